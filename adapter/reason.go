@@ -1,0 +1,48 @@
+package adapter
+
+// Reason says why an event has its [Outcome]. The values are a closed set and a
+// public contract: they show in answers, logs and metrics. Reasons of the
+// mapping (skipped and rejected events) are those of package mapping.
+type Reason string
+
+const (
+	// ReasonConflict: 409, the idempotency key was used within SaaSquatch's 24 h.
+	ReasonConflict Reason = "conflict"
+	// ReasonConflictAfterFailure: 409 after an attempt of ours that failed. It
+	// counts as delivered, yet SaaSquatch does not say whether a failed attempt
+	// uses up its key, so these are counted apart.
+	ReasonConflictAfterFailure Reason = "conflict_after_failure"
+	// ReasonRecentlyDelivered: this process delivered the same messageId within
+	// the last hours. Only events without an idempotency key need it.
+	ReasonRecentlyDelivered Reason = "recently_delivered"
+
+	// ReasonUserNotFound: 404, SaaSquatch does not know the user or account.
+	ReasonUserNotFound Reason = "user_not_found"
+	// ReasonConflictWithoutKey: 409 to a request that carried no key.
+	ReasonConflictWithoutKey Reason = "conflict_without_key"
+	// ReasonRefused: 400, 402, 422 and every other 4xx that names no cure.
+	ReasonRefused Reason = "refused"
+	// ReasonDoNotTrack: SaaSquatch has the user marked as not to be tracked (RS050).
+	ReasonDoNotTrack Reason = "do_not_track"
+
+	// ReasonUnauthorized: 401, the API key is wrong.
+	ReasonUnauthorized Reason = "unauthorized"
+	// ReasonForbidden: 403, the tenant does not allow this call.
+	ReasonForbidden Reason = "forbidden"
+	// ReasonTenantNotFound: 404 with TENANT_NOT_FOUND, the tenant alias is wrong.
+	ReasonTenantNotFound Reason = "tenant_not_found"
+	// ReasonRedirected: 3xx, the base URL is wrong; POSTs follow no redirects.
+	ReasonRedirected Reason = "redirected"
+
+	// ReasonRateLimited: 429.
+	ReasonRateLimited Reason = "rate_limited"
+	// ReasonServerError: 5xx.
+	ReasonServerError Reason = "server_error"
+	// ReasonTimeout: 408, 425 or no answer within the attempt's time.
+	ReasonTimeout Reason = "timeout"
+	// ReasonNetworkError: no HTTP answer at all.
+	ReasonNetworkError Reason = "network_error"
+	// ReasonBudgetExceeded: the time for the answer to Segment was over before
+	// this event had its turn.
+	ReasonBudgetExceeded Reason = "budget_exceeded"
+)

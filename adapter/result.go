@@ -1,0 +1,50 @@
+package adapter
+
+import (
+	"time"
+
+	"segment-saasquatch/mapping"
+)
+
+// Result is what became of one event of a request.
+type Result struct {
+	// Index is the event's place in the request, from 0.
+	Index int
+	// MessageID is Segment's messageId, whether or not it is a valid key.
+	MessageID string
+	// IdempotencyKey is the key that was sent, empty if there was none.
+	IdempotencyKey string
+	// EventKey is SaaSquatch's name of the event, empty unless it was mapped.
+	EventKey string
+	Outcome  Outcome
+	Reason   Reason
+	// Detail explains Reason to a person. It holds no payload.
+	Detail   string
+	Warnings []mapping.Warning
+	// Attempts is how often the event was sent, 0 if it never was.
+	Attempts int
+	// Status is the last HTTP status of SaaSquatch, 0 if there was none.
+	Status   int
+	Duration time.Duration
+}
+
+// Receipt is the answer to one request of events.
+type Receipt struct {
+	// Results holds one entry for each event, in their order.
+	Results []Result
+	// Redeliver says that the sender must send the whole request again: at
+	// least one event is neither settled nor kept.
+	Redeliver bool
+}
+
+// Counts are numbers of events by outcome.
+type Counts map[Outcome]int
+
+// Counts counts the receipt's results by outcome.
+func (r Receipt) Counts() Counts {
+	counts := make(Counts, len(Outcomes))
+	for i := range r.Results {
+		counts[r.Results[i].Outcome]++
+	}
+	return counts
+}

@@ -1,0 +1,144 @@
+package mapping
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// InvalidValues says what becomes of a top-level field that holds a value
+// SaaSquatch does not support: an array directly inside an array, or nesting
+// deeper than 20 (M13).
+type InvalidValues string
+
+const (
+	// InvalidStringify sends the value's compact JSON text as a string.
+	InvalidStringify InvalidValues = "stringify"
+	// InvalidNull sends null.
+	InvalidNull InvalidValues = "null"
+	// InvalidDiscardEvent rejects the event as unsupported_value.
+	InvalidDiscardEvent InvalidValues = "discard_event"
+)
+
+// Limits of the mapping. Where SaaSquatch publishes none, the number is that of
+// its own Segment integration.
+const (
+	// MaxNesting is how deep objects and arrays may nest in an event (M1).
+	MaxNesting = 64
+	// MaxFieldNesting is how deep objects and arrays may nest in one field (M13).
+	MaxFieldNesting = 20
+	// MaxNameLength is the length of event keys and field names in characters (M7, M11).
+	MaxNameLength = 64
+	// MaxStringChars is the length of a string in code points (M12).
+	MaxStringChars = 1024
+	// MaxStringBytes is the length of a string in UTF-8 bytes, published in
+	// SaaSquatch's API definition of the Track User Event call (M12).
+	MaxStringBytes = 1500
+	// MaxOrderStringChars is the length of a string in a purchase or refund in
+	// code points, from SaaSquatch's purchase schema (M14).
+	MaxOrderStringChars = 375
+	// MaxProducts is the number of products in a purchase or refund, from
+	// SaaSquatch's purchase schema (M14).
+	MaxProducts = 200
+
+	day = 24 * time.Hour
+	// DefaultMaxAge is the age at which SaaSquatch's own integration discards events (M10).
+	DefaultMaxAge = 180 * day
+	// DefaultMaxAhead is how far in the future its integration accepts events (M10).
+	DefaultMaxAhead = 90 * day
+)
+
+// Rules are the choices a configuration makes. Start from [DefaultRules]: the
+// zero value turns off what is on by default.
+type Rules struct {
+	// AccountID lists the paths, such as "context.groupId", whose first
+	// non-blank string is the accountId (M5). Default: userId.
+	AccountID []string
+	// Only, if not empty, names the events to send, exactly as Segment has them (M6).
+	Only []string
+	// Except names the events not to send (M6).
+	Except []string
+	// Keys gives event keys for exact event names, sent verbatim (M7).
+	Keys map[string]string
+	// RemapOrders makes Order Completed a purchase and Order Refunded a refund (M7). Default: true.
+	RemapOrders bool
+	// ConformOrders fits purchase and refund to SaaSquatch's closed schemas (M14). Default: true.
+	ConformOrders bool
+	// RevenueScale multiplies the money fields of purchase and refund, as a
+	// decimal number such as "100" or "0.01" (M14). Default: 1, which leaves them alone.
+	RevenueScale string
+	// InvalidValues decides about values that SaaSquatch does not support (M13). Default: stringify.
+	InvalidValues InvalidValues
+	// AnyAge turns the time window off (M10). Default: false.
+	AnyAge bool
+	// MaxAge is the oldest an event may be, at least 0 (M10). Default: 180 days.
+	MaxAge time.Duration
+	// MaxAhead is how far in the future an event may be, at least 0 (M10). Default: 90 days.
+	MaxAhead time.Duration
+}
+
+// DefaultRules returns the rules that hold without a configuration.
+func DefaultRules() Rules {
+	return Rules{
+		AccountID:     []string{"userId"},
+		RemapOrders:   true,
+		ConformOrders: true,
+		RevenueScale:  "1",
+		InvalidValues: InvalidStringify,
+		MaxAge:        DefaultMaxAge,
+		MaxAhead:      DefaultMaxAhead,
+	}
+}
+
+// RuleError is one fault of the Rules.
+type RuleError struct {
+	// Key is the configuration key, such as "events.keys".
+	Key string
+	// Problem says what is wrong and what would be right.
+	Problem string
+}
+
+func (e *RuleError) Error() string { return e.Key + ": " + e.Problem }
+
+// Validate returns every fault at once, joined; each is a [*RuleError].
+func (r *Rules) Validate() error {
+	var faults []error
+	fault := func(key, format string, args ...any) {
+		faults = append(faults, &RuleError{Key: key, Problem: fmt.Sprintf(format, args...)})
+	}
+	if len(r.AccountID) == 0 {
+		fault("account_id", "is empty: name at least one path, such as userId")
+	}
+	for _, path := range r.AccountID {
+		if path == "" || strings.HasPrefix(path, ".") || strings.HasSuffix(path, ".") || strings.Contains(path, "..") {
+			fault("account_id", "%q is not a path: write names separated by dots, such as context.groupId", path)
+		}
+	}
+	if len(r.Only) > 0 && len(r.Except) > 0 {
+		fault("events.only", "cannot stand beside events.except: keep one of them")
+	}
+	for name, key := range r.Keys {
+		if strings.TrimSpace(key) == "" {
+			fault("events.keys", "the key of %q is blank: give it a key or remove the entry", name)
+		} else if strings.ContainsFunc(key, unicode.IsControl) {
+			fault("events.keys", "the key of %q holds a control character: remove it", name)
+		}
+	}
+	if _, err := parseScale(r.RevenueScale); err != nil {
+		fault("events.revenue_scale", "%v", err)
+	}
+	switch r.InvalidValues {
+	case InvalidStringify, InvalidNull, InvalidDiscardEvent:
+	default:
+		fault("invalid_values", "is %q: use %s, %s or %s", r.InvalidValues, InvalidStringify, InvalidNull, InvalidDiscardEvent)
+	}
+	if r.MaxAge < 0 {
+		fault("max_age", "is negative: use any_age: true to accept events of any age")
+	}
+	if r.MaxAhead < 0 {
+		fault("max_ahead", "is negative: use any_age: true to accept events of any age")
+	}
+	return errors.Join(faults...)
+}

@@ -1,0 +1,65 @@
+package mapping
+
+import "math/bits"
+
+// Warning names a change that the mapping had to make, or something it could
+// not use. The values are a closed set and a public contract.
+type Warning string
+
+// Every warning, in alphabetical order.
+const (
+	WarningFieldInvalid       Warning = "field_invalid"
+	WarningFieldNameCollision Warning = "field_name_collision"
+	WarningFieldNameEmpty     Warning = "field_name_empty"
+	WarningFieldNotInSchema   Warning = "field_not_in_schema"
+	WarningMessageIDInvalid   Warning = "message_id_invalid"
+	WarningMessageIDMissing   Warning = "message_id_missing"
+	WarningNoTimestamp        Warning = "no_timestamp"
+	WarningProductsTruncated  Warning = "products_truncated"
+	WarningStringTruncated    Warning = "string_truncated"
+	WarningValueUnsupported   Warning = "value_unsupported"
+)
+
+// warningSet collects warnings without allocating; bit i stands for
+// warningNames[i].
+type warningSet uint16
+
+const (
+	warnFieldInvalid warningSet = 1 << iota
+	warnFieldNameCollision
+	warnFieldNameEmpty
+	warnFieldNotInSchema
+	warnMessageIDInvalid
+	warnMessageIDMissing
+	warnNoTimestamp
+	warnProductsTruncated
+	warnStringTruncated
+	warnValueUnsupported
+)
+
+var warningNames = [...]Warning{
+	WarningFieldInvalid,
+	WarningFieldNameCollision,
+	WarningFieldNameEmpty,
+	WarningFieldNotInSchema,
+	WarningMessageIDInvalid,
+	WarningMessageIDMissing,
+	WarningNoTimestamp,
+	WarningProductsTruncated,
+	WarningStringTruncated,
+	WarningValueUnsupported,
+}
+
+// list returns the set in alphabetical order, nil if it is empty.
+func (s warningSet) list() []Warning {
+	if s == 0 {
+		return nil
+	}
+	list := make([]Warning, 0, bits.OnesCount16(uint16(s)))
+	for i, name := range warningNames {
+		if s&(1<<i) != 0 {
+			list = append(list, name)
+		}
+	}
+	return list
+}
