@@ -20,3 +20,28 @@ func parseScale(text string) (*apd.Decimal, error) {
 	}
 	return scale, nil
 }
+
+// maxScaledText bounds the literal of a number that is multiplied, in bytes.
+const maxScaledText = 64
+
+// appendScaled appends the number in text times scale, exactly, and returns
+// false if the literal is too long for that.
+func appendScaled(dst, text []byte, scale *apd.Decimal) ([]byte, bool) {
+	if len(text) > maxScaledText {
+		return dst, false
+	}
+	var product apd.Decimal
+	if _, _, err := product.SetString(string(text)); err != nil {
+		return dst, false
+	}
+	// Multiplying coefficients and adding exponents loses nothing, while a
+	// context of apd would round to its precision.
+	product.Coeff.Mul(&product.Coeff, &scale.Coeff)
+	product.Exponent += scale.Exponent
+	product.Reduce(&product)
+	format := byte('G')
+	if 0 < product.Exponent && product.Exponent <= maxIntegerDigits {
+		format = 'f'
+	}
+	return product.Append(dst, format), true
+}

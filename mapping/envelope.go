@@ -1,0 +1,181 @@
+package mapping
+
+import (
+	"bytes"
+	"slices"
+)
+
+// envelopeField is one of the members that Segment gives an event.
+type envelopeField uint8
+
+const (
+	envType envelopeField = iota
+	envEvent
+	envUserID
+	envAnonymousID
+	envMessageID
+	envTimestamp
+	envOriginalTimestamp
+	envReceivedAt
+	envSentAt
+	envProperties
+	envTraits
+	envContext
+	envIntegrations
+	envCount
+	envNone = envCount
+)
+
+// envelope holds the raw value of each field, nil if it is absent (M2).
+type envelope struct {
+	values    [envCount][]byte
+	validUTF8 bool
+	event     []byte
+}
+
+// keep keeps a member of the event if it is one of the envelope and of the
+// expected type. The exact spelling wins, else the first other one.
+func (env *envelope) keep(name, value []byte) {
+	field := exactField(name)
+	if field == envNone {
+		if field = foldedField(name); field == envNone || env.values[field] != nil {
+			return
+		}
+	}
+	if field.takes(value[0]) {
+		env.values[field] = value
+	}
+}
+
+// takes reports whether a value with that first byte has the JSON type of the
+// field; a value of another type counts as absent.
+func (f envelopeField) takes(first byte) bool {
+	switch f {
+	case envUserID, envTimestamp, envOriginalTimestamp, envReceivedAt, envSentAt:
+		return first == '"' || startsNumber(first)
+	case envProperties, envTraits, envContext, envIntegrations:
+		return first == '{'
+	default:
+		return first == '"'
+	}
+}
+
+// envelopeNames are the exact spellings.
+var envelopeNames = [envCount]string{
+	envType:              "type",
+	envEvent:             "event",
+	envUserID:            "userId",
+	envAnonymousID:       "anonymousId",
+	envMessageID:         "messageId",
+	envTimestamp:         "timestamp",
+	envOriginalTimestamp: "originalTimestamp",
+	envReceivedAt:        "receivedAt",
+	envSentAt:            "sentAt",
+	envProperties:        "properties",
+	envTraits:            "traits",
+	envContext:           "context",
+	envIntegrations:      "integrations",
+}
+
+// exactField returns the field of that very name.
+func exactField(name []byte) envelopeField {
+	switch string(name) {
+	case "type":
+		return envType
+	case "event":
+		return envEvent
+	case "userId":
+		return envUserID
+	case "anonymousId":
+		return envAnonymousID
+	case "messageId":
+		return envMessageID
+	case "timestamp":
+		return envTimestamp
+	case "originalTimestamp":
+		return envOriginalTimestamp
+	case "receivedAt":
+		return envReceivedAt
+	case "sentAt":
+		return envSentAt
+	case "properties":
+		return envProperties
+	case "traits":
+		return envTraits
+	case "context":
+		return envContext
+	case "integrations":
+		return envIntegrations
+	}
+	return envNone
+}
+
+// foldedField returns the field of that name in other cases and with underscores.
+func foldedField(name []byte) envelopeField {
+	letters := len(name) - bytes.Count(name, []byte{'_'})
+	for field, known := range envelopeNames {
+		if letters == len(known) && equalFolded(name, known) {
+			return envelopeField(field)
+		}
+	}
+	return envNone
+}
+
+// equalFolded reports whether name equals known in any case, its underscores
+// left out; both have as many letters, known only ASCII ones.
+func equalFolded(name []byte, known string) bool {
+	i := 0
+	for _, c := range name {
+		if c == '_' {
+			continue
+		}
+		if toLower(c) != toLower(known[i]) {
+			return false
+		}
+		i++
+	}
+	return true
+}
+
+// text returns the text of a string field, or the literal of a number; nil if
+// the field is absent.
+func (env *envelope) text(field envelopeField) []byte {
+	value := env.values[field]
+	if value == nil || value[0] != '"' {
+		return value
+	}
+	return unquote(value, env.validUTF8)
+}
+
+// find returns the raw value at the path, nil if there is none. The first name
+// of the path may be one of the envelope.
+func (env *envelope) find(path []string) []byte {
+	value := env.event
+	if field := slices.Index(envelopeNames[:], path[0]); field >= 0 {
+		value, path = env.values[field], path[1:]
+	}
+	for _, name := range path {
+		if value = findMember(value, name, env.validUTF8); value == nil {
+			return nil
+		}
+	}
+	return value
+}
+
+func findMember(object []byte, name string, validUTF8 bool) []byte {
+	if len(object) == 0 || object[0] != '{' {
+		return nil
+	}
+	all := membersOf(object, 0)
+	for {
+		quoted, ok := all.next()
+		if !ok {
+			return nil
+		}
+		start := all.i
+		all.i = skipValue(object, start)
+		if string(unquote(quoted, validUTF8)) == name {
+			return object[start:all.i]
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package mapping_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"segment-saasquatch/mapping"
+)
+
+// FuzzMap checks that mapping never panics, that what it yields re-parses and
+// keeps every limit, and that the key fits the rule or is absent.
+func FuzzMap(f *testing.F) {
+	addGoldenEvents(f)
+	all := mapping.DefaultRules()
+	scaled := mapping.DefaultRules()
+	scaled.AnyAge, scaled.RevenueScale, scaled.InvalidValues = true, "0.01", mapping.InvalidNull
+	plain := mapping.DefaultRules()
+	plain.AnyAge, plain.RemapOrders, plain.ConformOrders = true, false, false
+	plain.AccountID = []string{"context.groupId", "properties.account", "userId"}
+	var mappers []*mapping.Mapper
+	for _, rules := range []mapping.Rules{all, scaled, plain} {
+		mapper, err := mapping.New(rules)
+		if err != nil {
+			f.Fatal(err)
+		}
+		mappers = append(mappers, mapper)
+	}
+	f.Fuzz(func(t *testing.T, event []byte) {
+		for _, mapper := range mappers {
+			result := mapper.Map(event, goldenNow)
+			checkResult(t, event, &result)
+		}
+	})
+}
+
+// FuzzValidity holds the parser's verdict to that of jsontext, in both directions.
+func FuzzValidity(f *testing.F) {
+	addGoldenEvents(f)
+	mapper, err := mapping.New(mapping.DefaultRules())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, event []byte) {
+		if !utf8.Valid(event) && bytes.IndexByte(event, '\\') >= 0 {
+			t.Skip() // jsontext cannot tell which of these names are the same
+		}
+		result := mapper.Map(event, goldenNow)
+		valid := result.Reason != mapping.RejectInvalidJSON
+		want := isOneObject(event)
+		if valid && !want {
+			t.Fatalf("took %q, which is not one JSON object without duplicate names", event)
+		}
+		if !valid && want && nesting(event) <= mapping.MaxNesting {
+			t.Fatalf("refused %q: %s", event, result.Detail)
+		}
+	})
+}
+
+// isOneObject is jsontext's verdict. Names that differ only in bytes that are
+// not UTF-8 are duplicates to jsontext but not to us, so such bytes are looked
+// at as if they were Latin-1.
+func isOneObject(event []byte) bool {
+	event = bytes.Trim(event, " \t\r\n")
+	if !utf8.Valid(event) {
+		var latin []byte
+		for _, c := range event {
+			latin = utf8.AppendRune(latin, rune(c))
+		}
+		event = latin
+	}
+	value := jsontext.Value(event)
+	return value.Kind() == '{' && value.IsValid(jsontext.AllowInvalidUTF8(true))
+}
+
+func nesting(event []byte) (deepest int) {
+	decoder := jsontext.NewDecoder(bytes.NewReader(event), jsontext.AllowInvalidUTF8(true))
+	for {
+		if _, err := decoder.ReadToken(); err != nil {
+			return deepest
+		}
+		deepest = max(deepest, decoder.StackDepth())
+	}
+}
+
+var number = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
+
+// FuzzNumbers checks that numbers keep their text.
+func FuzzNumbers(f *testing.F) {
+	for _, seed := range []string{"0", "19.90", "-0.0", "12345678901234567890", "1e400", "1E-7", "0.1000"} {
+		f.Add(seed)
+	}
+	mapper, err := mapping.New(mapping.DefaultRules())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, literal string) {
+		if !number.MatchString(literal) {
+			t.Skip()
+		}
+		result := mapper.Map([]byte(`{"type":"track","userId":"u","event":"e","properties":{"n":`+literal+`,"deep":[{"n":`+literal+`}]}}`), goldenNow)
+		var body requestBody
+		if err := json.Unmarshal(result.UserEvent.Body, &body); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(body.Events[0].Fields["n"]); got != literal {
+			t.Fatalf("%s became %s", literal, got)
+		}
+		if got := string(body.Events[0].Fields["deep"]); got != `[{"n":`+literal+`}]` {
+			t.Fatalf("%s became %s", literal, got)
+		}
+	})
+}
+
+func addGoldenEvents(f *testing.F) {
+	inputs, err := filepath.Glob(filepath.Join("..", "testdata", "mapping", "*", "input.json"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, input := range inputs {
+		events, err := os.ReadFile(input)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for event := range bytes.Lines(events) {
+			f.Add(event)
+		}
+	}
+}

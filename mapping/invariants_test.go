@@ -1,0 +1,114 @@
+package mapping_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"regexp"
+	"slices"
+	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"segment-saasquatch/mapping"
+)
+
+var idempotencyKey = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
+
+// checkResult checks what holds for every result, whatever the event.
+func checkResult(t *testing.T, event []byte, r *mapping.Result) {
+	t.Helper()
+	line := r.AppendJSON(nil)
+	if !jsontext.Value(line).IsValid() {
+		t.Fatalf("result is not valid JSON:\n%s\nof %q", line, event)
+	}
+	if bytes.ContainsAny(line, "\n\r") {
+		t.Fatalf("result is more than a line: %q", line)
+	}
+	if !slices.IsSorted(r.Warnings) || len(slices.Compact(slices.Clone(r.Warnings))) != len(r.Warnings) {
+		t.Fatalf("warnings are not sorted and unique: %v", r.Warnings)
+	}
+	switch r.Kind {
+	case mapping.KindUserEvent:
+		checkBody(t, r)
+	case mapping.KindSkip, mapping.KindReject:
+		if r.Reason == "" || r.Detail == "" || r.UserEvent.Body != nil {
+			t.Fatalf("result without reason or detail, or with a body: %+v", r)
+		}
+		if len(r.Detail) > 400 {
+			t.Fatalf("detail of %d bytes", len(r.Detail))
+		}
+	default:
+		t.Fatalf("result of no kind: %+v", r)
+	}
+}
+
+type requestBody struct {
+	UserID         *string `json:"userId"`
+	AccountID      *string `json:"accountId"`
+	IdempotencyKey *string `json:"idempotencyKey"`
+	Events         []struct {
+		Key           *string                    `json:"key"`
+		Fields        map[string]json.RawMessage `json:"fields"`
+		DateTriggered *json.Number               `json:"dateTriggered"`
+	} `json:"events"`
+}
+
+func checkBody(t *testing.T, r *mapping.Result) {
+	t.Helper()
+	var body requestBody
+	if err := json.Unmarshal(r.UserEvent.Body, &body); err != nil {
+		t.Fatalf("body does not parse: %v\n%s", err, r.UserEvent.Body)
+	}
+	if *body.UserID != r.UserEvent.UserID || *body.AccountID != r.UserEvent.AccountID || len(body.Events) != 1 || *body.Events[0].Key != r.UserEvent.Key {
+		t.Fatalf("body and result differ:\n%s\n%+v", r.UserEvent.Body, r.UserEvent)
+	}
+	missing := slices.Contains(r.Warnings, mapping.WarningMessageIDMissing) || slices.Contains(r.Warnings, mapping.WarningMessageIDInvalid)
+	switch {
+	case body.IdempotencyKey == nil:
+		if !missing || r.UserEvent.IdempotencyKey != "" {
+			t.Fatalf("no key in the body, yet %+v", r)
+		}
+	case missing, *body.IdempotencyKey != r.MessageID, !idempotencyKey.MatchString(*body.IdempotencyKey):
+		t.Fatalf("key %q of messageId %q", *body.IdempotencyKey, r.MessageID)
+	}
+	for name, value := range body.Events[0].Fields {
+		if len(name) > mapping.MaxNameLength {
+			t.Fatalf("field name of %d characters", len(name))
+		}
+		checkValue(t, value, 0, false)
+	}
+}
+
+// checkValue checks SaaSquatch's published limits on values.
+func checkValue(t *testing.T, value json.RawMessage, level int, inArray bool) {
+	t.Helper()
+	if level > mapping.MaxFieldNesting {
+		t.Fatal("a field nests too deep")
+	}
+	switch value[0] {
+	case '"':
+		var text string
+		if err := json.Unmarshal(value, &text); err != nil || len(text) > mapping.MaxStringBytes {
+			t.Fatalf("string of %d bytes: %v", len(text), err)
+		}
+	case '[':
+		if inArray {
+			t.Fatal("an array directly inside an array")
+		}
+		var all []json.RawMessage
+		if err := json.Unmarshal(value, &all); err != nil {
+			t.Fatal(err)
+		}
+		for _, element := range all {
+			checkValue(t, element, level+1, true)
+		}
+	case '{':
+		var all map[string]json.RawMessage
+		if err := json.Unmarshal(value, &all); err != nil {
+			t.Fatal(err)
+		}
+		for _, member := range all {
+			checkValue(t, member, level+1, false)
+		}
+	}
+}

@@ -1,0 +1,251 @@
+package mapping
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/cockroachdb/apd/v3"
+)
+
+// Mapper maps events by fixed rules. It may be used by several goroutines at once.
+type Mapper struct{ rules compiledRules }
+
+// compiledRules are Rules made ready for use.
+type compiledRules struct {
+	Rules
+	accountID    [][]string
+	only, except map[string]struct{}
+	scale        *apd.Decimal // nil if nothing is scaled
+}
+
+// New returns a Mapper for the rules, or their faults as Validate has them.
+func New(rules Rules) (*Mapper, error) {
+	if err := rules.Validate(); err != nil {
+		return nil, err
+	}
+	rules.Keys = maps.Clone(rules.Keys)
+	compiled := compiledRules{Rules: rules, only: set(rules.Only), except: set(rules.Except)}
+	for _, path := range rules.AccountID {
+		compiled.accountID = append(compiled.accountID, strings.Split(path, "."))
+	}
+	scale, err := parseScale(rules.RevenueScale)
+	if err != nil {
+		return nil, fmt.Errorf("revenue scale: %w", err)
+	}
+	compiled.scale = scale
+	return &Mapper{rules: compiled}, nil
+}
+
+func set(names []string) map[string]struct{} {
+	if len(names) == 0 {
+		return nil
+	}
+	members := make(map[string]struct{}, len(names))
+	for _, name := range names {
+		members[name] = struct{}{}
+	}
+	return members
+}
+
+// Map maps one event. Any bytes will do: what is not one JSON object is
+// rejected. The result shares no memory with event.
+func (m *Mapper) Map(event []byte, now time.Time) Result {
+	env := envelope{event: event, validUTF8: utf8.Valid(event)}
+	if fault := env.parse(event); fault != "" {
+		return reject(RejectInvalidJSON, fault)
+	}
+	messageID := string(env.text(envMessageID))
+	result := m.mapCall(&env, messageID, now)
+	result.MessageID = messageID
+	return result
+}
+
+// mapCall branches on the type of the call (M3).
+func (m *Mapper) mapCall(env *envelope, messageID string, now time.Time) Result {
+	callType := env.text(envType)
+	switch {
+	case len(callType) == 0:
+		return reject(RejectMissingType, `type: want a string such as "track"; if the Segment mapping changes the event, map the whole event instead`)
+	case bytes.EqualFold(callType, []byte("track")):
+		return m.mapTrack(env, messageID, now)
+	case bytes.EqualFold(callType, []byte("identify")):
+		return skip(SkipIdentifyDisabled, "identify calls are not forwarded")
+	default:
+		return skip(SkipUnsupportedType, fmt.Sprintf("type %.40q is neither track nor identify", callType))
+	}
+}
+
+func (m *Mapper) mapTrack(env *envelope, messageID string, now time.Time) Result {
+	// M4
+	userID := env.text(envUserID)
+	if isBlank(userID) {
+		return skip(SkipNoUserID, "userId: absent or blank; SaaSquatch knows no anonymous users")
+	}
+	if fault := invalidID(userID); fault != "" {
+		return reject(RejectInvalidUserID, "userId: "+fault)
+	}
+	// M5
+	accountID := m.accountID(env)
+	if accountID == nil {
+		return reject(RejectInvalidAccountID, "account_id: no string on any of "+strings.Join(m.rules.AccountID, ", "))
+	}
+	if fault := invalidID(accountID); fault != "" {
+		return reject(RejectInvalidAccountID, "account_id: "+fault)
+	}
+	// M6
+	name := env.text(envEvent)
+	if isBlank(name) {
+		return reject(RejectMissingEventName, "event: absent, not a string, or blank; a track call needs the event's name")
+	}
+	if !m.selects(name) {
+		return skip(SkipEventNotSelected, "the event's name is left out by events.only or events.except")
+	}
+	// M7
+	key := m.eventKey(name)
+	if key == "" {
+		return reject(RejectEmptyEventKey, "event: no ASCII letter or digit is left of the name; give it a key in events.keys")
+	}
+
+	body := encoder{rules: &m.rules, validUTF8: env.validUTF8}
+	// M9, M10
+	triggered, timed := env.triggered()
+	switch {
+	case !timed:
+		body.warnings |= warnNoTimestamp
+	case m.rules.AnyAge:
+	case triggered < now.Add(-m.rules.MaxAge).UnixMilli():
+		return skip(SkipOutsideTimeWindow, "the event is older than "+days(m.rules.MaxAge))
+	case triggered > now.Add(m.rules.MaxAhead).UnixMilli():
+		return skip(SkipOutsideTimeWindow, "the event is more than "+days(m.rules.MaxAhead)+" in the future")
+	}
+
+	event := UserEvent{UserID: string(userID), Key: key}
+	if event.AccountID = event.UserID; !bytes.Equal(accountID, userID) {
+		event.AccountID = string(accountID)
+	}
+	// M16
+	switch {
+	case IsIdempotencyKey(messageID):
+		event.IdempotencyKey = messageID
+	case env.values[envMessageID] == nil:
+		body.warnings |= warnMessageIDMissing
+	default:
+		body.warnings |= warnMessageIDInvalid
+	}
+
+	properties := env.values[envProperties]
+	body.dst = make([]byte, 0, len(userID)+len(accountID)+len(properties)+bodyOverhead)
+	body.raw(`{"userId":`)
+	body.quoted(userID)
+	body.raw(`,"accountId":`)
+	body.quoted(accountID)
+	if event.IdempotencyKey != "" {
+		body.raw(`,"idempotencyKey":"`)
+		body.raw(event.IdempotencyKey)
+		body.raw(`"`)
+	}
+	body.raw(`,"events":[{"key":`)
+	body.quoted([]byte(key))
+	if !body.appendEventFields(properties, key) {
+		return reject(RejectUnsupportedValue, "properties: an array directly inside an array, or more than "+
+			strconv.Itoa(MaxFieldNesting)+" levels in one field; see invalid_values")
+	}
+	if timed {
+		body.raw(`,"dateTriggered":`)
+		body.dst = strconv.AppendInt(body.dst, triggered, 10)
+	}
+	body.raw(`}]}`)
+	event.Body = body.dst
+	return Result{Kind: KindUserEvent, UserEvent: event, Warnings: body.warnings.list()}
+}
+
+// bodyOverhead is the room in bytes for what a body has beside ids and fields.
+const bodyOverhead = 256
+
+// appendEventFields appends the fields member, unless it would be empty. It
+// returns false if the event has to be rejected.
+func (e *encoder) appendEventFields(properties []byte, key string) bool {
+	if properties == nil {
+		return true
+	}
+	start := len(e.dst)
+	e.raw(`,"fields":`)
+	empty := len(e.dst) + len("{}")
+	switch {
+	case key == keyPurchase && e.rules.ConformOrders:
+		e.appendOrder(properties, purchaseField)
+	case key == keyRefund && e.rules.ConformOrders:
+		e.appendOrder(properties, refundField)
+	case !e.appendFields(properties):
+		return false
+	}
+	if len(e.dst) == empty {
+		e.dst = e.dst[:start]
+	}
+	return true
+}
+
+// selects reports whether events.only and events.except let the event through.
+func (m *Mapper) selects(name []byte) bool {
+	if m.rules.only != nil {
+		_, ok := m.rules.only[string(name)]
+		return ok
+	}
+	_, excepted := m.rules.except[string(name)]
+	return !excepted
+}
+
+// accountID returns the first non-blank string on the configured paths, nil if
+// there is none.
+func (m *Mapper) accountID(env *envelope) []byte {
+	for i, path := range m.rules.accountID {
+		var id []byte
+		if m.rules.AccountID[i] == "userId" {
+			id = env.text(envUserID) // which may be a number
+		} else if value := env.find(path); len(value) > 0 && value[0] == '"' {
+			id = unquote(value, env.validUTF8)
+		}
+		if !isBlank(id) {
+			return id
+		}
+	}
+	return nil
+}
+
+// invalidID says why the id cannot stand in the path of a call, "" if it can.
+func invalidID(id []byte) string {
+	if string(id) == "." || string(id) == ".." {
+		return "is a dot segment, which cannot stand in a URL path"
+	}
+	for _, c := range id {
+		if c < 0x20 || c == 0x7f {
+			return fmt.Sprintf("holds the control character U+%04X; remove it", c)
+		}
+	}
+	return ""
+}
+
+// triggered returns the event's time in milliseconds since the epoch.
+func (env *envelope) triggered() (millis int64, ok bool) {
+	for _, field := range [...]envelopeField{envTimestamp, envOriginalTimestamp, envReceivedAt, envSentAt} {
+		if value := env.values[field]; value != nil {
+			if millis, ok = parseTime(value, env.validUTF8); ok {
+				return millis, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// days writes a duration as whole days if it is that.
+func days(d time.Duration) string {
+	if d%day == 0 {
+		return strconv.Itoa(int(d/day)) + " days"
+	}
+	return d.String()
+}

@@ -1,0 +1,382 @@
+package mapping
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"sync"
+	"unicode/utf8"
+)
+
+// parser checks that bytes are one JSON object by RFC 8259 without duplicate
+// names, nested at most MaxNesting deep, and hands the object's members to an
+// envelope in the same pass. It takes bytes that are not UTF-8 in strings.
+//
+// It is our own because a pass of its own for validity costs more than all the
+// rest of the mapping; a fuzz target holds it to the verdict of jsontext.
+type parser struct {
+	b     []byte
+	i     int
+	env   *envelope
+	names []seenName // of all objects that are open, the outermost first
+	fault string     // what is wrong at i, once a method has returned false
+}
+
+// seenName is a name of an object that is open, without quotes and escapes.
+type seenName struct {
+	hash uint64
+	text []byte
+}
+
+var parsers = sync.Pool{New: func() any { return new(parser) }}
+
+// parse reads event into env and returns what is wrong with it, "" if nothing is.
+func (env *envelope) parse(event []byte) (fault string) {
+	p := parsers.Get().(*parser)
+	p.b, p.i, p.env, p.names, p.fault = event, 0, env, p.names[:0], ""
+	if !p.event() {
+		fault = p.fault
+	}
+	p.release()
+	return fault
+}
+
+// release gives the parser back without anything of the event in it.
+func (p *parser) release() {
+	p.b, p.env = nil, nil
+	if cap(p.names) > keptNames {
+		p.names = nil
+	}
+	clear(p.names[:cap(p.names)])
+	parsers.Put(p)
+}
+
+// keptNames bounds what a parser keeps between events.
+const keptNames = 256
+
+// event reads the whole input.
+func (p *parser) event() bool {
+	switch first := p.space(); {
+	case p.i == len(p.b):
+		return p.fail("want one JSON object, got nothing")
+	case first != '{':
+		return p.fail("want one JSON object, got " + kindName(first))
+	}
+	if !p.object(1) {
+		return false
+	}
+	if p.space(); p.i < len(p.b) {
+		return p.syntax("more bytes behind the JSON object")
+	}
+	return true
+}
+
+func (p *parser) fail(fault string) bool {
+	p.fault = fault
+	return false
+}
+
+// syntax fails with the place of the fault.
+func (p *parser) syntax(fault string) bool {
+	if p.i >= len(p.b) {
+		return p.fail(fmt.Sprintf("the JSON ends too early, after byte %d", len(p.b)))
+	}
+	return p.fail(fmt.Sprintf("%s, at byte %d", fault, p.i))
+}
+
+// space skips white space and returns the byte behind it, 0 at the end.
+func (p *parser) space() byte {
+	for p.i < len(p.b) {
+		switch c := p.b[p.i]; c {
+		case ' ', '\t', '\n', '\r':
+			p.i++
+		default:
+			return c
+		}
+	}
+	return 0
+}
+
+// value reads a value with level objects and arrays around it.
+func (p *parser) value(level int) bool {
+	switch c := p.space(); c {
+	case '"':
+		_, ok := p.string()
+		return ok
+	case '{', '[':
+		if level == MaxNesting {
+			return p.fail(fmt.Sprintf("objects and arrays nest deeper than %d", MaxNesting))
+		}
+		if c == '{' {
+			return p.object(level + 1)
+		}
+		return p.array(level + 1)
+	case 't':
+		return p.literal("true")
+	case 'f':
+		return p.literal("false")
+	case 'n':
+		return p.literal("null")
+	default:
+		return p.number(c)
+	}
+}
+
+func (p *parser) literal(text string) bool {
+	if !bytes.HasPrefix(p.b[p.i:], []byte(text)) {
+		return p.syntax("not a JSON value")
+	}
+	p.i += len(text)
+	return true
+}
+
+func (p *parser) number(c byte) bool {
+	if c == '-' {
+		p.i++
+	}
+	first := p.i
+	if !p.digits() {
+		return p.syntax("not a JSON value")
+	}
+	if p.b[first] == '0' && p.i-first > 1 {
+		p.i = first
+		return p.syntax("a number with a leading zero")
+	}
+	if p.i < len(p.b) && p.b[p.i] == '.' {
+		p.i++
+		if !p.digits() {
+			return p.syntax("a number without digits behind its point")
+		}
+	}
+	if p.i < len(p.b) && p.b[p.i]|0x20 == 'e' {
+		p.i++
+		if p.i < len(p.b) && (p.b[p.i] == '+' || p.b[p.i] == '-') {
+			p.i++
+		}
+		if !p.digits() {
+			return p.syntax("a number without digits in its exponent")
+		}
+	}
+	return true
+}
+
+// digits skips digits and reports whether there was one.
+func (p *parser) digits() bool {
+	start := p.i
+	p.i = skipDigits(p.b, p.i)
+	return p.i > start
+}
+
+func (p *parser) array(level int) bool {
+	p.i++
+	if p.space() == ']' {
+		p.i++
+		return true
+	}
+	for {
+		if !p.value(level) {
+			return false
+		}
+		switch p.space() {
+		case ',':
+			p.i++
+		case ']':
+			p.i++
+			return true
+		default:
+			return p.syntax("want a comma or ] in an array")
+		}
+	}
+}
+
+// object reads an object with level-1 objects and arrays around it; that of
+// level 1 is the event itself.
+func (p *parser) object(level int) bool {
+	p.i++
+	if p.space() == '}' {
+		p.i++
+		return true
+	}
+	names := objectNames{first: len(p.names)}
+	for {
+		if p.space() != '"' {
+			return p.syntax("want a name in double quotes in an object")
+		}
+		start := p.i
+		name, ok := p.string()
+		if !ok {
+			return false
+		}
+		if !names.add(p, name) {
+			p.i = start
+			return p.syntax("duplicate name in an object")
+		}
+		if p.space() != ':' {
+			return p.syntax("want a colon behind the name in an object")
+		}
+		p.i++
+		p.space()
+		start = p.i
+		if !p.value(level) {
+			return false
+		}
+		if level == 1 {
+			p.env.keep(name, p.b[start:p.i])
+		}
+		switch p.space() {
+		case ',':
+			p.i++
+		case '}':
+			p.i++
+			p.names = p.names[:names.first]
+			return true
+		default:
+			return p.syntax("want a comma or } in an object")
+		}
+	}
+}
+
+// manyNames is the number of names from which on an object gets a map of them;
+// below it, comparing hashes one by one is faster.
+const manyNames = 32
+
+// objectNames are the names of one object so far, either in p.names from first
+// on or in many.
+type objectNames struct {
+	first int
+	many  map[string]struct{}
+}
+
+// add returns false if the object has the name already.
+func (o *objectNames) add(p *parser, name []byte) bool {
+	if o.many != nil {
+		if _, seen := o.many[string(name)]; seen {
+			return false
+		}
+		o.many[string(name)] = struct{}{}
+		return true
+	}
+	hash := hashName(name)
+	own := p.names[o.first:]
+	for i := range own {
+		if own[i].hash == hash && bytes.Equal(own[i].text, name) {
+			return false
+		}
+	}
+	p.names = append(p.names, seenName{hash, name})
+	if len(own) == manyNames {
+		o.many = make(map[string]struct{}, 4*manyNames)
+		for _, seen := range p.names[o.first:] {
+			o.many[string(seen.text)] = struct{}{}
+		}
+	}
+	return true
+}
+
+// hashName tells most names apart by their length, start and end.
+func hashName(name []byte) uint64 {
+	n := len(name)
+	hash := uint64(n) * eachByte
+	switch {
+	case n >= 8:
+		hash ^= binary.LittleEndian.Uint64(name)
+		hash ^= bits.RotateLeft64(binary.LittleEndian.Uint64(name[n-8:]), 29)
+	case n >= 4:
+		hash ^= uint64(binary.LittleEndian.Uint32(name)) | uint64(binary.LittleEndian.Uint32(name[n-4:]))<<32
+	default:
+		for i, c := range name {
+			hash ^= uint64(c) << (8 * i)
+		}
+	}
+	return hash
+}
+
+// string reads the string at i and returns its text, which is a part of the
+// input unless it holds an escape. Text with bytes that are not UTF-8 stays as
+// it stands, so that two names are the same only if those bytes are.
+func (p *parser) string() (text []byte, ok bool) {
+	start := p.i
+	escaped := false
+	for p.i++; ; {
+		for p.i+8 <= len(p.b) {
+			word := binary.LittleEndian.Uint64(p.b[p.i:])
+			found := zeroBytes(word^eachByte*'"') | zeroBytes(word^eachByte*'\\') | controlBytes(word)
+			if found != 0 {
+				p.i += bits.TrailingZeros64(found) / 8
+				break
+			}
+			p.i += 8
+		}
+		if p.i >= len(p.b) {
+			return nil, p.syntax("")
+		}
+		switch c := p.b[p.i]; {
+		case c == '"':
+			p.i++
+			if quoted := p.b[start:p.i]; escaped && utf8.Valid(quoted) {
+				return unquote(quoted, true), true
+			}
+			return p.b[start+1 : p.i-1], true
+		case c == '\\':
+			escaped = true
+			if !p.escape() {
+				return nil, false
+			}
+		case c < ' ':
+			return nil, p.syntax("a control character in a string, which must be escaped")
+		default:
+			p.i++
+		}
+	}
+}
+
+// escape skips the escape sequence at i.
+func (p *parser) escape() bool {
+	p.i++
+	if p.i >= len(p.b) {
+		return p.syntax("")
+	}
+	switch p.b[p.i] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		p.i++
+		return true
+	case 'u':
+		for range 4 {
+			p.i++
+			if p.i >= len(p.b) || !isHex(p.b[p.i]) {
+				return p.syntax(`\u without four hexadecimal digits in a string`)
+			}
+		}
+		p.i++
+		return true
+	default:
+		return p.syntax("an unknown escape in a string")
+	}
+}
+
+func isHex(c byte) bool { return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'f' }
+
+// controlBytes sets the high bit of the lowest byte of word that is below 0x20;
+// bits above that one mean nothing.
+func controlBytes(word uint64) uint64 {
+	return (word - eachByte*0x20) &^ word & (eachByte * 0x80)
+}
+
+// kindName names the JSON type of a value by its first byte.
+func kindName(first byte) string {
+	switch {
+	case first == '[':
+		return "an array"
+	case first == '"':
+		return "a string"
+	case first == 't', first == 'f':
+		return "a boolean"
+	case first == 'n':
+		return "null"
+	case startsNumber(first):
+		return "a number"
+	default:
+		return "bytes that are not JSON"
+	}
+}

@@ -1,0 +1,86 @@
+package mapping
+
+import "github.com/go-json-experiment/json/jsontext"
+
+// Kind tells what the mapping made of an event. The zero value is no kind.
+type Kind uint8
+
+const (
+	// KindUserEvent: Result.UserEvent holds a body to send.
+	KindUserEvent Kind = iota + 1
+	// KindSkip: a valid Segment call that has nothing to send; never an error.
+	KindSkip
+	// KindReject: the event can never be sent.
+	KindReject
+)
+
+// Result is what the mapping made of one event: exactly one of a user event, a
+// skip and a reject, as Kind says.
+type Result struct {
+	Kind Kind
+	// MessageID is Segment's messageId as it stands, empty if the event has none
+	// or is not JSON.
+	MessageID string
+	// UserEvent is set if Kind is KindUserEvent.
+	UserEvent UserEvent
+	// Reason is set if Kind is KindSkip or KindReject.
+	Reason Reason
+	// Detail explains Reason to a person. It quotes no values of the event but
+	// its type, and is at most a few hundred bytes.
+	Detail string
+	// Warnings are in alphabetical order, each at most once; nil if there are none.
+	Warnings []Warning
+}
+
+// UserEvent is one event for SaaSquatch's Track User Event call.
+type UserEvent struct {
+	// UserID and AccountID stand in the call's path, and in Body.
+	UserID, AccountID string
+	// Key is SaaSquatch's name of the event, such as "purchase".
+	Key string
+	// IdempotencyKey is the event's messageId if that is a valid key, else empty.
+	IdempotencyKey string
+	// Body is the request body, compact JSON in UTF-8.
+	Body []byte
+}
+
+func skip(reason Reason, detail string) Result {
+	return Result{Kind: KindSkip, Reason: reason, Detail: detail}
+}
+
+func reject(reason Reason, detail string) Result {
+	return Result{Kind: KindReject, Reason: reason, Detail: detail}
+}
+
+// AppendJSON appends the result as one line of compact JSON without a line break:
+//
+//	{"result":"event","requests":[…request body…],"warnings":[…]}
+//	{"result":"skip","reason":…,"detail":…}
+//	{"result":"reject","reason":…,"detail":…}
+func (r *Result) AppendJSON(dst []byte) []byte {
+	switch r.Kind {
+	case KindUserEvent:
+		dst = append(dst, `{"result":"event","requests":[`...)
+		dst = append(dst, r.UserEvent.Body...)
+		dst = append(dst, `],"warnings":[`...)
+		for i, warning := range r.Warnings {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = append(dst, '"')
+			dst = append(dst, warning...)
+			dst = append(dst, '"')
+		}
+		return append(dst, "]}"...)
+	case KindSkip:
+		dst = append(dst, `{"result":"skip","reason":"`...)
+	case KindReject:
+		dst = append(dst, `{"result":"reject","reason":"`...)
+	default:
+		return append(dst, "null"...)
+	}
+	dst = append(dst, r.Reason...)
+	dst = append(dst, `","detail":`...)
+	dst, _ = jsontext.AppendQuote(dst, r.Detail)
+	return append(dst, '}')
+}

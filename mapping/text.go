@@ -1,0 +1,97 @@
+package mapping
+
+import (
+	"bytes"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"golang.org/x/text/unicode/norm"
+)
+
+// unquote returns the text of a JSON string. It is a part of the string itself
+// unless that holds an escape or bytes that are not UTF-8; those become U+FFFD.
+func unquote(quoted []byte, validUTF8 bool) []byte {
+	inner := quoted[1 : len(quoted)-1]
+	if (validUTF8 || utf8.Valid(inner)) && bytes.IndexByte(inner, '\\') < 0 {
+		return inner
+	}
+	// The error only reports bytes that were replaced by U+FFFD.
+	text, _ := jsontext.AppendUnquote(nil, quoted)
+	return text
+}
+
+// appendQuoted appends text, which must be UTF-8, as a JSON string.
+func appendQuoted(dst, text []byte) []byte {
+	dst, _ = jsontext.AppendQuote(dst, text)
+	return dst
+}
+
+// truncate cuts text at maxChars code points and at maxBytes bytes, at a
+// character boundary.
+func truncate(text []byte, maxChars, maxBytes int) (cut []byte, truncated bool) {
+	if len(text) <= maxChars && len(text) <= maxBytes {
+		return text, false
+	}
+	chars := 0
+	for i := 0; i < len(text); chars++ {
+		_, size := utf8.DecodeRune(text[i:])
+		if chars == maxChars || i+size > maxBytes {
+			return text[:i], true
+		}
+		i += size
+	}
+	return text, false
+}
+
+// isBlank reports whether text is empty or white space only.
+func isBlank(text []byte) bool {
+	return len(bytes.TrimSpace(text)) == 0
+}
+
+// plainNames tells the characters that field names may have (M11).
+var plainNames = func() (plain [256]bool) {
+	for c := range plain {
+		plain[c] = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_'
+	}
+	return plain
+}()
+
+// isPlainName reports whether M11 leaves the name as it is.
+func isPlainName(name []byte) bool {
+	if len(name) == 0 || len(name) > MaxNameLength {
+		return false
+	}
+	for _, c := range name {
+		if !plainNames[c] {
+			return false
+		}
+	}
+	return true
+}
+
+// appendPlainName appends the field name that M11 makes of text, which must be UTF-8.
+func appendPlainName(dst, text []byte) []byte {
+	start := len(dst)
+	for _, c := range decompose(text) {
+		if plainNames[c] {
+			if dst = append(dst, c); len(dst)-start == MaxNameLength {
+				break
+			}
+		}
+	}
+	return dst
+}
+
+// decompose returns text in NFKD; ASCII is that already.
+func decompose(text []byte) []byte {
+	for _, c := range text {
+		if c >= utf8.RuneSelf {
+			return norm.NFKD.Bytes(text)
+		}
+	}
+	return text
+}
+
+// isMark reports whether r is a combining mark.
+func isMark(r rune) bool { return r >= utf8.RuneSelf && unicode.Is(unicode.M, r) }
