@@ -10,20 +10,28 @@ const masked = "********"
 
 // Secret is a credential that does not print: not with fmt, not as JSON, YAML
 // or text, not in a zap or slog field. [Secret.Reveal] is the only way to its text.
-type Secret struct{ text string }
+//
+// The text stands behind a pointer because fmt prints the fields of a struct for
+// a verb that it finds unsuitable, whatever methods the type has.
+type Secret struct{ text *string }
 
 // NewSecret wraps text.
-func NewSecret(text string) Secret { return Secret{text} }
+func NewSecret(text string) Secret { return Secret{&text} }
 
 // Reveal returns the credential itself, for use in a request or a comparison.
-func (s Secret) Reveal() string { return s.text }
+func (s Secret) Reveal() string {
+	if s.text == nil {
+		return ""
+	}
+	return *s.text
+}
 
 // IsZero reports whether there is no credential.
-func (s Secret) IsZero() bool { return s.text == "" }
+func (s Secret) IsZero() bool { return s.Reveal() == "" }
 
 // String returns a mask, or nothing if there is no credential.
 func (s Secret) String() string {
-	if s.text == "" {
+	if s.IsZero() {
 		return ""
 	}
 	return masked
@@ -47,6 +55,6 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // UnmarshalText reads the credential from a configuration file.
 func (s *Secret) UnmarshalText(text []byte) error {
-	s.text = string(text)
+	*s = NewSecret(string(text))
 	return nil
 }

@@ -1,0 +1,200 @@
+// Package saasquatch makes single requests to SaaSquatch's REST API and classifies
+// the answers. It knows nothing of retries.
+package saasquatch
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
+)
+
+// DefaultBaseURL is the only production host that SaaSquatch documents.
+const DefaultBaseURL = "https://app.referralsaasquatch.com"
+
+// Options are what a Client needs to know of a tenant.
+type Options struct {
+	// BaseURL is scheme and host. Default: DefaultBaseURL.
+	BaseURL string
+	// TenantAlias names the tenant; aliases of test tenants start with test_.
+	TenantAlias string
+	// APIKey is the password of HTTP Basic authentication.
+	APIKey adapter.Secret
+	// UserName is the user name of HTTP Basic authentication, empty unless
+	// impact.com's AccountSID:AuthToken is used. Default: empty.
+	UserName string
+	// Concurrency sizes the connection pool. Default: adapter.DefaultConcurrency.
+	Concurrency int
+	// AttemptTimeout bounds a request from start to the end of the answer's body.
+	// Default: 10 s, as in SaaSquatch's Java SDK.
+	AttemptTimeout time.Duration
+	// UserAgent names this program.
+	UserAgent string
+	// TLS is the configuration of connections to the host, for a private one.
+	// Default: the roots of the system.
+	TLS *tls.Config
+}
+
+// Client makes requests for one tenant. It is safe for concurrent use.
+type Client struct {
+	http    *http.Client
+	scheme  string
+	host    string
+	account string // path up to and including the slash before the accountId
+	header  http.Header
+	timeout time.Duration
+}
+
+const defaultAttemptTimeout = 10 * time.Second
+
+// New returns a Client. It does not connect.
+func New(opts Options) (*Client, error) {
+	if opts.BaseURL == "" {
+		opts.BaseURL = DefaultBaseURL
+	}
+	base, err := url.Parse(opts.BaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("parse base URL: %w", err)
+	}
+	if base.Host == "" || base.Scheme != "https" && base.Scheme != "http" {
+		return nil, fmt.Errorf("base URL %q: want https:// and a host", opts.BaseURL)
+	}
+	if opts.Concurrency <= 0 {
+		opts.Concurrency = adapter.DefaultConcurrency
+	}
+	if opts.AttemptTimeout <= 0 {
+		opts.AttemptTimeout = defaultAttemptTimeout
+	}
+	authorized := http.Request{Header: make(http.Header)}
+	authorized.SetBasicAuth(opts.UserName, opts.APIKey.Reveal())
+	return &Client{
+		http: &http.Client{
+			Transport:     newTransport(opts),
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		scheme:  base.Scheme,
+		host:    base.Host,
+		account: "/api/v1/" + escapeSegment(opts.TenantAlias) + "/open/account/",
+		header: http.Header{
+			"Authorization": authorized.Header["Authorization"],
+			"Content-Type":  {"application/json"},
+			"Accept":        {"application/json"},
+			"User-Agent":    {opts.UserAgent},
+		},
+		timeout: opts.AttemptTimeout,
+	}, nil
+}
+
+// newTransport keeps as many connections open as requests may be under way, so
+// that none is opened and closed for a request where the server speaks HTTP/1.1.
+func newTransport(opts Options) *http.Transport {
+	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           dialer.DialContext,
+		TLSClientConfig:       opts.TLS,
+		TLSHandshakeTimeout:   5 * time.Second,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConns:          opts.Concurrency,
+		MaxIdleConnsPerHost:   opts.Concurrency,
+		MaxConnsPerHost:       opts.Concurrency,
+		IdleConnTimeout:       60 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		DisableCompression:    true, // answers are small
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
+	}
+}
+
+// Send makes one Track User Event call.
+func (c *Client) Send(ctx context.Context, event *mapping.UserEvent) adapter.Attempt {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	response, err := c.http.Do(c.newRequest(ctx, event))
+	if err != nil {
+		return classifyError(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode < 300 {
+		// The status is the whole answer; the rest is read so that the
+		// connection can be used again.
+		_, _ = io.CopyN(io.Discard, response.Body, maxAnswer)
+		return classify(response.StatusCode, apiError{}, event.IdempotencyKey != "")
+	}
+	failure := readError(response.Body)
+	attempt := classify(response.StatusCode, failure, event.IdempotencyKey != "")
+	attempt.Detail = failure.detail(response.StatusCode, event)
+	attempt.RetryAfter = retryAfter(response.Header.Get("Retry-After"), time.Now)
+	return attempt
+}
+
+// maxAnswer bounds how much of an answer is read, in bytes.
+const maxAnswer = 256 << 10
+
+// newRequest builds the request by hand: the ids come from outside, and no way
+// of joining paths in net/url leaves them alone.
+func (c *Client) newRequest(ctx context.Context, event *mapping.UserEvent) *http.Request {
+	target := &url.URL{
+		Scheme:  c.scheme,
+		Host:    c.host,
+		Path:    "",
+		RawPath: c.account + escapeSegment(event.AccountID) + "/user/" + escapeSegment(event.UserID) + "/events",
+	}
+	// net/url sends RawPath only if it is an encoding of Path.
+	target.Path, _ = url.PathUnescape(target.RawPath)
+	request := &http.Request{
+		Method:        http.MethodPost,
+		URL:           target,
+		Host:          c.host,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        c.header, // shared: transports must not change it
+		Body:          io.NopCloser(bytes.NewReader(event.Body)),
+		ContentLength: int64(len(event.Body)),
+		GetBody: func() (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(event.Body)), nil
+		},
+	}
+	return request.WithContext(ctx)
+}
+
+// escapeSegment escapes everything but RFC 3986's unreserved characters, so that
+// an id cannot leave its place in the path. Dot segments cannot be escaped; the
+// mapping rejects them.
+func escapeSegment(segment string) string {
+	const hex = "0123456789ABCDEF"
+	escaped := 0
+	for i := range len(segment) {
+		if !unreserved(segment[i]) {
+			escaped++
+		}
+	}
+	if escaped == 0 {
+		return segment
+	}
+	var b strings.Builder
+	b.Grow(len(segment) + 2*escaped)
+	for i := range len(segment) {
+		if c := segment[i]; unreserved(c) {
+			b.WriteByte(c)
+		} else {
+			b.WriteByte('%')
+			b.WriteByte(hex[c>>4])
+			b.WriteByte(hex[c&15])
+		}
+	}
+	return b.String()
+}
+
+func unreserved(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~'
+}
