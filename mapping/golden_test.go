@@ -39,6 +39,7 @@ func TestGolden(t *testing.T) {
 			}
 			var got []byte
 			for event := range bytes.Lines(events) {
+				event = bytes.TrimSuffix(event, []byte("\n"))
 				result := mapper.Map(event, goldenNow)
 				checkResult(t, event, &result)
 				got = append(result.AppendJSON(got), '\n')

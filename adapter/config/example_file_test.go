@@ -1,0 +1,67 @@
+package config
+
+import (
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"segment-saasquatch/adapter"
+)
+
+// TestExample: the example sets everything, and all but credentials and tenant
+// is the default.
+func TestExample(t *testing.T) {
+	c := mustLoad(t, Source{File: testdata + "/example.yaml"})
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+	if warnings := c.Warnings(); len(warnings) > 0 {
+		t.Errorf("warnings: %q", warnings)
+	}
+	content, err := os.ReadFile(testdata + "/example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range settings {
+		if s.listOnly {
+			continue
+		}
+		if c.originOf(s.Key) == originDefault {
+			t.Errorf("%s does not stand in the example", s.Key)
+		}
+		if !strings.Contains(string(content), s.Env) {
+			t.Errorf("%s does not stand in the example", s.Env)
+		}
+	}
+	want := Default()
+	conn := &want.Connections[0]
+	conn.Segment.SharedSecret = []adapter.Secret{adapter.NewSecret("change-me-shared-secret")}
+	conn.SaaSquatch.TenantAlias = "test_abc"
+	conn.SaaSquatch.APIKey = adapter.NewSecret("TEST_change_me")
+	if got := comparable(c); !reflect.DeepEqual(got, comparable(want)) {
+		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+	if got := reveal(c.Connections[0].Segment.SharedSecret); !reflect.DeepEqual(got, []string{"change-me-shared-secret"}) {
+		t.Errorf("shared_secret = %q", got)
+	}
+}
+
+func TestConnectionsExample(t *testing.T) {
+	c := mustLoad(t, Source{File: testdata + "/connections.yaml"})
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+	if len(c.Connections) != 2 {
+		t.Fatalf("%d connections", len(c.Connections))
+	}
+	live, test := c.Connections[0], c.Connections[1]
+	if live.Name != "live" || live.Path != "/segment/live" || live.SaaSquatch.TenantAlias != "abc" || live.SaaSquatch.RateLimit != 50 ||
+		live.SaaSquatch.Concurrency != 64 || live.Mapping.RevenueScale != "0.01" || len(live.Segment.SharedSecret) != 2 {
+		t.Errorf("live = %+v", live)
+	}
+	if test.Segment.Header.Name != "X-My-Secret" || len(test.Segment.Header.Value) != 1 || !test.Mapping.AnyAge ||
+		!reflect.DeepEqual(test.Mapping.Keys, map[string]string{"Signed Up": "signup"}) || !reflect.DeepEqual(test.Mapping.AccountID, []string{"userId"}) {
+		t.Errorf("test = %+v", test)
+	}
+}

@@ -1,0 +1,178 @@
+package config
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"segment-saasquatch/mapping"
+)
+
+const (
+	minBodyLimit       = 64 * kibibyte
+	maxBodyLimit       = 256 * mebibyte
+	maxAnswerBudget    = time.Minute
+	maxShutdownTimeout = 10 * time.Minute
+)
+
+// Validate returns everything that keeps a process from serving, joined; each
+// is a [*Fault]. It reads the certificate files.
+func (c *Config) Validate() error {
+	v := &validator{config: c}
+	v.process()
+	v.tls()
+	v.log()
+	v.connections()
+	return v.faults.join()
+}
+
+// ValidateMapping returns the faults of the mapping rules alone, for commands
+// that send nothing.
+func (c *Config) ValidateMapping() error {
+	v := &validator{config: c}
+	for i := range c.Connections {
+		v.mapping(i)
+	}
+	return v.faults.join()
+}
+
+type validator struct {
+	config *Config
+	faults faults
+}
+
+func (v *validator) fault(key, format string, args ...any) {
+	v.faults.add(v.config.where(key), key, format, args...)
+}
+
+// check adds the error of one of the checks that also run when a value is read.
+func (v *validator) check(key string, err error) {
+	if err != nil {
+		v.fault(key, "%v", err)
+	}
+}
+
+func (v *validator) oneOf(key, value string, known ...string) {
+	if !slices.Contains(known, value) {
+		v.fault(key, "is %s: write %s or %s", quote(value), strings.Join(known[:len(known)-1], ", "), known[len(known)-1])
+	}
+}
+
+func (v *validator) duration(key string, d, most time.Duration) {
+	if d <= 0 || d > most {
+		v.fault(key, "is %s: write a duration above 0s and at most %s", formatDuration(d), formatDuration(most))
+	}
+}
+
+// process checks the settings of the process.
+func (v *validator) process() {
+	c := v.config
+	if _, port, err := net.SplitHostPort(c.ListenAddr); err != nil {
+		v.fault("listen_addr", "is %s: write host:port, such as :8080 or 127.0.0.1:8080", quote(c.ListenAddr))
+	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		v.fault("listen_addr", "is %s: write a port from 0 to 65535, such as :8080", quote(c.ListenAddr))
+	}
+	switch c.Delivery {
+	case DeliveryDirect:
+	case DeliveryDurable:
+		v.fault("delivery", "is durable, but this version delivers direct only: set delivery: direct")
+	default:
+		v.fault("delivery", "is %s: set delivery: direct", quote(string(c.Delivery)))
+	}
+	if c.BodyLimit < minBodyLimit || c.BodyLimit > maxBodyLimit {
+		v.fault("body_limit", "is %s: write a size from %s to %s", formatSize(c.BodyLimit), formatSize(minBodyLimit), formatSize(maxBodyLimit))
+	}
+	v.duration("answer_budget", c.AnswerBudget, maxAnswerBudget)
+	v.duration("shutdown_timeout", c.ShutdownTimeout, maxShutdownTimeout)
+}
+
+func (v *validator) log() {
+	v.oneOf("log.level", v.config.Log.Level, "debug", "info", "warn", "error")
+	v.oneOf("log.format", v.config.Log.Format, "auto", "json", "console")
+}
+
+// tls checks that both files are there and belong together.
+func (v *validator) tls() {
+	cert, key := v.config.TLS.CertFile, v.config.TLS.KeyFile
+	switch {
+	case cert == "" && key == "":
+		return
+	case cert == "":
+		v.fault("tls.cert_file", "is missing beside tls.key_file: set both or neither")
+		return
+	case key == "":
+		v.fault("tls.key_file", "is missing beside tls.cert_file: set both or neither")
+		return
+	}
+	certPEM, certErr := os.ReadFile(cert)
+	if certErr != nil {
+		v.fault("tls.cert_file", "cannot be read (%s): mend the path or the file's permissions", readFault(certErr))
+	}
+	keyPEM, keyErr := os.ReadFile(key)
+	if keyErr != nil {
+		v.fault("tls.key_file", "cannot be read (%s): mend the path or the file's permissions", readFault(keyErr))
+	}
+	if certErr != nil || keyErr != nil {
+		return
+	}
+	if _, err := tls.X509KeyPair(certPEM, keyPEM); err != nil {
+		v.fault("tls.cert_file", "does not load together with tls.key_file (%v): name a PEM certificate and its own PEM key", err)
+	}
+}
+
+// mapping checks the rules of connection i.
+func (v *validator) mapping(i int) {
+	err := v.config.Connections[i].Mapping.Validate()
+	if err == nil {
+		return
+	}
+	list := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		list = joined.Unwrap()
+	}
+	prefix := v.config.prefix(i)
+	start := len(v.faults)
+	for _, err := range list {
+		key, problem := strings.TrimSuffix(prefix, "."), err.Error()
+		if rule, ok := errors.AsType[*mapping.RuleError](err); ok {
+			key, problem = prefix+rule.Key, rule.Problem
+		}
+		v.fault(key, "%s", problem)
+	}
+	sortRuns(v.faults[start:])
+}
+
+// sortRuns orders neighbouring faults of the same key, since the rules hold
+// maps, whose order changes.
+func sortRuns(list faults) {
+	key := func(err error) string {
+		if fault, ok := errors.AsType[*Fault](err); ok {
+			return fault.Key
+		}
+		return ""
+	}
+	for start, end := 0, 0; start < len(list); start = end {
+		for end = start; end < len(list) && key(list[end]) == key(list[start]); end++ {
+		}
+		slices.SortFunc(list[start:end], func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	}
+}
+
+// remedy says how to set a setting of a connection.
+func (v *validator) remedy(key string) string {
+	if v.config.listForm() {
+		return fmt.Sprintf("set %s of this connection", key)
+	}
+	for _, s := range settings {
+		if s.Key == key && s.Env != "" {
+			return fmt.Sprintf("set %s, %s or %s in the configuration file", s.Env, s.EnvFile(), key)
+		}
+	}
+	return fmt.Sprintf("set %s in the configuration file", key)
+}
