@@ -1,0 +1,73 @@
+package sandbox_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+const order = `{"checkout_id":"fksdjfsdjfisjf9sdfjsd9f","order_id":"50314b8e9bcf000000000000","affiliation":"Example Store","subtotal":22.5,"total":27.5,"revenue":22.5,"shipping":3,"tax":2,"discount":2.5,"coupon":"hasbros","currency":"USD","products":[{"product_id":"507f1f77bcf86cd799439011","sku":"45790-32","name":"Monopoly: 3rd Edition","price":19,"quantity":1,"category":"Games","url":"https://shop.example/product/path","image_url":"https://shop.example/product/path.jpg"},{"product_id":"505bd76785ebb509fc183733","sku":"46493-32","name":"Uno Card Game","price":3,"quantity":2,"category":"Games"}]}`
+
+// BenchmarkTrackEvents times the handler alone, without net/http around it.
+func BenchmarkTrackEvents(b *testing.B) {
+	for _, key := range []string{"purchase", "ordered"} {
+		b.Run(key, func(b *testing.B) {
+			s := newServer(b, open())
+			head := `{"userId":"u1","accountId":"a1","idempotencyKey":"`
+			tail := `","events":[{"key":"` + key + `","fields":` + order + `,"dateTriggered":1538496397475}]}`
+			r := newRequest("POST", events, "")
+			w := &discard{header: http.Header{}}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				body := fmt.Sprintf("%sajs-next-1790812800123-%012d%s", head, i, tail)
+				r.Body = http.NoBody
+				r.ContentLength = int64(len(body))
+				r.Body = reading{strings.NewReader(body)}
+				clear(w.header)
+				s.ServeHTTP(w, r)
+				if w.status != http.StatusOK {
+					b.Fatal(w.status)
+				}
+			}
+		})
+	}
+}
+
+type reading struct{ *strings.Reader }
+
+func (reading) Close() error { return nil }
+
+type discard struct {
+	header http.Header
+	status int
+}
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) WriteHeader(status int)      { d.status = status }
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+
+// BenchmarkServer times a request over a loopback connection, client and all.
+func BenchmarkServer(b *testing.B) {
+	server := httptest.NewServer(newServer(b, open()))
+	defer server.Close()
+	client := server.Client()
+	client.Transport.(*http.Transport).MaxIdleConnsPerHost = 64
+	b.SetParallelism(16)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			r := newRequest("POST", server.URL+events, fieldsBody("purchase", order))
+			r.RequestURI = ""
+			response, err := client.Do(r)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			response.Body.Close()
+			if response.StatusCode != http.StatusOK {
+				b.Errorf("status %d", response.StatusCode)
+			}
+		}
+	})
+}

@@ -1,0 +1,50 @@
+package sandbox
+
+// eventLog keeps the latest events within bounds of number and size.
+type eventLog struct {
+	events queue[Event]
+	size   int    // of events, in bytes
+	last   uint64 // number of the last event that was added
+}
+
+// maxLogBytes bounds the data of the events that are kept, so that events near
+// the largest body do not take all memory.
+const maxLogBytes = 256 << 20
+
+// add numbers and keeps an event; the oldest make room for it.
+func (l *eventLog) add(event Event, maxEvents int) {
+	l.last++
+	event.Seq = l.last
+	l.events.push(event)
+	l.size += size(event)
+	for l.events.length > maxEvents || l.size > maxLogBytes && l.events.length > 1 {
+		l.size -= size(l.events.pop())
+	}
+}
+
+// size is about what the event's data take in memory.
+func size(event Event) int {
+	return len(event.Fields) + len(event.AccountID) + len(event.UserID) + len(event.Key) + len(event.IdempotencyKey)
+}
+
+func (l *eventLog) all() []Event {
+	all := make([]Event, l.events.length)
+	for i := range all {
+		all[i] = *l.events.at(i)
+	}
+	return all
+}
+
+// latest returns up to limit events that match, the latest ones, in order of arrival.
+func (l *eventLog) latest(limit int, match func(*Event) bool) []Event {
+	found := []Event{}
+	for i := l.events.length - 1; i >= 0 && len(found) < limit; i-- {
+		if event := l.events.at(i); match(event) {
+			found = append(found, *event)
+		}
+	}
+	for i, j := 0, len(found)-1; i < j; i, j = i+1, j-1 {
+		found[i], found[j] = found[j], found[i]
+	}
+	return found
+}

@@ -1,0 +1,187 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Event is a user event that the sandbox accepted. The JSON names are those of
+// SaaSquatch where it has one.
+type Event struct {
+	// Seq counts accepted events from 1, without gaps.
+	Seq            uint64 `json:"seq"`
+	TenantAlias    string `json:"tenantAlias"`
+	AccountID      string `json:"accountId"`
+	UserID         string `json:"userId"`
+	Key            string `json:"key"`
+	IdempotencyKey string `json:"idempotencyKey,omitempty"`
+	// Fields is the JSON object as it was sent, byte by byte; nil if there was
+	// none. It is shared: it must not be written to.
+	Fields json.RawMessage `json:"fields,omitempty"`
+	// DateTriggered is in Unix milliseconds; nil if it was not sent.
+	DateTriggered *int64 `json:"dateTriggered,omitempty"`
+	// DateReceived is in Unix milliseconds, by the sandbox's clock.
+	DateReceived int64 `json:"dateReceived"`
+}
+
+// Events returns the accepted user events in the order of their arrival: the
+// latest [Options.MaxEvents] of them.
+func (s *Server) Events() []Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log.all()
+}
+
+// trackEvents carries out a Track User Event call.
+func (s *Server) trackEvents(t *tenant, a *attempt) answer {
+	parsed, fault := parseEvents(a.scratch, a.body, a.call.accountID, a.call.userID)
+	if fault != nil || a.lost {
+		if s.burnKeys {
+			s.burn(t, keyOf(&a.scratch.reader, a.body))
+		}
+		if fault != nil {
+			return fault.answer(a.scratch)
+		}
+		return answer{}
+	}
+	first, now, fault := s.accept(t, a, parsed)
+	if fault != nil {
+		return fault.answer(a.scratch)
+	}
+	return eventsAnswer(a, parsed.events, first, now)
+}
+
+// accept keeps the events of a valid request, all of them or none. It returns
+// the number of the first and the time of receipt in Unix milliseconds. The
+// order of the checks is assumed: a key that was seen conflicts even if the user
+// is unknown.
+func (s *Server) accept(t *tenant, a *attempt, parsed eventBody) (uint64, int64, *apiError) {
+	// What costs memory is made before the lock.
+	dates := make([]int64, len(parsed.events))
+	keepFields(parsed.events, a.body)
+	key := parsed.idempotencyKey
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	if key != "" {
+		if use, seen := t.keys.seen(key, now); seen {
+			s.counters.conflict(use)
+			return 0, 0, errConflict
+		}
+	}
+	if _, known := t.users[userRef{a.call.accountID, a.call.userID}]; !known && s.users == KnownUsers {
+		if key != "" && s.burnKeys {
+			t.keys.add(key, now, false)
+		}
+		return 0, 0, errUserNotFound
+	}
+	if key != "" {
+		t.keys.add(key, now, true)
+	}
+	first, received := s.log.last+1, now.UnixMilli()
+	for i, p := range parsed.events {
+		event := Event{
+			TenantAlias:    t.alias,
+			AccountID:      a.call.accountID,
+			UserID:         a.call.userID,
+			Key:            p.key,
+			IdempotencyKey: key,
+			Fields:         p.fields,
+			DateReceived:   received,
+		}
+		if p.dated {
+			dates[i] = p.triggered
+			event.DateTriggered = &dates[i]
+		}
+		s.log.add(event, s.maxEvents)
+	}
+	s.counters.accepted(len(parsed.events), key != "")
+	return first, received, nil
+}
+
+// keepFields lets go of a body that is much larger than the fields that point
+// into it, so that the bound on kept events holds.
+func keepFields(events []parsedEvent, body []byte) {
+	size := 0
+	for i := range events {
+		size += len(events[i].fields)
+	}
+	if len(body) < 2*size+1024 {
+		return
+	}
+	for i := range events {
+		events[i].fields = bytes.Clone(events[i].fields) // of nil it is nil
+	}
+}
+
+// burn uses up the idempotency key of a failed attempt, if it has one.
+func (s *Server) burn(t *tenant, key string) {
+	if key == "" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	if _, seen := t.keys.seen(key, now); !seen {
+		t.keys.add(key, now, false)
+	}
+}
+
+// eventsAnswer writes the answer in the shape of the example in SaaSquatch's API
+// definition. That an event without a dateTriggered gets its time of receipt is
+// assumed.
+func eventsAnswer(a *attempt, events []parsedEvent, first uint64, received int64) answer {
+	out := append(a.scratch.out[:0], `{"userId":`...)
+	out = appendString(out, a.call.userID)
+	out = append(out, `,"accountId":`...)
+	out = appendString(out, a.call.accountID)
+	out = append(out, `,"events":[`...)
+	for i := range events {
+		event := &events[i]
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, `{"id":"`...)
+		out = appendEventID(out, received, first+uint64(i))
+		out = append(out, `","key":`...)
+		out = appendString(out, event.key)
+		out = append(out, `,"fields":`...)
+		if event.fields == nil {
+			out = append(out, "{}"...)
+		} else {
+			out = append(out, event.fields...)
+		}
+		triggered := received
+		if event.dated {
+			triggered = event.triggered
+		}
+		out = append(out, `,"dateTriggered":`...)
+		out = strconv.AppendInt(out, triggered, 10)
+		out = append(out, `,"dateReceived":`...)
+		out = strconv.AppendInt(out, received, 10)
+		out = append(out, `,"dateProcessed":`...)
+		out = strconv.AppendInt(out, received, 10)
+		out = append(out, '}')
+	}
+	out = append(out, "]}"...)
+	a.scratch.out = out
+	return answer{status: http.StatusOK, body: out}
+}
+
+// appendEventID appends an id of 24 hexadecimal digits, as in SaaSquatch's
+// example: 8 of the second of receipt and 16 of the event's number.
+func appendEventID(out []byte, received int64, seq uint64) []byte {
+	const digits = "0123456789abcdef"
+	seconds := uint32(time.UnixMilli(received).Unix())
+	for shift := 28; shift >= 0; shift -= 4 {
+		out = append(out, digits[seconds>>shift&0xf])
+	}
+	for shift := 60; shift >= 0; shift -= 4 {
+		out = append(out, digits[seq>>shift&0xf])
+	}
+	return out
+}

@@ -1,0 +1,281 @@
+package sandbox
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Faults are what the sandbox does wrong on purpose. They strike calls of the
+// API, whatever their path, and never the pages. At most one strikes a request,
+// so the rates add up; their sum is at most 1.
+type Faults struct {
+	// Fail lists statuses to answer with. Default: none.
+	Fail []FailRule
+	// ResetRate is the share of requests, 0 to 1, whose connection is reset
+	// instead of answered. Default: 0.
+	ResetRate float64
+	// TimeoutRate is the share of requests, 0 to 1, that get no answer until the
+	// client gives up or TimeoutLimit is over, when the connection is cut. Default: 0.
+	TimeoutRate float64
+	// Lost says whether a request that is reset or times out is processed all
+	// the same. Default: Mixed.
+	Lost When
+	// Latency delays every answer, after the request was processed; the client
+	// may give up meanwhile. Default: 0.
+	Latency time.Duration
+	// TimeoutLimit bounds a time-out. Default: 1 min.
+	TimeoutLimit time.Duration
+}
+
+// When says at which side of the processing a fault strikes.
+type When uint8
+
+const (
+	// Mixed strikes before or after processing, with equal chance: what a client
+	// sees of both is the same.
+	Mixed When = iota + 1
+	// Before strikes before processing: the request has no effect.
+	Before
+	// After strikes after processing: the request has its effect, and the client
+	// does not learn of it.
+	After
+)
+
+// FailRule answers a share of the requests with a status.
+type FailRule struct {
+	// Rate is the share of requests, 0 to 1.
+	Rate float64
+	// Status is the HTTP status to answer, 300 to 599.
+	Status int
+	// RetryAfter is sent in the header Retry-After, rounded up to seconds.
+	// Default: no header.
+	RetryAfter time.Duration
+	// After processes the request before it fails, as real servers sometimes do.
+	// Default: the request has no effect.
+	After bool
+}
+
+// ParseFail reads a rule such as "5%:503": the rate as in [ParseRate] and the
+// status, then, in any order, "after" and "retry-after=2s".
+func ParseFail(text string) (FailRule, error) {
+	rate, rest, ok := strings.Cut(text, ":")
+	if !ok {
+		return FailRule{}, fmt.Errorf("parse fault %q: want RATE:STATUS, such as 5%%:503", text)
+	}
+	var rule FailRule
+	var err error
+	if rule.Rate, err = ParseRate(rate); err != nil {
+		return FailRule{}, fmt.Errorf("parse fault %q: %w", text, err)
+	}
+	options := strings.Split(rest, ":")
+	if len(options[0]) != 3 {
+		return FailRule{}, fmt.Errorf("parse fault %q: status %q: want three digits", text, options[0])
+	}
+	if rule.Status, err = strconv.Atoi(options[0]); err != nil {
+		return FailRule{}, fmt.Errorf("parse fault %q: status: %w", text, err)
+	}
+	for _, option := range options[1:] {
+		wait, isWait := strings.CutPrefix(option, "retry-after=")
+		switch {
+		case option == "after":
+			rule.After = true
+		case isWait:
+			if rule.RetryAfter, err = time.ParseDuration(wait); err != nil {
+				return FailRule{}, fmt.Errorf("parse fault %q: retry-after: %w", text, err)
+			}
+		default:
+			return FailRule{}, fmt.Errorf("parse fault %q: unknown option %q: want after or retry-after=DURATION", text, option)
+		}
+	}
+	if err := rule.validate(); err != nil {
+		return FailRule{}, fmt.Errorf("parse fault %q: %w", text, err)
+	}
+	return rule, nil
+}
+
+// String writes the rule so that [ParseFail] reads it back.
+func (rule FailRule) String() string {
+	text := strconv.FormatFloat(rule.Rate, 'f', -1, 64) + ":" + strconv.Itoa(rule.Status)
+	if rule.After {
+		text += ":after"
+	}
+	if rule.RetryAfter != 0 {
+		text += ":retry-after=" + rule.RetryAfter.String()
+	}
+	return text
+}
+
+// ParseRate reads a share of 0 to 1, written as "1%" or "0.01".
+func ParseRate(text string) (float64, error) {
+	number, percent := strings.CutSuffix(text, "%")
+	if number == "" || strings.Trim(number, "0123456789.") != "" {
+		return 0, fmt.Errorf("rate %q: want a share such as 1%% or 0.01", text)
+	}
+	rate, err := strconv.ParseFloat(number, 64)
+	if percent {
+		rate /= 100
+	}
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("rate %q: want a share such as 1%% or 0.01", text)
+	case rate > 1:
+		return 0, fmt.Errorf("rate %q: want at most 100%%, or 1", text)
+	}
+	return rate, nil
+}
+
+func (f Faults) withDefaults() Faults {
+	f.Lost = cmp.Or(f.Lost, Mixed)
+	f.TimeoutLimit = cmp.Or(f.TimeoutLimit, time.Minute)
+	return f
+}
+
+func (f Faults) validate() error {
+	var all []error
+	sum := f.ResetRate + f.TimeoutRate
+	for _, rule := range f.Fail {
+		if err := rule.validate(); err != nil {
+			all = append(all, fmt.Errorf("fault %v: %w", rule, err))
+		}
+		sum += rule.Rate
+	}
+	if !isShare(f.ResetRate) || !isShare(f.TimeoutRate) {
+		all = append(all, fmt.Errorf("faults: reset rate %v, time-out rate %v: want 0 to 1", f.ResetRate, f.TimeoutRate))
+	}
+	// The sum of decimal fractions may be off in the last place.
+	if sum > 1+1e-9 {
+		all = append(all, fmt.Errorf("faults: the rates add up to %v: want at most 1", sum))
+	}
+	if f.Latency < 0 || f.TimeoutLimit < 0 {
+		all = append(all, errors.New("faults: latency and time-out limit must not be negative"))
+	}
+	if f.Lost > After {
+		all = append(all, fmt.Errorf("faults: unknown value %d of lost", f.Lost))
+	}
+	return errors.Join(all...)
+}
+
+func (rule FailRule) validate() error {
+	switch {
+	case !isShare(rule.Rate):
+		return fmt.Errorf("rate %v: want 0 to 1", rule.Rate)
+	case rule.Status < 300 || rule.Status > 599 || rule.Status == http.StatusNotModified:
+		return fmt.Errorf("status %d: want 300 to 599, except 304", rule.Status)
+	case rule.RetryAfter < 0:
+		return fmt.Errorf("retry-after %v: must not be negative", rule.RetryAfter)
+	}
+	return nil
+}
+
+// isShare is false for NaN.
+func isShare(rate float64) bool { return rate >= 0 && rate <= 1 }
+
+// answer is the rule's error. Codes are those that SaaSquatch publishes for
+// limits and internal errors, or none.
+func (rule FailRule) answer(scratch *scratch) answer {
+	e := apiError{
+		status:       rule.Status,
+		message:      "A fault injected by the sandbox.",
+		apiErrorCode: "INJECTED_FAULT",
+	}
+	switch {
+	case rule.Status == http.StatusTooManyRequests:
+		e.rsCode = "RS033"
+	case rule.Status >= 500:
+		e.rsCode = "RS014"
+	}
+	a := e.answer(scratch)
+	a.retryAfter = rule.RetryAfter
+	return a
+}
+
+// retryAfterSeconds rounds up to the seconds of the header.
+func retryAfterSeconds(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}
+
+type strikeKind uint8
+
+const (
+	noStrike strikeKind = iota
+	failStrike
+	resetStrike
+	timeoutStrike
+)
+
+// strike is the fault that hits one request, or none.
+type strike struct {
+	kind  strikeKind
+	rule  FailRule
+	after bool
+}
+
+// injector decides about faults. With none configured it costs nothing.
+type injector struct {
+	faults Faults
+	active bool
+	mu     *sync.Mutex // guards rand
+	rand   *rand.Rand
+}
+
+func newInjector(faults Faults, source *rand.Rand) injector {
+	if source == nil {
+		source = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
+	}
+	return injector{
+		faults: faults,
+		active: len(faults.Fail) > 0 || faults.ResetRate > 0 || faults.TimeoutRate > 0,
+		mu:     new(sync.Mutex),
+		rand:   source,
+	}
+}
+
+// draw decides about one request. It takes two numbers from the source for each.
+func (in *injector) draw() strike {
+	if !in.active {
+		return strike{}
+	}
+	in.mu.Lock()
+	u, coin := in.rand.Float64(), in.rand.Uint64()&1 == 1
+	in.mu.Unlock()
+
+	for _, rule := range in.faults.Fail {
+		if u -= rule.Rate; u < 0 {
+			return strike{kind: failStrike, rule: rule, after: rule.After}
+		}
+	}
+	after := in.faults.Lost == After || in.faults.Lost == Mixed && coin
+	if u -= in.faults.ResetRate; u < 0 {
+		return strike{kind: resetStrike, after: after}
+	}
+	if u -= in.faults.TimeoutRate; u < 0 {
+		return strike{kind: timeoutStrike, after: after}
+	}
+	return strike{}
+}
+
+// reset resets the client's connection, with a TCP RST where there is a TCP
+// connection to take over. HTTP/2 has none: there the stream is reset.
+func reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	inner := conn
+	if secured, ok := conn.(*tls.Conn); ok {
+		inner = secured.NetConn()
+	}
+	if tcp, ok := inner.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // without it the connection closes in an orderly way
+	}
+	_ = inner.Close()
+}

@@ -1,0 +1,183 @@
+package sandbox
+
+import (
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+//go:embed page.html
+var pageText string
+
+var page = template.Must(template.New("page").Funcs(template.FuncMap{
+	"instant": func(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04:05.000") },
+	"text":    http.StatusText,
+}).Parse(pageText))
+
+const (
+	defaultListed = 100 // events in /_sandbox/events
+	listedOnPage  = 50  // events on the HTML page
+	pageRefresh   = 3   // in seconds
+	maxControl    = 4096
+)
+
+// servePages answers below /_sandbox; path is what follows it.
+func (s *Server) servePages(w http.ResponseWriter, r *http.Request, path string) {
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	posts := r.Method == http.MethodPost
+	switch {
+	case path == "" && reads:
+		http.Redirect(w, r, "/_sandbox/", http.StatusFound)
+	case path == "/" && reads:
+		s.servePage(w, r)
+	case path == "/events" && reads:
+		s.serveEvents(w, r)
+	case path == "/stats" && reads:
+		writeJSON(w, http.StatusOK, s.Stats())
+	case path == "/reset" && posts && controls(w, r):
+		s.Reset()
+		writeJSON(w, http.StatusOK, struct{}{})
+	case path == "/clock" && posts && controls(w, r):
+		s.serveClock(w, r)
+	case posts && (path == "/reset" || path == "/clock"):
+		// controls has answered.
+	default:
+		http.Error(w, "no such page of the sandbox", http.StatusNotFound)
+	}
+}
+
+// controls admits a request that changes the sandbox. It asks for a content type
+// that a browser does not send to another site without asking that site first,
+// so that no page elsewhere can reach into a sandbox on this machine.
+func controls(w http.ResponseWriter, r *http.Request) bool {
+	if isJSON(r.Header.Get("Content-Type")) {
+		return true
+	}
+	http.Error(w, "send the header Content-Type: application/json", http.StatusUnsupportedMediaType)
+	return false
+}
+
+func (s *Server) serveClock(w http.ResponseWriter, r *http.Request) {
+	var order struct {
+		Advance string `json:"advance"`
+	}
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxControl))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&order); err != nil {
+		http.Error(w, `want a body such as {"advance":"25h"}`, http.StatusBadRequest)
+		return
+	}
+	by, err := time.ParseDuration(order.Advance)
+	if err == nil {
+		err = s.Advance(by)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	s.mu.Lock()
+	now := s.now()
+	s.mu.Unlock()
+	writeJSON(w, http.StatusOK, map[string]time.Time{"now": now})
+}
+
+// filter picks events by the query parameters key and user; empty ones match all.
+type filter struct {
+	Key, User string
+	limit     int
+}
+
+func parseFilter(r *http.Request, limit int) (filter, error) {
+	query := r.URL.Query()
+	f := filter{Key: query.Get("key"), User: query.Get("user"), limit: limit}
+	if text := query.Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return filter{}, errors.New("limit: want a number of at least 1")
+		}
+		f.limit = n
+	}
+	return f, nil
+}
+
+func (f filter) match(event *Event) bool {
+	return (f.Key == "" || f.Key == event.Key) && (f.User == "" || f.User == event.UserID)
+}
+
+func (s *Server) find(f filter) []Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log.latest(f.limit, f.match)
+}
+
+// serveEvents lists the latest events, 100 unless limit says otherwise, the
+// newest last.
+func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
+	f, err := parseFilter(r, defaultListed)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	events := s.find(f)
+	if !strings.Contains(r.Header.Get("Accept"), "application/x-ndjson") {
+		writeJSON(w, http.StatusOK, map[string][]Event{"events": events})
+		return
+	}
+	guard(w, "application/x-ndjson")
+	encoder := json.NewEncoder(w)
+	for i := range events {
+		if encoder.Encode(&events[i]) != nil {
+			return // the client went away
+		}
+	}
+}
+
+// pageData is what the HTML page shows.
+type pageData struct {
+	Stats   Stats
+	Events  []Event // the newest first
+	Filter  filter
+	Refresh int
+}
+
+func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
+	f, err := parseFilter(r, listedOnPage)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	events := s.find(f)
+	for i, j := 0, len(events)-1; i < j; i, j = i+1, j-1 {
+		events[i], events[j] = events[j], events[i]
+	}
+	var out strings.Builder
+	if err := page.Execute(&out, pageData{Stats: s.Stats(), Events: events, Filter: f, Refresh: pageRefresh}); err != nil {
+		http.Error(w, fmt.Sprintf("render page: %v", err), http.StatusInternalServerError)
+		return
+	}
+	guard(w, "text/html; charset=utf-8")
+	// The page needs neither scripts nor anything from elsewhere.
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	_, _ = io.WriteString(w, out.String())
+}
+
+// guard sets the headers of every page.
+func guard(w http.ResponseWriter, contentType string) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Referrer-Policy", "no-referrer")
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	guard(w, "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // fails only if the client went away
+}

@@ -1,0 +1,347 @@
+package sandbox
+
+import (
+	"cmp"
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// UserPolicy says for which users events are accepted.
+type UserPolicy uint8
+
+const (
+	// KnownUsers accepts events of users that were created or upserted before
+	// and answers 404 for all others, as SaaSquatch does.
+	KnownUsers UserPolicy = iota + 1
+	// AnyUser accepts the events of every user. It creates none: a look-up
+	// still answers 404.
+	AnyUser
+)
+
+// Options configure a [Server]. The zero value is a usable sandbox.
+type Options struct {
+	// Tenants maps tenant aliases to their API keys. An empty map stands for
+	// every alias, each with whatever non-empty key a request brings. Default: empty.
+	Tenants map[string]string
+	// Users says for which users events are accepted. Default: KnownUsers.
+	Users UserPolicy
+	// BurnKeys makes a failed attempt use up its idempotency key, so that the
+	// repetition gets 409 though nothing was processed: refused and injected
+	// failures, resets and time-outs alike, except requests without valid
+	// credentials. SaaSquatch does not say which of both it does. Default: false.
+	BurnKeys bool
+	// Faults are the faults to inject. Default: none.
+	Faults Faults
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+	// Rand decides about faults. The server owns it from then on. Default: a
+	// randomly seeded source.
+	Rand *rand.Rand
+	// MaxEvents is how many accepted events are kept for [Server.Events] and the
+	// pages; the oldest make room. It bounds memory in long runs, together with
+	// a fixed 256 MiB of event data. Counters and idempotency keys go on beyond
+	// it. Default: 100 000.
+	MaxEvents int
+}
+
+const defaultMaxEvents = 100_000
+
+// Server is a simulated SaaSquatch. It is an [http.Handler] and safe for
+// concurrent use. Its state lives in memory.
+type Server struct {
+	users     UserPolicy
+	burnKeys  bool
+	anyTenant bool
+	faults    Faults
+	injector  injector
+	realNow   func() time.Time
+	maxEvents int
+	seeds     [2]maphash.Seed
+
+	counters counters
+
+	closed    chan struct{}
+	closeOnce sync.Once
+
+	mu      sync.Mutex // guards what follows
+	ahead   time.Duration
+	tenants map[string]*tenant
+	log     eventLog
+}
+
+// tenant is what the sandbox knows of one tenant. The server's mutex guards it,
+// but for alias and apiKey, which never change.
+type tenant struct {
+	alias    string
+	apiKey   string
+	keys     keyMemory
+	users    map[userRef]*user
+	accounts map[string]int // users in the account
+}
+
+// userRef identifies a user within a tenant.
+type userRef struct{ accountID, userID string }
+
+// New returns a sandbox. The error joins all faults of the options.
+func New(options Options) (*Server, error) {
+	s := &Server{
+		users:     cmp.Or(options.Users, KnownUsers),
+		burnKeys:  options.BurnKeys,
+		anyTenant: len(options.Tenants) == 0,
+		faults:    options.Faults.withDefaults(),
+		realNow:   options.Now,
+		maxEvents: cmp.Or(options.MaxEvents, defaultMaxEvents),
+		seeds:     [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+		closed:    make(chan struct{}),
+		tenants:   make(map[string]*tenant, len(options.Tenants)),
+	}
+	if s.realNow == nil {
+		s.realNow = time.Now
+	}
+	s.injector = newInjector(s.faults, options.Rand)
+
+	faults := []error{s.faults.validate()}
+	if s.users > AnyUser {
+		faults = append(faults, fmt.Errorf("users: unknown policy %d", s.users))
+	}
+	if s.maxEvents < 0 {
+		faults = append(faults, fmt.Errorf("max events: %d is negative", s.maxEvents))
+	}
+	for alias, apiKey := range options.Tenants {
+		if alias == "" || apiKey == "" {
+			faults = append(faults, fmt.Errorf("tenant %q: both alias and API key must not be empty", alias))
+		}
+		s.addTenant(alias, apiKey)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, fmt.Errorf("sandbox options: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Server) addTenant(alias, apiKey string) *tenant {
+	t := &tenant{alias: alias, apiKey: apiKey}
+	t.clear(s.seeds)
+	s.tenants[alias] = t
+	return t
+}
+
+func (t *tenant) clear(seeds [2]maphash.Seed) {
+	t.keys = newKeyMemory(seeds)
+	t.users = make(map[userRef]*user)
+	t.accounts = make(map[string]int)
+}
+
+// Reset forgets events, users, idempotency keys and counters and sets the clock
+// back to that of the options. Requests in flight may still count.
+func (s *Server) Reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ahead = 0
+	s.log = eventLog{}
+	for _, t := range s.tenants {
+		t.clear(s.seeds)
+	}
+	s.counters.reset()
+}
+
+// Close ends the waiting of requests that stand in an injected time-out or
+// latency, so that an [http.Server] can shut down; it is meant for
+// RegisterOnShutdown. The sandbox goes on answering, without such waits.
+func (s *Server) Close() error {
+	s.closeOnce.Do(func() { close(s.closed) })
+	return nil
+}
+
+// maxAdvance bounds one move of the clock, so that no sum of durations overflows
+// in practice.
+const maxAdvance = 10 * 365 * 24 * time.Hour
+
+// Advance moves the sandbox's clock forward. It fails if by is negative or more
+// than ten years.
+func (s *Server) Advance(by time.Duration) error {
+	if by < 0 || by > maxAdvance {
+		return fmt.Errorf("advance clock by %v: want 0 to %v", by, maxAdvance)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ahead > 10*maxAdvance {
+		return fmt.Errorf("advance clock by %v: it is %v ahead already", by, s.ahead)
+	}
+	s.ahead += by
+	return nil
+}
+
+// now is the sandbox's time. The caller holds the mutex.
+func (s *Server) now() time.Time { return s.realNow().Add(s.ahead) }
+
+// ServeHTTP answers calls of the API and shows the pages below /_sandbox/.
+//
+// Paths are matched as they stand in the request, escaped: nothing is cleaned or
+// redirected. An injected reset or time-out ends in a panic with
+// [http.ErrAbortHandler] where the connection cannot be taken over.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.EscapedPath()
+	if rest, ok := strings.CutPrefix(path, "/_sandbox"); ok && (rest == "" || rest[0] == '/') {
+		s.servePages(w, r, rest)
+		return
+	}
+	s.serveAPI(w, r, path)
+}
+
+func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request, path string) {
+	s.counters.requests.Add(1)
+	scratch := scratches.Get().(*scratch)
+	defer scratch.free()
+
+	// The body is read whatever the answer will be: the connection stays usable,
+	// and net/http notices a client that gives up only then.
+	body, bodyFault := readBody(r)
+	a := attempt{request: r, body: body, bodyFault: bodyFault, scratch: scratch}
+	var routeFault *apiError
+	if a.call, routeFault = route(r.Method, path); routeFault != nil {
+		s.counters.unexpected.note(r.Method, path)
+	}
+	strike := s.injector.draw()
+	a.lost = strike.kind != noStrike && !strike.after
+
+	var answer answer
+	if routeFault != nil {
+		answer = routeFault.answer(scratch)
+	} else {
+		answer = s.process(&a)
+	}
+	// Processed first, answered later: a server does not notice that its client
+	// has given up.
+	s.wait(r.Context(), s.faults.Latency)
+
+	s.counters.struck(strike)
+	switch strike.kind {
+	case failStrike:
+		answer = strike.rule.answer(scratch)
+	case resetStrike:
+		reset(w)
+		return
+	case timeoutStrike:
+		s.wait(r.Context(), s.faults.TimeoutLimit)
+		panic(http.ErrAbortHandler)
+	}
+	s.counters.answered(answer.status)
+	answer.write(w)
+}
+
+// attempt is one request on its way through the sandbox.
+type attempt struct {
+	request   *http.Request
+	call      call
+	body      []byte
+	bodyFault *apiError
+	scratch   *scratch
+	// lost says that a fault strikes before processing: the attempt must have no
+	// effect, except to use up its key if keys burn.
+	lost bool
+}
+
+// process carries out the call, or only what is left of it if the attempt is lost.
+func (s *Server) process(a *attempt) answer {
+	if a.lost && !s.burnKeys {
+		return answer{}
+	}
+	t, fault := s.authorize(a.request, a.call.tenant)
+	if fault == nil {
+		fault = a.bodyFault
+	}
+	if fault == nil && a.call.endpoint != lookUpUser && !isJSON(a.request.Header.Get("Content-Type")) {
+		fault = errContentType
+	}
+	if fault != nil {
+		return fault.answer(a.scratch)
+	}
+	switch {
+	case a.call.endpoint == trackEvents:
+		return s.trackEvents(t, a)
+	case a.lost:
+		return answer{}
+	default:
+		return s.serveUser(t, a)
+	}
+}
+
+// authorize finds the tenant and checks the API key, which is the password of
+// HTTP Basic; the user name is ignored, as SaaSquatch's API definition names only
+// the password. An unknown tenant is told before a wrong key, as the live service
+// does. User tokens (JWT) are not simulated.
+func (s *Server) authorize(r *http.Request, alias string) (*tenant, *apiError) {
+	_, password, ok := r.BasicAuth()
+	ok = ok && password != ""
+	if s.anyTenant {
+		switch {
+		case alias == "":
+			return nil, errTenantNotFound
+		case !ok:
+			return nil, errUnauthorized
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		t := s.tenants[alias]
+		if t == nil {
+			t = s.addTenant(strings.Clone(alias), "")
+		}
+		return t, nil
+	}
+	t := s.tenants[alias] // never written to after New
+	if t == nil {
+		return nil, errTenantNotFound
+	}
+	if !ok || subtle.ConstantTimeCompare([]byte(password), []byte(t.apiKey)) != 1 {
+		return nil, errUnauthorized
+	}
+	return t, nil
+}
+
+// wait returns after d, or sooner if the client gives up or the server closes.
+func (s *Server) wait(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-s.closed:
+	}
+}
+
+// answer is what the client gets. The body is valid until the scratch is freed.
+type answer struct {
+	status     int
+	retryAfter time.Duration
+	body       []byte
+}
+
+var jsonType = []string{"application/json"}
+
+func (a answer) write(w http.ResponseWriter) {
+	header := w.Header()
+	header["Content-Type"] = jsonType
+	header.Set("Content-Length", strconv.Itoa(len(a.body)))
+	if a.retryAfter > 0 {
+		header.Set("Retry-After", retryAfterSeconds(a.retryAfter))
+	}
+	if a.status == http.StatusUnauthorized {
+		header.Set("Www-Authenticate", `Basic realm="SaaSquatch sandbox"`)
+	}
+	w.WriteHeader(a.status)
+	// A client that went away is no news to a sandbox.
+	_, _ = w.Write(a.body)
+}

@@ -1,0 +1,131 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// maxUsersPerAccount is published with RS013.
+const maxUsersPerAccount = 1000
+
+// user is a stored user. The members are those of SaaSquatch's API.
+type user struct {
+	// fields holds the standard fields by name, id and accountId among them.
+	fields   map[string]json.RawMessage
+	custom   map[string]json.RawMessage
+	segments []string
+}
+
+// serveUser carries out the create, upsert or look-up of a user.
+func (s *Server) serveUser(t *tenant, a *attempt) answer {
+	switch {
+	case isBlank([]byte(a.call.accountID)):
+		return errBlankAccount.answer(a.scratch)
+	case isBlank([]byte(a.call.userID)):
+		return errBlankUser.answer(a.scratch)
+	}
+	only, fault := selectedFields(a.request.URL.RawQuery)
+	if fault != nil {
+		return fault.answer(a.scratch)
+	}
+	var patch userPatch
+	if a.call.endpoint != lookUpUser {
+		if patch, fault = parseUser(&a.scratch.reader, a.body, a.call.accountID, a.call.userID); fault != nil {
+			return fault.answer(a.scratch)
+		}
+	}
+	status, body, fault := s.storeUser(t, a.call, patch, only)
+	if fault != nil {
+		return fault.answer(a.scratch)
+	}
+	s.counters.users[a.call.endpoint].Add(1)
+	return answer{status: status, body: body}
+}
+
+// storeUser applies the patch, unless the call is a look-up, and returns the
+// user as JSON.
+func (s *Server) storeUser(t *tenant, c call, patch userPatch, only []string) (int, []byte, *apiError) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ref := userRef{c.accountID, c.userID}
+	u, status := t.users[ref], http.StatusOK
+	switch {
+	case c.endpoint == lookUpUser && u == nil:
+		return 0, nil, errUserNotFound
+	case c.endpoint == createUser && u != nil:
+		return 0, nil, errUserExists
+	case c.endpoint == createUser:
+		status = http.StatusCreated
+	}
+	if u == nil {
+		if t.accounts[c.accountID] >= maxUsersPerAccount {
+			return 0, nil, errAccountFull
+		}
+		u = &user{fields: map[string]json.RawMessage{}, custom: map[string]json.RawMessage{}}
+		t.users[ref] = u
+		t.accounts[c.accountID]++
+	}
+	u.apply(patch)
+	return status, u.appendJSON(only), nil
+}
+
+// apply is a partial update: what the patch does not name stays as it is. Of
+// custom fields SaaSquatch documents that, and that null deletes one; for the
+// others it is assumed.
+func (u *user) apply(patch userPatch) {
+	maps.Copy(u.fields, patch.fields)
+	for name, value := range patch.custom {
+		if value == nil {
+			delete(u.custom, name)
+		} else {
+			u.custom[name] = value
+		}
+	}
+	for _, operation := range patch.segments {
+		name, remove := strings.CutPrefix(operation, "~")
+		switch {
+		case operation == "~*":
+			u.segments = nil
+		case remove:
+			u.segments = slices.DeleteFunc(u.segments, func(s string) bool { return s == name })
+		case !slices.Contains(u.segments, name):
+			u.segments = append(u.segments, name)
+		}
+	}
+}
+
+// appendJSON writes the user's fields in the order of their names, or only some.
+func (u *user) appendJSON(only []string) []byte {
+	all := maps.Clone(u.fields)
+	// Neither can fail: the values were read from valid JSON.
+	all["customFields"], _ = json.Marshal(u.custom)
+	all["segments"], _ = json.Marshal(append([]string{}, u.segments...))
+	if only != nil {
+		maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool { return !slices.Contains(only, name) })
+	}
+	body, _ := json.Marshal(all)
+	return body
+}
+
+// selectedFields reads the query parameter fields, which names the members to
+// answer; nil stands for all. It cannot coexist with extraFields, by
+// SaaSquatch's API definition; nothing here is extra.
+func selectedFields(rawQuery string) ([]string, *apiError) {
+	if rawQuery == "" {
+		return nil, nil
+	}
+	query, err := url.ParseQuery(rawQuery)
+	switch {
+	case err != nil:
+		return nil, badRequest("The query is not valid.")
+	case query.Has("fields") && query.Has("extraFields"):
+		return nil, badRequest("fields and extraFields exclude each other.")
+	case !query.Has("fields"):
+		return nil, nil
+	}
+	return strings.Split(strings.Join(query["fields"], ","), ","), nil
+}
