@@ -1,0 +1,43 @@
+# The targets that development needs; README.md says more.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
+LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+# gin's support for msgpack would add 6 MB.
+BUILDFLAGS = -tags nomsgpack -trimpath -ldflags '$(LDFLAGS)'
+
+FUZZTIME ?= 30s
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+.PHONY: build test bench fuzz lint vuln clean
+
+build: ## a static binary in bin/
+	CGO_ENABLED=0 go build $(BUILDFLAGS) -o bin/segment-saasquatch ./cmd/segment-saasquatch
+
+test: ## every test, with the race detector
+	go test -race ./...
+
+bench: ## every benchmark, with the ratios to its baselines
+	go test -run '^$$' -bench . ./mapping ./adapter/...
+
+fuzz: ## every fuzz target for FUZZTIME
+	@set -e; for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "fuzz $$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+lint: ## formatting, vet, staticcheck, tidiness
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; exit 1; fi
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	go mod tidy -diff
+
+vuln: ## known vulnerabilities; needs the Go vulnerability database
+	go run $(GOVULNCHECK) ./...
+
+clean:
+	rm -rf bin

@@ -1,0 +1,82 @@
+package adapter_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// allowedImports draws the architecture: which of our packages each package may
+// import. Imports run one way, and siblings know nothing of each other.
+var allowedImports = map[string][]string{
+	"mapping":                nil,
+	"adapter":                {"mapping"},
+	"adapter/config":         {"adapter", "mapping"},
+	"adapter/saasquatch":     {"adapter", "mapping"},
+	"adapter/webhook":        {"adapter", "mapping"},
+	"adapter/sandbox":        nil,
+	"cmd/segment-saasquatch": {"mapping", "adapter", "adapter/config", "adapter/saasquatch", "adapter/webhook", "adapter/sandbox"},
+}
+
+// onlyIn names the packages that may import a library.
+var onlyIn = map[string][]string{
+	"github.com/gin-gonic/gin": {"adapter/webhook"},
+	"go.uber.org/zap":          {"adapter/webhook", "cmd/segment-saasquatch"},
+	"net/http":                 {"adapter/saasquatch", "adapter/webhook", "adapter/sandbox", "cmd/segment-saasquatch"},
+}
+
+// pure packages know no network, clock, environment, logger or context.
+var pure = map[string][]string{
+	"mapping": {"net", "net/http", "os", "context", "log", "log/slog", "go.uber.org/zap"},
+}
+
+func TestImports(t *testing.T) {
+	const module = "segment-saasquatch/"
+	files := token.NewFileSet()
+	seen := make(map[string]bool)
+	err := filepath.WalkDir("..", func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return err
+		}
+		from := path.Dir(strings.TrimPrefix(filepath.ToSlash(file), "../"))
+		allowed, known := allowedImports[from]
+		if !known {
+			t.Errorf("%s: package %s is not in the drawing", file, from)
+		}
+		seen[from] = true
+		parsed, err := parser.ParseFile(files, file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range parsed.Imports {
+			to, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if ours, ok := strings.CutPrefix(to, module); ok && !slices.Contains(allowed, ours) {
+				t.Errorf("%s imports %s, which the drawing does not allow", file, ours)
+			}
+			if where, limited := onlyIn[to]; limited && !slices.Contains(where, from) {
+				t.Errorf("%s imports %s, which belongs in %v", file, to, where)
+			}
+			if slices.Contains(pure[from], to) {
+				t.Errorf("%s imports %s, but its package is pure", file, to)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for from := range allowedImports {
+		if !seen[from] {
+			t.Errorf("the drawing has a package %s that does not exist", from)
+		}
+	}
+}

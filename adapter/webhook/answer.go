@@ -1,0 +1,142 @@
+package webhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/gin-gonic/gin"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
+)
+
+// answer is the JSON that Segment shows in its Event Delivery. It stays below 16
+// KB, because Segment's workers fail on longer ones.
+type answer struct {
+	Message string         `json:"message"`
+	Counts  *counts        `json:"counts,omitempty"`
+	Results []resultAnswer `json:"results,omitempty"`
+}
+
+// counts are numbers of events, in the order of outcomes.
+type counts struct {
+	Delivered int `json:"delivered"`
+	Duplicate int `json:"duplicate"`
+	Skipped   int `json:"skipped"`
+	Rejected  int `json:"rejected"`
+	Dead      int `json:"dead"`
+	Pending   int `json:"pending"`
+}
+
+type resultAnswer struct {
+	Index     int               `json:"index"`
+	MessageID string            `json:"message_id,omitempty"`
+	Outcome   string            `json:"outcome"`
+	Reason    string            `json:"reason,omitempty"`
+	Detail    string            `json:"detail,omitempty"`
+	EventKey  string            `json:"event_key,omitempty"`
+	Warnings  []mapping.Warning `json:"warnings,omitempty"`
+}
+
+const (
+	// maxResults is how many results an answer holds.
+	maxResults = 20
+	// maxText bounds each text from outside in an answer, in bytes of JSON.
+	maxText = 200
+)
+
+// answerOf describes a receipt: counts of all events, and the first results. The
+// results of events that did not reach SaaSquatch come before all others, each
+// group in the order of the request.
+func answerOf(receipt adapter.Receipt) answer {
+	n := receipt.Counts()
+	a := answer{Counts: &counts{
+		Delivered: n[adapter.Delivered], Duplicate: n[adapter.Duplicate], Skipped: n[adapter.Skipped],
+		Rejected: n[adapter.Rejected], Dead: n[adapter.Dead], Pending: n[adapter.Pending],
+	}}
+	a.Message = summary(len(receipt.Results), n, receipt.Redeliver)
+	for _, wanted := range []func(adapter.Outcome) bool{needsAttention, func(o adapter.Outcome) bool { return !needsAttention(o) }} {
+		for i := range receipt.Results {
+			if len(a.Results) == maxResults {
+				return a
+			}
+			if r := &receipt.Results[i]; wanted(r.Outcome) {
+				a.Results = append(a.Results, resultAnswer{
+					Index:     r.Index,
+					MessageID: bounded(r.MessageID),
+					Outcome:   r.Outcome.String(),
+					Reason:    string(r.Reason),
+					Detail:    bounded(r.Detail),
+					EventKey:  bounded(r.EventKey),
+					Warnings:  r.Warnings,
+				})
+			}
+		}
+	}
+	return a
+}
+
+func needsAttention(o adapter.Outcome) bool {
+	return o == adapter.Pending || o == adapter.Dead || o == adapter.Rejected
+}
+
+func summary(events int, n adapter.Counts, redeliver bool) string {
+	if events == 0 {
+		return "no events"
+	}
+	var parts []string
+	for _, outcome := range adapter.Outcomes {
+		switch count := n[outcome]; {
+		case count == 0:
+		case events == 1:
+			parts = append(parts, outcome.String())
+		default:
+			parts = append(parts, fmt.Sprintf("%d %s", count, outcome))
+		}
+	}
+	text := strings.Join(parts, ", ")
+	if events > 1 {
+		text = fmt.Sprintf("%d events: %s", events, text)
+	}
+	if redeliver {
+		text += "; send this request again"
+	}
+	return text
+}
+
+// bounded cuts text so that its JSON has about maxText bytes.
+func bounded(text string) string {
+	length := 0
+	for i, r := range text {
+		size := utf8.RuneLen(r)
+		if r < ' ' || r == '"' || r == '\\' || r == utf8.RuneError {
+			size = 6
+		}
+		if length += size; length > maxText {
+			return text[:i] + "…"
+		}
+	}
+	return text
+}
+
+func answerMessage(c *gin.Context, status int, message string) {
+	answerJSON(c, status, answer{Message: message})
+}
+
+// answerJSON writes the answer and ends the handling of the request.
+func answerJSON(c *gin.Context, status int, a answer) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(a); err != nil { // cannot happen: it has texts and numbers only
+		status = http.StatusInternalServerError
+	}
+	c.Abort()
+	c.Header("Content-Length", strconv.Itoa(text.Len()))
+	c.Data(status, "application/json; charset=utf-8", text.Bytes())
+}

@@ -1,0 +1,249 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
+
+	"segment-saasquatch/adapter"
+)
+
+// Acceptor takes the events of one verified request. It is the seam between
+// receiving and delivering: direct delivery returns when the outcomes are known,
+// a durable store once the events are on disk. The slices are only valid during
+// the call.
+type Acceptor interface {
+	// Accept returns a receipt with one result for each event, or an error if it
+	// can promise nothing about any of them.
+	Accept(ctx context.Context, events [][]byte) (adapter.Receipt, error)
+}
+
+// Connection takes requests at one path.
+type Connection struct {
+	// Name stands in the log.
+	Name string
+	// Path is the URL path, beginning with a slash. With a slash at its end it is
+	// the same path.
+	Path        string
+	Credentials Credentials
+	Acceptor    Acceptor
+}
+
+// Options are a Handler's choices.
+type Options struct {
+	// BodyLimit bounds a body in bytes, counted after decompression. Segment's
+	// batches are 4 MB by default. Default: 10 MiB.
+	BodyLimit int64
+	// ReadLimit bounds the bytes of all bodies in memory at once; a request that
+	// would exceed it is answered with 503. Default: 256 MiB.
+	ReadLimit int64
+	// Log gets a line for each request. Default: none.
+	Log *zap.Logger
+}
+
+// Defaults of Options, in bytes.
+const (
+	DefaultBodyLimit = 10 << 20
+	DefaultReadLimit = 256 << 20
+)
+
+// Handler answers the requests of all connections, and /healthz and /readyz. It
+// never redirects, since Segment follows a redirect as a GET without the body
+// and takes its success for delivery.
+type Handler struct {
+	engine *gin.Engine
+	ready  atomic.Bool
+	reader bodyReader
+	log    *zap.Logger
+}
+
+// New returns a Handler that is not ready yet. It refuses a connection without a
+// credential that is not declared insecure, and paths that are in use.
+func New(connections []Connection, opts Options) (*Handler, error) {
+	if opts.BodyLimit <= 0 {
+		opts.BodyLimit = DefaultBodyLimit
+	}
+	if opts.ReadLimit <= 0 {
+		opts.ReadLimit = DefaultReadLimit
+	}
+	if opts.Log == nil {
+		opts.Log = zap.NewNop()
+	}
+	h := &Handler{
+		reader: bodyReader{limit: opts.BodyLimit, budget: semaphore.NewWeighted(max(opts.ReadLimit, opts.BodyLimit))},
+		log:    opts.Log,
+	}
+	endpoints := make(map[string]*endpoint, len(connections))
+	var errs []error
+	for _, connection := range connections {
+		path := strings.TrimSuffix(connection.Path, "/")
+		verifier, err := newVerifier(connection.Credentials)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("connection %s: %w", connection.Name, err))
+		case !strings.HasPrefix(path, "/") || strings.ContainsAny(path, ":*?#") || path == healthPath || path == readyPath:
+			errs = append(errs, fmt.Errorf("connection %s: path %q: want a path such as /segment", connection.Name, connection.Path))
+		case endpoints[path] != nil:
+			errs = append(errs, fmt.Errorf("connection %s: path %q is in use by connection %s", connection.Name, path, endpoints[path].Name))
+		default:
+			endpoints[path] = &endpoint{Connection: connection, verifier: verifier}
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	h.engine = h.route(endpoints)
+	return h, nil
+}
+
+const (
+	healthPath = "/healthz"
+	readyPath  = "/readyz"
+)
+
+// endpoint is a connection that is ready for requests.
+type endpoint struct {
+	Connection
+	verifier *verifier
+}
+
+func (h *Handler) route(endpoints map[string]*endpoint) *gin.Engine {
+	gin.SetMode(gin.ReleaseMode)
+	engine := gin.New()
+	engine.RedirectTrailingSlash = false
+	engine.RedirectFixedPath = false
+	engine.HandleMethodNotAllowed = true
+	engine.UseRawPath = false
+	engine.Use(h.recoverPanic)
+	engine.NoRoute(func(c *gin.Context) { answerMessage(c, http.StatusNotFound, "no webhook at this path") })
+	engine.NoMethod(func(c *gin.Context) {
+		answerMessage(c, http.StatusMethodNotAllowed, "method "+bounded(c.Request.Method)+" is not allowed here; events come by POST, PUT or PATCH")
+	})
+	for path, e := range endpoints {
+		for _, route := range []string{path, path + "/"} {
+			for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch} {
+				engine.Handle(method, route, func(c *gin.Context) { h.receive(c, e) })
+			}
+		}
+	}
+	engine.GET(healthPath, func(c *gin.Context) { answerMessage(c, http.StatusOK, "alive") })
+	engine.GET(readyPath, func(c *gin.Context) {
+		if h.ready.Load() {
+			answerMessage(c, http.StatusOK, "ready")
+		} else {
+			answerMessage(c, http.StatusServiceUnavailable, "not ready")
+		}
+	})
+	return engine
+}
+
+// ServeHTTP answers a request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.engine.ServeHTTP(w, r) }
+
+// SetReady says whether /readyz answers 200. Requests are taken all the same.
+func (h *Handler) SetReady(ready bool) { h.ready.Store(ready) }
+
+// recoverPanic keeps a fault of one request from ending the process.
+func (h *Handler) recoverPanic(c *gin.Context) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(cause)
+			}
+			h.log.Error("panic in a request", zap.Any("cause", cause), zap.ByteString("stack", debug.Stack()))
+			if !c.Writer.Written() {
+				answerMessage(c, http.StatusInternalServerError, "internal error: send this request again")
+			}
+		}
+	}()
+	c.Next()
+}
+
+// receive takes one request to its answer and writes its line in the log.
+func (h *Handler) receive(c *gin.Context, e *endpoint) {
+	started := time.Now()
+	request := received{}
+	status, answer := h.accept(c.Request, e, &request)
+	answerJSON(c, status, answer)
+
+	level := zap.InfoLevel
+	if status != http.StatusOK {
+		level = zap.WarnLevel
+	}
+	h.log.Log(level, "request",
+		zap.String("connection", e.Name), zap.String("method", c.Request.Method), zap.Int("status", status),
+		zap.String("message", answer.Message), zap.String("verified_by", request.variant),
+		zap.Int("events", request.events), zap.Int("bytes", request.bytes), zap.Duration("duration_ms", time.Since(started)))
+}
+
+// received is what the log says of a request.
+type received struct {
+	bytes, events int
+	variant       string
+}
+
+func (h *Handler) accept(r *http.Request, e *endpoint, request *received) (status int, a answer) {
+	// What needs no body comes first: strangers are to cost little.
+	if err := e.verifier.checkHeaders(r.Header); err != nil {
+		return statusOf(err), answer{Message: err.Error()}
+	}
+	body, err := h.reader.read(r)
+	if err != nil {
+		return statusOf(err), answer{Message: err.Error()}
+	}
+	defer h.reader.release(body)
+	request.bytes = len(body.bytes)
+
+	events, err := split(body.bytes)
+	if len(body.bytes) > 0 {
+		// What is wrong with a body is for those to know who may send one; only of
+		// an empty one there is nothing to tell, and Segment does not sign it.
+		var refused error
+		if request.variant, refused = e.verifier.checkBody(r.Header, body.bytes, events); refused != nil {
+			return statusOf(refused), answer{Message: refused.Error()}
+		}
+	}
+	if err != nil {
+		return statusOf(err), answer{Message: err.Error()}
+	}
+	request.events = len(events.elements)
+	receipt, err := e.Acceptor.Accept(r.Context(), events.elements)
+	if err != nil {
+		h.log.Error("accept events", zap.String("connection", e.Name), zap.Error(err))
+		return http.StatusServiceUnavailable, answer{Message: "the events could not be accepted: send this request again"}
+	}
+	status = http.StatusOK
+	if receipt.Redeliver {
+		status = http.StatusServiceUnavailable
+	}
+	return status, answerOf(receipt)
+}
+
+// requestError is a request that is answered with a status of its own.
+type requestError struct {
+	status  int
+	message string
+}
+
+func (e *requestError) Error() string { return e.message }
+
+func refuse(status int, format string, args ...any) error {
+	return &requestError{status, fmt.Sprintf(format, args...)}
+}
+
+func statusOf(err error) int {
+	var refused *requestError
+	if errors.As(err, &refused) {
+		return refused.status
+	}
+	return http.StatusInternalServerError
+}

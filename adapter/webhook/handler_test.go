@@ -1,0 +1,392 @@
+package webhook
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// acceptFunc makes a function an Acceptor.
+type acceptFunc func(ctx context.Context, events [][]byte) (adapter.Receipt, error)
+
+func (f acceptFunc) Accept(ctx context.Context, events [][]byte) (adapter.Receipt, error) {
+	return f(ctx, events)
+}
+
+// deliverAll is a Sender to which everything succeeds.
+type deliverAll struct{}
+
+func (deliverAll) Send(context.Context, *mapping.UserEvent) adapter.Attempt {
+	return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
+}
+
+// mapAndDeliver is direct delivery to a SaaSquatch that takes everything.
+func mapAndDeliver(t testing.TB) Acceptor {
+	rules := mapping.DefaultRules()
+	rules.AnyAge = true
+	mapper, err := mapping.New(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return adapter.NewDirect(mapper, adapter.NewForwarder(deliverAll{}, adapter.ForwarderOptions{}), adapter.DirectOptions{})
+}
+
+func newHandler(t testing.TB, acceptor Acceptor, opts Options) *Handler {
+	t.Helper()
+	h, err := New([]Connection{{Name: "test", Path: "/segment", Acceptor: acceptor, Credentials: Credentials{Insecure: true}}}, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func serve(h http.Handler, method, target string, body io.Reader, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, body)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func gzipped(text string) string {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, _ = io.WriteString(w, text)
+	_ = w.Close()
+	return b.String()
+}
+
+func nested(depth int) string {
+	return `{"type":"track","userId":"u-1","event":"e","messageId":"12345678","context":` + strings.Repeat("[", depth-1) + strings.Repeat("]", depth-1) + `}`
+}
+
+func good(n int) string {
+	return fmt.Sprintf(`{"type":"track","userId":"u-%d","event":"Signed Up","messageId":"message-%d","timestamp":"2026-10-31T12:00:00Z"}`, n, n)
+}
+
+func many(count int, bad string) string {
+	events := make([]string, count)
+	for i := range events {
+		events[i] = good(i)
+	}
+	events[count/2] = bad
+	return "[" + strings.Join(events, ",") + "]"
+}
+
+// TestBadInput compares the answers to bad input with testdata/webhook/NAME/want.json.
+func TestBadInput(t *testing.T) {
+	const limit = 10 << 20
+	exact := `{"type":"page","pad":"` + strings.Repeat("x", limit-len(`{"type":"page","pad":""}`)) + `"}`
+	cases := map[string]struct {
+		body     string
+		encoding string
+	}{
+		"garbage":              {body: "garbage"},
+		"empty":                {body: ""},
+		"null":                 {body: "null"},
+		"empty_array":          {body: "[]"},
+		"array_of_null":        {body: "[null]"},
+		"truncated":            {body: `[{"type":"track","userId":"u-1"`},
+		"nested_64":            {body: nested(64)},
+		"nested_65":            {body: nested(65)},
+		"nested_100000":        {body: "[" + good(1) + `,{"type":"track","context":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + "}]"},
+		"at_the_limit":         {body: exact},
+		"over_the_limit":       {body: exact + " "},
+		"gzip":                 {body: gzipped(good(1)), encoding: "gzip"},
+		"gzip_of_two_members":  {body: gzipped("["+good(1)+",") + gzipped(good(2)+"]"), encoding: "gzip"},
+		"gzip_half":            {body: gzipped(many(100, good(0)))[:500], encoding: "gzip"},
+		"gzip_bomb":            {body: gzipped(strings.Repeat(" ", 50<<20) + "{}"), encoding: "gzip"},
+		"gzip_at_the_limit":    {body: gzipped(exact), encoding: "gzip"},
+		"gzip_and_garbage":     {body: gzipped(good(1)) + "garbage", encoding: "gzip"},
+		"not_gzip":             {body: good(1), encoding: "gzip"},
+		"unknown_encoding":     {body: good(1), encoding: "br"},
+		"duplicate_names":      {body: "[" + good(1) + `,{"type":"track","type":"track"}]`},
+		"not_utf8":             {body: strings.ReplaceAll(good(1), "u-1", "u-\xff")},
+		"one_bad_of_1000":      {body: many(1000, `{"type":"track","userId":"..","event":"x"}`)},
+		"one_broken_of_1000":   {body: many(1000, `{"type" "track"}`)},
+		"every_reason":         {body: everyReason()},
+		"extensible_and_plain": {body: `[{"json":` + good(1) + `},` + good(2) + `]`},
+		"hostile_texts":        {body: `[` + strings.TrimSuffix(strings.Repeat(`{"type":"`+strings.Repeat(`\u0000\"`, 300)+`","messageId":"`+strings.Repeat(`\u0001<é\"`, 400)+`"},`, 30), ",") + `]`},
+	}
+	for name, test := range cases {
+		t.Run(name, func(t *testing.T) {
+			h := newHandler(t, mapAndDeliver(t), Options{})
+			var header []string
+			if test.encoding != "" {
+				header = []string{"Content-Encoding", test.encoding}
+			}
+			w := serve(h, http.MethodPost, "/segment", strings.NewReader(test.body), header...)
+			if w.Body.Len() >= 16_000 {
+				t.Errorf("the answer has %d bytes", w.Body.Len())
+			}
+			if got := w.Header().Get("Content-Type"); got != "application/json; charset=utf-8" {
+				t.Errorf("Content-Type %q", got)
+			}
+			var answer bytes.Buffer
+			if err := json.Indent(&answer, w.Body.Bytes(), "", "  "); err != nil {
+				t.Fatalf("%v: %s", err, w.Body)
+			}
+			got := fmt.Appendf(nil, "%d %s", w.Code, answer.Bytes())
+			path := filepath.Join("..", "..", "testdata", "webhook", name, "want.txt")
+			if *update {
+				if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, got, 0o644)); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+// everyReason is a batch with an event for each reason that needs no configuration.
+func everyReason() string {
+	return `[{"type":"page"},{"type":"identify","userId":"u"},{"type":"track","event":"x"},` +
+		`{"a":1,"a":2},{"event":"x"},{"type":"track","userId":"..","event":"x"},{"type":"track","userId":"u"},` +
+		`{"type":"track","userId":"u","event":"購入"}]`
+}
+
+func TestMethodsAndPaths(t *testing.T) {
+	h := newHandler(t, mapAndDeliver(t), Options{})
+	for _, test := range []struct {
+		method, target string
+		status         int
+	}{
+		{"POST", "/segment", 200}, {"PUT", "/segment", 200}, {"PATCH", "/segment", 200}, {"POST", "/segment/", 200},
+		{"POST", "/segment?source=web", 200},
+		{"GET", "/segment", 405}, {"HEAD", "/segment", 405}, {"DELETE", "/segment", 405}, {"OPTIONS", "/segment/", 405},
+		{"POST", "/", 404}, {"POST", "/Segment", 404}, {"POST", "/segment/x", 404}, {"POST", "//segment", 404}, {"GET", "/x/../segment", 404},
+		{"GET", "/healthz", 200}, {"GET", "/readyz", 503}, {"POST", "/healthz", 405},
+	} {
+		w := serve(h, test.method, test.target, strings.NewReader(good(1)))
+		if w.Code != test.status || w.Header().Get("Location") != "" {
+			t.Errorf("%s %s: got %d, want %d", test.method, test.target, w.Code, test.status)
+		}
+		if !json.Valid(w.Body.Bytes()) || !strings.HasPrefix(w.Body.String(), `{"message":`) {
+			t.Errorf("%s %s: answer %s", test.method, test.target, w.Body)
+		}
+		if test.status == 405 && test.target == "/segment" && !strings.Contains(w.Header().Get("Allow"), "POST") {
+			t.Errorf("%s %s: Allow %q", test.method, test.target, w.Header().Get("Allow"))
+		}
+	}
+}
+
+func TestReady(t *testing.T) {
+	h := newHandler(t, mapAndDeliver(t), Options{})
+	for _, ready := range []bool{true, false} {
+		h.SetReady(ready)
+		want := map[bool]int{true: 200, false: 503}[ready]
+		if got := serve(h, "GET", "/readyz", nil).Code; got != want {
+			t.Errorf("ready=%t: %d", ready, got)
+		}
+	}
+}
+
+func TestContentTypeIsNotInsistedOn(t *testing.T) {
+	h := newHandler(t, mapAndDeliver(t), Options{})
+	for _, contentType := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-8"} {
+		if w := serve(h, "POST", "/segment", strings.NewReader(good(1)), "Content-Type", contentType); w.Code != 200 {
+			t.Errorf("%q: %d", contentType, w.Code)
+		}
+	}
+}
+
+func TestStatusOfReceipts(t *testing.T) {
+	for name, test := range map[string]struct {
+		receipt adapter.Receipt
+		err     error
+		status  int
+		message string
+	}{
+		"delivered": {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Delivered}}}, nil, 200, "delivered"},
+		"dead":      {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Dead, Reason: adapter.ReasonUserNotFound}}}, nil, 200, "dead"},
+		"pending": {adapter.Receipt{Redeliver: true, Results: []adapter.Result{{Outcome: adapter.Delivered}, {Index: 1, Outcome: adapter.Pending, Reason: adapter.ReasonUnauthorized, Status: 401}}},
+			nil, 503, "2 events: 1 delivered, 1 pending; send this request again"},
+		"stored": {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Pending}}}, nil, 200, "pending"},
+		"error":  {adapter.Receipt{}, errors.New("disk full at /var/secret"), 503, "the events could not be accepted: send this request again"},
+	} {
+		h := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) { return test.receipt, test.err }), Options{})
+		w := serve(h, "POST", "/segment", strings.NewReader("[{},{}]"))
+		var got answer
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != test.status || got.Message != test.message {
+			t.Errorf("%s: got %d %s (%v)", name, w.Code, w.Body, err)
+		}
+	}
+}
+
+// TestProblemsComeFirst checks which of many results stand in the answer.
+func TestProblemsComeFirst(t *testing.T) {
+	receipt := adapter.Receipt{Results: make([]adapter.Result, 4000)}
+	for i := range receipt.Results {
+		receipt.Results[i] = adapter.Result{Index: i, Outcome: adapter.Delivered}
+	}
+	receipt.Results[3990].Outcome = adapter.Dead
+	receipt.Results[3999].Outcome = adapter.Rejected
+	a := answerOf(receipt)
+	if len(a.Results) != 20 || a.Results[0].Index != 3990 || a.Results[1].Index != 3999 || a.Results[2].Index != 0 || a.Results[19].Index != 17 {
+		t.Errorf("got %+v", a.Results)
+	}
+}
+
+func TestPanicIsContained(t *testing.T) {
+	core, logged := observer.New(zap.DebugLevel)
+	h := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) { panic("boom") }), Options{Log: zap.New(core)})
+	if w := serve(h, "POST", "/segment", strings.NewReader("{}")); w.Code != 500 || strings.Contains(w.Body.String(), "boom") {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	if logged.FilterMessage("panic in a request").Len() != 1 {
+		t.Error("the panic is not in the log")
+	}
+	aborting := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) { panic(http.ErrAbortHandler) }), Options{})
+	defer func() {
+		if recover() != http.ErrAbortHandler {
+			t.Error("ErrAbortHandler did not pass")
+		}
+	}()
+	serve(aborting, "POST", "/segment", strings.NewReader("{}"))
+}
+
+// TestLogHoldsNoPayload checks the line of a request.
+func TestLogHoldsNoPayload(t *testing.T) {
+	core, logged := observer.New(zap.DebugLevel)
+	h, err := New([]Connection{{Name: "live", Path: "/s", Acceptor: mapAndDeliver(t), Credentials: Credentials{SharedSecrets: secrets("the-secret")}}}, Options{Log: zap.New(core)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(h, "POST", "/s", strings.NewReader(good(1)), "X-Signature", signature("the-secret", good(1)))
+	serve(h, "POST", "/s", strings.NewReader(good(1)), "X-Signature", "bad")
+	lines := logged.FilterMessage("request").All()
+	if len(lines) != 2 {
+		t.Fatalf("%d lines", len(lines))
+	}
+	if got := lines[0].ContextMap(); got["connection"] != "live" || got["status"] != int64(200) || got["events"] != int64(1) || got["verified_by"] != verifiedByBody {
+		t.Errorf("got %v", got)
+	}
+	for _, line := range lines {
+		if text := fmt.Sprint(line.ContextMap()); strings.Contains(text, "u-1") || strings.Contains(text, "the-secret") {
+			t.Errorf("the log tells too much: %s", text)
+		}
+	}
+}
+
+func TestStrangersAreRefusedBeforeTheirBodyIsRead(t *testing.T) {
+	h, err := New([]Connection{{Name: "c", Path: "/s", Acceptor: mapAndDeliver(t), Credentials: Credentials{BearerTokens: secrets("token")}}}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := &countingReader{r: strings.NewReader(good(1))}
+	if w := serve(h, "POST", "/s", body); w.Code != 401 || body.n != 0 {
+		t.Errorf("status %d after %d bytes", w.Code, body.n)
+	}
+}
+
+type countingReader struct {
+	r io.Reader
+	n int
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += n
+	return n, err
+}
+
+func TestBodyThatBreaksOff(t *testing.T) {
+	accepted := false
+	h := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) {
+		accepted = true
+		return adapter.Receipt{}, nil
+	}), Options{})
+	w := serve(h, "POST", "/segment", io.MultiReader(strings.NewReader(good(1)), errReader{}))
+	if w.Code != 400 || accepted {
+		t.Errorf("status %d, accepted %t", w.Code, accepted)
+	}
+}
+
+type errReader struct{}
+
+func (errReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+func TestMemoryOfBodiesIsBounded(t *testing.T) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	h := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) {
+		entered <- struct{}{}
+		<-leave
+		return adapter.Receipt{}, nil
+	}), Options{BodyLimit: 1000, ReadLimit: 1500})
+	body := `{"pad":"` + strings.Repeat("x", 890) + `"}`
+	first := make(chan int)
+	go func() { first <- serve(h, "POST", "/segment", strings.NewReader(body)).Code }()
+	<-entered
+	if w := serve(h, "POST", "/segment", strings.NewReader(body)); w.Code != 503 {
+		t.Errorf("second large body: %d", w.Code)
+	}
+	close(leave)
+	if code := <-first; code != 200 {
+		t.Errorf("first large body: %d", code)
+	}
+	go func() { <-entered }()
+	if w := serve(h, "POST", "/segment", strings.NewReader(body)); w.Code != 200 {
+		t.Errorf("large body after the first: %d", w.Code)
+	}
+}
+
+func TestNewRefusesPaths(t *testing.T) {
+	insecure := Credentials{Insecure: true}
+	for name, connections := range map[string][]Connection{
+		"twice":    {{Path: "/a", Credentials: insecure}, {Path: "/a/", Credentials: insecure}},
+		"relative": {{Path: "segment", Credentials: insecure}},
+		"root":     {{Path: "/", Credentials: insecure}},
+		"health":   {{Path: "/healthz", Credentials: insecure}},
+		"wildcard": {{Path: "/:name", Credentials: insecure}},
+	} {
+		if _, err := New(connections, Options{}); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// FuzzRead checks that reading never panics and never yields more than the limit.
+func FuzzRead(f *testing.F) {
+	f.Add([]byte(gzipped(good(1))), "gzip")
+	f.Add([]byte(gzipped(good(1)))[:40], "gzip")
+	f.Add([]byte(good(1)), "")
+	h := newHandler(f, acceptFunc(func(_ context.Context, events [][]byte) (adapter.Receipt, error) {
+		return adapter.Receipt{Results: make([]adapter.Result, len(events))}, nil
+	}), Options{BodyLimit: 4096})
+	f.Fuzz(func(t *testing.T, body []byte, encoding string) {
+		w := serve(h, "POST", "/segment", bytes.NewReader(body), "Content-Encoding", encoding)
+		switch w.Code {
+		case 200, 400, 413, 415:
+		default:
+			t.Fatalf("status %d: %s", w.Code, w.Body)
+		}
+	})
+}

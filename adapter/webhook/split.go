@@ -1,0 +1,166 @@
+package webhook
+
+import (
+	"bytes"
+	"net/http"
+)
+
+// batch is the events of a request, as they stand in its body.
+type batch struct {
+	elements [][]byte
+	array    bool   // the body is an array
+	first    []byte // the first element as it stands in the array, not unwrapped
+}
+
+// split cuts a body into its events: one object, or the elements of an array. It
+// looks at brackets and strings only, without a limit on nesting, so that an
+// element that is no good does not cost the others: the mapping judges each.
+func split(body []byte) (batch, error) {
+	body = bytes.TrimPrefix(body, []byte("\ufeff"))
+	i := skipSpace(body, 0)
+	if i == len(body) {
+		return batch{}, unparsable("the body is empty: map `data` to the whole event in the Segment mapping")
+	}
+	switch body[i] {
+	case '{':
+		end := skipValue(body, i)
+		if end < 0 {
+			return batch{}, unparsable("the body is not JSON: an object is not closed")
+		}
+		if skipSpace(body, end) != len(body) {
+			return batch{}, unparsable("the body is not JSON: there is more behind the object")
+		}
+		return batch{elements: [][]byte{body[i:end]}}, nil
+	case '[':
+		return splitArray(body, i)
+	default:
+		return batch{}, unparsable("the body is neither a JSON object nor an array: map `data` to the whole event in the Segment mapping")
+	}
+}
+
+func splitArray(body []byte, i int) (batch, error) {
+	b := batch{array: true, elements: make([][]byte, 0, 1+len(body)/1024)}
+	i = skipSpace(body, i+1)
+	if i < len(body) && body[i] == ']' {
+		if skipSpace(body, i+1) != len(body) {
+			return batch{}, unparsable("the body is not JSON: there is more behind the array")
+		}
+		return b, nil
+	}
+	for {
+		start := i
+		i = elementEnd(body, i)
+		if i < 0 {
+			return batch{}, unparsable("the body is not JSON: the array is not closed")
+		}
+		element := bytes.TrimRight(body[start:i], " \t\r\n")
+		if len(element) == 0 {
+			return batch{}, unparsable("the body is not JSON: the array has an empty element")
+		}
+		if b.first == nil {
+			b.first = element
+		}
+		b.elements = append(b.elements, unwrap(element))
+		if body[i] == ']' {
+			if skipSpace(body, i+1) != len(body) {
+				return batch{}, unparsable("the body is not JSON: there is more behind the array")
+			}
+			return b, nil
+		}
+		i = skipSpace(body, i+1)
+	}
+}
+
+func unparsable(message string) error { return refuse(http.StatusBadRequest, "%s", message) }
+
+// elementEnd returns the index of the comma or bracket that ends the element at i,
+// -1 if there is none.
+func elementEnd(b []byte, i int) int {
+	for i < len(b) {
+		switch b[i] {
+		case ',', ']':
+			return i
+		case '"', '{', '[':
+			if i = skipValue(b, i); i < 0 {
+				return -1
+			}
+		default:
+			i++
+		}
+	}
+	return -1
+}
+
+// skipValue returns the index behind the string, object or array at i, -1 if it
+// is not closed. Which bracket closes which is not looked at.
+func skipValue(b []byte, i int) int {
+	open := 0
+	for i < len(b) {
+		switch b[i] {
+		case '"':
+			if i = skipString(b, i); i < 0 {
+				return -1
+			}
+			if open == 0 {
+				return i
+			}
+			continue
+		case '{', '[':
+			open++
+		case '}', ']':
+			if open--; open == 0 {
+				return i + 1
+			}
+		}
+		i++
+	}
+	return -1
+}
+
+// skipString returns the index behind the string at i, -1 if it is not closed.
+func skipString(b []byte, i int) int {
+	for start := i + 1; ; {
+		n := bytes.IndexByte(b[start:], '"')
+		if n < 0 {
+			return -1
+		}
+		end := start + n
+		escapes := 0
+		for b[end-1-escapes] == '\\' {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			return end + 1
+		}
+		start = end + 1
+	}
+}
+
+func skipSpace(b []byte, i int) int {
+	for i < len(b) && (b[i] == ' ' || b[i] == '\t' || b[i] == '\n' || b[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+// unwrap returns the event in an element of an Extensible Webhook's batch, which
+// has it in an object of its own: {"json":{…event…}}.
+func unwrap(element []byte) []byte {
+	i := skipSpace(element, 1)
+	if element[0] != '{' || !bytes.HasPrefix(element[i:], []byte(`"json"`)) {
+		return element
+	}
+	i = skipSpace(element, i+len(`"json"`))
+	if i == len(element) || element[i] != ':' {
+		return element
+	}
+	start := skipSpace(element, i+1)
+	if start == len(element) || element[start] != '{' {
+		return element
+	}
+	end := skipValue(element, start)
+	if end < 0 || skipSpace(element, end) != len(element)-1 {
+		return element
+	}
+	return element[start:end]
+}

@@ -1,0 +1,167 @@
+package webhook
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"strings"
+
+	"segment-saasquatch/adapter"
+)
+
+// Credentials are what a request must bring. Every kind that is configured must
+// be satisfied, by any one of its values; several values are for rotation, since
+// Segment throws away what is answered with 401. Bearer tokens and Basic keys
+// share a header, so they are one kind.
+type Credentials struct {
+	// SharedSecrets are the keys of X-Signature, the hex HMAC-SHA1 of the body.
+	// Of an array, Segment signs the first element only; it has announced to sign
+	// the whole. A signature of the first element leaves the others
+	// unauthenticated: it is accepted if the array has no others, if another kind
+	// of credential is configured, or by AllowFirstElementSignature.
+	SharedSecrets []adapter.Secret
+	// BearerTokens are accepted in Authorization: Bearer.
+	BearerTokens []adapter.Secret
+	// BasicKeys are accepted as the user name of Basic authentication, where
+	// Segment's partner webhooks put the customer's key.
+	BasicKeys []adapter.Secret
+	// HeaderName and HeaderValues are a header of the customer's own.
+	HeaderName   string
+	HeaderValues []adapter.Secret
+	// AllowFirstElementSignature accepts an array whose signature covers its first
+	// element, without anything else. Whoever holds one signed event can then
+	// append any others to it.
+	AllowFirstElementSignature bool
+	// Insecure accepts a connection without any credential. It does not lift
+	// those that are configured.
+	Insecure bool
+}
+
+// verifier checks a connection's credentials, in constant time for each value.
+type verifier struct {
+	Credentials
+	authorizations [][sha256.Size]byte // digests of whole values, so that lengths do not show
+	headerValues   [][sha256.Size]byte
+}
+
+func newVerifier(c Credentials) (*verifier, error) {
+	v := &verifier{Credentials: c}
+	for _, token := range c.BearerTokens {
+		v.authorizations = append(v.authorizations, digest("bearer "+token.Reveal()))
+	}
+	for _, key := range c.BasicKeys {
+		v.authorizations = append(v.authorizations, digest("basic "+key.Reveal()))
+	}
+	for _, value := range c.HeaderValues {
+		v.headerValues = append(v.headerValues, digest(value.Reveal()))
+	}
+	for _, values := range [][]adapter.Secret{c.SharedSecrets, c.BearerTokens, c.BasicKeys, c.HeaderValues} {
+		for _, value := range values {
+			if value.IsZero() {
+				return nil, errors.New("a credential is empty")
+			}
+		}
+	}
+	if (c.HeaderName == "") != (len(c.HeaderValues) == 0) {
+		return nil, errors.New("a secret header needs both a name and a value")
+	}
+	if len(c.SharedSecrets) == 0 && !v.hasOther() && !c.Insecure {
+		return nil, errors.New("no credential is configured, so anybody could send events: configure a shared secret, or say that it is insecure")
+	}
+	return v, nil
+}
+
+// hasOther reports whether there is another kind of credential than the signature.
+func (v *verifier) hasOther() bool { return len(v.authorizations)+len(v.headerValues) > 0 }
+
+func digest(text string) [sha256.Size]byte { return sha256.Sum256([]byte(text)) }
+
+// checkHeaders checks the credentials that need no body.
+func (v *verifier) checkHeaders(header http.Header) error {
+	if len(v.authorizations) > 0 && !matches(v.authorizations, authorization(header)) {
+		return refuse(http.StatusUnauthorized, "the Authorization header is missing or wrong")
+	}
+	if len(v.headerValues) > 0 && !matches(v.headerValues, header.Get(v.HeaderName)) {
+		return refuse(http.StatusUnauthorized, "the header %s is missing or wrong", v.HeaderName)
+	}
+	return nil
+}
+
+// authorization returns the Authorization header in the form whose digests are kept.
+func authorization(header http.Header) string {
+	value := header.Get("Authorization")
+	if user, _, ok := (&http.Request{Header: header}).BasicAuth(); ok {
+		return "basic " + user
+	}
+	scheme, token, _ := strings.Cut(value, " ")
+	return strings.ToLower(scheme) + " " + strings.TrimSpace(token)
+}
+
+func matches(want [][sha256.Size]byte, got string) bool {
+	sum, found := digest(got), 0
+	for i := range want {
+		found |= subtle.ConstantTimeCompare(want[i][:], sum[:])
+	}
+	return found == 1
+}
+
+// What verified a request, for the log.
+const (
+	verifiedByNothing = "nothing"
+	verifiedByHeader  = "header"
+	verifiedByBody    = "signature"
+	verifiedByFirst   = "signature of the first event"
+)
+
+// checkBody checks the signature, once checkHeaders has passed, and returns what
+// verified the request.
+func (v *verifier) checkBody(header http.Header, body []byte, events batch) (variant string, err error) {
+	if len(v.SharedSecrets) == 0 {
+		if v.hasOther() {
+			return verifiedByHeader, nil
+		}
+		return verifiedByNothing, nil
+	}
+	text := strings.TrimSpace(header.Get("X-Signature"))
+	if text == "" {
+		// Segment does not sign a request whose first event its mapping left empty.
+		if bytes.Equal(events.first, []byte("null")) && v.hasOther() {
+			return verifiedByHeader, nil
+		}
+		return "", refuse(http.StatusUnauthorized, "X-Signature is missing: set the shared secret in Segment's destination settings")
+	}
+	signature, err := hex.DecodeString(text)
+	if err != nil || len(signature) != sha1.Size {
+		return "", refuse(http.StatusUnauthorized, "X-Signature is not an HMAC-SHA1 in hexadecimal digits")
+	}
+	if v.signed(signature, body) {
+		return verifiedByBody, nil
+	}
+	if !events.array || len(events.elements) == 0 || !v.signed(signature, events.first) && !v.signed(signature, events.elements[0]) {
+		return "", refuse(http.StatusUnauthorized, "X-Signature does not match the body: compare the shared secret with Segment's destination settings")
+	}
+	if len(events.elements) == 1 {
+		return verifiedByBody, nil
+	}
+	if !v.hasOther() && !v.AllowFirstElementSignature {
+		return "", refuse(http.StatusUnauthorized, "X-Signature covers only the first of %d events: configure a second credential, such as a bearer token, in Segment and here, or set allow_first_element_signature",
+			len(events.elements))
+	}
+	return verifiedByFirst, nil
+}
+
+// signed reports whether signature is that of signed under any of the secrets.
+func (v *verifier) signed(signature, signed []byte) bool {
+	found := false
+	for _, secret := range v.SharedSecrets {
+		mac := hmac.New(sha1.New, []byte(secret.Reveal()))
+		mac.Write(signed)
+		found = hmac.Equal(mac.Sum(nil), signature) || found
+	}
+	return found
+}

@@ -1,0 +1,186 @@
+package webhook
+
+import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"segment-saasquatch/adapter"
+)
+
+func secrets(texts ...string) (list []adapter.Secret) {
+	for _, text := range texts {
+		list = append(list, adapter.NewSecret(text))
+	}
+	return list
+}
+
+func signature(secret, body string) string {
+	mac := hmac.New(sha1.New, []byte(secret))
+	mac.Write([]byte(body))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+func basic(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+const (
+	single     = `{"type":"track","n":1}`
+	double     = `[{"type":"track","n":1},{"type":"track","n":2}]`
+	lone       = `[ {"type":"track","n":1} ]`
+	extensible = `[{"json":{"type":"track","n":1}},{"json":{"type":"track","n":2}}]`
+	nullFirst  = `[null,{"type":"track","n":2}]`
+)
+
+func TestVerify(t *testing.T) {
+	signed := Credentials{SharedSecrets: secrets("secret-1", "secret-2")}
+	both := Credentials{SharedSecrets: secrets("secret-1"), BearerTokens: secrets("token-1")}
+	header := func(pairs ...string) http.Header {
+		h := make(http.Header)
+		for i := 0; i < len(pairs); i += 2 {
+			h.Set(pairs[i], pairs[i+1])
+		}
+		return h
+	}
+	const xs, auth = "X-Signature", "Authorization"
+	tests := []struct {
+		name        string
+		credentials Credentials
+		header      http.Header
+		body        string
+		variant     string // empty: refused
+	}{
+		{"single", signed, header(xs, signature("secret-1", single)), single, verifiedByBody},
+		{"second secret", signed, header(xs, signature("secret-2", single)), single, verifiedByBody},
+		{"upper case", signed, header(xs, strings.ToUpper(signature("secret-1", single))), single, verifiedByBody},
+		{"wrong secret", signed, header(xs, signature("secret-3", single)), single, ""},
+		{"wrong body", signed, header(xs, signature("secret-1", single+" ")), single, ""},
+		{"missing", signed, header(), single, ""},
+		{"not hex", signed, header(xs, "zz"), single, ""},
+		{"too short", signed, header(xs, signature("secret-1", single)[:38]), single, ""},
+		{"too long", signed, header(xs, signature("secret-1", single)+"00"), single, ""},
+		{"whole array", signed, header(xs, signature("secret-1", double)), double, verifiedByBody},
+		{"first element alone is not enough", signed, header(xs, signature("secret-1", single)), double, ""},
+		{"first element of one", signed, header(xs, signature("secret-1", single)), lone, verifiedByBody},
+		{"first element and a token", both, header(xs, signature("secret-1", single), auth, "Bearer token-1"), double, verifiedByFirst},
+		{"first element and a wrong token", both, header(xs, signature("secret-1", single), auth, "Bearer token-2"), double, ""},
+		{"token without signature", both, header(auth, "Bearer token-1"), double, ""},
+		{"signature without token", both, header(xs, signature("secret-1", double)), double, ""},
+		{"first element allowed", Credentials{SharedSecrets: secrets("secret-1"), AllowFirstElementSignature: true}, header(xs, signature("secret-1", single)), double, verifiedByFirst},
+		{"second element signed", Credentials{SharedSecrets: secrets("secret-1"), AllowFirstElementSignature: true}, header(xs, signature("secret-1", `{"type":"track","n":2}`)), double, ""},
+		{"extensible, inner signed", both, header(xs, signature("secret-1", single), auth, "Bearer token-1"), extensible, verifiedByFirst},
+		{"extensible, element signed", both, header(xs, signature("secret-1", `{"json":`+single+`}`), auth, "Bearer token-1"), extensible, verifiedByFirst},
+		{"null first, unsigned, with token", both, header(auth, "Bearer token-1"), nullFirst, verifiedByHeader},
+		{"null first, unsigned, no token", signed, header(), nullFirst, ""},
+		{"null first, wrongly signed, with token", both, header(auth, "Bearer token-1", xs, signature("x", "null")), nullFirst, ""},
+		{"empty array unsigned", signed, header(), "[]", ""},
+		{"empty array signed", signed, header(xs, signature("secret-1", "[]")), "[]", verifiedByBody},
+		{"bearer", Credentials{BearerTokens: secrets("token-1", "token-2")}, header(auth, "Bearer token-2"), double, verifiedByHeader},
+		{"bearer in other case", Credentials{BearerTokens: secrets("token-1")}, header(auth, "bEARER  token-1"), double, verifiedByHeader},
+		{"bearer wrong", Credentials{BearerTokens: secrets("token-1")}, header(auth, "Bearer TOKEN-1"), double, ""},
+		{"bearer prefix", Credentials{BearerTokens: secrets("token-1")}, header(auth, "Bearer token-11"), double, ""},
+		{"bearer missing", Credentials{BearerTokens: secrets("token-1")}, header(), double, ""},
+		{"basic key", Credentials{BasicKeys: secrets("key-1")}, header(auth, basic("key-1", "")), single, verifiedByHeader},
+		{"basic key with any password", Credentials{BasicKeys: secrets("key-1")}, header(auth, basic("key-1", "x")), single, verifiedByHeader},
+		{"basic key wrong", Credentials{BasicKeys: secrets("key-1")}, header(auth, basic("", "key-1")), single, ""},
+		{"basic key as bearer", Credentials{BasicKeys: secrets("key-1")}, header(auth, "Bearer key-1"), single, ""},
+		{"bearer token as basic", Credentials{BearerTokens: secrets("token-1")}, header(auth, basic("token-1", "")), single, ""},
+		{"bearer or basic", Credentials{BearerTokens: secrets("token-1"), BasicKeys: secrets("key-1")}, header(auth, basic("key-1", "")), single, verifiedByHeader},
+		{"own header", Credentials{HeaderName: "X-Key", HeaderValues: secrets("v-1", "v-2")}, header("X-Key", "v-2"), single, verifiedByHeader},
+		{"own header wrong", Credentials{HeaderName: "X-Key", HeaderValues: secrets("v-1")}, header("X-Key", "v"), single, ""},
+		{"own header missing", Credentials{HeaderName: "X-Key", HeaderValues: secrets("v-1")}, header(), single, ""},
+		{"insecure", Credentials{Insecure: true}, header(), single, verifiedByNothing},
+		{"insecure does not lift a secret", Credentials{Insecure: true, SharedSecrets: secrets("secret-1")}, header(), single, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			verifier, err := newVerifier(test.credentials)
+			if err != nil {
+				t.Fatal(err)
+			}
+			events, err := split([]byte(test.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			variant := ""
+			if err = verifier.checkHeaders(test.header); err == nil {
+				variant, err = verifier.checkBody(test.header, []byte(test.body), events)
+			}
+			var refused *requestError
+			if variant != test.variant || (test.variant == "") != errors.As(err, &refused) {
+				t.Fatalf("got %q, %v; want %q", variant, err, test.variant)
+			}
+			if refused != nil {
+				if refused.status != http.StatusUnauthorized {
+					t.Errorf("status %d", refused.status)
+				}
+				for _, secret := range []string{"secret-1", "token-1", "key-1", "v-1"} {
+					if strings.Contains(refused.message, secret) {
+						t.Errorf("the answer tells a secret: %s", refused.message)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestNewRefusesCredentials(t *testing.T) {
+	for name, credentials := range map[string]Credentials{
+		"none":         {},
+		"empty secret": {SharedSecrets: secrets("")},
+		"empty token":  {BearerTokens: secrets("")},
+		"header alone": {HeaderName: "X-Key", Insecure: true},
+		"value alone":  {HeaderValues: secrets("v")},
+	} {
+		if _, err := New([]Connection{{Name: "c", Path: "/segment", Credentials: credentials}}, Options{}); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func FuzzVerify(f *testing.F) {
+	f.Add(signature("secret-1", single), "Bearer x", single)
+	f.Add("", basic("k", ""), double)
+	verifier, err := newVerifier(Credentials{SharedSecrets: secrets("secret-1"), BasicKeys: secrets("key-that-no-one-guesses")})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, sig, authorization, body string) {
+		header := http.Header{"X-Signature": {sig}, "Authorization": {authorization}}
+		if verifier.checkHeaders(header) == nil {
+			t.Fatalf("Authorization %q passed", authorization)
+		}
+		events, err := split([]byte(body))
+		if err != nil {
+			return
+		}
+		if _, err := verifier.checkBody(header, []byte(body), events); err == nil && !strings.EqualFold(strings.TrimSpace(sig), signature("secret-1", body)) && !strings.EqualFold(strings.TrimSpace(sig), signature("secret-1", string(events.elements[0]))) {
+			t.Fatalf("signature %q of %q passed", sig, body)
+		}
+	})
+}
+
+func BenchmarkVerify(b *testing.B) {
+	body := []byte("[" + strings.Repeat(single+",", 9999) + single + "]")
+	verifier, err := newVerifier(Credentials{SharedSecrets: secrets("secret-1")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	header := http.Header{"X-Signature": {signature("secret-1", string(body))}}
+	events, err := split(body)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(body)))
+	for b.Loop() {
+		if _, err := verifier.checkBody(header, body, events); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"segment-saasquatch/adapter"
+)
+
+// logResult writes the one line of an event: no payload and no user.
+func logResult(log *zap.Logger, connection string) func(adapter.Result) {
+	log = log.With(zap.String("connection", connection))
+	return func(r adapter.Result) {
+		entry := log.Check(levelOf(r), "event")
+		if entry == nil {
+			return
+		}
+		fields := make([]zap.Field, 0, 12)
+		fields = append(fields, zap.String("outcome", r.Outcome.String()))
+		for _, field := range [...]struct{ key, value string }{
+			{"reason", string(r.Reason)}, {"message_id", bounded(r.MessageID)}, {"idempotency_key", r.IdempotencyKey},
+			{"event_key", r.EventKey}, {"detail", r.Detail},
+		} {
+			if field.value != "" {
+				fields = append(fields, zap.String(field.key, field.value))
+			}
+		}
+		if len(r.Warnings) > 0 {
+			fields = append(fields, zap.Any("warnings", r.Warnings))
+		}
+		if r.Status != 0 {
+			fields = append(fields, zap.Int("status", r.Status))
+		}
+		entry.Write(append(fields, zap.Int("attempts", r.Attempts), zap.Duration("duration_ms", r.Duration))...)
+	}
+}
+
+// levelOf makes loud what somebody has to look at.
+func levelOf(r adapter.Result) zapcore.Level {
+	switch r.Outcome {
+	case adapter.Delivered, adapter.Duplicate, adapter.Skipped:
+		return zap.InfoLevel
+	case adapter.Pending:
+		switch r.Reason {
+		case adapter.ReasonUnauthorized, adapter.ReasonForbidden, adapter.ReasonTenantNotFound, adapter.ReasonRedirected:
+			return zap.ErrorLevel
+		}
+	}
+	return zap.WarnLevel
+}
+
+// maxLogged bounds a messageId in the log, in bytes; Segment allows 100 characters.
+const maxLogged = 256
+
+func bounded(text string) string {
+	if len(text) > maxLogged {
+		return text[:maxLogged] + "…"
+	}
+	return text
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2 // the command line or the configuration is wrong
+)
+
+// program is what a command may use of the world around it.
+type program struct {
+	env            func(string) (string, bool)
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
+// run runs one command and returns the exit code of the process. It returns when
+// ctx ends, after the command has brought its work to an orderly end.
+func run(ctx context.Context, args []string, env func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
+	p := &program{env: env, stdin: stdin, stdout: stdout, stderr: stderr}
+	root := &cobra.Command{
+		Use:           "segment-saasquatch",
+		Short:         "Segment events to SaaSquatch, once and provably",
+		Version:       buildVersion(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w\nsee %s --help", err, cmd.CommandPath())
+	})
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(p.serveCommand(), p.mapCommand(), p.sendCommand(), p.sandboxCommand(),
+		p.configCommand(), p.healthcheckCommand(), p.versionCommand())
+
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintf(stderr, "segment-saasquatch: %v\n", err)
+	var started startedError
+	if errors.As(err, &started) {
+		return exitFailed
+	}
+	return exitUsage
+}
+
+// startedError is a failure of a command that was called rightly.
+type startedError struct{ error }
+
+func (e startedError) Unwrap() error { return e.error }
+
+// failed marks err as a failure of a command that was called rightly; whatever
+// else a command returns is a wrong call, as cobra's own errors are.
+func failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return startedError{err}
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"segment-saasquatch/adapter/sandbox"
+)
+
+// Defaults of the sandbox's tenant.
+const (
+	sandboxTenant = "test_sandbox"
+	sandboxKey    = "TEST_sandbox"
+)
+
+func (p *program) sandboxCommand() *cobra.Command {
+	var (
+		address, tenant, apiKey, users, resetRate, timeoutRate string
+		fail                                                   []string
+		latency, retryAfter                                    time.Duration
+		burnKeys                                               bool
+	)
+	cmd := &cobra.Command{
+		Use:   "sandbox",
+		Short: "Run a simulated SaaSquatch",
+		Long: `Sandbox runs a simulated SaaSquatch: the Track User Event call, user upsert and
+look-up, idempotency keys with their 24 hours, SaaSquatch's validation and errors,
+and faults on demand. It keeps everything in memory. What arrived is shown at
+/_sandbox/, and as JSON at /_sandbox/events and /_sandbox/stats.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			options := sandbox.Options{Tenants: map[string]string{tenant: apiKey}, BurnKeys: burnKeys}
+			switch users {
+			case "known":
+				options.Users = sandbox.KnownUsers
+			case "any":
+				options.Users = sandbox.AnyUser
+			default:
+				return fmt.Errorf("--users %q: want known or any", users)
+			}
+			var err error
+			if options.Faults, err = parseFaults(fail, resetRate, timeoutRate, retryAfter); err != nil {
+				return err
+			}
+			options.Faults.Latency = latency
+			server, err := sandbox.New(options)
+			if err != nil {
+				return err
+			}
+			listener, err := net.Listen("tcp", address)
+			if err != nil {
+				return failed(fmt.Errorf("listen on %s: %w", address, err))
+			}
+			fmt.Fprintf(p.stdout, "simulated SaaSquatch: http://%s\n  page     http://%[1]s/_sandbox/\n  tenant   SAASQUATCH_TENANT_ALIAS=%s\n  API key  SAASQUATCH_API_KEY=%s\n  base URL SAASQUATCH_BASE_URL=http://%[1]s\n",
+				listener.Addr(), tenant, apiKey)
+			return failed(serveUntil(cmd.Context(), newSandboxServer(server), listener))
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&address, "listen-addr", "127.0.0.1:4000", "`address` to listen on")
+	flags.StringVar(&tenant, "tenant", sandboxTenant, "`alias` of the only tenant")
+	flags.StringVar(&apiKey, "api-key", sandboxKey, "API `key` of the tenant")
+	flags.StringVar(&users, "users", "known", "whose events are accepted: known (404 unless upserted before) or any")
+	flags.StringArrayVar(&fail, "fail", nil, "`rule` such as 5%:503 or 1%:500:after (processed, then failed); may be repeated")
+	flags.DurationVar(&retryAfter, "retry-after", 0, "`time` to send as Retry-After with injected failures")
+	flags.DurationVar(&latency, "latency", 0, "`time` that every answer takes")
+	flags.StringVar(&resetRate, "reset", "0%", "`share` of connections to reset, half of them after processing")
+	flags.StringVar(&timeoutRate, "timeout", "0%", "`share` of requests never to answer, half of them after processing")
+	flags.BoolVar(&burnKeys, "burn-keys", false, "failed attempts use up their idempotency key")
+	return cmd
+}
+
+func parseFaults(fail []string, resetRate, timeoutRate string, retryAfter time.Duration) (faults sandbox.Faults, err error) {
+	var errs []error
+	for _, text := range fail {
+		rule, err := sandbox.ParseFail(text)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--fail: %w", err))
+		}
+		if rule.RetryAfter == 0 {
+			rule.RetryAfter = retryAfter
+		}
+		faults.Fail = append(faults.Fail, rule)
+	}
+	if faults.ResetRate, err = sandbox.ParseRate(resetRate); err != nil {
+		errs = append(errs, fmt.Errorf("--reset: %w", err))
+	}
+	if faults.TimeoutRate, err = sandbox.ParseRate(timeoutRate); err != nil {
+		errs = append(errs, fmt.Errorf("--timeout: %w", err))
+	}
+	return faults, errors.Join(errs...)
+}
+
+func newSandboxServer(handler http.Handler) *http.Server {
+	return &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout}
+}
+
+// serveUntil serves until ctx ends.
+func serveUntil(ctx context.Context, server *http.Server, listener net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+// embeddedSandbox is the sandbox of serve --sandbox.
+type embeddedSandbox struct {
+	server *http.Server
+	url    string
+}
+
+// newEmbeddedSandbox starts a sandbox on a free port of the loopback interface.
+func newEmbeddedSandbox() (*embeddedSandbox, string, error) {
+	key := "TEST_" + uuid.NewString()
+	handler, err := sandbox.New(sandbox.Options{Tenants: map[string]string{sandboxTenant: key}, Users: sandbox.AnyUser})
+	if err != nil {
+		return nil, "", fmt.Errorf("start sandbox: %w", err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, "", fmt.Errorf("listen for sandbox: %w", err)
+	}
+	server := newSandboxServer(handler)
+	go func() { _ = server.Serve(listener) }() // ends with close
+	return &embeddedSandbox{server: server, url: "http://" + listener.Addr().String()}, key, nil
+}
+
+func (e *embeddedSandbox) close() { _ = e.server.Close() }
