@@ -3,7 +3,9 @@ package adapter
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"segment-saasquatch/mapping"
@@ -30,7 +32,7 @@ type DirectOptions struct {
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 	// Record is told the result of every event, and once more that of an event
-	// whose outcome came after its answer. It is called by several goroutines at
+	// that was pending in the answer and has its outcome since. It is called by several goroutines at
 	// once. Default: nobody is told.
 	Record func(Result)
 }
@@ -60,7 +62,7 @@ func (d *Direct) Accept(ctx context.Context, events [][]byte) (Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.budget)
 	defer cancel()
 
-	request := d.mapAll(events)
+	request := d.newRequest(events)
 	if len(request.users) > 0 {
 		d.send(ctx, request)
 		select {
@@ -70,26 +72,27 @@ func (d *Direct) Accept(ctx context.Context, events [][]byte) (Receipt, error) {
 	}
 	receipt := Receipt{Results: request.close()}
 	for i := range receipt.Results {
-		receipt.Redeliver = receipt.Redeliver || !receipt.Results[i].Outcome.Settled()
-		d.record(receipt.Results[i])
+		result := &receipt.Results[i]
+		receipt.Redeliver = receipt.Redeliver || !result.Outcome.Settled()
+		if !result.recorded {
+			d.record(*result)
+		}
 	}
+	close(request.answered)
 	return receipt, nil
 }
 
-// mapAll maps the events and sorts those to send by user.
-func (d *Direct) mapAll(events [][]byte) *request {
-	now := d.now()
-	r := &request{results: make([]Result, len(events)), settled: make(chan struct{})}
-	deliveries := make([]delivery, 0, len(events))
+// newRequest maps the events and sorts those to send by user.
+func (d *Direct) newRequest(events [][]byte) *request {
+	r := &request{results: make([]Result, len(events)), settled: make(chan struct{}), answered: make(chan struct{})}
+	deliveries := d.mapAll(events, r.results)
 	last := make(map[user]*delivery, len(events))
-	for i, event := range events {
-		mapped := d.mapper.Map(event, now)
-		r.results[i] = resultOf(i, &mapped)
-		if mapped.Kind != mapping.KindUserEvent {
+	for i := range deliveries {
+		current := &deliveries[i]
+		if current.event.Body == nil {
 			continue
 		}
-		deliveries = append(deliveries, delivery{index: i, event: mapped.UserEvent, messageID: mapped.MessageID})
-		current := &deliveries[len(deliveries)-1]
+		r.open.Add(1)
 		of := user{current.event.AccountID, current.event.UserID}
 		if previous := last[of]; previous != nil {
 			previous.next = current
@@ -98,8 +101,39 @@ func (d *Direct) mapAll(events [][]byte) *request {
 		}
 		last[of] = current
 	}
-	r.open = len(deliveries)
 	return r
+}
+
+// mapChunk is how many events a goroutine maps at a time, enough to outweigh the
+// cost of a goroutine.
+const mapChunk = 32
+
+// mapAll maps the events on all processors and fills in their results. The
+// deliveries of events that are not to be sent have no body.
+func (d *Direct) mapAll(events [][]byte, results []Result) []delivery {
+	now := d.now()
+	deliveries := make([]delivery, len(events))
+	var taken atomic.Int64
+	work := func() {
+		for {
+			end := int(taken.Add(mapChunk))
+			for i := end - mapChunk; i < min(end, len(events)); i++ {
+				mapped := d.mapper.Map(events[i], now)
+				results[i] = resultOf(i, &mapped)
+				deliveries[i] = delivery{index: i, event: mapped.UserEvent, messageID: mapped.MessageID}
+			}
+			if end >= len(events) {
+				return
+			}
+		}
+	}
+	var others sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), (len(events)+mapChunk-1)/mapChunk) - 1 {
+		others.Go(work)
+	}
+	work()
+	others.Wait()
+	return deliveries
 }
 
 // resultOf is the result of an event that was mapped but not sent.
@@ -139,14 +173,14 @@ func (d *Direct) sendUser(ctx context.Context, r *request, event *delivery) {
 	for ; event != nil; event = event.next {
 		if fault := r.misconfigured.Load(); fault != nil {
 			// One refusal is enough to know that no event of the request can pass.
-			r.settle(event.index, func(result *Result) { result.Reason, result.Detail = fault.Reason, fault.Detail })
+			r.settle(event.index, d.record, func(result *Result) { result.Reason, result.Detail = fault.Reason, fault.Detail })
 			continue
 		}
 		if d.sendOne(ctx, r, event) {
 			continue
 		}
 		for event = event.next; event != nil; event = event.next {
-			r.settle(event.index, func(result *Result) { result.Detail = "an earlier event of the same user is pending" })
+			r.settle(event.index, d.record, func(result *Result) { result.Detail = "an earlier event of the same user is pending" })
 		}
 		return
 	}
@@ -159,14 +193,11 @@ func (d *Direct) sendOne(ctx context.Context, r *request, event *delivery) bool 
 	if attempt.Misconfigured {
 		r.misconfigured.Store(&attempt)
 	}
-	result, late := r.settle(event.index, func(result *Result) {
+	r.settle(event.index, d.record, func(result *Result) {
 		result.Outcome, result.Reason, result.Detail = attempt.Outcome, attempt.Reason, attempt.Detail
 		result.Status, result.Attempts = attempt.Status, attempts
 		result.Duration = d.now().Sub(started)
 	})
-	if late && attempt.Outcome.Settled() {
-		d.record(result)
-	}
 	return attempt.Outcome.Settled()
 }
 

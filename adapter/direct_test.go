@@ -96,8 +96,18 @@ func TestDirectReportsEveryOutcome(t *testing.T) {
 			}
 			return delivered
 		}}
-		var recorded []Outcome
-		d := newDirect(t, sender, ForwarderOptions{}, func(r Result) { recorded = append(recorded, r.Outcome) })
+		var (
+			mu       sync.Mutex
+			recorded = make(map[int]Outcome)
+		)
+		d := newDirect(t, sender, ForwarderOptions{}, func(r Result) {
+			mu.Lock()
+			defer mu.Unlock()
+			if recorded[r.Index] != 0 {
+				t.Errorf("event %d is recorded twice", r.Index)
+			}
+			recorded[r.Index] = r.Outcome
+		})
 		receipt := accept(t, d, track("u", "fine", "00000001"), track("u", "again", "00000002"), track("v", "bad", "00000003"),
 			[]byte(`{"type":"page"}`), []byte(`null`))
 		want := []Outcome{Delivered, Duplicate, Dead, Skipped, Rejected}
@@ -109,8 +119,10 @@ func TestDirectReportsEveryOutcome(t *testing.T) {
 		if receipt.Redeliver {
 			t.Error("asks to send again what is settled")
 		}
-		if !slices.Equal(recorded, want) {
-			t.Errorf("recorded %v", recorded)
+		for i := range want {
+			if recorded[i] != want[i] {
+				t.Errorf("event %d is recorded as %v", i, recorded[i])
+			}
 		}
 		if r := receipt.Results[0]; r.IdempotencyKey != "00000001" || r.EventKey != "fine" || r.Attempts != 1 || r.Status != 200 {
 			t.Errorf("result %+v", r)
@@ -170,19 +182,24 @@ func TestDirectLeavesAnAttemptRunning(t *testing.T) {
 			defer mu.Unlock()
 			recorded = append(recorded, r)
 		})
+		soFar := func() []Result {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(recorded)
+		}
 		started := time.Now()
 		receipt := accept(t, d, track("u", "e", "no key!"), track("u", "after", "00000002"))
 		if took := time.Since(started); took != DefaultBudget || !receipt.Redeliver {
 			t.Errorf("answered after %v, %+v", took, receipt)
 		}
-		if len(recorded) != 2 || recorded[0].Outcome != Pending || recorded[0].Reason != ReasonBudgetExceeded {
-			t.Fatalf("recorded %+v", recorded)
+		if got := soFar(); len(got) != 2 || got[0].Outcome != Pending || got[0].Reason != ReasonBudgetExceeded {
+			t.Fatalf("recorded %+v", got)
 		}
 		if err := d.Stop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if len(recorded) != 3 || recorded[2].Outcome != Delivered || len(sender.sent) != 1 {
-			t.Fatalf("recorded %+v, sent %v", recorded, sender.sent)
+		if got := soFar(); len(got) != 3 || got[2].Outcome != Delivered || len(sender.sent) != 1 {
+			t.Fatalf("recorded %+v, sent %v", got, sender.sent)
 		}
 		// Segment sends both again; the first has no key but is not sent twice.
 		sender.answer = always(delivered)

@@ -26,6 +26,8 @@ type Result struct {
 	// Status is the last HTTP status of SaaSquatch, 0 if there was none.
 	Status   int
 	Duration time.Duration
+
+	recorded bool // the result has been recorded, so the answer need not
 }
 
 // Receipt is the answer to one request of events.

@@ -1,10 +1,5 @@
 package mapping
 
-import (
-	"bytes"
-	"slices"
-)
-
 // envelopeField is one of the members that Segment gives an event.
 type envelopeField uint8
 
@@ -60,23 +55,6 @@ func (f envelopeField) takes(first byte) bool {
 	}
 }
 
-// envelopeNames are the exact spellings.
-var envelopeNames = [envCount]string{
-	envType:              "type",
-	envEvent:             "event",
-	envUserID:            "userId",
-	envAnonymousID:       "anonymousId",
-	envMessageID:         "messageId",
-	envTimestamp:         "timestamp",
-	envOriginalTimestamp: "originalTimestamp",
-	envReceivedAt:        "receivedAt",
-	envSentAt:            "sentAt",
-	envProperties:        "properties",
-	envTraits:            "traits",
-	envContext:           "context",
-	envIntegrations:      "integrations",
-}
-
 // exactField returns the field of that very name.
 func exactField(name []byte) envelopeField {
 	switch string(name) {
@@ -112,29 +90,46 @@ func exactField(name []byte) envelopeField {
 
 // foldedField returns the field of that name in other cases and with underscores.
 func foldedField(name []byte) envelopeField {
-	letters := len(name) - bytes.Count(name, []byte{'_'})
-	for field, known := range envelopeNames {
-		if letters == len(known) && equalFolded(name, known) {
-			return envelopeField(field)
-		}
-	}
-	return envNone
-}
-
-// equalFolded reports whether name equals known in any case, its underscores
-// left out; both have as many letters, known only ASCII ones.
-func equalFolded(name []byte, known string) bool {
-	i := 0
+	var folded [len("originalTimestamp")]byte // the longest
+	letters := folded[:0]
 	for _, c := range name {
 		if c == '_' {
 			continue
 		}
-		if toLower(c) != toLower(known[i]) {
-			return false
+		if len(letters) == len(folded) {
+			return envNone
 		}
-		i++
+		letters = append(letters, toLower(c))
 	}
-	return true
+	switch string(letters) {
+	case "type":
+		return envType
+	case "event":
+		return envEvent
+	case "userid":
+		return envUserID
+	case "anonymousid":
+		return envAnonymousID
+	case "messageid":
+		return envMessageID
+	case "timestamp":
+		return envTimestamp
+	case "originaltimestamp":
+		return envOriginalTimestamp
+	case "receivedat":
+		return envReceivedAt
+	case "sentat":
+		return envSentAt
+	case "properties":
+		return envProperties
+	case "traits":
+		return envTraits
+	case "context":
+		return envContext
+	case "integrations":
+		return envIntegrations
+	}
+	return envNone
 }
 
 // text returns the text of a string field, or the literal of a number; nil if
@@ -151,7 +146,7 @@ func (env *envelope) text(field envelopeField) []byte {
 // of the path may be one of the envelope.
 func (env *envelope) find(path []string) []byte {
 	value := env.event
-	if field := slices.Index(envelopeNames[:], path[0]); field >= 0 {
+	if field := exactField([]byte(path[0])); field != envNone {
 		value, path = env.values[field], path[1:]
 	}
 	for _, name := range path {

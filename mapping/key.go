@@ -11,21 +11,21 @@ const (
 	keyRefund   = "refund"
 )
 
-// eventKey returns the event key of the event name (M7), empty if nothing is left.
-func (m *Mapper) eventKey(name []byte) string {
+// appendEventKey appends the event key of the event name (M7), nothing if nothing
+// is left of the name.
+func (m *Mapper) appendEventKey(dst, name []byte) []byte {
 	if key, ok := m.rules.Keys[string(name)]; ok {
-		return key
+		return append(dst, key...)
 	}
 	if m.rules.RemapOrders {
 		switch string(name) {
 		case "Order Completed":
-			return keyPurchase
+			return append(dst, keyPurchase...)
 		case "Order Refunded":
-			return keyRefund
+			return append(dst, keyRefund...)
 		}
 	}
-	var buf [MaxNameLength]byte
-	return string(appendCamelCase(buf[:0], name))
+	return appendCamelCase(dst, name)
 }
 
 // appendCamelCase appends the camelCase of name, which must be UTF-8, cut to

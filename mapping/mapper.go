@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/cockroachdb/apd/v3"
 )
@@ -55,18 +54,22 @@ func set(names []string) map[string]struct{} {
 // Map maps one event. Any bytes will do: what is not one JSON object is
 // rejected. The result shares no memory with event.
 func (m *Mapper) Map(event []byte, now time.Time) Result {
-	env := envelope{event: event, validUTF8: utf8.Valid(event)}
-	if fault := env.parse(event); fault != "" {
-		return reject(RejectInvalidJSON, fault)
+	p := parse(event)
+	defer p.release()
+	if p.fault != "" {
+		return reject(RejectInvalidJSON, p.fault)
 	}
-	messageID := string(env.text(envMessageID))
-	result := m.mapCall(&env, messageID, now)
-	result.MessageID = messageID
+	env := &p.env
+	messageID := env.text(envMessageID)
+	result := m.mapCall(env, messageID, now)
+	if result.Kind != KindUserEvent {
+		result.MessageID = string(messageID)
+	}
 	return result
 }
 
 // mapCall branches on the type of the call (M3).
-func (m *Mapper) mapCall(env *envelope, messageID string, now time.Time) Result {
+func (m *Mapper) mapCall(env *envelope, messageID []byte, now time.Time) Result {
 	callType := env.text(envType)
 	switch {
 	case len(callType) == 0:
@@ -80,7 +83,7 @@ func (m *Mapper) mapCall(env *envelope, messageID string, now time.Time) Result 
 	}
 }
 
-func (m *Mapper) mapTrack(env *envelope, messageID string, now time.Time) Result {
+func (m *Mapper) mapTrack(env *envelope, messageID []byte, now time.Time) Result {
 	// M4
 	userID := env.text(envUserID)
 	if isBlank(userID) {
@@ -106,8 +109,9 @@ func (m *Mapper) mapTrack(env *envelope, messageID string, now time.Time) Result
 		return skip(SkipEventNotSelected, "the event's name is left out by events.only or events.except")
 	}
 	// M7
-	key := m.eventKey(name)
-	if key == "" {
+	var keyBuf [MaxNameLength]byte
+	key := m.appendEventKey(keyBuf[:0], name)
+	if len(key) == 0 {
 		return reject(RejectEmptyEventKey, "event: no ASCII letter or digit is left of the name; give it a key in events.keys")
 	}
 
@@ -124,14 +128,12 @@ func (m *Mapper) mapTrack(env *envelope, messageID string, now time.Time) Result
 		return skip(SkipOutsideTimeWindow, "the event is more than "+days(m.rules.MaxAhead)+" in the future")
 	}
 
-	event := UserEvent{UserID: string(userID), Key: key}
-	if event.AccountID = event.UserID; !bytes.Equal(accountID, userID) {
-		event.AccountID = string(accountID)
-	}
+	result := newUserEvent(messageID, userID, accountID, key)
+	event := &result.UserEvent
 	// M16
 	switch {
 	case IsIdempotencyKey(messageID):
-		event.IdempotencyKey = messageID
+		event.IdempotencyKey = result.MessageID
 	case env.values[envMessageID] == nil:
 		body.warnings |= warnMessageIDMissing
 	default:
@@ -150,8 +152,8 @@ func (m *Mapper) mapTrack(env *envelope, messageID string, now time.Time) Result
 		body.raw(`"`)
 	}
 	body.raw(`,"events":[{"key":`)
-	body.quoted([]byte(key))
-	if !body.appendEventFields(properties, key) {
+	body.quoted(key)
+	if !body.appendEventFields(properties, event.Key) {
 		return reject(RejectUnsupportedValue, "properties: an array directly inside an array, or more than "+
 			strconv.Itoa(MaxFieldNesting)+" levels in one field; see invalid_values")
 	}
@@ -161,7 +163,26 @@ func (m *Mapper) mapTrack(env *envelope, messageID string, now time.Time) Result
 	}
 	body.raw(`}]}`)
 	event.Body = body.dst
-	return Result{Kind: KindUserEvent, UserEvent: event, Warnings: body.warnings.list()}
+	result.Warnings = body.warnings.list()
+	return result
+}
+
+// newUserEvent returns a result with the texts of a user event. They share one
+// string, which is cheaper than four.
+func newUserEvent(messageID, userID, accountID, key []byte) Result {
+	var buf [256]byte
+	all := append(append(append(append(buf[:0], messageID...), userID...), accountID...), key...)
+	text := string(all)
+	cut := func(part []byte) (s string) {
+		s, text = text[:len(part)], text[len(part):]
+		return s
+	}
+	result := Result{Kind: KindUserEvent}
+	result.MessageID = cut(messageID)
+	result.UserEvent.UserID = cut(userID)
+	result.UserEvent.AccountID = cut(accountID)
+	result.UserEvent.Key = cut(key)
+	return result
 }
 
 // bodyOverhead is the room in bytes for what a body has beside ids and fields.

@@ -18,7 +18,7 @@ import (
 type parser struct {
 	b     []byte
 	i     int
-	env   *envelope
+	env   envelope
 	names []seenName // of all objects that are open, the outermost first
 	fault string     // what is wrong at i, once a method has returned false
 }
@@ -31,20 +31,21 @@ type seenName struct {
 
 var parsers = sync.Pool{New: func() any { return new(parser) }}
 
-// parse reads event into env and returns what is wrong with it, "" if nothing is.
-func (env *envelope) parse(event []byte) (fault string) {
+// parse reads an event. What is wrong with it is in the parser's fault, else its
+// envelope is complete. The parser must be released.
+func parse(event []byte) *parser {
 	p := parsers.Get().(*parser)
-	p.b, p.i, p.env, p.names, p.fault = event, 0, env, p.names[:0], ""
+	p.b, p.i, p.fault = event, 0, ""
+	p.env.event, p.env.validUTF8 = event, utf8.Valid(event)
 	if !p.event() {
-		fault = p.fault
+		p.names = p.names[:0]
 	}
-	p.release()
-	return fault
+	return p
 }
 
 // release gives the parser back without anything of the event in it.
 func (p *parser) release() {
-	p.b, p.env = nil, nil
+	p.b, p.env = nil, envelope{}
 	if cap(p.names) > keptNames {
 		p.names = nil
 	}
@@ -301,8 +302,7 @@ func (p *parser) string() (text []byte, ok bool) {
 	for p.i++; ; {
 		for p.i+8 <= len(p.b) {
 			word := binary.LittleEndian.Uint64(p.b[p.i:])
-			found := zeroBytes(word^eachByte*'"') | zeroBytes(word^eachByte*'\\') | controlBytes(word)
-			if found != 0 {
+			if found := specialBytes(word); found != 0 {
 				p.i += bits.TrailingZeros64(found) / 8
 				break
 			}
@@ -357,10 +357,13 @@ func (p *parser) escape() bool {
 
 func isHex(c byte) bool { return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'f' }
 
-// controlBytes sets the high bit of the lowest byte of word that is below 0x20;
-// bits above that one mean nothing.
-func controlBytes(word uint64) uint64 {
-	return (word - eachByte*0x20) &^ word & (eachByte * 0x80)
+// specialBytes sets the high bit of the lowest byte of word that is a quote, a
+// backslash or below 0x20; bits above that one mean nothing.
+func specialBytes(word uint64) uint64 {
+	quote := (word ^ eachByte*'"') - eachByte
+	backslash := (word ^ eachByte*'\\') - eachByte
+	control := word - eachByte*0x20
+	return (quote | backslash | control) &^ word & (eachByte * 0x80)
 }
 
 // kindName names the JSON type of a value by its first byte.

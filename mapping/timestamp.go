@@ -174,12 +174,38 @@ func parseDate(text []byte) (millis int64, ok bool) {
 			return 0, false
 		}
 	}
-	at := time.Date(year, time.Month(month), dayOfMonth, hour, minute, second, nanos, time.UTC)
-	return at.UnixMilli() - int64(offset)*1000, true
+	seconds := int64(daysSinceEpoch(year, month, dayOfMonth))*86400 + int64(hour*3600+minute*60+second-offset)
+	return seconds*1000 + int64(nanos/1_000_000), true
 }
 
 func daysIn(year, month int) int {
-	return time.Date(year, time.Month(month)+1, 0, 0, 0, 0, 0, time.UTC).Day()
+	switch {
+	case month != 2:
+		return 30 + (month+month/8)%2
+	case year%4 == 0 && (year%100 != 0 || year%400 == 0):
+		return 29
+	default:
+		return 28
+	}
+}
+
+// daysSinceEpoch counts days from 1970-01-01 in the Gregorian calendar. Years
+// begin in March here, so that the leap day is the last of its year.
+func daysSinceEpoch(year, month, dayOfMonth int) int {
+	if month <= 2 {
+		year--
+		month += 12
+	}
+	const epoch = 719468 // from 0000-03-01 to 1970-01-01
+	leapDays := floorDiv(year, 4) - floorDiv(year, 100) + floorDiv(year, 400)
+	return 365*year + leapDays + (153*(month-3)+2)/5 + dayOfMonth - 1 - epoch
+}
+
+func floorDiv(a, b int) int {
+	if a < 0 {
+		return (a - b + 1) / b
+	}
+	return a / b
 }
 
 // dateScanner reads the parts of a date; once something does not fit, ok is false.
