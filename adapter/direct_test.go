@@ -354,13 +354,17 @@ func TestWrongConfigurationEndsTheRequest(t *testing.T) {
 // told from an ordinary one, within a request and across two.
 func TestConflictAfterFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		answers := []Attempt{busy, conflict, conflict}
-		sender := &script{answer: func(_ *mapping.UserEvent, attempt int) Attempt { return answers[attempt-1] }}
+		sender := &script{answer: func(event *mapping.UserEvent, attempt int) Attempt {
+			if event.Key == "e" && attempt == 1 {
+				return busy
+			}
+			return conflict
+		}}
 		d := newDirect(t, sender, ForwarderOptions{}, nil)
 		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Outcome != Duplicate || r.Reason != ReasonConflictAfterFailure {
 			t.Errorf("got %+v", r)
 		}
-		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Reason != ReasonConflict {
+		if r := accept(t, d, track("u", "changed", "00000001")).Results[0]; r.Outcome != Duplicate || r.Reason != ReasonConflict {
 			t.Errorf("the next 409 is an ordinary one, got %+v", r)
 		}
 
@@ -382,18 +386,20 @@ func TestConflictAfterFailure(t *testing.T) {
 	})
 }
 
-// TestUnkeyedEvents checks what is and what is not taken for a redelivery.
-func TestUnkeyedEvents(t *testing.T) {
+// TestRedelivery checks what is and what is not taken for a redelivery.
+func TestRedelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sender := &script{answer: always(delivered)}
 		d := newDirect(t, sender, ForwarderOptions{}, nil)
-		accept(t, d, track("u", "e", "short"))
+		accept(t, d, track("u", "e", "short"), track("u", "e", "valid-key"))
 		for _, test := range []struct {
 			name  string
 			event []byte
 			want  Outcome
 		}{
 			{"the same again", track("u", "e", "short"), Duplicate},
+			{"the same with a key", track("u", "e", "valid-key"), Duplicate},
+			{"the same key on another event", track("u", "f", "valid-key"), Delivered},
 			{"the same messageId on another event", track("u", "f", "short"), Delivered},
 			{"no messageId", []byte(`{"type":"track","userId":"u","event":"e"}`), Delivered},
 			{"no messageId again", []byte(`{"type":"track","userId":"u","event":"e"}`), Delivered},

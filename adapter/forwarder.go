@@ -81,7 +81,7 @@ func (f *Forwarder) Forward(ctx context.Context, event *mapping.UserEvent, messa
 		attempt := f.sender.Send(context.WithoutCancel(ctx), event)
 		<-f.slots
 		attempts++
-		if attempt.Reason == ReasonConflict && f.memory.failed(event) {
+		if attempt.Reason == ReasonConflict && f.memory.failedBefore(event) {
 			attempt.Reason = ReasonConflictAfterFailure
 		}
 		f.memory.record(event, messageID, attempt.Outcome)

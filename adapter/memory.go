@@ -8,67 +8,73 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// memorySize is how many events of each kind a Forwarder remembers, about 15 MB
-// when full.
+// memorySize is how many events of each kind a Forwarder remembers, about 20 MB
+// when full. Segment's largest batch has 4000.
 const memorySize = 100_000
 
-// memory is what a Forwarder knows of events that it sent before and that
-// Segment may send again. It is lost with the process.
+// memory is what a Forwarder knows of events that Segment may send again. It is
+// lost with the process.
 //
-// Events without an idempotency key are remembered once delivered: SaaSquatch
-// would take them twice when Segment sends the whole request again because of
-// another event in it. Events with a key are remembered once an attempt failed,
-// so that a later 409 can be told from an ordinary one.
+// Delivered events are remembered because Segment sends a whole request again for
+// one event that failed. Without that, a redelivery would ask SaaSquatch about
+// every event of the batch once more, and could fail on another one each time;
+// and SaaSquatch would take those without an idempotency key twice.
+//
+// Failed attempts are remembered so that a later 409 can be told from an
+// ordinary one.
 type memory struct {
-	seed     maphash.Seed
-	unkeyed  *lru.Cache[unkeyedEvent, struct{}]
-	failures *lru.Cache[string, struct{}]
+	seed   maphash.Seed
+	passed *lru.Cache[identity, struct{}]
+	failed *lru.Cache[string, struct{}]
 }
 
-// unkeyedEvent identifies an event by its messageId and its body, because
-// messageIds that are no valid keys are often not unique either.
-type unkeyedEvent struct {
+// identity identifies an event by its messageId and its body, because messageIds
+// that are no valid keys are often not unique.
+type identity struct {
 	messageID string
 	body      uint64
 }
 
 func newMemory() *memory {
-	unkeyed, err := lru.New[unkeyedEvent, struct{}](memorySize)
+	passed, err := lru.New[identity, struct{}](memorySize)
 	if err != nil {
 		panic(err) // only for a size that is not positive
 	}
-	failures, err := lru.New[string, struct{}](memorySize)
+	failed, err := lru.New[string, struct{}](memorySize)
 	if err != nil {
 		panic(err)
 	}
-	return &memory{seed: maphash.MakeSeed(), unkeyed: unkeyed, failures: failures}
+	return &memory{seed: maphash.MakeSeed(), passed: passed, failed: failed}
 }
 
-func (m *memory) identify(event *mapping.UserEvent, messageID string) unkeyedEvent {
-	return unkeyedEvent{messageID, maphash.Bytes(m.seed, event.Body)}
+func (m *memory) identify(event *mapping.UserEvent, messageID string) identity {
+	return identity{messageID, maphash.Bytes(m.seed, event.Body)}
 }
 
-// delivered reports whether the event has no key and was delivered before. An
-// event without a messageId never counts: two that look alike may both be meant.
+// delivered reports whether the event is at SaaSquatch already. An event without a
+// messageId never counts: two that look alike may both be meant.
 func (m *memory) delivered(event *mapping.UserEvent, messageID string) bool {
-	return event.IdempotencyKey == "" && messageID != "" && m.unkeyed.Contains(m.identify(event, messageID))
+	return messageID != "" && m.passed.Contains(m.identify(event, messageID))
 }
 
-// failed reports whether an attempt to send the event failed before.
-func (m *memory) failed(event *mapping.UserEvent) bool {
-	return m.failures.Contains(event.IdempotencyKey)
+// failedBefore reports whether an attempt to send the event failed.
+func (m *memory) failedBefore(event *mapping.UserEvent) bool {
+	return m.failed.Contains(event.IdempotencyKey)
 }
 
 // record remembers what an attempt came to.
 func (m *memory) record(event *mapping.UserEvent, messageID string, outcome Outcome) {
+	if messageID == "" {
+		return
+	}
+	if outcome == Delivered || outcome == Duplicate {
+		m.passed.Add(m.identify(event, messageID), struct{}{})
+	}
 	switch {
-	case event.IdempotencyKey == "" && messageID == "":
-	case event.IdempotencyKey == "" && outcome == Delivered:
-		m.unkeyed.Add(m.identify(event, messageID), struct{}{})
 	case event.IdempotencyKey == "":
 	case outcome == Pending:
-		m.failures.Add(event.IdempotencyKey, struct{}{})
+		m.failed.Add(event.IdempotencyKey, struct{}{})
 	default:
-		m.failures.Remove(event.IdempotencyKey)
+		m.failed.Remove(event.IdempotencyKey)
 	}
 }

@@ -12,8 +12,8 @@ const (
 	// counts as delivered, yet SaaSquatch does not say whether a failed attempt
 	// uses up its key, so these are counted apart.
 	ReasonConflictAfterFailure Reason = "conflict_after_failure"
-	// ReasonRecentlyDelivered: this process delivered the same messageId within
-	// the last hours. Only events without an idempotency key need it.
+	// ReasonRecentlyDelivered: the same event is among the last 100 000 that this
+	// process delivered, so it was not sent again.
 	ReasonRecentlyDelivered Reason = "recently_delivered"
 
 	// ReasonUserNotFound: 404, SaaSquatch does not know the user or account.

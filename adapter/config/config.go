@@ -23,6 +23,10 @@ type Config struct {
 	// AnswerBudget is how long the answer to Segment waits for direct delivery,
 	// above 0 and at most 60 s. Segment documents that it waits 5 s. Default: 4 s.
 	AnswerBudget time.Duration
+	// ShutdownDelay is how long a stopping process, no longer ready, goes on taking
+	// requests, so that load balancers notice before it stops listening; 0 to 5
+	// minutes. Default: 0.
+	ShutdownDelay time.Duration
 	// ShutdownTimeout is how long a stopping process waits for requests under
 	// way, above 0 and at most 10 minutes. Default: 30 s.
 	ShutdownTimeout time.Duration

@@ -85,6 +85,8 @@ var settings = complete([]setting{
 		func(c *Config) field { return sizeField{&c.BodyLimit} }),
 	process("answer_budget", "ANSWER_BUDGET", "how long an answer waits for direct delivery, up to 60s; Segment waits 5s",
 		func(c *Config) field { return durationField{&c.AnswerBudget} }),
+	process("shutdown_delay", "SHUTDOWN_DELAY", "how long a stopping process, no longer ready, goes on taking requests, up to 5m",
+		func(c *Config) field { return durationField{&c.ShutdownDelay} }),
 	process("shutdown_timeout", "SHUTDOWN_TIMEOUT", "how long a stopping process waits for requests under way, up to 10m",
 		func(c *Config) field { return durationField{&c.ShutdownTimeout} }),
 	process("tls.cert_file", "TLS_CERT_FILE", "PEM certificate chain to serve HTTPS with",

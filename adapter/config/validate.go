@@ -19,6 +19,7 @@ const (
 	maxBodyLimit       = 256 * mebibyte
 	maxAnswerBudget    = time.Minute
 	maxShutdownTimeout = 10 * time.Minute
+	maxShutdownDelay   = 5 * time.Minute
 )
 
 // Validate returns everything that keeps a process from serving, joined; each
@@ -89,6 +90,9 @@ func (v *validator) process() {
 		v.fault("body_limit", "is %s: write a size from %s to %s", formatSize(c.BodyLimit), formatSize(minBodyLimit), formatSize(maxBodyLimit))
 	}
 	v.duration("answer_budget", c.AnswerBudget, maxAnswerBudget)
+	if d := c.ShutdownDelay; d < 0 || d > maxShutdownDelay {
+		v.fault("shutdown_delay", "is %s: write a duration from 0s to %s", formatDuration(d), formatDuration(maxShutdownDelay))
+	}
 	v.duration("shutdown_timeout", c.ShutdownTimeout, maxShutdownTimeout)
 }
 

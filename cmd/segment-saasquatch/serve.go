@@ -113,6 +113,14 @@ func (s *service) serve(ctx context.Context) (err error) {
 	case <-ctx.Done():
 	}
 	handler.SetReady(false)
+	if s.cfg.ShutdownDelay > 0 {
+		s.log.Info("stopping: not ready, still taking requests", zap.Duration("delay_ms", s.cfg.ShutdownDelay))
+		select {
+		case err := <-serving:
+			return failed(fmt.Errorf("serve: %w", err))
+		case <-time.After(s.cfg.ShutdownDelay):
+		}
+	}
 	return failed(s.drain(server))
 }
 
