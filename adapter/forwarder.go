@@ -70,7 +70,8 @@ func (f *Forwarder) Concurrency() int { return cap(f.slots) }
 // returns at the latest when the Sender gives up on that attempt. It returns the
 // last attempt and the number of attempts.
 func (f *Forwarder) Forward(ctx context.Context, event *mapping.UserEvent, messageID string) (Attempt, int) {
-	if f.memory.delivered(event, messageID) {
+	seen := f.memory.of(event, messageID)
+	if seen.delivered() {
 		return Attempt{Outcome: Duplicate, Reason: ReasonRecentlyDelivered}, 0
 	}
 	last := Attempt{Outcome: Pending, Reason: ReasonBudgetExceeded, Detail: "no time was left to send the event"}
@@ -81,10 +82,10 @@ func (f *Forwarder) Forward(ctx context.Context, event *mapping.UserEvent, messa
 		attempt := f.sender.Send(context.WithoutCancel(ctx), event)
 		<-f.slots
 		attempts++
-		if attempt.Reason == ReasonConflict && f.memory.failedBefore(event) {
+		if attempt.Reason == ReasonConflict && seen.failedBefore() {
 			attempt.Reason = ReasonConflictAfterFailure
 		}
-		f.memory.record(event, messageID, attempt.Outcome)
+		seen.record(attempt.Outcome)
 		last = attempt
 		if attempt.Outcome != Pending || attempt.Misconfigured {
 			return last, attempts

@@ -3,13 +3,11 @@ package adapter
 import (
 	"hash/maphash"
 
-	lru "github.com/hashicorp/golang-lru/v2"
-
 	"segment-saasquatch/mapping"
 )
 
-// memorySize is how many events of each kind a Forwarder remembers, about 20 MB
-// when full. Segment's largest batch has 4000.
+// memorySize is how many events of each kind a Forwarder remembers at least, in
+// about 10 MB. Segment's largest batch has 4000.
 const memorySize = 100_000
 
 // memory is what a Forwarder knows of events that Segment may send again. It is
@@ -23,58 +21,69 @@ const memorySize = 100_000
 // Failed attempts are remembered so that a later 409 can be told from an
 // ordinary one.
 type memory struct {
-	seed   maphash.Seed
-	passed *lru.Cache[identity, struct{}]
-	failed *lru.Cache[string, struct{}]
-}
-
-// identity identifies an event by its messageId and its body, because messageIds
-// that are no valid keys are often not unique.
-type identity struct {
-	messageID string
-	body      uint64
+	seeds  [2]maphash.Seed
+	passed *recentSet // of messageIds with their bodies
+	failed *recentSet // of idempotency keys
 }
 
 func newMemory() *memory {
-	passed, err := lru.New[identity, struct{}](memorySize)
-	if err != nil {
-		panic(err) // only for a size that is not positive
+	return &memory{
+		seeds:  [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+		passed: newRecentSet(memorySize),
+		failed: newRecentSet(memorySize),
 	}
-	failed, err := lru.New[string, struct{}](memorySize)
-	if err != nil {
-		panic(err)
-	}
-	return &memory{seed: maphash.MakeSeed(), passed: passed, failed: failed}
 }
 
-func (m *memory) identify(event *mapping.UserEvent, messageID string) identity {
-	return identity{messageID, maphash.Bytes(m.seed, event.Body)}
+// fingerprint tells a text and a body from others.
+func (m *memory) fingerprint(text string, body []byte) (f fingerprint) {
+	for i, seed := range m.seeds {
+		var hash maphash.Hash
+		hash.SetSeed(seed)
+		_, _ = hash.WriteString(text) // never fails
+		_ = hash.WriteByte(0)
+		_, _ = hash.Write(body)
+		f[i] = hash.Sum64()
+	}
+	return f
 }
 
-// delivered reports whether the event is at SaaSquatch already. An event without a
-// messageId never counts: two that look alike may both be meant.
-func (m *memory) delivered(event *mapping.UserEvent, messageID string) bool {
-	return messageID != "" && m.passed.Contains(m.identify(event, messageID))
+// remembered is what the memory knows of one event.
+type remembered struct {
+	*memory
+	known, keyed bool
+	event        fingerprint // of messageId and body, because messageIds that are no valid keys are often not unique
+	key          fingerprint
 }
+
+// of returns what is known of the event. An event without a messageId is never
+// known: two that look alike may both be meant.
+func (m *memory) of(event *mapping.UserEvent, messageID string) remembered {
+	r := remembered{memory: m, known: messageID != "", keyed: event.IdempotencyKey != ""}
+	if r.known {
+		r.event = m.fingerprint(messageID, event.Body)
+	}
+	if r.keyed {
+		r.key = m.fingerprint(event.IdempotencyKey, nil)
+	}
+	return r
+}
+
+// delivered reports whether the event is at SaaSquatch already.
+func (r *remembered) delivered() bool { return r.known && r.passed.contains(r.event) }
 
 // failedBefore reports whether an attempt to send the event failed.
-func (m *memory) failedBefore(event *mapping.UserEvent) bool {
-	return m.failed.Contains(event.IdempotencyKey)
-}
+func (r *remembered) failedBefore() bool { return r.keyed && r.failed.contains(r.key) }
 
 // record remembers what an attempt came to.
-func (m *memory) record(event *mapping.UserEvent, messageID string, outcome Outcome) {
-	if messageID == "" {
-		return
-	}
-	if outcome == Delivered || outcome == Duplicate {
-		m.passed.Add(m.identify(event, messageID), struct{}{})
+func (r *remembered) record(outcome Outcome) {
+	if r.known && (outcome == Delivered || outcome == Duplicate) {
+		r.passed.add(r.event)
 	}
 	switch {
-	case event.IdempotencyKey == "":
+	case !r.keyed:
 	case outcome == Pending:
-		m.failed.Add(event.IdempotencyKey, struct{}{})
+		r.failed.add(r.key)
 	default:
-		m.failed.Remove(event.IdempotencyKey)
+		r.failed.remove(r.key)
 	}
 }

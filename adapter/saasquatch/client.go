@@ -46,12 +46,14 @@ type Options struct {
 
 // Client makes requests for one tenant. It is safe for concurrent use.
 type Client struct {
-	http    *http.Client
-	scheme  string
-	host    string
-	account string // path up to and including the slash before the accountId
-	header  http.Header
-	timeout time.Duration
+	// transport is used without an http.Client: there are no cookies, and no
+	// redirect is to be followed.
+	transport http.RoundTripper
+	scheme    string
+	host      string
+	account   string // path up to and including the slash before the accountId
+	header    http.Header
+	timeout   time.Duration
 }
 
 const defaultAttemptTimeout = 10 * time.Second
@@ -77,13 +79,10 @@ func New(opts Options) (*Client, error) {
 	authorized := http.Request{Header: make(http.Header)}
 	authorized.SetBasicAuth(opts.UserName, opts.APIKey.Reveal())
 	return &Client{
-		http: &http.Client{
-			Transport:     newTransport(opts),
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		scheme:  base.Scheme,
-		host:    base.Host,
-		account: "/api/v1/" + escapeSegment(opts.TenantAlias) + "/open/account/",
+		transport: newTransport(opts),
+		scheme:    base.Scheme,
+		host:      base.Host,
+		account:   "/api/v1/" + escapeSegment(opts.TenantAlias) + "/open/account/",
 		header: http.Header{
 			"Authorization": authorized.Header["Authorization"],
 			"Content-Type":  {"application/json"},
@@ -118,7 +117,7 @@ func newTransport(opts Options) *http.Transport {
 func (c *Client) Send(ctx context.Context, event *mapping.UserEvent) adapter.Attempt {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	response, err := c.http.Do(c.newRequest(ctx, event))
+	response, err := c.transport.RoundTrip(c.newRequest(ctx, event))
 	if err != nil {
 		return classifyError(err)
 	}

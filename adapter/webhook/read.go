@@ -27,8 +27,9 @@ type body struct {
 	reserved int64
 }
 
-// keptBuffer bounds a buffer that is kept for the next request, in bytes.
-const keptBuffer = 1 << 20
+// keptBuffer bounds a buffer that is kept for the next request, in bytes. It holds
+// the largest batch that Segment makes by default, which is 4 MB.
+const keptBuffer = 5 << 20
 
 // read reads the whole body and decompresses it if it is gzip. Segment's own
 // requests are not compressed; those of gateways in between may be.
