@@ -507,8 +507,8 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	_ = s.Process.Signal(os.Interrupt)
 	s.stderr.await(t, "requests under way finish")
 	_ = s.Process.Signal(os.Interrupt)
-	if code := s.wait(); code == 0 {
-		t.Error("exit code 0")
+	if code := s.wait(); code != exitInterrupted {
+		t.Errorf("exit code %d", code)
 	}
 }
 

@@ -14,6 +14,8 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2 // the command line or the configuration is wrong
+
+	exitInterrupted = 130 // a second signal cut an orderly end short
 )
 
 // program is what a command may use of the world around it.
