@@ -114,7 +114,14 @@ func (d *Direct) mapAll(events [][]byte, results []Result) []delivery {
 	now := d.now()
 	deliveries := make([]delivery, len(events))
 	var taken atomic.Int64
+	var panicked atomic.Pointer[any]
 	work := func() {
+		// A panic goes on where the request is handled, instead of ending the process.
+		defer func() {
+			if cause := recover(); cause != nil {
+				panicked.Store(&cause)
+			}
+		}()
 		for {
 			end := int(taken.Add(mapChunk))
 			for i := end - mapChunk; i < min(end, len(events)); i++ {
@@ -133,6 +140,9 @@ func (d *Direct) mapAll(events [][]byte, results []Result) []delivery {
 	}
 	work()
 	others.Wait()
+	if cause := panicked.Load(); cause != nil {
+		panic(*cause)
+	}
 	return deliveries
 }
 

@@ -55,7 +55,8 @@ func (f envelopeField) takes(first byte) bool {
 	}
 }
 
-// exactField returns the field of that very name.
+// exactField returns the field of that very name. A switch is several times as
+// fast as a look-up in a table, and every member of every event comes by here.
 func exactField(name []byte) envelopeField {
 	switch string(name) {
 	case "type":

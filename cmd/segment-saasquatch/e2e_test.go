@@ -295,6 +295,14 @@ func TestQuickStart(t *testing.T) {
 	}
 }
 
+func TestConfiguredSecretIsNotPrinted(t *testing.T) {
+	p := start(t, []string{"SEGMENT_SHARED_SECRET=" + testSecret}, "serve", "--sandbox", "--listen-addr", "127.0.0.1:0")
+	p.stdout.await(t, `Ctrl-C ends it`)
+	if out := p.stdout.String() + p.stderr.String(); strings.Contains(out, testSecret) || !strings.Contains(out, "/segment\n") {
+		t.Errorf("got\n%s", out)
+	}
+}
+
 func TestSingleAndBatchAndReplay(t *testing.T) {
 	s := startServer(t, startSandbox(t), nil)
 	event, err := sampleEvent("Signed Up", "user-x", time.Now())

@@ -116,6 +116,8 @@ func serveUntil(ctx context.Context, server *http.Server, listener net.Listener)
 type embeddedSandbox struct {
 	server *http.Server
 	url    string
+	// generated names the connections whose shared secret was made up here.
+	generated map[string]bool
 }
 
 // newEmbeddedSandbox starts a sandbox on a free port of the loopback interface.
@@ -131,7 +133,7 @@ func newEmbeddedSandbox() (*embeddedSandbox, string, error) {
 	}
 	server := newSandboxServer(handler)
 	go func() { _ = server.Serve(listener) }() // ends with close
-	return &embeddedSandbox{server: server, url: "http://" + listener.Addr().String()}, key, nil
+	return &embeddedSandbox{server: server, url: "http://" + listener.Addr().String(), generated: make(map[string]bool)}, key, nil
 }
 
 func (e *embeddedSandbox) close() { _ = e.server.Close() }

@@ -28,7 +28,8 @@ func (p *program) serveCommand() *cobra.Command {
 		Long: `Serve listens for Segment's webhooks and forwards their events to SaaSquatch.
 
 With --sandbox it needs no account: events go to a simulated SaaSquatch in the
-same process, and everything listens on the loopback interface only.`,
+same process, and both listen on the loopback interface only, unless --listen-addr
+says otherwise.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(config.Source{File: file, Env: p.env, Flags: cmd.Flags()})
@@ -52,7 +53,7 @@ same process, and everything listens on the loopback interface only.`,
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "configuration `file`")
-	cmd.Flags().BoolVar(&withSandbox, "sandbox", false, "send to a simulated SaaSquatch in this process; listen on loopback only")
+	cmd.Flags().BoolVar(&withSandbox, "sandbox", false, "send to a simulated SaaSquatch in this process")
 	cmd.Flags().BoolVar(&check, "check", false, "check the configuration and exit")
 	config.RegisterFlags(cmd.Flags())
 	return cmd

@@ -27,6 +27,7 @@ func (s *service) useSandbox() error {
 		conn.SaaSquatch.UserName = ""
 		if !conn.Segment.HasCredential() && !s.cfg.Insecure {
 			conn.Segment.SharedSecret = []adapter.Secret{adapter.NewSecret("sandbox-" + rand.Text())}
+			embedded.generated[conn.Name] = true
 		}
 	}
 	if s.cfg.ListenAddr == config.Default().ListenAddr {
@@ -47,8 +48,8 @@ func (s *service) printSandbox(address net.Addr) {
 		conn := &s.cfg.Connections[i]
 		url := scheme + "://" + address.String() + conn.Path
 		fmt.Fprintf(s.stdout, "\nwebhook URL    %s\n", url)
-		if len(conn.Segment.SharedSecret) == 0 {
-			continue
+		if !s.sandbox.generated[conn.Name] {
+			continue // a configured secret is not to be printed
 		}
 		secret := conn.Segment.SharedSecret[0].Reveal()
 		body, err := sampleEvent("Order Completed", "sample-user-1", time.Now())
