@@ -47,8 +47,12 @@ func readyURL(cfg *config.Config) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("listen_addr %q: %w", cfg.ListenAddr, err)
 	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
+	// The name localhost may be unknown in an empty container.
+	switch ip := net.ParseIP(host); {
+	case host == "", ip != nil && ip.IsUnspecified() && ip.To4() != nil:
+		host = "127.0.0.1"
+	case ip != nil && ip.IsUnspecified():
+		host = "::1"
 	}
 	scheme := "http"
 	if cfg.TLS.CertFile != "" {
