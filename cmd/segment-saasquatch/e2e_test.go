@@ -179,6 +179,23 @@ type reply struct {
 // post sends a body with the signature of signed.
 func post(t *testing.T, url, secret string, body, signed []byte) reply {
 	t.Helper()
+	status, text := postSigned(t, url, secret, body, signed)
+	r := reply{Status: status}
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return r
+}
+
+// postRaw sends a signed body and returns the text of the answer.
+func postRaw(t *testing.T, url, secret string, body []byte) string {
+	t.Helper()
+	_, text := postSigned(t, url, secret, body, body)
+	return string(text)
+}
+
+func postSigned(t *testing.T, url, secret string, body, signed []byte) (status int, answer []byte) {
+	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
@@ -190,11 +207,11 @@ func post(t *testing.T, url, secret string, body, signed []byte) reply {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	r := reply{Status: response.StatusCode}
-	if err := json.NewDecoder(response.Body).Decode(&r); err != nil {
+	answer, err = io.ReadAll(response.Body)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return response.StatusCode, answer
 }
 
 // get reads JSON from a URL.
