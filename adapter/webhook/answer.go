@@ -48,11 +48,15 @@ const (
 	maxResults = 20
 	// maxText bounds each text from outside in an answer, in bytes of JSON.
 	maxText = 200
+	// maxAnswer bounds an answer, in bytes. A comment in Segment's open-source
+	// destination code says that answers above 16 KB can crash its worker.
+	maxAnswer = 15 << 10
 )
 
 // answerOf describes a receipt: counts of all events, and the first results. The
 // results of events that did not reach SaaSquatch come before all others, each
-// group in the order of the request.
+// group in the order of the request. Where long texts and many warnings would make
+// the answer longer than maxAnswer, answerJSON leaves out the last of them.
 func answerOf(receipt adapter.Receipt) answer {
 	n := receipt.Counts()
 	a := answer{Counts: &counts{
@@ -109,19 +113,26 @@ func summary(events int, n adapter.Counts, redeliver bool) string {
 	return text
 }
 
-// bounded cuts text so that its JSON has about maxText bytes.
+// bounded cuts text so that its JSON, without quotes and the mark of the cut, has
+// at most maxText bytes.
 func bounded(text string) string {
 	length := 0
 	for i, r := range text {
-		size := utf8.RuneLen(r)
-		if r < ' ' || r == '"' || r == '\\' || r == utf8.RuneError {
-			size = 6
-		}
-		if length += size; length > maxText {
+		if length += jsonLen(r); length > maxText {
 			return text[:i] + "…"
 		}
 	}
 	return text
+}
+
+// jsonLen returns at least how many bytes encoding/json writes for r.
+func jsonLen(r rune) int {
+	switch {
+	case r < ' ', r == '"', r == '\\', r == '\u2028', r == '\u2029', r == utf8.RuneError:
+		return len(`\u0000`)
+	default:
+		return utf8.RuneLen(r)
+	}
 }
 
 func answerMessage(c *gin.Context, status int, message string) {
@@ -133,8 +144,15 @@ func answerJSON(c *gin.Context, status int, a answer) {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(a); err != nil { // cannot happen: it has texts and numbers only
-		status = http.StatusInternalServerError
+	for {
+		if err := encoder.Encode(a); err != nil { // cannot happen: it has texts and numbers only
+			status = http.StatusInternalServerError
+		}
+		if text.Len() <= maxAnswer || len(a.Results) == 0 {
+			break
+		}
+		a.Results = a.Results[:len(a.Results)-1]
+		text.Reset()
 	}
 	c.Abort()
 	c.Header("Content-Length", strconv.Itoa(text.Len()))

@@ -43,27 +43,33 @@ type Options struct {
 	// BodyLimit bounds a body in bytes, counted after decompression. Segment's
 	// batches are 4 MB by default. Default: 10 MiB.
 	BodyLimit int64
-	// ReadLimit bounds the bytes of all bodies in memory at once; a request that
-	// would exceed it is answered with 503. Default: 256 MiB.
+	// ReadLimit bounds the bytes of all bodies that have come and are not answered
+	// yet; a request that would exceed it is answered with 503. Default: 256 MiB.
 	ReadLimit int64
+	// MaxEvents bounds the events of a request; one with more is answered with 413.
+	// Segment documents 4000 at most. Default: 10 000.
+	MaxEvents int
 	// Log gets a line for each request. Default: none.
 	Log *zap.Logger
 }
 
-// Defaults of Options, in bytes.
+// Defaults of Options.
 const (
-	DefaultBodyLimit = 10 << 20
-	DefaultReadLimit = 256 << 20
+	DefaultBodyLimit = 10 << 20  // bytes
+	DefaultReadLimit = 256 << 20 // bytes
+	DefaultMaxEvents = 10_000
 )
 
 // Handler answers the requests of all connections, and /healthz and /readyz. It
 // never redirects, since Segment follows a redirect as a GET without the body
 // and takes its success for delivery.
 type Handler struct {
-	engine *gin.Engine
-	ready  atomic.Bool
-	reader bodyReader
-	log    *zap.Logger
+	engine    *gin.Engine
+	ready     atomic.Bool
+	panics    atomic.Uint64
+	reader    bodyReader
+	maxEvents int
+	log       *zap.Logger
 }
 
 // New returns a Handler that is not ready yet. It refuses a connection without a
@@ -75,12 +81,16 @@ func New(connections []Connection, opts Options) (*Handler, error) {
 	if opts.ReadLimit <= 0 {
 		opts.ReadLimit = DefaultReadLimit
 	}
+	if opts.MaxEvents <= 0 {
+		opts.MaxEvents = DefaultMaxEvents
+	}
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
 	}
 	h := &Handler{
-		reader: bodyReader{limit: opts.BodyLimit, budget: semaphore.NewWeighted(max(opts.ReadLimit, opts.BodyLimit))},
-		log:    opts.Log,
+		reader:    bodyReader{limit: opts.BodyLimit, budget: semaphore.NewWeighted(max(opts.ReadLimit, opts.BodyLimit+1))},
+		maxEvents: opts.MaxEvents,
+		log:       opts.Log,
 	}
 	endpoints := make(map[string]*endpoint, len(connections))
 	var errs []error
@@ -152,6 +162,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.engine.S
 // SetReady says whether /readyz answers 200. Requests are taken all the same.
 func (h *Handler) SetReady(ready bool) { h.ready.Store(ready) }
 
+// Panics returns how many requests have ended in a panic.
+func (h *Handler) Panics() uint64 { return h.panics.Load() }
+
 // recoverPanic keeps a fault of one request from ending the process.
 func (h *Handler) recoverPanic(c *gin.Context) {
 	defer func() {
@@ -159,6 +172,7 @@ func (h *Handler) recoverPanic(c *gin.Context) {
 			if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 				panic(cause)
 			}
+			h.panics.Add(1)
 			h.log.Error("panic in a request", zap.Any("cause", cause), zap.ByteString("stack", debug.Stack()))
 			if !c.Writer.Written() {
 				answerMessage(c, http.StatusInternalServerError, "internal error: send this request again")
@@ -196,6 +210,11 @@ func (h *Handler) accept(r *http.Request, e *endpoint, request *received) (statu
 	if err := e.verifier.checkHeaders(r.Header); err != nil {
 		return statusOf(err), answer{Message: err.Error()}
 	}
+	if r.ContentLength != 0 { // an empty body is never signed, and its sender is told the remedy
+		if err := e.verifier.checkSigned(r.Header); err != nil {
+			return statusOf(err), answer{Message: err.Error()}
+		}
+	}
 	body, err := h.reader.read(r)
 	if err != nil {
 		return statusOf(err), answer{Message: err.Error()}
@@ -203,8 +222,8 @@ func (h *Handler) accept(r *http.Request, e *endpoint, request *received) (statu
 	defer h.reader.release(body)
 	request.bytes = len(body.bytes)
 
-	events, err := split(body.bytes)
-	if len(body.bytes) > 0 {
+	events, err := split(body.bytes, h.maxEvents)
+	if len(body.bytes) > 0 && (err == nil || statusOf(err) != http.StatusRequestEntityTooLarge) {
 		// What is wrong with a body is for those to know who may send one; only of
 		// an empty one there is nothing to tell, and Segment does not sign it.
 		var refused error

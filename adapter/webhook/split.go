@@ -14,8 +14,10 @@ type batch struct {
 
 // split cuts a body into its events: one object, or the elements of an array. It
 // looks at brackets and strings only, without a limit on nesting, so that an
-// element that is no good does not cost the others: the mapping judges each.
-func split(body []byte) (batch, error) {
+// element that is no good does not cost the others: the mapping judges each. It
+// stops at more than maxEvents elements, since a body of the smallest elements
+// has millions and each costs many times its own size.
+func split(body []byte, maxEvents int) (batch, error) {
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
 	i := skipSpace(body, 0)
 	if i == len(body) {
@@ -32,14 +34,14 @@ func split(body []byte) (batch, error) {
 		}
 		return batch{elements: [][]byte{body[i:end]}}, nil
 	case '[':
-		return splitArray(body, i)
+		return splitArray(body, i, maxEvents)
 	default:
 		return batch{}, unparsable("the body is neither a JSON object nor an array: map `data` to the whole event in the Segment mapping")
 	}
 }
 
-func splitArray(body []byte, i int) (batch, error) {
-	b := batch{array: true, elements: make([][]byte, 0, 1+len(body)/1024)}
+func splitArray(body []byte, i, maxEvents int) (batch, error) {
+	b := batch{array: true, elements: make([][]byte, 0, min(1+len(body)/1024, maxEvents))}
 	i = skipSpace(body, i+1)
 	if i < len(body) && body[i] == ']' {
 		if skipSpace(body, i+1) != len(body) {
@@ -56,6 +58,9 @@ func splitArray(body []byte, i int) (batch, error) {
 		element := bytes.TrimRight(body[start:i], " \t\r\n")
 		if len(element) == 0 {
 			return batch{}, unparsable("the body is not JSON: the array has an empty element")
+		}
+		if len(b.elements) == maxEvents {
+			return batch{}, refuse(http.StatusRequestEntityTooLarge, "the array has more than %d events: lower the batch size in Segment, which sends 4000 at most", maxEvents)
 		}
 		if b.first == nil {
 			b.first = element
@@ -147,7 +152,7 @@ func skipSpace(b []byte, i int) int {
 // has it in an object of its own: {"json":{…event…}}.
 func unwrap(element []byte) []byte {
 	i := skipSpace(element, 1)
-	if element[0] != '{' || !bytes.HasPrefix(element[i:], []byte(`"json"`)) {
+	if element[0] != '{' || element[len(element)-1] != '}' || !bytes.HasPrefix(element[i:], []byte(`"json"`)) {
 		return element
 	}
 	i = skipSpace(element, i+len(`"json"`))

@@ -29,13 +29,14 @@ func TestSplit(t *testing.T) {
 		"backslashes":         {`[{"a":"\\"},{"b":"\\\""}]`, []string{`{"a":"\\"}`, `{"b":"\\\""}`}, true},
 		"extensible":          {`[{"json":{"a":1}}, { "json" : {"b":2} } ]`, []string{`{"a":1}`, `{"b":2}`}, true},
 		"not extensible":      {`[{"json":1},{"json":{},"x":1},{"jsonx":{}},{"x":{}}]`, []string{`{"json":1}`, `{"json":{},"x":1}`, `{"jsonx":{}}`, `{"x":{}}`}, true},
+		"extensible, broken":  {`[{"json":{"a":1}],{}]`, []string{`{"json":{"a":1}]`, `{}`}, true},
 		"no unwrapping":       {`{"json":{"a":1}}`, []string{`{"json":{"a":1}}`}, false},
 		"byte order mark":     {"\ufeff[{}]", []string{`{}`}, true},
 		"deep":                {"[" + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + "]", []string{strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)}, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := split([]byte(test.body))
+			got, err := split([]byte(test.body), DefaultMaxEvents)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -55,7 +56,7 @@ func TestSplitRefuses(t *testing.T) {
 	for _, body := range []string{
 		"", "  ", "null", "1", `"x"`, "true", "garbage", "{", `{"a":"`, `{"a":"\`, "[", "[{}", "[{},", "[,]", "[{},]", "[,{}]", "[{},,{}]", "{} {}", "{}x", "[] []", "[{}] x", "]", "}", "\ufeff",
 	} {
-		_, err := split([]byte(body))
+		_, err := split([]byte(body), DefaultMaxEvents)
 		var refused *requestError
 		if !errors.As(err, &refused) || refused.status != http.StatusBadRequest || refused.message == "" {
 			t.Errorf("%q: got %v, want 400", body, err)
@@ -70,7 +71,7 @@ func FuzzSplit(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got, err := split(body)
+		got, err := split(body, DefaultMaxEvents)
 		var want []json.RawMessage
 		if json.Unmarshal(body, &want) == nil && bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("[")) {
 			if err != nil || len(got.elements) != len(want) {
@@ -117,7 +118,7 @@ func BenchmarkSplit(b *testing.B) {
 		})
 	}
 	run("split", func() int {
-		got, err := split(body)
+		got, err := split(body, DefaultMaxEvents)
 		if err != nil {
 			b.Fatal(err)
 		}

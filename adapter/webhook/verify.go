@@ -67,6 +67,11 @@ func newVerifier(c Credentials) (*verifier, error) {
 			}
 		}
 	}
+	for _, key := range c.BasicKeys {
+		if strings.Contains(key.Reveal(), ":") {
+			return nil, errors.New("a Basic key has a colon, which ends a user name: no request could match it")
+		}
+	}
 	if (c.HeaderName == "") != (len(c.HeaderValues) == 0) {
 		return nil, errors.New("a secret header needs both a name and a value")
 	}
@@ -92,14 +97,18 @@ func (v *verifier) checkHeaders(header http.Header) error {
 	return nil
 }
 
-// authorization returns the Authorization header in the form whose digests are kept.
+// authorization returns the Authorization header in the form whose digests are
+// kept, and nothing for what is neither Bearer nor well-formed Basic. The password
+// of Basic is not looked at: Segment's partner webhooks leave it empty.
 func authorization(header http.Header) string {
-	value := header.Get("Authorization")
 	if user, _, ok := (&http.Request{Header: header}).BasicAuth(); ok {
 		return "basic " + user
 	}
-	scheme, token, _ := strings.Cut(value, " ")
-	return strings.ToLower(scheme) + " " + strings.TrimSpace(token)
+	scheme, token, _ := strings.Cut(header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return "bearer " + strings.TrimSpace(token)
 }
 
 func matches(want [][sha256.Size]byte, got string) bool {
@@ -118,6 +127,37 @@ const (
 	verifiedByFirst   = "signature of the first event"
 )
 
+// checkSigned checks what can be known of the signature before the body is read:
+// that there is one of the right form, unless its absence may be excused.
+func (v *verifier) checkSigned(header http.Header) error {
+	if len(v.SharedSecrets) == 0 {
+		return nil
+	}
+	signature, err := signatureOf(header)
+	if err != nil {
+		return err
+	}
+	if signature == nil && !v.hasOther() {
+		return errUnsigned
+	}
+	return nil
+}
+
+var errUnsigned = refuse(http.StatusUnauthorized, "X-Signature is missing: set the shared secret in Segment's destination settings, and map `data` to the whole event, because Segment does not sign what is empty")
+
+// signatureOf returns the bytes of X-Signature, nil if it is absent.
+func signatureOf(header http.Header) ([]byte, error) {
+	text := strings.TrimSpace(header.Get("X-Signature"))
+	if text == "" {
+		return nil, nil
+	}
+	signature, err := hex.DecodeString(text)
+	if err != nil || len(signature) != sha1.Size {
+		return nil, refuse(http.StatusUnauthorized, "X-Signature is not an HMAC-SHA1 in hexadecimal digits")
+	}
+	return signature, nil
+}
+
 // checkBody checks the signature, once checkHeaders has passed, and returns what
 // verified the request.
 func (v *verifier) checkBody(header http.Header, body []byte, events batch) (variant string, err error) {
@@ -127,22 +167,23 @@ func (v *verifier) checkBody(header http.Header, body []byte, events batch) (var
 		}
 		return verifiedByNothing, nil
 	}
-	text := strings.TrimSpace(header.Get("X-Signature"))
-	if text == "" {
+	signature, err := signatureOf(header)
+	if err != nil {
+		return "", err
+	}
+	if signature == nil {
 		// Segment does not sign a request whose first event its mapping left empty.
 		if bytes.Equal(events.first, []byte("null")) && v.hasOther() {
 			return verifiedByHeader, nil
 		}
-		return "", refuse(http.StatusUnauthorized, "X-Signature is missing: set the shared secret in Segment's destination settings")
+		return "", errUnsigned
 	}
-	signature, err := hex.DecodeString(text)
-	if err != nil || len(signature) != sha1.Size {
-		return "", refuse(http.StatusUnauthorized, "X-Signature is not an HMAC-SHA1 in hexadecimal digits")
-	}
-	if v.signed(signature, body) {
-		return verifiedByBody, nil
-	}
-	if !events.array || len(events.elements) == 0 || !v.signed(signature, events.first) && !v.signed(signature, events.elements[0]) {
+	// The first element comes first: it is what Segment signs today, and far
+	// shorter than the array.
+	if !v.signedFirst(signature, events) {
+		if v.signed(signature, body) {
+			return verifiedByBody, nil
+		}
 		return "", refuse(http.StatusUnauthorized, "X-Signature does not match the body: compare the shared secret with Segment's destination settings")
 	}
 	if len(events.elements) == 1 {
@@ -153,6 +194,16 @@ func (v *verifier) checkBody(header http.Header, body []byte, events batch) (var
 			len(events.elements))
 	}
 	return verifiedByFirst, nil
+}
+
+// signedFirst reports whether signature is that of an array's first element, as
+// it stands in the array or unwrapped.
+func (v *verifier) signedFirst(signature []byte, events batch) bool {
+	if !events.array || len(events.elements) == 0 {
+		return false
+	}
+	unwrapped := events.elements[0]
+	return v.signed(signature, events.first) || len(unwrapped) < len(events.first) && v.signed(signature, unwrapped)
 }
 
 // signed reports whether signature is that of signed under any of the secrets.

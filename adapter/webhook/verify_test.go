@@ -90,6 +90,8 @@ func TestVerify(t *testing.T) {
 		{"basic key with any password", Credentials{BasicKeys: secrets("key-1")}, header(auth, basic("key-1", "x")), single, verifiedByHeader},
 		{"basic key wrong", Credentials{BasicKeys: secrets("key-1")}, header(auth, basic("", "key-1")), single, ""},
 		{"basic key as bearer", Credentials{BasicKeys: secrets("key-1")}, header(auth, "Bearer key-1"), single, ""},
+		{"basic key not encoded", Credentials{BasicKeys: secrets("key-1")}, header(auth, "Basic key-1"), single, ""},
+		{"basic key of another scheme", Credentials{BasicKeys: secrets("key-1")}, header(auth, "Digest key-1"), single, ""},
 		{"bearer token as basic", Credentials{BearerTokens: secrets("token-1")}, header(auth, basic("token-1", "")), single, ""},
 		{"bearer or basic", Credentials{BearerTokens: secrets("token-1"), BasicKeys: secrets("key-1")}, header(auth, basic("key-1", "")), single, verifiedByHeader},
 		{"own header", Credentials{HeaderName: "X-Key", HeaderValues: secrets("v-1", "v-2")}, header("X-Key", "v-2"), single, verifiedByHeader},
@@ -104,7 +106,7 @@ func TestVerify(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			events, err := split([]byte(test.body))
+			events, err := split([]byte(test.body), DefaultMaxEvents)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -135,6 +137,7 @@ func TestNewRefusesCredentials(t *testing.T) {
 		"none":         {},
 		"empty secret": {SharedSecrets: secrets("")},
 		"empty token":  {BearerTokens: secrets("")},
+		"colon":        {BasicKeys: secrets("a:b")},
 		"header alone": {HeaderName: "X-Key", Insecure: true},
 		"value alone":  {HeaderValues: secrets("v")},
 	} {
@@ -156,7 +159,7 @@ func FuzzVerify(f *testing.F) {
 		if verifier.checkHeaders(header) == nil {
 			t.Fatalf("Authorization %q passed", authorization)
 		}
-		events, err := split([]byte(body))
+		events, err := split([]byte(body), DefaultMaxEvents)
 		if err != nil {
 			return
 		}
@@ -168,19 +171,23 @@ func FuzzVerify(f *testing.F) {
 
 func BenchmarkVerify(b *testing.B) {
 	body := []byte("[" + strings.Repeat(single+",", 9999) + single + "]")
-	verifier, err := newVerifier(Credentials{SharedSecrets: secrets("secret-1")})
+	verifier, err := newVerifier(Credentials{SharedSecrets: secrets("secret-1"), BearerTokens: secrets("token-1")})
 	if err != nil {
 		b.Fatal(err)
 	}
-	header := http.Header{"X-Signature": {signature("secret-1", string(body))}}
-	events, err := split(body)
+	events, err := split(body, DefaultMaxEvents)
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.SetBytes(int64(len(body)))
-	for b.Loop() {
-		if _, err := verifier.checkBody(header, body, events); err != nil {
-			b.Fatal(err)
-		}
+	for name, signed := range map[string]string{"whole": string(body), "first": single} {
+		header := http.Header{"X-Signature": {signature("secret-1", signed)}}
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			for b.Loop() {
+				if _, err := verifier.checkBody(header, body, events); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
