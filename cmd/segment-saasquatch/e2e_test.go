@@ -412,9 +412,7 @@ func TestFaultsAndRedelivery(t *testing.T) {
 		t.Fatal("the batch was never accepted")
 	}
 	checkArrived(t, sandbox, want)
-	if !strings.Contains(s.stderr.String(), "conflict_after_failure") {
-		t.Error("no conflict after a failure of ours is in the log")
-	}
+	s.stderr.await(t, "conflict_after_failure")
 }
 
 func TestUnknownUserIsDead(t *testing.T) {

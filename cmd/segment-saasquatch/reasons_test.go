@@ -68,6 +68,7 @@ func TestEveryReasonShows(t *testing.T) {
 	if !strings.Contains(answer, fmt.Sprintf("%d delivered, 5 skipped, 7 rejected", len(warnings))) {
 		t.Errorf("answer %s", answer)
 	}
+	s.stderr.await(t, `"msg":"request"`) // which comes behind those of its events
 	log := s.stderr.String()
 	for _, names := range []map[string]string{reasons, warnings} {
 		for name := range names {
