@@ -461,15 +461,24 @@ func TestWrongKeyIsNotTheEventsFault(t *testing.T) {
 func TestSaaSquatchIsDown(t *testing.T) {
 	s := startServer(t, "http://127.0.0.1:1", []string{"ANSWER_BUDGET=300ms"})
 	batch, _ := sampleBatch(t, 50)
-	if got := post(t, s.url, testSecret, batch, batch); got.Status != 503 || got.Counts["pending"] != 50 || got.Results[0].Reason != "network_error" {
+	got := post(t, s.url, testSecret, batch, batch)
+	if got.Status != 503 || got.Counts["pending"] != 50 {
 		t.Errorf("got %+v", got)
+	}
+	// On a busy machine the last attempt of some may still be under way.
+	reasons := make(map[string]int)
+	for _, result := range got.Results {
+		reasons[result.Reason]++
+	}
+	if reasons["network_error"] == 0 || reasons["network_error"]+reasons["budget_exceeded"] != len(got.Results) {
+		t.Errorf("got reasons %v", reasons)
 	}
 }
 
 // TestDrain ends the program in the middle of a request.
 func TestDrain(t *testing.T) {
 	sandbox := startSandbox(t, "--latency", "1500ms")
-	s := startServer(t, sandbox, []string{"SHUTDOWN_DELAY=300ms"})
+	s := startServer(t, sandbox, []string{"SHUTDOWN_DELAY=1s"})
 	base := strings.TrimSuffix(s.url, "/segment")
 	if response, err := http.Get(base + "/readyz"); err != nil || response.StatusCode != 200 {
 		t.Fatalf("ready: %v %v", response, err)
