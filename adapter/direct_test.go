@@ -386,6 +386,24 @@ func TestConflictAfterFailure(t *testing.T) {
 	})
 }
 
+// TestConflictAfterRefusal checks that a 409 behind a refusal of the same key is
+// told from an ordinary one: the refused attempt may have used up the key.
+func TestConflictAfterRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sender := &script{answer: func(_ *mapping.UserEvent, attempt int) Attempt {
+			if attempt == 1 {
+				return refused
+			}
+			return conflict
+		}}
+		d := newDirect(t, sender, ForwarderOptions{}, nil)
+		accept(t, d, track("u", "e", "00000001"))
+		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Reason != ReasonConflictAfterFailure {
+			t.Errorf("got %+v", r)
+		}
+	})
+}
+
 // TestRedelivery checks what is and what is not taken for a redelivery.
 func TestRedelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

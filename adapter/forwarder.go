@@ -71,13 +71,14 @@ func (f *Forwarder) Concurrency() int { return cap(f.slots) }
 // last attempt and the number of attempts.
 func (f *Forwarder) Forward(ctx context.Context, event *mapping.UserEvent, messageID string) (Attempt, int) {
 	seen := f.memory.of(event, messageID)
-	if seen.delivered() {
-		return Attempt{Outcome: Duplicate, Reason: ReasonRecentlyDelivered}, 0
-	}
 	last := Attempt{Outcome: Pending, Reason: ReasonBudgetExceeded, Detail: "no time was left to send the event"}
 	for attempts := 0; ; {
 		if !f.acquire(ctx) {
 			return last, attempts
+		}
+		if seen.delivered() { // by another request while this one waited
+			<-f.slots
+			return Attempt{Outcome: Duplicate, Reason: ReasonRecentlyDelivered}, attempts
 		}
 		attempt := f.sender.Send(context.WithoutCancel(ctx), event)
 		<-f.slots

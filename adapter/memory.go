@@ -81,9 +81,9 @@ func (r *remembered) record(outcome Outcome) {
 	}
 	switch {
 	case !r.keyed:
-	case outcome == Pending:
-		r.failed.add(r.key)
-	default:
+	case outcome == Delivered, outcome == Duplicate:
 		r.failed.remove(r.key)
+	case outcome == Pending, outcome == Dead:
+		r.failed.add(r.key)
 	}
 }

@@ -127,6 +127,12 @@ func (s *service) serve(ctx context.Context) (err error) {
 
 // newHandler builds the way of an event for every connection.
 func (s *service) newHandler() (*webhook.Handler, error) {
+	// The line of an event is the only trace of one that is rejected or dead, so
+	// log.level does not silence it.
+	events, err := newLogger(config.Log{Level: "info", Format: s.cfg.Log.Format}, s.stderr)
+	if err != nil {
+		return nil, err
+	}
 	connections := make([]webhook.Connection, 0, len(s.cfg.Connections))
 	for _, conn := range s.cfg.Connections {
 		mapper, err := mapping.New(conn.Mapping)
@@ -151,7 +157,7 @@ func (s *service) newHandler() (*webhook.Handler, error) {
 		})
 		direct := adapter.NewDirect(mapper, forwarder, adapter.DirectOptions{
 			Budget: s.cfg.AnswerBudget,
-			Record: logResult(s.log, conn.Name),
+			Record: logResult(events, conn.Name),
 		})
 		s.direct = append(s.direct, direct)
 		connections = append(connections, webhook.Connection{
