@@ -262,6 +262,9 @@ func (e *encoder) appendProduct(b []byte, i int) (end int, ok bool) {
 	case identified:
 	case id != nil && e.appendProductID(id):
 	case sku != nil && e.appendProductID(sku):
+		if id != nil {
+			e.warnings |= warnFieldInvalid
+		}
 	default:
 		ok = false
 	}

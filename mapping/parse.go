@@ -36,7 +36,7 @@ var parsers = sync.Pool{New: func() any { return new(parser) }}
 func parse(event []byte) *parser {
 	p := parsers.Get().(*parser)
 	p.b, p.i, p.fault = event, 0, ""
-	p.env.event, p.env.validUTF8 = event, utf8.Valid(event)
+	p.env.event, p.env.validUTF8 = event[skipSpace(event, 0):], utf8.Valid(event)
 	if !p.event() {
 		p.names = p.names[:0]
 	}

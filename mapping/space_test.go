@@ -1,0 +1,25 @@
+package mapping_test
+
+import (
+	"testing"
+
+	"segment-saasquatch/mapping"
+)
+
+// TestSpaceAroundTheEventChangesNothing checks that the account is found behind
+// leading white space, which RFC 8259 allows.
+func TestSpaceAroundTheEventChangesNothing(t *testing.T) {
+	rules := mapping.DefaultRules()
+	rules.AccountID = []string{"groupId", "userId"}
+	mapper, err := mapping.New(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const event = `{"type":"track","userId":"u","event":"e","messageId":"12345678","groupId":"g"}`
+	for _, space := range []string{"", " ", "\r\n\t "} {
+		result := mapper.Map([]byte(space+event+space), goldenNow)
+		if result.UserEvent.AccountID != "g" {
+			t.Errorf("after %q: account %q, %s", space, result.UserEvent.AccountID, result.Reason)
+		}
+	}
+}
