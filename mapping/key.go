@@ -31,22 +31,18 @@ func (m *Mapper) appendEventKey(dst, name []byte) []byte {
 // appendCamelCase appends the camelCase of name, which must be UTF-8, cut to
 // MaxNameLength characters (M8).
 func appendCamelCase(dst, name []byte) []byte {
-	name = decompose(name)
 	start := len(dst)
-	var previous byte // the last ASCII letter or digit of this word, 0 at the start of a word
-	for i := 0; i < len(name); {
-		c, size := nextASCII(name, i)
-		i += size
-		switch {
-		case c == ignored:
-			continue
-		case c == separator:
-			previous = 0
+	letters := letterWalk{characters: decomposition{name}, separated: true}
+	var previous byte // the last letter or digit of this word, 0 at the start of a word
+	for c := letters.next(); c != 0; {
+		next := letters.next()
+		if c == separator {
+			previous, c = 0, next
 			continue
 		}
 		split := previous == 0 ||
 			isUpper(c) && isLower(previous) ||
-			isUpper(c) && isUpper(previous) && isLower(peekASCII(name, i))
+			isUpper(c) && isUpper(previous) && isLower(next)
 		previous = c
 		if split && len(dst) > start {
 			c = toUpper(c)
@@ -56,42 +52,46 @@ func appendCamelCase(dst, name []byte) []byte {
 		if dst = append(dst, c); len(dst)-start == MaxNameLength {
 			break
 		}
+		c = next
 	}
 	return dst
 }
 
-const (
-	separator = ' '  // a character that separates words
-	ignored   = 0x00 // a character that is removed without separating
-)
+// separator stands for all characters between two words.
+const separator = ' '
 
-// nextASCII returns the ASCII letter or digit at i, or separator, or ignored.
-func nextASCII(name []byte, i int) (c byte, size int) {
-	c = name[i]
-	if c < utf8.RuneSelf {
-		if isUpper(c) || isLower(c) || '0' <= c && c <= '9' {
-			return c, 1
-		}
-		return separator, 1
-	}
-	r, size := utf8.DecodeRune(name[i:])
-	if unicode.IsLetter(r) || unicode.IsDigit(r) || isMark(r) {
-		return ignored, size
-	}
-	return separator, size
+// letterWalk walks the ASCII letters and digits of a text in NFKD.
+type letterWalk struct {
+	characters decomposition
+	parts      []byte // of the character that was taken last
+	separated  bool   // no letter or digit came since the last separator, or at all
 }
 
-// peekASCII returns what follows at i, passing over what is removed.
-func peekASCII(name []byte, i int) byte {
-	for i < len(name) {
-		c, size := nextASCII(name, i)
-		if c != ignored {
-			return c
+// next returns the next ASCII letter or digit, or a separator in front of it, or 0
+// behind the last. Letters and digits outside ASCII, and combining marks, are
+// removed without separating.
+func (w *letterWalk) next() byte {
+	for {
+		if len(w.parts) == 0 {
+			if w.parts = w.characters.next(); w.parts == nil {
+				return 0
+			}
 		}
-		i += size
+		r, size := utf8.DecodeRune(w.parts)
+		w.parts = w.parts[size:]
+		switch {
+		case r < utf8.RuneSelf && isAlphanumeric(byte(r)):
+			w.separated = false
+			return byte(r)
+		case w.separated: // what else comes makes no difference
+		case r < utf8.RuneSelf, !unicode.IsLetter(r) && !unicode.IsDigit(r) && !isMark(r):
+			w.separated = true
+			return separator
+		}
 	}
-	return separator
 }
+
+func isAlphanumeric(c byte) bool { return isUpper(c) || isLower(c) || isDigit(c) }
 
 func isUpper(c byte) bool { return 'A' <= c && c <= 'Z' }
 func isLower(c byte) bool { return 'a' <= c && c <= 'z' }

@@ -134,8 +134,14 @@ func (e *encoder) numberText(value []byte) (text []byte, ok bool) {
 
 func (e *encoder) appendMoney(value []byte) bool {
 	text, ok := e.numberText(value)
-	if !ok || text[0] == '-' {
+	if !ok {
 		return false
+	}
+	if text[0] == '-' {
+		if n, ok := parseDecimal(text); !ok || n.count > 0 {
+			return false
+		}
+		text = []byte("0") // -0 is not below 0
 	}
 	if e.rules.scale == nil {
 		e.dst = append(e.dst, text...)
@@ -208,7 +214,7 @@ func (e *encoder) appendProducts(b []byte, i int) (end int) {
 			all.i = skipValue(b, start)
 			continue
 		}
-		length := len(e.dst)
+		length, warnings := len(e.dst), e.warnings
 		e.separate()
 		fits := b[start] == '{'
 		if fits {
@@ -219,8 +225,8 @@ func (e *encoder) appendProducts(b []byte, i int) (end int) {
 		if fits {
 			count++
 		} else {
-			e.dst = e.dst[:length]
-			e.warnings |= warnFieldInvalid
+			// What was changed in a product that is gone changed nothing.
+			e.dst, e.warnings = e.dst[:length], warnings|warnFieldInvalid
 		}
 	}
 	e.raw("]")

@@ -24,8 +24,9 @@ func parseScale(text string) (*apd.Decimal, error) {
 // maxScaledText bounds the literal of a number that is multiplied, in bytes.
 const maxScaledText = 64
 
-// appendScaled appends the number in text times scale, exactly, and returns
-// false if the literal is too long for that.
+// appendScaled appends the number in text times scale, exactly, and returns false
+// if the literal is too long for that or its exponent beyond apd.MaxExponent, which
+// is 100 000 either way.
 func appendScaled(dst, text []byte, scale *apd.Decimal) ([]byte, bool) {
 	if len(text) > maxScaledText {
 		return dst, false

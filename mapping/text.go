@@ -6,7 +6,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"golang.org/x/text/unicode/norm"
 )
 
 // unquote returns the text of a JSON string. It is a part of the string itself
@@ -73,24 +72,18 @@ func isPlainName(name []byte) bool {
 // appendPlainName appends the field name that M11 makes of text, which must be UTF-8.
 func appendPlainName(dst, text []byte) []byte {
 	start := len(dst)
-	for _, c := range decompose(text) {
-		if plainNames[c] {
+	characters := decomposition{text}
+	for parts := characters.next(); parts != nil; parts = characters.next() {
+		for _, c := range parts {
+			if !plainNames[c] {
+				continue
+			}
 			if dst = append(dst, c); len(dst)-start == MaxNameLength {
-				break
+				return dst
 			}
 		}
 	}
 	return dst
-}
-
-// decompose returns text in NFKD; ASCII is that already.
-func decompose(text []byte) []byte {
-	for _, c := range text {
-		if c >= utf8.RuneSelf {
-			return norm.NFKD.Bytes(text)
-		}
-	}
-	return text
 }
 
 // isMark reports whether r is a combining mark.
