@@ -54,8 +54,8 @@ const (
 )
 
 // answerOf describes a receipt: counts of all events, and the first results. The
-// results of events that did not reach SaaSquatch come before all others, each
-// group in the order of the request. Where long texts and many warnings would make
+// results that need attention come before all others, each group in the order of
+// the request. Where long texts and many warnings would make
 // the answer longer than maxAnswer, answerJSON leaves out the last of them.
 func answerOf(receipt adapter.Receipt) answer {
 	n := receipt.Counts()
@@ -64,12 +64,12 @@ func answerOf(receipt adapter.Receipt) answer {
 		Rejected: n[adapter.Rejected], Dead: n[adapter.Dead], Pending: n[adapter.Pending],
 	}}
 	a.Message = summary(len(receipt.Results), n, receipt.Redeliver)
-	for _, wanted := range []func(adapter.Outcome) bool{needsAttention, func(o adapter.Outcome) bool { return !needsAttention(o) }} {
+	for _, attention := range []bool{true, false} {
 		for i := range receipt.Results {
 			if len(a.Results) == maxResults {
 				return a
 			}
-			if r := &receipt.Results[i]; wanted(r.Outcome) {
+			if r := &receipt.Results[i]; needsAttention(r.Outcome, receipt.Redeliver) == attention {
 				a.Results = append(a.Results, resultAnswer{
 					Index:     r.Index,
 					MessageID: bounded(r.MessageID),
@@ -85,8 +85,17 @@ func answerOf(receipt adapter.Receipt) answer {
 	return a
 }
 
-func needsAttention(o adapter.Outcome) bool {
-	return o == adapter.Pending || o == adapter.Dead || o == adapter.Rejected
+// needsAttention reports whether somebody should look at a result. A pending event
+// is as it should be where nobody is asked to send it again: a store keeps it.
+func needsAttention(o adapter.Outcome, redeliver bool) bool {
+	switch o {
+	case adapter.Pending:
+		return redeliver
+	case adapter.Dead, adapter.Rejected:
+		return true
+	default:
+		return false
+	}
 }
 
 func summary(events int, n adapter.Counts, redeliver bool) string {

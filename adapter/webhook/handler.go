@@ -12,7 +12,6 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
-	"golang.org/x/sync/semaphore"
 
 	"segment-saasquatch/adapter"
 )
@@ -23,7 +22,8 @@ import (
 // the call.
 type Acceptor interface {
 	// Accept returns a receipt with one result for each event, or an error if it
-	// can promise nothing about any of them.
+	// can promise nothing about any of them. The sender is told the text of an
+	// error that has a method Unavailable() string, and nothing of any other.
 	Accept(ctx context.Context, events [][]byte) (adapter.Receipt, error)
 }
 
@@ -44,11 +44,18 @@ type Options struct {
 	// batches are 4 MB by default. Default: 10 MiB.
 	BodyLimit int64
 	// ReadLimit bounds the bytes of all bodies that have come and are not answered
-	// yet; a request that would exceed it is answered with 503. Default: 256 MiB.
+	// yet; a request that would exceed it is answered with 503. A gzip body counts
+	// beside what it unpacks to while that is done. The limit is never less than
+	// the largest body needs. Default: 256 MiB.
 	ReadLimit int64
 	// MaxEvents bounds the events of a request; one with more is answered with 413.
 	// Segment documents 4000 at most. Default: 10 000.
 	MaxEvents int
+	// Ready says why requests cannot be taken at the moment, nil if they can;
+	// /readyz answers 503 then. It is asked often and must not take long. The
+	// answer has the text of an error with a method Unavailable() string, and
+	// nothing of any other. Default: always nil.
+	Ready func() error
 	// Log gets a line for each request. Default: none.
 	Log *zap.Logger
 }
@@ -65,9 +72,10 @@ const (
 // and takes its success for delivery.
 type Handler struct {
 	engine    *gin.Engine
-	ready     atomic.Bool
+	started   atomic.Bool
+	ready     func() error
 	panics    atomic.Uint64
-	reader    bodyReader
+	reader    *bodyReader
 	maxEvents int
 	log       *zap.Logger
 }
@@ -84,11 +92,15 @@ func New(connections []Connection, opts Options) (*Handler, error) {
 	if opts.MaxEvents <= 0 {
 		opts.MaxEvents = DefaultMaxEvents
 	}
+	if opts.Ready == nil {
+		opts.Ready = func() error { return nil }
+	}
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
 	}
 	h := &Handler{
-		reader:    bodyReader{limit: opts.BodyLimit, budget: semaphore.NewWeighted(max(opts.ReadLimit, opts.BodyLimit+1))},
+		reader:    newBodyReader(opts.BodyLimit, opts.ReadLimit),
+		ready:     opts.Ready,
 		maxEvents: opts.MaxEvents,
 		log:       opts.Log,
 	}
@@ -146,21 +158,37 @@ func (h *Handler) route(endpoints map[string]*endpoint) *gin.Engine {
 		}
 	}
 	engine.GET(healthPath, func(c *gin.Context) { answerMessage(c, http.StatusOK, "alive") })
-	engine.GET(readyPath, func(c *gin.Context) {
-		if h.ready.Load() {
-			answerMessage(c, http.StatusOK, "ready")
-		} else {
-			answerMessage(c, http.StatusServiceUnavailable, "not ready")
-		}
-	})
+	engine.GET(readyPath, h.answerReady)
 	return engine
+}
+
+func (h *Handler) answerReady(c *gin.Context) {
+	if !h.started.Load() {
+		answerMessage(c, http.StatusServiceUnavailable, "not ready")
+		return
+	}
+	if err := h.ready(); err != nil {
+		answerMessage(c, http.StatusServiceUnavailable, unavailableText(err, "not ready"))
+		return
+	}
+	answerMessage(c, http.StatusOK, "ready")
+}
+
+// unavailableText returns what a sender may be told of err, or else general.
+func unavailableText(err error, general string) string {
+	var public interface{ Unavailable() string }
+	if errors.As(err, &public) {
+		return bounded(public.Unavailable())
+	}
+	return general
 }
 
 // ServeHTTP answers a request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.engine.ServeHTTP(w, r) }
 
-// SetReady says whether /readyz answers 200. Requests are taken all the same.
-func (h *Handler) SetReady(ready bool) { h.ready.Store(ready) }
+// SetReady says whether /readyz may answer 200, which is then for Options.Ready
+// to decide. Requests are taken all the same.
+func (h *Handler) SetReady(ready bool) { h.started.Store(ready) }
 
 // Panics returns how many requests have ended in a panic.
 func (h *Handler) Panics() uint64 { return h.panics.Load() }
@@ -238,7 +266,7 @@ func (h *Handler) accept(r *http.Request, e *endpoint, request *received) (statu
 	receipt, err := e.Acceptor.Accept(r.Context(), events.elements)
 	if err != nil {
 		h.log.Error("accept events", zap.String("connection", e.Name), zap.Error(err))
-		return http.StatusServiceUnavailable, answer{Message: "the events could not be accepted: send this request again"}
+		return http.StatusServiceUnavailable, answer{Message: unavailableText(err, "the events could not be accepted") + "; send this request again"}
 	}
 	status = http.StatusOK
 	if receipt.Redeliver {

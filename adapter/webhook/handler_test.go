@@ -13,10 +13,12 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"segment-saasquatch/adapter"
@@ -199,12 +201,32 @@ func TestMethodsAndPaths(t *testing.T) {
 }
 
 func TestReady(t *testing.T) {
-	h := newHandler(t, mapAndDeliver(t), Options{})
-	for _, ready := range []bool{true, false} {
-		h.SetReady(ready)
-		want := map[bool]int{true: 200, false: 503}[ready]
-		if got := serve(h, "GET", "/readyz", nil).Code; got != want {
-			t.Errorf("ready=%t: %d", ready, got)
+	var fault error
+	for name, opts := range map[string]Options{"condition": {Ready: func() error { return fault }}, "no condition": {}} {
+		h := newHandler(t, mapAndDeliver(t), opts)
+		for _, test := range []struct {
+			ready  bool
+			fault  error
+			status int
+			answer string
+		}{
+			{true, nil, 200, "ready"},
+			{false, nil, 503, "not ready"},
+			{true, fmt.Errorf("check: %w", &adapter.UnavailableError{Message: "the disk is full", Err: errors.New("write /var/secret")}), 503, "the disk is full"},
+			{true, errors.New("open /var/secret"), 503, "not ready"},
+			{false, &adapter.UnavailableError{Message: "the disk is full"}, 503, "not ready"},
+			{true, nil, 200, "ready"},
+		} {
+			if opts.Ready == nil && test.fault != nil {
+				continue
+			}
+			h.SetReady(test.ready)
+			fault = test.fault
+			var got answer
+			w := serve(h, "GET", "/readyz", nil)
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != test.status || got.Message != test.answer {
+				t.Errorf("%s, ready=%t, %v: got %d %s (%v)", name, test.ready, test.fault, w.Code, w.Body, err)
+			}
 		}
 	}
 }
@@ -229,14 +251,37 @@ func TestStatusOfReceipts(t *testing.T) {
 		"dead":      {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Dead, Reason: adapter.ReasonUserNotFound}}}, nil, 200, "dead"},
 		"pending": {adapter.Receipt{Redeliver: true, Results: []adapter.Result{{Outcome: adapter.Delivered}, {Index: 1, Outcome: adapter.Pending, Reason: adapter.ReasonUnauthorized, Status: 401}}},
 			nil, 503, "2 events: 1 delivered, 1 pending; send this request again"},
-		"stored": {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Pending}}}, nil, 200, "pending"},
-		"error":  {adapter.Receipt{}, errors.New("disk full at /var/secret"), 503, "the events could not be accepted: send this request again"},
+		"stored":      {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Pending}}}, nil, 200, "pending"},
+		"all stored":  {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Skipped}, {Index: 1, Outcome: adapter.Pending}, {Index: 2, Outcome: adapter.Pending}}}, nil, 200, "3 events: 1 skipped, 2 pending"},
+		"error":       {adapter.Receipt{}, errors.New("disk full at /var/secret"), 503, "the events could not be accepted; send this request again"},
+		"unavailable": {adapter.Receipt{}, fmt.Errorf("store: %w", &adapter.UnavailableError{Message: "the backlog is full", Err: errors.New("/var/secret")}), 503, "the backlog is full; send this request again"},
 	} {
-		h := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) { return test.receipt, test.err }), Options{})
+		core, logged := observer.New(zap.DebugLevel)
+		h := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) { return test.receipt, test.err }), Options{Log: zap.New(core)})
 		w := serve(h, "POST", "/segment", strings.NewReader("[{},{}]"))
 		var got answer
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != test.status || got.Message != test.message {
 			t.Errorf("%s: got %d %s (%v)", name, w.Code, w.Body, err)
+		}
+		level := map[int]zapcore.Level{200: zap.InfoLevel, 503: zap.WarnLevel}[test.status]
+		if lines := logged.FilterMessage("request").All(); len(lines) != 1 || lines[0].Level != level || lines[0].ContextMap()["message"] != test.message {
+			t.Errorf("%s: logged %v", name, lines)
+		}
+	}
+}
+
+// TestStoredEventsNeedNoAttention checks that pending events come before others in
+// the answer only if they have to be sent again.
+func TestStoredEventsNeedNoAttention(t *testing.T) {
+	receipt := adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Delivered}, {Index: 1, Outcome: adapter.Pending}, {Index: 2, Outcome: adapter.Rejected}}}
+	for redeliver, want := range map[bool][]int{true: {1, 2, 0}, false: {2, 0, 1}} {
+		receipt.Redeliver = redeliver
+		var got []int
+		for _, result := range answerOf(receipt).Results {
+			got = append(got, result.Index)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("redeliver=%t: got %v, want %v", redeliver, got, want)
 		}
 	}
 }
@@ -325,7 +370,7 @@ func TestBodyThatBreaksOff(t *testing.T) {
 		return adapter.Receipt{}, nil
 	}), Options{})
 	w := serve(h, "POST", "/segment", io.MultiReader(strings.NewReader(good(1)), errReader{}))
-	if w.Code != 400 || accepted {
+	if w.Code != 503 || accepted {
 		t.Errorf("status %d, accepted %t", w.Code, accepted)
 	}
 }
@@ -340,21 +385,25 @@ func TestMemoryOfBodiesIsBounded(t *testing.T) {
 		entered <- struct{}{}
 		<-leave
 		return adapter.Receipt{}, nil
-	}), Options{BodyLimit: 1000, ReadLimit: 1500})
-	body := `{"pad":"` + strings.Repeat("x", 890) + `"}`
+	}), Options{BodyLimit: 1 << 20, ReadLimit: 4 << 20})
+	body := `{"pad":"` + strings.Repeat("x", 900<<10) + `"}`
 	first := make(chan int)
-	go func() { first <- serve(h, "POST", "/segment", strings.NewReader(body)).Code }()
-	<-entered
+	for range 4 {
+		go func() { first <- serve(h, "POST", "/segment", strings.NewReader(body)).Code }()
+		<-entered
+	}
 	if w := serve(h, "POST", "/segment", strings.NewReader(body)); w.Code != 503 {
-		t.Errorf("second large body: %d", w.Code)
+		t.Errorf("fifth large body: %d", w.Code)
 	}
 	close(leave)
-	if code := <-first; code != 200 {
-		t.Errorf("first large body: %d", code)
+	for range 4 {
+		if code := <-first; code != 200 {
+			t.Errorf("one of four large bodies: %d", code)
+		}
 	}
 	go func() { <-entered }()
 	if w := serve(h, "POST", "/segment", strings.NewReader(body)); w.Code != 200 {
-		t.Errorf("large body after the first: %d", w.Code)
+		t.Errorf("large body after them: %d", w.Code)
 	}
 }
 

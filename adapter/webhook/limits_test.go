@@ -2,11 +2,13 @@ package webhook
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -93,12 +95,12 @@ func TestJSONLen(t *testing.T) {
 // the answer tells nothing of the network.
 func TestReadFaults(t *testing.T) {
 	for name, test := range map[string]struct {
-		err    error
-		status int
+		err     error
+		message string
 	}{
-		"too slow":         {fmt.Errorf("read tcp 10.1.2.3:80: %w", os.ErrDeadlineExceeded), 503},
-		"ends too early":   {io.ErrUnexpectedEOF, 400},
-		"connection reset": {errors.New("read tcp 10.1.2.3:80: connection reset by peer"), 400},
+		"too slow":         {fmt.Errorf("read tcp 10.1.2.3:80: %w", os.ErrDeadlineExceeded), "read the body: it came too slowly, %d bytes in time: send this request again"},
+		"ends too early":   {io.ErrUnexpectedEOF, "read the body: it broke off after %d bytes: send this request again"},
+		"connection reset": {errors.New("read tcp 10.1.2.3:80: connection reset by peer"), "read the body: it broke off after %d bytes: send this request again"},
 	} {
 		for _, encoding := range []string{"", "gzip"} {
 			whole := good(1)
@@ -110,8 +112,9 @@ func TestReadFaults(t *testing.T) {
 				return adapter.Receipt{}, nil
 			}), Options{})
 			w := serve(h, "POST", "/segment", io.MultiReader(strings.NewReader(whole[:len(whole)/2]), failing{test.err}), "Content-Encoding", encoding)
-			if w.Code != test.status || strings.Contains(w.Body.String(), "10.1.2.3") {
-				t.Errorf("%s %s: got %d %s, want %d", name, encoding, w.Code, w.Body, test.status)
+			var got answer
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 503 || got.Message != fmt.Sprintf(test.message, len(whole)/2) {
+				t.Errorf("%s %s: got %d %s (%v), want 503", name, encoding, w.Code, w.Body, err)
 			}
 		}
 	}
@@ -151,13 +154,89 @@ func TestDeclaredBytesAreNotReserved(t *testing.T) {
 			pipe.CloseWithError(io.ErrUnexpectedEOF)
 		}
 		for range pipes {
-			if code := <-done; code != 400 {
+			if code := <-done; code != 503 {
 				t.Errorf("a stranger: %d", code)
 			}
 		}
 	}
 	if !h.reader.budget.TryAcquire(4 << 20) {
 		t.Error("bytes are still reserved")
+	}
+}
+
+// TestSlowGzipReservesWhatHasCome checks that gzip bodies that stall behind bytes
+// that unpack to much keep nobody else from being served.
+func TestSlowGzipReservesWhatHasCome(t *testing.T) {
+	const limit = 1 << 20
+	h := newHandler(t, mapAndDeliver(t), Options{BodyLimit: limit, ReadLimit: 3 * limit})
+	var packed bytes.Buffer
+	zip := gzip.NewWriter(&packed)
+	if _, err := io.WriteString(zip, strings.Repeat(" ", limit-100)); err != nil {
+		t.Fatal(err)
+	}
+	if err := zip.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	var pipes []*io.PipeWriter
+	done := make(chan int, 20)
+	for range 20 {
+		reader, writer := io.Pipe()
+		pipes = append(pipes, writer)
+		go func() {
+			done <- serve(h, "POST", "/segment", reader, "Content-Encoding", "gzip").Code
+			reader.Close()
+		}()
+		for _, part := range [][]byte{packed.Bytes(), {}} { // the second is taken when the first is dealt with
+			_, _ = writer.Write(part)
+		}
+	}
+	exact := strings.Repeat(" ", limit-len(good(1))) + good(1)
+	for _, test := range []struct{ body, encoding string }{{exact, ""}, {gzipped(exact), "gzip"}} {
+		if w := serve(h, "POST", "/segment", strings.NewReader(test.body), "Content-Encoding", test.encoding); w.Code != 200 {
+			t.Errorf("a batch among slow ones: %d %s", w.Code, w.Body)
+		}
+	}
+	for _, pipe := range pipes {
+		pipe.CloseWithError(io.ErrUnexpectedEOF)
+	}
+	for range pipes {
+		if code := <-done; code != 503 {
+			t.Errorf("a slow one: %d", code)
+		}
+	}
+	if !h.reader.budget.TryAcquire(3 * limit) {
+		t.Error("bytes are still reserved")
+	}
+}
+
+// TestLargestGzipFits checks that the limit on all bodies leaves room for one that
+// gzip makes no shorter.
+func TestLargestGzipFits(t *testing.T) {
+	const limit = 1 << 20
+	text := []byte(`{"type":"page","pad":"`)
+	random := rand.NewChaCha8([32]byte{1})
+	for len(text) < limit-2 {
+		text = append(text, 0x20+byte(random.Uint64()%95))
+		if last := len(text) - 1; text[last] == '"' || text[last] == '\\' {
+			text[last] = 'x'
+		}
+	}
+	text = append(text, '"', '}')
+	var packed bytes.Buffer
+	zip, err := gzip.NewWriterLevel(&packed, gzip.NoCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = zip.Write(text)
+	_ = zip.Close()
+	h := newHandler(t, mapAndDeliver(t), Options{BodyLimit: limit, ReadLimit: 1})
+	r := httptest.NewRequest("POST", "/segment", &packed)
+	r.ContentLength = -1
+	r.Header.Set("Content-Encoding", "gzip")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if w.Code != 200 {
+		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 }
 

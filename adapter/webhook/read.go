@@ -1,7 +1,7 @@
 package webhook
 
 import (
-	"compress/flate"
+	"bytes"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -22,9 +22,17 @@ type bodyReader struct {
 	buffers sync.Pool           // of *[]byte
 }
 
+// newBodyReader returns a bodyReader whose budget is readLimit, but at least what
+// the largest compressed body needs while it is unpacked.
+func newBodyReader(limit, readLimit int64) *bodyReader {
+	least := limit + gzipSlack + 1 + limit + 1
+	return &bodyReader{limit: limit, budget: semaphore.NewWeighted(max(readLimit, least))}
+}
+
 // body is a request's body. Its bytes are valid until it is released.
 type body struct {
 	bytes    []byte
+	limit    int64
 	expected int64 // the length that the request declares, 0 if it says nothing
 	reserved int64
 }
@@ -40,49 +48,70 @@ const (
 	gzipSlack = 1 << 16
 )
 
-// errCompressedTooLong: the compressed bytes alone are more than the limit.
-var errCompressedTooLong = errors.New("compressed body is too long")
-
 // read reads the whole body and decompresses it if it is gzip. Segment's own
 // requests are not compressed; those of gateways in between may be.
 //
-// Memory is given for what has come, not for what a request declares: otherwise
-// strangers who declare much and send nothing could use up the budget of all.
+// Memory is given for what has come, not for what a request declares or what it
+// may unpack to: otherwise strangers who declare much and send nothing could use
+// up the budget of all.
 func (br *bodyReader) read(r *http.Request) (*body, error) {
 	if r.ContentLength > br.limit {
 		return nil, br.tooLarge()
 	}
-	b := new(body)
-	if kept, _ := br.buffers.Get().(*[]byte); kept != nil {
-		b.bytes = (*kept)[:0]
+	encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding")))
+	switch encoding {
+	case "", "identity":
+		return br.receive(r, br.limit)
+	case "gzip", "x-gzip":
+		packed, err := br.receive(r, br.limit+gzipSlack)
+		if err != nil {
+			return nil, err
+		}
+		defer br.release(packed)
+		return br.unpack(packed.bytes)
+	default:
+		return nil, refuse(http.StatusUnsupportedMediaType, "Content-Encoding %q is not supported: send gzip or no encoding", bounded(encoding))
 	}
-	if err := br.decode(b, r); err != nil {
+}
+
+// receive reads the body as it is sent.
+func (br *bodyReader) receive(r *http.Request, limit int64) (*body, error) {
+	b := br.newBody(limit)
+	b.expected = max(r.ContentLength, 0)
+	if err := br.fill(b, r.Body); err != nil {
+		err = refuseTransit(err, len(b.bytes))
 		br.release(b)
 		return nil, err
 	}
 	return b, nil
 }
 
-func (br *bodyReader) decode(b *body, r *http.Request) error {
-	encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding")))
-	switch encoding {
-	case "", "identity":
-		b.expected = max(r.ContentLength, 0)
-		return br.fill(b, r.Body, "read the body")
-	case "gzip", "x-gzip":
-		unpacked, err := gzip.NewReader(&cappedReader{from: r.Body, left: br.limit + gzipSlack})
-		if err != nil {
-			return br.refuseRead(err, "unpack the gzip body", 0)
-		}
-		defer unpacked.Close()
-		return br.fill(b, unpacked, "unpack the gzip body")
-	default:
-		return refuse(http.StatusUnsupportedMediaType, "Content-Encoding %q is not supported: send gzip or no encoding", bounded(encoding))
+// unpack decompresses a body that has come whole.
+func (br *bodyReader) unpack(packed []byte) (*body, error) {
+	unpacked, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, refuseGzip(err, 0)
 	}
+	b := br.newBody(br.limit)
+	if err := br.fill(b, unpacked); err != nil {
+		err = refuseGzip(err, len(b.bytes))
+		br.release(b)
+		return nil, err
+	}
+	return b, nil
 }
 
-// fill reads to the end of from, one byte beyond the limit at most.
-func (br *bodyReader) fill(b *body, from io.Reader, doing string) error {
+func (br *bodyReader) newBody(limit int64) *body {
+	b := &body{limit: limit}
+	if kept, _ := br.buffers.Get().(*[]byte); kept != nil {
+		b.bytes = (*kept)[:0]
+	}
+	return b
+}
+
+// fill reads to the end of from, one byte beyond the limit at most. An error of
+// from comes back as it is.
+func (br *bodyReader) fill(b *body, from io.Reader) error {
 	for {
 		if int64(len(b.bytes)) == b.reserved && !br.reserve(b) {
 			return refuse(http.StatusServiceUnavailable, "too many large requests at once: send this request again")
@@ -90,12 +119,12 @@ func (br *bodyReader) fill(b *body, from io.Reader, doing string) error {
 		n, err := from.Read(b.bytes[len(b.bytes):b.reserved])
 		b.bytes = b.bytes[:len(b.bytes)+n]
 		switch {
-		case int64(len(b.bytes)) > br.limit:
+		case int64(len(b.bytes)) > b.limit:
 			return br.tooLarge()
 		case err == io.EOF:
 			return nil
 		case err != nil:
-			return br.refuseRead(err, doing, len(b.bytes))
+			return err
 		}
 	}
 }
@@ -107,7 +136,7 @@ func (br *bodyReader) reserve(b *body) bool {
 	if b.expected >= b.reserved {
 		room = min(room, b.expected+1) // and one for the end to show
 	}
-	room = min(room, br.limit+1)
+	room = min(room, b.limit+1)
 	if !br.budget.TryAcquire(room - b.reserved) {
 		return false
 	}
@@ -116,26 +145,36 @@ func (br *bodyReader) reserve(b *body) bool {
 	return true
 }
 
-// refuseRead answers for a body that cannot be read. Its own fault is 400, which
-// Segment does not repeat; that it came too slowly is no fault of its events. The
-// error's text goes into the answer only if it is about gzip: those of the network
-// tell addresses.
-func (br *bodyReader) refuseRead(err error, doing string, after int) error {
+// refuseTransit answers for a body that did not come whole, after the given number
+// of bytes. That is no fault of its events, and a proxy may pass the answer on to a
+// sender that has them still: with 400 they would be lost. The error's text stays
+// out of the answer, because it tells addresses.
+func refuseTransit(err error, after int) error {
+	var refused *requestError
 	var timeout net.Error
-	var corrupt flate.CorruptInputError
 	switch {
-	case errors.Is(err, errCompressedTooLong):
-		return br.tooLarge()
+	case errors.As(err, &refused):
+		return err
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return refuse(http.StatusServiceUnavailable, "%s: it came too slowly, %d bytes in time: send this request again", doing, after)
+		return refuse(http.StatusServiceUnavailable, "read the body: it came too slowly, %d bytes in time: send this request again", after)
+	default:
+		return refuse(http.StatusServiceUnavailable, "read the body: it broke off after %d bytes: send this request again", after)
+	}
+}
+
+// refuseGzip answers for a body that came whole but cannot be unpacked beyond the
+// given number of bytes. No repetition makes it better.
+func refuseGzip(err error, after int) error {
+	var refused *requestError
+	switch {
+	case errors.As(err, &refused):
+		return err
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return refuse(http.StatusBadRequest, "%s: it ends too early, after %d bytes", doing, after)
+		return refuse(http.StatusBadRequest, "unpack the gzip body: it ends too early, after %d bytes", after)
 	case errors.Is(err, gzip.ErrHeader) && after == 0, err == io.EOF:
 		return refuse(http.StatusBadRequest, "the body is not gzip, though Content-Encoding says so: %v", err)
-	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.As(err, &corrupt):
-		return refuse(http.StatusBadRequest, "%s: %v", doing, err)
-	default:
-		return refuse(http.StatusBadRequest, "%s: it broke off after %d bytes", doing, after)
+	default: // of gzip or flate, which tell offsets only
+		return refuse(http.StatusBadRequest, "unpack the gzip body: %v", err)
 	}
 }
 
@@ -151,22 +190,6 @@ func (br *bodyReader) release(b *body) {
 	}
 	br.budget.Release(b.reserved)
 	b.bytes, b.reserved = nil, 0
-}
-
-// cappedReader fails with errCompressedTooLong beyond left bytes, where
-// io.LimitReader would end.
-type cappedReader struct {
-	from io.Reader
-	left int64
-}
-
-func (c *cappedReader) Read(p []byte) (int, error) {
-	if c.left <= 0 {
-		return 0, errCompressedTooLong
-	}
-	n, err := c.from.Read(p[:min(int64(len(p)), c.left)])
-	c.left -= int64(n)
-	return n, err
 }
 
 func size(n int64) string {
