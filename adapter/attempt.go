@@ -24,6 +24,10 @@ type Attempt struct {
 	// Misconfigured says that no event can succeed until the configuration
 	// changes: a wrong key, tenant alias or base URL.
 	Misconfigured bool
+	// Unprocessed says that SaaSquatch cannot have processed the event: the
+	// connection was never made, or the answer refuses to. A pending attempt
+	// without it is ambiguous.
+	Unprocessed bool
 }
 
 // Sender makes one attempt to deliver an event. It neither waits nor retries. It

@@ -3,9 +3,8 @@ package adapter
 import (
 	"context"
 	"fmt"
-	"runtime"
+	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"segment-saasquatch/mapping"
@@ -14,13 +13,15 @@ import (
 // Direct delivers the events of a request before it answers, and keeps nothing:
 // what is not settled within its budget must be sent again by Segment, which
 // then finds the delivered part to be duplicates. Rejected and dead events leave
-// no trace but their log line.
+// no trace but their log line. An event whose mapping or sending panics is pending
+// and costs the others nothing.
 type Direct struct {
-	mapper    *mapping.Mapper
+	mapper    Mapper
 	forwarder *Forwarder
 	budget    time.Duration
 	now       func() time.Time
 	record    func(Result)
+	panicked  PanicFunc
 	late      sync.WaitGroup
 }
 
@@ -35,13 +36,16 @@ type DirectOptions struct {
 	// that was pending in the answer and has its outcome since. It is called by several goroutines at
 	// once. Default: nobody is told.
 	Record func(Result)
+	// OnPanic is told of a panic in mapping, sending or recording an event.
+	// Default: nobody is told.
+	OnPanic PanicFunc
 }
 
 // DefaultBudget leaves a second of the five that Segment's classic webhooks give.
 const DefaultBudget = 4 * time.Second
 
 // NewDirect returns direct delivery by mapper and forwarder.
-func NewDirect(mapper *mapping.Mapper, forwarder *Forwarder, opts DirectOptions) *Direct {
+func NewDirect(mapper Mapper, forwarder *Forwarder, opts DirectOptions) *Direct {
 	if opts.Budget <= 0 {
 		opts.Budget = DefaultBudget
 	}
@@ -51,7 +55,21 @@ func NewDirect(mapper *mapping.Mapper, forwarder *Forwarder, opts DirectOptions)
 	if opts.Record == nil {
 		opts.Record = func(Result) {}
 	}
-	return &Direct{mapper: mapper, forwarder: forwarder, budget: opts.Budget, now: opts.Now, record: opts.Record}
+	if opts.OnPanic == nil {
+		opts.OnPanic = func(any, []byte) {}
+	}
+	record := func(result Result) {
+		defer contain(opts.OnPanic)
+		opts.Record(result)
+	}
+	return &Direct{mapper: mapper, forwarder: forwarder, budget: opts.Budget, now: opts.Now, record: record, panicked: opts.OnPanic}
+}
+
+// contain ends a panic, if it is deferred.
+func contain(panicked PanicFunc) {
+	if cause := recover(); cause != nil {
+		panicked(cause, debug.Stack())
+	}
 }
 
 // Accept maps and sends the events. It returns when each has its outcome, when
@@ -63,6 +81,7 @@ func (d *Direct) Accept(ctx context.Context, events [][]byte) (Receipt, error) {
 	defer cancel()
 
 	request := d.newRequest(events)
+	defer close(request.answered)
 	if len(request.users) > 0 {
 		d.send(ctx, request)
 		select {
@@ -78,14 +97,17 @@ func (d *Direct) Accept(ctx context.Context, events [][]byte) (Receipt, error) {
 			d.record(*result)
 		}
 	}
-	close(request.answered)
 	return receipt, nil
 }
 
 // newRequest maps the events and sorts those to send by user.
 func (d *Direct) newRequest(events [][]byte) *request {
 	r := &request{results: make([]Result, len(events)), settled: make(chan struct{}), answered: make(chan struct{})}
-	deliveries := d.mapAll(events, r.results)
+	deliveries := make([]delivery, len(events)) // those of events that are not to be sent have no body
+	mapAll(d.mapper, events, d.now(), d.panicked, func(i int, mapped mapping.Result) {
+		r.results[i] = resultOf(i, &mapped)
+		deliveries[i] = delivery{index: i, event: mapped.UserEvent, messageID: mapped.MessageID}
+	})
 	last := make(map[user]*delivery, len(events))
 	for i := range deliveries {
 		current := &deliveries[i]
@@ -104,48 +126,6 @@ func (d *Direct) newRequest(events [][]byte) *request {
 	return r
 }
 
-// mapChunk is how many events a goroutine maps at a time, enough to outweigh the
-// cost of a goroutine.
-const mapChunk = 32
-
-// mapAll maps the events on all processors and fills in their results. The
-// deliveries of events that are not to be sent have no body.
-func (d *Direct) mapAll(events [][]byte, results []Result) []delivery {
-	now := d.now()
-	deliveries := make([]delivery, len(events))
-	var taken atomic.Int64
-	var panicked atomic.Pointer[any]
-	work := func() {
-		// A panic goes on where the request is handled, instead of ending the process.
-		defer func() {
-			if cause := recover(); cause != nil {
-				panicked.Store(&cause)
-			}
-		}()
-		for {
-			end := int(taken.Add(mapChunk))
-			for i := end - mapChunk; i < min(end, len(events)); i++ {
-				mapped := d.mapper.Map(events[i], now)
-				results[i] = resultOf(i, &mapped)
-				deliveries[i] = delivery{index: i, event: mapped.UserEvent, messageID: mapped.MessageID}
-			}
-			if end >= len(events) {
-				return
-			}
-		}
-	}
-	var others sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), (len(events)+mapChunk-1)/mapChunk) - 1 {
-		others.Go(work)
-	}
-	work()
-	others.Wait()
-	if cause := panicked.Load(); cause != nil {
-		panic(*cause)
-	}
-	return deliveries
-}
-
 // resultOf is the result of an event that was mapped but not sent.
 func resultOf(index int, mapped *mapping.Result) Result {
 	result := Result{Index: index, MessageID: mapped.MessageID, Reason: Reason(mapped.Reason), Detail: mapped.Detail, Warnings: mapped.Warnings}
@@ -154,6 +134,8 @@ func resultOf(index int, mapped *mapping.Result) Result {
 		result.Outcome = Skipped
 	case mapping.KindReject:
 		result.Outcome = Rejected
+	case 0: // the mapping panicked
+		result.Outcome, result.Reason, result.Detail = Pending, ReasonInternalError, internalErrorDetail
 	default:
 		result.Outcome, result.Reason = Pending, ReasonBudgetExceeded
 		result.Detail = "no outcome by the time the answer was due"
@@ -181,8 +163,7 @@ func (d *Direct) send(ctx context.Context, r *request) {
 // those behind it are not sent, or they would overtake it.
 func (d *Direct) sendUser(ctx context.Context, r *request, event *delivery) {
 	for ; event != nil; event = event.next {
-		if fault := r.misconfigured.Load(); fault != nil {
-			// One refusal is enough to know that no event of the request can pass.
+		if fault := r.gaveUp(); fault != nil {
 			r.settle(event.index, d.record, func(result *Result) { result.Reason, result.Detail = fault.Reason, fault.Detail })
 			continue
 		}
@@ -199,9 +180,12 @@ func (d *Direct) sendUser(ctx context.Context, r *request, event *delivery) {
 // sendOne sends an event and reports whether it has its outcome.
 func (d *Direct) sendOne(ctx context.Context, r *request, event *delivery) bool {
 	started := d.now()
-	attempt, attempts := d.forwarder.Forward(ctx, &event.event, event.messageID)
-	if attempt.Misconfigured {
-		r.misconfigured.Store(&attempt)
+	attempt, attempts := d.forward(ctx, event)
+	switch {
+	case attempt.Misconfigured:
+		r.refused(&attempt)
+	case attempt.Outcome.Settled() && attempts > 0:
+		r.passed.Store(true)
 	}
 	r.settle(event.index, d.record, func(result *Result) {
 		result.Outcome, result.Reason, result.Detail = attempt.Outcome, attempt.Reason, attempt.Detail
@@ -209,6 +193,17 @@ func (d *Direct) sendOne(ctx context.Context, r *request, event *delivery) bool 
 		result.Duration = d.now().Sub(started)
 	})
 	return attempt.Outcome.Settled()
+}
+
+// forward makes a panic in sending an attempt that is pending.
+func (d *Direct) forward(ctx context.Context, event *delivery) (attempt Attempt, attempts int) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			attempt, attempts = Attempt{Outcome: Pending, Reason: ReasonInternalError, Detail: internalErrorDetail}, 1
+			d.panicked(cause, debug.Stack())
+		}
+	}()
+	return d.forwarder.Forward(ctx, &event.event, event.messageID)
 }
 
 // Stop waits for the attempts that outlived their request, until ctx ends. No

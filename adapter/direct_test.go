@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -334,18 +335,223 @@ func TestWrongConfigurationEndsTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sender := &script{answer: always(wrongKey)}
 		d := newDirect(t, sender, ForwarderOptions{Concurrency: 2}, nil)
-		var events [][]byte
-		for i := range 100 {
-			events = append(events, track(fmt.Sprint("u", i), "e", fmt.Sprintf("%08d", i)))
-		}
-		receipt := accept(t, d, events...)
-		if len(sender.sent) > 2 || !receipt.Redeliver {
-			t.Errorf("%d requests with a wrong key", len(sender.sent))
+		receipt := accept(t, d, ofUsers(100)...)
+		// The second request under way may see its answer after the third refusal.
+		if got := len(sender.sent); got < 3 || got > 4 || !receipt.Redeliver {
+			t.Errorf("%d requests with a wrong key", got)
 		}
 		for _, result := range receipt.Results {
 			if result.Outcome != Pending || result.Reason != ReasonUnauthorized {
 				t.Fatalf("got %+v", result)
 			}
+		}
+	})
+}
+
+// TestSomeRefusalsDoNotEndTheRequest checks that refusals of single events do not
+// keep others from being sent.
+func TestSomeRefusalsDoNotEndTheRequest(t *testing.T) {
+	for name, refused := range map[string]func(user int) bool{
+		"the first two":     func(user int) bool { return user < 2 },
+		"all but the first": func(user int) bool { return user > 0 },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			sender := &script{answer: func(event *mapping.UserEvent, _ int) Attempt {
+				var user int
+				if _, err := fmt.Sscanf(event.UserID, "u%d", &user); err != nil {
+					t.Error(err)
+				}
+				if refused(user) {
+					return wrongKey
+				}
+				return delivered
+			}}
+			d := newDirect(t, sender, ForwarderOptions{Concurrency: 1}, nil)
+			for i, result := range accept(t, d, ofUsers(10)...).Results {
+				if want := map[bool]Outcome{true: Pending, false: Delivered}[refused(i)]; result.Outcome != want || result.Attempts != 1 {
+					t.Errorf("%s, user %d: got %+v", name, i, result)
+				}
+			}
+		})
+	}
+}
+
+// ofUsers returns an event of each of n users.
+func ofUsers(n int) [][]byte {
+	events := make([][]byte, n)
+	for i := range events {
+		events[i] = track(fmt.Sprint("u", i), "e", fmt.Sprintf("%08d", i))
+	}
+	return events
+}
+
+// TestRedeliveryWaitsForTheAttemptUnderWay sends events again whose first attempt
+// outlives the answer.
+func TestRedeliveryWaitsForTheAttemptUnderWay(t *testing.T) {
+	for name, test := range map[string]struct {
+		first  Attempt // what the first attempt comes to, 9 s after it began
+		after  time.Duration
+		want   Result // of the redelivery
+		sent   int
+		waited time.Duration
+	}{
+		"delivered":   {delivered, 2 * time.Second, Result{Outcome: Duplicate, Reason: ReasonRecentlyDelivered}, 1, 3 * time.Second},
+		"duplicate":   {conflict, 2 * time.Second, Result{Outcome: Duplicate, Reason: ReasonRecentlyDelivered}, 1, 3 * time.Second},
+		"failed":      {busy, 2 * time.Second, Result{Outcome: Delivered, Status: 200, Attempts: 1}, 2, 3 * time.Second},
+		"takes long":  {delivered, 0, Result{Outcome: Pending, Reason: ReasonBudgetExceeded}, 1, DefaultBudget},
+		"has ended":   {delivered, 6 * time.Second, Result{Outcome: Duplicate, Reason: ReasonRecentlyDelivered}, 1, 0},
+		"had to fail": {busy, 6 * time.Second, Result{Outcome: Delivered, Status: 200, Attempts: 1}, 2, 0},
+	} {
+		for _, messageID := range []string{"no key!", "valid-key"} {
+			synctest.Test(t, func(t *testing.T) {
+				sender := &script{answer: func(_ *mapping.UserEvent, attempt int) Attempt {
+					if attempt > 1 {
+						return delivered
+					}
+					time.Sleep(9 * time.Second)
+					return test.first
+				}}
+				d := newDirect(t, sender, ForwarderOptions{}, nil)
+				accept(t, d, track("u", "e", messageID)) // takes 4 s
+				time.Sleep(test.after)
+				started := time.Now()
+				again := accept(t, d, track("u", "e", messageID))
+				r := again.Results[0]
+				if r.Outcome != test.want.Outcome || r.Reason != test.want.Reason || r.Status != test.want.Status || r.Attempts != test.want.Attempts {
+					t.Errorf("%s %s: got %+v", name, messageID, r)
+				}
+				if waited := time.Since(started); waited != test.waited || again.Redeliver != (r.Outcome == Pending) {
+					t.Errorf("%s %s: answered after %v, redeliver=%t", name, messageID, waited, again.Redeliver)
+				}
+				if err := d.Stop(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if len(sender.sent) != test.sent || sender.most != 1 {
+					t.Errorf("%s %s: sent %d times, %d at once", name, messageID, len(sender.sent), sender.most)
+				}
+				if n := len(d.forwarder.memory.underway.ended); n != 0 {
+					t.Errorf("%s %s: %d attempts are taken to be under way", name, messageID, n)
+				}
+			})
+		}
+	}
+}
+
+// TestManyAtOnceSendOnce sends one event in many requests at once.
+func TestManyAtOnceSendOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sender := &script{answer: func(*mapping.UserEvent, int) Attempt {
+			time.Sleep(100 * time.Millisecond)
+			return delivered
+		}}
+		d := newDirect(t, sender, ForwarderOptions{}, nil)
+		var requests sync.WaitGroup
+		for range 50 {
+			requests.Go(func() {
+				if accept(t, d, track("u", "e", "no key!")).Redeliver {
+					t.Error("not settled")
+				}
+			})
+		}
+		requests.Wait()
+		if len(sender.sent) != 1 {
+			t.Errorf("sent %d times", len(sender.sent))
+		}
+		accept(t, d, track("u", "e", ""), track("u", "e", ""))
+		if len(sender.sent) != 3 {
+			t.Errorf("events without a messageId: sent %d times", len(sender.sent)-1)
+		}
+	})
+}
+
+// panicMapper panics on the events of one user.
+type panicMapper struct {
+	Mapper
+	user string
+}
+
+func (m panicMapper) Map(event []byte, now time.Time) mapping.Result {
+	result := m.Mapper.Map(event, now)
+	if result.UserEvent.UserID == m.user {
+		panic("secret of the mapping")
+	}
+	return result
+}
+
+// TestPanicsCostOneEvent brings about a panic in mapping, sending and recording an
+// event among many.
+func TestPanicsCostOneEvent(t *testing.T) {
+	for where, wantPending := range map[string]bool{"map": true, "send": true, "record": false} {
+		synctest.Test(t, func(t *testing.T) {
+			const victim = "u70"
+			sender := &script{answer: func(event *mapping.UserEvent, _ int) Attempt {
+				if where == "send" && event.UserID == victim {
+					panic("secret of the sender")
+				}
+				return delivered
+			}}
+			var (
+				mu     sync.Mutex
+				causes []string
+				traces []byte
+			)
+			d := newDirect(t, sender, ForwarderOptions{Concurrency: 2}, nil)
+			d = NewDirect(panicMapper{d.mapper, map[bool]string{true: victim}[where == "map"]}, d.forwarder, DirectOptions{
+				Record: func(r Result) {
+					if where == "record" && r.Index == 70 {
+						panic("secret of the record")
+					}
+				},
+				OnPanic: func(cause any, stack []byte) {
+					mu.Lock()
+					defer mu.Unlock()
+					causes, traces = append(causes, fmt.Sprint(cause)), stack
+				},
+			})
+			for range 2 {
+				causes = nil
+				started := time.Now()
+				receipt := accept(t, d, ofUsers(100)...)
+				for i, r := range receipt.Results {
+					switch pending := wantPending && i == 70; {
+					case pending && (r.Outcome != Pending || r.Reason != ReasonInternalError || strings.Contains(r.Detail, "secret")):
+						t.Errorf("%s: got %+v", where, r)
+					case !pending && r.Outcome != Delivered && r.Outcome != Duplicate:
+						t.Errorf("%s: another event has %+v", where, r)
+					}
+				}
+				if receipt.Redeliver != wantPending || time.Since(started) != 0 {
+					t.Errorf("%s: redeliver=%t after %v", where, receipt.Redeliver, time.Since(started))
+				}
+				mu.Lock()
+				if len(causes) != 1 || !strings.HasPrefix(causes[0], "secret of the ") || !strings.Contains(string(traces), "direct_test.go") {
+					t.Errorf("%s: told of %q with %d bytes of stack", where, causes, len(traces))
+				}
+				mu.Unlock()
+			}
+			if err := d.Stop(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestPanicInSendingIsAFailure checks that a 409 behind a panic of the sender is
+// told from an ordinary one, and that nobody need listen to panics.
+func TestPanicInSendingIsAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sender := &script{answer: func(_ *mapping.UserEvent, attempt int) Attempt {
+			if attempt == 1 {
+				panic("after the event was sent")
+			}
+			return conflict
+		}}
+		d := newDirect(t, sender, ForwarderOptions{Concurrency: 1}, nil)
+		if r := accept(t, d, track("u", "e", "00000001"), track("u", "after", "00000002")); r.Results[1].Attempts != 0 || !r.Redeliver {
+			t.Errorf("an event overtook the one that panicked: %+v", r)
+		}
+		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Reason != ReasonConflictAfterFailure {
+			t.Errorf("got %+v", r)
 		}
 	})
 }

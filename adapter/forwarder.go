@@ -68,33 +68,58 @@ func (f *Forwarder) Concurrency() int { return cap(f.slots) }
 // it starts no further attempt and leaves the event pending; an attempt under
 // way is not cut off by that, because then nobody would know its outcome. So it
 // returns at the latest when the Sender gives up on that attempt. It returns the
-// last attempt and the number of attempts.
+// last attempt and the number of attempts. While another call has an attempt at
+// the same event under way it waits for that one's outcome, so that an event is
+// never sent twice at once; an event without a messageId is never the same as
+// another.
 func (f *Forwarder) Forward(ctx context.Context, event *mapping.UserEvent, messageID string) (Attempt, int) {
 	seen := f.memory.of(event, messageID)
 	last := Attempt{Outcome: Pending, Reason: ReasonBudgetExceeded, Detail: "no time was left to send the event"}
 	for attempts := 0; ; {
+		if ended := seen.ended(); ended != nil && !waitFor(ctx, ended) {
+			if attempts == 0 {
+				last.Detail = "an attempt to send the event for another request is under way"
+			}
+			return last, attempts
+		}
 		if !f.acquire(ctx) {
 			return last, attempts
 		}
-		if seen.delivered() { // by another request while this one waited
+		if !seen.begin() { // another request was faster
+			<-f.slots
+			continue
+		}
+		// Not before the claim: until then another request may deliver the event.
+		if seen.delivered() {
+			seen.end()
 			<-f.slots
 			return Attempt{Outcome: Duplicate, Reason: ReasonRecentlyDelivered}, attempts
 		}
-		attempt := f.sender.Send(context.WithoutCancel(ctx), event)
-		<-f.slots
+		last = f.attempt(ctx, event, &seen)
 		attempts++
+		if last.Outcome != Pending || last.Misconfigured {
+			return last, attempts
+		}
+		if !wait(ctx, f.policy.Delay(attempts, last.RetryAfter, f.random())) {
+			return last, attempts
+		}
+	}
+}
+
+// attempt sends the claimed event once, ends the claim and gives the slot back. A
+// panic of the Sender goes on to the caller; the event may have been sent then, so
+// it is remembered as a failure.
+func (f *Forwarder) attempt(ctx context.Context, event *mapping.UserEvent, seen *remembered) (attempt Attempt) {
+	attempt.Outcome = Pending
+	defer func() {
 		if attempt.Reason == ReasonConflict && seen.failedBefore() {
 			attempt.Reason = ReasonConflictAfterFailure
 		}
 		seen.record(attempt.Outcome)
-		last = attempt
-		if attempt.Outcome != Pending || attempt.Misconfigured {
-			return last, attempts
-		}
-		if !wait(ctx, f.policy.Delay(attempts, attempt.RetryAfter, f.random())) {
-			return last, attempts
-		}
-	}
+		seen.end()
+		<-f.slots
+	}()
+	return f.sender.Send(context.WithoutCancel(ctx), event)
 }
 
 // acquire takes a slot and a token of the rate limit, and returns false if ctx
@@ -108,6 +133,16 @@ func (f *Forwarder) acquire(ctx context.Context) bool {
 	}
 	select {
 	case f.slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// waitFor waits until done is closed, and returns false if ctx ends first.
+func waitFor(ctx context.Context, done <-chan struct{}) bool {
+	select {
+	case <-done:
 		return true
 	case <-ctx.Done():
 		return false

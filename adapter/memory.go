@@ -20,17 +20,22 @@ const memorySize = 100_000
 //
 // Failed attempts are remembered so that a later 409 can be told from an
 // ordinary one.
+//
+// Attempts under way are remembered because Segment may give up on a request and
+// send it again before they end.
 type memory struct {
-	seeds  [2]maphash.Seed
-	passed *recentSet // of messageIds with their bodies
-	failed *recentSet // of idempotency keys
+	seeds    [2]maphash.Seed
+	passed   *recentSet   // of messageIds with their bodies
+	failed   *recentSet   // of idempotency keys
+	underway *underwaySet // of messageIds with their bodies
 }
 
 func newMemory() *memory {
 	return &memory{
-		seeds:  [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
-		passed: newRecentSet(memorySize),
-		failed: newRecentSet(memorySize),
+		seeds:    [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+		passed:   newRecentSet(memorySize),
+		failed:   newRecentSet(memorySize),
+		underway: newUnderwaySet(),
 	}
 }
 
@@ -73,6 +78,25 @@ func (r *remembered) delivered() bool { return r.known && r.passed.contains(r.ev
 
 // failedBefore reports whether an attempt to send the event failed.
 func (r *remembered) failedBefore() bool { return r.keyed && r.failed.contains(r.key) }
+
+// ended returns a channel that is closed when the attempt at the event that is
+// under way ends, nil if there is none.
+func (r *remembered) ended() <-chan struct{} {
+	if !r.known {
+		return nil
+	}
+	return r.underway.done(r.event)
+}
+
+// begin claims the event for an attempt, and returns false if one is under way.
+func (r *remembered) begin() bool { return !r.known || r.underway.add(r.event) }
+
+// end says that the attempt is over, whose outcome has been recorded.
+func (r *remembered) end() {
+	if r.known {
+		r.underway.remove(r.event)
+	}
+}
 
 // record remembers what an attempt came to.
 func (r *remembered) record(outcome Outcome) {

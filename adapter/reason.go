@@ -15,6 +15,11 @@ const (
 	// ReasonRecentlyDelivered: the same event is among the last 100 000 that this
 	// process delivered, so it was not sent again.
 	ReasonRecentlyDelivered Reason = "recently_delivered"
+	// ReasonAlreadyDelivered: the ledger holds the event as delivered, so it was
+	// not sent again.
+	ReasonAlreadyDelivered Reason = "already_delivered"
+	// ReasonAlreadyAccepted: the same event is pending already.
+	ReasonAlreadyAccepted Reason = "already_accepted"
 
 	// ReasonUserNotFound: 404, SaaSquatch does not know the user or account.
 	ReasonUserNotFound Reason = "user_not_found"
@@ -24,6 +29,14 @@ const (
 	ReasonRefused Reason = "refused"
 	// ReasonDoNotTrack: SaaSquatch has the user marked as not to be tracked (RS050).
 	ReasonDoNotTrack Reason = "do_not_track"
+	// ReasonHorizonOver: no attempt succeeded within the retry horizon. After it
+	// SaaSquatch may have forgotten the event's key, so another attempt could
+	// deliver the event a second time.
+	ReasonHorizonOver Reason = "horizon_over"
+	// ReasonUnkeyedAmbiguous: an event without an idempotency key may have been
+	// processed by an attempt whose answer is not known, and the configuration
+	// asks not to risk sending it a second time.
+	ReasonUnkeyedAmbiguous Reason = "unkeyed_ambiguous"
 
 	// ReasonUnauthorized: 401, the API key is wrong.
 	ReasonUnauthorized Reason = "unauthorized"
@@ -42,6 +55,10 @@ const (
 	ReasonTimeout Reason = "timeout"
 	// ReasonNetworkError: no HTTP answer at all.
 	ReasonNetworkError Reason = "network_error"
+	// ReasonAccepted: the event is on disk and waits for its first attempt.
+	ReasonAccepted Reason = "accepted"
+	// ReasonInternalError: a fault of this program; the log has the details.
+	ReasonInternalError Reason = "internal_error"
 	// ReasonBudgetExceeded: the time for the answer to Segment was over before
 	// this event had its turn.
 	ReasonBudgetExceeded Reason = "budget_exceeded"

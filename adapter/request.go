@@ -15,8 +15,11 @@ type request struct {
 	open     atomic.Int64  // how many events are not settled yet
 	settled  chan struct{} // closed when none is open
 	answered chan struct{} // closed when all results have been recorded for the answer
-	// misconfigured is the attempt that showed the configuration to be wrong.
-	misconfigured atomic.Pointer[Attempt]
+	// refusals counts the attempts that showed the configuration to be wrong, and
+	// fault is the last of them.
+	refusals atomic.Int64
+	fault    atomic.Pointer[Attempt]
+	passed   atomic.Bool // an event has its outcome from SaaSquatch
 
 	mu      sync.Mutex
 	results []Result
@@ -32,6 +35,25 @@ type delivery struct {
 	messageID string
 	event     mapping.UserEvent
 	next      *delivery // the same user's next event
+}
+
+// maxRefusals is how many attempts must find the configuration wrong, and none
+// right, before the request's other events are not tried. One is not enough: a 403
+// may be about one user, and a proxy may stray once.
+const maxRefusals = 3
+
+// refused counts an attempt that found the configuration wrong.
+func (r *request) refused(attempt *Attempt) {
+	r.fault.Store(attempt)
+	r.refusals.Add(1)
+}
+
+// gaveUp returns the attempt to blame if no event of the request can pass, else nil.
+func (r *request) gaveUp() *Attempt {
+	if r.refusals.Load() < maxRefusals || r.passed.Load() {
+		return nil
+	}
+	return r.fault.Load()
 }
 
 // settle completes a result and has it recorded, unless it is pending: those are

@@ -24,8 +24,12 @@ type Result struct {
 	// Attempts is how often the event was sent, 0 if it never was.
 	Attempts int
 	// Status is the last HTTP status of SaaSquatch, 0 if there was none.
-	Status   int
+	Status int
+	// Duration is how long the attempts took, with the waits between them where
+	// the answer waited too.
 	Duration time.Duration
+	// Lag is the time from acceptance to the outcome, 0 if the event was not stored.
+	Lag time.Duration
 
 	recorded bool // the result has been recorded, so the answer need not
 }

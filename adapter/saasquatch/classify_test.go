@@ -16,49 +16,54 @@ import (
 	"segment-saasquatch/adapter"
 )
 
+// verdict is what a status means for an event.
+type verdict struct {
+	outcome                    adapter.Outcome
+	reason                     adapter.Reason
+	misconfigured, unprocessed bool
+}
+
+func verdictOf(a adapter.Attempt) verdict {
+	return verdict{a.Outcome, a.Reason, a.Misconfigured, a.Unprocessed}
+}
+
 // TestClassifyEveryStatus checks the verdict on every status, with and without a key.
 func TestClassifyEveryStatus(t *testing.T) {
 	for status := 200; status <= 599; status++ {
 		for _, keyed := range []bool{true, false} {
-			outcome, reason, misconfigured := wantVerdict(status, keyed)
 			got := classify(status, apiError{}, keyed)
-			if got.Outcome != outcome || got.Reason != reason || got.Misconfigured != misconfigured || got.Status != status {
-				t.Errorf("%d keyed=%t: got %v %s misconfigured=%t, want %v %s misconfigured=%t",
-					status, keyed, got.Outcome, got.Reason, got.Misconfigured, outcome, reason, misconfigured)
+			if want := wantVerdict(status, keyed); verdictOf(got) != want || got.Status != status {
+				t.Errorf("%d keyed=%t: got %+v, want %+v", status, keyed, got, want)
 			}
 		}
 	}
 }
 
-func wantVerdict(status int, keyed bool) (adapter.Outcome, adapter.Reason, bool) {
-	special := map[int]struct {
-		outcome       adapter.Outcome
-		reason        adapter.Reason
-		misconfigured bool
-	}{
-		401: {adapter.Pending, adapter.ReasonUnauthorized, true},
-		403: {adapter.Pending, adapter.ReasonForbidden, true},
-		404: {adapter.Dead, adapter.ReasonUserNotFound, false},
-		408: {adapter.Pending, adapter.ReasonTimeout, false},
-		409: {adapter.Dead, adapter.ReasonConflictWithoutKey, false},
-		425: {adapter.Pending, adapter.ReasonTimeout, false},
-		429: {adapter.Pending, adapter.ReasonRateLimited, false},
+func wantVerdict(status int, keyed bool) verdict {
+	special := map[int]verdict{
+		401: {adapter.Pending, adapter.ReasonUnauthorized, true, true},
+		403: {adapter.Pending, adapter.ReasonForbidden, true, true},
+		404: {adapter.Dead, adapter.ReasonUserNotFound, false, false},
+		408: {adapter.Pending, adapter.ReasonTimeout, false, false},
+		409: {adapter.Dead, adapter.ReasonConflictWithoutKey, false, false},
+		425: {adapter.Pending, adapter.ReasonTimeout, false, false},
+		429: {adapter.Pending, adapter.ReasonRateLimited, false, true},
 	}
 	if keyed && status == 409 {
-		return adapter.Duplicate, adapter.ReasonConflict, false
+		return verdict{adapter.Duplicate, adapter.ReasonConflict, false, false}
 	}
 	if want, ok := special[status]; ok {
-		return want.outcome, want.reason, want.misconfigured
+		return want
 	}
 	switch status / 100 {
 	case 2:
-		return adapter.Delivered, "", false
+		return verdict{adapter.Delivered, "", false, false}
 	case 3:
-		return adapter.Pending, adapter.ReasonRedirected, true
+		return verdict{adapter.Pending, adapter.ReasonRedirected, true, true}
 	case 4:
-		return adapter.Dead, adapter.ReasonRefused, false
+		return verdict{adapter.Dead, adapter.ReasonRefused, false, false}
 	default:
-		return adapter.Pending, adapter.ReasonServerError, false
+		return verdict{adapter.Pending, adapter.ReasonServerError, false, false}
 	}
 }
 
@@ -88,6 +93,9 @@ func TestCodesComeBeforeTheStatus(t *testing.T) {
 		if got.Outcome != test.outcome || got.Reason != test.reason {
 			t.Errorf("%d %+v: got %v %s, want %v %s", test.status, test.failure, got.Outcome, got.Reason, test.outcome, test.reason)
 		}
+		if want := test.reason == adapter.ReasonTenantNotFound || test.reason == adapter.ReasonUnauthorized; got.Unprocessed != want {
+			t.Errorf("%d %+v: unprocessed=%t, want %t", test.status, test.failure, got.Unprocessed, want)
+		}
 	}
 }
 
@@ -96,26 +104,34 @@ func TestClassifyErrors(t *testing.T) {
 		return &url.Error{Op: "Post", URL: "https://host/user/secret-user", Err: &net.OpError{Op: "dial", Net: "tcp", Err: err}}
 	}
 	tests := []struct {
-		err    error
-		reason adapter.Reason
+		err         error
+		reason      adapter.Reason
+		unprocessed bool // although it had a connection
 	}{
-		{context.DeadlineExceeded, adapter.ReasonTimeout},
-		{&url.Error{Op: "Post", URL: "https://host/user/secret-user", Err: context.DeadlineExceeded}, adapter.ReasonTimeout},
-		{dial(os.ErrDeadlineExceeded), adapter.ReasonTimeout},
-		{dial(syscall.ECONNREFUSED), adapter.ReasonNetworkError},
-		{dial(syscall.ECONNRESET), adapter.ReasonNetworkError},
-		{&url.Error{Op: "Post", URL: "https://host/user/secret-user", Err: io.EOF}, adapter.ReasonNetworkError},
-		{&net.DNSError{Err: "no such host", Name: "host", IsNotFound: true}, adapter.ReasonNetworkError},
-		{errors.New("anything"), adapter.ReasonNetworkError},
-		{fmt.Errorf("wrapped: %w", context.Canceled), adapter.ReasonNetworkError},
+		{context.DeadlineExceeded, adapter.ReasonTimeout, false},
+		{&url.Error{Op: "Post", URL: "https://host/user/secret-user", Err: context.DeadlineExceeded}, adapter.ReasonTimeout, false},
+		{dial(os.ErrDeadlineExceeded), adapter.ReasonTimeout, true},
+		{dial(syscall.ECONNREFUSED), adapter.ReasonNetworkError, true},
+		{dial(syscall.ECONNRESET), adapter.ReasonNetworkError, true},
+		{&net.OpError{Op: "proxyconnect", Net: "tcp", Err: io.EOF}, adapter.ReasonNetworkError, true},
+		{&net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}, adapter.ReasonNetworkError, false},
+		{&net.OpError{Op: "write", Net: "tcp", Err: syscall.EPIPE}, adapter.ReasonNetworkError, false},
+		{&net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}, adapter.ReasonTimeout, false},
+		{&url.Error{Op: "Post", URL: "https://host/user/secret-user", Err: io.EOF}, adapter.ReasonNetworkError, false},
+		{&net.DNSError{Err: "no such host", Name: "host", IsNotFound: true}, adapter.ReasonNetworkError, true},
+		{errors.New("anything"), adapter.ReasonNetworkError, false},
+		{fmt.Errorf("wrapped: %w", context.Canceled), adapter.ReasonNetworkError, false},
 	}
 	for _, test := range tests {
-		got := classifyError(test.err)
-		if got.Outcome != adapter.Pending || got.Reason != test.reason || got.Detail == "" {
-			t.Errorf("%v: got %+v, want pending %s", test.err, got, test.reason)
+		got := classifyError(test.err, true)
+		if got.Outcome != adapter.Pending || got.Reason != test.reason || got.Detail == "" || got.Unprocessed != test.unprocessed {
+			t.Errorf("%v: got %+v, want pending %s unprocessed=%t", test.err, got, test.reason, test.unprocessed)
 		}
 		if strings.Contains(got.Detail, "secret-user") {
 			t.Errorf("detail tells the user: %s", got.Detail)
+		}
+		if !classifyError(test.err, false).Unprocessed {
+			t.Errorf("%v: taken for processed, though it had no connection", test.err)
 		}
 	}
 }

@@ -10,8 +10,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"segment-saasquatch/adapter"
@@ -117,9 +119,13 @@ func newTransport(opts Options) *http.Transport {
 func (c *Client) Send(ctx context.Context, event *mapping.UserEvent) adapter.Attempt {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	// A transport's errors have no common type for what fails before a connection
+	// is ready: dialling, TLS, a proxy that refuses, the wait for a free one.
+	var connected atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
 	response, err := c.transport.RoundTrip(c.newRequest(ctx, event))
 	if err != nil {
-		return classifyError(err)
+		return classifyError(err, connected.Load())
 	}
 	defer response.Body.Close()
 	if response.StatusCode < 300 {

@@ -2,8 +2,10 @@ package saasquatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -146,7 +148,7 @@ func TestNoAnswer(t *testing.T) {
 				_ = conn.Close()
 			}
 		})
-		if got := client.Send(t.Context(), testEvent("u1")); got.Reason != adapter.ReasonNetworkError || got.Outcome != adapter.Pending {
+		if got := client.Send(t.Context(), testEvent("u1")); got.Reason != adapter.ReasonNetworkError || got.Outcome != adapter.Pending || got.Unprocessed {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -155,7 +157,7 @@ func TestNoAnswer(t *testing.T) {
 		client := newClient(t, func(http.ResponseWriter, *http.Request) { <-release })
 		defer close(release)
 		client.timeout = 20 * time.Millisecond
-		if got := client.Send(t.Context(), testEvent("u1")); got.Reason != adapter.ReasonTimeout || got.Outcome != adapter.Pending {
+		if got := client.Send(t.Context(), testEvent("u1")); got.Reason != adapter.ReasonTimeout || got.Outcome != adapter.Pending || got.Unprocessed {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -169,10 +171,81 @@ func TestNoAnswer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := client.Send(context.Background(), testEvent("u1")); got.Reason != adapter.ReasonNetworkError {
+		if got := client.Send(context.Background(), testEvent("u1")); got.Reason != adapter.ReasonNetworkError || !got.Unprocessed {
 			t.Errorf("got %+v", got)
 		}
 	})
+}
+
+// TestNoConnection checks that an event that was never sent is known not to have
+// been processed, whatever kept it from being sent.
+func TestNoConnection(t *testing.T) {
+	never := func(t *testing.T) http.Handler {
+		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the event was sent") })
+	}
+	silent := log.New(io.Discard, "", 0)
+	for name, connect := range map[string]func(t *testing.T, client *Client, transport *http.Transport){
+		"unknown host": func(_ *testing.T, _ *Client, transport *http.Transport) {
+			transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "host", IsNotFound: true}}
+			}
+		},
+		"certificate": func(t *testing.T, client *Client, _ *http.Transport) {
+			server := httptest.NewUnstartedServer(never(t))
+			server.Config.ErrorLog = silent
+			server.StartTLS()
+			t.Cleanup(server.Close)
+			client.scheme, client.host = "https", server.Listener.Addr().String()
+		},
+		"no TLS": func(t *testing.T, client *Client, _ *http.Transport) {
+			server := httptest.NewServer(never(t))
+			t.Cleanup(server.Close)
+			client.scheme, client.host = "https", server.Listener.Addr().String()
+		},
+		"proxy refuses": func(t *testing.T, client *Client, transport *http.Transport) {
+			proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method != http.MethodConnect {
+					t.Errorf("the proxy got %s", r.Method)
+				}
+				w.WriteHeader(http.StatusForbidden)
+			}))
+			t.Cleanup(proxy.Close)
+			client.scheme = "https"
+			target, err := url.Parse(proxy.URL)
+			transport.Proxy = func(*http.Request) (*url.URL, error) { return target, err }
+		},
+		"time over": func(_ *testing.T, client *Client, transport *http.Transport) {
+			client.timeout = 20 * time.Millisecond
+			transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+				<-ctx.Done()
+				return nil, errors.New("dial given up")
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := newClient(t, never(t).ServeHTTP)
+			connect(t, client, client.transport.(*http.Transport))
+			if got := client.Send(t.Context(), testEvent("u1")); !got.Unprocessed || got.Outcome != adapter.Pending || got.Status != 0 {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
+
+// TestBrokenConnectionIsAmbiguous checks that an event that went out over a
+// connection of HTTP/2 is not taken for unprocessed when that breaks.
+func TestBrokenConnectionIsAmbiguous(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	client, err := New(Options{BaseURL: server.URL, TenantAlias: "t", UserAgent: "test", TLS: server.Client().Transport.(*http.Transport).TLSClientConfig})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := client.Send(t.Context(), testEvent("u1")); got.Reason != adapter.ReasonNetworkError || got.Unprocessed {
+		t.Errorf("got %+v", got)
+	}
 }
 
 func TestHTTP2(t *testing.T) {

@@ -1,0 +1,62 @@
+package adapter
+
+import (
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"segment-saasquatch/mapping"
+)
+
+// Mapper maps one event at the time now, as [mapping.Mapper] does. It is safe for
+// concurrent use.
+type Mapper interface {
+	Map(event []byte, now time.Time) mapping.Result
+}
+
+// PanicFunc is told the cause and the stack of a panic that was contained. Both
+// may hold parts of an event. It may be called by several goroutines at once.
+type PanicFunc func(cause any, stack []byte)
+
+// internalErrorDetail is all that is told of a panic where the log does not go.
+const internalErrorDetail = "a fault of this program; its log has the details"
+
+// mapChunk is how many events a goroutine maps at a time, enough to outweigh the
+// cost of a goroutine.
+const mapChunk = 32
+
+// mapAll maps the events on all processors and calls took with each result, for
+// several of them at once. It returns when took has returned for the last. A panic
+// of the mapper costs the others nothing: its event has a result without a Kind.
+func mapAll(mapper Mapper, events [][]byte, now time.Time, panicked PanicFunc, took func(i int, mapped mapping.Result)) {
+	var taken atomic.Int64
+	work := func() {
+		for {
+			end := int(taken.Add(mapChunk))
+			for i := end - mapChunk; i < min(end, len(events)); i++ {
+				took(i, mapOne(mapper, events[i], now, panicked))
+			}
+			if end >= len(events) {
+				return
+			}
+		}
+	}
+	var others sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), (len(events)+mapChunk-1)/mapChunk) - 1 {
+		others.Go(work)
+	}
+	work()
+	others.Wait()
+}
+
+func mapOne(mapper Mapper, event []byte, now time.Time, panicked PanicFunc) (mapped mapping.Result) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			mapped = mapping.Result{}
+			panicked(cause, debug.Stack())
+		}
+	}()
+	return mapper.Map(event, now)
+}
