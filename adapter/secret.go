@@ -15,8 +15,13 @@ const masked = "********"
 // a verb that it finds unsuitable, whatever methods the type has.
 type Secret struct{ text *string }
 
-// NewSecret wraps text.
-func NewSecret(text string) Secret { return Secret{&text} }
+// NewSecret wraps text. Without text there is no credential.
+func NewSecret(text string) Secret {
+	if text == "" {
+		return Secret{}
+	}
+	return Secret{&text}
+}
 
 // Reveal returns the credential itself, for use in a request or a comparison.
 func (s Secret) Reveal() string {

@@ -1,0 +1,217 @@
+package adapter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"segment-saasquatch/mapping"
+)
+
+// deliver makes one attempt at an event, if that is called for, and records what
+// it came to. It returns false if ctx ended before that.
+func (d *Dispatcher) deliver(ctx context.Context, event *Leased) bool {
+	// Today's rules decide, at the time at which the event was accepted.
+	mapped := mapOne(d.mapper, event.Payload, event.ReceivedAt, d.OnPanic)
+	switch mapped.Kind {
+	case mapping.KindSkip, mapping.KindReject:
+		result := resultOf(0, &mapped)
+		d.settle(ctx, event, &mapped, &Step{Outcome: result.Outcome, Reason: result.Reason, Detail: result.Detail, At: d.Now()}, 0)
+		return true
+	case 0:
+		now := d.Now()
+		attempt := Attempt{Outcome: Pending, Reason: ReasonInternalError, Detail: internalErrorDetail, Unprocessed: true}
+		d.settle(ctx, event, &mapped, d.judge(event, true, &attempt, now, now), 0)
+		return true
+	}
+	return d.send(ctx, event, &mapped)
+}
+
+// send sends an event when the gate lets it.
+func (d *Dispatcher) send(ctx context.Context, event *Leased, mapped *mapping.Result) bool {
+	keyed := mapped.UserEvent.IdempotencyKey != ""
+	if !keyed && d.UnkeyedDead && event.Interrupted {
+		d.settle(ctx, event, mapped, &Step{Outcome: Dead, Reason: ReasonUnkeyedAmbiguous, At: d.Now(),
+			Detail: "the process ended during an attempt, and an event without an idempotency key is not sent twice"}, 0)
+		return true
+	}
+	for {
+		pass, err := d.gate.Acquire(ctx)
+		if err != nil {
+			return false
+		}
+		// The wait may have been long.
+		if !event.Until.IsZero() && d.Now().Add(d.AttemptTimeout).After(event.Until) {
+			pass.Cancel()
+			d.giveBack(ctx, event)
+			return true
+		}
+		if end := d.horizon(event); !end.IsZero() && d.Now().After(end) {
+			pass.Cancel()
+			d.settle(ctx, event, mapped, &Step{Outcome: Dead, Reason: ReasonHorizonOver, Detail: d.horizonDetail(), At: d.Now()}, 0)
+			return true
+		}
+		if !keyed && d.UnkeyedDead {
+			if err := d.queue.MarkSending(ctx, []*Leased{event}); err != nil {
+				pass.Cancel()
+				d.trouble(fmt.Errorf("mark an event: %w", err))
+				if !wait(ctx, leaseRest) {
+					return false
+				}
+				continue
+			}
+		}
+		began := d.Now()
+		attempt := d.attempt(ctx, &mapped.UserEvent)
+		pass.Done(attempt)
+		at := d.Now()
+		d.settle(ctx, event, mapped, d.judge(event, keyed, &attempt, began, at), at.Sub(began))
+		return true
+	}
+}
+
+// attempt makes one attempt, which nothing cuts short, because then nobody would
+// know its outcome. A panic makes it one that may have been processed.
+func (d *Dispatcher) attempt(ctx context.Context, event *mapping.UserEvent) (attempt Attempt) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			attempt = Attempt{Outcome: Pending, Reason: ReasonInternalError, Detail: internalErrorDetail}
+			d.OnPanic(cause, debug.Stack())
+		}
+	}()
+	return d.sender.Send(context.WithoutCancel(ctx), event)
+}
+
+// misconfiguredWait is the longest wait of an event that met a wrong
+// configuration. The gate keeps the tenant paused beyond it if need be.
+const misconfiguredWait = 5 * time.Second
+
+// judge decides what becomes of an event after an attempt.
+func (d *Dispatcher) judge(event *Leased, keyed bool, attempt *Attempt, began, at time.Time) *Step {
+	step := &Step{
+		Outcome: attempt.Outcome, Reason: attempt.Reason, Detail: attempt.Detail, Status: attempt.Status,
+		Counted: !attempt.Misconfigured, Began: began, At: at,
+	}
+	switch {
+	case attempt.Reason == ReasonConflict && (event.Attempts > 0 || event.Redriven):
+		step.Reason = ReasonConflictAfterFailure
+	case attempt.Outcome != Pending:
+	case attempt.Misconfigured:
+		step.Due = at.Add(time.Duration(d.Random() * float64(misconfiguredWait)))
+	case !attempt.Unprocessed && !keyed && d.UnkeyedDead:
+		step.Ambiguous = true
+		step.Outcome, step.Reason = Dead, ReasonUnkeyedAmbiguous
+		step.Detail = fmt.Sprintf("SaaSquatch may have processed an attempt that ended in %s, and an event without an idempotency key is not sent twice", attempt.Reason)
+	default:
+		step.Ambiguous = !attempt.Unprocessed
+		d.schedule(event, attempt, step)
+	}
+	return step
+}
+
+// schedule sets when the next attempt is due, or gives the event up if that would
+// be after the horizon.
+func (d *Dispatcher) schedule(event *Leased, attempt *Attempt, step *Step) {
+	tried := *event
+	if tried.FirstAttempt.IsZero() {
+		tried.FirstAttempt = step.Began
+	}
+	if step.Ambiguous && tried.AmbiguousSince.IsZero() {
+		tried.AmbiguousSince = step.Began
+	}
+	step.Due = step.At.Add(d.Policy.Delay(event.Failed+1, attempt.RetryAfter, d.Random()))
+	// The last attempt has to end before the horizon does.
+	last := d.horizon(&tried).Add(-d.AttemptTimeout)
+	switch {
+	case !step.Due.After(last):
+	case last.Sub(step.At) > d.Policy.Base:
+		step.Due = last
+	default:
+		step.Outcome, step.Reason = Dead, ReasonHorizonOver
+		step.Detail = d.horizonDetail() + "; the last ended in " + string(attempt.Reason)
+		if attempt.Detail != "" {
+			step.Detail += ": " + attempt.Detail
+		}
+	}
+}
+
+// horizon returns when the event is given up, zero if there is no end yet. An
+// attempt that SaaSquatch cannot have processed leaves no trace there, so once
+// there was another, only that one counts.
+func (d *Dispatcher) horizon(event *Leased) time.Time {
+	switch {
+	case !event.AmbiguousSince.IsZero():
+		return event.AmbiguousSince.Add(d.Horizon)
+	case !event.FirstAttempt.IsZero():
+		return event.FirstAttempt.Add(d.Horizon)
+	default:
+		return time.Time{}
+	}
+}
+
+func (d *Dispatcher) horizonDetail() string {
+	return fmt.Sprintf("no attempt succeeded within %s", d.Horizon)
+}
+
+// settle records a step and tells of an outcome.
+func (d *Dispatcher) settle(ctx context.Context, event *Leased, mapped *mapping.Result, step *Step, took time.Duration) {
+	step.EventKey = mapped.UserEvent.Key
+	if !d.recordStep(ctx, event, step) || !step.Outcome.Settled() {
+		return
+	}
+	attempts := event.Attempts
+	if step.Counted {
+		attempts++
+	}
+	d.Record(Result{
+		MessageID:      event.MessageID,
+		IdempotencyKey: mapped.UserEvent.IdempotencyKey,
+		EventKey:       mapped.UserEvent.Key,
+		Outcome:        step.Outcome,
+		Reason:         step.Reason,
+		Detail:         step.Detail,
+		Warnings:       mapped.Warnings,
+		Attempts:       attempts,
+		Status:         step.Status,
+		Duration:       took,
+		Lag:            step.At.Sub(event.ReceivedAt),
+	})
+}
+
+// recordStep records a step and goes on trying while the queue fails, for only so
+// long the outcome is known. It returns false if it could not.
+func (d *Dispatcher) recordStep(ctx context.Context, event *Leased, step *Step) bool {
+	lasting := context.WithoutCancel(ctx)
+	ending := ctx
+	for rest := leaseRest; ; rest = min(2*rest, maxLeaseRest) {
+		err := d.queue.Record(lasting, event, *step)
+		switch {
+		case err == nil:
+			d.troubled.Store(false)
+			return true
+		case errors.Is(err, ErrLeaseLost):
+			d.OnError(fmt.Errorf("record %s of delivery %d: %w", step.Outcome, event.ID, err))
+			return false
+		}
+		d.trouble(fmt.Errorf("record %s: %w", step.Outcome, err))
+		if wait(ending, rest) {
+			continue
+		}
+		if ending != ctx {
+			return false // the lease ends by itself, and the event is delivered again
+		}
+		// ctx has ended: a last while, or the event would be sent again for nothing.
+		var cancel context.CancelFunc
+		ending, cancel = context.WithTimeout(lasting, releaseTimeout)
+		defer cancel()
+	}
+}
+
+// giveBack releases an event whose lease is about to end.
+func (d *Dispatcher) giveBack(ctx context.Context, event *Leased) {
+	if err := d.queue.Release(context.WithoutCancel(ctx), []*Leased{event}); err != nil {
+		d.trouble(fmt.Errorf("release an event: %w", err))
+	}
+}

@@ -1,0 +1,86 @@
+package adapter
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Delivery is what a store knows of one event that was accepted.
+type Delivery struct {
+	// ID is unique in the store and grows with the order of acceptance.
+	ID         int64   `json:"id"`
+	Connection string  `json:"connection"`
+	MessageID  string  `json:"message_id,omitempty"`
+	UserID     string  `json:"user_id,omitempty"`
+	AccountID  string  `json:"account_id,omitempty"`
+	EventKey   string  `json:"event_key,omitempty"`
+	Outcome    Outcome `json:"outcome"`
+	Reason     Reason  `json:"reason,omitempty"`
+	Detail     string  `json:"detail,omitempty"`
+	// Status is the last HTTP status of SaaSquatch, 0 if there was none.
+	Status int `json:"status,omitempty"`
+	// Attempts is how many attempts were made that count.
+	Attempts       int        `json:"attempts"`
+	ReceivedAt     time.Time  `json:"received_at"`
+	FirstAttemptAt *time.Time `json:"first_attempt_at,omitempty"`
+	LastAttemptAt  *time.Time `json:"last_attempt_at,omitempty"`
+	// SettledAt is when the outcome was recorded, nil while it is pending.
+	SettledAt *time.Time `json:"settled_at,omitempty"`
+	// DueAt is when the next attempt may begin, nil unless pending.
+	DueAt *time.Time `json:"due_at,omitempty"`
+	// Ambiguous says that an earlier attempt may have been processed by SaaSquatch.
+	Ambiguous bool `json:"ambiguous,omitempty"`
+	// History lists the attempts that did not deliver, oldest first. Only Get fills it.
+	History []Try `json:"history,omitempty"`
+	// Payload is the event as Segment sent it, nil once it is dropped. Only Get
+	// fills it.
+	Payload json.RawMessage `json:"payload,omitempty"`
+	// PayloadText stands in its place where it is not JSON.
+	PayloadText string `json:"payload_text,omitempty"`
+}
+
+// setPayload fills in the payload, so that the delivery can be written as JSON.
+func (d *Delivery) setPayload(payload []byte) {
+	d.Payload, d.PayloadText = nil, ""
+	switch {
+	case payload == nil:
+	case json.Valid(payload):
+		d.Payload = payload
+	default:
+		d.PayloadText = string(payload)
+	}
+}
+
+// Try is one attempt that did not deliver.
+type Try struct {
+	Number   int           `json:"number"`
+	At       time.Time     `json:"at"`
+	Duration time.Duration `json:"duration_ns"`
+	Status   int           `json:"status,omitempty"`
+	Reason   Reason        `json:"reason"`
+	Detail   string        `json:"detail,omitempty"`
+}
+
+// Lag returns the time from acceptance to the outcome, 0 while it is pending.
+func (d *Delivery) Lag() time.Duration {
+	if d.SettledAt == nil {
+		return 0
+	}
+	return d.SettledAt.Sub(d.ReceivedAt)
+}
+
+// Filter picks deliveries. A zero field picks all.
+type Filter struct {
+	// IDs picks these alone.
+	IDs        []int64
+	Connection string
+	Outcomes   []Outcome
+	Reason     Reason
+	EventKey   string
+	UserID     string
+	MessageID  string
+	// Since and Until bound ReceivedAt: from Since on, before Until.
+	Since, Until time.Time
+	// Before picks IDs below it, to go on where an earlier answer ended. 0 for all.
+	Before int64
+}

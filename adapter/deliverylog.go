@@ -1,0 +1,94 @@
+package adapter
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// DeliveryLog is what operators need of a store. It is safe for concurrent use.
+type DeliveryLog interface {
+	// Find returns the newest deliveries that the filter picks, newest first, at
+	// most limit of them.
+	Find(ctx context.Context, filter Filter, limit int) ([]Delivery, error)
+	// Get returns one delivery with its history and payload, or ErrNoDelivery.
+	Get(ctx context.Context, id int64) (*Delivery, error)
+	// Payloads returns the payloads of the deliveries that have theirs still.
+	Payloads(ctx context.Context, ids []int64) (map[int64][]byte, error)
+	// Summarize counts the deliveries that the filter picks.
+	Summarize(ctx context.Context, filter Filter) ([]Summary, error)
+	// Redrive makes dead and rejected deliveries pending again, and pending ones
+	// due now. One that has been delivered since under the same identity becomes a
+	// duplicate instead. It passes over those in any other state, and those without
+	// their payload.
+	Redrive(ctx context.Context, redeliveries []Redelivery) (Redriven, error)
+	// Purge deletes deliveries with their payload and history. A pending one
+	// counts as dead from then on. It passes over IDs it does not know and returns
+	// how many it deleted.
+	Purge(ctx context.Context, ids []int64) (int, error)
+	// Totals returns the running totals of every connection.
+	Totals(ctx context.Context) ([]Totals, error)
+	// Verify counts the rows of every connection and holds them against the
+	// running totals. It takes time in proportion to their number.
+	Verify(ctx context.Context) ([]Conservation, error)
+	// Backlog describes the pending events of every connection.
+	Backlog(ctx context.Context) ([]Backlog, error)
+}
+
+// ErrNoDelivery means that the store has no delivery with this ID.
+var ErrNoDelivery = errors.New("no delivery with this id")
+
+// Redelivery is a delivery to make pending again, and what today's rules make of
+// it.
+type Redelivery struct {
+	ID                          int64
+	UserID, AccountID, EventKey string
+	// Keyed and Fingerprint are as in an [Arrival].
+	Keyed       bool
+	Fingerprint int64
+}
+
+// Summary is a number of deliveries that have these in common.
+type Summary struct {
+	Connection string  `json:"connection"`
+	Outcome    Outcome `json:"outcome"`
+	Reason     Reason  `json:"reason,omitempty"`
+	Events     int64   `json:"events"`
+}
+
+// Redriven says what became of the deliveries of a redrive.
+type Redriven struct {
+	// Pending are due for delivery now.
+	Pending int `json:"pending"`
+	// Duplicate were found to be delivered already.
+	Duplicate int `json:"duplicate"`
+}
+
+// Totals are the running totals of one connection since the store was made. They
+// go on counting what retention or a purge has deleted.
+type Totals struct {
+	Connection string            `json:"connection"`
+	Accepted   int64             `json:"accepted"`
+	Events     map[Outcome]int64 `json:"events"`
+}
+
+// Conservation is the balance of one connection: every accepted event has exactly
+// one outcome.
+type Conservation struct {
+	Totals
+	// Rows are the deliveries that the store holds, by outcome.
+	Rows map[Outcome]int64 `json:"rows"`
+	// Removed are those that retention or a purge has deleted, by outcome.
+	Removed map[Outcome]int64 `json:"removed"`
+	// Faults say where the numbers disagree. None if the balance holds.
+	Faults []string `json:"faults"`
+}
+
+// Backlog is what is pending of one connection.
+type Backlog struct {
+	Connection string `json:"connection"`
+	Events     int64  `json:"events"`
+	Bytes      int64  `json:"bytes"`
+	// Oldest is when the oldest pending event was received, zero if there is none.
+	Oldest time.Time `json:"oldest,omitzero"`
+}

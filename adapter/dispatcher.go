@@ -1,0 +1,210 @@
+package adapter
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Dispatcher delivers the events of one connection from its queue, until each has
+// its outcome. Events of one user are sent one after the other, in the order in
+// which they were accepted; one that fails is tried again on a schedule of its
+// own, and does not hold up those behind it.
+type Dispatcher struct {
+	mapper Mapper
+	sender Sender
+	gate   *Gate
+	queue  Queue
+	DispatcherOptions
+
+	lanes    lanes
+	troubled atomic.Bool // the store fails, and somebody has been told
+}
+
+// DispatcherOptions are a Dispatcher's choices.
+type DispatcherOptions struct {
+	// Policy spaces the attempts at an event. Default: DispatchRetryPolicy().
+	Policy RetryPolicy
+	// Horizon is how long an event is tried, from the first attempt that SaaSquatch
+	// may have processed, or else from the first that counts. SaaSquatch forgets a
+	// key after 24 h; after that an attempt could deliver an event a second time.
+	// Default: 23 h.
+	Horizon time.Duration
+	// UnkeyedDead gives an event without an idempotency key up as soon as
+	// SaaSquatch may have processed it, instead of risking to send it twice.
+	// Default: false.
+	UnkeyedDead bool
+	// Concurrency is the most requests that the gate lets be under way at once.
+	// Default: DefaultConcurrency.
+	Concurrency int
+	// AttemptTimeout is how long the Sender takes at most. Default: 10 s.
+	AttemptTimeout time.Duration
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+	// Random is the source of jitter, uniform in [0,1). Default: math/rand/v2.
+	Random func() float64
+	// Record is told the outcome of every event, once the queue has it. It is
+	// called by several goroutines at once. Default: nobody is told.
+	Record func(Result)
+	// OnPanic is told of panics in mapping and sending. Default: nobody is told.
+	OnPanic PanicFunc
+	// OnError is told when the queue begins to fail, and of leases that were lost.
+	// Default: nobody is told.
+	OnError func(error)
+}
+
+// DefaultHorizon leaves an hour of the 24 for which SaaSquatch knows a key.
+const DefaultHorizon = 23 * time.Hour
+
+// DispatchRetryPolicy returns the policy for delivery after the answer: some
+// seconds at first, and half an hour at most.
+func DispatchRetryPolicy() RetryPolicy {
+	return RetryPolicy{Base: 4 * time.Second, Max: 30 * time.Minute, MaxRetryAfter: time.Hour}
+}
+
+// NewDispatcher returns a Dispatcher from queue through gate to sender.
+func NewDispatcher(mapper Mapper, sender Sender, gate *Gate, queue Queue, opts DispatcherOptions) *Dispatcher {
+	if opts.Policy == (RetryPolicy{}) {
+		opts.Policy = DispatchRetryPolicy()
+	}
+	if opts.Horizon <= 0 {
+		opts.Horizon = DefaultHorizon
+	}
+	if opts.Concurrency <= 0 {
+		opts.Concurrency = DefaultConcurrency
+	}
+	if opts.AttemptTimeout <= 0 {
+		opts.AttemptTimeout = 10 * time.Second
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Random == nil {
+		opts.Random = randomFloat
+	}
+	if opts.Record == nil {
+		opts.Record = func(Result) {}
+	}
+	if opts.OnPanic == nil {
+		opts.OnPanic = func(any, []byte) {}
+	}
+	if opts.OnError == nil {
+		opts.OnError = func(error) {}
+	}
+	return &Dispatcher{mapper: mapper, sender: sender, gate: gate, queue: queue, DispatcherOptions: opts, lanes: newLanes()}
+}
+
+const (
+	// windowEvents and windowBytes bound what a Dispatcher has in hand.
+	windowEvents = 2048
+	windowBytes  = 32 << 20
+	// pollInterval is how soon an event that has become due is noticed.
+	pollInterval = 500 * time.Millisecond
+	// parkInterval is how often room is made for users who may be waiting for it.
+	parkInterval = 200 * time.Millisecond
+	// leaseRest is the rest after a failed lease, and the longest one.
+	leaseRest, maxLeaseRest = 250 * time.Millisecond, 5 * time.Second
+	// releaseTimeout bounds how long a Dispatcher that is told to end tries to
+	// record and release. What it cannot is safe: the leases end by themselves.
+	releaseTimeout = 5 * time.Second
+)
+
+// Run delivers until ctx ends. Then it starts no attempt any more, waits for those
+// under way and records them, and gives back the rest. It returns an error only
+// if that fails; the events are safe then too.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	var workers sync.WaitGroup
+	// Twice as many as can have a request under way, so that none of those is
+	// idle while outcomes are being recorded.
+	for range 2 * d.Concurrency {
+		workers.Go(func() {
+			for {
+				lane := d.lanes.next(ctx)
+				if lane == nil {
+					return
+				}
+				if !d.deliver(ctx, d.lanes.front(lane)) {
+					return // ctx has ended, and the event stays in hand until it is given back
+				}
+				d.lanes.done(lane)
+			}
+		})
+	}
+	d.fill(ctx)
+	workers.Wait()
+	left := d.lanes.clear()
+	if len(left) == 0 {
+		return nil
+	}
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	return d.queue.Release(ending, left)
+}
+
+// fill keeps the lanes filled.
+func (d *Dispatcher) fill(ctx context.Context) {
+	rest := leaseRest
+	for ctx.Err() == nil {
+		room, bytes := d.lanes.room()
+		if room < windowEvents/2 || bytes < windowBytes/2 {
+			d.park(ctx, d.lanes.surplus(2*d.Concurrency, d.Now()))
+			d.lanes.awaitRoom(ctx, parkInterval)
+			continue
+		}
+		leased, err := d.queue.Lease(ctx, room, bytes)
+		switch {
+		case err != nil && ctx.Err() != nil:
+		case err != nil:
+			d.trouble(err)
+			if wait(ctx, rest) {
+				rest = min(2*rest, maxLeaseRest)
+			}
+		case len(leased) == 0:
+			rest = leaseRest
+			d.awaitDue(ctx)
+		default:
+			rest = leaseRest
+			d.lanes.add(leased)
+		}
+	}
+}
+
+// awaitDue waits until there may be something to lease.
+func (d *Dispatcher) awaitDue(ctx context.Context) {
+	timer := time.NewTimer(pollInterval)
+	defer timer.Stop()
+	select {
+	case <-d.queue.Wake():
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// parkers is how many parked events are recorded at once.
+const parkers = 64
+
+// park puts events back for which their users have no time yet.
+func (d *Dispatcher) park(ctx context.Context, surplus []parked) {
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(parkers, len(surplus)) {
+		workers.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(surplus) {
+					return
+				}
+				d.recordStep(ctx, surplus[i].leased, &Step{Outcome: Pending, At: d.Now(), Due: surplus[i].due})
+			}
+		})
+	}
+	workers.Wait()
+}
+
+// trouble tells of a queue that begins to fail.
+func (d *Dispatcher) trouble(err error) {
+	if !d.troubled.Swap(true) {
+		d.OnError(err)
+	}
+}

@@ -1,0 +1,107 @@
+package adapter
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+
+	"segment-saasquatch/mapping"
+)
+
+// Durable accepts events by having a Queue keep them; a [Dispatcher] delivers
+// them. What it has accepted survives a crash.
+type Durable struct {
+	mapper   Mapper
+	queue    Queue
+	now      func() time.Time
+	record   func(Result)
+	panicked PanicFunc
+}
+
+// DurableOptions are the choices of durable acceptance.
+type DurableOptions struct {
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+	// Record is told the result of every event that has its outcome when it is
+	// accepted. Default: nobody is told.
+	Record func(Result)
+	// OnPanic is told of panics in the mapping. Default: nobody is told.
+	OnPanic PanicFunc
+}
+
+// NewDurable returns acceptance by mapper into queue.
+func NewDurable(mapper Mapper, queue Queue, opts DurableOptions) *Durable {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Record == nil {
+		opts.Record = func(Result) {}
+	}
+	if opts.OnPanic == nil {
+		opts.OnPanic = func(any, []byte) {}
+	}
+	return &Durable{mapper: mapper, queue: queue, now: opts.Now, record: opts.Record, panicked: opts.OnPanic}
+}
+
+// Accept maps the events and stores them, all or none. In the receipt those to
+// deliver are pending with the reason accepted, and nobody has to send them
+// again. An error is that of the queue.
+func (d *Durable) Accept(ctx context.Context, events [][]byte) (Receipt, error) {
+	results := make([]Result, len(events))
+	arrivals := make([]Arrival, len(events))
+	mapAll(d.mapper, events, d.now(), d.panicked, func(i int, mapped mapping.Result) {
+		results[i] = resultOf(i, &mapped)
+		if mapped.Kind != 0 && results[i].Outcome == Pending {
+			results[i].Reason, results[i].Detail = ReasonAccepted, ""
+		}
+		arrivals[i] = arrivalOf(events[i], &mapped, &results[i])
+	})
+	if err := d.queue.Accept(ctx, arrivals); err != nil {
+		return Receipt{}, err
+	}
+	for i := range results {
+		result := &results[i]
+		if arrivals[i].Outcome == Duplicate {
+			result.Outcome, result.Reason = Duplicate, arrivals[i].Reason
+		}
+		if result.Outcome.Settled() {
+			d.record(*result)
+		}
+	}
+	return Receipt{Results: results}, nil
+}
+
+// arrivalOf describes an event to the queue. One whose mapping panicked is stored
+// too: its delivery maps it again.
+func arrivalOf(payload []byte, mapped *mapping.Result, result *Result) Arrival {
+	event := &mapped.UserEvent
+	arrival := Arrival{
+		MessageID: mapped.MessageID,
+		UserID:    event.UserID,
+		AccountID: event.AccountID,
+		EventKey:  event.Key,
+		Keyed:     mapping.IsIdempotencyKey(mapped.MessageID),
+		Payload:   payload,
+		Outcome:   result.Outcome,
+		Reason:    result.Reason,
+		Detail:    result.Detail,
+	}
+	if result.Outcome == Pending && !arrival.Keyed && arrival.MessageID != "" {
+		arrival.Fingerprint = fingerprintOf(event)
+	}
+	return arrival
+}
+
+// fingerprintOf is a number for what would be sent. It is stored, so it must stay
+// the same from version to version.
+func fingerprintOf(event *mapping.UserEvent) int64 {
+	hash := sha256.New()
+	for _, text := range []string{event.AccountID, event.UserID} {
+		_, _ = hash.Write(binary.AppendUvarint(nil, uint64(len(text)))) // a hash takes everything
+		_, _ = hash.Write([]byte(text))
+	}
+	_, _ = hash.Write(event.Body)
+	// 0 stands for a valid key.
+	return int64(binary.BigEndian.Uint64(hash.Sum(nil)) | 1)
+}

@@ -1,0 +1,337 @@
+package adapter
+
+import (
+	"container/list"
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Gate decides when a request to one tenant may start. It is shared by all who
+// send to that tenant, and lets a request through when
+//
+//   - the tenant is not paused: by an outage, by a configuration that it refuses,
+//     or because it asked for time with Retry-After,
+//   - fewer requests are under way than the adaptive limit allows, and
+//   - the rate limit has a token left.
+//
+// A pause for an outage or the configuration ends with a probe: one request,
+// alone, that is answered as a working tenant answers. After every pause the
+// limit starts from its floor. Requests already under way when a pause begins, or
+// when the limit falls, are not recalled.
+//
+// Those who wait start in the order in which they came. A Gate has no goroutine
+// and needs no Stop: the first of those who wait keeps the time for all. It is
+// safe for concurrent use.
+type Gate struct {
+	random   func() float64
+	onChange func(GateState)
+	rate     *rate.Limiter // nil for no limit
+
+	mu       sync.Mutex
+	waiting  list.List // of *waiter, the first to start in front
+	inFlight int
+	started  uint64 // how many passes were given out
+	limit    adaptiveLimit
+	pause    pause
+
+	paused  bool // as noticed last; pause itself knows the present
+	since   time.Time
+	changes []GateState // to be told to onChange
+	telling bool        // somebody is at it
+}
+
+// GateOptions are a Gate's choices.
+type GateOptions struct {
+	// Floor and Ceiling bound how many requests may be under way at once. A Floor
+	// above the Ceiling counts as the Ceiling. Default: 4 and DefaultConcurrency.
+	Floor, Ceiling int
+	// RateLimit is how many requests may start in a second, 0 for any number. Default: 0.
+	RateLimit float64
+	// Random is the source of jitter, uniform in [0,1). Default: math/rand/v2.
+	Random func() float64
+	// OnChange is told once when the gate pauses and once when it resumes, by one
+	// goroutine at a time and in this order. The end of a pause for Retry-After is
+	// told when the gate is used next, or asked for its State, because nobody keeps
+	// the time while nobody waits. Default: nobody is told.
+	OnChange func(GateState)
+}
+
+// DefaultFloor is how many requests to a tenant may be under way at once however
+// badly it answers.
+const DefaultFloor = 4
+
+// GateState is what a Gate is at.
+type GateState struct {
+	// Paused says that no request may start but, at times, a probe.
+	Paused bool
+	// Reason is why the tenant is paused, empty if it is not.
+	Reason Reason
+	// Since is when the pause began, zero if there is none.
+	Since time.Time
+	// Until is when the next request may start, zero if there is no pause or if
+	// that depends on a probe under way.
+	Until time.Time
+	// Limit is how many requests may be under way at once. InFlight is how many
+	// are; it exceeds Limit for a while after Limit has fallen.
+	Limit, InFlight int
+}
+
+// NewGate returns a Gate that is open.
+func NewGate(opts GateOptions) *Gate {
+	if opts.Ceiling <= 0 {
+		opts.Ceiling = DefaultConcurrency
+	}
+	if opts.Floor <= 0 {
+		opts.Floor = DefaultFloor
+	}
+	if opts.Random == nil {
+		opts.Random = randomFloat
+	}
+	g := &Gate{
+		random:   opts.Random,
+		onChange: opts.OnChange,
+		limit:    newAdaptiveLimit(min(opts.Floor, opts.Ceiling), opts.Ceiling),
+		pause:    newPause(),
+	}
+	if opts.RateLimit > 0 {
+		g.rate = rate.NewLimiter(rate.Limit(opts.RateLimit), max(1, int(opts.RateLimit/10)))
+	}
+	return g
+}
+
+// Pass allows one request to start. It must be given back by Done or Cancel.
+type Pass struct {
+	gate    *Gate
+	number  uint64 // passes are numbered in the order of their start
+	spell   int    // of the pause at the start
+	probe   bool
+	started time.Time
+	over    bool
+}
+
+// waiter is a caller of Acquire that could not start at once.
+type waiter struct {
+	// wake carries the pass, or nil to the first of those who wait for it to look
+	// at the time again.
+	wake chan *Pass
+	// alarm is when its timer fires, zero if it has none.
+	alarm time.Time
+}
+
+// Acquire waits until a request may start, however long that takes. The error is
+// that of ctx. The request should start at once, because its time counts from
+// here on.
+func (g *Gate) Acquire(ctx context.Context) (*Pass, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	now := g.lock()
+	if g.waiting.Len() == 0 && g.delay(now) == 0 {
+		pass := g.start(now)
+		g.unlock(now)
+		return pass, nil
+	}
+	w := &waiter{wake: make(chan *Pass, 1)}
+	place := g.waiting.PushBack(w)
+	var timer *time.Timer
+	for {
+		var alarm <-chan time.Time
+		if g.waiting.Front() == place {
+			if delay := g.delay(now); delay == untilDone {
+				w.alarm = time.Time{}
+			} else {
+				w.alarm = now.Add(delay)
+				if timer == nil {
+					timer = time.NewTimer(delay)
+					defer timer.Stop()
+				} else {
+					timer.Reset(delay)
+				}
+				alarm = timer.C
+			}
+		}
+		g.unlock(now)
+
+		select {
+		case pass := <-w.wake:
+			if pass != nil {
+				return pass, nil
+			}
+		case <-alarm:
+		case <-ctx.Done():
+			g.leave(place, w)
+			return nil, ctx.Err()
+		}
+		now = g.lock()
+		g.admit(now)
+	}
+}
+
+// leave takes a waiter out of the queue, or gives its pass back if it was given
+// one meanwhile.
+func (g *Gate) leave(place *list.Element, w *waiter) {
+	now := g.lock()
+	defer g.unlock(now)
+	select {
+	case pass := <-w.wake:
+		if pass != nil {
+			pass.cancel()
+		}
+	default:
+	}
+	g.waiting.Remove(place)
+	g.admit(now)
+}
+
+// Done gives the pass back and tells the gate what the attempt came to. After the
+// first call of Done or Cancel, further ones do nothing.
+func (p *Pass) Done(a Attempt) {
+	g := p.gate
+	now := g.lock()
+	defer g.unlock(now)
+	if p.over {
+		return
+	}
+	p.over = true
+	g.inFlight--
+	g.judge(p, a, now)
+	g.admit(now)
+}
+
+// Cancel gives the pass back for a request that was not sent; nothing is learned
+// from it. A token of the rate limit stays used. After the first call of Done or
+// Cancel, further ones do nothing.
+func (p *Pass) Cancel() {
+	g := p.gate
+	now := g.lock()
+	defer g.unlock(now)
+	p.cancel()
+	g.admit(now)
+}
+
+// cancel does the work of Cancel for a caller that holds the lock.
+func (p *Pass) cancel() {
+	if p.over {
+		return
+	}
+	p.over = true
+	p.gate.inFlight--
+	if p.probe {
+		p.gate.pause.cancelProbe()
+	}
+}
+
+// State returns what the gate is at.
+func (g *Gate) State() GateState {
+	now := g.lock()
+	defer g.unlock(now)
+	return g.state(now)
+}
+
+func (g *Gate) state(now time.Time) GateState {
+	state := GateState{Limit: g.limit.current(), InFlight: g.inFlight}
+	if g.paused {
+		state.Paused, state.Since = true, g.since
+		state.Reason, state.Until = g.pause.describe(now)
+	}
+	return state
+}
+
+// untilDone is the delay of a request that has to wait for another to end.
+const untilDone = time.Duration(1<<63 - 1)
+
+// delay returns how long the next request has to wait at least: 0 if it may start.
+func (g *Gate) delay(now time.Time) time.Duration {
+	if delay := g.pause.delay(now); delay > 0 {
+		return delay
+	}
+	if g.inFlight >= g.limit.current() {
+		return untilDone
+	}
+	if g.rate == nil {
+		return 0
+	}
+	missing := 1 - g.rate.TokensAt(now)
+	return max(0, time.Duration(missing/float64(g.rate.Limit())*float64(time.Second)))
+}
+
+// start gives out a pass. It must follow a delay of 0. The permit of the circuit
+// breaker comes last, because one taken in vain would block the probe.
+func (g *Gate) start(now time.Time) *Pass {
+	if g.rate != nil {
+		g.rate.AllowN(now, 1)
+	}
+	g.inFlight++
+	g.started++
+	g.limit.use(g.inFlight)
+	probe := g.pause.enter()
+	return &Pass{gate: g, number: g.started, spell: g.pause.spell, probe: probe, started: now}
+}
+
+// admit gives passes to those in front while requests may start, and wakes the
+// one then in front if it has to set its timer anew.
+func (g *Gate) admit(now time.Time) {
+	for front := g.waiting.Front(); front != nil; front = g.waiting.Front() {
+		w := front.Value.(*waiter)
+		delay := g.delay(now)
+		if delay == 0 {
+			g.waiting.Remove(front)
+			select {
+			case <-w.wake: // a nil that the pass makes void
+			default:
+			}
+			w.wake <- g.start(now)
+			continue
+		}
+		if delay != untilDone && (w.alarm.IsZero() || now.Add(delay).Before(w.alarm)) {
+			select {
+			case w.wake <- nil:
+			default:
+			}
+		}
+		return
+	}
+}
+
+// lock returns the time for all that is done under the lock, and takes note of
+// what has changed by the time's passing.
+func (g *Gate) lock() time.Time {
+	g.mu.Lock()
+	now := time.Now()
+	g.note(now)
+	return now
+}
+
+// unlock tells onChange of what has changed. It does so outside the lock, so that
+// a slow onChange delays nobody else and may use the gate.
+func (g *Gate) unlock(now time.Time) {
+	g.note(now)
+	if g.telling || len(g.changes) == 0 {
+		g.mu.Unlock()
+		return
+	}
+	g.telling = true
+	for len(g.changes) > 0 {
+		change := g.changes[0]
+		g.changes = g.changes[1:]
+		g.mu.Unlock()
+		g.onChange(change)
+		g.mu.Lock()
+	}
+	g.telling = false
+	g.mu.Unlock()
+}
+
+// note takes note of a pause that began or ended.
+func (g *Gate) note(now time.Time) {
+	if paused := g.pause.active(now); paused != g.paused {
+		g.paused = paused
+		g.since = now
+		if g.onChange != nil {
+			g.changes = append(g.changes, g.state(now))
+		}
+	}
+}

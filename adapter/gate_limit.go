@@ -1,0 +1,135 @@
+package adapter
+
+import "time"
+
+const (
+	// limitRound is how many attempts make a round at least.
+	limitRound = 16
+	// limitLatencyFactor and limitLatencyTolerance say when a round is slow: its
+	// answers take more than the factor of the usual on average, and the tolerance
+	// on top. One slow round may be chance, two in a row are not.
+	limitLatencyFactor    = 1.5
+	limitLatencyTolerance = float64(30 * time.Millisecond)
+	// limitSlowCut is what remains of the limit after slow rounds.
+	limitSlowCut = 0.8
+)
+
+// adaptiveLimit finds out how many requests a tenant bears at once, between a
+// floor and a ceiling, by additive increase and multiplicative decrease as TCP
+// does: a round is as many attempts as may be under way at once, and after each
+// the limit rises by a sixteenth of the ceiling if it was used up, falls by the
+// share of overload answers, at most by half, and falls if the answers became
+// slow. From a reset to the first sign of overload it doubles instead.
+//
+// failsafe-go's adaptivelimiter does not do here: it sees latencies only and
+// cannot be told of a 429 or a 5xx, which are quick; by default it adds 1 once in
+// 50 attempts and a second, so it takes a minute from 4 to 64; and it keeps
+// learning its baseline from the latencies that its own limit causes.
+type adaptiveLimit struct {
+	floor, ceiling float64
+	limit          float64
+	doubling       bool
+	// cutAt is the number of the last pass before the limit was cut. Attempts up to
+	// there show what the old limit did.
+	cutAt uint64
+	// usual is the average latency in nanoseconds that the tenant shows when it is
+	// not overloaded, 0 if unknown.
+	usual float64
+	// slow says that the last round was slow.
+	slow bool
+
+	// The present round.
+	answers, overloads int
+	latency            float64 // the answers' sum, in nanoseconds
+	usedUp             bool
+}
+
+func newAdaptiveLimit(floor, ceiling int) adaptiveLimit {
+	l := adaptiveLimit{floor: float64(floor), ceiling: float64(ceiling)}
+	l.reset(0)
+	return l
+}
+
+// current returns how many requests may be under way at once.
+func (l *adaptiveLimit) current() int { return int(l.limit) }
+
+func (l *adaptiveLimit) atFloor() bool { return l.limit == l.floor }
+
+// reset starts again from the floor. Passes up to the number last count no more.
+func (l *adaptiveLimit) reset(last uint64) {
+	l.limit, l.doubling, l.slow, l.cutAt = l.floor, true, false, last
+	l.clearRound()
+}
+
+func (l *adaptiveLimit) clearRound() {
+	l.answers, l.overloads, l.latency, l.usedUp = 0, 0, 0, false
+}
+
+// use notes how many requests are under way with one that starts.
+func (l *adaptiveLimit) use(inFlight int) {
+	l.usedUp = l.usedUp || inFlight >= l.current()
+}
+
+// fresh reports whether the pass started under the present limit.
+func (l *adaptiveLimit) fresh(number uint64) bool { return number > l.cutAt }
+
+// record takes a fresh attempt into account; last is the number of the last pass
+// given out. A round ends early when a quarter of it are overload answers.
+func (l *adaptiveLimit) record(v verdict, latency time.Duration, last uint64) {
+	switch v {
+	case answered:
+		l.answers++
+		l.latency += float64(latency)
+	case throttled, failed:
+		l.overloads++
+	default:
+		return
+	}
+	size := max(limitRound, l.current())
+	if l.answers+l.overloads < size && l.overloads < size/4 {
+		return
+	}
+	before := l.limit
+	l.adjust(l.learn())
+	if l.limit < before {
+		l.cutAt = last
+	}
+	l.clearRound()
+}
+
+// learn compares the round's latency with the usual, and reports whether answers
+// have become slow. At the floor the limit cannot be what slows them down, so only
+// there the usual may rise.
+func (l *adaptiveLimit) learn() bool {
+	if l.answers < limitRound/2 {
+		return false
+	}
+	mean := l.latency / float64(l.answers)
+	again := l.slow
+	l.slow = l.usual > 0 && mean > limitLatencyFactor*l.usual+limitLatencyTolerance
+	switch {
+	case l.usual == 0:
+		l.usual = mean
+	case mean < l.usual:
+		l.usual += (mean - l.usual) / 16
+	case l.atFloor():
+		l.usual += (mean - l.usual) / 2
+	}
+	return again && l.slow
+}
+
+// adjust ends a round.
+func (l *adaptiveLimit) adjust(slow bool) {
+	share := float64(l.overloads) / float64(l.answers+l.overloads)
+	l.doubling = l.doubling && share == 0 && !slow
+	next := l.limit * max(0.5, 1-share)
+	switch {
+	case slow:
+		next *= limitSlowCut
+	case l.usedUp && l.doubling:
+		next *= 2
+	case l.usedUp:
+		next += (1 - share) * max(1, l.ceiling/16)
+	}
+	l.limit = min(max(next, l.floor), l.ceiling)
+}

@@ -1,0 +1,68 @@
+package adapter
+
+import "time"
+
+// verdict is what an attempt says about the tenant, whatever it means for the
+// event.
+type verdict uint8
+
+const (
+	// answered: the tenant works. It may have refused the event all the same.
+	answered verdict = iota + 1
+	// throttled: the tenant works and wants fewer requests.
+	throttled
+	// failed: there was no answer, or one that says that the tenant is out of order.
+	failed
+	// misconfigured: the tenant refuses every event under the present configuration.
+	misconfigured
+	// unknown: the fault is our own.
+	unknown
+)
+
+func verdictOf(a Attempt) verdict {
+	switch {
+	case a.Misconfigured:
+		return misconfigured
+	case a.Outcome.Settled():
+		return answered
+	}
+	switch a.Reason {
+	case ReasonRateLimited:
+		return throttled
+	case ReasonServerError, ReasonTimeout, ReasonNetworkError:
+		return failed
+	default:
+		return unknown
+	}
+}
+
+// judge draws the conclusions from an attempt.
+func (g *Gate) judge(p *Pass, a Attempt, now time.Time) {
+	v := verdictOf(a)
+	fresh := g.limit.fresh(p.number)
+	switch {
+	case p.probe:
+		if g.pause.concludeProbe(v, a.Reason, now, g.random) {
+			g.limit.reset(g.started)
+		}
+	case p.spell != g.pause.spell:
+		// It started before the pause or its end, so it tells of a tenant that was.
+	case g.pause.count(v, a.Reason, now, g.random): // and a break begins
+		g.limit.reset(g.started)
+	case fresh:
+		g.limit.record(v, now.Sub(p.started), g.started)
+	}
+
+	// A tenant that asks for time means all requests, those under way as well.
+	switch {
+	case (v == throttled || v == failed) && a.RetryAfter > 0:
+		g.pause.holdFor(a.RetryAfter, a.Reason, now)
+		g.limit.reset(g.started)
+	case v == throttled && fresh && g.limit.atFloor():
+		// The limit can fall no further, so only a pause can slow the requests down.
+		g.pause.throttle(now, g.random)
+		g.limit.reset(g.started)
+	case v == answered && fresh:
+		g.pause.unthrottle()
+	}
+}

@@ -1,0 +1,171 @@
+package adapter
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// lanes are the events that a Dispatcher has in hand, by user. A lane is worked on
+// by one goroutine at a time.
+type lanes struct {
+	ready chan *lane    // those that nobody works on; it never blocks
+	freed chan struct{} // receives when there is room
+
+	mu     *sync.Mutex
+	byUser map[user]*lane
+	events int
+	bytes  int64
+	took   time.Duration // how long one event takes of late
+}
+
+// lane is one user's events, the oldest first.
+type lane struct {
+	user   user
+	events []*Leased
+	began  time.Time // when the work on the first of them began
+}
+
+const (
+	// laneEvents is how many events of one user are in hand where others may have
+	// to wait for room.
+	laneEvents = 32
+	// usualAttempt is how long one event is taken to need until it is known better.
+	usualAttempt = 50 * time.Millisecond
+	// maxPark bounds how far ahead an event is parked.
+	maxPark = 10 * time.Minute
+)
+
+// parked is an event that has to wait until its user's earlier ones are sent.
+type parked struct {
+	leased *Leased
+	due    time.Time
+}
+
+func newLanes() lanes {
+	return lanes{
+		ready:  make(chan *lane, windowEvents),
+		freed:  make(chan struct{}, 1),
+		mu:     new(sync.Mutex),
+		byUser: make(map[user]*lane),
+		took:   usualAttempt,
+	}
+}
+
+// room returns how many events and bytes more may be in hand.
+func (l *lanes) room() (events int, bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return windowEvents - l.events, windowBytes - l.bytes
+}
+
+// awaitRoom waits until events are done with, for d at most or until ctx ends.
+func (l *lanes) awaitRoom(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-l.freed:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// add adds leased events.
+func (l *lanes) add(leased []Leased) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range leased {
+		event := &leased[i]
+		of := user{event.AccountID, event.UserID}
+		if of == (user{}) {
+			// Nothing is known of the user, so nothing is known to be in the way.
+			of.userID = "\x00" + strconv.FormatInt(event.ID, 10)
+		}
+		l.events++
+		l.bytes += int64(len(event.Payload))
+		if q := l.byUser[of]; q != nil {
+			q.events = append(q.events, event)
+			continue
+		}
+		q := &lane{user: of, events: []*Leased{event}}
+		l.byUser[of] = q
+		l.ready <- q
+	}
+}
+
+// surplus takes the ends off long lanes if there are fewer lanes than workers: then
+// other users' events may be waiting for room. They are due again about when their
+// turn would have come.
+func (l *lanes) surplus(workers int, now time.Time) (surplus []parked) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.byUser) >= workers {
+		return nil
+	}
+	for _, q := range l.byUser {
+		if len(q.events) <= laneEvents {
+			continue
+		}
+		for i, event := range q.events[laneEvents:] {
+			surplus = append(surplus, parked{event, now.Add(min(time.Duration(laneEvents+i)*l.took, maxPark))})
+			l.events--
+			l.bytes -= int64(len(event.Payload))
+		}
+		clear(q.events[laneEvents:])
+		q.events = q.events[:laneEvents]
+	}
+	return surplus
+}
+
+// next returns a lane to work on, nil if ctx ends first.
+func (l *lanes) next(ctx context.Context) *lane {
+	if ctx.Err() != nil {
+		return nil
+	}
+	select {
+	case lane := <-l.ready:
+		lane.began = time.Now()
+		return lane
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// front returns the event to deliver. Only who works on the lane may call it.
+func (l *lanes) front(q *lane) *Leased {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return q.events[0]
+}
+
+// done drops the event in front and offers what is left of the lane.
+func (l *lanes) done(q *lane) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	event := q.events[0]
+	q.events[0] = nil
+	q.events = q.events[1:]
+	l.took += (time.Since(q.began) - l.took) / 64
+	l.events--
+	l.bytes -= int64(len(event.Payload))
+	if len(q.events) > 0 {
+		l.ready <- q
+	} else {
+		delete(l.byUser, q.user)
+	}
+	select {
+	case l.freed <- struct{}{}:
+	default:
+	}
+}
+
+// clear returns what is left in hand. Nobody may work on a lane any more.
+func (l *lanes) clear() (left []*Leased) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, q := range l.byUser {
+		left = append(left, q.events...)
+	}
+	return left
+}

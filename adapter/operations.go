@@ -1,0 +1,265 @@
+package adapter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"segment-saasquatch/mapping"
+)
+
+// Operations are what operators can do with deliveries, beside the store or
+// through a running server.
+type Operations interface {
+	// List returns the newest deliveries that the filter picks, newest first, at
+	// most limit of them.
+	List(ctx context.Context, filter Filter, limit int) ([]Delivery, error)
+	// Show returns one delivery with its history and payload, or [ErrNoDelivery].
+	Show(ctx context.Context, id int64) (*Delivery, error)
+	// Stats counts the deliveries that the filter picks, and reports the running
+	// totals and the backlog of all.
+	Stats(ctx context.Context, filter Filter) (*Stats, error)
+	// Verify counts every delivery and holds the numbers against the totals.
+	Verify(ctx context.Context) ([]Conservation, error)
+	// Redrive makes at most limit deliveries pending again, all of them if limit is
+	// 0. Without outcomes in the filter it takes dead and rejected ones; others
+	// than those and pending ones it refuses with a [RefusedError]. Dry, it changes
+	// nothing and says what it would do.
+	Redrive(ctx context.Context, filter Filter, limit int, dry bool) (*Redrive, error)
+	// Purge deletes at most limit deliveries, all of them if limit is 0, with all
+	// that is known of them. It refuses an empty filter. Dry, it changes nothing.
+	Purge(ctx context.Context, filter Filter, limit int, dry bool) (*Purge, error)
+	// Export calls yield with at most limit deliveries, all of them if limit is 0,
+	// with their payloads, newest first. It ends with the first error of yield.
+	Export(ctx context.Context, filter Filter, limit int, yield func(*Delivery) error) error
+}
+
+// Stats are numbers of deliveries.
+type Stats struct {
+	Deliveries []Summary `json:"deliveries"`
+	Totals     []Totals  `json:"totals"`
+	Backlog    []Backlog `json:"backlog"`
+}
+
+// Redrive is what a redrive did, or would do.
+type Redrive struct {
+	// Matched is how many deliveries the filter picks, as far as the limit goes.
+	Matched int `json:"matched"`
+	// Sent are pending now. Where nothing was changed it is those that would be.
+	Sent int `json:"sent"`
+	// Duplicate were found to be delivered already. Only known once it is done.
+	Duplicate int `json:"duplicate"`
+	// Unsendable are those that today's rules reject or skip, by reason; they are
+	// left as they are.
+	Unsendable map[Reason]int `json:"unsendable,omitempty"`
+	// NoPayload are those whose payload is gone.
+	NoPayload int `json:"no_payload"`
+	// NoConnection are those of connections that are not configured any more.
+	NoConnection int `json:"no_connection"`
+}
+
+// Purge is what a purge did, or would do.
+type Purge struct {
+	// Purged is how many deliveries were deleted, by the outcome they had.
+	Purged map[Outcome]int `json:"purged"`
+}
+
+// RefusedError is an operation that is not carried out, with the remedy.
+type RefusedError struct{ Problem string }
+
+func (e *RefusedError) Error() string { return e.Problem }
+
+// Deliveries are the operations on a DeliveryLog.
+type Deliveries struct {
+	log     DeliveryLog
+	mappers map[string]*mapping.Mapper
+}
+
+var _ Operations = (*Deliveries)(nil)
+
+// NewDeliveries returns the operations on log. The mappers of the connections map
+// what is redriven.
+func NewDeliveries(log DeliveryLog, mappers map[string]*mapping.Mapper) *Deliveries {
+	return &Deliveries{log: log, mappers: mappers}
+}
+
+// List finds deliveries; see [Operations].
+func (d *Deliveries) List(ctx context.Context, filter Filter, limit int) ([]Delivery, error) {
+	return d.log.Find(ctx, filter, limit)
+}
+
+// Show returns one delivery; see [Operations].
+func (d *Deliveries) Show(ctx context.Context, id int64) (*Delivery, error) {
+	delivery, err := d.log.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	delivery.setPayload(delivery.Payload)
+	return delivery, nil
+}
+
+// Stats counts deliveries; see [Operations].
+func (d *Deliveries) Stats(ctx context.Context, filter Filter) (*Stats, error) {
+	var stats Stats
+	var errs [3]error
+	stats.Deliveries, errs[0] = d.log.Summarize(ctx, filter)
+	stats.Totals, errs[1] = d.log.Totals(ctx)
+	stats.Backlog, errs[2] = d.log.Backlog(ctx)
+	return &stats, errors.Join(errs[:]...)
+}
+
+// Verify checks the conservation of events; see [Operations].
+func (d *Deliveries) Verify(ctx context.Context) ([]Conservation, error) { return d.log.Verify(ctx) }
+
+// pageSize is how many deliveries an operation has in hand.
+const pageSize = 500
+
+// pages calls fn with the deliveries that the filter picks, a page at a time,
+// newest first.
+func (d *Deliveries) pages(ctx context.Context, filter Filter, limit int, fn func([]Delivery) error) error {
+	for done := 0; limit == 0 || done < limit; {
+		size := pageSize
+		if limit > 0 {
+			size = min(size, limit-done)
+		}
+		page, err := d.log.Find(ctx, filter, size)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		if err := fn(page); err != nil {
+			return err
+		}
+		done += len(page)
+		filter.Before = page[len(page)-1].ID
+	}
+	return nil
+}
+
+// Redrive makes deliveries pending again; see [Operations].
+func (d *Deliveries) Redrive(ctx context.Context, filter Filter, limit int, dry bool) (*Redrive, error) {
+	if len(filter.Outcomes) == 0 {
+		filter.Outcomes = []Outcome{Dead, Rejected}
+	}
+	for _, outcome := range filter.Outcomes {
+		switch outcome {
+		case Dead, Rejected, Pending:
+		case Skipped:
+			return nil, &RefusedError{"skipped events cannot be redriven: their payloads are not kept; send them again from the Segment archive"}
+		default:
+			return nil, &RefusedError{fmt.Sprintf("%s events cannot be redriven: SaaSquatch has them, and would count them twice", outcome)}
+		}
+	}
+	done := &Redrive{Unsendable: make(map[Reason]int)}
+	err := d.pages(ctx, filter, limit, func(page []Delivery) error {
+		redeliveries, err := d.plan(ctx, page, done)
+		if err != nil {
+			return err
+		}
+		if dry {
+			done.Sent += len(redeliveries)
+			return nil
+		}
+		redriven, err := d.log.Redrive(ctx, redeliveries)
+		done.Sent += redriven.Pending
+		done.Duplicate += redriven.Duplicate
+		return err
+	})
+	return done, err
+}
+
+// plan maps a page of deliveries with today's rules and returns those to send.
+func (d *Deliveries) plan(ctx context.Context, page []Delivery, done *Redrive) ([]Redelivery, error) {
+	ids := make([]int64, len(page))
+	for i := range page {
+		ids[i] = page[i].ID
+	}
+	payloads, err := d.log.Payloads(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	var redeliveries []Redelivery
+	for i := range page {
+		delivery := &page[i]
+		done.Matched++
+		payload, kept := payloads[delivery.ID]
+		mapper := d.mappers[delivery.Connection]
+		switch {
+		case mapper == nil:
+			done.NoConnection++
+			continue
+		case !kept:
+			done.NoPayload++
+			continue
+		}
+		mapped := mapper.Map(payload, delivery.ReceivedAt)
+		if mapped.Kind != mapping.KindUserEvent {
+			done.Unsendable[Reason(mapped.Reason)]++
+			continue
+		}
+		result := resultOf(0, &mapped)
+		arrival := arrivalOf(nil, &mapped, &result)
+		redeliveries = append(redeliveries, Redelivery{
+			ID: delivery.ID, UserID: arrival.UserID, AccountID: arrival.AccountID, EventKey: arrival.EventKey,
+			Keyed: arrival.Keyed, Fingerprint: arrival.Fingerprint,
+		})
+	}
+	return redeliveries, nil
+}
+
+// Purge deletes deliveries; see [Operations].
+func (d *Deliveries) Purge(ctx context.Context, filter Filter, limit int, dry bool) (*Purge, error) {
+	if filter.picksAll() {
+		return nil, &RefusedError{"a purge needs a filter: say what to delete, such as the outcome"}
+	}
+	done := &Purge{Purged: make(map[Outcome]int)}
+	err := d.pages(ctx, filter, limit, func(page []Delivery) error {
+		ids := make([]int64, len(page))
+		for i := range page {
+			ids[i] = page[i].ID
+		}
+		if !dry {
+			if _, err := d.log.Purge(ctx, ids); err != nil {
+				return err
+			}
+		}
+		for i := range page {
+			done.Purged[page[i].Outcome]++
+		}
+		return nil
+	})
+	return done, err
+}
+
+// picksAll reports whether the filter says nothing.
+func (f *Filter) picksAll() bool {
+	return f.IDs == nil && f.Connection == "" && len(f.Outcomes) == 0 && f.Reason == "" && f.EventKey == "" && f.UserID == "" &&
+		f.MessageID == "" && f.Since.IsZero() && f.Until.IsZero() && f.Before == 0
+}
+
+// Export yields deliveries with their payloads; see [Operations].
+func (d *Deliveries) Export(ctx context.Context, filter Filter, limit int, yield func(*Delivery) error) error {
+	return d.pages(ctx, filter, limit, func(page []Delivery) error {
+		for part := range slices.Chunk(page, exportPage) {
+			ids := make([]int64, len(part))
+			for i := range part {
+				ids[i] = part[i].ID
+			}
+			payloads, err := d.log.Payloads(ctx, ids)
+			if err != nil {
+				return err
+			}
+			for i := range part {
+				part[i].setPayload(payloads[part[i].ID])
+				if err := yield(&part[i]); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// exportPage is how many payloads an export has in hand; the largest are as large
+// as a request.
+const exportPage = 20
