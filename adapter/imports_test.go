@@ -20,15 +20,18 @@ var allowedImports = map[string][]string{
 	"adapter/config":         {"adapter", "mapping"},
 	"adapter/saasquatch":     {"adapter", "mapping"},
 	"adapter/webhook":        {"adapter", "mapping"},
+	"adapter/store":          {"adapter"},
+	"adapter/console":        {"adapter"},
 	"adapter/sandbox":        nil,
-	"cmd/segment-saasquatch": {"mapping", "adapter", "adapter/config", "adapter/saasquatch", "adapter/webhook", "adapter/sandbox"},
+	"cmd/segment-saasquatch": {"mapping", "adapter", "adapter/config", "adapter/saasquatch", "adapter/webhook", "adapter/store", "adapter/console", "adapter/sandbox"},
 }
 
 // onlyIn names the packages that may import a library.
 var onlyIn = map[string][]string{
-	"github.com/gin-gonic/gin": {"adapter/webhook"},
-	"go.uber.org/zap":          {"adapter/webhook", "cmd/segment-saasquatch"},
-	"net/http":                 {"adapter/saasquatch", "adapter/webhook", "adapter/sandbox", "cmd/segment-saasquatch"},
+	"database/sql":             {"adapter/store"},
+	"github.com/gin-gonic/gin": {"adapter/webhook", "adapter/console"},
+	"go.uber.org/zap":          {"adapter/webhook", "adapter/console", "cmd/segment-saasquatch"},
+	"net/http":                 {"adapter/saasquatch", "adapter/webhook", "adapter/console", "adapter/sandbox", "cmd/segment-saasquatch"},
 }
 
 // pure packages know no network, clock, environment, logger or context.

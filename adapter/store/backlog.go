@@ -1,0 +1,94 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"segment-saasquatch/adapter"
+)
+
+// backlog is how much is pending, as far as this process knows.
+type backlog struct {
+	mu       sync.Mutex
+	events   int64
+	bytes    int64
+	freeDisk int64 // negative if not known
+	changed  int64 // how often count has run
+}
+
+// admit returns an error if that many events more are too many.
+func (s *Store) admit(events int, bytes int64) error {
+	b := &s.backlog
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch limits := s.limits; {
+	case limits.Events > 0 && b.events+int64(events) > limits.Events:
+		return full("%d events are pending, and no more than %d may be", b.events, limits.Events)
+	case limits.Bytes > 0 && b.bytes+bytes > limits.Bytes:
+		return full("%d bytes are pending, and no more than %d may be", b.bytes, limits.Bytes)
+	case limits.FreeDisk > 0 && b.freeDisk >= 0 && b.freeDisk-bytes < limits.FreeDisk:
+		return full("the disk has %d bytes left, and %d are to stay free", b.freeDisk, limits.FreeDisk)
+	}
+	return nil
+}
+
+func full(format string, args ...any) error {
+	return &adapter.UnavailableError{Message: "the backlog is full: " + fmt.Sprintf(format, args...)}
+}
+
+// count adds what the changes have added to the backlog. Events that were marked
+// as duplicates are not pending.
+func (b *backlog) count(changes []change) {
+	var events, bytes int64
+	for _, c := range changes {
+		switch c := c.(type) {
+		case *acceptance:
+			for i := range c.arrivals {
+				if c.arrivals[i].Outcome == adapter.Pending {
+					events++
+					bytes += int64(len(c.arrivals[i].Payload))
+				}
+			}
+		case *recording:
+			if !c.lost && c.step.Outcome != adapter.Pending {
+				events--
+				bytes -= int64(len(c.leased.Payload))
+			}
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.events += events
+	b.bytes += bytes
+	b.changed++
+}
+
+// measure reads the size of the backlog and the room on the disk.
+func (s *Store) measure(ctx context.Context) error {
+	b := &s.backlog
+	b.mu.Lock()
+	changed := b.changed
+	b.mu.Unlock()
+	var events, bytes int64
+	err := s.engine.read(ctx, func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT CAST(coalesce(sum(events), 0) AS bigint), CAST(coalesce(sum(bytes), 0) AS bigint) FROM totals WHERE outcome = `+
+			strconv.Itoa(int(adapter.Pending))).Scan(&events, &bytes)
+	})
+	if err != nil {
+		return fmt.Errorf("measure the backlog: %w", err)
+	}
+	free, err := s.engine.freeDisk()
+	if err != nil {
+		return fmt.Errorf("measure the free disk: %w", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.freeDisk = free
+	if b.changed == changed { // otherwise what was read is of the past
+		b.events, b.bytes = events, bytes
+	}
+	return nil
+}

@@ -1,0 +1,194 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/store"
+)
+
+// payloadBytes is the size of a usual track call.
+const payloadBytes = 1000
+
+// arrivals returns events that no others are the same as. Their ids are as long
+// as those of Segment's libraries.
+func arrivals(first, n int) []adapter.Arrival {
+	payload := bytes.Repeat([]byte("x"), payloadBytes)
+	list := make([]adapter.Arrival, n)
+	for i := range list {
+		user := fmt.Sprintf("user-%08d", (first+i)%100_000)
+		list[i] = adapter.Arrival{
+			MessageID: fmt.Sprintf("5e8a1d3c-7f42-4b6e-9a0d-%012d", first+i), Keyed: true,
+			UserID: user, AccountID: user, EventKey: "order_completed", Payload: payload, Outcome: adapter.Pending,
+		}
+	}
+	return list
+}
+
+// syncRate measures how often in a second the disk can be made to keep so many
+// bytes. It is what every figure of accepting is held against.
+func syncRate(b *testing.B, dir string, size int) float64 {
+	b.Helper()
+	file, err := os.Create(filepath.Join(dir, "sync"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer file.Close()
+	data := bytes.Repeat([]byte("x"), size)
+	started, n := time.Now(), 0
+	for ; time.Since(started) < time.Second || n < 20; n++ {
+		if _, err := file.WriteAt(data, 0); err != nil {
+			b.Fatal(err)
+		}
+		if err := unix.Fdatasync(int(file.Fd())); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return float64(n) / time.Since(started).Seconds()
+}
+
+// BenchmarkAccept accepts single events from 64 producers, each of which waits
+// until its event is on disk. Target: 10 times as many as fdatasync calls of 4 KiB.
+func BenchmarkAccept(b *testing.B) {
+	opts := sqliteOptions(b)
+	s := open(b, opts)
+	rate := syncRate(b, filepath.Dir(opts.Path), 4096)
+	q := connection(b, s, "default", "tenant")
+	events := arrivals(0, b.N)
+	var taken atomic.Int64
+	b.ResetTimer()
+	var producers sync.WaitGroup
+	for range 64 {
+		producers.Go(func() {
+			for {
+				i := int(taken.Add(1)) - 1
+				if i >= len(events) {
+					return
+				}
+				if err := q.Accept(context.Background(), events[i:i+1]); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	producers.Wait()
+	perSecond := float64(b.N) / b.Elapsed().Seconds()
+	b.ReportMetric(perSecond, "events/s")
+	b.ReportMetric(perSecond/rate, "×fdatasync")
+}
+
+// BenchmarkAcceptRequest accepts requests of 4000 events, one after the other.
+// Target: the 99th percentile takes up to 25 times an fdatasync of as many bytes.
+func BenchmarkAcceptRequest(b *testing.B) {
+	opts := sqliteOptions(b)
+	s := open(b, opts)
+	rate := syncRate(b, filepath.Dir(opts.Path), 4000*payloadBytes)
+	q := connection(b, s, "default", "tenant")
+	took := make([]time.Duration, 0, b.N)
+	for i := 0; b.Loop(); i++ {
+		b.StopTimer()
+		events := arrivals(i*4000, 4000)
+		b.StartTimer()
+		started := time.Now()
+		if err := q.Accept(context.Background(), events); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(started))
+	}
+	slices.Sort(took)
+	p99 := took[len(took)*99/100]
+	b.ReportMetric(p99.Seconds()*1000, "p99-ms")
+	b.ReportMetric(p99.Seconds()*rate, "p99/fdatasync")
+	b.ReportMetric(4000*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkDrain leases events and records them as delivered, 64 at a time.
+func BenchmarkDrain(b *testing.B) {
+	s := open(b, sqliteOptions(b))
+	q := connection(b, s, "default", "tenant")
+	fill(b, q, b.N)
+	b.ResetTimer()
+	drain(b, q)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+func fill(b testing.TB, q *store.Queue, n int) {
+	for first := 0; first < n; first += 4000 {
+		if err := q.Accept(context.Background(), arrivals(first, min(4000, n-first))); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// drain delivers all that is due.
+func drain(b testing.TB, q *store.Queue) {
+	ctx := context.Background()
+	for {
+		leased, err := q.Lease(ctx, 1024, 32<<20)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if len(leased) == 0 {
+			return
+		}
+		var taken atomic.Int64
+		var workers sync.WaitGroup
+		for range 64 {
+			workers.Go(func() {
+				for {
+					i := int(taken.Add(1)) - 1
+					if i >= len(leased) {
+						return
+					}
+					at := leased[i].ReceivedAt
+					step := adapter.Step{Outcome: adapter.Delivered, Status: 200, Counted: true, Began: at, At: at.Add(200 * time.Millisecond)}
+					if err := q.Record(ctx, &leased[i], step); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		}
+		workers.Wait()
+	}
+}
+
+// BenchmarkDiskPerDelivered measures what a delivered event takes on disk.
+// Target: 200 bytes.
+func BenchmarkDiskPerDelivered(b *testing.B) {
+	const events = 100_000
+	for b.Loop() {
+		opts := sqliteOptions(b)
+		s := open(b, opts)
+		q := connection(b, s, "default", "tenant")
+		for first := 0; first < events; first += 4000 {
+			if err := q.Accept(context.Background(), arrivals(first, 4000)); err != nil {
+				b.Fatal(err)
+			}
+			drain(b, q)
+		}
+		if err := s.Retain(context.Background()); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Close(); err != nil { // which empties the write-ahead log
+			b.Fatal(err)
+		}
+		info, err := os.Stat(opts.Path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(info.Size())/events, "B/event")
+	}
+}

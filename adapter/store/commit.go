@@ -1,0 +1,109 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"segment-saasquatch/adapter"
+)
+
+// Bounds of a transaction. Larger ones would make those wait too long who come
+// next.
+const (
+	maxRows  = 8192
+	maxBytes = 32 << 20
+)
+
+// submission is a change on its way to the disk.
+type submission struct {
+	change change
+	done   chan error
+}
+
+// commit makes a change durable together with whatever else waits. Until it has
+// its turn it can be given up by ctx; then nothing has been changed.
+func (s *Store) commit(ctx context.Context, c change) error {
+	submitted := &submission{change: c, done: make(chan error, 1)}
+	select {
+	case s.submitted <- submitted:
+		return <-submitted.done
+	case <-ctx.Done():
+		return &adapter.UnavailableError{Message: "the store was busy for too long", Err: ctx.Err()}
+	case <-s.stopped.Done():
+		return &adapter.UnavailableError{Message: "the server is stopping", Err: ErrClosed}
+	}
+}
+
+// commitAll commits whatever waits, again and again: the more is waiting, the
+// more events share the cost of reaching the disk.
+func (s *Store) commitAll() {
+	batch := make([]*submission, 0, 256)
+	for {
+		select {
+		case first := <-s.submitted:
+			batch = s.gather(append(batch[:0], first))
+			s.applyBatch(batch)
+		case <-s.stopped.Done():
+			return
+		}
+	}
+}
+
+// gather adds what waits at this moment, as far as one transaction should go.
+func (s *Store) gather(batch []*submission) []*submission {
+	rows, bytes := batch[0].change.weight()
+	yields := 0
+	for rows < maxRows && bytes < maxBytes {
+		select {
+		case next := <-s.submitted:
+			batch = append(batch, next)
+			moreRows, moreBytes := next.change.weight()
+			rows, bytes = rows+moreRows, bytes+moreBytes
+			yields = 0
+		default:
+			// Those who were answered with the last transaction may be about to
+			// submit again; without this they would take turns in small ones.
+			if yields++; yields > 2 {
+				return batch
+			}
+			runtime.Gosched()
+		}
+	}
+	return batch
+}
+
+// applyBatch applies the changes together, and one by one if one of them spoils
+// the others.
+func (s *Store) applyBatch(batch []*submission) {
+	changes := make([]change, len(batch))
+	for i := range batch {
+		changes[i] = batch[i].change
+	}
+	err := s.apply(changes)
+	if err != nil && len(batch) > 1 && !errors.As(err, new(*adapter.UnavailableError)) {
+		for i := range batch {
+			batch[i].done <- s.apply(changes[i : i+1])
+		}
+		return
+	}
+	for i := range batch {
+		batch[i].done <- err
+	}
+}
+
+// apply applies the changes and keeps an eye on the health of the database.
+func (s *Store) apply(changes []change) error {
+	err := s.engine.apply(changes)
+	if err == nil {
+		s.health.set(nil)
+		s.backlog.count(changes)
+		return nil
+	}
+	if unavailable := s.engine.explain(err); unavailable != nil {
+		s.health.set(unavailable)
+		return unavailable
+	}
+	return fmt.Errorf("write to the store: %w", err)
+}

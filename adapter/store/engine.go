@@ -1,0 +1,161 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"segment-saasquatch/adapter"
+)
+
+// engine is what differs between the databases. Everything that is not on an
+// event's way is written once, in SQL that both understand, with $1, $2 … in the
+// order of the arguments.
+type engine interface {
+	// committers is how many transactions of changes may be under way at once.
+	committers() int
+	// apply makes the changes durable in one transaction, all or none, and fills
+	// in what they want to know. An error means that none was made, unless it is
+	// an errUnknown.
+	apply(changes []change) error
+	// lease hands out pending events that are due, and no more than about maxBytes
+	// of payload beyond the first.
+	lease(ctx context.Context, q *Queue, now time.Time, limit int, maxBytes int64) ([]adapter.Leased, error)
+	// read runs fn on one snapshot of the database.
+	read(ctx context.Context, fn func(*sql.Tx) error) error
+	// write runs fn in a transaction, one at a time with apply where the engine
+	// has one writer.
+	write(ctx context.Context, fn func(*sql.Tx) error) error
+	// byMessage returns the condition that picks the rows with the messageId, as
+	// conditions.add takes it.
+	byMessage(ctx context.Context, tx *sql.Tx, messageID string) (clause string, args []any, err error)
+	// sameEvent reports whether the event of a delivery in the log is pending or
+	// delivered under another id.
+	sameEvent(ctx context.Context, tx *sql.Tx, id int64) (isPending, isDelivered bool, err error)
+	// forget is told of deliveries with a messageId whose rows were removed.
+	forget(ctx context.Context, tx *sql.Tx, removed []removedMessage) error
+	// shard is the part of the totals that this process writes.
+	shard() int64
+	// probe writes something, to see whether that works.
+	probe(ctx context.Context) error
+	// explain returns what the sender may be told of err, nil if err does not say
+	// that the database is out of order.
+	explain(err error) *adapter.UnavailableError
+	// maintain does what has to be done now and then beside the events.
+	maintain(ctx context.Context) error
+	// compact gives some space back to the file system and reports whether there
+	// is more to give.
+	compact(ctx context.Context) (more bool, err error)
+	// freeDisk returns the room for the database to grow in bytes, negative if
+	// that is not known.
+	freeDisk() (int64, error)
+	close() error
+}
+
+// change is something to make durable: an *acceptance, *recording, *marking or
+// *release.
+type change interface {
+	// weight is about how much work the change is, in rows and bytes.
+	weight() (rows int, bytes int64)
+}
+
+// acceptance stores the events of a request.
+type acceptance struct {
+	queue    *Queue
+	arrivals []adapter.Arrival
+	at       time.Time
+	// duplicates are found by the engine, anew with each try.
+	duplicates []duplicate
+}
+
+// duplicate is an arrival that is stored already.
+type duplicate struct {
+	index  int
+	reason adapter.Reason
+}
+
+func duplicateReason(pending bool) adapter.Reason {
+	if pending {
+		return adapter.ReasonAlreadyAccepted
+	}
+	return adapter.ReasonAlreadyDelivered
+}
+
+// markDuplicates tells the caller, once the events are on disk.
+func (a *acceptance) markDuplicates() {
+	for _, d := range a.duplicates {
+		a.arrivals[d.index].Outcome, a.arrivals[d.index].Reason = adapter.Duplicate, d.reason
+	}
+}
+
+func (a *acceptance) weight() (rows int, bytes int64) {
+	for i := range a.arrivals {
+		bytes += int64(len(a.arrivals[i].Payload))
+	}
+	return len(a.arrivals), bytes
+}
+
+// recording ends the lease of an event.
+type recording struct {
+	queue  *Queue
+	leased *adapter.Leased
+	step   adapter.Step
+	// keepPayload and keepUntil say what becomes of the payload once the event is
+	// settled; zero keeps it as long as the event.
+	keepPayload bool
+	keepUntil   time.Time
+	// lost is set if the event was not the process's any more.
+	lost bool
+}
+
+func (r *recording) weight() (rows int, bytes int64) { return 1, 0 }
+
+// counted returns when the attempt began, nil if there was none that counts.
+func (r *recording) counted() any {
+	if !r.step.Counted {
+		return nil
+	}
+	return milliseconds(r.step.Began)
+}
+
+// ambiguous returns when the attempt began, nil unless SaaSquatch may have
+// processed it.
+func (r *recording) ambiguous() any {
+	if !r.step.Ambiguous {
+		return nil
+	}
+	return milliseconds(r.step.Began)
+}
+
+// failedAttempt reports whether the step is an attempt that did not deliver.
+func (r *recording) failedAttempt() bool {
+	switch r.step.Outcome {
+	case adapter.Pending, adapter.Dead:
+		return !r.step.Began.IsZero() && r.step.Reason != ""
+	default:
+		return false
+	}
+}
+
+// marking says that attempts begin.
+type marking struct {
+	queue  *Queue
+	leased []*adapter.Leased
+	at     time.Time
+}
+
+func (m *marking) weight() (rows int, bytes int64) { return len(m.leased), 0 }
+
+// release gives leased events back.
+type release struct {
+	queue  *Queue
+	leased []*adapter.Leased
+}
+
+func (r *release) weight() (rows int, bytes int64) { return len(r.leased), 0 }
+
+// removedMessage is a delivery whose row was removed.
+type removedMessage struct {
+	id        int64
+	messageID string
+}

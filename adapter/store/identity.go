@@ -1,0 +1,78 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"strings"
+	"unicode/utf8"
+
+	"segment-saasquatch/adapter"
+)
+
+// maxText is how much of a text from outside is kept of a settled event, in bytes.
+const maxText = 512
+
+// clean makes a text storable: PostgreSQL takes valid UTF-8 without zero bytes.
+func clean(text string) string {
+	if utf8.ValidString(text) && strings.IndexByte(text, 0) < 0 {
+		return text
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "�"), "\x00", "�")
+}
+
+// cut shortens a text to what is kept, without breaking a character.
+func cut(text string) string {
+	text = clean(text)
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText], "")
+}
+
+// textHash is a number of 48 bits for a text, which SQLite stores in six bytes.
+// Where it finds a row, the text itself is compared as well.
+func textHash(text string) int64 {
+	sum := sha256.Sum256([]byte(text))
+	return int64(binary.BigEndian.Uint64(sum[:]) >> 16)
+}
+
+// bodyHash is what tells events of one messageId apart: 0 where the messageId is
+// a valid key, since then it alone counts, and nil where the event can be no
+// duplicate and make none.
+func bodyHash(a *adapter.Arrival) any {
+	switch {
+	case a.MessageID == "", a.Outcome == adapter.Duplicate:
+		return nil
+	case a.Keyed:
+		return int64(0)
+	case a.Outcome == adapter.Pending:
+		return a.Fingerprint
+	default:
+		return nil
+	}
+}
+
+// accountOf returns the accountId, nil where it is the userId.
+func accountOf(accountID, userID string) any {
+	if accountID == userID {
+		return nil
+	}
+	return clean(accountID)
+}
+
+// userHash is what deliveries of a user are found by, nil without a userId.
+func userHash(userID string) any {
+	if userID == "" {
+		return nil
+	}
+	return textHash(userID) >> 16 // 32 bits do for a search
+}
+
+// orNull returns nil for the zero value.
+func orNull[T comparable](value T) any {
+	var zero T
+	if value == zero {
+		return nil
+	}
+	return value
+}

@@ -1,0 +1,225 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"segment-saasquatch/adapter"
+)
+
+var _ adapter.DeliveryLog = (*Store)(nil)
+
+// Find returns deliveries, newest first; see [adapter.DeliveryLog].
+func (s *Store) Find(ctx context.Context, filter adapter.Filter, limit int) (found []adapter.Delivery, err error) {
+	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+		found, err = s.find(ctx, tx, filter, limit)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find deliveries: %w", err)
+	}
+	return found, nil
+}
+
+func (s *Store) find(ctx context.Context, tx *sql.Tx, filter adapter.Filter, limit int) ([]adapter.Delivery, error) {
+	var found []adapter.Delivery
+	for _, t := range tables(filter.Outcomes) {
+		c, err := s.conditions(ctx, tx, t, &filter)
+		if errors.Is(err, errNothing) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		rows, err := tx.QueryContext(ctx, fmt.Sprintf(`SELECT %s FROM %s%s ORDER BY id DESC LIMIT %d`, t.columns, t.name, c.where(), limit), c.args...)
+		if err != nil {
+			return nil, err
+		}
+		for rows.Next() {
+			delivery, err := s.scanDelivery(ctx, rows)
+			if err != nil {
+				return nil, errors.Join(err, rows.Close())
+			}
+			found = append(found, delivery)
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(found, func(a, b adapter.Delivery) int { return cmp.Compare(b.ID, a.ID) })
+	return found[:min(limit, len(found))], nil
+}
+
+func (s *Store) scanDelivery(ctx context.Context, rows *sql.Rows) (adapter.Delivery, error) {
+	var d adapter.Delivery
+	var connection, received int64
+	var account, reason, detail sql.NullString
+	var status, first, last, settled, due sql.NullInt64
+	err := rows.Scan(&d.ID, &connection, &d.MessageID, &d.UserID, &account, &d.EventKey, &d.Outcome, &reason, &detail, &status, &d.Attempts,
+		&received, &first, &last, &settled, &due, &d.Ambiguous)
+	if err != nil {
+		return d, err
+	}
+	if d.Connection, err = s.names.name(ctx, connection); err != nil {
+		return d, err
+	}
+	d.AccountID = d.UserID
+	if account.Valid {
+		d.AccountID = account.String
+	}
+	d.Reason, d.Detail, d.Status = adapter.Reason(reason.String), detail.String, int(status.Int64)
+	d.ReceivedAt = time.UnixMilli(received).UTC()
+	d.FirstAttemptAt, d.LastAttemptAt = timePointer(first), timePointer(last)
+	d.SettledAt, d.DueAt = timePointer(settled), timePointer(due)
+	return d, nil
+}
+
+func timePointer(ms sql.NullInt64) *time.Time {
+	if !ms.Valid {
+		return nil
+	}
+	t := time.UnixMilli(ms.Int64).UTC()
+	return &t
+}
+
+// Get returns one delivery with all that is known of it; see [adapter.DeliveryLog].
+func (s *Store) Get(ctx context.Context, id int64) (delivery *adapter.Delivery, err error) {
+	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+		found, err := s.find(ctx, tx, adapter.Filter{IDs: []int64{id}}, 1)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 {
+			return adapter.ErrNoDelivery
+		}
+		delivery = &found[0]
+		if delivery.History, err = history(ctx, tx, id); err != nil {
+			return err
+		}
+		payloads, err := payloadsOf(ctx, tx, []int64{id})
+		delivery.Payload = payloads[id]
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("get delivery %d: %w", id, err)
+	}
+	return delivery, nil
+}
+
+func history(ctx context.Context, tx *sql.Tx, id int64) (tries []adapter.Try, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT number, began_at, duration_ms, status, reason, detail FROM attempts WHERE delivery = $1 ORDER BY number`, id)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var try adapter.Try
+		var began, duration int64
+		var status sql.NullInt64
+		var detail sql.NullString
+		if err := rows.Scan(&try.Number, &began, &duration, &status, &try.Reason, &detail); err != nil {
+			return nil, err
+		}
+		try.At, try.Duration = time.UnixMilli(began).UTC(), time.Duration(duration)*time.Millisecond
+		try.Status, try.Detail = int(status.Int64), detail.String
+		tries = append(tries, try)
+	}
+	return tries, rows.Err()
+}
+
+// Payloads returns the payloads that are kept; see [adapter.DeliveryLog].
+func (s *Store) Payloads(ctx context.Context, ids []int64) (payloads map[int64][]byte, err error) {
+	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+		payloads, err = payloadsOf(ctx, tx, ids)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read payloads: %w", err)
+	}
+	return payloads, nil
+}
+
+func payloadsOf(ctx context.Context, tx *sql.Tx, ids []int64) (map[int64][]byte, error) {
+	payloads := make(map[int64][]byte, len(ids))
+	if len(ids) == 0 {
+		return payloads, nil
+	}
+	list := idList(ids, func(id *int64) int64 { return *id })
+	for _, query := range []string{
+		`SELECT id, payload FROM queue WHERE id IN ` + list,
+		`SELECT delivery, payload FROM payloads WHERE delivery IN ` + list,
+	} {
+		rows, err := tx.QueryContext(ctx, query)
+		if err != nil {
+			return nil, err
+		}
+		for rows.Next() {
+			var id int64
+			var payload []byte
+			if err := rows.Scan(&id, &payload); err != nil {
+				return nil, errors.Join(err, rows.Close())
+			}
+			payloads[id] = payload
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return nil, err
+		}
+	}
+	return payloads, nil
+}
+
+// Summarize counts deliveries; see [adapter.DeliveryLog].
+func (s *Store) Summarize(ctx context.Context, filter adapter.Filter) (summaries []adapter.Summary, err error) {
+	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+		for _, t := range tables(filter.Outcomes) {
+			c, err := s.conditions(ctx, tx, t, &filter)
+			if errors.Is(err, errNothing) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if summaries, err = s.count(ctx, tx, t, c, summaries); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("count deliveries: %w", err)
+	}
+	slices.SortFunc(summaries, func(a, b adapter.Summary) int {
+		return cmp.Or(cmp.Compare(a.Connection, b.Connection), cmp.Compare(a.Outcome, b.Outcome), cmp.Compare(a.Reason, b.Reason))
+	})
+	return summaries, nil
+}
+
+func (s *Store) count(ctx context.Context, tx *sql.Tx, t table, c *conditions, summaries []adapter.Summary) (_ []adapter.Summary, err error) {
+	outcome := "outcome"
+	if t.name == queueTable.name {
+		outcome = "6"
+	}
+	rows, err := tx.QueryContext(ctx, fmt.Sprintf(`SELECT connection, o, r, count(*) FROM (SELECT connection, %s AS o, coalesce(%s, '') AS r FROM %s%s) AS picked
+		GROUP BY connection, o, r`, outcome, t.reason, t.name, c.where()), c.args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var summary adapter.Summary
+		var connection int64
+		if err := rows.Scan(&connection, &summary.Outcome, &summary.Reason, &summary.Events); err != nil {
+			return nil, err
+		}
+		if summary.Connection, err = s.names.name(ctx, connection); err != nil {
+			return nil, err
+		}
+		summaries = append(summaries, summary)
+	}
+	return summaries, rows.Err()
+}

@@ -1,0 +1,92 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"sync"
+)
+
+// names are the names of connections and tenants, by number and the other way round.
+type names struct {
+	engine engine
+
+	mu   sync.Mutex
+	ids  map[string]int64
+	text map[int64]string
+}
+
+func loadNames(ctx context.Context, e engine) (*names, error) {
+	n := &names{engine: e, ids: make(map[string]int64), text: make(map[int64]string)}
+	return n, n.load(ctx)
+}
+
+func (n *names) load(ctx context.Context) error {
+	err := n.engine.read(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT id, name FROM names`)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		for rows.Next() {
+			var id int64
+			var name string
+			if err := rows.Scan(&id, &name); err != nil {
+				return err
+			}
+			n.ids[name], n.text[id] = id, name
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return fmt.Errorf("read the names: %w", err)
+	}
+	return nil
+}
+
+// id returns the number of a name, giving it one if it has none.
+func (n *names) id(ctx context.Context, name string) (int64, error) {
+	if id, ok := n.find(name); ok {
+		return id, nil
+	}
+	err := n.engine.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO names (name) VALUES ($1) ON CONFLICT (name) DO NOTHING`, name)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	if err := n.load(ctx); err != nil {
+		return 0, err
+	}
+	id, _ := n.find(name)
+	return id, nil
+}
+
+func (n *names) find(name string) (id int64, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	id, ok = n.ids[name]
+	return id, ok
+}
+
+// name returns the name with the number; another process may have added it.
+func (n *names) name(ctx context.Context, id int64) (string, error) {
+	n.mu.Lock()
+	name, ok := n.text[id]
+	n.mu.Unlock()
+	if ok {
+		return name, nil
+	}
+	if err := n.load(ctx); err != nil {
+		return "", err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if name, ok = n.text[id]; !ok {
+		return "", fmt.Errorf("the store has no name %d", id)
+	}
+	return name, nil
+}

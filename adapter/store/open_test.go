@@ -1,0 +1,192 @@
+package store_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/store"
+)
+
+func fileSize(t testing.TB, path string) int64 {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wal, err := os.Stat(path + "-wal")
+	if err != nil {
+		return info.Size()
+	}
+	return info.Size() + wal.Size()
+}
+
+// raw opens the database beside the store.
+func raw(t *testing.T, opts store.Options) *sql.DB {
+	t.Helper()
+	driver, source := "sqlite", opts.Path
+	if opts.Path == "" {
+		driver, source = "pgx", opts.URL.Reveal()
+	}
+	db, err := sql.Open(driver, source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func exec(t *testing.T, db *sql.DB, statement string) {
+	t.Helper()
+	if _, err := db.Exec(statement); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNewerSchemaIsRefused(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		if err := open(t, opts).Close(); err != nil {
+			t.Fatal(err)
+		}
+		db := raw(t, opts)
+		exec(t, db, `INSERT INTO schema_version (version_id, is_applied) VALUES (99, true)`)
+		_, err := store.Open(context.Background(), opts)
+		var newer *store.NewerSchemaError
+		if !errors.As(err, &newer) || newer.Found != 99 || !strings.Contains(err.Error(), "schema version 99") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestVerifyFindsFaults(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		s := open(t, opts)
+		q := connection(t, s, "default", "tenant")
+		accept(t, q, event("message-1"), event("message-2"))
+		leased := lease(t, q, 1)
+		record(t, q, leased, adapter.Step{Outcome: adapter.Delivered, At: leased[0].ReceivedAt})
+		balanced(t, s)
+		db := raw(t, opts)
+		for _, tamper := range []struct{ statement, want string }{
+			{`DELETE FROM deliveries`, "delivered: 1 counted less 0 removed are 1, but there are 0 rows"},
+			{`DELETE FROM queue`, "pending: 1 counted less 0 removed are 1, but there are 0 rows"},
+			{`UPDATE totals SET events = 3 WHERE outcome = 0`, "3 accepted, but 2 have an outcome or are pending"},
+		} {
+			exec(t, db, tamper.statement)
+			verified, err := s.Verify(context.Background())
+			if err != nil || !strings.Contains(strings.Join(verified[0].Faults, "\n"), tamper.want) {
+				t.Errorf("%s: got %v, %v", tamper.statement, verified, err)
+			}
+		}
+	})
+}
+
+func TestSecondProcessIsRefused(t *testing.T) {
+	opts := sqliteOptions(t)
+	s := open(t, opts)
+	_, err := store.Open(context.Background(), opts)
+	var inUse *store.InUseError
+	if !errors.As(err, &inUse) || inUse.PID != os.Getpid() || !strings.Contains(err.Error(), "data_dir") {
+		t.Errorf("got %v", err)
+	}
+	// Operators may look, and change things, all the same.
+	q := connection(t, s, "default", "tenant")
+	accept(t, q, event("message-1"))
+	leased := lease(t, q, 1)
+	record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, At: leased[0].ReceivedAt})
+	beside := opts
+	beside.Shared = true
+	operator := open(t, beside)
+	if found, err := operator.Find(context.Background(), adapter.Filter{MessageID: "message-1"}, 10); err != nil || len(found) != 1 {
+		t.Errorf("got %v, %v", found, err)
+	}
+	if got := redrive(t, operator, leased[0].ID); got.Pending != 1 {
+		t.Errorf("got %+v", got)
+	}
+	if again := lease(t, q, 1); len(again) != 1 {
+		t.Errorf("the server does not see it: %v", again)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, opts) // the lock is free again
+}
+
+func TestOpenFails(t *testing.T) {
+	dir := t.TempDir()
+	garbage, folder := filepath.Join(dir, "garbage.db"), filepath.Join(dir, "folder.db")
+	if err := os.WriteFile(garbage, []byte(strings.Repeat("this is no database ", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		opts store.Options
+		want []string
+	}{
+		"garbage":       {store.Options{Path: garbage}, []string{"damaged", "restore a backup"}},
+		"directory":     {store.Options{Path: folder}, []string{folder}},
+		"file as dir":   {store.Options{Path: filepath.Join(garbage, "adapter.db")}, []string{"make the data directory"}},
+		"absent shared": {store.Options{Path: filepath.Join(dir, "absent.db"), Shared: true}, []string{"absent.db"}},
+		"no server":     {store.Options{URL: adapter.NewSecret("postgres://user:hunter2@127.0.0.1:1/database")}, []string{"PostgreSQL runs"}},
+		"no URL":        {store.Options{URL: adapter.NewSecret("postgres://user:hunter2@host:x/database")}, []string{"postgres://user:password@host"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			s, err := store.Open(ctx, test.opts)
+			if err == nil {
+				t.Fatal(s.Close())
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("no %q in %v", want, err)
+				}
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the error tells the password: %v", err)
+			}
+		})
+	}
+}
+
+func TestOddPath(t *testing.T) {
+	opts := store.Options{Path: filepath.Join(t.TempDir(), "a b%20?c#d&é", "adapter.db")}
+	accept(t, connection(t, open(t, opts), "default", "tenant"), event("message-1"))
+	if _, err := os.Stat(opts.Path); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestServerGoesAway cuts all connections to PostgreSQL.
+func TestServerGoesAway(t *testing.T) {
+	opts := postgresOptions(t)
+	s := open(t, opts)
+	q := connection(t, s, "default", "tenant")
+	accept(t, q, event("message-1"))
+	admin := raw(t, opts)
+	if _, err := admin.Exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		err := q.Accept(context.Background(), []adapter.Arrival{event("message-2")})
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	if got := len(lease(t, q, 10)); got != 2 {
+		t.Errorf("leased %d", got)
+	}
+	balanced(t, s)
+}

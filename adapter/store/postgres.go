@@ -1,0 +1,206 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"segment-saasquatch/adapter"
+)
+
+// postgresEngine is a database that several processes share. Events are leased to
+// one of them for a while; those of a process that dies are due again when its
+// leases end. The clocks of the processes should agree to within half a minute.
+type postgresEngine struct {
+	pool     *pgxpool.Pool
+	db       *sql.DB // over the pool
+	shards   chan int64
+	leaseFor time.Duration
+	now      func() time.Time
+}
+
+const (
+	// postgresCommitters is how many transactions of events a process has under
+	// way at once.
+	postgresCommitters = 4
+	// totalsShards bounds the rows of the running totals. Processes that happen
+	// to use the same shard wait for each other for the length of a commit.
+	totalsShards = 32
+	// leaseFor has to exceed the longest attempt, which takes a minute, and leave
+	// time to wait for it.
+	leaseFor = 3 * time.Minute
+	// postgresConnections are for the committers, leases, operators and the rest.
+	postgresConnections = 2*postgresCommitters + 4
+	connectTimeout      = 10 * time.Second
+)
+
+// openPostgres connects and makes the tables if need be.
+func openPostgres(ctx context.Context, opts Options) (_ engine, err error) {
+	config, err := pgxpool.ParseConfig(opts.URL.Reveal())
+	if err != nil {
+		// The error of the parser may have parts of the URL, and of the password.
+		return nil, errors.New("open the store: the URL of the PostgreSQL database cannot be read: write postgres://user:password@host:5432/database")
+	}
+	config.MaxConns = max(config.MaxConns, postgresConnections)
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	config.ConnConfig.RuntimeParams["application_name"] = "segment-saasquatch"
+	// The answer to Segment depends on it, whatever the server's default is.
+	config.ConnConfig.RuntimeParams["synchronous_commit"] = "on"
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	e := &postgresEngine{
+		pool: pool, db: stdlib.OpenDBFromPool(pool), shards: make(chan int64, postgresCommitters), now: opts.Now,
+		leaseFor: leaseFor,
+	}
+	if opts.leaseFor > 0 {
+		e.leaseFor = opts.leaseFor
+	}
+	first := rand.Int64N(totalsShards)
+	for i := range int64(postgresCommitters) {
+		e.shards <- (first + i) % totalsShards
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.close())
+		}
+	}()
+	if err := pool.Ping(ctx); err != nil {
+		return nil, fmt.Errorf("open the store: %w: see that PostgreSQL runs, and that the store's URL has the right host, user, password and database", err)
+	}
+	if err := migrate(ctx, e.db, "postgres"); err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	return e, nil
+}
+
+func (e *postgresEngine) close() error {
+	err := e.db.Close()
+	e.pool.Close()
+	return err
+}
+
+func (e *postgresEngine) committers() int { return postgresCommitters }
+
+func (e *postgresEngine) shard() int64 { return 0 }
+
+func (e *postgresEngine) read(ctx context.Context, fn func(*sql.Tx) error) error {
+	tx, err := e.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // it has only read
+	return fn(tx)
+}
+
+// postgresTries is how often a transaction is tried that PostgreSQL ends for the
+// sake of others.
+const postgresTries = 5
+
+func (e *postgresEngine) write(ctx context.Context, fn func(*sql.Tx) error) (err error) {
+	for range postgresTries {
+		if err = e.writeOnce(ctx, fn); !isConflict(err) {
+			return err
+		}
+	}
+	return err
+}
+
+func (e *postgresEngine) writeOnce(ctx context.Context, fn func(*sql.Tx) error) error {
+	tx, err := e.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err := fn(tx); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
+}
+
+// isConflict reports whether the transaction may succeed if it is tried again:
+// after a deadlock or a serialization failure.
+func isConflict(err error) bool {
+	var fault *pgconn.PgError
+	return errors.As(err, &fault) && (fault.Code == "40P01" || fault.Code == "40001")
+}
+
+func (e *postgresEngine) probe(ctx context.Context) error {
+	_, err := e.pool.Exec(ctx, `UPDATE probe SET probed_at = now()`)
+	return err
+}
+
+// unknownCommitError means that the connection was lost while a transaction was
+// being committed: nobody knows whether it was.
+type unknownCommitError struct{ error }
+
+func (e unknownCommitError) Unwrap() error { return e.error }
+
+// explain tells a database that is out of order from a fault of ours.
+func (e *postgresEngine) explain(err error) *adapter.UnavailableError {
+	var unknown unknownCommitError
+	if errors.As(err, &unknown) {
+		return nil
+	}
+	var fault *pgconn.PgError
+	if !errors.As(err, &fault) {
+		var connect *pgconn.ConnectError
+		var network net.Error
+		if errors.As(err, &connect) || errors.As(err, &network) || pgconn.SafeToRetry(err) || pgconn.Timeout(err) {
+			return &adapter.UnavailableError{Message: "the store cannot be reached", Err: err}
+		}
+		return nil
+	}
+	message := ""
+	switch {
+	case fault.Code == "53100":
+		message = "the disk of the store is full"
+	case fault.Code == "25006":
+		message = "the store cannot be written to"
+	case fault.Code[:2] == "53": // insufficient resources
+		message = "the store is overloaded"
+	case fault.Code[:2] == "57", fault.Code[:2] == "08": // operator intervention, connection exception
+		message = "the store cannot be reached"
+	case fault.Code[:2] == "58", fault.Code[:2] == "XX": // system error, internal error
+		message = "the store reports an error"
+	default:
+		return nil
+	}
+	return &adapter.UnavailableError{Message: message, Err: err}
+}
+
+// maintain has nothing to do: PostgreSQL looks after itself.
+func (e *postgresEngine) maintain(context.Context) error { return nil }
+
+// compact leaves it to autovacuum to make room for new rows. PostgreSQL gives room
+// in the midst of a table back to the file system only by VACUUM FULL, which
+// would lock the table.
+func (e *postgresEngine) compact(context.Context) (bool, error) { return false, nil }
+
+// freeDisk is not known: the disk is the server's.
+func (e *postgresEngine) freeDisk() (int64, error) { return -1, nil }
+
+// forget has nothing to do: the index of messageIds is PostgreSQL's own.
+func (e *postgresEngine) forget(context.Context, *sql.Tx, []removedMessage) error { return nil }
+
+func (e *postgresEngine) byMessage(_ context.Context, _ *sql.Tx, messageID string) (clause string, args []any, err error) {
+	return "message_key = md5(?)::uuid AND message_id = ?", []any{messageID, messageID}, nil
+}
+
+func (e *postgresEngine) sameEvent(ctx context.Context, tx *sql.Tx, id int64) (isPending, isDelivered bool, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT
+		EXISTS (SELECT 1 FROM queue q WHERE q.message_key = d.message_key AND q.tenant = d.tenant AND q.body_hash = d.body_hash),
+		EXISTS (SELECT 1 FROM deliveries o WHERE o.message_key = d.message_key AND o.tenant = d.tenant AND o.body_hash = d.body_hash AND o.outcome IN (1, 2))
+		FROM deliveries d WHERE d.id = $1`, id).Scan(&isPending, &isDelivered)
+	return isPending, isDelivered, err
+}

@@ -1,0 +1,344 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"segment-saasquatch/adapter"
+)
+
+// applyTimeout bounds a transaction, so that a server that hangs shows.
+const applyTimeout = 30 * time.Second
+
+// apply makes the changes in one transaction, in few statements however many
+// they are.
+func (e *postgresEngine) apply(changes []change) (err error) {
+	shard := <-e.shards
+	defer func() { e.shards <- shard }()
+	for range postgresTries {
+		if err = e.applyOnce(changes, shard); !isConflict(err) {
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	for _, c := range changes {
+		if a, ok := c.(*acceptance); ok {
+			a.markDuplicates()
+		}
+	}
+	return nil
+}
+
+func (e *postgresEngine) applyOnce(changes []change, shard int64) error {
+	ctx, cancel := context.WithTimeout(context.Background(), applyTimeout)
+	defer cancel()
+	tx, err := e.pool.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	t := postgresTransaction{tx: tx, ctx: ctx, sums: make(sums)}
+	if err := t.apply(changes, shard); err != nil {
+		_ = tx.Rollback(ctx) // the error is what matters
+		return err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		if isConflict(err) || errors.Is(err, pgx.ErrTxCommitRollback) {
+			return err
+		}
+		return unknownCommitError{fmt.Errorf("commit: %w", err)}
+	}
+	return nil
+}
+
+type postgresTransaction struct {
+	tx   pgx.Tx
+	ctx  context.Context
+	sums sums
+}
+
+func (t *postgresTransaction) apply(changes []change, shard int64) error {
+	var acceptances []*acceptance
+	var recordings []*recording
+	var marks []*marking
+	var releases []*release
+	for _, c := range changes {
+		switch c := c.(type) {
+		case *acceptance:
+			acceptances = append(acceptances, c)
+		case *recording:
+			recordings = append(recordings, c)
+		case *marking:
+			marks = append(marks, c)
+		case *release:
+			releases = append(releases, c)
+		}
+	}
+	if err := t.accept(acceptances); err != nil {
+		return err
+	}
+	if err := t.record(recordings); err != nil {
+		return err
+	}
+	if err := t.mark(marks); err != nil {
+		return err
+	}
+	if err := t.release(releases); err != nil {
+		return err
+	}
+	return t.addTotals(shard)
+}
+
+// ids returns the ids that a statement returns.
+func (t *postgresTransaction) ids(query string, args ...any) (map[int64]struct{}, error) {
+	rows, err := t.tx.Query(t.ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[int64]struct{})
+	var id int64
+	_, err = pgx.ForEachRow(rows, []any{&id}, func() error {
+		found[id] = struct{}{}
+		return nil
+	})
+	return found, err
+}
+
+// incoming are arrivals, a slice for each column.
+type incoming struct {
+	ids, connections, tenants, times []int64
+	outcomes                         []int16
+	bodyHashes, userHashes           []*int64
+	messageIDs, users, events        []string
+	accounts, reasons, details       []*string
+	payloads                         [][]byte
+	of                               []arrivalOf
+}
+
+// arrivalOf names an arrival.
+type arrivalOf struct {
+	acceptance *acceptance
+	index      int
+}
+
+func (in *incoming) add(of arrivalOf, id int64) {
+	a := &of.acceptance.arrivals[of.index]
+	q := of.acceptance.queue
+	in.of = append(in.of, of)
+	in.ids = append(in.ids, id)
+	in.connections = append(in.connections, q.connection)
+	in.tenants = append(in.tenants, q.tenant)
+	in.times = append(in.times, milliseconds(of.acceptance.at))
+	in.outcomes = append(in.outcomes, int16(a.Outcome))
+	in.bodyHashes = append(in.bodyHashes, asPointer[int64](bodyHash(a)))
+	in.messageIDs = append(in.messageIDs, cut(a.MessageID))
+	in.userHashes = append(in.userHashes, asPointer[int64](userHash(a.UserID)))
+	in.users = append(in.users, clean(a.UserID))
+	in.accounts = append(in.accounts, asPointer[string](accountOf(clean(a.AccountID), clean(a.UserID))))
+	in.events = append(in.events, cut(a.EventKey))
+	in.reasons = append(in.reasons, asPointer[string](orNull(string(a.Reason))))
+	in.details = append(in.details, asPointer[string](orNull(cut(a.Detail))))
+	payload := a.Payload
+	if payload == nil {
+		payload = []byte{}
+	}
+	in.payloads = append(in.payloads, payload)
+}
+
+// asPointer returns nil for nil.
+func asPointer[T any](value any) *T {
+	if value == nil {
+		return nil
+	}
+	typed := value.(T)
+	return &typed
+}
+
+// accept stores new events.
+func (t *postgresTransaction) accept(acceptances []*acceptance) error {
+	n := 0
+	for _, a := range acceptances {
+		a.duplicates = a.duplicates[:0]
+		n += len(a.arrivals)
+	}
+	if n == 0 {
+		return nil
+	}
+	rows, err := t.tx.Query(t.ctx, `SELECT nextval('delivery_ids') FROM generate_series(1, $1)`, n)
+	if err != nil {
+		return fmt.Errorf("allocate ids: %w", err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return fmt.Errorf("allocate ids: %w", err)
+	}
+	slices.Sort(ids)
+	var toQueue, toLog incoming
+	for _, a := range acceptances {
+		for i := range a.arrivals {
+			to := &toLog
+			if a.arrivals[i].Outcome == adapter.Pending {
+				to = &toQueue
+			}
+			to.add(arrivalOf{a, i}, ids[0])
+			ids = ids[1:]
+			t.sums.add(a.queue.connection, accepted, 1, 0)
+		}
+	}
+	stored, err := t.enqueue(&toQueue)
+	if err != nil {
+		return fmt.Errorf("store events: %w", err)
+	}
+	var duplicates incoming
+	for i, id := range toQueue.ids {
+		of := toQueue.of[i]
+		if _, ok := stored[id]; ok {
+			t.sums.add(of.acceptance.queue.connection, adapter.Pending, 1, int64(len(of.acceptance.arrivals[of.index].Payload)))
+			continue
+		}
+		duplicates.add(of, id)
+	}
+	if err := t.explainDuplicates(&duplicates); err != nil {
+		return fmt.Errorf("look for duplicates: %w", err)
+	}
+	if err := t.log(&toLog); err != nil {
+		return fmt.Errorf("store events: %w", err)
+	}
+	return t.log(&duplicates)
+}
+
+// enqueue puts events in the queue that are neither there nor delivered, and
+// returns the ids of those.
+//
+// It looks twice whether an event has been delivered, because another process may
+// be settling the same event. While that transaction is not committed, the event
+// stands in the queue for the first statement, and its row in the unique index
+// makes the statement wait; when the other has committed, the row is gone, and
+// the event goes in. The second statement sees all that was committed until then,
+// so it finds the event in the log and takes it out again.
+func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) {
+	if len(in.ids) == 0 {
+		return nil, nil
+	}
+	stored, err := t.ids(`INSERT INTO queue (id, connection, tenant, due_at, received_at, body_hash, message_id, user_id, account_id, event_key, payload)
+		SELECT i.id, i.connection, i.tenant, i.at, i.at, i.body_hash, i.message_id, i.user_id, i.account_id, i.event_key, i.payload
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bytea[])
+			AS i (id, connection, tenant, at, body_hash, message_id, user_id, account_id, event_key, payload)
+		WHERE i.body_hash IS NULL OR NOT EXISTS (
+			SELECT 1 FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid AND d.tenant = i.tenant AND d.body_hash = i.body_hash AND d.outcome IN (1, 2))
+		ORDER BY i.id
+		ON CONFLICT (tenant, message_key, body_hash) WHERE message_key IS NOT NULL AND body_hash IS NOT NULL DO NOTHING
+		RETURNING id`,
+		in.ids, in.connections, in.tenants, in.times, in.bodyHashes, in.messageIDs, in.users, in.accounts, in.events, in.payloads)
+	if err != nil {
+		return nil, err
+	}
+	delivered, err := t.ids(`DELETE FROM queue q USING deliveries d
+		WHERE q.id = ANY ($1) AND q.body_hash IS NOT NULL AND d.message_key = q.message_key AND d.tenant = q.tenant
+			AND d.body_hash = q.body_hash AND d.outcome IN (1, 2)
+		RETURNING q.id`, in.ids)
+	for id := range delivered {
+		delete(stored, id)
+	}
+	return stored, err
+}
+
+// explainDuplicates finds out why events were not stored, and makes them
+// duplicates to be logged.
+func (t *postgresTransaction) explainDuplicates(in *incoming) error {
+	if len(in.ids) == 0 {
+		return nil
+	}
+	pending, err := t.ids(`SELECT i.id FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[]) AS i (id, tenant, body_hash, message_id)
+		WHERE EXISTS (SELECT 1 FROM queue q WHERE q.message_key = md5(i.message_id)::uuid AND q.tenant = i.tenant AND q.body_hash = i.body_hash)`,
+		in.ids, in.tenants, in.bodyHashes, in.messageIDs)
+	if err != nil {
+		return err
+	}
+	for i, id := range in.ids {
+		_, isPending := pending[id]
+		reason := duplicateReason(isPending)
+		of := in.of[i]
+		of.acceptance.duplicates = append(of.acceptance.duplicates, duplicate{of.index, reason})
+		in.outcomes[i] = int16(adapter.Duplicate)
+		in.bodyHashes[i] = nil
+		text := string(reason)
+		in.reasons[i], in.details[i] = &text, nil
+	}
+	return nil
+}
+
+// log puts events that are settled already in the log.
+func (t *postgresTransaction) log(in *incoming) error {
+	if len(in.ids) == 0 {
+		return nil
+	}
+	var kept incoming
+	var keepUntil []*int64
+	for i, id := range in.ids {
+		of := in.of[i]
+		outcome := adapter.Outcome(in.outcomes[i])
+		in.users[i] = cut(in.users[i])
+		if in.accounts[i] != nil {
+			account := cut(*in.accounts[i])
+			in.accounts[i] = &account
+		}
+		t.sums.add(of.acceptance.queue.connection, outcome, 1, 0)
+		if keep, until := of.acceptance.queue.store.retention.payload(outcome, of.acceptance.at); keep {
+			kept.ids = append(kept.ids, id)
+			kept.payloads = append(kept.payloads, in.payloads[i])
+			keepUntil = append(keepUntil, asPointer[int64](timeOrNull(until)))
+		}
+	}
+	_, err := t.tx.Exec(t.ctx, `INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id, event_key,
+			received_at, settled_ms, attempts, ambiguous, reason, detail)
+		SELECT i.id, i.connection, i.tenant, i.outcome, i.body_hash, i.message_id, i.user_hash, i.user_id, i.account_id, i.event_key, i.at, 0, 0, 0, i.reason, i.detail
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::text[], $13::text[])
+			AS i (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id, event_key, at, reason, detail)`,
+		in.ids, in.connections, in.tenants, in.outcomes, in.bodyHashes, in.messageIDs, in.userHashes, in.users, in.accounts, in.events, in.times, in.reasons, in.details)
+	if err != nil || len(kept.ids) == 0 {
+		return err
+	}
+	_, err = t.tx.Exec(t.ctx, `INSERT INTO payloads (delivery, keep_until, payload)
+		SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[])`, kept.ids, keepUntil, kept.payloads)
+	return err
+}
+
+// addTotals comes last: what a shard holds up is only the commit.
+func (t *postgresTransaction) addTotals(shard int64) error {
+	if len(t.sums) == 0 {
+		return nil
+	}
+	keys := make([]sumKey, 0, len(t.sums))
+	for key := range t.sums {
+		keys = append(keys, key)
+	}
+	// In one order, or two transactions could wait for each other.
+	slices.SortFunc(keys, func(a, b sumKey) int {
+		return cmp.Or(cmp.Compare(a.connection, b.connection), cmp.Compare(a.outcome, b.outcome))
+	})
+	var connections, events, bytes []int64
+	var outcomes []int16
+	for _, key := range keys {
+		connections = append(connections, key.connection)
+		outcomes = append(outcomes, int16(key.outcome))
+		events = append(events, t.sums[key].events)
+		bytes = append(bytes, t.sums[key].bytes)
+	}
+	_, err := t.tx.Exec(t.ctx, `INSERT INTO totals (connection, shard, outcome, events, removed, bytes)
+		SELECT i.connection, $1, i.outcome, i.events, 0, i.bytes
+		FROM unnest($2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[]) AS i (connection, outcome, events, bytes)
+		ON CONFLICT (connection, shard, outcome) DO UPDATE SET events = totals.events + excluded.events, bytes = totals.bytes + excluded.bytes`,
+		shard, connections, outcomes, events, bytes)
+	if err != nil {
+		return fmt.Errorf("add to the totals: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"segment-saasquatch/adapter"
+)
+
+// Queue is the queue of one connection.
+type Queue struct {
+	store      *Store
+	connection int64
+	tenant     int64
+	wake       chan struct{}
+}
+
+var _ adapter.Queue = (*Queue)(nil)
+
+// Accept stores the arrivals in one transaction; see [adapter.Queue].
+func (q *Queue) Accept(ctx context.Context, arrivals []adapter.Arrival) error {
+	if len(arrivals) == 0 {
+		return nil
+	}
+	a := &acceptance{queue: q, arrivals: arrivals, at: q.store.now()}
+	if err := q.store.admit(a.weight()); err != nil {
+		return err
+	}
+	if err := q.store.commit(ctx, a); err != nil {
+		return err
+	}
+	q.wakeUp()
+	return nil
+}
+
+// Lease hands out due events; see [adapter.Queue].
+func (q *Queue) Lease(ctx context.Context, limit int, maxBytes int64) ([]adapter.Leased, error) {
+	leased, err := q.store.engine.lease(ctx, q, q.store.now(), limit, maxBytes)
+	if err == nil {
+		return leased, nil
+	}
+	if unavailable := q.store.engine.explain(err); unavailable != nil {
+		return nil, unavailable
+	}
+	return nil, err
+}
+
+// MarkSending records that attempts begin; see [adapter.Queue].
+func (q *Queue) MarkSending(ctx context.Context, leased []*adapter.Leased) error {
+	return q.store.commit(ctx, &marking{queue: q, leased: leased, at: q.store.now()})
+}
+
+// Record settles a leased event or puts it back; see [adapter.Queue].
+func (q *Queue) Record(ctx context.Context, leased *adapter.Leased, step adapter.Step) error {
+	r := &recording{queue: q, leased: leased, step: step}
+	r.keepPayload, r.keepUntil = q.store.retention.payload(step.Outcome, step.At)
+	if err := q.store.commit(ctx, r); err != nil {
+		return err
+	}
+	if r.lost {
+		return adapter.ErrLeaseLost
+	}
+	return nil
+}
+
+// Release gives leased events back; see [adapter.Queue].
+func (q *Queue) Release(ctx context.Context, leased []*adapter.Leased) error {
+	if len(leased) == 0 {
+		return nil
+	}
+	return q.store.commit(ctx, &release{queue: q, leased: leased})
+}
+
+// Wake returns the channel that receives after an Accept or a redrive.
+func (q *Queue) Wake() <-chan struct{} { return q.wake }
+
+func (q *Queue) wakeUp() {
+	select {
+	case q.wake <- struct{}{}:
+	default: // it has been woken already
+	}
+}
+
+func milliseconds(t time.Time) int64 { return t.UnixMilli() }

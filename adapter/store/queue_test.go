@@ -1,0 +1,232 @@
+package store_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/store"
+)
+
+func TestLease(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		c := newClock()
+		opts.Now = c.now
+		s := open(t, opts)
+		q, other := connection(t, s, "default", "tenant"), connection(t, s, "other", "tenant")
+		if got := lease(t, q, 10); len(got) != 0 {
+			t.Errorf("an empty queue leases %v", got)
+		}
+		for i := range 5 {
+			accept(t, q, event(fmt.Sprintf("message-%d", i)))
+			c.advance(time.Second)
+		}
+		accept(t, other, event("message-other"))
+		first := lease(t, q, 2)
+		if len(first) != 2 || first[0].MessageID != "message-0" || first[1].MessageID != "message-1" {
+			t.Fatalf("got %+v", first)
+		}
+		l := &first[0]
+		if l.UserID != "user" || l.AccountID != "account" || string(l.Payload) != `{"messageId":"message-0"}` || !l.ReceivedAt.Equal(newClock().now()) ||
+			l.Attempts != 0 || l.Failed != 0 || l.Redriven || !l.FirstAttempt.IsZero() || !l.AmbiguousSince.IsZero() || l.Interrupted {
+			t.Errorf("got %+v", l)
+		}
+		// Bytes bound a lease, but never to nothing.
+		small, err := q.Lease(context.Background(), 10, 1)
+		if err != nil || len(small) != 1 || small[0].MessageID != "message-2" {
+			t.Errorf("got %v, %v", small, err)
+		}
+		rest := lease(t, q, 10)
+		if len(rest) != 2 || len(lease(t, q, 10)) != 0 {
+			t.Errorf("got %v", rest)
+		}
+
+		// Put back, with an attempt that may have been processed.
+		began := c.now()
+		due := began.Add(time.Minute)
+		record(t, q, first[:1], adapter.Step{Outcome: adapter.Pending, Reason: adapter.ReasonServerError, Detail: "HTTP 503", Status: 503, Counted: true, Ambiguous: true,
+			Began: began, At: began.Add(time.Second), Due: due})
+		if got := lease(t, q, 10); len(got) != 0 {
+			t.Errorf("leased before its time: %v", got)
+		}
+		c.advance(2 * time.Minute)
+		again := lease(t, q, 10)
+		if len(again) != 1 || again[0].Attempts != 1 || again[0].Failed != 1 || !again[0].FirstAttempt.Equal(began) || !again[0].AmbiguousSince.Equal(began) {
+			t.Fatalf("got %+v", again)
+		}
+		// Put back without an attempt: nothing is forgotten.
+		record(t, q, again, adapter.Step{Outcome: adapter.Pending, At: c.now(), Due: c.now()})
+		delivery, err := s.Get(context.Background(), again[0].ID)
+		if err != nil || delivery.Reason != adapter.ReasonServerError || delivery.Status != 503 || delivery.Attempts != 1 || len(delivery.History) != 1 ||
+			delivery.History[0].Reason != adapter.ReasonServerError || delivery.History[0].Duration != time.Second {
+			t.Errorf("got %+v, %v", delivery, err)
+		}
+		again = lease(t, q, 10)
+		if err := q.MarkSending(context.Background(), []*adapter.Leased{&again[0]}); err != nil {
+			t.Fatal(err)
+		}
+		if err := q.Release(context.Background(), []*adapter.Leased{&again[0], &rest[0]}); err != nil {
+			t.Fatal(err)
+		}
+		again = lease(t, q, 10)
+		slices.SortFunc(again, func(a, b adapter.Leased) int { return cmp.Compare(a.ID, b.ID) })
+		if len(again) != 2 || !again[0].Interrupted || again[1].Interrupted {
+			t.Errorf("got %+v", again)
+		}
+		record(t, q, again, adapter.Step{Outcome: adapter.Delivered, Status: 200, Counted: true, Began: c.now(), At: c.now().Add(time.Second)})
+		if err := q.Record(context.Background(), &again[0], adapter.Step{Outcome: adapter.Delivered, At: c.now()}); !errors.Is(err, adapter.ErrLeaseLost) {
+			t.Errorf("recorded twice: %v", err)
+		}
+		if n, err := s.Purge(context.Background(), []int64{small[0].ID}); n != 1 || err != nil {
+			t.Errorf("purged %d, %v", n, err)
+		}
+		if err := q.Record(context.Background(), &small[0], adapter.Step{Outcome: adapter.Delivered, At: c.now()}); !errors.Is(err, adapter.ErrLeaseLost) {
+			t.Errorf("recorded after a purge: %v", err)
+		}
+		balanced(t, s)
+	})
+}
+
+// TestReopen ends a process in the middle of its work.
+func TestReopen(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		c := newClock()
+		opts.Now = c.now
+		s := open(t, opts)
+		q := connection(t, s, "default", "tenant")
+		accept(t, q, event("message-1"), event("message-2"), event("message-3"))
+		leased := lease(t, q, 2)
+		record(t, q, leased[:1], adapter.Step{Outcome: adapter.Delivered, At: c.now()})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := q.Accept(context.Background(), []adapter.Arrival{event("message-4")}); err == nil {
+			t.Error("accepted after Close")
+		}
+		c.advance(time.Hour) // the leases of PostgreSQL end
+		s = open(t, opts)
+		q = connection(t, s, "default", "tenant")
+		left := lease(t, q, 10)
+		if len(left) != 2 || left[0].MessageID == "message-1" || left[1].MessageID == "message-1" {
+			t.Errorf("got %+v", left)
+		}
+		if got := accept(t, q, event("message-1"), event("message-2")); got != "duplicate already_delivered, duplicate already_accepted" {
+			t.Errorf("got %s", got)
+		}
+		balanced(t, s)
+	})
+}
+
+// TestNothingIsLeasedTwice has many workers lease and record at once, while more
+// comes in.
+func TestNothingIsLeasedTwice(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		stores := []*store.Store{open(t, opts)}
+		if opts.Path == "" {
+			stores = append(stores, open(t, opts), open(t, opts))
+		}
+		const events = 6000
+		var mu sync.Mutex
+		times := make(map[string]int)
+		done := make(chan struct{})
+		var wait, producers sync.WaitGroup
+		for p := range 3 {
+			q := connection(t, stores[p%len(stores)], "default", "tenant")
+			producers.Go(func() {
+				for i := p * events / 3; i < (p+1)*events/3; i += 20 {
+					if err := q.Accept(context.Background(), arrivals(i, 20)); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		for w := range 6 {
+			q := connection(t, stores[w%len(stores)], "default", "tenant")
+			wait.Go(func() {
+				for {
+					leased, err := q.Lease(context.Background(), 50, 1<<30)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					for i := range leased {
+						step := adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: leased[i].ReceivedAt, At: leased[i].ReceivedAt}
+						if leased[i].Attempts == 0 && leased[i].ID%5 == 0 {
+							step = adapter.Step{Outcome: adapter.Pending, Counted: true, Reason: adapter.ReasonTimeout, Began: leased[i].ReceivedAt, At: leased[i].ReceivedAt, Due: leased[i].ReceivedAt}
+						}
+						if err := q.Record(context.Background(), &leased[i], step); err != nil {
+							t.Error(err)
+						}
+						if step.Outcome == adapter.Delivered {
+							mu.Lock()
+							times[leased[i].MessageID]++
+							mu.Unlock()
+						}
+					}
+					if len(leased) == 0 {
+						select {
+						case <-done:
+							return
+						case <-q.Wake():
+						case <-time.After(time.Millisecond): // the workers share a real database
+						}
+					}
+				}
+			})
+		}
+		producers.Wait()
+		close(done)
+		wait.Wait()
+		for _, q := range []*store.Queue{connection(t, stores[0], "default", "tenant")} {
+			for _, l := range lease(t, q, events) { // what came back last
+				record(t, q, []adapter.Leased{l}, adapter.Step{Outcome: adapter.Delivered, At: l.ReceivedAt})
+				times[l.MessageID]++
+			}
+		}
+		if len(times) != events {
+			t.Errorf("%d events were delivered, want %d", len(times), events)
+		}
+		for id, n := range times {
+			if n != 1 {
+				t.Errorf("%s was delivered %d times", id, n)
+			}
+		}
+		if got := balanced(t, stores[0])[0]; got.Events[adapter.Delivered] != events || got.Events[adapter.Pending] != 0 {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+// TestDeadProcess has one process take events and never come back.
+func TestDeadProcess(t *testing.T) {
+	opts := postgresOptions(t)
+	c := newClock()
+	opts.Now = c.now
+	dead, alive := open(t, opts), open(t, opts)
+	q, left := connection(t, dead, "default", "tenant"), connection(t, alive, "default", "tenant")
+	accept(t, q, event("message-1"), event("message-2"))
+	leased := lease(t, q, 10)
+	if len(leased) != 2 || !leased[0].Until.After(c.now()) {
+		t.Fatalf("got %+v", leased)
+	}
+	if got := lease(t, left, 10); len(got) != 0 {
+		t.Errorf("leased twice: %+v", got)
+	}
+	c.advance(leased[0].Until.Sub(c.now()))
+	taken := lease(t, left, 10)
+	if len(taken) != 2 || taken[0].Token == leased[0].Token {
+		t.Fatalf("got %+v", taken)
+	}
+	step := adapter.Step{Outcome: adapter.Delivered, At: c.now()}
+	if err := q.Record(context.Background(), &leased[0], step); !errors.Is(err, adapter.ErrLeaseLost) {
+		t.Errorf("the dead process records: %v", err)
+	}
+	record(t, left, taken, step)
+	balanced(t, alive)
+}

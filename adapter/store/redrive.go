@@ -1,0 +1,155 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"segment-saasquatch/adapter"
+)
+
+// Redrive makes deliveries pending again; see [adapter.DeliveryLog].
+func (s *Store) Redrive(ctx context.Context, redeliveries []adapter.Redelivery) (adapter.Redriven, error) {
+	var total adapter.Redriven
+	err := inSteps(redeliveries, func(step []adapter.Redelivery) error {
+		var redriven adapter.Redriven
+		err := s.engine.write(ctx, func(tx *sql.Tx) (err error) {
+			redriven, err = s.redrive(ctx, tx, step)
+			return err
+		})
+		if err == nil {
+			total.Pending += redriven.Pending
+			total.Duplicate += redriven.Duplicate
+		}
+		return err
+	})
+	s.wakeAll()
+	if err != nil {
+		return total, fmt.Errorf("redrive deliveries: %w", err)
+	}
+	return total, nil
+}
+
+func (s *Store) redrive(ctx context.Context, tx *sql.Tx, redeliveries []adapter.Redelivery) (adapter.Redriven, error) {
+	now := s.now()
+	ids := make([]int64, len(redeliveries))
+	byID := make(map[int64]*adapter.Redelivery, len(redeliveries))
+	for i := range redeliveries {
+		ids[i] = redeliveries[i].ID
+		byID[ids[i]] = &redeliveries[i]
+	}
+	redriven, err := s.hurry(ctx, tx, ids, now)
+	if err != nil {
+		return redriven, err
+	}
+	refused, err := s.refused(ctx, tx, ids)
+	if err != nil {
+		return redriven, err
+	}
+	changed := make(sums)
+	for _, row := range refused {
+		back, bytes, err := s.enqueueAgain(ctx, tx, row, byID[row.id], now)
+		if err != nil {
+			return redriven, fmt.Errorf("put delivery %d back: %w", row.id, err)
+		}
+		changed.add(row.connection, row.outcome, -1, 0)
+		if back {
+			redriven.Pending++
+			changed.add(row.connection, adapter.Pending, 1, bytes)
+		} else {
+			redriven.Duplicate++
+			changed.add(row.connection, adapter.Duplicate, 1, 0)
+		}
+	}
+	return redriven, s.addSums(ctx, tx, changed)
+}
+
+// hurry makes pending events due that nobody has in hand.
+func (s *Store) hurry(ctx context.Context, tx *sql.Tx, ids []int64, now time.Time) (redriven adapter.Redriven, err error) {
+	list := idList(ids, func(id *int64) int64 { return *id })
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM queue WHERE id IN `+list).Scan(&redriven.Pending); err != nil {
+		return redriven, err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE queue SET due_at = $1 WHERE due_at > $2 AND lease IS NULL AND id IN `+list, milliseconds(now), milliseconds(now))
+	return redriven, err
+}
+
+// refused returns those of the deliveries that are dead or rejected and have
+// their payload still.
+func (s *Store) refused(ctx context.Context, tx *sql.Tx, ids []int64) (refused []settled, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id, connection, outcome FROM deliveries WHERE outcome IN (4, 5)
+		AND EXISTS (SELECT 1 FROM payloads WHERE delivery = deliveries.id)
+		AND id IN `+idList(ids, func(id *int64) int64 { return *id })+` ORDER BY id`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var row settled
+		if err := rows.Scan(&row.id, &row.connection, &row.outcome); err != nil {
+			return nil, err
+		}
+		refused = append(refused, row)
+	}
+	return refused, rows.Err()
+}
+
+// enqueueAgain moves a delivery from the log to the queue, unless the same event
+// has come to be pending or delivered; then it is a duplicate from now on. It
+// forgets the horizon: whoever redrives wants the event sent.
+func (s *Store) enqueueAgain(ctx context.Context, tx *sql.Tx, row settled, as *adapter.Redelivery, now time.Time) (back bool, bytes int64, err error) {
+	// Today's rules may tell it from others where those of its first day did not.
+	_, err = tx.ExecContext(ctx, `UPDATE deliveries SET body_hash = CASE WHEN message_id = '' THEN NULL ELSE CAST($1 AS bigint) END,
+		user_hash = $2, user_id = $3, account_id = $4, event_key = $5 WHERE id = $6`,
+		redriveHash(as), userHash(as.UserID), cut(as.UserID), accountOf(cut(as.AccountID), cut(as.UserID)), cut(as.EventKey), row.id)
+	if err != nil {
+		return false, 0, err
+	}
+	isPending, isDelivered, err := s.engine.sameEvent(ctx, tx, row.id)
+	if err != nil {
+		return false, 0, err
+	}
+	if isPending || isDelivered {
+		return false, 0, s.nowDuplicate(ctx, tx, row, duplicateReason(isPending), now)
+	}
+	err = tx.QueryRowContext(ctx, `INSERT INTO queue (id, connection, tenant, due_at, body_hash, message_id, user_id, account_id, event_key,
+			received_at, attempts, redriven, first_attempt_at, last_attempt_at, status, reason, detail, payload)
+		SELECT d.id, d.connection, d.tenant, $1, d.body_hash, d.message_id, d.user_id, d.account_id, d.event_key,
+			d.received_at, d.attempts, 1, NULL, d.received_at + d.last_attempt_ms, d.status, d.reason, d.detail, p.payload
+		FROM deliveries d JOIN payloads p ON p.delivery = d.id WHERE d.id = $2
+		RETURNING length(payload)`, milliseconds(now), row.id).Scan(&bytes)
+	if err != nil {
+		return false, 0, err
+	}
+	for _, statement := range []string{`DELETE FROM deliveries WHERE id = $1`, `DELETE FROM payloads WHERE delivery = $1`} {
+		if _, err := tx.ExecContext(ctx, statement, row.id); err != nil {
+			return false, 0, err
+		}
+	}
+	return true, bytes, nil
+}
+
+// nowDuplicate gives a delivery of the log that outcome.
+func (s *Store) nowDuplicate(ctx context.Context, tx *sql.Tx, row settled, reason adapter.Reason, now time.Time) error {
+	_, err := tx.ExecContext(ctx, `UPDATE deliveries SET outcome = 2, reason = $1, detail = NULL, settled_ms = $2 - received_at WHERE id = $3`,
+		string(reason), milliseconds(now), row.id)
+	if err != nil {
+		return err
+	}
+	if keep, until := s.retention.payload(adapter.Duplicate, now); keep {
+		_, err = tx.ExecContext(ctx, `UPDATE payloads SET keep_until = $1 WHERE delivery = $2`, timeOrNull(until), row.id)
+	} else {
+		_, err = tx.ExecContext(ctx, `DELETE FROM payloads WHERE delivery = $1`, row.id)
+	}
+	return err
+}
+
+// redriveHash is the body hash of an event with a messageId; see bodyHash.
+func redriveHash(as *adapter.Redelivery) int64 {
+	if as.Keyed {
+		return 0
+	}
+	return as.Fingerprint
+}

@@ -1,0 +1,170 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"segment-saasquatch/adapter"
+)
+
+// idList writes ids as a list for IN; numbers need no quoting.
+func idList[T any](rows []T, id func(*T) int64) string {
+	var b strings.Builder
+	b.WriteByte('(')
+	for i := range rows {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(strconv.FormatInt(id(&rows[i]), 10))
+	}
+	b.WriteByte(')')
+	return b.String()
+}
+
+// remove deletes settled deliveries with all that belongs to them and counts them
+// as removed. It returns how many there still were.
+func (s *Store) remove(ctx context.Context, tx *sql.Tx, rows []settled) (int, error) {
+	list := idList(rows, func(r *settled) int64 { return r.id })
+	gone, err := tx.QueryContext(ctx, `DELETE FROM deliveries WHERE id IN `+list+` RETURNING id, message_id, connection, outcome`)
+	if err != nil {
+		return 0, fmt.Errorf("delete deliveries: %w", err)
+	}
+	removed := make(map[sumKey]int64)
+	messages := make([]removedMessage, 0, len(rows))
+	n := 0
+	for ; gone.Next(); n++ {
+		var key sumKey
+		var message removedMessage
+		if err := gone.Scan(&message.id, &message.messageID, &key.connection, &key.outcome); err != nil {
+			return 0, errors.Join(err, gone.Close())
+		}
+		removed[key]++
+		messages = append(messages, message)
+	}
+	if err := gone.Err(); err != nil {
+		return 0, fmt.Errorf("delete deliveries: %w", err)
+	}
+	if err := gone.Close(); err != nil {
+		return 0, err
+	}
+	if err := s.engine.forget(ctx, tx, messages); err != nil {
+		return 0, fmt.Errorf("forget messageIds: %w", err)
+	}
+	for _, table := range []string{"payloads", "attempts"} {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE delivery IN `+list); err != nil {
+			return 0, fmt.Errorf("delete %s: %w", table, err)
+		}
+	}
+	for key, count := range removed {
+		if err := s.addTotal(ctx, tx, key, sum{}, count); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+// addTotal adds to the running totals.
+func (s *Store) addTotal(ctx context.Context, tx *sql.Tx, key sumKey, add sum, removed int64) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO totals (connection, shard, outcome, events, removed, bytes) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (connection, shard, outcome) DO UPDATE SET events = totals.events + excluded.events,
+			removed = totals.removed + excluded.removed, bytes = totals.bytes + excluded.bytes`,
+		key.connection, s.engine.shard(), int64(key.outcome), add.events, removed, add.bytes)
+	if err != nil {
+		return fmt.Errorf("add to the totals: %w", err)
+	}
+	return nil
+}
+
+// addSums adds the sums of a transaction to the running totals.
+func (s *Store) addSums(ctx context.Context, tx *sql.Tx, all sums) error {
+	for key, add := range all {
+		if err := s.addTotal(ctx, tx, key, add, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Purge deletes deliveries; see [adapter.DeliveryLog].
+func (s *Store) Purge(ctx context.Context, ids []int64) (int, error) {
+	purged := 0
+	err := inSteps(ids, func(step []int64) error {
+		n := 0
+		err := s.engine.write(ctx, func(tx *sql.Tx) (err error) {
+			n, err = s.purge(ctx, tx, step)
+			return err
+		})
+		if err == nil {
+			purged += n
+		}
+		return err
+	})
+	if err != nil {
+		return purged, fmt.Errorf("purge deliveries: %w", err)
+	}
+	return purged, nil
+}
+
+func (s *Store) purge(ctx context.Context, tx *sql.Tx, ids []int64) (int, error) {
+	list := idList(ids, func(id *int64) int64 { return *id })
+	rows, err := tx.QueryContext(ctx, `DELETE FROM queue WHERE id IN `+list+` RETURNING id, message_id, connection, length(payload)`)
+	if err != nil {
+		return 0, fmt.Errorf("delete pending events: %w", err)
+	}
+	changed := make(sums)
+	removed := make(map[int64]int64)
+	messages := make([]removedMessage, 0, len(ids))
+	n := 0
+	for ; rows.Next(); n++ {
+		var connection, bytes int64
+		var message removedMessage
+		if err := rows.Scan(&message.id, &message.messageID, &connection, &bytes); err != nil {
+			return 0, errors.Join(err, rows.Close())
+		}
+		messages = append(messages, message)
+		changed.add(connection, adapter.Pending, -1, -bytes)
+		changed.add(connection, adapter.Dead, 1, 0)
+		removed[connection]++
+	}
+	if err := rows.Err(); err != nil {
+		return 0, fmt.Errorf("delete pending events: %w", err)
+	}
+	if err := rows.Close(); err != nil {
+		return 0, err
+	}
+	if err := s.engine.forget(ctx, tx, messages); err != nil {
+		return 0, fmt.Errorf("forget messageIds: %w", err)
+	}
+	for connection, count := range removed {
+		if err := s.addTotal(ctx, tx, sumKey{connection, adapter.Dead}, sum{}, count); err != nil {
+			return 0, err
+		}
+	}
+	if err := s.addSums(ctx, tx, changed); err != nil {
+		return 0, err
+	}
+	settledRows := make([]settled, len(ids))
+	for i, id := range ids {
+		settledRows[i].id = id
+	}
+	more, err := s.remove(ctx, tx, settledRows)
+	return n + more, err
+}
+
+// stepRows is how many rows operators' work changes at a time.
+const stepRows = 500
+
+// inSteps runs fn on a part of the list at a time.
+func inSteps[T any](list []T, fn func([]T) error) error {
+	for part := range slices.Chunk(list, stepRows) {
+		if err := fn(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}

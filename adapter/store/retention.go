@@ -1,0 +1,188 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"segment-saasquatch/adapter"
+)
+
+// Retention says how long settled events are kept after their outcome.
+type Retention struct {
+	// Ledger is for delivered, duplicate and skipped events: as long as that a
+	// redelivery is recognised. 0 keeps them for ever.
+	Ledger time.Duration
+	// Dead is for dead and rejected events, with their payloads. 0 keeps them for
+	// ever.
+	Dead time.Duration
+	// Payloads is for the payloads of delivered, duplicate and skipped events. 0
+	// drops them at once.
+	Payloads time.Duration
+}
+
+// payload says whether the payload of an event with this outcome is kept, and
+// until when; the zero time means as long as the event.
+func (r Retention) payload(outcome adapter.Outcome, settled time.Time) (keep bool, until time.Time) {
+	switch outcome {
+	case adapter.Dead, adapter.Rejected:
+		return true, time.Time{}
+	default:
+		return r.Payloads > 0, settled.Add(r.Payloads)
+	}
+}
+
+// of returns how long an event with this outcome is kept, 0 for ever.
+func (r Retention) of(outcome adapter.Outcome) time.Duration {
+	switch outcome {
+	case adapter.Dead, adapter.Rejected:
+		return r.Dead
+	default:
+		return r.Ledger
+	}
+}
+
+// Pace of the background work: small steps with rests between them, so that no
+// event waits for it.
+const (
+	retainInterval = time.Minute
+	retainRows     = 500
+	retainRest     = 50 * time.Millisecond
+)
+
+// retain deletes what is past its time and gives the space back, now and then.
+func (s *Store) retain(ctx context.Context, onError func(error)) {
+	for {
+		if err := s.Retain(ctx); err != nil && ctx.Err() == nil {
+			onError(fmt.Errorf("delete old deliveries: %w", err))
+		}
+		if !rest(ctx, retainInterval) {
+			return
+		}
+	}
+}
+
+// maintainInterval is how often an engine looks after itself.
+const maintainInterval = 250 * time.Millisecond
+
+// maintain lets the engine look after itself. What goes wrong with that shows in
+// the health of the store, since the events' transactions meet it too.
+func (s *Store) maintain(ctx context.Context) {
+	for rest(ctx, maintainInterval) {
+		_ = s.engine.maintain(ctx)
+	}
+}
+
+// Retain deletes the deliveries and payloads that are past their time and gives
+// the space they took back to the file system. The store does so by itself every
+// minute. It works in small steps, between which events go on.
+func (s *Store) Retain(ctx context.Context) error {
+	steps := []func(context.Context) (more bool, err error){s.dropPayloads, s.deleteOld(), s.engine.compact}
+	for _, step := range steps {
+		for {
+			more, err := step(ctx)
+			if err != nil {
+				return err
+			}
+			if !more {
+				break
+			}
+			if !rest(ctx, retainRest) {
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
+
+// rest waits, and returns false if ctx ends first.
+func rest(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// dropPayloads deletes some payloads whose time is over.
+func (s *Store) dropPayloads(ctx context.Context) (more bool, err error) {
+	now := milliseconds(s.now())
+	if s.retention.Payloads == 0 {
+		now = 1 << 62 // they were kept under another setting
+	}
+	err = s.engine.write(ctx, func(tx *sql.Tx) error {
+		result, err := tx.ExecContext(ctx, `DELETE FROM payloads WHERE delivery IN (
+			SELECT delivery FROM payloads WHERE keep_until <= $1 ORDER BY keep_until LIMIT `+strconv.Itoa(retainRows)+`)`, now)
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		more = n == retainRows
+		return err
+	})
+	return more, err
+}
+
+// deleteOld returns a step that walks through the log from its beginning, in the
+// order of acceptance, and deletes what is past its time.
+func (s *Store) deleteOld() func(context.Context) (bool, error) {
+	var after int64
+	return func(ctx context.Context) (more bool, err error) {
+		old := make([]settled, 0, retainRows)
+		err = s.engine.read(ctx, func(tx *sql.Tx) error {
+			after, more, err = s.findOld(ctx, tx, after, &old)
+			return err
+		})
+		if err != nil || len(old) == 0 {
+			return more, err
+		}
+		return more, s.engine.write(ctx, func(tx *sql.Tx) error {
+			_, err := s.remove(ctx, tx, old)
+			return err
+		})
+	}
+}
+
+// settled is a row of the log, as far as its removal needs it.
+type settled struct {
+	id, connection int64
+	outcome        adapter.Outcome
+}
+
+// findOld looks at some rows after an id. It returns where to go on, and whether
+// there is more to look at.
+func (s *Store) findOld(ctx context.Context, tx *sql.Tx, after int64, old *[]settled) (last int64, more bool, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id, connection, outcome, received_at, received_at + settled_ms FROM deliveries
+		WHERE id > $1 ORDER BY id LIMIT `+strconv.Itoa(retainRows), after)
+	if err != nil {
+		return after, false, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	now := s.now()
+	for rows.Next() {
+		var row settled
+		var received, at int64
+		if err := rows.Scan(&row.id, &row.connection, &row.outcome, &received, &at); err != nil {
+			return after, false, err
+		}
+		if !s.anyOld(now.Sub(time.UnixMilli(received))) {
+			return row.id, false, rows.Err() // and so are all that came later
+		}
+		after, more = row.id, true
+		if keep := s.retention.of(row.outcome); keep > 0 && now.Sub(time.UnixMilli(at)) > keep {
+			*old = append(*old, row)
+		}
+	}
+	return after, more, rows.Err()
+}
+
+// anyOld reports whether an event that was accepted so long ago can be past its time.
+func (s *Store) anyOld(age time.Duration) bool {
+	return s.retention.Ledger > 0 && age > s.retention.Ledger || s.retention.Dead > 0 && age > s.retention.Dead
+}

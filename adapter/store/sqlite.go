@@ -1,0 +1,256 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"segment-saasquatch/adapter"
+)
+
+// sqliteEngine is a database in a file, for one process. One connection writes
+// and others read, none of which waits for the other.
+type sqliteEngine struct {
+	path    string
+	lock    *fileLock // nil if shared
+	readers *sql.DB
+	writers *sql.DB // of one connection
+
+	// writing is held by whoever uses the connection that writes.
+	writing    sync.Mutex
+	connection *sql.Conn
+	statements *statements
+
+	leases       leases
+	messages     messageIndex
+	checkpointer *sql.DB
+	checkpoints  checkpoints
+}
+
+// openSQLite opens or makes the file.
+func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
+	e := &sqliteEngine{path: opts.Path, leases: newLeases(), messages: messageIndex{limit: cmp.Or(opts.messagesInMemory, messagesInMemory), recent: newMessageSet()}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.close())
+		}
+	}()
+	if opts.Shared {
+		if _, err := os.Stat(opts.Path); err != nil {
+			return nil, fmt.Errorf("open the store: %w", err)
+		}
+	} else {
+		if err := os.MkdirAll(filepath.Dir(opts.Path), 0o750); err != nil {
+			return nil, fmt.Errorf("make the data directory: %w", err)
+		}
+		if e.lock, err = lockFile(opts.Path + ".lock"); err != nil {
+			return nil, err
+		}
+		if err := createPrivate(opts.Path); err != nil {
+			return nil, fmt.Errorf("open the store: %w", err)
+		}
+	}
+	if err := e.connect(ctx); err != nil {
+		return nil, fmt.Errorf("open the store %s: %w", opts.Path, e.remedy(err))
+	}
+	return e, nil
+}
+
+// createPrivate makes the file if need be, readable by its owner only: it holds
+// the payloads.
+func createPrivate(path string) error {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}
+
+// sqliteReaders is how many connections read at once.
+const sqliteReaders = 4
+
+func (e *sqliteEngine) connect(ctx context.Context) (err error) {
+	if e.writers, err = sql.Open("sqlite", e.dsn("_txlock=immediate&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-32768)")); err != nil {
+		return err
+	}
+	e.writers.SetMaxOpenConns(1)
+	if err := migrate(ctx, e.writers, "sqlite"); err != nil {
+		return err
+	}
+	if e.readers, err = sql.Open("sqlite", e.dsn("_pragma=query_only(true)")); err != nil {
+		return err
+	}
+	e.readers.SetMaxOpenConns(sqliteReaders)
+	if e.checkpointer, err = sql.Open("sqlite", e.dsn("_pragma=wal_autocheckpoint(0)")); err != nil {
+		return err
+	}
+	e.checkpointer.SetMaxOpenConns(1)
+	if e.connection, err = e.writers.Conn(ctx); err != nil {
+		return err
+	}
+	if e.statements, err = prepareStatements(ctx, e.connection); err != nil {
+		return err
+	}
+	return e.read(ctx, func(tx *sql.Tx) error { return e.loadMessages(ctx, tx) })
+}
+
+// dsn returns the data source with the settings that all connections share. With
+// synchronous(full) a transaction in the write-ahead log is on disk when it is
+// committed.
+func (e *sqliteEngine) dsn(settings string) string {
+	path := url.URL{Scheme: "file", Opaque: (&url.URL{Path: e.path}).EscapedPath()}
+	return path.String() + "?_pragma=busy_timeout(10000)&_pragma=auto_vacuum(incremental)&_pragma=journal_mode(wal)" +
+		"&_pragma=synchronous(full)&_pragma=journal_size_limit(67108864)&" + settings
+}
+
+func (e *sqliteEngine) close() error {
+	var errs []error
+	if e.readers != nil {
+		errs = append(errs, e.readers.Close())
+	}
+	if e.checkpointer != nil {
+		errs = append(errs, e.checkpointer.Close())
+	}
+	if e.statements != nil {
+		errs = append(errs, e.statements.close())
+	}
+	if e.connection != nil {
+		errs = append(errs, e.connection.Close())
+	}
+	if e.writers != nil {
+		errs = append(errs, e.writers.Close())
+	}
+	if e.lock != nil {
+		errs = append(errs, e.lock.release())
+	}
+	return errors.Join(errs...)
+}
+
+func (e *sqliteEngine) committers() int { return 1 }
+
+func (e *sqliteEngine) shard() int64 { return 0 }
+
+// read runs fn on a snapshot.
+func (e *sqliteEngine) read(ctx context.Context, fn func(*sql.Tx) error) error {
+	tx, err := e.readers.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // it has only read
+	return fn(tx)
+}
+
+// write runs fn in a transaction.
+func (e *sqliteEngine) write(ctx context.Context, fn func(*sql.Tx) error) error {
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	tx, err := e.connection.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if err := fn(tx); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
+}
+
+// probe writes a row over itself.
+func (e *sqliteEngine) probe(ctx context.Context) error {
+	return e.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE counter SET next_id = next_id + 1`)
+		return err
+	})
+}
+
+// explain tells a database that is out of order from a fault of ours.
+func (e *sqliteEngine) explain(err error) *adapter.UnavailableError {
+	var fault *sqlite.Error
+	if !errors.As(err, &fault) {
+		return nil
+	}
+	message := ""
+	switch fault.Code() & 0xff {
+	case sqlite3.SQLITE_FULL:
+		message = "the disk is full"
+	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH:
+		message = "the store cannot be written to"
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		message = "the store is damaged"
+	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL:
+		message = "the disk reports an error"
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		message = "the store is busy"
+	case sqlite3.SQLITE_NOMEM:
+		message = "the store is out of memory"
+	default:
+		return nil
+	}
+	return &adapter.UnavailableError{Message: message, Err: err}
+}
+
+// remedy adds to an error on opening what can be done about it.
+func (e *sqliteEngine) remedy(err error) error {
+	unavailable := e.explain(err)
+	if unavailable == nil {
+		if errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("%w: the user of this process must be able to write there", err)
+		}
+		return err
+	}
+	var fault *sqlite.Error
+	errors.As(err, &fault)
+	switch fault.Code() & 0xff {
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return fmt.Errorf("%w: put the file aside and restore a backup, or start with a new one; "+
+			"sqlite3's .recover can save events out of the damaged file", unavailable)
+	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN:
+		return fmt.Errorf("%w: the user of this process must be able to write the file and its directory", unavailable)
+	}
+	return unavailable
+}
+
+// compactPages is how many pages are given back at a time, of 4 KiB each.
+const compactPages = 512
+
+// slackPages stay free for the events to come.
+const slackPages = 4 * compactPages
+
+// compact gives back free pages beyond the slack.
+func (e *sqliteEngine) compact(ctx context.Context) (more bool, err error) {
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	var free int64
+	if err := e.connection.QueryRowContext(ctx, `PRAGMA freelist_count`).Scan(&free); err != nil {
+		return false, fmt.Errorf("count free pages: %w", err)
+	}
+	if free <= slackPages {
+		return false, nil
+	}
+	if err := runPragma(ctx, e.connection, fmt.Sprintf(`PRAGMA incremental_vacuum(%d)`, compactPages)); err != nil {
+		return false, fmt.Errorf("give back free pages: %w", err)
+	}
+	return free-compactPages > slackPages, nil
+}
+
+// runPragma steps through all rows of a pragma, as incremental_vacuum demands.
+func runPragma(ctx context.Context, conn *sql.Conn, pragma string) error {
+	rows, err := conn.QueryContext(ctx, pragma)
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+	}
+	return errors.Join(rows.Err(), rows.Close())
+}
+
+func (e *sqliteEngine) freeDisk() (int64, error) { return freeDisk(filepath.Dir(e.path)) }

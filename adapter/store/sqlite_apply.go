@@ -1,0 +1,300 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"segment-saasquatch/adapter"
+)
+
+// apply makes the changes in one transaction. It cannot be interrupted: whether
+// an event is on disk must not depend on the patience of the caller.
+func (e *sqliteEngine) apply(changes []change) error {
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	if _, err := e.statements.begin.Exec(); err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	t := transaction{statements: e.statements, conn: e.connection, index: &e.messages, own: newMessageSet(), sums: make(sums)}
+	err := t.apply(changes)
+	if err == nil {
+		_, err = e.statements.commit.Exec()
+	}
+	if err != nil {
+		// Some errors end the transaction by themselves; then this one says so.
+		_, _ = e.statements.rollback.Exec()
+		return err
+	}
+	e.messages.add(t.own)
+	if e.checkpoints.wrote(changes); e.checkpoints.frames.Load() >= forcedFrames {
+		// If it fails the log grows; the next transaction tries again.
+		_ = e.checkpoint(context.Background(), true)
+	}
+	for _, c := range changes {
+		switch c := c.(type) {
+		case *acceptance:
+			c.markDuplicates()
+		case *recording:
+			e.leases.end(c.leased.ID)
+		case *release:
+			for _, leased := range c.leased {
+				e.leases.end(leased.ID)
+			}
+		}
+	}
+	return nil
+}
+
+// transaction is one under way.
+type transaction struct {
+	*statements
+	conn   *sql.Conn
+	index  *messageIndex
+	own    *messageSet // the messageIds of this transaction
+	sums   sums
+	nextID int64
+}
+
+func (t *transaction) apply(changes []change) error {
+	if err := t.allocateFor(changes); err != nil {
+		return err
+	}
+	for _, c := range changes {
+		var err error
+		switch c := c.(type) {
+		case *acceptance:
+			err = t.accept(c)
+		case *recording:
+			err = t.record(c)
+		case *marking:
+			err = t.mark(c)
+		case *release: // leases are in memory
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for key, sum := range t.sums {
+		if _, err := t.addTotal.Exec(key.connection, key.outcome, sum.events, sum.bytes); err != nil {
+			return fmt.Errorf("add to the totals: %w", err)
+		}
+	}
+	return nil
+}
+
+// allocateFor takes ids for all new events.
+func (t *transaction) allocateFor(changes []change) error {
+	n := 0
+	for _, c := range changes {
+		if a, ok := c.(*acceptance); ok {
+			n += len(a.arrivals)
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	if err := t.allocate.QueryRow(n).Scan(&t.nextID); err != nil {
+		return fmt.Errorf("allocate ids: %w", err)
+	}
+	t.nextID -= int64(n)
+	return nil
+}
+
+func (t *transaction) accept(a *acceptance) error {
+	a.duplicates = a.duplicates[:0]
+	for i := range a.arrivals {
+		arrival := &a.arrivals[i]
+		id := t.nextID
+		t.nextID++
+		outcome, err := t.store(a, i, id)
+		if err != nil {
+			return fmt.Errorf("store an event: %w", err)
+		}
+		t.sums.add(a.queue.connection, accepted, 1, 0)
+		if outcome == adapter.Pending {
+			t.sums.add(a.queue.connection, outcome, 1, int64(len(arrival.Payload)))
+		} else {
+			t.sums.add(a.queue.connection, outcome, 1, 0)
+		}
+	}
+	return nil
+}
+
+// store stores one arrival and returns its outcome.
+func (t *transaction) store(a *acceptance, i int, id int64) (adapter.Outcome, error) {
+	arrival := &a.arrivals[i]
+	messageID := cut(arrival.MessageID)
+	if messageID != "" {
+		// After the look for others of the same id.
+		defer t.own.add(entry{textHash(messageID), id})
+	}
+	if arrival.Outcome != adapter.Pending {
+		return arrival.Outcome, t.log(a, arrival, id, messageID, bodyHash(arrival), arrival.Reason)
+	}
+	reason, err := t.enqueueNew(a, arrival, id, messageID)
+	if reason == "" || err != nil {
+		return adapter.Pending, err
+	}
+	a.duplicates = append(a.duplicates, duplicate{i, reason})
+	copied := *arrival
+	copied.Outcome = adapter.Duplicate
+	return adapter.Duplicate, t.log(a, &copied, id, messageID, nil, reason)
+}
+
+// enqueueNew puts an arrival in the queue unless it is a duplicate; then it
+// returns the reason.
+func (t *transaction) enqueueNew(a *acceptance, arrival *adapter.Arrival, id int64, messageID string) (adapter.Reason, error) {
+	body := bodyHash(arrival)
+	enqueue := func(hash any) (bool, error) {
+		return affected(t.enqueue.Exec(id, a.queue.connection, milliseconds(a.at), a.queue.tenant, body, messageID,
+			clean(arrival.UserID), accountOf(clean(arrival.AccountID), clean(arrival.UserID)), cut(arrival.EventKey), arrival.Payload, hash))
+	}
+	if body == nil {
+		_, err := enqueue(nil)
+		return "", err
+	}
+	hash := textHash(messageID)
+	candidates := t.candidatesInMemory(hash)
+	if len(candidates) == 0 { // as good as always
+		if stored, err := enqueue(hash); stored || err != nil {
+			return "", err
+		}
+	}
+	candidates, err := t.candidatesOnDisk(hash, candidates)
+	if err != nil {
+		return "", err
+	}
+	var isPending, isDelivered bool
+	if err := t.conn.QueryRowContext(context.Background(), sameEventSQL(candidates), a.queue.tenant, body, messageID).Scan(&isPending, &isDelivered); err != nil {
+		return "", err
+	}
+	if isPending || isDelivered {
+		return duplicateReason(isPending), nil
+	}
+	_, err = enqueue(nil)
+	return "", err
+}
+
+// candidatesInMemory returns deliveries with the hash, those of this transaction
+// among them.
+func (t *transaction) candidatesInMemory(hash int64) []int64 {
+	return t.own.find(hash, t.index.inMemory(hash))
+}
+
+func (t *transaction) candidatesOnDisk(hash int64, ids []int64) (_ []int64, err error) {
+	rows, err := t.candidates.Query(hash)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
+}
+
+// log puts an arrival that is settled already in the log.
+func (t *transaction) log(a *acceptance, arrival *adapter.Arrival, id int64, messageID string, body any, reason adapter.Reason) error {
+	q := a.queue
+	if _, err := t.logArrival.Exec(id, q.connection, q.tenant, int64(arrival.Outcome), body, messageID,
+		userHash(arrival.UserID), cut(arrival.UserID), accountOf(cut(arrival.AccountID), cut(arrival.UserID)), cut(arrival.EventKey), milliseconds(a.at),
+		orNull(string(reason)), orNull(cut(arrival.Detail))); err != nil {
+		return err
+	}
+	if keep, until := q.store.retention.payload(arrival.Outcome, a.at); keep {
+		if _, err := t.keepPayload.Exec(id, timeOrNull(until), arrival.Payload); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *transaction) record(r *recording) error {
+	r.lost = false
+	step, id := &r.step, r.leased.ID
+	if step.Outcome == adapter.Pending {
+		found, err := affected(t.putBack.Exec(id, milliseconds(step.Due), orNull(cut(step.EventKey)), asInt(step.Counted),
+			r.counted(), r.ambiguous(), orNull(step.Status), orNull(string(step.Reason)), orNull(cut(step.Detail))))
+		if err != nil {
+			return fmt.Errorf("put an event back: %w", err)
+		}
+		if r.lost = !found; r.lost {
+			return nil
+		}
+		return t.recordAttempt(r)
+	}
+	found, err := affected(t.settle.Exec(id, int64(step.Outcome), userHash(r.leased.UserID), cut(r.leased.UserID),
+		accountOf(cut(r.leased.AccountID), cut(r.leased.UserID)), orNull(cut(step.EventKey)), r.counted(), milliseconds(step.At),
+		asInt(step.Counted), orNull(step.Status), asInt(step.Ambiguous), orNull(string(step.Reason)), orNull(cut(step.Detail))))
+	if err != nil {
+		return fmt.Errorf("settle an event: %w", err)
+	}
+	if r.lost = !found; r.lost {
+		return nil
+	}
+	if r.keepPayload {
+		if _, err := t.keepQueued.Exec(id, timeOrNull(r.keepUntil)); err != nil {
+			return fmt.Errorf("keep a payload: %w", err)
+		}
+	}
+	if _, err := t.dequeue.Exec(id); err != nil {
+		return fmt.Errorf("take an event from the queue: %w", err)
+	}
+	t.sums.add(r.queue.connection, adapter.Pending, -1, -int64(len(r.leased.Payload)))
+	t.sums.add(r.queue.connection, step.Outcome, 1, 0)
+	return t.recordAttempt(r)
+}
+
+// recordAttempt adds an attempt that did not deliver to the event's history.
+func (t *transaction) recordAttempt(r *recording) error {
+	if !r.failedAttempt() {
+		return nil
+	}
+	step := &r.step
+	_, err := t.attempt.Exec(r.leased.ID, milliseconds(step.Began), step.At.Sub(step.Began).Milliseconds(), orNull(step.Status),
+		string(step.Reason), orNull(cut(step.Detail)))
+	if err != nil {
+		return fmt.Errorf("record an attempt: %w", err)
+	}
+	return nil
+}
+
+func (t *transaction) mark(m *marking) error {
+	for _, leased := range m.leased {
+		if _, err := t.markSending.Exec(leased.ID, milliseconds(m.at)); err != nil {
+			return fmt.Errorf("mark an event: %w", err)
+		}
+	}
+	return nil
+}
+
+// affected reports whether a statement changed a row.
+func affected(result sql.Result, err error) (bool, error) {
+	if err != nil {
+		return false, err
+	}
+	n, err := result.RowsAffected()
+	return n > 0, err
+}
+
+// timeOrNull returns milliseconds, or nil for the zero time.
+func timeOrNull(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return milliseconds(t)
+}
+
+func asInt(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,152 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"sync"
+	"time"
+
+	"segment-saasquatch/adapter"
+)
+
+// leases are the events that this process has in hand. They need not be on disk:
+// no other process delivers from the file, and after a restart all is due again.
+type leases struct {
+	// leasing is held while events are looked for.
+	leasing *sync.Mutex
+
+	mu  *sync.Mutex
+	ids map[int64]struct{}
+	// ended are those that ended while events were looked for: the snapshot may
+	// still show them as due.
+	ended map[int64]struct{}
+}
+
+func newLeases() leases {
+	return leases{leasing: new(sync.Mutex), mu: new(sync.Mutex), ids: make(map[int64]struct{}), ended: make(map[int64]struct{})}
+}
+
+// end gives an event back.
+func (l *leases) end(id int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.ids[id]; ok {
+		delete(l.ids, id)
+		l.ended[id] = struct{}{}
+	}
+}
+
+// begin forgets what ended before the snapshot that is about to be taken, and
+// returns how many events are in hand.
+func (l *leases) begin() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.ended)
+	return len(l.ids)
+}
+
+// take reports whether the event was free and is in hand now.
+func (l *leases) take(id int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, taken := l.ids[id]; taken {
+		return false
+	}
+	if _, ended := l.ended[id]; ended {
+		return false
+	}
+	l.ids[id] = struct{}{}
+	return true
+}
+
+func (e *sqliteEngine) lease(ctx context.Context, q *Queue, now time.Time, limit int, maxBytes int64) (leased []adapter.Leased, err error) {
+	e.leases.leasing.Lock()
+	defer e.leases.leasing.Unlock()
+	inHand := e.leases.begin()
+	defer func() {
+		if err != nil {
+			for i := range leased {
+				e.leases.end(leased[i].ID)
+			}
+			leased = nil
+		}
+	}()
+	err = e.read(ctx, func(tx *sql.Tx) error {
+		due, err := e.due(ctx, tx, q, now, inHand+limit)
+		if err != nil {
+			return err
+		}
+		load, err := tx.PrepareContext(ctx, loadSQL)
+		if err != nil {
+			return err
+		}
+		defer load.Close()
+		for _, id := range due {
+			if len(leased) == limit || maxBytes <= 0 {
+				break
+			}
+			if !e.leases.take(id) {
+				continue
+			}
+			leased = append(leased, adapter.Leased{ID: id})
+			l := &leased[len(leased)-1]
+			if err := scanLeased(load.QueryRowContext(ctx, id), l); err != nil {
+				return fmt.Errorf("read event %d: %w", id, err)
+			}
+			maxBytes -= int64(len(l.Payload))
+		}
+		return nil
+	})
+	return leased, err
+}
+
+// due returns the ids of due events; only the index is read for it.
+func (e *sqliteEngine) due(ctx context.Context, tx *sql.Tx, q *Queue, now time.Time, limit int) ([]int64, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id FROM queue WHERE connection = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3`,
+		q.connection, milliseconds(now), limit)
+	if err != nil {
+		return nil, fmt.Errorf("look for due events: %w", err)
+	}
+	defer rows.Close()
+	ids := make([]int64, 0, limit)
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
+}
+
+const loadSQL = `SELECT message_id, user_id, account_id, received_at, attempts, failed, redriven, first_attempt_at, ambiguous_at, sending_at, payload
+FROM queue WHERE id = ?1`
+
+func scanLeased(row *sql.Row, l *adapter.Leased) error {
+	var account sql.NullString
+	var received int64
+	var first, ambiguous, sending sql.NullInt64
+	err := row.Scan(&l.MessageID, &l.UserID, &account, &received, &l.Attempts, &l.Failed, &l.Redriven, &first, &ambiguous, &sending, &l.Payload)
+	complete(l, account, received, first, ambiguous, sending)
+	return err
+}
+
+// complete fills in what a row holds in another form.
+func complete(l *adapter.Leased, account sql.NullString, received int64, first, ambiguous, sending sql.NullInt64) {
+	l.AccountID = l.UserID
+	if account.Valid {
+		l.AccountID = account.String
+	}
+	l.ReceivedAt = time.UnixMilli(received)
+	l.FirstAttempt, l.AmbiguousSince = nullTime(first), nullTime(ambiguous)
+	l.Interrupted = sending.Valid
+}
+
+// nullTime returns the zero time for null.
+func nullTime(ms sql.NullInt64) time.Time {
+	if !ms.Valid {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms.Int64)
+}

@@ -1,0 +1,260 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// messageIndex finds deliveries by messageId. An index of the database would have
+// every accepted event change a page of its own, since messageIds come in no
+// order, and that costs more than all the rest of accepting it. So the newest
+// ids are kept in memory, and go to the table messages many at a time, in the
+// order of their hashes. After a restart they are read from the rows themselves:
+// those after the id that counter.indexed_id names.
+//
+// What it finds are candidates: the row has the last word.
+type messageIndex struct {
+	// limit is how many ids are kept in memory before they go to the table.
+	limit int
+
+	mu sync.Mutex
+	// recent are the newest, and frozen those that are on their way to the table,
+	// nil if none are.
+	recent, frozen *messageSet
+}
+
+// messagesInMemory ids take about 5 MB.
+const messagesInMemory = 1 << 16
+
+// messageSet is a set of ids by the hash of their messageId.
+type messageSet struct {
+	first map[int64]int64   // by hash
+	more  map[int64][]int64 // further ids of the same hash
+	last  int64             // the highest id
+}
+
+func newMessageSet() *messageSet {
+	return &messageSet{first: make(map[int64]int64), more: make(map[int64][]int64)}
+}
+
+// entry is one id with the hash of its messageId.
+type entry struct{ hash, id int64 }
+
+func (s *messageSet) add(e entry) {
+	s.last = max(s.last, e.id)
+	if _, taken := s.first[e.hash]; taken {
+		s.more[e.hash] = append(s.more[e.hash], e.id)
+	} else {
+		s.first[e.hash] = e.id
+	}
+}
+
+// find appends the ids with the hash. A nil set has none.
+func (s *messageSet) find(hash int64, ids []int64) []int64 {
+	if s == nil {
+		return ids
+	}
+	if id, ok := s.first[hash]; ok {
+		ids = append(append(ids, id), s.more[hash]...)
+	}
+	return ids
+}
+
+// sorted returns the entries in the order of the table.
+func (s *messageSet) sorted() []entry {
+	entries := make([]entry, 0, len(s.first))
+	for hash, id := range s.first {
+		entries = append(entries, entry{hash, id})
+	}
+	for hash, ids := range s.more {
+		for _, id := range ids {
+			entries = append(entries, entry{hash, id})
+		}
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.id, b.id)) })
+	return entries
+}
+
+// add adds entries whose rows are on disk.
+func (m *messageIndex) add(more *messageSet) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for hash, id := range more.first {
+		m.recent.add(entry{hash, id})
+	}
+	for hash, ids := range more.more {
+		for _, id := range ids {
+			m.recent.add(entry{hash, id})
+		}
+	}
+}
+
+// inMemory returns the ids that are not in the table yet, and maybe some that are.
+func (m *messageIndex) inMemory(hash int64) []int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.frozen.find(hash, m.recent.find(hash, nil))
+}
+
+// freeze returns what has to go to the table, nil if it is not worth it yet.
+func (m *messageIndex) freeze() *messageSet {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.frozen == nil && len(m.recent.first) >= m.limit {
+		m.frozen, m.recent = m.recent, newMessageSet()
+	}
+	return m.frozen
+}
+
+func (m *messageIndex) thaw() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.frozen = nil
+}
+
+// loadMessages reads the newest messageIds. Beside another process that has to be
+// done before each use.
+func (e *sqliteEngine) loadMessages(ctx context.Context, tx *sql.Tx) (err error) {
+	var indexed int64
+	if err := tx.QueryRowContext(ctx, `SELECT indexed_id FROM counter`).Scan(&indexed); err != nil {
+		return fmt.Errorf("read the newest messageIds: %w", err)
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT id, message_id FROM queue WHERE id > ?1 AND message_id <> ''
+		UNION ALL SELECT id, message_id FROM deliveries WHERE id > ?1 AND message_id <> ''`, indexed)
+	if err != nil {
+		return fmt.Errorf("read the newest messageIds: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	recent := newMessageSet()
+	for rows.Next() {
+		var id int64
+		var messageID string
+		if err := rows.Scan(&id, &messageID); err != nil {
+			return err
+		}
+		recent.add(entry{textHash(messageID), id})
+	}
+	e.messages.mu.Lock()
+	defer e.messages.mu.Unlock()
+	e.messages.recent = recent
+	return rows.Err()
+}
+
+// mergeRows is how many entries go to the table in one transaction.
+const mergeRows = 1024
+
+// mergeMessages moves the ids in memory to the table if there are enough of them.
+func (e *sqliteEngine) mergeMessages(ctx context.Context) error {
+	frozen := e.messages.freeze()
+	if frozen == nil {
+		return nil
+	}
+	for part := range slices.Chunk(frozen.sorted(), mergeRows) {
+		if err := e.write(ctx, func(tx *sql.Tx) error { return insertMessages(ctx, tx, part) }); err != nil {
+			return fmt.Errorf("index messageIds: %w", err)
+		}
+	}
+	err := e.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE counter SET indexed_id = ?1`, frozen.last)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("index messageIds: %w", err)
+	}
+	e.messages.thaw()
+	return nil
+}
+
+func insertMessages(ctx context.Context, tx *sql.Tx, entries []entry) (err error) {
+	// A merge that was broken off has left some of them.
+	insert, err := tx.PrepareContext(ctx, `INSERT OR IGNORE INTO messages (hash, delivery) VALUES (?1, ?2)`)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, insert.Close()) }()
+	for _, e := range entries {
+		if _, err := insert.Exec(e.hash, e.id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// candidates returns the deliveries that may have the messageId.
+func (e *sqliteEngine) candidates(ctx context.Context, tx *sql.Tx, messageID string) (ids []int64, err error) {
+	if e.lock == nil {
+		if err := e.loadMessages(ctx, tx); err != nil {
+			return nil, err
+		}
+	}
+	hash := textHash(messageID)
+	ids = e.messages.inMemory(hash)
+	rows, err := tx.QueryContext(ctx, `SELECT delivery FROM messages WHERE hash = ?1`, hash)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
+}
+
+// byMessage returns the condition that picks the deliveries with the messageId.
+func (e *sqliteEngine) byMessage(ctx context.Context, tx *sql.Tx, messageID string) (clause string, args []any, err error) {
+	ids, err := e.candidates(ctx, tx, messageID)
+	return "message_id = ? AND id IN " + idList(ids, func(id *int64) int64 { return *id }), []any{messageID}, err
+}
+
+// sameEvent looks for the event of a delivery in the log elsewhere.
+func (e *sqliteEngine) sameEvent(ctx context.Context, tx *sql.Tx, id int64) (isPending, isDelivered bool, err error) {
+	var tenant int64
+	var messageID string
+	var bodyHash sql.NullInt64
+	if err := tx.QueryRowContext(ctx, `SELECT tenant, message_id, body_hash FROM deliveries WHERE id = ?1`, id).Scan(&tenant, &messageID, &bodyHash); err != nil {
+		return false, false, err
+	}
+	if !bodyHash.Valid {
+		return false, false, nil
+	}
+	ids, err := e.candidates(ctx, tx, messageID)
+	if err != nil {
+		return false, false, err
+	}
+	err = tx.QueryRowContext(ctx, sameEventSQL(ids), tenant, bodyHash.Int64, messageID).Scan(&isPending, &isDelivered)
+	return isPending, isDelivered, err
+}
+
+// sameEventSQL asks which of the candidates make an event a duplicate.
+func sameEventSQL(candidates []int64) string {
+	same := ` WHERE id IN ` + idList(candidates, func(id *int64) int64 { return *id }) + ` AND tenant = ?1 AND body_hash = ?2 AND message_id = ?3`
+	return `SELECT EXISTS (SELECT 1 FROM queue` + same + `), EXISTS (SELECT 1 FROM deliveries` + same + ` AND outcome IN (1, 2))`
+}
+
+// forget takes deliveries that were removed out of the table. In memory they
+// stay: without their rows they find nothing.
+func (e *sqliteEngine) forget(ctx context.Context, tx *sql.Tx, removed []removedMessage) (err error) {
+	if len(removed) == 0 {
+		return nil
+	}
+	statement, err := tx.PrepareContext(ctx, `DELETE FROM messages WHERE hash = ?1 AND delivery = ?2`)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, statement.Close()) }()
+	for _, r := range removed {
+		if _, err := statement.ExecContext(ctx, textHash(r.messageID), r.id); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,116 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+// statements are those on an event's way, prepared once.
+type statements struct {
+	begin, commit, rollback *sql.Stmt
+	allocate                *sql.Stmt
+	enqueue                 *sql.Stmt
+	candidates              *sql.Stmt
+	logArrival              *sql.Stmt
+	keepPayload             *sql.Stmt
+	settle                  *sql.Stmt
+	keepQueued              *sql.Stmt
+	dequeue                 *sql.Stmt
+	putBack                 *sql.Stmt
+	attempt                 *sql.Stmt
+	markSending             *sql.Stmt
+	addTotal                *sql.Stmt
+}
+
+// An error ends the whole transaction, so OR FAIL spares SQLite the preparations
+// to undo a single statement.
+const (
+	enqueueSQL = `INSERT OR FAIL INTO queue (id, connection, due_at, received_at, tenant, body_hash, message_id, user_id, account_id, event_key, payload)
+SELECT ?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10
+WHERE ?11 IS NULL OR NOT EXISTS (SELECT 1 FROM messages WHERE hash = ?11)`
+
+	candidatesSQL = `SELECT delivery FROM messages WHERE hash = ?1`
+
+	logArrivalSQL = `INSERT OR FAIL INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id,
+	event_key, received_at, settled_ms, attempts, ambiguous, reason, detail)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, 0, 0, ?12, ?13)`
+
+	keepPayloadSQL = `INSERT OR FAIL INTO payloads (delivery, keep_until, payload) VALUES (?1, ?2, ?3)`
+
+	settleSQL = `INSERT OR FAIL INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id,
+	event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason, detail)
+SELECT id, connection, tenant, ?2, body_hash, message_id, ?3, ?4, ?5,
+	coalesce(?6, event_key), received_at, coalesce(first_attempt_at, ?7) - received_at, coalesce(?7, last_attempt_at) - received_at, ?8 - received_at,
+	attempts + ?9, coalesce(?10, status), ambiguous_at IS NOT NULL OR ?11, ?12, ?13
+FROM queue WHERE id = ?1`
+
+	keepQueuedSQL = `INSERT OR FAIL INTO payloads (delivery, keep_until, payload) SELECT id, ?2, payload FROM queue WHERE id = ?1`
+
+	dequeueSQL = `DELETE FROM queue WHERE id = ?1`
+
+	putBackSQL = `UPDATE OR FAIL queue SET due_at = ?2, event_key = coalesce(?3, event_key),
+	attempts = attempts + ?4, failed = failed + ?4,
+	first_attempt_at = coalesce(first_attempt_at, ?5), last_attempt_at = coalesce(?5, last_attempt_at),
+	ambiguous_at = coalesce(ambiguous_at, ?6), sending_at = NULL,
+	status = CASE WHEN ?8 IS NULL THEN status ELSE ?7 END,
+	detail = CASE WHEN ?8 IS NULL THEN detail ELSE ?9 END,
+	reason = coalesce(?8, reason)
+WHERE id = ?1`
+
+	attemptSQL = `INSERT OR FAIL INTO attempts (delivery, number, began_at, duration_ms, status, reason, detail)
+SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5, ?6 FROM attempts WHERE delivery = ?1`
+
+	markSendingSQL = `UPDATE OR FAIL queue SET sending_at = ?2 WHERE id = ?1`
+
+	addTotalSQL = `INSERT INTO totals (connection, shard, outcome, events, removed, bytes) VALUES (?1, 0, ?2, ?3, 0, ?4)
+ON CONFLICT (connection, shard, outcome) DO UPDATE SET events = events + excluded.events, bytes = bytes + excluded.bytes`
+)
+
+func prepareStatements(ctx context.Context, conn *sql.Conn) (*statements, error) {
+	s := &statements{}
+	for _, statement := range s.all() {
+		prepared, err := conn.PrepareContext(ctx, statement.text)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("prepare %q: %w", statement.text, err), s.close())
+		}
+		*statement.prepared = prepared
+	}
+	return s, nil
+}
+
+type statement struct {
+	prepared **sql.Stmt
+	text     string
+}
+
+func (s *statements) all() []statement {
+	return []statement{
+		{&s.begin, `BEGIN IMMEDIATE`},
+		{&s.commit, `COMMIT`},
+		{&s.rollback, `ROLLBACK`},
+		{&s.allocate, `UPDATE counter SET next_id = next_id + ?1 RETURNING next_id`},
+		{&s.enqueue, enqueueSQL},
+		{&s.candidates, candidatesSQL},
+		{&s.logArrival, logArrivalSQL},
+		{&s.keepPayload, keepPayloadSQL},
+		{&s.settle, settleSQL},
+		{&s.keepQueued, keepQueuedSQL},
+		{&s.dequeue, dequeueSQL},
+		{&s.putBack, putBackSQL},
+		{&s.attempt, attemptSQL},
+		{&s.markSending, markSendingSQL},
+		{&s.addTotal, addTotalSQL},
+	}
+}
+
+func (s *statements) close() error {
+	var errs []error
+	for _, statement := range s.all() {
+		if *statement.prepared != nil {
+			errs = append(errs, (*statement.prepared).Close())
+		}
+	}
+	return errors.Join(errs...)
+}

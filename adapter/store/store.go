@@ -1,0 +1,172 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"segment-saasquatch/adapter"
+)
+
+// Options are the choices of a store.
+type Options struct {
+	// URL is that of a PostgreSQL database, such as
+	// postgres://user:password@host/database. Empty for SQLite.
+	URL adapter.Secret
+	// Path is the file of the SQLite database. Its directory is made if it does
+	// not exist.
+	Path string
+	// Shared opens the SQLite file beside another process that has it: for
+	// operators' work, not to deliver from. It makes no file. Default: false.
+	Shared bool
+	// Limits bound the backlog.
+	Limits Limits
+	// Retention says how long settled events are kept.
+	Retention Retention
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+	// OnHealth is told when the store stops working, with the error, and when it
+	// works again, with nil. Default: nobody is told.
+	OnHealth func(error)
+	// OnRetention is told what went wrong with background work. Default: nobody.
+	OnRetention func(error)
+
+	// For tests.
+	messagesInMemory int           // of SQLite's index
+	leaseFor         time.Duration // of PostgreSQL
+}
+
+// Limits bound the pending events of all connections together. Beyond one of
+// them nothing is accepted. Several processes on one PostgreSQL database learn of
+// each other's events with a second's delay, so together they can go a little
+// beyond. 0 sets no limit.
+type Limits struct {
+	// Events is how many may be pending.
+	Events int64
+	// Bytes is how large their payloads may be together.
+	Bytes int64
+	// FreeDisk is how much room there must be where the SQLite file is, in bytes.
+	FreeDisk int64
+}
+
+// Store is an open database. It is safe for concurrent use.
+type Store struct {
+	engine    engine
+	names     *names
+	limits    Limits
+	retention Retention
+	now       func() time.Time
+	backlog   backlog
+	health    health
+	submitted chan *submission
+	stop      context.CancelFunc
+	stopped   context.Context // ends when Close begins
+	workers   sync.WaitGroup
+	closing   atomic.Bool
+
+	mu     sync.Mutex
+	queues map[int64][]*Queue // by connection
+}
+
+// Open opens the database, making or migrating its tables as needed. It fails if
+// the tables are newer than this program, if the file is in use by another
+// process (unless Options.Shared), or damaged.
+func Open(ctx context.Context, opts Options) (*Store, error) {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.OnHealth == nil {
+		opts.OnHealth = func(error) {}
+	}
+	if opts.OnRetention == nil {
+		opts.OnRetention = func(error) {}
+	}
+	var opened engine
+	var err error
+	if opts.URL.IsZero() {
+		opened, err = openSQLite(ctx, opts)
+	} else {
+		opened, err = openPostgres(ctx, opts)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		engine:    opened,
+		limits:    opts.Limits,
+		retention: opts.Retention,
+		now:       opts.Now,
+		health:    health{onChange: opts.OnHealth},
+		submitted: make(chan *submission),
+		queues:    make(map[int64][]*Queue),
+	}
+	if s.names, err = loadNames(ctx, opened); err == nil {
+		err = s.measure(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, opened.close())
+	}
+	s.stopped, s.stop = context.WithCancel(context.Background())
+	for range opened.committers() {
+		s.workers.Go(s.commitAll)
+	}
+	s.workers.Go(func() { s.watch(s.stopped) })
+	s.workers.Go(func() { s.maintain(s.stopped) })
+	if !opts.Shared {
+		s.workers.Go(func() { s.retain(s.stopped, opts.OnRetention) })
+	}
+	return s, nil
+}
+
+// ErrClosed means that the store has been closed.
+var ErrClosed = errors.New("the store is closed")
+
+// Close ends the background work and closes the database. Calls under way fail or
+// finish.
+func (s *Store) Close() error {
+	if s.closing.Swap(true) {
+		return nil
+	}
+	s.stop()
+	s.workers.Wait()
+	if err := s.engine.close(); err != nil {
+		return fmt.Errorf("close the store: %w", err)
+	}
+	return nil
+}
+
+// Ready returns nil if the store works as far as is known, else what is wrong.
+func (s *Store) Ready() error { return s.health.err() }
+
+// Connection returns the queue of the connection's events. Events of connections
+// with the same tenant are told apart by their identity alone: one of them is a
+// duplicate of the other.
+func (s *Store) Connection(ctx context.Context, name, tenant string) (*Queue, error) {
+	connectionID, err := s.names.id(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("register connection %s: %w", name, err)
+	}
+	tenantID, err := s.names.id(ctx, tenant)
+	if err != nil {
+		return nil, fmt.Errorf("register the tenant of connection %s: %w", name, err)
+	}
+	q := &Queue{store: s, connection: connectionID, tenant: tenantID, wake: make(chan struct{}, 1)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queues[connectionID] = append(s.queues[connectionID], q)
+	return q, nil
+}
+
+// wakeAll wakes the delivery loops of this process.
+func (s *Store) wakeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, queues := range s.queues {
+		for _, q := range queues {
+			q.wakeUp()
+		}
+	}
+}

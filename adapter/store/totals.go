@@ -1,0 +1,193 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"segment-saasquatch/adapter"
+)
+
+// balance is what the tables say of one connection.
+type balance struct {
+	totals  map[adapter.Outcome]int64
+	removed map[adapter.Outcome]int64
+	rows    map[adapter.Outcome]int64
+	bytes   int64 // pending
+}
+
+// readTotals reads the running totals by connection number.
+func readTotals(ctx context.Context, tx *sql.Tx) (balances map[int64]*balance, err error) {
+	balances = make(map[int64]*balance)
+	rows, err := tx.QueryContext(ctx, `SELECT connection, outcome, CAST(sum(events) AS bigint), CAST(sum(removed) AS bigint), CAST(sum(bytes) AS bigint) FROM totals GROUP BY connection, outcome`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var connection, events, removed, bytes int64
+		var outcome adapter.Outcome
+		if err := rows.Scan(&connection, &outcome, &events, &removed, &bytes); err != nil {
+			return nil, err
+		}
+		b := balances[connection]
+		if b == nil {
+			b = &balance{make(map[adapter.Outcome]int64), make(map[adapter.Outcome]int64), make(map[adapter.Outcome]int64), 0}
+			balances[connection] = b
+		}
+		b.totals[outcome], b.removed[outcome] = events, removed
+		if outcome == adapter.Pending {
+			b.bytes = bytes
+		}
+	}
+	return balances, rows.Err()
+}
+
+// Totals returns the running totals; see [adapter.DeliveryLog].
+func (s *Store) Totals(ctx context.Context) (totals []adapter.Totals, err error) {
+	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+		balances, err := readTotals(ctx, tx)
+		if err != nil {
+			return err
+		}
+		totals, err = inOrder(ctx, s.names, balances, func(name string, b *balance) (adapter.Totals, error) { return b.asTotals(name), nil })
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the totals: %w", err)
+	}
+	return totals, nil
+}
+
+func (b *balance) asTotals(name string) adapter.Totals {
+	totals := adapter.Totals{Connection: name, Accepted: b.totals[accepted], Events: make(map[adapter.Outcome]int64, len(adapter.Outcomes))}
+	for _, outcome := range adapter.Outcomes {
+		totals.Events[outcome] = b.totals[outcome]
+	}
+	return totals
+}
+
+// inOrder converts the balances in the order of the connections' names.
+func inOrder[T any](ctx context.Context, n *names, balances map[int64]*balance, convert func(string, *balance) (T, error)) ([]T, error) {
+	byName := make(map[string]*balance, len(balances))
+	for id, b := range balances {
+		name, err := n.name(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		byName[name] = b
+	}
+	converted := make([]T, 0, len(byName))
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		one, err := convert(name, byName[name])
+		if err != nil {
+			return nil, err
+		}
+		converted = append(converted, one)
+	}
+	return converted, nil
+}
+
+// Verify counts all rows; see [adapter.DeliveryLog].
+func (s *Store) Verify(ctx context.Context) (verified []adapter.Conservation, err error) {
+	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+		balances, err := readTotals(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if err := countRows(ctx, tx, balances); err != nil {
+			return err
+		}
+		verified, err = inOrder(ctx, s.names, balances, func(name string, b *balance) (adapter.Conservation, error) { return b.verify(name), nil })
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("verify the store: %w", err)
+	}
+	return verified, nil
+}
+
+// countRows counts what is there.
+func countRows(ctx context.Context, tx *sql.Tx, balances map[int64]*balance) (err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT connection, outcome, count(*) FROM deliveries GROUP BY connection, outcome
+		UNION ALL SELECT connection, 6, count(*) FROM queue GROUP BY connection`)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var connection, n int64
+		var outcome adapter.Outcome
+		if err := rows.Scan(&connection, &outcome, &n); err != nil {
+			return err
+		}
+		b := balances[connection]
+		if b == nil {
+			b = &balance{make(map[adapter.Outcome]int64), make(map[adapter.Outcome]int64), make(map[adapter.Outcome]int64), 0}
+			balances[connection] = b
+		}
+		b.rows[outcome] = n
+	}
+	return rows.Err()
+}
+
+// verify holds the rows against the totals.
+func (b *balance) verify(name string) adapter.Conservation {
+	c := adapter.Conservation{Totals: b.asTotals(name), Rows: make(map[adapter.Outcome]int64), Removed: make(map[adapter.Outcome]int64), Faults: []string{}}
+	var sum int64
+	for _, outcome := range adapter.Outcomes {
+		events := b.totals[outcome]
+		sum += events
+		c.Rows[outcome], c.Removed[outcome] = b.rows[outcome], b.removed[outcome]
+		if kept := events - b.removed[outcome]; kept != b.rows[outcome] {
+			c.Faults = append(c.Faults, fmt.Sprintf("%s: %d counted less %d removed are %d, but there are %d rows",
+				outcome, events, b.removed[outcome], kept, b.rows[outcome]))
+		}
+	}
+	if sum != b.totals[accepted] {
+		c.Faults = append(c.Faults, fmt.Sprintf("%d accepted, but %d have an outcome or are pending", b.totals[accepted], sum))
+	}
+	return c
+}
+
+// Backlog describes what is pending; see [adapter.DeliveryLog].
+func (s *Store) Backlog(ctx context.Context) (backlogs []adapter.Backlog, err error) {
+	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+		balances, err := readTotals(ctx, tx)
+		if err != nil {
+			return err
+		}
+		backlogs, err = inOrder(ctx, s.names, balances, func(name string, b *balance) (adapter.Backlog, error) {
+			backlog := adapter.Backlog{Connection: name, Events: b.totals[adapter.Pending], Bytes: b.bytes}
+			if backlog.Events == 0 {
+				return backlog, nil
+			}
+			id, _ := s.names.find(name)
+			backlog.Oldest, err = oldest(ctx, tx, id)
+			return backlog, err
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("describe the backlog: %w", err)
+	}
+	return backlogs, nil
+}
+
+// oldest returns when the first event that is pending was received. The plus sign
+// keeps the database from another index than that of the ids.
+func oldest(ctx context.Context, tx *sql.Tx, connection int64) (time.Time, error) {
+	var received int64
+	err := tx.QueryRowContext(ctx, `SELECT received_at FROM queue WHERE +connection = $1 ORDER BY id LIMIT 1`, connection).Scan(&received)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return time.Time{}, nil
+	case err != nil:
+		return time.Time{}, err
+	}
+	return time.UnixMilli(received).UTC(), nil
+}
