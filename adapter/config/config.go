@@ -12,11 +12,34 @@ type Config struct {
 	// ListenAddr is the address to listen on, host:port; an empty host means
 	// every interface, port 0 a free port. Default: ":8080".
 	ListenAddr string
-	// Delivery says how events reach SaaSquatch. Default: direct.
+	// Delivery says how events reach SaaSquatch. Default: durable.
 	Delivery Delivery
-	// DataDir is the directory of everything that is kept on disk. Direct
-	// delivery writes nothing there. Default: ./data.
+	// DataDir is the directory of the SQLite store, which durable delivery uses
+	// unless Store is set. Default: ./data.
 	DataDir string
+	// Store is the URL of a PostgreSQL database to keep events in instead, which
+	// several processes can share. It is a secret because it may hold a password.
+	// Default: none.
+	Store adapter.Secret
+	// RetryHorizon is how long durable delivery tries an event, 1 minute to 23 h
+	// 30 min. SaaSquatch forgets an idempotency key after 24 h. Default: 23 h.
+	RetryHorizon time.Duration
+	// UnkeyedAmbiguous says what becomes of an event without an idempotency key
+	// once SaaSquatch may have processed it. Default: retry.
+	UnkeyedAmbiguous UnkeyedAmbiguous
+	// LedgerRetention is how long durable delivery knows what it has delivered,
+	// from 24 h. Default: 90 days.
+	LedgerRetention time.Duration
+	// DeadRetention is how long dead and rejected events are kept, with their
+	// payloads; 0 keeps them for ever. Default: 90 days.
+	DeadRetention time.Duration
+	// KeepPayloads is how long the payload of a delivered event is kept, 0 to
+	// LedgerRetention. Default: 0, which drops it at delivery.
+	KeepPayloads time.Duration
+	// Backlog bounds what may be pending.
+	Backlog Backlog
+	// Admin is where operators are served.
+	Admin Admin
 	// BodyLimit bounds a request body in bytes, counted after decompression,
 	// from 64 KiB to 256 MiB. Default: 10 MiB.
 	BodyLimit int64
@@ -52,11 +75,45 @@ type Config struct {
 type Delivery string
 
 const (
-	// DeliveryDirect sends an event before the request that brought it is answered.
-	DeliveryDirect Delivery = "direct"
-	// DeliveryDurable stores events first. This version refuses it.
+	// DeliveryDurable stores an event before the request that brought it is
+	// answered, and sends it afterwards.
 	DeliveryDurable Delivery = "durable"
+	// DeliveryDirect sends an event before the request that brought it is
+	// answered, and keeps nothing.
+	DeliveryDirect Delivery = "direct"
 )
+
+// UnkeyedAmbiguous says what becomes of an event without an idempotency key after
+// an attempt that SaaSquatch may have processed. Nobody can tell whether it has.
+type UnkeyedAmbiguous string
+
+const (
+	// UnkeyedRetry sends it again: it may arrive twice.
+	UnkeyedRetry UnkeyedAmbiguous = "retry"
+	// UnkeyedDead makes it a dead letter: it may never have arrived.
+	UnkeyedDead UnkeyedAmbiguous = "dead"
+)
+
+// Backlog bounds the pending events of durable delivery. Beyond a limit requests
+// are answered with 503, and nothing of them is stored.
+type Backlog struct {
+	// MaxEvents is how many may be pending, at least 1. Default: 10 000 000.
+	MaxEvents int
+	// MaxBytes is how large they may be together, at least 1 MiB. Default: 16 GiB.
+	MaxBytes int64
+	// MinFreeDisk is how much of the disk under the SQLite store must stay free,
+	// in bytes; 0 for no limit. Default: 256 MiB.
+	MinFreeDisk int64
+}
+
+// Admin is where metrics and the admin API are served.
+type Admin struct {
+	// ListenAddr is host:port, or none to serve neither. Default: 127.0.0.1:9090.
+	ListenAddr string
+	// Token lists the bearer tokens of the admin API, each of 16 characters or
+	// more. Without one only the metrics are served. Default: none.
+	Token []adapter.Secret
+}
 
 // TLS names the certificate to serve with: both files or neither.
 type TLS struct {
@@ -131,9 +188,13 @@ type SaaSquatch struct {
 	// BaseURL is scheme and host, without a slash at the end. Plain http only
 	// reaches loopback hosts. Default: https://app.referralsaasquatch.com.
 	BaseURL string
-	// Concurrency is how many requests are under way at once for the tenant, 1 to
-	// 1000. Default: 64.
+	// Concurrency is how many requests may be under way at once for the tenant, 1
+	// to 1000. Durable delivery finds out how many are good for the tenant.
+	// Default: 64.
 	Concurrency int
+	// MinConcurrency is how many durable delivery always allows, at least 1. Above
+	// Concurrency it counts as that. Default: 4.
+	MinConcurrency int
 	// RateLimit is how many requests start per second; 0 sets no limit. Default: 0.
 	RateLimit float64
 	// AttemptTimeout is how long one request may take, above 0 and at most 60 s.
@@ -145,15 +206,21 @@ type SaaSquatch struct {
 // what has no default: credentials and a tenant.
 func Default() *Config {
 	return &Config{
-		ListenAddr:      ":8080",
-		Delivery:        DeliveryDirect,
-		DataDir:         "./data",
-		BodyLimit:       10 * mebibyte,
-		AnswerBudget:    4 * time.Second,
-		ShutdownTimeout: 30 * time.Second,
-		Log:             Log{Level: "info", Format: "auto"},
-		Connections:     []Connection{defaultConnection()},
-		origins:         map[string]origin{},
+		ListenAddr:       ":8080",
+		Delivery:         DeliveryDurable,
+		DataDir:          "./data",
+		RetryHorizon:     23 * time.Hour,
+		UnkeyedAmbiguous: UnkeyedRetry,
+		LedgerRetention:  90 * day,
+		DeadRetention:    90 * day,
+		Backlog:          Backlog{MaxEvents: 10_000_000, MaxBytes: 16 * gibibyte, MinFreeDisk: 256 * mebibyte},
+		Admin:            Admin{ListenAddr: "127.0.0.1:9090"},
+		BodyLimit:        10 * mebibyte,
+		AnswerBudget:     4 * time.Second,
+		ShutdownTimeout:  30 * time.Second,
+		Log:              Log{Level: "info", Format: "auto"},
+		Connections:      []Connection{defaultConnection()},
+		origins:          map[string]origin{},
 	}
 }
 
@@ -166,6 +233,7 @@ func defaultConnection() Connection {
 		SaaSquatch: SaaSquatch{
 			BaseURL:        "https://app.referralsaasquatch.com",
 			Concurrency:    64,
+			MinConcurrency: 4,
 			AttemptTimeout: 10 * time.Second,
 		},
 		Mapping: mapping.DefaultRules(),

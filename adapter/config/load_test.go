@@ -196,7 +196,7 @@ func TestEnvironment(t *testing.T) {
 		{"large file", map[string]string{"SAASQUATCH_API_KEY_FILE": "/s"}, map[string]string{"/s": secret64k},
 			"SAASQUATCH_API_KEY_FILE: saasquatch.api_key: the file it names is larger than 64 KiB: name a file that holds the value alone"},
 		{"several", map[string]string{"BODY_LIMIT": "lots", "INSECURE": "maybe", "SAASQUATCH_RATE_LIMIT": "NaN", "ANSWER_BUDGET": "4"}, nil,
-			`BODY_LIMIT: body_limit: is "lots": write a size such as 10MiB, 64KiB, 10MB, 500KB or a whole number of bytes
+			`BODY_LIMIT: body_limit: is "lots": write a size such as 10MiB, 64KiB, 2GiB, 10MB or a whole number of bytes
 ANSWER_BUDGET: answer_budget: is "4", which has no unit: write a duration such as 30s, 12h or 180d
 INSECURE: insecure: is "maybe": write true or false
 SAASQUATCH_RATE_LIMIT: saasquatch.rate_limit: is "NaN": write a number such as 50 or 0.5`},
@@ -339,5 +339,19 @@ func TestLiteralText(t *testing.T) {
 	}
 	if conn.Mapping.Keys["404"] != "0x10" {
 		t.Errorf("keys = %v", conn.Mapping.Keys)
+	}
+}
+
+func TestIsSet(t *testing.T) {
+	src := yamlSource("listen_addr: ':8080'\nsaasquatch: {concurrency: 64}\n")
+	src.Env = env(map[string]string{"DATA_DIR": "./data"})
+	src.Flags = flags(t, "--delivery=durable")
+	c := mustLoad(t, src)
+	for key, want := range map[string]bool{
+		"listen_addr": true, "saasquatch.concurrency": true, "data_dir": true, "delivery": true, "saasquatch.min_concurrency": false, "log.level": false,
+	} {
+		if got := c.IsSet(key); got != want {
+			t.Errorf("%s: %v, want %v", key, got, want)
+		}
 	}
 }

@@ -33,6 +33,10 @@ func (c *Config) originOf(key string) origin {
 	return originDefault
 }
 
+// IsSet reports whether the file, the environment or a flag sets the setting,
+// though it be to its default.
+func (c *Config) IsSet(key string) bool { return c.originOf(key) != originDefault }
+
 // where returns the place of a fault of the key: that of its value, or of the
 // connection it is missing from, or none.
 func (c *Config) where(key string) string {

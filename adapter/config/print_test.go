@@ -21,17 +21,15 @@ func printed(t *testing.T, c *Config) string {
 func comparable(c *Config) *Config {
 	d := *c
 	d.origins = nil
+	d.Store = adapter.NewSecret(c.Store.String())
+	d.Admin.Token = masks(c.Admin.Token)
 	d.several = c.listForm()
 	d.Connections = append([]Connection(nil), c.Connections...)
 	for i := range d.Connections {
 		conn := &d.Connections[i]
 		conn.SaaSquatch.APIKey = adapter.NewSecret(conn.SaaSquatch.APIKey.String())
 		for _, list := range []*[]adapter.Secret{&conn.Segment.SharedSecret, &conn.Segment.BearerToken, &conn.Segment.BasicKey, &conn.Segment.Header.Value} {
-			masks := make([]adapter.Secret, len(*list))
-			for j, s := range *list {
-				masks[j] = adapter.NewSecret(s.String())
-			}
-			*list = masks
+			*list = masks(*list)
 		}
 		for _, list := range []*[]string{&conn.Mapping.Only, &conn.Mapping.Except, &conn.Mapping.AccountID} {
 			if len(*list) == 0 {
@@ -40,6 +38,15 @@ func comparable(c *Config) *Config {
 		}
 	}
 	return &d
+}
+
+// masks returns what the secrets print as.
+func masks(secrets []adapter.Secret) []adapter.Secret {
+	masked := make([]adapter.Secret, len(secrets))
+	for i, s := range secrets {
+		masked[i] = adapter.NewSecret(s.String())
+	}
+	return masked
 }
 
 func checkRoundTrip(t *testing.T, c *Config) {
@@ -80,7 +87,7 @@ func TestPrintOrigins(t *testing.T) {
 	text := printed(t, mustLoad(t, src))
 	for _, want := range []string{
 		"listen_addr: :1 # c.yaml??evil:1\n", "shared_secret: ['********'] # c.yaml??evil:4\n", "data_dir: /data # DATA_DIR\n",
-		"insecure: true # --insecure\n", "keys: # c.yaml??evil:5\n    a: b\n", "delivery: direct # default\n",
+		"insecure: true # --insecure\n", "keys: # c.yaml??evil:5\n    a: b\n", "delivery: durable # default\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lacks %q:\n%s", want, text)

@@ -20,8 +20,9 @@ segment:
   header: {name: X-My-Secret, value: [hunter2-second-secret]}
 saasquatch: {tenant_alias: abc, api_key: hunter2-first-secret}
 `
+	process := "store: postgres://user:hunter2-first-secret@host/database\nadmin: {token: [hunter2-first-secret, 'hunter2-second-secret with spaces']}\n"
 	list := "connections:\n  -" + strings.ReplaceAll(single, "\n", "\n    ") + "\n"
-	sources := map[string]Source{"single": yamlSource(single), "list": yamlSource(list)}
+	sources := map[string]Source{"single": yamlSource(process + single), "list": yamlSource(process + list)}
 	variables, twins, contents := map[string]string{}, map[string]string{}, map[string]string{}
 	for _, s := range Reference() {
 		if s.Secret {

@@ -27,6 +27,8 @@ const (
 func (c *Config) Validate() error {
 	v := &validator{config: c}
 	v.process()
+	v.durable()
+	v.admin()
 	v.tls()
 	v.log()
 	v.connections()
@@ -71,21 +73,20 @@ func (v *validator) duration(key string, d, most time.Duration) {
 	}
 }
 
+// address checks a host:port to listen on.
+func (v *validator) address(key, address, example string) {
+	if _, port, err := net.SplitHostPort(address); err != nil {
+		v.fault(key, "is %s: write host:port, such as %s", quote(address), example)
+	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		v.fault(key, "is %s: write a port from 0 to 65535, such as %s", quote(address), example)
+	}
+}
+
 // process checks the settings of the process.
 func (v *validator) process() {
 	c := v.config
-	if _, port, err := net.SplitHostPort(c.ListenAddr); err != nil {
-		v.fault("listen_addr", "is %s: write host:port, such as :8080 or 127.0.0.1:8080", quote(c.ListenAddr))
-	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		v.fault("listen_addr", "is %s: write a port from 0 to 65535, such as :8080", quote(c.ListenAddr))
-	}
-	switch c.Delivery {
-	case DeliveryDirect:
-	case DeliveryDurable:
-		v.fault("delivery", "is durable, but this version delivers direct only: set delivery: direct")
-	default:
-		v.fault("delivery", "is %s: set delivery: direct", quote(string(c.Delivery)))
-	}
+	v.address("listen_addr", c.ListenAddr, ":8080")
+	v.oneOf("delivery", string(c.Delivery), string(DeliveryDurable), string(DeliveryDirect))
 	if c.BodyLimit < minBodyLimit || c.BodyLimit > maxBodyLimit {
 		v.fault("body_limit", "is %s: write a size from %s to %s", formatSize(c.BodyLimit), formatSize(minBodyLimit), formatSize(maxBodyLimit))
 	}

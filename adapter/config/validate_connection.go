@@ -110,6 +110,11 @@ func (v *validator) saasquatch(prefix string, s *SaaSquatch) {
 	if s.Concurrency < 1 || s.Concurrency > maxConcurrency {
 		v.fault(prefix+"concurrency", "is %d: write a number from 1 to %d", s.Concurrency, maxConcurrency)
 	}
+	if n := s.MinConcurrency; n < 1 {
+		v.fault(prefix+"min_concurrency", "is %d: write a number from 1 to saasquatch.concurrency", n)
+	} else if n > s.Concurrency && v.config.IsSet(prefix+"min_concurrency") {
+		v.fault(prefix+"min_concurrency", "is %d, above saasquatch.concurrency, which is %d: lower the one or raise the other", n, s.Concurrency)
+	}
 	if s.RateLimit < 0 || math.IsNaN(s.RateLimit) || math.IsInf(s.RateLimit, 0) {
 		v.fault(prefix+"rate_limit", "is %v: write requests per second, or 0 for no limit", s.RateLimit)
 	}

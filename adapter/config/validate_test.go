@@ -118,9 +118,9 @@ func TestWhere(t *testing.T) {
 	src := yamlSource("log:\n  level: loud\n  format: xml\n")
 	src.Env = env(map[string]string{"LOG_FORMAT": "yaml", "SEGMENT_BEARER_TOKEN_FILE": "/s"})
 	src.ReadFile = files(map[string]string{"c.yaml": "log:\n  level: loud\n  format: xml\n", "/s": "hunter2\nhunter2,a-good-token"})
-	src.Flags = flags(t, "--delivery=durable", "--saasquatch-tenant-alias=abc")
+	src.Flags = flags(t, "--delivery=later", "--saasquatch-tenant-alias=abc")
 	err := mustLoad(t, src).Validate()
-	want := `--delivery: delivery: is durable, but this version delivers direct only: set delivery: direct
+	want := `--delivery: delivery: is "later": write durable or direct
 c.yaml:2: log.level: is "loud": write debug, info, warn or error
 LOG_FORMAT: log.format: is "yaml": write auto, json or console
 SEGMENT_BEARER_TOKEN_FILE: segment.bearer_token[0]: holds a control character or is not UTF-8: write the secret alone, on one line
@@ -134,10 +134,12 @@ func TestWarnings(t *testing.T) {
 	if got := valid().Warnings(); got != nil {
 		t.Errorf("got %q", got)
 	}
-	c := mustLoad(t, yamlSource("insecure: true\nanswer_budget: 5s\nsegment: {allow_first_element_signature: true, shared_secret: [short, long-enough], bearer_token: éééééé7}\n"))
+	c := mustLoad(t, yamlSource("insecure: true\ndelivery: direct\nstore: postgres://host/database\nadmin: {listen_addr: ':9090'}\nanswer_budget: 5s\nsegment: {allow_first_element_signature: true, shared_secret: [short, long-enough], bearer_token: éééééé7}\n"))
 	want := []string{
 		"insecure: is on: requests are accepted from anybody who can reach the listen address",
 		"answer_budget: is 5s, but Segment waits 5s: it may send events again that were delivered",
+		"store: is not used: direct delivery keeps nothing",
+		"admin.listen_addr: is not on the loopback interface: whoever reaches it can read the metrics, and the admin token travels over plain HTTP",
 		"segment.allow_first_element_signature: is on: only the first event of a batch is authenticated, so anybody who holds one signed event can append others to it",
 		"segment.shared_secret[0]: is shorter than 8 characters: use a longer one, since short ones can be guessed",
 		"segment.bearer_token: is shorter than 8 characters: use a longer one, since short ones can be guessed",

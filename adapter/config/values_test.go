@@ -37,8 +37,8 @@ func TestParseDuration(t *testing.T) {
 func TestParseSize(t *testing.T) {
 	const bad = math.MinInt64
 	for text, want := range map[string]int64{
-		"0": 0, "65536": 65536, "64KiB": 65536, "64kib": 65536, "10MiB": 10 << 20, "10 MiB": 10 << 20, "1KB": 1000, "1MB": 1e6, "-1KB": -1000, "9223372036854775807": math.MaxInt64,
-		"": bad, "MiB": bad, "1GiB": bad, "1.5MiB": bad, "1B": bad, "0x10": bad, "1_000": bad, "9223372036854775808": bad, "8796093022208MiB": bad, "ten": bad, "10MiBKiB": bad,
+		"0": 0, "65536": 65536, "64KiB": 65536, "64kib": 65536, "10MiB": 10 << 20, "10 MiB": 10 << 20, "1KB": 1000, "1MB": 1e6, "2GiB": 2 << 30, "2GB": 2e9, "-1KB": -1000, "9223372036854775807": math.MaxInt64,
+		"": bad, "MiB": bad, "1TiB": bad, "1.5MiB": bad, "1B": bad, "0x10": bad, "1_000": bad, "9223372036854775808": bad, "8796093022208MiB": bad, "ten": bad, "10MiBKiB": bad,
 	} {
 		got, err := parseSize(text)
 		if err != nil {

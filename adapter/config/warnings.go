@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"time"
 	"unicode/utf8"
 
@@ -28,6 +29,12 @@ func (c *Config) Warnings() []string {
 	if c.Delivery == DeliveryDirect && c.AnswerBudget >= segmentPatience {
 		warn("answer_budget", "is %s, but Segment waits %s: it may send events again that were delivered",
 			formatDuration(c.AnswerBudget), formatDuration(segmentPatience))
+	}
+	if c.Delivery == DeliveryDirect && !c.Store.IsZero() {
+		warn("store", "is not used: direct delivery keeps nothing")
+	}
+	if host, _, err := net.SplitHostPort(c.Admin.ListenAddr); err == nil && !isLoopback(host) {
+		warn("admin.listen_addr", "is not on the loopback interface: whoever reaches it can read the metrics, and the admin token travels over plain HTTP")
 	}
 	for i := range c.Connections {
 		prefix, s := c.prefix(i)+"segment.", &c.Connections[i].Segment
