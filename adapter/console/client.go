@@ -1,0 +1,158 @@
+package console
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"segment-saasquatch/adapter"
+)
+
+// Client carries out operations through the admin API of a running server.
+type Client struct {
+	base   string
+	token  adapter.Secret
+	client *http.Client
+}
+
+var _ adapter.Operations = (*Client)(nil)
+
+// NewClient returns a Client of the server at base, such as
+// http://127.0.0.1:9090. Over plain HTTP it talks to loopback addresses only,
+// because the token travels with every request.
+func NewClient(base string, token adapter.Secret) (*Client, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, errors.New("the server is not a URL: write one such as http://127.0.0.1:9090")
+	}
+	addr, addrErr := netip.ParseAddr(u.Hostname())
+	if loopback := u.Hostname() == "localhost" || addrErr == nil && addr.IsLoopback(); u.Scheme == "http" && !loopback {
+		return nil, errors.New("the token would travel over plain http: use https, or a tunnel to the server's own machine")
+	}
+	if token.IsZero() {
+		return nil, errors.New("the admin API needs a token: set ADMIN_TOKEN")
+	}
+	return &Client{
+		base:   strings.TrimSuffix(base, "/") + "/admin/v1",
+		token:  token,
+		client: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+	}, nil
+}
+
+// call makes a request and returns its answer's body if that is a success.
+func (c *Client) call(ctx context.Context, method, path string, q *query) (io.ReadCloser, error) {
+	target := c.base + path
+	if q != nil {
+		if parameters := q.encode().Encode(); parameters != "" {
+			target += "?" + parameters
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, method, target, nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Authorization", "Bearer "+c.token.Reveal())
+	response, err := c.client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode == http.StatusOK {
+		return response.Body, nil
+	}
+	defer response.Body.Close()
+	var failure struct{ Error string }
+	text, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10)) // what came of it will do
+	if json.Unmarshal(text, &failure) != nil || failure.Error == "" {
+		return nil, fmt.Errorf("the server answered %s, which is not the admin API's way: is this the admin address?", response.Status)
+	}
+	switch response.StatusCode {
+	case http.StatusUnprocessableEntity:
+		return nil, &adapter.RefusedError{Problem: failure.Error}
+	case http.StatusNotFound:
+		if failure.Error == adapter.ErrNoDelivery.Error() {
+			return nil, adapter.ErrNoDelivery
+		}
+	}
+	return nil, fmt.Errorf("the server answered %s: %s", response.Status, failure.Error)
+}
+
+func fetch[T any](ctx context.Context, c *Client, method, path string, q *query) (value T, err error) {
+	body, err := c.call(ctx, method, path, q)
+	if err != nil {
+		return value, err
+	}
+	defer body.Close()
+	if err := json.NewDecoder(body).Decode(&value); err != nil {
+		return value, fmt.Errorf("read the server's answer: %w", err)
+	}
+	return value, nil
+}
+
+// List finds deliveries; see [adapter.Operations].
+func (c *Client) List(ctx context.Context, filter adapter.Filter, limit int) ([]adapter.Delivery, error) {
+	return fetch[[]adapter.Delivery](ctx, c, http.MethodGet, "/deliveries", &query{filter: filter, limit: limit})
+}
+
+// Show returns one delivery; see [adapter.Operations].
+func (c *Client) Show(ctx context.Context, id int64) (*adapter.Delivery, error) {
+	return fetch[*adapter.Delivery](ctx, c, http.MethodGet, "/deliveries/"+strconv.FormatInt(id, 10), nil)
+}
+
+// Stats counts deliveries; see [adapter.Operations].
+func (c *Client) Stats(ctx context.Context, filter adapter.Filter) (*adapter.Stats, error) {
+	return fetch[*adapter.Stats](ctx, c, http.MethodGet, "/stats", &query{filter: filter})
+}
+
+// Verify checks the conservation of events; see [adapter.Operations].
+func (c *Client) Verify(ctx context.Context) ([]adapter.Conservation, error) {
+	return fetch[[]adapter.Conservation](ctx, c, http.MethodGet, "/verify", nil)
+}
+
+// Redrive makes deliveries pending again; see [adapter.Operations].
+func (c *Client) Redrive(ctx context.Context, filter adapter.Filter, limit int, dry bool) (*adapter.Redrive, error) {
+	return fetch[*adapter.Redrive](ctx, c, http.MethodPost, "/redrive", &query{filter, limit, dry})
+}
+
+// Purge deletes deliveries; see [adapter.Operations].
+func (c *Client) Purge(ctx context.Context, filter adapter.Filter, limit int, dry bool) (*adapter.Purge, error) {
+	return fetch[*adapter.Purge](ctx, c, http.MethodPost, "/purge", &query{filter, limit, dry})
+}
+
+// Export yields deliveries with their payloads; see [adapter.Operations]. An
+// export that breaks off is an error.
+func (c *Client) Export(ctx context.Context, filter adapter.Filter, limit int, yield func(*adapter.Delivery) error) error {
+	body, err := c.call(ctx, http.MethodGet, "/export", &query{filter: filter, limit: limit})
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	lines := bufio.NewReaderSize(body, 64<<10)
+	for n := 0; ; n++ {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return fmt.Errorf("the export broke off after %d deliveries: %w", n, err)
+		}
+		if end := (exportEnd{}); bytes.HasPrefix(line, []byte(`{"exported":`)) && json.Unmarshal(line, &end) == nil && end.Exported != nil {
+			if *end.Exported != n {
+				return fmt.Errorf("the export has %d deliveries, but the server sent %d", n, *end.Exported)
+			}
+			return nil
+		}
+		var delivery adapter.Delivery
+		if err := json.Unmarshal(line, &delivery); err != nil {
+			return fmt.Errorf("read line %d of the export: %w", n+1, err)
+		}
+		if err := yield(&delivery); err != nil {
+			return err
+		}
+	}
+}

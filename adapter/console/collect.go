@@ -1,0 +1,121 @@
+package console
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"segment-saasquatch/adapter"
+)
+
+// Log is what the metrics ask of a store.
+type Log interface {
+	// Totals returns the running totals of every connection.
+	Totals(ctx context.Context) ([]adapter.Totals, error)
+	// Backlog describes the pending events of every connection.
+	Backlog(ctx context.Context) ([]adapter.Backlog, error)
+}
+
+// WatchStore adds the store's numbers to the metrics. Processes that share a store
+// all report the same.
+func (m *Metrics) WatchStore(log Log, now func() time.Time) {
+	m.registry.MustRegister(&storeCollector{log, now})
+}
+
+// WatchGates adds the state of the connections' gates.
+func (m *Metrics) WatchGates(gates map[string]func() adapter.GateState) {
+	m.registry.MustRegister(gateCollector(gates))
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
+}
+
+var (
+	storeUp      = describe("store_up", "1 if the store answered, else 0.")
+	accepted     = describe("deliveries_accepted_total", "Events accepted since the store was made.", "connection")
+	outcomes     = describe("deliveries", "Events by what has become of them since the store was made.", "connection", "outcome")
+	conservation = describe("conservation_difference", "Accepted events less those that have an outcome or are pending: 0 unless events are lost or made up.", "connection")
+	backlog      = describe("backlog_events", "Pending events.", "connection")
+	backlogBytes = describe("backlog_bytes", "Payloads of pending events.", "connection")
+	oldest       = describe("backlog_oldest_age_seconds", "Age of the oldest pending event, 0 if none is pending.", "connection")
+
+	paused   = describe("tenant_paused", "1 while no requests are sent but probes, else 0.", "connection", "reason")
+	limit    = describe("concurrency_limit", "Requests that may be under way at once at the moment.", "connection")
+	inFlight = describe("requests_in_flight", "Requests that are under way.", "connection")
+)
+
+// collectTimeout bounds the time that the store may take to answer.
+const collectTimeout = 5 * time.Second
+
+// storeCollector asks the store whenever the metrics are read.
+type storeCollector struct {
+	log Log
+	now func() time.Time
+}
+
+// Describe lists the metrics.
+func (c *storeCollector) Describe(to chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{storeUp, accepted, outcomes, conservation, backlog, backlogBytes, oldest} {
+		to <- desc
+	}
+}
+
+// Collect reads the store.
+func (c *storeCollector) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
+	defer cancel()
+	totals, err := c.log.Totals(ctx)
+	var backlogs []adapter.Backlog
+	if err == nil {
+		backlogs, err = c.log.Backlog(ctx)
+	}
+	up := 1.0
+	if err != nil {
+		up = 0
+	}
+	to <- prometheus.MustNewConstMetric(storeUp, prometheus.GaugeValue, up)
+	for _, t := range totals {
+		difference := t.Accepted
+		for outcome, events := range t.Events {
+			difference -= events
+			to <- prometheus.MustNewConstMetric(outcomes, prometheus.GaugeValue, float64(events), t.Connection, outcome.String())
+		}
+		to <- prometheus.MustNewConstMetric(accepted, prometheus.CounterValue, float64(t.Accepted), t.Connection)
+		to <- prometheus.MustNewConstMetric(conservation, prometheus.GaugeValue, float64(difference), t.Connection)
+	}
+	for _, b := range backlogs {
+		age := 0.0
+		if !b.Oldest.IsZero() {
+			age = max(0, c.now().Sub(b.Oldest).Seconds())
+		}
+		to <- prometheus.MustNewConstMetric(backlog, prometheus.GaugeValue, float64(b.Events), b.Connection)
+		to <- prometheus.MustNewConstMetric(backlogBytes, prometheus.GaugeValue, float64(b.Bytes), b.Connection)
+		to <- prometheus.MustNewConstMetric(oldest, prometheus.GaugeValue, age, b.Connection)
+	}
+}
+
+// gateCollector asks the gates, by connection.
+type gateCollector map[string]func() adapter.GateState
+
+// Describe lists the metrics.
+func (c gateCollector) Describe(to chan<- *prometheus.Desc) {
+	to <- paused
+	to <- limit
+	to <- inFlight
+}
+
+// Collect asks the gates.
+func (c gateCollector) Collect(to chan<- prometheus.Metric) {
+	for connection, state := range c {
+		s := state()
+		isPaused := 0.0
+		if s.Paused {
+			isPaused = 1
+		}
+		to <- prometheus.MustNewConstMetric(paused, prometheus.GaugeValue, isPaused, connection, string(s.Reason))
+		to <- prometheus.MustNewConstMetric(limit, prometheus.GaugeValue, float64(s.Limit), connection)
+		to <- prometheus.MustNewConstMetric(inFlight, prometheus.GaugeValue, float64(s.InFlight), connection)
+	}
+}

@@ -1,0 +1,252 @@
+package console
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+
+	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
+
+	"segment-saasquatch/adapter"
+)
+
+// Options are what a Handler serves.
+type Options struct {
+	// Operations are those of the admin API, nil if no deliveries are kept.
+	Operations adapter.Operations
+	// Tokens are the bearer tokens, any of which opens the admin API. Without one
+	// it is closed.
+	Tokens []adapter.Secret
+	// Metrics are served at /metrics.
+	Metrics *Metrics
+	// Log gets a line for every action. Default: none.
+	Log *zap.Logger
+}
+
+// Handler serves /metrics and, under /admin/v1/, the admin API.
+type Handler struct {
+	engine     *gin.Engine
+	operations adapter.Operations
+	tokens     tokens
+	log        *zap.Logger
+}
+
+// New returns a Handler.
+func New(opts Options) *Handler {
+	if opts.Log == nil {
+		opts.Log = zap.NewNop()
+	}
+	h := &Handler{operations: opts.Operations, tokens: newTokens(opts.Tokens), log: opts.Log}
+	gin.SetMode(gin.ReleaseMode)
+	h.engine = gin.New()
+	h.engine.RedirectTrailingSlash = false
+	h.engine.HandleMethodNotAllowed = true
+	h.engine.Use(h.recoverPanic)
+	h.engine.NoRoute(func(c *gin.Context) { answerError(c, http.StatusNotFound, "nothing is at this path") })
+	h.engine.NoMethod(func(c *gin.Context) {
+		answerError(c, http.StatusMethodNotAllowed, "this method is not allowed here")
+	})
+	metrics := opts.Metrics.handler()
+	h.engine.GET("/metrics", func(c *gin.Context) { metrics.ServeHTTP(c.Writer, c.Request) })
+	admin := h.engine.Group("/admin/v1", h.authorize)
+	admin.GET("/deliveries", h.action("list", h.list))
+	admin.GET("/deliveries/:id", h.action("show", h.show))
+	admin.GET("/stats", h.action("stats", h.stats))
+	admin.GET("/verify", h.action("verify", h.verify))
+	admin.POST("/redrive", h.action("redrive", h.redrive))
+	admin.POST("/purge", h.action("purge", h.purge))
+	admin.GET("/export", h.action("export", h.export))
+	return h
+}
+
+// ServeHTTP answers a request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.engine.ServeHTTP(w, r) }
+
+func (h *Handler) recoverPanic(c *gin.Context) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(cause)
+			}
+			h.log.Error("panic in an admin request", zap.Any("cause", cause), zap.ByteString("stack", debug.Stack()))
+			if !c.Writer.Written() {
+				answerError(c, http.StatusInternalServerError, "internal error: the log has the details")
+			}
+		}
+	}()
+	c.Next()
+}
+
+// tokenKey is where authorize leaves which token it was.
+const tokenKey = "token"
+
+// authorize lets those through who bring a token.
+func (h *Handler) authorize(c *gin.Context) {
+	if len(h.tokens) == 0 {
+		answerError(c, http.StatusForbidden, "the admin API is closed: set admin.token (ADMIN_TOKEN) to open it")
+		c.Abort()
+		return
+	}
+	index := h.tokens.find(c.GetHeader("Authorization"))
+	if index < 0 {
+		h.log.Warn("admin request refused", zap.String("path", c.Request.URL.Path), zap.String("remote", c.Request.RemoteAddr))
+		c.Header("WWW-Authenticate", "Bearer")
+		answerError(c, http.StatusUnauthorized, "want Authorization: Bearer and one of admin.token")
+		c.Abort()
+		return
+	}
+	c.Set(tokenKey, index)
+}
+
+// outcomeOf is what an action came to, for its line in the log.
+type outcomeOf struct {
+	fields []zap.Field
+	err    error
+}
+
+// action wraps an operation: it reads the query, and writes the line in the log.
+func (h *Handler) action(name string, operate func(*gin.Context, *query) outcomeOf) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		q, err := parseQuery(c.Request.URL.Query())
+		if err != nil {
+			answerError(c, http.StatusBadRequest, err.Error())
+			return
+		}
+		if h.operations == nil {
+			answerError(c, http.StatusConflict, "no deliveries are kept: delivery is direct")
+			return
+		}
+		done := operate(c, q)
+		fields := append([]zap.Field{
+			zap.String("action", name), zap.String("filter", q.encode().Encode()), zap.Bool("dry_run", q.dry),
+			zap.String("remote", c.Request.RemoteAddr), zap.Int("token", c.GetInt(tokenKey)),
+		}, done.fields...)
+		if done.err != nil {
+			h.fail(c, done.err)
+			h.log.Error("admin action", append(fields, zap.Error(done.err))...)
+			return
+		}
+		h.log.Info("admin action", fields...)
+	}
+}
+
+// fail answers an error of an operation.
+func (h *Handler) fail(c *gin.Context, err error) {
+	if c.Writer.Written() {
+		return // it shows by the missing end
+	}
+	var refused *adapter.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		answerError(c, http.StatusUnprocessableEntity, refused.Problem)
+	case errors.Is(err, adapter.ErrNoDelivery):
+		answerError(c, http.StatusNotFound, adapter.ErrNoDelivery.Error())
+	default:
+		answerError(c, http.StatusInternalServerError, "the operation failed: the server's log has the details")
+	}
+}
+
+func answerError(c *gin.Context, status int, message string) {
+	c.JSON(status, map[string]string{"error": message})
+}
+
+func (h *Handler) list(c *gin.Context, q *query) outcomeOf {
+	limit := q.limit
+	switch {
+	case limit == 0:
+		limit = defaultLimit
+	case limit > maxLimit:
+		return outcomeOf{err: &adapter.RefusedError{Problem: fmt.Sprintf("a list has up to %d deliveries: use a smaller limit and before, or an export", maxLimit)}}
+	}
+	found, err := h.operations.List(c.Request.Context(), q.filter, limit)
+	if err != nil {
+		return outcomeOf{err: err}
+	}
+	if found == nil {
+		found = []adapter.Delivery{}
+	}
+	c.JSON(http.StatusOK, found)
+	return outcomeOf{fields: []zap.Field{zap.Int("deliveries", len(found))}}
+}
+
+func (h *Handler) show(c *gin.Context, _ *query) outcomeOf {
+	id, err := strconv.ParseInt(c.Param("id"), 10, 64)
+	if err != nil {
+		return outcomeOf{err: adapter.ErrNoDelivery}
+	}
+	delivery, err := h.operations.Show(c.Request.Context(), id)
+	if err != nil {
+		return outcomeOf{err: err}
+	}
+	c.JSON(http.StatusOK, delivery)
+	return outcomeOf{fields: []zap.Field{zap.Int64("delivery", id)}}
+}
+
+func (h *Handler) stats(c *gin.Context, q *query) outcomeOf {
+	stats, err := h.operations.Stats(c.Request.Context(), q.filter)
+	if err != nil {
+		return outcomeOf{err: err}
+	}
+	c.JSON(http.StatusOK, stats)
+	return outcomeOf{}
+}
+
+func (h *Handler) verify(c *gin.Context, _ *query) outcomeOf {
+	verified, err := h.operations.Verify(c.Request.Context())
+	if err != nil {
+		return outcomeOf{err: err}
+	}
+	c.JSON(http.StatusOK, verified)
+	return outcomeOf{}
+}
+
+func (h *Handler) redrive(c *gin.Context, q *query) outcomeOf {
+	done, err := h.operations.Redrive(c.Request.Context(), q.filter, q.limit, q.dry)
+	if done == nil {
+		return outcomeOf{err: err}
+	}
+	fields := []zap.Field{zap.Int("matched", done.Matched), zap.Int("sent", done.Sent), zap.Int("duplicate", done.Duplicate)}
+	if err == nil {
+		c.JSON(http.StatusOK, done)
+	}
+	return outcomeOf{fields, err}
+}
+
+func (h *Handler) purge(c *gin.Context, q *query) outcomeOf {
+	done, err := h.operations.Purge(c.Request.Context(), q.filter, q.limit, q.dry)
+	if done == nil {
+		return outcomeOf{err: err}
+	}
+	total := 0
+	for _, n := range done.Purged {
+		total += n
+	}
+	if err == nil {
+		c.JSON(http.StatusOK, done)
+	}
+	return outcomeOf{[]zap.Field{zap.Int("purged", total)}, err}
+}
+
+// exportEnd is the last line of an export, by which a whole one is known.
+type exportEnd struct {
+	Exported *int `json:"exported"`
+}
+
+// export writes a delivery a line.
+func (h *Handler) export(c *gin.Context, q *query) outcomeOf {
+	lines := json.NewEncoder(c.Writer)
+	n := 0
+	c.Header("Content-Type", "application/x-ndjson")
+	err := h.operations.Export(c.Request.Context(), q.filter, q.limit, func(delivery *adapter.Delivery) error {
+		n++
+		return lines.Encode(delivery)
+	})
+	if err == nil {
+		err = lines.Encode(exportEnd{&n})
+	}
+	return outcomeOf{[]zap.Field{zap.Int("deliveries", n)}, err}
+}

@@ -1,0 +1,80 @@
+package console
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"segment-saasquatch/adapter"
+)
+
+// namespace begins the name of every metric.
+const namespace = "segment_saasquatch"
+
+// Metrics count what happens in this process. The labels have few values: names
+// of connections, outcomes, reasons and statuses.
+type Metrics struct {
+	registry *prometheus.Registry
+	events   *prometheus.CounterVec
+	requests *prometheus.CounterVec
+	attempts *prometheus.HistogramVec
+	lag      *prometheus.HistogramVec
+}
+
+// NewMetrics returns metrics that have counted nothing.
+func NewMetrics() *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "events_total",
+			Help: "Events that have their outcome.",
+		}, []string{"connection", "outcome", "reason"}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "upstream_requests_total",
+			Help: "Requests to SaaSquatch by HTTP status; status 0 had no answer.",
+		}, []string{"connection", "status"}),
+		attempts: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "upstream_request_duration_seconds",
+			Help:    "Time that requests to SaaSquatch took.",
+			Buckets: []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60},
+		}, []string{"connection"}),
+		lag: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "end_to_end_lag_seconds",
+			Help:    "Time from acceptance to delivery.",
+			Buckets: []float64{0.01, 0.1, 0.5, 1, 5, 30, 60, 300, 1800, 3600, 4 * 3600, 12 * 3600, 24 * 3600},
+		}, []string{"connection"}),
+	}
+	m.registry.MustRegister(m.events, m.requests, m.attempts, m.lag,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Event returns what is to be told the outcomes of a connection's events.
+func (m *Metrics) Event(connection string) func(adapter.Result) {
+	lag := m.lag.WithLabelValues(connection)
+	return func(r adapter.Result) {
+		m.events.WithLabelValues(connection, r.Outcome.String(), string(r.Reason)).Inc()
+		if r.Outcome == adapter.Delivered && r.Lag > 0 {
+			lag.Observe(r.Lag.Seconds())
+		}
+	}
+}
+
+// Attempt returns what is to be told the requests of a connection.
+func (m *Metrics) Attempt(connection string) func(adapter.Attempt, time.Duration) {
+	took := m.attempts.WithLabelValues(connection)
+	return func(a adapter.Attempt, d time.Duration) {
+		m.requests.WithLabelValues(connection, strconv.Itoa(a.Status)).Inc()
+		took.Observe(d.Seconds())
+	}
+}
+
+// handler serves the metrics. What cannot be gathered is left out, and shows in
+// store_up.
+func (m *Metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry, ErrorHandling: promhttp.ContinueOnError})
+}

@@ -1,0 +1,145 @@
+package console
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"segment-saasquatch/adapter"
+)
+
+// query is what a request asks for. All operations take the same parameters.
+type query struct {
+	filter adapter.Filter
+	limit  int
+	dry    bool
+}
+
+// Limits of lists.
+const (
+	defaultLimit = 50
+	maxLimit     = 10_000
+)
+
+// parameters reads each of the parameters that are known.
+var parameters = map[string]func(*query, string) error{
+	"id": func(q *query, text string) error {
+		id, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || id < 1 {
+			return fmt.Errorf("want the number of a delivery, such as 1")
+		}
+		q.filter.IDs = append(q.filter.IDs, id)
+		return nil
+	},
+	"connection": func(q *query, text string) error { q.filter.Connection = text; return nil },
+	"outcome": func(q *query, text string) error {
+		for name := range strings.SplitSeq(text, ",") {
+			var outcome adapter.Outcome
+			if err := outcome.UnmarshalText([]byte(strings.TrimSpace(name))); err != nil {
+				return err
+			}
+			q.filter.Outcomes = append(q.filter.Outcomes, outcome)
+		}
+		return nil
+	},
+	"reason":     func(q *query, text string) error { q.filter.Reason = adapter.Reason(text); return nil },
+	"event":      func(q *query, text string) error { q.filter.EventKey = text; return nil },
+	"user":       func(q *query, text string) error { q.filter.UserID = text; return nil },
+	"message_id": func(q *query, text string) error { q.filter.MessageID = text; return nil },
+	"since":      func(q *query, text string) (err error) { q.filter.Since, err = parseTime(text); return err },
+	"until":      func(q *query, text string) (err error) { q.filter.Until, err = parseTime(text); return err },
+	"before": func(q *query, text string) (err error) {
+		if q.filter.Before, err = strconv.ParseInt(text, 10, 64); err != nil || q.filter.Before < 1 {
+			return fmt.Errorf("want the number of a delivery, to go on below it")
+		}
+		return nil
+	},
+	"limit": func(q *query, text string) (err error) {
+		if q.limit, err = strconv.Atoi(text); err != nil || q.limit < 0 {
+			return fmt.Errorf("want a whole number, 0 for no limit")
+		}
+		return nil
+	},
+	"dry_run": func(q *query, text string) (err error) {
+		if q.dry, err = strconv.ParseBool(text); err != nil {
+			return fmt.Errorf("want true or false")
+		}
+		return nil
+	},
+}
+
+func parseTime(text string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return t, fmt.Errorf("want a time such as 2006-01-02T15:04:05Z")
+	}
+	return t, nil
+}
+
+// parseQuery reads the parameters, of which none may be unknown or empty: a filter
+// that is overlooked would pick more than was meant.
+func parseQuery(values url.Values) (*query, error) {
+	q := &query{}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		read, known := parameters[name]
+		if !known {
+			return nil, &badQueryError{name, "is unknown: known are " + strings.Join(slices.Sorted(maps.Keys(parameters)), ", ")}
+		}
+		for _, text := range values[name] {
+			if text == "" {
+				return nil, &badQueryError{name, "is empty: leave it out or give it a value"}
+			}
+			if err := read(q, text); err != nil {
+				return nil, &badQueryError{name, fmt.Sprintf("is %.60q: %v", text, err)}
+			}
+		}
+	}
+	return q, nil
+}
+
+// badQueryError is a parameter that is wrong.
+type badQueryError struct{ parameter, problem string }
+
+func (e *badQueryError) Error() string { return "parameter " + e.parameter + " " + e.problem }
+
+// encode writes the parameters that parseQuery reads.
+func (q *query) encode() url.Values {
+	values := make(url.Values)
+	set := func(name, text string) {
+		if text != "" {
+			values.Add(name, text)
+		}
+	}
+	f := &q.filter
+	for _, id := range f.IDs {
+		set("id", strconv.FormatInt(id, 10))
+	}
+	set("connection", f.Connection)
+	for _, outcome := range f.Outcomes {
+		set("outcome", outcome.String())
+	}
+	set("reason", string(f.Reason))
+	set("event", f.EventKey)
+	set("user", f.UserID)
+	set("message_id", f.MessageID)
+	if !f.Since.IsZero() {
+		set("since", f.Since.Format(time.RFC3339Nano))
+	}
+	if !f.Until.IsZero() {
+		set("until", f.Until.Format(time.RFC3339Nano))
+	}
+	if f.Before > 0 {
+		set("before", strconv.FormatInt(f.Before, 10))
+	}
+	if q.limit > 0 {
+		set("limit", strconv.Itoa(q.limit))
+	}
+	if q.dry {
+		set("dry_run", "true")
+	}
+	return values
+}
