@@ -15,7 +15,7 @@ func logResult(log *zap.Logger, connection string) func(adapter.Result) {
 		if entry == nil {
 			return
 		}
-		fields := make([]zap.Field, 0, 12)
+		fields := make([]zap.Field, 0, 13)
 		fields = append(fields, zap.String("outcome", r.Outcome.String()))
 		for _, field := range [...]struct{ key, value string }{
 			{"reason", string(r.Reason)}, {"message_id", bounded(r.MessageID)}, {"idempotency_key", r.IdempotencyKey},
@@ -30,6 +30,9 @@ func logResult(log *zap.Logger, connection string) func(adapter.Result) {
 		}
 		if r.Status != 0 {
 			fields = append(fields, zap.Int("status", r.Status))
+		}
+		if r.Lag > 0 {
+			fields = append(fields, zap.Duration("lag_ms", r.Lag))
 		}
 		entry.Write(append(fields, zap.Int("attempts", r.Attempts), zap.Duration("duration_ms", r.Duration))...)
 	}

@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		return fmt.Errorf("%w\nsee %s --help", err, cmd.CommandPath())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(p.serveCommand(), p.mapCommand(), p.sendCommand(), p.sandboxCommand(),
+	root.AddCommand(p.serveCommand(), p.deliveriesCommand(), p.mapCommand(), p.sendCommand(), p.sandboxCommand(),
 		p.configCommand(), p.healthcheckCommand(), p.versionCommand())
 
 	err := root.ExecuteContext(ctx)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/google/uuid"
@@ -118,6 +119,7 @@ type embeddedSandbox struct {
 	url    string
 	// generated names the connections whose shared secret was made up here.
 	generated map[string]bool
+	dataDir   string // removed at the end, empty for none
 }
 
 // newEmbeddedSandbox starts a sandbox on a free port of the loopback interface.
@@ -136,4 +138,9 @@ func newEmbeddedSandbox() (*embeddedSandbox, string, error) {
 	return &embeddedSandbox{server: server, url: "http://" + listener.Addr().String(), generated: make(map[string]bool)}, key, nil
 }
 
-func (e *embeddedSandbox) close() { _ = e.server.Close() }
+func (e *embeddedSandbox) close() {
+	_ = e.server.Close()
+	if e.dataDir != "" {
+		_ = os.RemoveAll(e.dataDir) // what cannot be removed is in the system's directory for that
+	}
+}

@@ -6,17 +6,14 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
-	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/config"
-	"segment-saasquatch/adapter/saasquatch"
+	"segment-saasquatch/adapter/console"
 	"segment-saasquatch/adapter/webhook"
-	"segment-saasquatch/mapping"
 )
 
 func (p *program) serveCommand() *cobra.Command {
@@ -73,26 +70,38 @@ type service struct {
 	*program
 	cfg     *config.Config
 	log     *zap.Logger
+	events  *zap.Logger      // has a line for every event, whatever the level
 	sandbox *embeddedSandbox // nil without --sandbox
-	direct  []*adapter.Direct
+	metrics *console.Metrics
 }
 
 func (s *service) serve(ctx context.Context) (err error) {
-	if s.log, err = newLogger(s.cfg.Log, s.stderr); err != nil {
+	if err := s.openLogs(); err != nil {
 		return err
 	}
 	defer func() { _ = s.log.Sync() }() // nothing to do about a terminal that cannot sync
 	for _, warning := range s.cfg.Warnings() {
 		s.log.Warn(warning)
 	}
-	handler, err := s.newHandler()
+	s.metrics = console.NewMetrics()
+	delivering, err := s.startDelivering(ctx)
+	if err != nil {
+		return failed(err)
+	}
+	defer func() { err = failed(errors.Join(err, delivering.close())) }()
+	handler, err := s.newHandler(delivering)
 	if err != nil {
 		return err
 	}
+	admin, err := s.startAdmin(delivering)
+	if err != nil {
+		return err
+	}
+	defer admin.close()
 	server := s.newServer(handler)
 	listener, err := net.Listen("tcp", s.cfg.ListenAddr)
 	if err != nil {
-		return failed(fmt.Errorf("listen on %s: %w", s.cfg.ListenAddr, err))
+		return fmt.Errorf("listen on %s: %w", s.cfg.ListenAddr, err)
 	}
 	serving := make(chan error, 1)
 	go func() {
@@ -110,7 +119,7 @@ func (s *service) serve(ctx context.Context) (err error) {
 	}
 	select {
 	case err := <-serving:
-		return failed(fmt.Errorf("serve: %w", err))
+		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
 	handler.SetReady(false)
@@ -118,48 +127,29 @@ func (s *service) serve(ctx context.Context) (err error) {
 		s.log.Info("stopping: not ready, still taking requests", zap.Duration("delay_ms", s.cfg.ShutdownDelay))
 		select {
 		case err := <-serving:
-			return failed(fmt.Errorf("serve: %w", err))
+			return fmt.Errorf("serve: %w", err)
 		case <-time.After(s.cfg.ShutdownDelay):
 		}
 	}
-	return failed(s.drain(server))
+	return s.drain(server, delivering)
 }
 
-// newHandler builds the way of an event for every connection.
-func (s *service) newHandler() (*webhook.Handler, error) {
-	// The line of an event is the only trace of one that is rejected or dead, so
-	// log.level does not silence it.
-	events, err := newLogger(config.Log{Level: "info", Format: s.cfg.Log.Format}, s.stderr)
-	if err != nil {
-		return nil, err
+// openLogs makes the log of the process and that of the events. The line of an
+// event may be the only trace of one that is rejected or dead, so log.level does
+// not silence it.
+func (s *service) openLogs() (err error) {
+	if s.log, err = newLogger(s.cfg.Log, s.stderr); err != nil {
+		return err
 	}
+	s.events, err = newLogger(config.Log{Level: "info", Format: s.cfg.Log.Format}, s.stderr)
+	return err
+}
+
+// newHandler builds what receives the events of every connection.
+func (s *service) newHandler(d *delivering) (*webhook.Handler, error) {
 	connections := make([]webhook.Connection, 0, len(s.cfg.Connections))
-	for _, conn := range s.cfg.Connections {
-		mapper, err := mapping.New(conn.Mapping)
-		if err != nil {
-			return nil, err
-		}
-		client, err := saasquatch.New(saasquatch.Options{
-			BaseURL:        conn.SaaSquatch.BaseURL,
-			TenantAlias:    conn.SaaSquatch.TenantAlias,
-			APIKey:         conn.SaaSquatch.APIKey,
-			UserName:       conn.SaaSquatch.UserName,
-			Concurrency:    conn.SaaSquatch.Concurrency,
-			AttemptTimeout: conn.SaaSquatch.AttemptTimeout,
-			UserAgent:      "segment-saasquatch/" + strings.Fields(buildVersion())[0],
-		})
-		if err != nil {
-			return nil, fmt.Errorf("connection %s: %w", conn.Name, err)
-		}
-		forwarder := adapter.NewForwarder(client, adapter.ForwarderOptions{
-			Concurrency: conn.SaaSquatch.Concurrency,
-			RateLimit:   conn.SaaSquatch.RateLimit,
-		})
-		direct := adapter.NewDirect(mapper, forwarder, adapter.DirectOptions{
-			Budget: s.cfg.AnswerBudget,
-			Record: logResult(events, conn.Name),
-		})
-		s.direct = append(s.direct, direct)
+	for i := range s.cfg.Connections {
+		conn := &s.cfg.Connections[i]
 		connections = append(connections, webhook.Connection{
 			Name: conn.Name,
 			Path: conn.Path,
@@ -172,10 +162,10 @@ func (s *service) newHandler() (*webhook.Handler, error) {
 				AllowFirstElementSignature: conn.Segment.AllowFirstElementSignature,
 				Insecure:                   s.cfg.Insecure,
 			},
-			Acceptor: direct,
+			Acceptor: d.acceptors[conn.Name],
 		})
 	}
-	return webhook.New(connections, webhook.Options{BodyLimit: s.cfg.BodyLimit, Log: s.log})
+	return webhook.New(connections, webhook.Options{BodyLimit: s.cfg.BodyLimit, Ready: d.ready, Log: s.log})
 }
 
 // Limits of a client's connection. Segment opens a connection for each request
@@ -199,19 +189,27 @@ func (s *service) newServer(handler http.Handler) *http.Server {
 	}
 }
 
-// drain lets the requests under way finish, then the attempts that outlived
-// theirs, both together within the shutdown timeout.
-func (s *service) drain(server *http.Server) error {
+// drainReserve is what attempts under way have of the shutdown timeout at least,
+// when requests have used it up.
+const drainReserve = 2 * time.Second
+
+// drain lets the requests under way finish, then the attempts, both together
+// within the shutdown timeout.
+func (s *service) drain(server *http.Server, d *delivering) error {
 	s.log.Info("stopping: requests under way finish", zap.Duration("timeout_ms", s.cfg.ShutdownTimeout))
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.ShutdownTimeout)
+	deadline := time.Now().Add(s.cfg.ShutdownTimeout)
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
 	err := server.Shutdown(ctx)
 	if err != nil {
 		err = fmt.Errorf("finish requests: %w", errors.Join(err, server.Close()))
 	}
-	for _, direct := range s.direct {
-		err = errors.Join(err, direct.Stop(ctx))
+	if latest := time.Now().Add(drainReserve); deadline.Before(latest) {
+		deadline = latest
 	}
+	ctx, cancel = context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	err = errors.Join(err, d.drain(ctx))
 	if err == nil {
 		s.log.Info("stopped")
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net"
+	"os"
 	"time"
 
 	"segment-saasquatch/adapter"
@@ -30,8 +31,15 @@ func (s *service) useSandbox() error {
 			embedded.generated[conn.Name] = true
 		}
 	}
-	if s.cfg.ListenAddr == config.Default().ListenAddr {
+	if !s.cfg.IsSet("listen_addr") {
 		s.cfg.ListenAddr = "127.0.0.1:8080"
+	}
+	if s.cfg.Delivery == config.DeliveryDurable && !s.cfg.IsSet("data_dir") && s.cfg.Store.IsZero() {
+		// What is tried out is not to be found among real events later.
+		if embedded.dataDir, err = os.MkdirTemp("", "segment-saasquatch-"); err != nil {
+			return fmt.Errorf("make a directory to try things out in: %w", err)
+		}
+		s.cfg.DataDir = embedded.dataDir
 	}
 	return nil
 }

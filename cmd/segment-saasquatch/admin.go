@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"segment-saasquatch/adapter/console"
+)
+
+// admin serves operators, nil if it is not wanted.
+type admin struct {
+	server *http.Server
+	done   chan struct{}
+}
+
+// adminStop is how long operators' requests may take to finish at the end.
+const adminStop = 2 * time.Second
+
+// startAdmin listens for operators.
+func (s *service) startAdmin(d *delivering) (*admin, error) {
+	if !s.cfg.Admin.Enabled() {
+		return nil, nil
+	}
+	listener, err := net.Listen("tcp", s.cfg.Admin.ListenAddr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s for metrics and the admin API: %w; set admin.listen_addr to another address, or to none",
+			s.cfg.Admin.ListenAddr, err)
+	}
+	a := &admin{
+		server: &http.Server{
+			Handler:           console.New(console.Options{Operations: d.operations(), Tokens: s.cfg.Admin.Token, Metrics: s.metrics, Log: s.log}),
+			ReadHeaderTimeout: readHeaderTimeout,
+			ReadTimeout:       readTimeout,
+			IdleTimeout:       idleTimeout, // there is no limit on writing: an export takes its time
+			MaxHeaderBytes:    maxHeaderBytes,
+			ErrorLog:          zap.NewStdLog(s.log.Named("admin")),
+		},
+		done: make(chan struct{}),
+	}
+	go func() {
+		defer close(a.done)
+		if err := a.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("serve operators", zap.Error(err))
+		}
+	}()
+	s.log.Info("admin", zap.Stringer("address", listener.Addr()), zap.Bool("api", len(s.cfg.Admin.Token) > 0))
+	return a, nil
+}
+
+func (a *admin) close() {
+	if a == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), adminStop)
+	defer cancel()
+	if a.server.Shutdown(ctx) != nil {
+		_ = a.server.Close()
+	}
+	<-a.done
+}

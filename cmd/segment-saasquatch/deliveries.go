@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/config"
+	"segment-saasquatch/adapter/console"
+	"segment-saasquatch/mapping"
+)
+
+func (p *program) deliveriesCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "deliveries",
+		Short: "Look at deliveries, send them again, delete and export them",
+		Long: `Deliveries works on the events that durable delivery has accepted: beside a running
+server, or while there is none, on the store that the same configuration describes;
+or with --server through the admin API of a running server.
+
+A filter picks events; without one all are picked. Times are RFC 3339, a date, or
+how long ago: 2h, 7d.`,
+	}
+	cmd.AddCommand(p.listCommand(), p.showCommand(), p.statsCommand(), p.redriveCommand(), p.purgeCommand(), p.exportCommand())
+	return cmd
+}
+
+// deliveriesFlags are those that all these commands have.
+type deliveriesFlags struct {
+	cmd    *cobra.Command
+	file   string
+	server string
+	asJSON bool
+
+	ids                               []int64
+	outcomes                          []string
+	connection, reason, event         string
+	user, messageID, since, untilText string
+}
+
+func addDeliveriesFlags(cmd *cobra.Command) *deliveriesFlags {
+	f := &deliveriesFlags{cmd: cmd}
+	flags := cmd.Flags()
+	flags.StringVar(&f.file, "config", "", "configuration `file` of the server")
+	flags.StringVar(&f.server, "server", "", "`URL` of a server's admin address; ADMIN_TOKEN opens it")
+	config.RegisterFlags(flags)
+	return f
+}
+
+func (f *deliveriesFlags) addJSON() {
+	f.cmd.Flags().BoolVar(&f.asJSON, "json", false, "write JSON, one value a line")
+}
+
+func (f *deliveriesFlags) addFilter() {
+	flags := f.cmd.Flags()
+	flags.Int64SliceVar(&f.ids, "id", nil, "`numbers` of deliveries")
+	flags.StringSliceVar(&f.outcomes, "outcome", nil, "`outcomes`: delivered, duplicate, skipped, rejected, dead or pending")
+	flags.StringVar(&f.connection, "connection", "", "`name` of the connection")
+	flags.StringVar(&f.reason, "reason", "", "`reason` of the outcome")
+	flags.StringVar(&f.event, "event", "", "event `key`")
+	flags.StringVar(&f.user, "user", "", "`userId`")
+	flags.StringVar(&f.messageID, "message-id", "", "`messageId`")
+	flags.StringVar(&f.since, "since", "", "accepted at this `time` or later")
+	flags.StringVar(&f.untilText, "until", "", "accepted before this `time`")
+}
+
+// filter reads the filter's flags.
+func (f *deliveriesFlags) filter(now time.Time) (filter adapter.Filter, err error) {
+	filter = adapter.Filter{
+		Connection: f.connection, Reason: adapter.Reason(f.reason), EventKey: f.event, UserID: f.user, MessageID: f.messageID,
+	}
+	if f.cmd.Flags().Changed("id") {
+		filter.IDs = f.ids
+	}
+	for _, name := range []string{"connection", "reason", "event", "user", "message-id", "since", "until", "outcome", "id"} {
+		if flag := f.cmd.Flags().Lookup(name); flag != nil && flag.Changed && (flag.Value.String() == "" || flag.Value.String() == "[]") {
+			return filter, fmt.Errorf("--%s is empty: leave it out to pick all, or give it a value", name)
+		}
+	}
+	for _, name := range f.outcomes {
+		var outcome adapter.Outcome
+		if err := outcome.UnmarshalText([]byte(name)); err != nil {
+			return filter, fmt.Errorf("--outcome: %w", err)
+		}
+		filter.Outcomes = append(filter.Outcomes, outcome)
+	}
+	if filter.Since, err = parseMoment(f.since, now); err != nil {
+		return filter, fmt.Errorf("--since: %w", err)
+	}
+	if filter.Until, err = parseMoment(f.untilText, now); err != nil {
+		return filter, fmt.Errorf("--until: %w", err)
+	}
+	return filter, nil
+}
+
+// parseMoment reads a time: RFC 3339, a date in UTC, or how long ago, with d for
+// days. Empty is the zero time.
+func parseMoment(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	ago := text
+	days, isDays := strings.CutSuffix(text, "d")
+	if n, err := strconv.Atoi(days); isDays && err == nil && n >= 0 && n <= 100_000 {
+		ago = strconv.Itoa(24*n) + "h"
+	}
+	if d, err := time.ParseDuration(ago); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	return time.Time{}, fmt.Errorf("%q is no time: write 2006-01-02T15:04:05Z, 2006-01-02, or how long ago, such as 2h or 7d", text)
+}
+
+// operations opens the store, or a way to the server. Whoever gets them closes.
+func (p *program) operations(ctx context.Context, f *deliveriesFlags) (adapter.Operations, io.Closer, error) {
+	cfg, err := config.Load(config.Source{File: f.file, Env: p.env, Flags: f.cmd.Flags()})
+	if err != nil {
+		return nil, nil, err
+	}
+	if f.server != "" {
+		var token adapter.Secret
+		if len(cfg.Admin.Token) > 0 {
+			token = cfg.Admin.Token[0]
+		}
+		client, err := console.NewClient(f.server, token)
+		if err != nil {
+			return nil, nil, fmt.Errorf("--server: %w", err)
+		}
+		return client, io.NopCloser(nil), nil
+	}
+	if err := cfg.ValidateMapping(); err != nil {
+		return nil, nil, err
+	}
+	mappers := make(map[string]*mapping.Mapper, len(cfg.Connections))
+	for i := range cfg.Connections {
+		if mappers[cfg.Connections[i].Name], err = mapping.New(cfg.Connections[i].Mapping); err != nil {
+			return nil, nil, err
+		}
+	}
+	opened, err := openStore(ctx, cfg)
+	if err != nil {
+		return nil, nil, failed(err)
+	}
+	return adapter.NewDeliveries(opened, mappers), opened, nil
+}
+
+// withOperations runs a command on the store or a server.
+func (p *program) withOperations(f *deliveriesFlags, run func(context.Context, adapter.Operations) error) error {
+	ctx := f.cmd.Context()
+	operations, closer, err := p.operations(ctx, f)
+	if err != nil {
+		return err
+	}
+	err = run(ctx, operations)
+	var refused *adapter.RefusedError
+	if errors.As(err, &refused) {
+		return errors.Join(err, closer.Close())
+	}
+	return failed(errors.Join(err, closer.Close()))
+}

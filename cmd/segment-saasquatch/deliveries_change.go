@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+
+	"segment-saasquatch/adapter"
+)
+
+// changeFlags are those of commands that change deliveries.
+type changeFlags struct {
+	*deliveriesFlags
+	dry, yes bool
+	limit    int
+}
+
+func addChangeFlags(cmd *cobra.Command) *changeFlags {
+	f := &changeFlags{deliveriesFlags: addDeliveriesFlags(cmd)}
+	f.addFilter()
+	f.addJSON()
+	flags := cmd.Flags()
+	flags.BoolVar(&f.dry, "dry-run", false, "say what would be done, and do nothing")
+	flags.BoolVar(&f.yes, "yes", false, "do not ask")
+	flags.IntVar(&f.limit, "limit", 0, "most `deliveries` to take, the newest first; 0 for all")
+	return f
+}
+
+// errNotConfirmed means that nothing was changed because nobody agreed.
+var errNotConfirmed = errors.New("nothing was changed")
+
+// change says what would be done, asks, and does it.
+func (p *program) change(f *changeFlags, question func(context.Context, adapter.Operations, adapter.Filter) (string, any, error),
+	do func(context.Context, adapter.Operations, adapter.Filter) (string, any, error)) error {
+	filter, err := f.filter(time.Now())
+	if err != nil {
+		return err
+	}
+	if f.limit < 0 {
+		return fmt.Errorf("--limit is %d: write a number, 0 for all", f.limit)
+	}
+	if !f.yes && !f.dry && !p.canAsk() {
+		return fmt.Errorf("%w: there is no terminal to ask on; add --yes to do it, or --dry-run to see what it would do", errNotConfirmed)
+	}
+	return p.withOperations(f.deliveriesFlags, func(ctx context.Context, o adapter.Operations) error {
+		if f.dry || !f.yes {
+			text, value, err := question(ctx, o, filter)
+			if err != nil {
+				return err
+			}
+			if f.dry {
+				return p.report(text, value, f.asJSON)
+			}
+			if !p.ask(text) {
+				return errNotConfirmed
+			}
+		}
+		text, value, err := do(ctx, o, filter)
+		if err != nil {
+			return err
+		}
+		return p.report(text, value, f.asJSON)
+	})
+}
+
+func (p *program) report(text string, value any, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(p.stdout).Encode(value)
+	}
+	_, err := fmt.Fprintln(p.stdout, text)
+	return err
+}
+
+func (p *program) canAsk() bool {
+	file, ok := p.stdin.(*os.File)
+	return ok && isatty.IsTerminal(file.Fd())
+}
+
+// ask returns whether the person agrees.
+func (p *program) ask(question string) bool {
+	fmt.Fprintf(p.stderr, "%s\nGo on? [y/N] ", question)
+	answer, _ := bufio.NewReader(p.stdin).ReadString('\n') // an end of input is a no
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes"
+}
+
+func (p *program) redriveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "redrive",
+		Short: "Send dead and rejected deliveries again",
+		Long: `Redrive makes dead and rejected deliveries pending again. Their stored Segment
+events are mapped with today's rules; those that the rules still reject or skip
+stay as they are. With --outcome pending it makes pending ones due at once. It
+says how many would be sent, and asks.`,
+		Args: cobra.NoArgs,
+	}
+	f := addChangeFlags(cmd)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		redrive := func(dry bool) func(context.Context, adapter.Operations, adapter.Filter) (string, any, error) {
+			return func(ctx context.Context, o adapter.Operations, filter adapter.Filter) (string, any, error) {
+				done, err := o.Redrive(ctx, filter, f.limit, dry)
+				if err != nil {
+					return "", nil, err
+				}
+				return redriveText(done, dry), done, nil
+			}
+		}
+		return p.change(f, redrive(true), redrive(false))
+	}
+	return cmd
+}
+
+func redriveText(done *adapter.Redrive, dry bool) string {
+	var b strings.Builder
+	if dry {
+		fmt.Fprintf(&b, "%d of %d deliveries would be sent", done.Sent, done.Matched)
+	} else {
+		fmt.Fprintf(&b, "%d of %d deliveries are pending now", done.Sent, done.Matched)
+	}
+	if done.Duplicate > 0 {
+		fmt.Fprintf(&b, "; %d were delivered meanwhile", done.Duplicate)
+	}
+	for _, reason := range slices.Sorted(maps.Keys(done.Unsendable)) {
+		fmt.Fprintf(&b, "; %d stay as they are: %s", done.Unsendable[reason], reason)
+	}
+	if done.NoPayload > 0 {
+		fmt.Fprintf(&b, "; %d have no payload any more", done.NoPayload)
+	}
+	if done.NoConnection > 0 {
+		fmt.Fprintf(&b, "; %d are of connections that are not configured", done.NoConnection)
+	}
+	return b.String()
+}
+
+func (p *program) purgeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "purge",
+		Short: "Delete deliveries with all that is known of them",
+		Long: `Purge deletes the deliveries that the filter picks, with payload and history. One
+that is pending is never sent then, and one that was delivered is not known any
+more: if it comes again it is sent again. It says how many it would delete, and
+asks.`,
+		Args: cobra.NoArgs,
+	}
+	f := addChangeFlags(cmd)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		purge := func(dry bool) func(context.Context, adapter.Operations, adapter.Filter) (string, any, error) {
+			return func(ctx context.Context, o adapter.Operations, filter adapter.Filter) (string, any, error) {
+				done, err := o.Purge(ctx, filter, f.limit, dry)
+				if err != nil {
+					return "", nil, err
+				}
+				return purgeText(done, dry), done, nil
+			}
+		}
+		return p.change(f, purge(true), purge(false))
+	}
+	return cmd
+}
+
+func purgeText(done *adapter.Purge, dry bool) string {
+	var parts []string
+	total := 0
+	for _, outcome := range adapter.Outcomes {
+		if n := done.Purged[outcome]; n > 0 {
+			total += n
+			parts = append(parts, fmt.Sprintf("%d %s", n, outcome))
+		}
+	}
+	text := fmt.Sprintf("%d deliveries were deleted", total)
+	if dry {
+		text = fmt.Sprintf("%d deliveries would be deleted", total)
+	}
+	if len(parts) > 0 {
+		text += ": " + strings.Join(parts, ", ")
+	}
+	if dry && done.Purged[adapter.Pending] > 0 {
+		text += "; those that are pending would never be sent"
+	}
+	return text
+}

@@ -1,0 +1,349 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"segment-saasquatch/adapter"
+)
+
+func (p *program) listCommand() *cobra.Command {
+	var limit int
+	cmd := &cobra.Command{Use: "list", Short: "List deliveries, newest first", Args: cobra.NoArgs}
+	f := addDeliveriesFlags(cmd)
+	f.addFilter()
+	f.addJSON()
+	cmd.Flags().IntVar(&limit, "limit", 50, "most `deliveries` to list")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		filter, err := f.filter(time.Now())
+		if err != nil {
+			return err
+		}
+		if limit < 1 {
+			return fmt.Errorf("--limit is %d: write a number of at least 1", limit)
+		}
+		return p.withOperations(f, func(ctx context.Context, o adapter.Operations) error {
+			found, err := o.List(ctx, filter, limit)
+			if err != nil {
+				return err
+			}
+			if f.asJSON {
+				return writeLines(p.stdout, found)
+			}
+			return p.printList(found, limit)
+		})
+	}
+	return cmd
+}
+
+func writeLines[T any](out io.Writer, values []T) error {
+	lines := json.NewEncoder(out)
+	for i := range values {
+		if err := lines.Encode(&values[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const momentLayout = "2006-01-02 15:04:05"
+
+func (p *program) printList(found []adapter.Delivery, limit int) error {
+	table := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "ID\tRECEIVED (UTC)\tCONNECTION\tOUTCOME\tREASON\tSTATUS\tATTEMPTS\tEVENT\tUSER\tMESSAGE ID")
+	for i := range found {
+		d := &found[i]
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", d.ID, d.ReceivedAt.UTC().Format(momentLayout), d.Connection, d.Outcome, orDash(string(d.Reason)),
+			orDash(statusText(d.Status)), d.Attempts, orDash(plain(d.EventKey)), orDash(plain(d.UserID)), orDash(plain(d.MessageID)))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if len(found) == limit {
+		fmt.Fprintf(p.stderr, "the newest %d; there may be more: raise --limit, or use a filter\n", limit)
+	}
+	return nil
+}
+
+func statusText(status int) string {
+	if status == 0 {
+		return ""
+	}
+	return strconv.Itoa(status)
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// maxShown is how much of a text from outside a table shows, in characters.
+const maxShown = 60
+
+// plain makes a text from outside safe for a terminal and a table.
+func plain(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '·'
+		}
+		return r
+	}, text)
+	if runes := []rune(text); len(runes) > maxShown {
+		return string(runes[:maxShown]) + "…"
+	}
+	return text
+}
+
+func (p *program) showCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "show ID", Short: "Show all that is known of one delivery", Args: cobra.ExactArgs(1)}
+	f := addDeliveriesFlags(cmd)
+	f.addJSON()
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		id, err := strconv.ParseInt(args[0], 10, 64)
+		if err != nil {
+			return fmt.Errorf("%q is no delivery: write its number, which list shows", args[0])
+		}
+		return p.withOperations(f, func(ctx context.Context, o adapter.Operations) error {
+			delivery, err := o.Show(ctx, id)
+			if err != nil {
+				return err
+			}
+			if f.asJSON {
+				return json.NewEncoder(p.stdout).Encode(delivery)
+			}
+			return p.printDelivery(delivery)
+		})
+	}
+	return cmd
+}
+
+func (p *program) printDelivery(d *adapter.Delivery) error {
+	table := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	row := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(table, "%s\t%s\n", name, value)
+		}
+	}
+	row("delivery", strconv.FormatInt(d.ID, 10))
+	row("connection", d.Connection)
+	row("outcome", d.Outcome.String())
+	row("reason", string(d.Reason))
+	row("detail", plainLine(d.Detail))
+	row("status", statusText(d.Status))
+	row("message id", plainLine(d.MessageID))
+	row("user", plainLine(d.UserID))
+	row("account", plainLine(d.AccountID))
+	row("event", plainLine(d.EventKey))
+	row("received", moment(&d.ReceivedAt))
+	row("first attempt", moment(d.FirstAttemptAt))
+	row("last attempt", moment(d.LastAttemptAt))
+	row("next attempt", moment(d.DueAt))
+	row("settled", moment(d.SettledAt))
+	if d.SettledAt != nil {
+		row("lag", d.Lag().Round(time.Millisecond).String())
+	}
+	row("attempts", strconv.Itoa(d.Attempts))
+	if d.Ambiguous {
+		row("ambiguous", "an attempt that failed may have been processed")
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if len(d.History) > 0 {
+		fmt.Fprintln(p.stdout, "\nattempts that did not deliver")
+		table = tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+		for i := range d.History {
+			try := &d.History[i]
+			fmt.Fprintf(table, "  %d\t%s\t%s\t%s\t%s\t%s\n", try.Number, moment(&try.At), try.Duration.Round(time.Millisecond), orDash(statusText(try.Status)), try.Reason, plainLine(try.Detail))
+		}
+		if err := table.Flush(); err != nil {
+			return err
+		}
+	}
+	switch {
+	case d.Payload != nil:
+		var indented bytes.Buffer
+		if err := json.Indent(&indented, d.Payload, "", "  "); err != nil {
+			return err
+		}
+		fmt.Fprintf(p.stdout, "\npayload\n%s\n", plainText(indented.String()))
+	case d.PayloadText != "":
+		fmt.Fprintf(p.stdout, "\npayload, which is no JSON\n%s\n", plainText(d.PayloadText))
+	}
+	return nil
+}
+
+func moment(t *time.Time) string {
+	if t == nil || t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02 15:04:05.000 UTC")
+}
+
+// plainLine makes a text from outside safe for a terminal, on one line.
+func plainLine(text string) string {
+	return strings.ReplaceAll(plainText(text), "\n", "·")
+}
+
+// plainText makes a text from outside safe for a terminal.
+func plainText(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) && r != '\n' {
+			return '·'
+		}
+		return r
+	}, text)
+}
+
+func (p *program) statsCommand() *cobra.Command {
+	var verify bool
+	cmd := &cobra.Command{
+		Use:   "stats",
+		Short: "Count deliveries",
+		Long: `Stats counts the deliveries that the filter picks, and reports the running totals
+and the backlog. With --verify it counts every row and holds the numbers against
+the totals: every accepted event must have exactly one outcome. Exit code 1 says
+that the balance does not hold.`,
+		Args: cobra.NoArgs,
+	}
+	f := addDeliveriesFlags(cmd)
+	f.addFilter()
+	f.addJSON()
+	cmd.Flags().BoolVar(&verify, "verify", false, "count every row and check the balance")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		filter, err := f.filter(time.Now())
+		if err != nil {
+			return err
+		}
+		return p.withOperations(f, func(ctx context.Context, o adapter.Operations) error {
+			if verify {
+				return p.verify(ctx, o, f.asJSON)
+			}
+			stats, err := o.Stats(ctx, filter)
+			if err != nil {
+				return err
+			}
+			if f.asJSON {
+				return json.NewEncoder(p.stdout).Encode(stats)
+			}
+			return p.printStats(stats)
+		})
+	}
+	return cmd
+}
+
+func (p *program) printStats(stats *adapter.Stats) error {
+	table := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "CONNECTION\tOUTCOME\tREASON\tEVENTS")
+	for _, s := range stats.Deliveries {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\n", s.Connection, s.Outcome, orDash(string(s.Reason)), s.Events)
+	}
+	fmt.Fprintln(table, "\nCONNECTION\tACCEPTED\tDELIVERED\tDUPLICATE\tSKIPPED\tREJECTED\tDEAD\tPENDING\tPENDING BYTES\tOLDEST")
+	oldest := make(map[string]adapter.Backlog)
+	for _, b := range stats.Backlog {
+		oldest[b.Connection] = b
+	}
+	for _, t := range stats.Totals {
+		fmt.Fprintf(table, "%s\t%d", t.Connection, t.Accepted)
+		for _, outcome := range adapter.Outcomes {
+			fmt.Fprintf(table, "\t%d", t.Events[outcome])
+		}
+		b := oldest[t.Connection]
+		fmt.Fprintf(table, "\t%d\t%s\n", b.Bytes, orDash(moment(&b.Oldest)))
+	}
+	return table.Flush()
+}
+
+// errUnbalanced means that events are missing, or too many.
+var errUnbalanced = errors.New("the balance does not hold")
+
+func (p *program) verify(ctx context.Context, o adapter.Operations, asJSON bool) error {
+	verified, err := o.Verify(ctx)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		err = writeLines(p.stdout, verified)
+	}
+	for i := range verified {
+		c := &verified[i]
+		if !asJSON {
+			fmt.Fprintf(p.stdout, "%s: %d accepted = %d delivered + %d duplicate + %d skipped + %d rejected + %d dead + %d pending\n", c.Connection, c.Accepted,
+				c.Events[adapter.Delivered], c.Events[adapter.Duplicate], c.Events[adapter.Skipped], c.Events[adapter.Rejected], c.Events[adapter.Dead], c.Events[adapter.Pending])
+		}
+		for _, fault := range c.Faults {
+			err = errors.Join(err, fmt.Errorf("%s: %w: %s", c.Connection, errUnbalanced, fault))
+		}
+	}
+	if err == nil && !asJSON {
+		fmt.Fprintln(p.stdout, "every row was counted: the balance holds")
+	}
+	return err
+}
+
+func (p *program) exportCommand() *cobra.Command {
+	var limit int
+	var out string
+	cmd := &cobra.Command{
+		Use:   "export",
+		Short: "Write deliveries with their payloads, a line of JSON each",
+		Args:  cobra.NoArgs,
+	}
+	f := addDeliveriesFlags(cmd)
+	f.addFilter()
+	cmd.Flags().IntVar(&limit, "limit", 0, "most `deliveries` to write, 0 for all")
+	cmd.Flags().StringVar(&out, "out", "", "`file` to write, which appears once it is whole; otherwise to standard output")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		filter, err := f.filter(time.Now())
+		if err != nil {
+			return err
+		}
+		if limit < 0 {
+			return fmt.Errorf("--limit is %d: write a number, 0 for all", limit)
+		}
+		return p.withOperations(f, func(ctx context.Context, o adapter.Operations) error {
+			export := func(to io.Writer) error {
+				buffered := bufio.NewWriter(to)
+				lines := json.NewEncoder(buffered)
+				return errors.Join(o.Export(ctx, filter, limit, func(d *adapter.Delivery) error { return lines.Encode(d) }), buffered.Flush())
+			}
+			if out == "" {
+				return export(p.stdout)
+			}
+			return writeWhole(out, export)
+		})
+	}
+	return cmd
+}
+
+// writeWhole makes a file that is there whole or not at all.
+func writeWhole(path string, write func(io.Writer) error) error {
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	err = errors.Join(write(file), file.Sync(), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(file.Name()))
+	}
+	return nil
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/config"
+	"segment-saasquatch/adapter/console"
+	"segment-saasquatch/adapter/saasquatch"
+	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/adapter/webhook"
+	"segment-saasquatch/mapping"
+)
+
+// delivering is the way of events to SaaSquatch, from where they are accepted.
+type delivering struct {
+	acceptors map[string]webhook.Acceptor // by connection
+	mappers   map[string]*mapping.Mapper
+	gates     map[string]*adapter.Gate
+
+	direct []*adapter.Direct
+
+	store       *store.Store // nil for direct delivery
+	dispatchers sync.WaitGroup
+	stop        context.CancelFunc
+}
+
+// startDelivering prepares every connection and, for durable delivery, goes on
+// with what is in the store.
+func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error) {
+	d := &delivering{
+		acceptors: make(map[string]webhook.Acceptor),
+		mappers:   make(map[string]*mapping.Mapper),
+		gates:     make(map[string]*adapter.Gate),
+		stop:      func() {},
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+		}
+	}()
+	if s.cfg.Delivery == config.DeliveryDurable {
+		opts := storeOptions(s.cfg)
+		opts.OnHealth = s.logHealth
+		opts.OnRetention = func(err error) { s.log.Error("retention", zap.Error(err)) }
+		if d.store, err = store.Open(ctx, opts); err != nil {
+			return nil, err
+		}
+	}
+	// The loops outlive ctx: they end once no request comes any more.
+	var running context.Context
+	running, d.stop = context.WithCancel(context.WithoutCancel(ctx))
+	tenants := make(map[string]*adapter.Gate)
+	for i := range s.cfg.Connections {
+		conn := &s.cfg.Connections[i]
+		if d.mappers[conn.Name], err = mapping.New(conn.Mapping); err != nil {
+			return nil, fmt.Errorf("connection %s: %w", conn.Name, err)
+		}
+		client, err := newClient(conn)
+		if err != nil {
+			return nil, fmt.Errorf("connection %s: %w", conn.Name, err)
+		}
+		sender := &observedSender{client, s.metrics.Attempt(conn.Name)}
+		if d.store == nil {
+			d.addDirect(s, conn, sender)
+			continue
+		}
+		if err := d.addDurable(ctx, running, s, conn, sender, tenants); err != nil {
+			return nil, err
+		}
+	}
+	d.watch(s.metrics)
+	return d, nil
+}
+
+// watch has the metrics show the store and the gates.
+func (d *delivering) watch(metrics *console.Metrics) {
+	if d.store == nil {
+		return
+	}
+	metrics.WatchStore(d.store, time.Now)
+	states := make(map[string]func() adapter.GateState, len(d.gates))
+	for connection, gate := range d.gates {
+		states[connection] = gate.State
+	}
+	metrics.WatchGates(states)
+}
+
+func newClient(conn *config.Connection) (*saasquatch.Client, error) {
+	return saasquatch.New(saasquatch.Options{
+		BaseURL:        conn.SaaSquatch.BaseURL,
+		TenantAlias:    conn.SaaSquatch.TenantAlias,
+		APIKey:         conn.SaaSquatch.APIKey,
+		UserName:       conn.SaaSquatch.UserName,
+		Concurrency:    conn.SaaSquatch.Concurrency,
+		AttemptTimeout: conn.SaaSquatch.AttemptTimeout,
+		UserAgent:      "segment-saasquatch/" + strings.Fields(buildVersion())[0],
+	})
+}
+
+// addDirect has the events of a connection delivered before the answer.
+func (d *delivering) addDirect(s *service, conn *config.Connection, sender adapter.Sender) {
+	forwarder := adapter.NewForwarder(sender, adapter.ForwarderOptions{
+		Concurrency: conn.SaaSquatch.Concurrency,
+		RateLimit:   conn.SaaSquatch.RateLimit,
+	})
+	direct := adapter.NewDirect(d.mappers[conn.Name], forwarder, adapter.DirectOptions{
+		Budget:  s.cfg.AnswerBudget,
+		Record:  s.record(conn.Name),
+		OnPanic: s.logPanic,
+	})
+	d.direct = append(d.direct, direct)
+	d.acceptors[conn.Name] = direct
+}
+
+// addDurable has the events of a connection stored before the answer, and
+// delivered in a loop of its own. Connections to one tenant share its gate.
+func (d *delivering) addDurable(ctx, running context.Context, s *service, conn *config.Connection, sender adapter.Sender, tenants map[string]*adapter.Gate) error {
+	tenant := conn.SaaSquatch.BaseURL + "/" + conn.SaaSquatch.TenantAlias
+	queue, err := d.store.Connection(ctx, conn.Name, tenant)
+	if err != nil {
+		return err
+	}
+	gate := tenants[tenant]
+	if gate == nil {
+		gate = adapter.NewGate(adapter.GateOptions{
+			Floor:     conn.SaaSquatch.MinConcurrency,
+			Ceiling:   conn.SaaSquatch.Concurrency,
+			RateLimit: conn.SaaSquatch.RateLimit,
+			OnChange:  s.logGate(conn.SaaSquatch.TenantAlias),
+		})
+		tenants[tenant] = gate
+	}
+	d.gates[conn.Name] = gate
+	d.acceptors[conn.Name] = adapter.NewDurable(d.mappers[conn.Name], queue, adapter.DurableOptions{
+		Record:  s.record(conn.Name),
+		OnPanic: s.logPanic,
+	})
+	dispatcher := adapter.NewDispatcher(d.mappers[conn.Name], sender, gate, queue, adapter.DispatcherOptions{
+		Horizon:        s.cfg.RetryHorizon,
+		UnkeyedDead:    s.cfg.UnkeyedAmbiguous == config.UnkeyedDead,
+		Concurrency:    conn.SaaSquatch.Concurrency,
+		AttemptTimeout: conn.SaaSquatch.AttemptTimeout,
+		Record:         s.record(conn.Name),
+		OnPanic:        s.logPanic,
+		OnError:        func(err error) { s.log.Error("deliver", zap.String("connection", conn.Name), zap.Error(err)) },
+	})
+	d.dispatchers.Go(func() {
+		if err := dispatcher.Run(running); err != nil {
+			s.log.Error("deliver", zap.String("connection", conn.Name), zap.Error(err))
+		}
+	})
+	return nil
+}
+
+// operations returns what operators can do with the deliveries, nil if none are kept.
+func (d *delivering) operations() adapter.Operations {
+	if d.store == nil {
+		return nil
+	}
+	return adapter.NewDeliveries(d.store, d.mappers)
+}
+
+// ready reports what keeps events from being accepted.
+func (d *delivering) ready() error {
+	if d.store == nil {
+		return nil
+	}
+	return d.store.Ready()
+}
+
+// drain lets the attempts under way end, until ctx ends.
+func (d *delivering) drain(ctx context.Context) error {
+	d.stop()
+	var errs []error
+	for _, direct := range d.direct {
+		errs = append(errs, direct.Stop(ctx))
+	}
+	done := make(chan struct{})
+	go func() {
+		d.dispatchers.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		errs = append(errs, fmt.Errorf("wait for attempts under way: %w", ctx.Err()))
+	}
+	return errors.Join(errs...)
+}
+
+// close ends what drain has left. Attempts that are still under way then are not
+// recorded: their events are delivered again.
+func (d *delivering) close() error {
+	d.stop()
+	if d.store == nil {
+		return nil
+	}
+	return d.store.Close()
+}

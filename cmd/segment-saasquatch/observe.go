@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
+)
+
+// record returns what is told the outcomes of a connection's events.
+func (s *service) record(connection string) func(adapter.Result) {
+	write, count := logResult(s.events, connection), s.metrics.Event(connection)
+	return func(r adapter.Result) {
+		write(r)
+		if r.Outcome.Settled() {
+			count(r)
+		}
+	}
+}
+
+// observedSender tells of every attempt and how long it took.
+type observedSender struct {
+	adapter.Sender
+	observe func(adapter.Attempt, time.Duration)
+}
+
+// Send makes one attempt.
+func (o *observedSender) Send(ctx context.Context, event *mapping.UserEvent) adapter.Attempt {
+	began := time.Now()
+	attempt := o.Sender.Send(ctx, event)
+	o.observe(attempt, time.Since(began))
+	return attempt
+}
+
+func (s *service) logPanic(cause any, stack []byte) {
+	s.log.Error("panic while an event was mapped or sent", zap.Any("cause", cause), zap.ByteString("stack", stack))
+}
+
+// logHealth tells of a store that stops working, or works again.
+func (s *service) logHealth(fault error) {
+	if fault != nil {
+		s.log.Error("the store does not work: requests are answered with 503 until it does", zap.Error(fault))
+		return
+	}
+	s.log.Info("the store works again")
+}
+
+// logGate tells of a tenant that is paused, or not any more. What a person has to
+// mend is an error.
+func (s *service) logGate(tenant string) func(adapter.GateState) {
+	return func(state adapter.GateState) {
+		if !state.Paused {
+			s.log.Info("delivery goes on", zap.String("tenant", tenant))
+			return
+		}
+		level := zapcore.WarnLevel
+		switch state.Reason {
+		case adapter.ReasonUnauthorized, adapter.ReasonForbidden, adapter.ReasonTenantNotFound, adapter.ReasonRedirected:
+			level = zapcore.ErrorLevel
+		case adapter.ReasonRateLimited:
+			level = zapcore.InfoLevel
+		}
+		s.log.Log(level, "delivery is paused", zap.String("tenant", tenant), zap.String("reason", string(state.Reason)), zap.Time("until", state.Until))
+	}
+}
