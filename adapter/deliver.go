@@ -38,13 +38,11 @@ func (d *Dispatcher) send(ctx context.Context, event *Leased, mapped *mapping.Re
 		return true
 	}
 	for {
-		pass, err := d.gate.Acquire(ctx)
-		if err != nil {
+		pass, err := d.acquire(ctx, event)
+		switch {
+		case ctx.Err() != nil && err != nil:
 			return false
-		}
-		// The wait may have been long.
-		if !event.Until.IsZero() && d.Now().Add(d.AttemptTimeout).After(event.Until) {
-			pass.Cancel()
+		case err != nil: // the lease is about to end
 			d.giveBack(ctx, event)
 			return true
 		}
@@ -207,6 +205,16 @@ func (d *Dispatcher) recordStep(ctx context.Context, event *Leased, step *Step) 
 		ending, cancel = context.WithTimeout(lasting, releaseTimeout)
 		defer cancel()
 	}
+}
+
+// acquire waits for the gate as long as the lease leaves time for an attempt.
+func (d *Dispatcher) acquire(ctx context.Context, event *Leased) (*Pass, error) {
+	if !event.Until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, event.Until.Sub(d.Now())-d.AttemptTimeout)
+		defer cancel()
+	}
+	return d.gate.Acquire(ctx)
 }
 
 // giveBack releases an event whose lease is about to end.
