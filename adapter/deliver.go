@@ -32,12 +32,11 @@ func (d *Dispatcher) deliver(ctx context.Context, event *Leased) bool {
 // send sends an event when the gate lets it.
 func (d *Dispatcher) send(ctx context.Context, event *Leased, mapped *mapping.Result) bool {
 	keyed := mapped.UserEvent.IdempotencyKey != ""
-	if !keyed && d.UnkeyedDead && event.Interrupted {
-		d.settle(ctx, event, mapped, &Step{Outcome: Dead, Reason: ReasonUnkeyedAmbiguous, At: d.Now(),
-			Detail: "the process ended during an attempt, and an event without an idempotency key is not sent twice"}, 0)
-		return true
-	}
 	for {
+		// Before the gate, so that what is not sent does not use up its rate limit.
+		if d.withhold(ctx, event, mapped, keyed) {
+			return true
+		}
 		pass, err := d.acquire(ctx, event)
 		switch {
 		case ctx.Err() != nil && err != nil:
@@ -46,13 +45,14 @@ func (d *Dispatcher) send(ctx context.Context, event *Leased, mapped *mapping.Re
 			d.giveBack(ctx, event)
 			return true
 		}
-		if end := d.horizon(event); !end.IsZero() && d.Now().After(end) {
+		// And behind it, because the wait may have been long.
+		if d.withhold(ctx, event, mapped, keyed) {
 			pass.Cancel()
-			d.settle(ctx, event, mapped, &Step{Outcome: Dead, Reason: ReasonHorizonOver, Detail: d.horizonDetail(), At: d.Now()}, 0)
 			return true
 		}
 		if !keyed && d.UnkeyedDead {
-			if err := d.queue.MarkSending(ctx, []*Leased{event}); err != nil {
+			// Not cut short by ctx, or an event that was never sent could be marked.
+			if err := d.queue.MarkSending(context.WithoutCancel(ctx), []*Leased{event}); err != nil {
 				pass.Cancel()
 				d.trouble(fmt.Errorf("mark an event: %w", err))
 				if !wait(ctx, leaseRest) {
@@ -70,6 +70,38 @@ func (d *Dispatcher) send(ctx context.Context, event *Leased, mapped *mapping.Re
 	}
 }
 
+// leaseMargin is what has to be left of a lease when an attempt ends at the
+// latest, to record it.
+const leaseMargin = 5 * time.Second
+
+// withhold settles or gives back an event that must not be sent now, and reports
+// whether it did.
+func (d *Dispatcher) withhold(ctx context.Context, event *Leased, mapped *mapping.Result, keyed bool) bool {
+	now := d.Now()
+	ambiguous := !event.AmbiguousSince.IsZero()
+	step := &Step{Outcome: Dead, At: now}
+	switch {
+	case !event.Until.IsZero() && d.leaseLeft(event) <= 0:
+		d.giveBack(ctx, event)
+		return true
+	case !keyed && d.UnkeyedDead && event.Interrupted:
+		step.Reason = ReasonUnkeyedAmbiguous
+		step.Detail = "the process ended during an attempt" + notSentTwice
+	case !keyed && d.UnkeyedDead && ambiguous:
+		step.Reason = ReasonUnkeyedAmbiguous
+		step.Detail = "SaaSquatch may have processed an earlier attempt" + notSentTwice
+	// An event that SaaSquatch cannot have processed is safe to send at any age.
+	case ambiguous && !now.Before(event.AmbiguousSince.Add(d.Horizon)):
+		step.Reason, step.Detail = ReasonHorizonOver, d.horizonDetail()
+	default:
+		return false
+	}
+	d.settle(ctx, event, mapped, step, 0)
+	return true
+}
+
+const notSentTwice = ", and an event without an idempotency key is not sent twice"
+
 // attempt makes one attempt, which nothing cuts short, because then nobody would
 // know its outcome. A panic makes it one that may have been processed.
 func (d *Dispatcher) attempt(ctx context.Context, event *mapping.UserEvent) (attempt Attempt) {
@@ -82,9 +114,11 @@ func (d *Dispatcher) attempt(ctx context.Context, event *mapping.UserEvent) (att
 	return d.sender.Send(context.WithoutCancel(ctx), event)
 }
 
-// misconfiguredWait is the longest wait of an event that met a wrong
-// configuration. The gate keeps the tenant paused beyond it if need be.
-const misconfiguredWait = 5 * time.Second
+// An event that met a wrong configuration waits up to an eighth of its age, within
+// these bounds. The gate keeps the tenant paused beyond that if need be. Where it
+// does not, because SaaSquatch refuses this one event only, the wait keeps the
+// history of attempts short.
+const minMisconfiguredWait, maxMisconfiguredWait = 5 * time.Second, 10 * time.Minute
 
 // judge decides what becomes of an event after an attempt.
 func (d *Dispatcher) judge(event *Leased, keyed bool, attempt *Attempt, began, at time.Time) *Step {
@@ -97,11 +131,12 @@ func (d *Dispatcher) judge(event *Leased, keyed bool, attempt *Attempt, began, a
 		step.Reason = ReasonConflictAfterFailure
 	case attempt.Outcome != Pending:
 	case attempt.Misconfigured:
-		step.Due = at.Add(time.Duration(d.Random() * float64(misconfiguredWait)))
+		longest := min(max(at.Sub(event.ReceivedAt)/8, minMisconfiguredWait), maxMisconfiguredWait)
+		step.Due = at.Add(time.Duration(d.Random() * float64(longest)))
 	case !attempt.Unprocessed && !keyed && d.UnkeyedDead:
 		step.Ambiguous = true
 		step.Outcome, step.Reason = Dead, ReasonUnkeyedAmbiguous
-		step.Detail = fmt.Sprintf("SaaSquatch may have processed an attempt that ended in %s, and an event without an idempotency key is not sent twice", attempt.Reason)
+		step.Detail = "SaaSquatch may have processed an attempt that ended in " + string(attempt.Reason) + notSentTwice
 	default:
 		step.Ambiguous = !attempt.Unprocessed
 		d.schedule(event, attempt, step)
@@ -181,8 +216,7 @@ func (d *Dispatcher) settle(ctx context.Context, event *Leased, mapped *mapping.
 // recordStep records a step and goes on trying while the queue fails, for only so
 // long the outcome is known. It returns false if it could not.
 func (d *Dispatcher) recordStep(ctx context.Context, event *Leased, step *Step) bool {
-	lasting := context.WithoutCancel(ctx)
-	ending := ctx
+	lasting, ending := context.WithoutCancel(ctx), ctx
 	for rest := leaseRest; ; rest = min(2*rest, maxLeaseRest) {
 		err := d.queue.Record(lasting, event, *step)
 		switch {
@@ -190,7 +224,9 @@ func (d *Dispatcher) recordStep(ctx context.Context, event *Leased, step *Step) 
 			d.troubled.Store(false)
 			return true
 		case errors.Is(err, ErrLeaseLost):
-			d.OnError(fmt.Errorf("record %s of delivery %d: %w", step.Outcome, event.ID, err))
+			if step.Counted || step.Outcome.Settled() { // else nothing is lost with it
+				d.OnError(fmt.Errorf("record %s of delivery %d: %w", step.Outcome, event.ID, err))
+			}
 			return false
 		}
 		d.trouble(fmt.Errorf("record %s: %w", step.Outcome, err))
@@ -204,6 +240,7 @@ func (d *Dispatcher) recordStep(ctx context.Context, event *Leased, step *Step) 
 		var cancel context.CancelFunc
 		ending, cancel = context.WithTimeout(lasting, releaseTimeout)
 		defer cancel()
+		lasting = ending
 	}
 }
 
@@ -211,10 +248,15 @@ func (d *Dispatcher) recordStep(ctx context.Context, event *Leased, step *Step) 
 func (d *Dispatcher) acquire(ctx context.Context, event *Leased) (*Pass, error) {
 	if !event.Until.IsZero() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, event.Until.Sub(d.Now())-d.AttemptTimeout)
+		ctx, cancel = context.WithTimeout(ctx, d.leaseLeft(event))
 		defer cancel()
 	}
 	return d.gate.Acquire(ctx)
+}
+
+// leaseLeft returns for how long an attempt at the event may still begin.
+func (d *Dispatcher) leaseLeft(event *Leased) time.Duration {
+	return event.Until.Sub(d.Now()) - d.AttemptTimeout - leaseMargin
 }
 
 // giveBack releases an event whose lease is about to end.

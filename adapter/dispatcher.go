@@ -2,6 +2,7 @@ package adapter
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +20,7 @@ type Dispatcher struct {
 	DispatcherOptions
 
 	lanes    lanes
-	troubled atomic.Bool // the store fails, and somebody has been told
+	troubled atomic.Bool // recording fails, and somebody has been told
 }
 
 // DispatcherOptions are a Dispatcher's choices.
@@ -92,6 +93,11 @@ func NewDispatcher(mapper Mapper, sender Sender, gate *Gate, queue Queue, opts D
 	if opts.OnError == nil {
 		opts.OnError = func(error) {}
 	}
+	record := opts.Record
+	opts.Record = func(result Result) {
+		defer contain(opts.OnPanic)
+		record(result)
+	}
 	return &Dispatcher{mapper: mapper, sender: sender, gate: gate, queue: queue, DispatcherOptions: opts, lanes: newLanes()}
 }
 
@@ -145,6 +151,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 // fill keeps the lanes filled.
 func (d *Dispatcher) fill(ctx context.Context) {
 	rest := leaseRest
+	failing := false
 	for ctx.Err() == nil {
 		room, bytes := d.lanes.room()
 		if room < windowEvents/2 || bytes < windowBytes/2 {
@@ -153,20 +160,22 @@ func (d *Dispatcher) fill(ctx context.Context) {
 			continue
 		}
 		leased, err := d.queue.Lease(ctx, room, bytes)
-		switch {
-		case err != nil && ctx.Err() != nil:
-		case err != nil:
-			d.trouble(err)
+		if err != nil {
+			if !failing && ctx.Err() == nil {
+				d.OnError(fmt.Errorf("lease events: %w", err))
+			}
+			failing = true
 			if wait(ctx, rest) {
 				rest = min(2*rest, maxLeaseRest)
 			}
-		case len(leased) == 0:
-			rest = leaseRest
-			d.awaitDue(ctx)
-		default:
-			rest = leaseRest
-			d.lanes.add(leased)
+			continue
 		}
+		failing, rest = false, leaseRest
+		if len(leased) == 0 {
+			d.awaitDue(ctx)
+			continue
+		}
+		d.lanes.add(leased)
 	}
 }
 
@@ -202,7 +211,7 @@ func (d *Dispatcher) park(ctx context.Context, surplus []parked) {
 	workers.Wait()
 }
 
-// trouble tells of a queue that begins to fail.
+// trouble tells of a queue that begins to fail at anything but leasing.
 func (d *Dispatcher) trouble(err error) {
 	if !d.troubled.Swap(true) {
 		d.OnError(err)

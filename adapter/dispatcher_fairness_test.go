@@ -1,0 +1,161 @@
+package adapter_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
+)
+
+// simulation is a Dispatcher over a simulatedQueue.
+type simulation struct {
+	*testing.T
+	queue   *simulatedQueue
+	mapper  adapter.Mapper
+	gate    *adapter.Gate
+	options adapter.DispatcherOptions
+	send    senderFunc
+
+	mu      sync.Mutex
+	results map[string][]adapter.Result // by messageId
+	errors  []error
+	panics  int
+}
+
+func newSimulation(t *testing.T, send senderFunc) *simulation {
+	t.Helper()
+	rules := mapping.DefaultRules()
+	rules.AnyAge = true
+	mapper, err := mapping.New(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &simulation{
+		T: t, queue: newSimulatedQueue(t), mapper: mapper, send: send,
+		gate: adapter.NewGate(adapter.GateOptions{}), results: make(map[string][]adapter.Result),
+	}
+	s.options = adapter.DispatcherOptions{
+		Record: func(r adapter.Result) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.results[r.MessageID] = append(s.results[r.MessageID], r)
+		},
+		OnError: func(err error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.errors = append(s.errors, err)
+		},
+		OnPanic: func(any, []byte) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.panics++
+		},
+	}
+	return s
+}
+
+// start runs a Dispatcher, and returns what ends it and waits for that.
+func (s *simulation) start() (stop func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	d := adapter.NewDispatcher(s.mapper, s.send, s.gate, s.queue, s.options)
+	go func() { ended <- d.Run(ctx) }()
+	return func() error {
+		cancel()
+		return <-ended
+	}
+}
+
+// accept puts track calls of a user in the queue.
+func (s *simulation) accept(user string, messageIDs ...string) {
+	s.Helper()
+	events := make([][]byte, len(messageIDs))
+	for i, id := range messageIDs {
+		events[i] = fmt.Appendf(nil, `{"type":"track","userId":%q,"event":"x","messageId":%q}`, user, id)
+	}
+	if _, err := adapter.NewDurable(s.mapper, s.queue, adapter.DurableOptions{}).Accept(context.Background(), events); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// result returns the outcome that was told, and fails if it was not told once.
+func (s *simulation) result(messageID string) adapter.Result {
+	s.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.results[messageID]); n != 1 {
+		s.Fatalf("%s was told %d times", messageID, n)
+	}
+	return s.results[messageID][0]
+}
+
+// TestHugeUserDelaysOthersLittle has a user with 100 000 events before others, in
+// a store that takes a millisecond for each record.
+func TestHugeUserDelaysOthersLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const huge, others = 100_000, 200
+		var mu sync.Mutex
+		var order []string
+		s := newSimulation(t, func(event *mapping.UserEvent) adapter.Attempt {
+			if event.UserID == "huge" {
+				mu.Lock()
+				order = append(order, event.IdempotencyKey)
+				mu.Unlock()
+			}
+			time.Sleep(50 * time.Millisecond)
+			return delivered
+		})
+		s.queue.takes = time.Millisecond
+		s.accept("huge", messages("huge", huge)...)
+		stop := s.start()
+		for i := range others {
+			s.accept(fmt.Sprintf("user-%d", i), fmt.Sprintf("other-%06d", i))
+		}
+		pass(30 * time.Second)
+		slowest := time.Duration(0)
+		for i := range others {
+			slowest = max(slowest, s.result(fmt.Sprintf("other-%06d", i)).Lag)
+		}
+		t.Logf("others waited for %v at most; %d events parked until then", slowest, s.queue.parks)
+		if slowest > 5*time.Second {
+			t.Errorf("another user's event waited for %v", slowest)
+		}
+		// Those who come later meet the parked events coming back.
+		for i := range 100 {
+			pass(10 * time.Second)
+			s.accept(fmt.Sprintf("user-%d", i), fmt.Sprintf("later-%06d", i))
+		}
+		pass(30 * time.Second)
+		slowest = 0
+		for i := range 100 {
+			slowest = max(slowest, s.result(fmt.Sprintf("later-%06d", i)).Lag)
+		}
+		if slowest > 5*time.Second {
+			t.Errorf("a later event waited for %v", slowest)
+		}
+		began := time.Now()
+		for s.queue.pending() > 0 && time.Since(began) < 4*time.Hour {
+			pass(time.Minute)
+		}
+		if n := s.queue.pending(); n > 0 {
+			t.Errorf("%d are pending still", n)
+		}
+		inversions := 0
+		for i := 1; i < len(order); i++ {
+			if order[i] < order[i-1] {
+				inversions++
+			}
+		}
+		alone := time.Duration(huge) * 51 * time.Millisecond
+		t.Logf("later ones waited for %v at most; the huge user took %v, where it takes %v without others; %d parks for %d events, %d steps back in the order",
+			slowest, time.Since(began)+1100*time.Second, alone, s.queue.parks, huge, inversions)
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
