@@ -29,10 +29,13 @@ type lane struct {
 	began  time.Time // when the work on the first of them began
 }
 
-// line is where the line of a user's parked events ends.
+// line is the line of a user's parked events, as far as one is remembered.
 type line struct {
-	due time.Time // of the last of them
-	id  int64
+	id int64 // of the last event
+	// until is when the last event comes back. If the line is full, those that did not
+	// fit in come back from then on, in their order, and form a new line.
+	until time.Time
+	full  bool
 }
 
 const (
@@ -41,6 +44,9 @@ const (
 	laneEvents = 32
 	// usualAttempt is how long one event is taken to need until it is known better.
 	usualAttempt = 50 * time.Millisecond
+	// maxTook is the longest time that counts for one event: most of a longer one was
+	// spent waiting for a tenant that is paused, and says nothing of the next.
+	maxTook = 5 * time.Second
 	// maxPark bounds how far ahead an event is parked.
 	maxPark = 10 * time.Minute
 )
@@ -126,21 +132,32 @@ func (l *lanes) surplus(workers int, now time.Time) (surplus []parked) {
 		q.events = q.events[:laneEvents]
 	}
 	if len(surplus) > 0 {
-		maps.DeleteFunc(l.lines, func(_ user, end line) bool { return end.due.Before(now) })
+		maps.DeleteFunc(l.lines, func(_ user, end line) bool { return end.until.Before(now) })
 	}
 	return surplus
 }
 
 // lineUp returns when an event is due again that is parked with so many of its
-// user's events ahead of it in hand. It goes to the end of the line, unless it is
-// older than that: then the line has come back, and is formed anew.
+// user's events ahead of it in hand.
 func (l *lanes) lineUp(of user, id int64, now time.Time, ahead int) time.Time {
-	wait := time.Duration(ahead) * l.took
-	if end := l.lines[of]; id > end.id {
-		wait = max(wait, end.due.Add(l.took).Sub(now))
+	end := l.lines[of]
+	if !now.Before(end.until) {
+		end = line{}
 	}
-	due := now.Add(min(wait, maxPark))
-	l.lines[of] = line{due, id}
+	wait := time.Duration(ahead) * l.took
+	if id <= end.id { // it was in the line and came back too early
+		return now.Add(min(wait, maxPark))
+	}
+	wait = max(wait, end.until.Add(l.took).Sub(now))
+	if end.full || wait > maxPark {
+		wait = maxPark
+	}
+	due := now.Add(wait)
+	if !end.full {
+		end.until, end.full = due, wait == maxPark
+	}
+	end.id = id
+	l.lines[of] = end
 	return due
 }
 
@@ -172,7 +189,7 @@ func (l *lanes) done(q *lane) {
 	event := q.events[0]
 	q.events[0] = nil
 	q.events = q.events[1:]
-	l.took += (time.Since(q.began) - l.took) / 64
+	l.took += (min(time.Since(q.began), maxTook) - l.took) / 64
 	l.events--
 	l.bytes -= int64(len(event.Payload))
 	if len(q.events) > 0 {

@@ -5,8 +5,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -191,4 +194,58 @@ func BenchmarkDiskPerDelivered(b *testing.B) {
 		}
 		b.ReportMetric(float64(info.Size())/events, "B/event")
 	}
+}
+
+// BenchmarkMillionPending opens a database with a million pending events in a
+// process of its own. Targets: up to a second, and up to 150 MB resident with the
+// first window of events in hand.
+func BenchmarkMillionPending(b *testing.B) {
+	const events = 1_000_000
+	if path := os.Getenv("BENCH_PENDING"); path != "" {
+		openPending(b, path)
+		return
+	}
+	opts := sqliteOptions(b)
+	s := open(b, opts)
+	fill(b, connection(b, s, "default", "tenant"), events)
+	if err := s.Close(); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		child := exec.Command(os.Args[0], "-test.run=^$", "-test.bench=^BenchmarkMillionPending$", "-test.benchtime=1x")
+		child.Env = append(os.Environ(), "BENCH_PENDING="+opts.Path)
+		out, err := child.CombinedOutput()
+		found := regexp.MustCompile(`opened in ([\d.]+) s, ([\d.]+) MB`).FindSubmatch(out)
+		if err != nil || found == nil {
+			b.Fatalf("%v: %s", err, out)
+		}
+		for i, unit := range []string{"open-s", "MB-resident"} {
+			value, err := strconv.ParseFloat(string(found[i+1]), 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(value, unit)
+		}
+	}
+}
+
+// openPending is the process of its own.
+func openPending(b *testing.B, path string) {
+	started := time.Now()
+	s := open(b, store.Options{Path: path})
+	q := connection(b, s, "default", "tenant")
+	took := time.Since(started)
+	leased, err := q.Lease(context.Background(), 2048, 32<<20)
+	if err != nil || len(leased) == 0 {
+		b.Fatal(leased, err)
+	}
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Skip("SKIP: start the benchmark on Linux, which tells the resident memory")
+	}
+	kilobytes, err := strconv.Atoi(string(regexp.MustCompile(`VmHWM:\s+(\d+)`).FindSubmatch(status)[1]))
+	if err != nil {
+		b.Fatal(err)
+	}
+	fmt.Printf("opened in %.3f s, %.1f MB\n", took.Seconds(), float64(kilobytes)/1000)
 }

@@ -17,7 +17,8 @@ var migrations embed.FS
 
 // migrate brings the tables to this program's version, and refuses those of a
 // newer one: an older program would not keep the newer one's promises.
-func migrate(ctx context.Context, db *sql.DB, engine string) error {
+// Beside another process it changes nothing.
+func migrate(ctx context.Context, db *sql.DB, engine string, shared bool) error {
 	dir, err := fs.Sub(migrations, "migrations/"+engine)
 	if err != nil {
 		return err
@@ -41,6 +42,12 @@ func migrate(ctx context.Context, db *sql.DB, engine string) error {
 	}
 	if current > newest {
 		return &NewerSchemaError{Found: current, Known: newest}
+	}
+	if shared {
+		if current < newest {
+			return fmt.Errorf("it has schema version %d, and this program needs version %d: the server makes and migrates it when it starts", current, newest)
+		}
+		return nil
 	}
 	if _, err := provider.Up(ctx); err != nil {
 		var partial *goose.PartialError

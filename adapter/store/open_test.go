@@ -42,7 +42,7 @@ func raw(t *testing.T, opts store.Options) *sql.DB {
 	return db
 }
 
-func exec(t *testing.T, db *sql.DB, statement string) {
+func execute(t *testing.T, db *sql.DB, statement string) {
 	t.Helper()
 	if _, err := db.Exec(statement); err != nil {
 		t.Fatal(err)
@@ -55,7 +55,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		db := raw(t, opts)
-		exec(t, db, `INSERT INTO schema_version (version_id, is_applied) VALUES (99, true)`)
+		execute(t, db, `INSERT INTO schema_version (version_id, is_applied) VALUES (99, true)`)
 		_, err := store.Open(context.Background(), opts)
 		var newer *store.NewerSchemaError
 		if !errors.As(err, &newer) || newer.Found != 99 || !strings.Contains(err.Error(), "schema version 99") {
@@ -78,7 +78,7 @@ func TestVerifyFindsFaults(t *testing.T) {
 			{`DELETE FROM queue`, "pending: 1 counted less 0 removed are 1, but there are 0 rows"},
 			{`UPDATE totals SET events = 3 WHERE outcome = 0`, "3 accepted, but 2 have an outcome or are pending"},
 		} {
-			exec(t, db, tamper.statement)
+			execute(t, db, tamper.statement)
 			verified, err := s.Verify(context.Background())
 			if err != nil || !strings.Contains(strings.Join(verified[0].Faults, "\n"), tamper.want) {
 				t.Errorf("%s: got %v, %v", tamper.statement, verified, err)

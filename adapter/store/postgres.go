@@ -79,7 +79,7 @@ func openPostgres(ctx context.Context, opts Options) (_ engine, err error) {
 	if err := pool.Ping(ctx); err != nil {
 		return nil, fmt.Errorf("open the store: %w: see that PostgreSQL runs, and that the store's URL has the right host, user, password and database", err)
 	}
-	if err := migrate(ctx, e.db, "postgres"); err != nil {
+	if err := migrate(ctx, e.db, "postgres", opts.Shared); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	return e, nil

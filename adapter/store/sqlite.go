@@ -60,7 +60,7 @@ func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 			return nil, fmt.Errorf("open the store: %w", err)
 		}
 	}
-	if err := e.connect(ctx); err != nil {
+	if err := e.connect(ctx, opts.Shared); err != nil {
 		return nil, fmt.Errorf("open the store %s: %w", opts.Path, e.remedy(err))
 	}
 	return e, nil
@@ -79,12 +79,12 @@ func createPrivate(path string) error {
 // sqliteReaders is how many connections read at once.
 const sqliteReaders = 4
 
-func (e *sqliteEngine) connect(ctx context.Context) (err error) {
+func (e *sqliteEngine) connect(ctx context.Context, shared bool) (err error) {
 	if e.writers, err = sql.Open("sqlite", e.dsn("_txlock=immediate&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-32768)")); err != nil {
 		return err
 	}
 	e.writers.SetMaxOpenConns(1)
-	if err := migrate(ctx, e.writers, "sqlite"); err != nil {
+	if err := migrate(ctx, e.writers, "sqlite", shared); err != nil {
 		return err
 	}
 	if e.readers, err = sql.Open("sqlite", e.dsn("_pragma=query_only(true)")); err != nil {

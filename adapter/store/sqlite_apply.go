@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"segment-saasquatch/adapter"
@@ -18,7 +19,7 @@ func (e *sqliteEngine) apply(changes []change) error {
 	if _, err := e.statements.begin.Exec(); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	t := transaction{statements: e.statements, conn: e.connection, index: &e.messages, own: newMessageSet(), sums: make(sums)}
+	t := transaction{statements: e.statements, conn: e.connection, index: &e.messages, own: newMessageSet(), known: make(map[int64]struct{}), sums: make(sums)}
 	err := t.apply(changes)
 	if err == nil {
 		_, err = e.statements.commit.Exec()
@@ -53,13 +54,18 @@ type transaction struct {
 	*statements
 	conn   *sql.Conn
 	index  *messageIndex
-	own    *messageSet // the messageIds of this transaction
+	own    *messageSet        // the messageIds of this transaction
+	known  map[int64]struct{} // those of its hashes that are in the table of messageIds
 	sums   sums
 	nextID int64
+	rows   []any // of the queue, that wait for more to be inserted together
 }
 
 func (t *transaction) apply(changes []change) error {
 	if err := t.allocateFor(changes); err != nil {
+		return err
+	}
+	if err := t.findKnown(changes); err != nil {
 		return err
 	}
 	for _, c := range changes {
@@ -76,6 +82,9 @@ func (t *transaction) apply(changes []change) error {
 		if err != nil {
 			return err
 		}
+	}
+	if err := t.flush(); err != nil {
+		return err
 	}
 	for key, sum := range t.sums {
 		if _, err := t.addTotal.Exec(key.connection, key.outcome, sum.events, sum.bytes); err != nil {
@@ -123,65 +132,131 @@ func (t *transaction) accept(a *acceptance) error {
 	return nil
 }
 
+// findKnown finds out which of the new events' hashes are in the table of
+// messageIds.
+func (t *transaction) findKnown(changes []change) error {
+	args := make([]any, 0, manyHashes)
+	for _, c := range changes {
+		a, ok := c.(*acceptance)
+		if !ok {
+			continue
+		}
+		for i := range a.arrivals {
+			if a.arrivals[i].Outcome != adapter.Pending || bodyHash(&a.arrivals[i]) == nil {
+				continue
+			}
+			if args = append(args, textHash(cut(a.arrivals[i].MessageID))); len(args) < manyHashes {
+				continue
+			}
+			if err := t.askKnown(args); err != nil {
+				return err
+			}
+			args = args[:0]
+		}
+	}
+	if len(args) == 0 {
+		return nil
+	}
+	return t.askKnown(append(args, make([]any, manyHashes-len(args))...))
+}
+
+func (t *transaction) askKnown(hashes []any) error {
+	rows, err := t.statements.known.Query(hashes...)
+	if err != nil {
+		return fmt.Errorf("look for duplicates: %w", err)
+	}
+	for rows.Next() {
+		var hash int64
+		if err := rows.Scan(&hash); err != nil {
+			return errors.Join(err, rows.Close())
+		}
+		t.known[hash] = struct{}{}
+	}
+	return errors.Join(rows.Err(), rows.Close())
+}
+
 // store stores one arrival and returns its outcome.
 func (t *transaction) store(a *acceptance, i int, id int64) (adapter.Outcome, error) {
 	arrival := &a.arrivals[i]
 	messageID := cut(arrival.MessageID)
+	hash := textHash(messageID)
 	if messageID != "" {
 		// After the look for others of the same id.
-		defer t.own.add(entry{textHash(messageID), id})
+		defer t.own.add(entry{hash, id})
 	}
+	body := bodyHash(arrival)
 	if arrival.Outcome != adapter.Pending {
-		return arrival.Outcome, t.log(a, arrival, id, messageID, bodyHash(arrival), arrival.Reason)
+		return arrival.Outcome, t.log(a, arrival, id, messageID, body, arrival.Reason)
 	}
-	reason, err := t.enqueueNew(a, arrival, id, messageID)
-	if reason == "" || err != nil {
-		return adapter.Pending, err
+	if body != nil {
+		_, onDisk := t.known[hash]
+		candidates := t.own.find(hash, t.index.inMemory(hash))
+		if onDisk || len(candidates) > 0 {
+			reason, err := t.duplicateOf(a, hash, candidates, body, messageID)
+			if err != nil {
+				return 0, err
+			}
+			if reason != "" {
+				a.duplicates = append(a.duplicates, duplicate{i, reason})
+				copied := *arrival
+				copied.Outcome = adapter.Duplicate
+				return adapter.Duplicate, t.log(a, &copied, id, messageID, nil, reason)
+			}
+		}
 	}
-	a.duplicates = append(a.duplicates, duplicate{i, reason})
-	copied := *arrival
-	copied.Outcome = adapter.Duplicate
-	return adapter.Duplicate, t.log(a, &copied, id, messageID, nil, reason)
+	at := milliseconds(a.at)
+	t.rows = append(t.rows, id, a.queue.connection, at, at, a.queue.tenant, body, messageID,
+		clean(arrival.UserID), accountOf(clean(arrival.AccountID), clean(arrival.UserID)), cut(arrival.EventKey), payloadOf(arrival))
+	if len(t.rows) == manyRows*rowColumns {
+		return adapter.Pending, t.flush()
+	}
+	return adapter.Pending, nil
 }
 
-// enqueueNew puts an arrival in the queue unless it is a duplicate; then it
-// returns the reason.
-func (t *transaction) enqueueNew(a *acceptance, arrival *adapter.Arrival, id int64, messageID string) (adapter.Reason, error) {
-	body := bodyHash(arrival)
-	enqueue := func(hash any) (bool, error) {
-		return affected(t.enqueue.Exec(id, a.queue.connection, milliseconds(a.at), a.queue.tenant, body, messageID,
-			clean(arrival.UserID), accountOf(clean(arrival.AccountID), clean(arrival.UserID)), cut(arrival.EventKey), arrival.Payload, hash))
+// rowColumns is how many values a row of the queue has to begin with.
+const rowColumns = 11
+
+// payloadOf returns the payload, which may be empty but not null.
+func payloadOf(a *adapter.Arrival) []byte {
+	if a.Payload == nil {
+		return []byte{}
 	}
-	if body == nil {
-		_, err := enqueue(nil)
-		return "", err
-	}
-	hash := textHash(messageID)
-	candidates := t.candidatesInMemory(hash)
-	if len(candidates) == 0 { // as good as always
-		if stored, err := enqueue(hash); stored || err != nil {
-			return "", err
+	return a.Payload
+}
+
+// flush inserts the rows that wait.
+func (t *transaction) flush() error {
+	defer func() { t.rows = t.rows[:0] }()
+	if len(t.rows) == manyRows*rowColumns {
+		if _, err := t.enqueueMany.Exec(t.rows...); err != nil {
+			return fmt.Errorf("store events: %w", err)
 		}
+		return nil
+	}
+	for row := range slices.Chunk(t.rows, rowColumns) {
+		if _, err := t.enqueue.Exec(row...); err != nil {
+			return fmt.Errorf("store an event: %w", err)
+		}
+	}
+	return nil
+}
+
+// duplicateOf looks for the same event among those with the same hash, and returns
+// why it is a duplicate, or nothing.
+func (t *transaction) duplicateOf(a *acceptance, hash int64, candidates []int64, body any, messageID string) (adapter.Reason, error) {
+	if err := t.flush(); err != nil { // it may be in the same request
+		return "", err
 	}
 	candidates, err := t.candidatesOnDisk(hash, candidates)
 	if err != nil {
 		return "", err
 	}
 	var isPending, isDelivered bool
-	if err := t.conn.QueryRowContext(context.Background(), sameEventSQL(candidates), a.queue.tenant, body, messageID).Scan(&isPending, &isDelivered); err != nil {
+	err = t.conn.QueryRowContext(context.Background(), sameEventSQL(candidates), a.queue.tenant, body, messageID).Scan(&isPending, &isDelivered)
+	if err != nil || !isPending && !isDelivered {
 		return "", err
 	}
-	if isPending || isDelivered {
-		return duplicateReason(isPending), nil
-	}
-	_, err = enqueue(nil)
-	return "", err
-}
-
-// candidatesInMemory returns deliveries with the hash, those of this transaction
-// among them.
-func (t *transaction) candidatesInMemory(hash int64) []int64 {
-	return t.own.find(hash, t.index.inMemory(hash))
+	return duplicateReason(isPending), nil
 }
 
 func (t *transaction) candidatesOnDisk(hash int64, ids []int64) (_ []int64, err error) {

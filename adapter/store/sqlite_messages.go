@@ -28,8 +28,8 @@ type messageIndex struct {
 	recent, frozen *messageSet
 }
 
-// messagesInMemory ids take about 5 MB.
-const messagesInMemory = 1 << 16
+// messagesInMemory ids take about 10 MB.
+const messagesInMemory = 1 << 17
 
 // messageSet is a set of ids by the hash of their messageId.
 type messageSet struct {
@@ -170,15 +170,29 @@ func (e *sqliteEngine) mergeMessages(ctx context.Context) error {
 	return nil
 }
 
+// insertRows is how many entries one statement inserts.
+const insertRows = 64
+
 func insertMessages(ctx context.Context, tx *sql.Tx, entries []entry) (err error) {
 	// A merge that was broken off has left some of them.
-	insert, err := tx.PrepareContext(ctx, `INSERT OR IGNORE INTO messages (hash, delivery) VALUES (?1, ?2)`)
+	const insertSQL = `INSERT OR IGNORE INTO messages (hash, delivery) VALUES `
+	insert, err := tx.PrepareContext(ctx, insertSQL+repeat(`(?, ?)`, insertRows))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, insert.Close()) }()
-	for _, e := range entries {
-		if _, err := insert.Exec(e.hash, e.id); err != nil {
+	args := make([]any, 0, 2*insertRows)
+	for part := range slices.Chunk(entries, insertRows) {
+		args = args[:0]
+		for _, e := range part {
+			args = append(args, e.hash, e.id)
+		}
+		if len(part) == insertRows {
+			_, err = insert.Exec(args...)
+		} else {
+			_, err = tx.ExecContext(ctx, insertSQL+repeat(`(?, ?)`, len(part)), args...)
+		}
+		if err != nil {
 			return err
 		}
 	}

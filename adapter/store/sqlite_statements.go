@@ -5,13 +5,15 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // statements are those on an event's way, prepared once.
 type statements struct {
 	begin, commit, rollback *sql.Stmt
 	allocate                *sql.Stmt
-	enqueue                 *sql.Stmt
+	enqueue, enqueueMany    *sql.Stmt
+	known                   *sql.Stmt
 	candidates              *sql.Stmt
 	logArrival              *sql.Stmt
 	keepPayload             *sql.Stmt
@@ -27,9 +29,10 @@ type statements struct {
 // An error ends the whole transaction, so OR FAIL spares SQLite the preparations
 // to undo a single statement.
 const (
-	enqueueSQL = `INSERT OR FAIL INTO queue (id, connection, due_at, received_at, tenant, body_hash, message_id, user_id, account_id, event_key, payload)
-SELECT ?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10
-WHERE ?11 IS NULL OR NOT EXISTS (SELECT 1 FROM messages WHERE hash = ?11)`
+	enqueueSQL = `INSERT OR FAIL INTO queue (id, connection, due_at, received_at, tenant, body_hash, message_id, user_id, account_id, event_key, payload) VALUES `
+	enqueueRow = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+
+	knownSQL = `SELECT hash FROM messages WHERE hash IN `
 
 	candidatesSQL = `SELECT delivery FROM messages WHERE hash = ?1`
 
@@ -68,6 +71,16 @@ SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5, ?6 FROM attempts WHERE 
 ON CONFLICT (connection, shard, outcome) DO UPDATE SET events = events + excluded.events, bytes = bytes + excluded.bytes`
 )
 
+// Statements for many rows at once cost much less than as many for one.
+const (
+	manyRows   = 16
+	manyHashes = 64
+)
+
+func repeat(text string, n int) string {
+	return strings.TrimSuffix(strings.Repeat(text+", ", n), ", ")
+}
+
 func prepareStatements(ctx context.Context, conn *sql.Conn) (*statements, error) {
 	s := &statements{}
 	for _, statement := range s.all() {
@@ -91,7 +104,9 @@ func (s *statements) all() []statement {
 		{&s.commit, `COMMIT`},
 		{&s.rollback, `ROLLBACK`},
 		{&s.allocate, `UPDATE counter SET next_id = next_id + ?1 RETURNING next_id`},
-		{&s.enqueue, enqueueSQL},
+		{&s.enqueue, enqueueSQL + enqueueRow},
+		{&s.enqueueMany, enqueueSQL + repeat(enqueueRow, manyRows)},
+		{&s.known, knownSQL + "(" + repeat("?", manyHashes) + ")"},
 		{&s.candidates, candidatesSQL},
 		{&s.logArrival, logArrivalSQL},
 		{&s.keepPayload, keepPayloadSQL},

@@ -19,8 +19,8 @@ type Options struct {
 	// Path is the file of the SQLite database. Its directory is made if it does
 	// not exist.
 	Path string
-	// Shared opens the SQLite file beside another process that has it: for
-	// operators' work, not to deliver from. It makes no file. Default: false.
+	// Shared opens the database beside a process that delivers from it: for
+	// operators' work. It makes and migrates nothing. Default: false.
 	Shared bool
 	// Limits bound the backlog.
 	Limits Limits

@@ -1,0 +1,322 @@
+package adapter_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
+)
+
+// weather is how SaaSquatch answers for a while: one of the answers, each of them
+// equally likely.
+type weather []string
+
+// The answers: whether the event is processed, and what is known of it.
+var weathers = []weather{
+	{"processed"},
+	{"processed", "processed", "processed", "lost answer", "error", "refused"},
+	{"lost answer"}, // a proxy that times out before SaaSquatch answers
+	{"error"},
+	{"error", "lost answer", "processed"},
+	{"unreachable"},
+	{"throttled", "processed"},
+	{"wrong key"},
+	{"panic", "processed", "processed"},
+}
+
+// tenant is a SaaSquatch that remembers each key for 24 hours, and each event for
+// ever.
+type tenant struct {
+	*simulation
+	random *rand.Rand
+
+	mu        sync.Mutex
+	weather   weather
+	processed map[string][]time.Time // by messageId
+	attempts  map[string]int         // by messageId
+	busy      map[string]bool        // users with an attempt under way
+	sent      int
+}
+
+func (s *tenant) set(w weather) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.weather = w
+}
+
+// messageID returns the id that the event carries in its event name as well, since
+// those without a valid key are sent without.
+func messageID(event *mapping.UserEvent) string { return event.Key }
+
+func (s *tenant) Send(event *mapping.UserEvent) adapter.Attempt {
+	id := messageID(event)
+	s.mu.Lock()
+	answer := s.weather[s.random.IntN(len(s.weather))]
+	latency := time.Duration(s.random.IntN(300)) * time.Millisecond
+	if answer == "lost answer" || s.random.IntN(50) == 0 {
+		latency = 9 * time.Second
+	}
+	if s.busy[event.UserID] {
+		s.Errorf("user %s has two attempts at once", event.UserID)
+	}
+	s.busy[event.UserID] = true
+	s.attempts[id]++
+	s.sent++
+	s.mu.Unlock()
+	if since := s.event(id).AmbiguousSince; !since.IsZero() && time.Since(since) >= adapter.DefaultHorizon {
+		s.Errorf("%s was sent %v after SaaSquatch may have processed it", id, time.Since(since))
+	}
+	time.Sleep(latency)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy[event.UserID] = false
+	known := false
+	if times := s.processed[id]; event.IdempotencyKey != "" && len(times) > 0 {
+		known = time.Since(times[len(times)-1]) < 24*time.Hour
+	}
+	process := func() {
+		if !known {
+			s.processed[id] = append(s.processed[id], time.Now())
+		}
+	}
+	switch answer {
+	case "processed":
+		if known {
+			return conflict
+		}
+		process()
+		return delivered
+	case "lost answer":
+		process()
+		return adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout}
+	case "panic":
+		process()
+		panic("a fault")
+	case "error":
+		return serverError
+	case "refused":
+		if known {
+			return conflict
+		}
+		return adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Status: 400}
+	case "unreachable":
+		return unreachable
+	case "throttled":
+		return adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonRateLimited, Status: 429, Unprocessed: true, RetryAfter: 2 * time.Second}
+	case "wrong key":
+		return wrongKey
+	}
+	panic("unknown answer " + answer)
+}
+
+// TestExactlyOnce runs for simulated weeks through all weathers, with a store that
+// fails at times and a process that is stopped, is down for long, and crashes.
+func TestExactlyOnce(t *testing.T) {
+	var sum tally
+	for seed := range uint64(12) {
+		synctest.Test(t, func(t *testing.T) {
+			sum.add(t, runExactlyOnce(t, seed))
+		})
+	}
+	t.Logf("%+v", sum)
+	if sum.Attempts < 2*sum.Events || sum.Delivered < sum.Events/2 || sum.HorizonOver == 0 || sum.Ambiguous == 0 || sum.Crashes == 0 || sum.Unrecorded == 0 || sum.StoreFaults == 0 || sum.Panics == 0 {
+		t.Error("the model shows little")
+	}
+}
+
+// tally is what happened in the model, to see that it was something.
+type tally struct {
+	Events, Attempts, Delivered, Duplicate, Refused, HorizonOver, Ambiguous int
+	Crashes, Unrecorded, Twice, StoreFaults, Panics                         int
+}
+
+func (s *tally) add(t *testing.T, other tally) {
+	t.Helper()
+	s.Events += other.Events
+	s.Attempts += other.Attempts
+	s.Delivered += other.Delivered
+	s.Duplicate += other.Duplicate
+	s.Refused += other.Refused
+	s.HorizonOver += other.HorizonOver
+	s.Ambiguous += other.Ambiguous
+	s.Crashes += other.Crashes
+	s.Unrecorded += other.Unrecorded
+	s.Twice += other.Twice
+	s.StoreFaults += other.StoreFaults
+	s.Panics += other.Panics
+}
+
+func runExactlyOnce(t *testing.T, seed uint64) (sum tally) {
+	ours := rand.New(rand.NewPCG(seed, 1))
+	s := &tenant{
+		random: rand.New(rand.NewPCG(seed, 2)), weather: weathers[0],
+		processed: make(map[string][]time.Time), attempts: make(map[string]int), busy: make(map[string]bool),
+	}
+	s.simulation = newSimulation(t, s.Send)
+	s.options.UnkeyedDead = seed%2 == 1
+	if seed%4 >= 2 {
+		s.queue.leaseFor = 3 * time.Minute
+	}
+	var crashed atomic.Bool
+	var faults atomic.Int64
+	var faulty sync.Mutex // guards its random numbers and the share
+	unlucky, share := rand.New(rand.NewPCG(seed, 3)), 0.0
+	s.queue.fault = func(operation string) error {
+		faulty.Lock()
+		defer faulty.Unlock()
+		if operation != "accept" && (crashed.Load() || unlucky.Float64() < share) {
+			faults.Add(1)
+			return errStore
+		}
+		return nil
+	}
+	spoil := func(to float64) {
+		faulty.Lock()
+		defer faulty.Unlock()
+		share = to
+	}
+
+	stop := s.start()
+	const events = 400
+	for accepted := 0; accepted < events; {
+		s.set(weathers[ours.IntN(len(weathers))])
+		spoil([]float64{0, 0, 0.3, 0.9}[ours.IntN(4)])
+		for range 1 + ours.IntN(20) {
+			// The event's name is its messageId as well, as its key is.
+			id := fmt.Sprintf("event%06d", accepted)
+			accepted++
+			messageID := id
+			if ours.IntN(4) == 0 {
+				messageID = "no key " + id
+			}
+			s.acceptNamed(fmt.Sprintf("user-%d", ours.IntN(30)), id, messageID)
+			time.Sleep(time.Duration(ours.IntN(2000)) * time.Millisecond)
+		}
+		time.Sleep([]time.Duration{time.Minute, time.Hour, 10 * time.Hour, 30 * time.Hour}[ours.IntN(4)])
+		switch ours.IntN(4) {
+		case 0: // stopped for so long that keys are forgotten
+			spoil(0)
+			if err := stop(); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Duration(ours.IntN(40)) * time.Hour)
+			stop = s.start()
+		case 1:
+			sum.Crashes++
+			crashed.Store(true)
+			_ = stop() // it cannot record or release anything
+			s.queue.restart()
+			crashed.Store(false)
+			stop = s.start()
+		}
+	}
+	s.set(weathers[0])
+	spoil(0)
+	time.Sleep(100 * time.Hour)
+	synctest.Wait()
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	s.check(&sum, s.options.UnkeyedDead)
+	sum.StoreFaults, sum.Panics = int(faults.Load()), s.panics
+	if t.Failed() {
+		t.Fatalf("seed %d", seed)
+	}
+	return sum
+}
+
+// acceptNamed puts a track call in the queue whose event key tells what it is.
+func (s *tenant) acceptNamed(user, key, messageID string) {
+	event := fmt.Appendf(nil, `{"type":"track","userId":%q,"event":%q,"messageId":%q}`, user, key, messageID)
+	if _, err := adapter.NewDurable(s.mapper, s.queue, adapter.DurableOptions{}).Accept(s.Context(), [][]byte{event}); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// event returns what the queue knows of an event.
+func (s *tenant) event(id string) simulatedEvent {
+	var n int
+	if _, err := fmt.Sscanf(id, "event%06d", &n); err != nil {
+		s.Error(err)
+	}
+	s.queue.mu.Lock()
+	defer s.queue.mu.Unlock()
+	return *s.queue.events[n]
+}
+
+// check looks at every event when all is over.
+func (s *tenant) check(sum *tally, unkeyedDead bool) {
+	if s.queue.inHand != 0 {
+		s.Errorf("%d events are in hand still", s.queue.inHand)
+	}
+	for _, event := range s.queue.events {
+		keyed := !strings.HasPrefix(event.MessageID, "no key")
+		id := strings.TrimPrefix(event.MessageID, "no key ")
+		processed, sent := len(s.processed[id]), s.attempts[id]
+		results := s.results[event.MessageID]
+		sum.Events++
+		sum.Attempts += sent
+		if event.outcome == adapter.Pending || len(results) != 1 {
+			s.Errorf("%s is %v in the end, and was told %d times", id, event.outcome, len(results))
+			continue
+		}
+		result := results[0]
+		if result.Outcome != event.outcome || result.Reason != event.last.Reason {
+			s.Errorf("%s was told as %v %s, and recorded as %v %s", id, result.Outcome, result.Reason, event.outcome, event.last.Reason)
+		}
+		unrecorded := sent - event.attempts
+		if unrecorded < 0 {
+			s.Errorf("%s has %d attempts recorded, and was sent %d times", id, event.attempts, sent)
+		}
+		if unrecorded > 0 {
+			sum.Unrecorded++
+		}
+		switch result.Outcome {
+		case adapter.Delivered, adapter.Duplicate:
+			if result.Outcome == adapter.Delivered {
+				sum.Delivered++
+			} else {
+				sum.Duplicate++
+			}
+			if processed == 0 {
+				s.Errorf("%s counts as %v, and was never processed", id, result.Outcome)
+			}
+		case adapter.Dead:
+			switch result.Reason {
+			case adapter.ReasonRefused:
+				sum.Refused++
+			case adapter.ReasonHorizonOver:
+				sum.HorizonOver++
+			case adapter.ReasonUnkeyedAmbiguous:
+				sum.Ambiguous++
+				if keyed || !unkeyedDead {
+					s.Errorf("%s is %s", id, result.Reason)
+				}
+			default:
+				s.Errorf("%s is dead for %s", id, result.Reason)
+			}
+		default:
+			s.Errorf("%s ended as %v", id, result.Outcome)
+		}
+		if processed <= 1 {
+			continue
+		}
+		sum.Twice++
+		switch {
+		case keyed && unrecorded == 0:
+			s.Errorf("%s was processed %d times: %v", id, processed, s.processed[id])
+		case keyed && s.processed[id][1].Sub(s.processed[id][0]) < 24*time.Hour:
+			s.Errorf("%s was processed twice within 24 h", id)
+		case !keyed && unkeyedDead:
+			s.Errorf("%s has no key, and was processed %d times", id, processed)
+		}
+	}
+}

@@ -1,0 +1,190 @@
+package adapter_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
+)
+
+// arrivalsQueue is a Queue that keeps what it is given.
+type arrivalsQueue struct {
+	adapter.Queue
+	arrivals []adapter.Arrival
+	answer   func([]adapter.Arrival) error
+}
+
+func (q *arrivalsQueue) Accept(_ context.Context, arrivals []adapter.Arrival) error {
+	q.arrivals = slices.Clone(arrivals)
+	if q.answer == nil {
+		return nil
+	}
+	return q.answer(arrivals)
+}
+
+func newMapper(t *testing.T) *mapping.Mapper {
+	t.Helper()
+	rules := mapping.DefaultRules()
+	rules.AnyAge = true
+	mapper, err := mapping.New(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mapper
+}
+
+// TestArrivals looks at what the queue is given of each kind of event.
+func TestArrivals(t *testing.T) {
+	// The fingerprints are in stores out there and must never change.
+	for _, test := range []struct {
+		event string
+		want  adapter.Arrival
+	}{
+		{`{"type":"track","userId":"u","event":"Signed Up","messageId":"message-1"}`,
+			adapter.Arrival{MessageID: "message-1", UserID: "u", AccountID: "u", EventKey: "signedUp", Keyed: true, Outcome: adapter.Pending, Reason: adapter.ReasonAccepted}},
+		{`{"type":"track","userId":"u","event":"Signed Up","messageId":"m"}`,
+			adapter.Arrival{MessageID: "m", UserID: "u", AccountID: "u", EventKey: "signedUp", Fingerprint: -3999630102292682017, Outcome: adapter.Pending, Reason: adapter.ReasonAccepted}},
+		{`{"type":"track","userId":"u","event":"Signed Up"}`,
+			adapter.Arrival{UserID: "u", AccountID: "u", EventKey: "signedUp", Outcome: adapter.Pending, Reason: adapter.ReasonAccepted}},
+		{`{"type":"page","userId":"u","messageId":"message-2"}`,
+			adapter.Arrival{MessageID: "message-2", Keyed: true, Outcome: adapter.Skipped, Reason: "unsupported_type"}},
+		{`{"type":"track","userId":"u","messageId":"m"}`,
+			adapter.Arrival{MessageID: "m", Outcome: adapter.Rejected, Reason: "missing_event_name"}},
+		{`not JSON`, adapter.Arrival{Outcome: adapter.Rejected, Reason: "invalid_json"}},
+	} {
+		queue := &arrivalsQueue{}
+		if _, err := adapter.NewDurable(newMapper(t), queue, adapter.DurableOptions{}).Accept(t.Context(), [][]byte{[]byte(test.event)}); err != nil {
+			t.Fatal(err)
+		}
+		got := queue.arrivals[0]
+		if string(got.Payload) != test.event {
+			t.Errorf("%s: payload %s", test.event, got.Payload)
+		}
+		got.Payload, got.Detail = nil, ""
+		if fmt.Sprint(got) != fmt.Sprint(test.want) {
+			t.Errorf("%s: got %+v", test.event, got)
+		}
+	}
+}
+
+// TestFingerprintsDiffer checks that two events without a key that say anything
+// different to SaaSquatch are never taken for one.
+func TestFingerprintsDiffer(t *testing.T) {
+	rules := mapping.DefaultRules()
+	rules.AnyAge = true
+	rules.AccountID = []string{"properties.account"}
+	mapper, err := mapping.New(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	queue := &arrivalsQueue{}
+	var events [][]byte
+	for _, who := range [][2]string{{"ab", "c"}, {"a", "bc"}, {"abc", "d"}, {"c", "ab"}} {
+		for _, event := range []string{"x", "y"} {
+			events = append(events, fmt.Appendf(nil, `{"type":"track","userId":%q,"event":%q,"messageId":"m","properties":{"account":%q}}`, who[1], event, who[0]))
+		}
+	}
+	if _, err := adapter.NewDurable(mapper, queue, adapter.DurableOptions{}).Accept(t.Context(), append(events, events...)); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[int64]int)
+	for i, arrival := range queue.arrivals {
+		if arrival.Fingerprint == 0 || arrival.AccountID == arrival.UserID {
+			t.Errorf("event %d: %+v", i, arrival)
+		}
+		seen[arrival.Fingerprint]++
+	}
+	if len(seen) != len(events) {
+		t.Errorf("%d fingerprints for %d events", len(seen), len(events))
+	}
+}
+
+// TestDurableTellsWhatIsSettled checks that every outcome is told once: what is
+// settled here, by Durable, and what is pending, by the Dispatcher later.
+func TestDurableTellsWhatIsSettled(t *testing.T) {
+	var told []adapter.Result
+	queue := &arrivalsQueue{answer: func(arrivals []adapter.Arrival) error {
+		arrivals[1].Outcome, arrivals[1].Reason = adapter.Duplicate, adapter.ReasonAlreadyDelivered
+		return nil
+	}}
+	d := adapter.NewDurable(newMapper(t), queue, adapter.DurableOptions{Record: func(r adapter.Result) { told = append(told, r) }})
+	receipt, err := d.Accept(t.Context(), [][]byte{
+		[]byte(`{"type":"track","userId":"u","event":"x","messageId":"message-1"}`),
+		[]byte(`{"type":"track","userId":"u","event":"x","messageId":"message-2"}`),
+		[]byte(`{"type":"page","messageId":"message-3"}`),
+		[]byte(`{"type":"track","userId":"u","messageId":"message-4"}`),
+	})
+	if err != nil || receipt.Redeliver {
+		t.Fatalf("%+v, %v", receipt, err)
+	}
+	first := receipt.Results[0]
+	if first.Outcome != adapter.Pending || first.Reason != adapter.ReasonAccepted || first.Detail != "" || first.EventKey != "x" || first.IdempotencyKey != "message-1" ||
+		!slices.Contains(first.Warnings, mapping.WarningNoTimestamp) {
+		t.Errorf("got %+v", first)
+	}
+	if second := receipt.Results[1]; second.Outcome != adapter.Duplicate || second.Reason != adapter.ReasonAlreadyDelivered || second.Detail != "" {
+		t.Errorf("got %+v", second)
+	}
+	if len(told) != 3 || fmt.Sprint(told) != fmt.Sprint(receipt.Results[1:]) {
+		t.Errorf("told %+v", told)
+	}
+}
+
+// TestDurableReturnsTheQueuesError checks that nobody is told of what may not be
+// stored.
+func TestDurableReturnsTheQueuesError(t *testing.T) {
+	full := &adapter.UnavailableError{Message: "the disk is full"}
+	d := adapter.NewDurable(newMapper(t), &arrivalsQueue{answer: func([]adapter.Arrival) error { return full }}, adapter.DurableOptions{
+		Record: func(r adapter.Result) { t.Errorf("told %+v", r) },
+	})
+	receipt, err := d.Accept(t.Context(), [][]byte{[]byte(`{"type":"page"}`), []byte(`{}`)})
+	if !errors.Is(err, full) || receipt.Results != nil {
+		t.Errorf("got %+v, %v", receipt, err)
+	}
+}
+
+// TestDurableKeepsWhatItCannotMap has the mapping panic at some of many events.
+func TestDurableKeepsWhatItCannotMap(t *testing.T) {
+	const events = 1000
+	queue, sound := &arrivalsQueue{}, newMapper(t)
+	var mu sync.Mutex
+	panics := 0
+	d := adapter.NewDurable(mapperFunc(func(event []byte, now time.Time) mapping.Result {
+		if bytes.HasSuffix(event, []byte(`7"}`)) {
+			panic("a fault")
+		}
+		return sound.Map(event, now)
+	}), queue, adapter.DurableOptions{
+		OnPanic: func(any, []byte) {
+			mu.Lock()
+			defer mu.Unlock()
+			panics++
+		},
+		Record: func(r adapter.Result) { t.Errorf("told %+v", r) },
+	})
+	batch := make([][]byte, events)
+	for i := range batch {
+		batch[i] = fmt.Appendf(nil, `{"type":"track","userId":"u","event":"x","messageId":"message-%03d"}`, i)
+	}
+	receipt, err := d.Accept(t.Context(), batch)
+	if err != nil || panics != events/10 {
+		t.Fatalf("%d panics, %v", panics, err)
+	}
+	for i, result := range receipt.Results {
+		arrival := queue.arrivals[i]
+		want := adapter.ReasonAccepted
+		if i%10 == 7 {
+			want = adapter.ReasonInternalError
+		}
+		if result.Index != i || result.Outcome != adapter.Pending || result.Reason != want || arrival.Outcome != adapter.Pending || !bytes.Equal(arrival.Payload, batch[i]) {
+			t.Fatalf("event %d: %+v, %+v", i, result, arrival)
+		}
+	}
+}
