@@ -165,37 +165,37 @@ func (d *Deliveries) Redrive(ctx context.Context, filter Filter, limit int, dry 
 		done.Duplicate += redriven.Duplicate
 		return err
 	})
+	if err != nil && !dry {
+		err = fmt.Errorf("redrive, of which %d are done: %w", done.Sent+done.Duplicate, err)
+	}
 	return done, err
 }
 
 // plan maps a page of deliveries with today's rules and returns those to send.
 func (d *Deliveries) plan(ctx context.Context, page []Delivery, done *Redrive) ([]Redelivery, error) {
-	ids := make([]int64, len(page))
-	for i := range page {
-		ids[i] = page[i].ID
-	}
-	payloads, err := d.log.Payloads(ctx, ids)
-	if err != nil {
-		return nil, err
-	}
 	var redeliveries []Redelivery
-	for i := range page {
-		delivery := &page[i]
+	err := d.withPayloads(ctx, page, func(delivery *Delivery, payload []byte) error {
 		done.Matched++
-		payload, kept := payloads[delivery.ID]
 		mapper := d.mappers[delivery.Connection]
 		switch {
 		case mapper == nil:
 			done.NoConnection++
-			continue
-		case !kept:
+			return nil
+		case payload == nil:
 			done.NoPayload++
-			continue
+			return nil
 		}
-		mapped := mapper.Map(payload, delivery.ReceivedAt)
-		if mapped.Kind != mapping.KindUserEvent {
+		// A panic goes unreported here: the event is left as it is, and the map
+		// command shows it.
+		mapped := mapOne(mapper, payload, delivery.ReceivedAt, func(any, []byte) {})
+		switch mapped.Kind {
+		case mapping.KindUserEvent:
+		case 0:
+			done.Unsendable[ReasonInternalError]++
+			return nil
+		default:
 			done.Unsendable[Reason(mapped.Reason)]++
-			continue
+			return nil
 		}
 		result := resultOf(0, &mapped)
 		arrival := arrivalOf(nil, &mapped, &result)
@@ -203,8 +203,42 @@ func (d *Deliveries) plan(ctx context.Context, page []Delivery, done *Redrive) (
 			ID: delivery.ID, UserID: arrival.UserID, AccountID: arrival.AccountID, EventKey: arrival.EventKey,
 			Keyed: arrival.Keyed, Fingerprint: arrival.Fingerprint,
 		})
+		return nil
+	})
+	return redeliveries, err
+}
+
+// payloadPage is how many payloads an operation has in hand; the largest are as
+// large as a request.
+const payloadPage = 20
+
+// withPayloads calls fn with each delivery and its payload, which is nil if it is
+// not kept.
+func (d *Deliveries) withPayloads(ctx context.Context, page []Delivery, fn func(*Delivery, []byte) error) error {
+	for part := range slices.Chunk(page, payloadPage) {
+		payloads, err := d.log.Payloads(ctx, idsOf(part))
+		if err != nil {
+			return err
+		}
+		for i := range part {
+			payload, kept := payloads[part[i].ID]
+			if kept && payload == nil {
+				payload = []byte{}
+			}
+			if err := fn(&part[i], payload); err != nil {
+				return err
+			}
+		}
 	}
-	return redeliveries, nil
+	return nil
+}
+
+func idsOf(deliveries []Delivery) []int64 {
+	ids := make([]int64, len(deliveries))
+	for i := range deliveries {
+		ids[i] = deliveries[i].ID
+	}
+	return ids
 }
 
 // Purge deletes deliveries; see [Operations].
@@ -212,22 +246,22 @@ func (d *Deliveries) Purge(ctx context.Context, filter Filter, limit int, dry bo
 	if filter.picksAll() {
 		return nil, &RefusedError{"a purge needs a filter: say what to delete, such as the outcome"}
 	}
-	done := &Purge{Purged: make(map[Outcome]int)}
+	done, total := &Purge{Purged: make(map[Outcome]int)}, 0
 	err := d.pages(ctx, filter, limit, func(page []Delivery) error {
-		ids := make([]int64, len(page))
-		for i := range page {
-			ids[i] = page[i].ID
-		}
 		if !dry {
-			if _, err := d.log.Purge(ctx, ids); err != nil {
+			if _, err := d.log.Purge(ctx, idsOf(page)); err != nil {
 				return err
 			}
 		}
 		for i := range page {
 			done.Purged[page[i].Outcome]++
+			total++
 		}
 		return nil
 	})
+	if err != nil && !dry {
+		err = fmt.Errorf("purge, of which %d are done: %w", total, err)
+	}
 	return done, err
 }
 
@@ -240,26 +274,9 @@ func (f *Filter) picksAll() bool {
 // Export yields deliveries with their payloads; see [Operations].
 func (d *Deliveries) Export(ctx context.Context, filter Filter, limit int, yield func(*Delivery) error) error {
 	return d.pages(ctx, filter, limit, func(page []Delivery) error {
-		for part := range slices.Chunk(page, exportPage) {
-			ids := make([]int64, len(part))
-			for i := range part {
-				ids[i] = part[i].ID
-			}
-			payloads, err := d.log.Payloads(ctx, ids)
-			if err != nil {
-				return err
-			}
-			for i := range part {
-				part[i].setPayload(payloads[part[i].ID])
-				if err := yield(&part[i]); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
+		return d.withPayloads(ctx, page, func(delivery *Delivery, payload []byte) error {
+			delivery.setPayload(payload)
+			return yield(delivery)
+		})
 	})
 }
-
-// exportPage is how many payloads an export has in hand; the largest are as large
-// as a request.
-const exportPage = 20

@@ -55,7 +55,7 @@ func TestLease(t *testing.T) {
 		if got := lease(t, q, 10); len(got) != 0 {
 			t.Errorf("leased before its time: %v", got)
 		}
-		c.advance(2 * time.Minute)
+		c.advance(65 * time.Second)
 		again := lease(t, q, 10)
 		if len(again) != 1 || again[0].Attempts != 1 || again[0].Failed != 1 || !again[0].FirstAttempt.Equal(began) || !again[0].AmbiguousSince.Equal(began) {
 			t.Fatalf("got %+v", again)
