@@ -490,6 +490,38 @@ func TestStopIsBoundedWhileTheStoreFails(t *testing.T) {
 	})
 }
 
+// patientSender takes three seconds for an attempt, unless it is cut short.
+type patientSender struct{}
+
+func (patientSender) Send(ctx context.Context, _ *mapping.UserEvent) adapter.Attempt {
+	select {
+	case <-time.After(3 * time.Second):
+		return delivered
+	case <-ctx.Done():
+		return adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonNetworkError}
+	}
+}
+
+// TestStopCutsNoAttemptShort checks that attempts under way end by themselves, and
+// are recorded.
+func TestStopCutsNoAttemptShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSimulation(t, nil)
+		s.accept("u", "message-1")
+		s.accept("v", "message-2")
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := adapter.NewDispatcher(s.mapper, patientSender{}, s.gate, s.queue, s.options).Run(ctx); err != nil {
+			t.Error(err)
+		}
+		for _, id := range []string{"message-1", "message-2"} {
+			if got := s.result(id); got.Outcome != adapter.Delivered || got.Duration != 3*time.Second {
+				t.Errorf("%s: got %+v", id, got)
+			}
+		}
+	})
+}
+
 // TestStopDuringAPause finds every worker waiting at the gate.
 func TestStopDuringAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

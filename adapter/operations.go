@@ -73,15 +73,19 @@ func (e *RefusedError) Error() string { return e.Problem }
 // Deliveries are the operations on a DeliveryLog.
 type Deliveries struct {
 	log     DeliveryLog
-	mappers map[string]*mapping.Mapper
+	mappers map[string]Mapper
 }
 
 var _ Operations = (*Deliveries)(nil)
 
 // NewDeliveries returns the operations on log. The mappers of the connections map
 // what is redriven.
-func NewDeliveries(log DeliveryLog, mappers map[string]*mapping.Mapper) *Deliveries {
-	return &Deliveries{log: log, mappers: mappers}
+func NewDeliveries[M Mapper](log DeliveryLog, mappers map[string]M) *Deliveries {
+	d := &Deliveries{log: log, mappers: make(map[string]Mapper, len(mappers))}
+	for connection, mapper := range mappers {
+		d.mappers[connection] = mapper
+	}
+	return d
 }
 
 // List finds deliveries; see [Operations].
@@ -106,11 +110,26 @@ func (d *Deliveries) Stats(ctx context.Context, filter Filter) (*Stats, error) {
 	stats.Deliveries, errs[0] = d.log.Summarize(ctx, filter)
 	stats.Totals, errs[1] = d.log.Totals(ctx)
 	stats.Backlog, errs[2] = d.log.Backlog(ctx)
-	return &stats, errors.Join(errs[:]...)
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	// Without any, their JSON is an empty array, which scripts can go through.
+	stats.Deliveries, stats.Totals, stats.Backlog = orEmpty(stats.Deliveries), orEmpty(stats.Totals), orEmpty(stats.Backlog)
+	return &stats, nil
 }
 
 // Verify checks the conservation of events; see [Operations].
-func (d *Deliveries) Verify(ctx context.Context) ([]Conservation, error) { return d.log.Verify(ctx) }
+func (d *Deliveries) Verify(ctx context.Context) ([]Conservation, error) {
+	verified, err := d.log.Verify(ctx)
+	return orEmpty(verified), err
+}
+
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
 
 // pageSize is how many deliveries an operation has in hand.
 const pageSize = 500
@@ -166,7 +185,7 @@ func (d *Deliveries) Redrive(ctx context.Context, filter Filter, limit int, dry 
 		return err
 	})
 	if err != nil && !dry {
-		err = fmt.Errorf("redrive, of which %d are done: %w", done.Sent+done.Duplicate, err)
+		err = fmt.Errorf("after %d deliveries were redriven: %w", done.Sent+done.Duplicate, err)
 	}
 	return done, err
 }
@@ -260,7 +279,7 @@ func (d *Deliveries) Purge(ctx context.Context, filter Filter, limit int, dry bo
 		return nil
 	})
 	if err != nil && !dry {
-		err = fmt.Errorf("purge, of which %d are done: %w", total, err)
+		err = fmt.Errorf("after %d deliveries were purged: %w", total, err)
 	}
 	return done, err
 }

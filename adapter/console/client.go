@@ -28,7 +28,8 @@ var _ adapter.Operations = (*Client)(nil)
 
 // NewClient returns a Client of the server at base, such as
 // http://127.0.0.1:9090. Over plain HTTP it talks to loopback addresses only,
-// because the token travels with every request.
+// because the token travels with every request. It waits for answers as long as
+// the context lets it: work on many deliveries takes its time.
 func NewClient(base string, token adapter.Secret) (*Client, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -52,6 +53,9 @@ func NewClient(base string, token adapter.Secret) (*Client, error) {
 func (c *Client) call(ctx context.Context, method, path string, q *query) (io.ReadCloser, error) {
 	target := c.base + path
 	if q != nil {
+		if q.filter.IDs != nil && len(q.filter.IDs) == 0 {
+			return nil, errors.New("the filter has a list of ids without any: the query cannot say that, and would pick all")
+		}
 		if parameters := q.encode().Encode(); parameters != "" {
 			target += "?" + parameters
 		}
@@ -71,6 +75,9 @@ func (c *Client) call(ctx context.Context, method, path string, q *query) (io.Re
 	defer response.Body.Close()
 	var failure struct{ Error string }
 	text, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10)) // what came of it will do
+	if response.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
+		return nil, errors.New("the filter is too long for a request: name fewer ids at a time")
+	}
 	if json.Unmarshal(text, &failure) != nil || failure.Error == "" {
 		return nil, fmt.Errorf("the server answered %s, which is not the admin API's way: is this the admin address?", response.Status)
 	}

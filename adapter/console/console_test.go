@@ -171,7 +171,13 @@ func TestBadQueries(t *testing.T) {
 		"/admin/v1/deliveries?id=x":           "number of a delivery",
 		"/admin/v1/deliveries/999":            "no delivery with this id",
 		"/admin/v1/deliveries/x":              "no delivery with this id",
-		"/admin/v1/stats?dry_run=perhaps":     "true or false",
+		"/admin/v1/stats?dry_run=true":        "parameter dry_run is unknown: known are before",
+		"/admin/v1/verify?user=u":             "parameter user is unknown: none is taken here",
+		"/admin/v1/deliveries/1?outcome=dead": "parameter outcome is unknown: none is taken here",
+		"/admin/v1/deliveries?%0a=u":          `parameter \"\\n\" is unknown`,
+		"/admin/v1/deliveries?user=a&user=b":  "parameter user is there twice",
+		"/admin/v1/deliveries?user=%zz":       "malformed",
+		"/admin/v1/export?user=a;reason=b":    "malformed",
 		"/admin/v1/nothing":                   "nothing is at this path",
 		"/admin/v1/deliveries?outcome=dead,,": `outcome is`,
 	} {
@@ -371,15 +377,20 @@ func FuzzParseQuery(f *testing.F) {
 	f.Add("id=0&outcome=&x=y")
 	f.Add("since=2026-01-02T03:04:05%2B01:00")
 	f.Fuzz(func(t *testing.T, text string) {
+		q, err := parseQuery(text, ofChange)
+		if err != nil {
+			return
+		}
 		values, err := url.ParseQuery(text)
 		if err != nil {
-			return
+			t.Fatalf("%q is malformed, and was read: %v", text, err)
 		}
-		q, err := parseQuery(values)
-		if err != nil {
-			return
+		for name := range values {
+			if name != "limit" && name != "dry_run" && !q.encode().Has(name) {
+				t.Errorf("%q: %s was overlooked", text, name)
+			}
 		}
-		again, err := parseQuery(q.encode())
+		again, err := parseQuery(q.encode().Encode(), ofChange)
 		if err != nil {
 			t.Fatalf("%q became %q: %v", text, q.encode().Encode(), err)
 		}

@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"runtime/debug"
 	"strconv"
 
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"segment-saasquatch/adapter"
 )
@@ -53,13 +55,13 @@ func New(opts Options) *Handler {
 	metrics := opts.Metrics.handler()
 	h.engine.GET("/metrics", func(c *gin.Context) { metrics.ServeHTTP(c.Writer, c.Request) })
 	admin := h.engine.Group("/admin/v1", h.authorize)
-	admin.GET("/deliveries", h.action("list", h.list))
-	admin.GET("/deliveries/:id", h.action("show", h.show))
-	admin.GET("/stats", h.action("stats", h.stats))
-	admin.GET("/verify", h.action("verify", h.verify))
-	admin.POST("/redrive", h.action("redrive", h.redrive))
-	admin.POST("/purge", h.action("purge", h.purge))
-	admin.GET("/export", h.action("export", h.export))
+	admin.GET("/deliveries", h.action("list", ofMany, h.list))
+	admin.GET("/deliveries/:id", h.action("show", nil, h.show))
+	admin.GET("/stats", h.action("stats", ofFilter, h.stats))
+	admin.GET("/verify", h.action("verify", nil, h.verify))
+	admin.POST("/redrive", h.action("redrive", ofChange, h.redrive))
+	admin.POST("/purge", h.action("purge", ofChange, h.purge))
+	admin.GET("/export", h.action("export", ofMany, h.export))
 	return h
 }
 
@@ -108,12 +110,18 @@ type outcomeOf struct {
 	err    error
 }
 
-// action wraps an operation: it reads the query, and writes the line in the log.
-func (h *Handler) action(name string, operate func(*gin.Context, *query) outcomeOf) gin.HandlerFunc {
+// action wraps an operation that takes these parameters: it reads the query, and
+// writes the line in the log.
+func (h *Handler) action(name string, taken []string, operate func(*gin.Context, *query) outcomeOf) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		q, err := parseQuery(c.Request.URL.Query())
+		q, err := parseQuery(c.Request.URL.RawQuery, taken)
 		if err != nil {
 			answerError(c, http.StatusBadRequest, err.Error())
+			return
+		}
+		if hasBody(c.Request) {
+			// Who writes a filter into the body must not have it overlooked.
+			answerError(c, http.StatusBadRequest, "the request has a body, which nothing reads: put the parameters into the query")
 			return
 		}
 		if h.operations == nil {
@@ -125,29 +133,38 @@ func (h *Handler) action(name string, operate func(*gin.Context, *query) outcome
 			zap.String("action", name), zap.String("filter", q.encode().Encode()), zap.Bool("dry_run", q.dry),
 			zap.String("remote", c.Request.RemoteAddr), zap.Int("token", c.GetInt(tokenKey)),
 		}, done.fields...)
-		if done.err != nil {
-			h.fail(c, done.err)
-			h.log.Error("admin action", append(fields, zap.Error(done.err))...)
+		if done.err == nil {
+			h.log.Info("admin action", fields...)
 			return
 		}
-		h.log.Info("admin action", fields...)
+		level := zapcore.ErrorLevel
+		if h.fail(c, done.err) < http.StatusInternalServerError || c.Request.Context().Err() != nil {
+			level = zapcore.InfoLevel // a wrong request, or one that nobody waits for any more
+		}
+		h.log.Log(level, "admin action", append(fields, zap.Error(done.err))...)
 	}
 }
 
-// fail answers an error of an operation.
-func (h *Handler) fail(c *gin.Context, err error) {
-	if c.Writer.Written() {
-		return // it shows by the missing end
-	}
+// hasBody reports whether the request brings more than its head.
+func hasBody(r *http.Request) bool {
+	_, err := io.ReadFull(r.Body, make([]byte, 1))
+	return err != io.EOF
+}
+
+// fail answers an error of an operation and returns the status.
+func (h *Handler) fail(c *gin.Context, err error) int {
+	status, message := http.StatusInternalServerError, "the operation failed: the server's log has the details"
 	var refused *adapter.RefusedError
 	switch {
 	case errors.As(err, &refused):
-		answerError(c, http.StatusUnprocessableEntity, refused.Problem)
+		status, message = http.StatusUnprocessableEntity, refused.Problem
 	case errors.Is(err, adapter.ErrNoDelivery):
-		answerError(c, http.StatusNotFound, adapter.ErrNoDelivery.Error())
-	default:
-		answerError(c, http.StatusInternalServerError, "the operation failed: the server's log has the details")
+		status, message = http.StatusNotFound, adapter.ErrNoDelivery.Error()
 	}
+	if !c.Writer.Written() { // else it shows by the missing end
+		answerError(c, status, message)
+	}
+	return status
 }
 
 func answerError(c *gin.Context, status int, message string) {

@@ -46,6 +46,10 @@ func NewMetrics() *Metrics {
 			Namespace: namespace, Name: "end_to_end_lag_seconds",
 			Help:    "Time from acceptance to delivery.",
 			Buckets: []float64{0.01, 0.1, 0.5, 1, 5, 30, 60, 300, 1800, 3600, 4 * 3600, 12 * 3600, 24 * 3600},
+			// For a Prometheus that asks for native histograms, beside the buckets.
+			NativeHistogramBucketFactor:     1.1,
+			NativeHistogramMaxBucketNumber:  160,
+			NativeHistogramMinResetDuration: time.Hour,
 		}, []string{"connection"}),
 	}
 	m.registry.MustRegister(m.events, m.requests, m.attempts, m.lag,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,7 +13,7 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// query is what a request asks for. All operations take the same parameters.
+// query is what a request asks for.
 type query struct {
 	filter adapter.Filter
 	limit  int
@@ -24,6 +25,16 @@ const (
 	defaultLimit = 50
 	maxLimit     = 10_000
 )
+
+// Parameters that an operation takes.
+var (
+	ofFilter = []string{"before", "connection", "event", "id", "message_id", "outcome", "reason", "since", "until", "user"}
+	ofMany   = append(slices.Clip(ofFilter), "limit")
+	ofChange = append(slices.Clip(ofMany), "dry_run")
+)
+
+// repeatable are the parameters of which a request may have several.
+var repeatable = []string{"id", "outcome"}
 
 // parameters reads each of the parameters that are known.
 var parameters = map[string]func(*query, string) error{
@@ -80,20 +91,31 @@ func parseTime(text string) (time.Time, error) {
 	return t, nil
 }
 
-// parseQuery reads the parameters, of which none may be unknown or empty: a filter
-// that is overlooked would pick more than was meant.
-func parseQuery(values url.Values) (*query, error) {
+// parseQuery reads the parameters of an operation. None may be unknown to it, empty,
+// malformed or there twice: a filter that is overlooked would pick more than was
+// meant.
+func parseQuery(text string, taken []string) (*query, error) {
+	values, err := url.ParseQuery(text)
+	if err != nil {
+		return nil, fmt.Errorf("the query is malformed: %w; separate parameters by & and escape them as in a URL", err)
+	}
 	q := &query{}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		read, known := parameters[name]
-		if !known {
-			return nil, &badQueryError{name, "is unknown: known are " + strings.Join(slices.Sorted(maps.Keys(parameters)), ", ")}
+		switch {
+		case !slices.Contains(taken, name):
+			known := "none is taken here"
+			if len(taken) > 0 {
+				known = "known are " + strings.Join(slices.Sorted(slices.Values(taken)), ", ")
+			}
+			return nil, &badQueryError{name, "is unknown: " + known}
+		case len(values[name]) > 1 && !slices.Contains(repeatable, name):
+			return nil, &badQueryError{name, "is there twice: give it one value"}
 		}
 		for _, text := range values[name] {
 			if text == "" {
 				return nil, &badQueryError{name, "is empty: leave it out or give it a value"}
 			}
-			if err := read(q, text); err != nil {
+			if err := parameters[name](q, text); err != nil {
 				return nil, &badQueryError{name, fmt.Sprintf("is %.60q: %v", text, err)}
 			}
 		}
@@ -104,7 +126,16 @@ func parseQuery(values url.Values) (*query, error) {
 // badQueryError is a parameter that is wrong.
 type badQueryError struct{ parameter, problem string }
 
-func (e *badQueryError) Error() string { return "parameter " + e.parameter + " " + e.problem }
+func (e *badQueryError) Error() string {
+	name := e.parameter
+	if !plainName.MatchString(name) {
+		name = fmt.Sprintf("%.60q", name)
+	}
+	return "parameter " + name + " " + e.problem
+}
+
+// plainName are names that need no quotes in a message.
+var plainName = regexp.MustCompile(`^[a-z_]{1,60}$`)
 
 // encode writes the parameters that parseQuery reads.
 func (q *query) encode() url.Values {

@@ -71,6 +71,16 @@ func (f *deliveriesFlags) addFilter() {
 	flags.StringVar(&f.untilText, "until", "", "accepted before this `time`")
 }
 
+// givenFilters returns the names of the filter's flags that were given.
+func (f *deliveriesFlags) givenFilters() (names []string) {
+	for _, name := range []string{"connection", "reason", "event", "user", "message-id", "since", "until", "outcome", "id"} {
+		if f.cmd.Flags().Changed(name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // filter reads the filter's flags.
 func (f *deliveriesFlags) filter(now time.Time) (filter adapter.Filter, err error) {
 	filter = adapter.Filter{
@@ -79,8 +89,8 @@ func (f *deliveriesFlags) filter(now time.Time) (filter adapter.Filter, err erro
 	if f.cmd.Flags().Changed("id") {
 		filter.IDs = f.ids
 	}
-	for _, name := range []string{"connection", "reason", "event", "user", "message-id", "since", "until", "outcome", "id"} {
-		if flag := f.cmd.Flags().Lookup(name); flag != nil && flag.Changed && (flag.Value.String() == "" || flag.Value.String() == "[]") {
+	for _, name := range f.givenFilters() {
+		if text := f.cmd.Flags().Lookup(name).Value.String(); text == "" || text == "[]" {
 			return filter, fmt.Errorf("--%s is empty: leave it out to pick all, or give it a value", name)
 		}
 	}

@@ -231,6 +231,9 @@ that the balance does not hold.`,
 		if err != nil {
 			return err
 		}
+		if given := f.givenFilters(); verify && len(given) > 0 {
+			return fmt.Errorf("--verify counts every row: leave out --%s", strings.Join(given, ", --"))
+		}
 		return p.withOperations(f, func(ctx context.Context, o adapter.Operations) error {
 			if verify {
 				return p.verify(ctx, o, f.asJSON)

@@ -1,0 +1,351 @@
+package adapter_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
+)
+
+// heldLog is a DeliveryLog in memory that knows the filters by outcome,
+// connection and Before. It notes how much it is asked for at a time.
+type heldLog struct {
+	adapter.DeliveryLog
+	held     []adapter.Delivery // oldest first
+	payloads map[int64][]byte
+
+	redriven, purged     []int64
+	redeliveries         map[int64]adapter.Redelivery
+	mostRows, mostWanted int
+	failAfter            int // changes that succeed, 0 for all
+}
+
+func (l *heldLog) add(d adapter.Delivery, payload string) {
+	d.ID = int64(len(l.held) + 1)
+	if d.Connection == "" {
+		d.Connection = "default"
+	}
+	l.held = append(l.held, d)
+	if payload != "" {
+		if l.payloads == nil {
+			l.payloads = make(map[int64][]byte)
+		}
+		l.payloads[d.ID] = []byte(payload)
+	}
+}
+
+func (l *heldLog) Find(_ context.Context, f adapter.Filter, limit int) ([]adapter.Delivery, error) {
+	l.mostRows = max(l.mostRows, limit)
+	var found []adapter.Delivery
+	for _, d := range slices.Backward(l.held) {
+		picked := (len(f.Outcomes) == 0 || slices.Contains(f.Outcomes, d.Outcome)) && (f.Connection == "" || f.Connection == d.Connection) &&
+			(f.Before == 0 || d.ID < f.Before)
+		if picked && len(found) < limit {
+			found = append(found, d)
+		}
+	}
+	return found, nil
+}
+
+func (l *heldLog) Payloads(_ context.Context, ids []int64) (map[int64][]byte, error) {
+	l.mostWanted = max(l.mostWanted, len(ids))
+	payloads := make(map[int64][]byte)
+	for _, id := range ids {
+		if payload, kept := l.payloads[id]; kept {
+			payloads[id] = payload
+		}
+	}
+	return payloads, nil
+}
+
+var errDisk = errors.New("the disk is gone")
+
+func (l *heldLog) fails() bool {
+	l.failAfter--
+	return l.failAfter == 0
+}
+
+// Redrive finds every delivery of the user "known" to be a duplicate.
+func (l *heldLog) Redrive(_ context.Context, list []adapter.Redelivery) (done adapter.Redriven, err error) {
+	if l.fails() {
+		return done, errDisk
+	}
+	if l.redeliveries == nil {
+		l.redeliveries = make(map[int64]adapter.Redelivery)
+	}
+	for _, r := range list {
+		l.redriven = append(l.redriven, r.ID)
+		l.redeliveries[r.ID] = r
+		if r.UserID == "known" {
+			done.Duplicate++
+		} else {
+			done.Pending++
+		}
+	}
+	return done, nil
+}
+
+func (l *heldLog) Purge(_ context.Context, ids []int64) (int, error) {
+	if l.fails() {
+		return 0, errDisk
+	}
+	l.purged = append(l.purged, ids...)
+	return len(ids), nil
+}
+
+func trackOf(user, messageID string) string {
+	return fmt.Sprintf(`{"type":"track","event":"x","userId":%q,"messageId":%q}`, user, messageID)
+}
+
+func operationsOn(t *testing.T, log adapter.DeliveryLog) *adapter.Deliveries {
+	t.Helper()
+	mapper, err := mapping.New(mapping.DefaultRules())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return adapter.NewDeliveries(log, map[string]adapter.Mapper{"default": mapper, "faulty": faultyMapper{}})
+}
+
+type faultyMapper struct{}
+
+func (faultyMapper) Map([]byte, time.Time) mapping.Result { panic("a fault") }
+
+var received = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+
+// mixedLog holds a delivery of every kind that a redrive tells apart.
+func mixedLog() *heldLog {
+	l := &heldLog{}
+	l.add(adapter.Delivery{Outcome: adapter.Dead, ReceivedAt: received}, trackOf("u", "message-1"))
+	l.add(adapter.Delivery{Outcome: adapter.Dead, ReceivedAt: received}, trackOf("known", "message-2"))
+	l.add(adapter.Delivery{Outcome: adapter.Dead, ReceivedAt: received}, "")
+	l.add(adapter.Delivery{Outcome: adapter.Rejected, ReceivedAt: received}, "no JSON")
+	l.add(adapter.Delivery{Outcome: adapter.Rejected, ReceivedAt: received}, `{"type":"page"}`)
+	l.add(adapter.Delivery{Outcome: adapter.Rejected, ReceivedAt: received}, trackOf("u", "short"))
+	l.add(adapter.Delivery{Outcome: adapter.Pending, ReceivedAt: received}, trackOf("u", "message-7"))
+	l.add(adapter.Delivery{Outcome: adapter.Delivered, ReceivedAt: received}, trackOf("u", "message-8"))
+	l.add(adapter.Delivery{Outcome: adapter.Dead, ReceivedAt: received, Connection: "gone"}, trackOf("u", "message-9"))
+	l.add(adapter.Delivery{Outcome: adapter.Dead, ReceivedAt: received, Connection: "faulty"}, trackOf("u", "message-10"))
+	return l
+}
+
+func TestRedriveTellsApart(t *testing.T) {
+	for name, test := range map[string]struct {
+		filter   adapter.Filter
+		limit    int
+		want     adapter.Redrive
+		redriven []int64
+	}{
+		"dead and rejected by default": {
+			want: adapter.Redrive{
+				Matched: 8, Sent: 2, Duplicate: 1, NoPayload: 1, NoConnection: 1,
+				Unsendable: map[adapter.Reason]int{"invalid_json": 1, "unsupported_type": 1, adapter.ReasonInternalError: 1},
+			},
+			redriven: []int64{6, 2, 1},
+		},
+		"the newest up to the limit": {
+			filter:   adapter.Filter{Connection: "default"},
+			limit:    3,
+			want:     adapter.Redrive{Matched: 3, Sent: 1, Unsendable: map[adapter.Reason]int{"invalid_json": 1, "unsupported_type": 1}},
+			redriven: []int64{6},
+		},
+		"pending ones if asked": {
+			filter:   adapter.Filter{Outcomes: []adapter.Outcome{adapter.Pending}},
+			want:     adapter.Redrive{Matched: 1, Sent: 1, Unsendable: map[adapter.Reason]int{}},
+			redriven: []int64{7},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log := mixedLog()
+			o := operationsOn(t, log)
+			dry, err := o.Redrive(t.Context(), test.filter, test.limit, true)
+			if err != nil || log.redriven != nil {
+				t.Errorf("dry: %v redriven, %v", log.redriven, err)
+			}
+			got, err := o.Redrive(t.Context(), test.filter, test.limit, false)
+			if err != nil || !reflect.DeepEqual(*got, test.want) {
+				t.Errorf("got %+v, %v, want %+v", got, err, test.want)
+			}
+			if !slices.Equal(log.redriven, test.redriven) {
+				t.Errorf("redriven %v, want %v", log.redriven, test.redriven)
+			}
+			planned := test.want // what is a duplicate is only known once it is done
+			planned.Sent, planned.Duplicate = planned.Sent+planned.Duplicate, 0
+			if !reflect.DeepEqual(*dry, planned) {
+				t.Errorf("dry: got %+v, want %+v", dry, planned)
+			}
+		})
+	}
+}
+
+// TestRedriveKeepsTheIdentity: what today's rules make of an event tells it from
+// others as its acceptance did, or it would be delivered a second time.
+func TestRedriveKeepsTheIdentity(t *testing.T) {
+	log := mixedLog()
+	if _, err := operationsOn(t, log).Redrive(t.Context(), adapter.Filter{}, 0, false); err != nil {
+		t.Fatal(err)
+	}
+	queue := &acceptingQueue{}
+	mapper, err := mapping.New(mapping.DefaultRules())
+	if err != nil {
+		t.Fatal(err)
+	}
+	durable := adapter.NewDurable(mapper, queue, adapter.DurableOptions{Now: func() time.Time { return received }})
+	ids := slices.Sorted(maps.Keys(log.redeliveries))
+	for _, id := range ids {
+		if _, err := durable.Accept(t.Context(), [][]byte{log.payloads[id]}); err != nil {
+			t.Fatal(err)
+		}
+		a := queue.arrivals[0]
+		want := adapter.Redelivery{ID: id, UserID: a.UserID, AccountID: a.AccountID, EventKey: a.EventKey, Keyed: a.Keyed, Fingerprint: a.Fingerprint}
+		if got := log.redeliveries[id]; got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+	if keyed, not := log.redeliveries[1], log.redeliveries[6]; !keyed.Keyed || keyed.Fingerprint != 0 || not.Keyed || not.Fingerprint == 0 {
+		t.Errorf("got %+v and %+v", keyed, not)
+	}
+}
+
+// acceptingQueue is a Queue that only accepts.
+type acceptingQueue struct {
+	adapter.Queue
+	arrivals []adapter.Arrival
+}
+
+func (q *acceptingQueue) Accept(_ context.Context, arrivals []adapter.Arrival) error {
+	q.arrivals = arrivals
+	return nil
+}
+
+func TestRedriveRefuses(t *testing.T) {
+	for outcome, want := range map[adapter.Outcome]string{
+		adapter.Delivered: "twice", adapter.Duplicate: "twice", adapter.Skipped: "not kept",
+	} {
+		for _, dry := range []bool{true, false} {
+			log := mixedLog()
+			_, err := operationsOn(t, log).Redrive(t.Context(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, outcome}}, 0, dry)
+			var refused *adapter.RefusedError
+			if !errors.As(err, &refused) || !strings.Contains(err.Error(), want) || log.redriven != nil {
+				t.Errorf("%s, dry %v: %v, redriven %v", outcome, dry, err, log.redriven)
+			}
+		}
+	}
+}
+
+// TestOperationsAreBounded: however many deliveries there are, few are in hand, and
+// fewer payloads.
+func TestOperationsAreBounded(t *testing.T) {
+	const many, limit = 5432, 1234
+	ctx := context.Background()
+	for name, operate := range map[string]func(o *adapter.Deliveries, log *heldLog, limit int) ([]int64, error){
+		"redrive": func(o *adapter.Deliveries, log *heldLog, limit int) ([]int64, error) {
+			_, err := o.Redrive(ctx, adapter.Filter{}, limit, false)
+			return log.redriven, err
+		},
+		"purge": func(o *adapter.Deliveries, log *heldLog, limit int) ([]int64, error) {
+			_, err := o.Purge(ctx, adapter.Filter{Connection: "default"}, limit, false)
+			return log.purged, err
+		},
+		"export": func(o *adapter.Deliveries, _ *heldLog, limit int) (ids []int64, err error) {
+			err = o.Export(ctx, adapter.Filter{}, limit, func(d *adapter.Delivery) error {
+				ids = append(ids, d.ID)
+				return nil
+			})
+			return ids, err
+		},
+	} {
+		for _, limit := range []int{0, limit} {
+			log := &heldLog{}
+			for range many {
+				log.add(adapter.Delivery{Outcome: adapter.Dead, ReceivedAt: received}, trackOf("u", "message-1"))
+			}
+			want := make([]int64, many)
+			for i := range want {
+				want[i] = int64(many - i)
+			}
+			if limit > 0 {
+				want = want[:limit]
+			}
+			got, err := operate(operationsOn(t, log), log, limit)
+			if err != nil || !slices.Equal(got, want) {
+				t.Errorf("%s of %d: %d deliveries, not the newest %d once each (%v)", name, limit, len(got), len(want), err)
+			}
+			if log.mostRows > 500 || log.mostWanted > 20 {
+				t.Errorf("%s: up to %d deliveries and %d payloads in hand", name, log.mostRows, log.mostWanted)
+			}
+		}
+	}
+}
+
+func TestPurge(t *testing.T) {
+	log := mixedLog()
+	o := operationsOn(t, log)
+	var refused *adapter.RefusedError
+	if _, err := o.Purge(t.Context(), adapter.Filter{}, 0, false); !errors.As(err, &refused) || log.purged != nil {
+		t.Errorf("without a filter: %v, purged %v", err, log.purged)
+	}
+	filter := adapter.Filter{Outcomes: []adapter.Outcome{adapter.Rejected, adapter.Pending}}
+	want := map[adapter.Outcome]int{adapter.Rejected: 3, adapter.Pending: 1}
+	got, err := o.Purge(t.Context(), filter, 0, true)
+	if err != nil || !maps.Equal(got.Purged, want) || log.purged != nil {
+		t.Errorf("dry: %+v, %v, purged %v", got, err, log.purged)
+	}
+	got, err = o.Purge(t.Context(), filter, 0, false)
+	if err != nil || !maps.Equal(got.Purged, want) || !slices.Equal(log.purged, []int64{7, 6, 5, 4}) {
+		t.Errorf("got %+v, %v, purged %v", got, err, log.purged)
+	}
+}
+
+// TestFailuresSayWhatWasDone: a part of the work is not undone.
+func TestFailuresSayWhatWasDone(t *testing.T) {
+	for name, operate := range map[string]func(*adapter.Deliveries) error{
+		"500 deliveries were redriven": func(o *adapter.Deliveries) error {
+			done, err := o.Redrive(t.Context(), adapter.Filter{}, 0, false)
+			if done.Sent != 500 {
+				t.Errorf("got %+v", done)
+			}
+			return err
+		},
+		"500 deliveries were purged": func(o *adapter.Deliveries) error {
+			done, err := o.Purge(t.Context(), adapter.Filter{Connection: "default"}, 0, false)
+			if done.Purged[adapter.Dead] != 500 {
+				t.Errorf("got %+v", done)
+			}
+			return err
+		},
+	} {
+		log := &heldLog{failAfter: 2}
+		for range 1500 {
+			log.add(adapter.Delivery{Outcome: adapter.Dead, ReceivedAt: received}, trackOf("u", "message-1"))
+		}
+		if err := operate(operationsOn(t, log)); !errors.Is(err, errDisk) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestExport(t *testing.T) {
+	log := mixedLog()
+	var got []string
+	err := operationsOn(t, log).Export(t.Context(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Rejected, adapter.Dead}, Connection: "default"}, 4, func(d *adapter.Delivery) error {
+		got = append(got, fmt.Sprintf("%d %s|%s", d.ID, d.Payload, d.PayloadText))
+		return nil
+	})
+	want := []string{"6 " + trackOf("u", "short") + "|", `5 {"type":"page"}|`, "4 |no JSON", "3 |"}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v\nwant %q", got, err, want)
+	}
+	calls, stop := 0, errors.New("stop")
+	err = operationsOn(t, log).Export(t.Context(), adapter.Filter{}, 0, func(*adapter.Delivery) error { calls++; return stop })
+	if !errors.Is(err, stop) || calls != 1 {
+		t.Errorf("after %d calls: %v", calls, err)
+	}
+}
