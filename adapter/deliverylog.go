@@ -22,10 +22,11 @@ type DeliveryLog interface {
 	// duplicate instead. It passes over those in any other state, and those without
 	// their payload.
 	Redrive(ctx context.Context, redeliveries []Redelivery) (Redriven, error)
-	// Purge deletes deliveries with their payload and history. A pending one
-	// counts as dead from then on. It passes over IDs it does not know and returns
-	// how many it deleted.
-	Purge(ctx context.Context, ids []int64) (int, error)
+	// Purge deletes those of the deliveries that have one of the outcomes, all if
+	// none is given, with their payload and history. A pending one counts as dead
+	// from then on. It passes over IDs it does not know and returns how many it
+	// deleted.
+	Purge(ctx context.Context, ids []int64, outcomes ...Outcome) (int, error)
 	// Totals returns the running totals of every connection.
 	Totals(ctx context.Context) ([]Totals, error)
 	// Verify counts the rows of every connection and holds them against the

@@ -267,14 +267,22 @@ func (d *Deliveries) Purge(ctx context.Context, filter Filter, limit int, dry bo
 	}
 	done, total := &Purge{Purged: make(map[Outcome]int)}, 0
 	err := d.pages(ctx, filter, limit, func(page []Delivery) error {
-		if !dry {
-			if _, err := d.log.Purge(ctx, idsOf(page)); err != nil {
-				return err
-			}
-		}
+		// By outcome, so that one that has another by now is passed over: it may have
+		// been redriven.
+		byOutcome := make(map[Outcome][]int64)
 		for i := range page {
-			done.Purged[page[i].Outcome]++
-			total++
+			byOutcome[page[i].Outcome] = append(byOutcome[page[i].Outcome], page[i].ID)
+		}
+		for outcome, ids := range byOutcome {
+			n := len(ids)
+			if !dry {
+				var err error
+				if n, err = d.log.Purge(ctx, ids, outcome); err != nil {
+					return err
+				}
+			}
+			done.Purged[outcome] += n
+			total += n
 		}
 		return nil
 	})

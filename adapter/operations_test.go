@@ -93,7 +93,7 @@ func (l *heldLog) Redrive(_ context.Context, list []adapter.Redelivery) (done ad
 	return done, nil
 }
 
-func (l *heldLog) Purge(_ context.Context, ids []int64) (int, error) {
+func (l *heldLog) Purge(_ context.Context, ids []int64, _ ...adapter.Outcome) (int, error) {
 	if l.fails() {
 		return 0, errDisk
 	}

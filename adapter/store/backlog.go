@@ -17,22 +17,43 @@ type backlog struct {
 	bytes    int64
 	freeDisk int64 // negative if not known
 	changed  int64 // how often count has run
+
+	// Of requests that were admitted and whose end is not known yet.
+	admittedEvents, admittedBytes int64
 }
 
-// admit returns an error if that many events more are too many.
+// admit returns an error if that many events more are too many. Otherwise their
+// room is set aside until leave, so that requests at the same time do not exceed
+// the limits together.
 func (s *Store) admit(events int, bytes int64) error {
 	b := &s.backlog
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch limits := s.limits; {
-	case limits.Events > 0 && b.events+int64(events) > limits.Events:
-		return full("%d events are pending, and no more than %d may be", b.events, limits.Events)
-	case limits.Bytes > 0 && b.bytes+bytes > limits.Bytes:
-		return full("%d bytes are pending, and no more than %d may be", b.bytes, limits.Bytes)
-	case limits.FreeDisk > 0 && b.freeDisk >= 0 && b.freeDisk-bytes < limits.FreeDisk:
+	case limits.Events > 0 && b.events+b.admittedEvents+int64(events) > limits.Events:
+		return full("%d events are pending, and no more than %d may be", b.events+b.admittedEvents, limits.Events)
+	case limits.Bytes > 0 && b.bytes+b.admittedBytes+bytes > limits.Bytes:
+		return full("%d bytes are pending, and no more than %d may be", b.bytes+b.admittedBytes, limits.Bytes)
+	case limits.FreeDisk > 0 && b.freeDisk >= 0 && b.freeDisk-b.admittedBytes-bytes < limits.FreeDisk:
 		return full("the disk has %d bytes left, and %d are to stay free", b.freeDisk, limits.FreeDisk)
 	}
+	b.admittedEvents += int64(events)
+	b.admittedBytes += bytes
 	return nil
+}
+
+// leave gives up the room that was set aside for a change. What was stored of it
+// has been counted by then.
+func (b *backlog) leave(c change) {
+	a, ok := c.(*acceptance)
+	if !ok {
+		return
+	}
+	events, bytes := a.weight()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.admittedEvents -= int64(events)
+	b.admittedBytes -= bytes
 }
 
 func full(format string, args ...any) error {

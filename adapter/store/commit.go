@@ -25,6 +25,7 @@ type submission struct {
 // commit makes a change durable together with whatever else waits. Until it has
 // its turn it can be given up by ctx; then nothing has been changed.
 func (s *Store) commit(ctx context.Context, c change) error {
+	defer s.backlog.leave(c)
 	submitted := &submission{change: c, done: make(chan error, 1)}
 	select {
 	case s.submitted <- submitted:

@@ -108,10 +108,10 @@ func (s *Store) conditions(ctx context.Context, tx *sql.Tx, t table, f *adapter.
 		c.add("outcome IN (" + strings.Join(list, ",") + ")")
 	}
 	if f.Reason != "" {
-		c.add(t.reason+" = ?", string(f.Reason))
+		c.add(t.reason+" = ?", clean(string(f.Reason)))
 	}
 	if f.EventKey != "" {
-		c.add("event_key = ?", f.EventKey)
+		c.add("event_key = ?", cut(f.EventKey))
 	}
 	if f.MessageID != "" {
 		clause, args, err := s.engine.byMessage(ctx, tx, cut(f.MessageID))

@@ -131,9 +131,11 @@ func (s *Store) enqueueAgain(ctx context.Context, tx *sql.Tx, row settled, as *a
 	return true, bytes, nil
 }
 
-// nowDuplicate gives a delivery of the log that outcome.
+// nowDuplicate gives a delivery of the log that outcome. It loses its body hash:
+// what was not delivered itself must not keep the event out when the other one
+// dies or is deleted.
 func (s *Store) nowDuplicate(ctx context.Context, tx *sql.Tx, row settled, reason adapter.Reason, now time.Time) error {
-	_, err := tx.ExecContext(ctx, `UPDATE deliveries SET outcome = 2, reason = $1, detail = NULL, settled_ms = $2 - received_at WHERE id = $3`,
+	_, err := tx.ExecContext(ctx, `UPDATE deliveries SET outcome = 2, body_hash = NULL, reason = $1, detail = NULL, settled_ms = $2 - received_at WHERE id = $3`,
 		string(reason), milliseconds(now), row.id)
 	if err != nil {
 		return err

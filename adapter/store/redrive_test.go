@@ -102,7 +102,10 @@ func TestPurge(t *testing.T) {
 		for i := range found {
 			ids = append(ids, found[i].ID)
 		}
-		if n, err := s.Purge(context.Background(), append(ids, 1<<40)); n != 2 || err != nil {
+		if n, err := s.Purge(context.Background(), ids, adapter.Dead, adapter.Skipped); n != 0 || err != nil {
+			t.Errorf("purged %d of another outcome, %v", n, err)
+		}
+		if n, err := s.Purge(context.Background(), append(ids, 1<<40), adapter.Pending, adapter.Delivered); n != 2 || err != nil {
 			t.Errorf("purged %d, %v", n, err)
 		}
 		got := balanced(t, s)[0]

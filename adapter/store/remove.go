@@ -14,6 +14,9 @@ import (
 
 // idList writes ids as a list for IN; numbers need no quoting.
 func idList[T any](rows []T, id func(*T) int64) string {
+	if len(rows) == 0 {
+		return "(NULL)" // PostgreSQL takes no empty list
+	}
 	var b strings.Builder
 	b.WriteByte('(')
 	for i := range rows {
@@ -26,16 +29,28 @@ func idList[T any](rows []T, id func(*T) int64) string {
 	return b.String()
 }
 
-// remove deletes settled deliveries with all that belongs to them and counts them
-// as removed. It returns how many there still were.
-func (s *Store) remove(ctx context.Context, tx *sql.Tx, rows []settled) (int, error) {
-	list := idList(rows, func(r *settled) int64 { return r.id })
-	gone, err := tx.QueryContext(ctx, `DELETE FROM deliveries WHERE id IN `+list+` RETURNING id, message_id, connection, outcome`)
+// outcomeList writes outcomes as a condition, none if any will do.
+func outcomeList(outcomes []adapter.Outcome) string {
+	if len(outcomes) == 0 {
+		return ""
+	}
+	var list []string
+	for _, outcome := range outcomes {
+		list = append(list, strconv.Itoa(int(outcome)))
+	}
+	return " AND outcome IN (" + strings.Join(list, ",") + ")"
+}
+
+// remove deletes settled deliveries that have one of the outcomes, with all that
+// belongs to them, and counts them as removed. It returns how many there were.
+func (s *Store) remove(ctx context.Context, tx *sql.Tx, ids []int64, outcomes []adapter.Outcome) (int, error) {
+	gone, err := tx.QueryContext(ctx, `DELETE FROM deliveries WHERE id IN `+idList(ids, func(id *int64) int64 { return *id })+outcomeList(outcomes)+
+		` RETURNING id, message_id, connection, outcome`)
 	if err != nil {
 		return 0, fmt.Errorf("delete deliveries: %w", err)
 	}
 	removed := make(map[sumKey]int64)
-	messages := make([]removedMessage, 0, len(rows))
+	messages := make([]removedMessage, 0, len(ids))
 	n := 0
 	for ; gone.Next(); n++ {
 		var key sumKey
@@ -55,6 +70,8 @@ func (s *Store) remove(ctx context.Context, tx *sql.Tx, rows []settled) (int, er
 	if err := s.engine.forget(ctx, tx, messages); err != nil {
 		return 0, fmt.Errorf("forget messageIds: %w", err)
 	}
+	// Those alone: another may have been redriven meanwhile.
+	list := idList(messages, func(m *removedMessage) int64 { return m.id })
 	for _, table := range []string{"payloads", "attempts"} {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE delivery IN `+list); err != nil {
 			return 0, fmt.Errorf("delete %s: %w", table, err)
@@ -91,12 +108,12 @@ func (s *Store) addSums(ctx context.Context, tx *sql.Tx, all sums) error {
 }
 
 // Purge deletes deliveries; see [adapter.DeliveryLog].
-func (s *Store) Purge(ctx context.Context, ids []int64) (int, error) {
+func (s *Store) Purge(ctx context.Context, ids []int64, outcomes ...adapter.Outcome) (int, error) {
 	purged := 0
 	err := inSteps(ids, func(step []int64) error {
 		n := 0
 		err := s.engine.write(ctx, func(tx *sql.Tx) (err error) {
-			n, err = s.purge(ctx, tx, step)
+			n, err = s.purge(ctx, tx, step, outcomes)
 			return err
 		})
 		if err == nil {
@@ -110,9 +127,21 @@ func (s *Store) Purge(ctx context.Context, ids []int64) (int, error) {
 	return purged, nil
 }
 
-func (s *Store) purge(ctx context.Context, tx *sql.Tx, ids []int64) (int, error) {
-	list := idList(ids, func(id *int64) int64 { return *id })
-	rows, err := tx.QueryContext(ctx, `DELETE FROM queue WHERE id IN `+list+` RETURNING id, message_id, connection, length(payload)`)
+func (s *Store) purge(ctx context.Context, tx *sql.Tx, ids []int64, outcomes []adapter.Outcome) (n int, err error) {
+	if len(outcomes) == 0 || slices.Contains(outcomes, adapter.Pending) {
+		if n, err = s.purgePending(ctx, tx, ids); err != nil {
+			return 0, err
+		}
+	}
+	more, err := s.remove(ctx, tx, ids, outcomes)
+	return n + more, err
+}
+
+// purgePending deletes pending events, which count as dead and removed from then
+// on, with their histories.
+func (s *Store) purgePending(ctx context.Context, tx *sql.Tx, ids []int64) (int, error) {
+	rows, err := tx.QueryContext(ctx, `DELETE FROM queue WHERE id IN `+idList(ids, func(id *int64) int64 { return *id })+
+		` RETURNING id, message_id, connection, length(payload)`)
 	if err != nil {
 		return 0, fmt.Errorf("delete pending events: %w", err)
 	}
@@ -145,15 +174,10 @@ func (s *Store) purge(ctx context.Context, tx *sql.Tx, ids []int64) (int, error)
 			return 0, err
 		}
 	}
-	if err := s.addSums(ctx, tx, changed); err != nil {
-		return 0, err
+	if _, err := tx.ExecContext(ctx, `DELETE FROM attempts WHERE delivery IN `+idList(messages, func(m *removedMessage) int64 { return m.id })); err != nil {
+		return 0, fmt.Errorf("delete attempts: %w", err)
 	}
-	settledRows := make([]settled, len(ids))
-	for i, id := range ids {
-		settledRows[i].id = id
-	}
-	more, err := s.remove(ctx, tx, settledRows)
-	return n + more, err
+	return n, s.addSums(ctx, tx, changed)
 }
 
 // stepRows is how many rows operators' work changes at a time.

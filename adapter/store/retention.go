@@ -134,7 +134,7 @@ func (s *Store) dropPayloads(ctx context.Context) (more bool, err error) {
 func (s *Store) deleteOld() func(context.Context) (bool, error) {
 	var after int64
 	return func(ctx context.Context) (more bool, err error) {
-		old := make([]settled, 0, retainRows)
+		old := make([]int64, 0, retainRows)
 		err = s.engine.read(ctx, func(tx *sql.Tx) error {
 			after, more, err = s.findOld(ctx, tx, after, &old)
 			return err
@@ -143,7 +143,7 @@ func (s *Store) deleteOld() func(context.Context) (bool, error) {
 			return more, err
 		}
 		return more, s.engine.write(ctx, func(tx *sql.Tx) error {
-			_, err := s.remove(ctx, tx, old)
+			_, err := s.remove(ctx, tx, old, nil)
 			return err
 		})
 	}
@@ -157,7 +157,7 @@ type settled struct {
 
 // findOld looks at some rows after an id. It returns where to go on, and whether
 // there is more to look at.
-func (s *Store) findOld(ctx context.Context, tx *sql.Tx, after int64, old *[]settled) (last int64, more bool, err error) {
+func (s *Store) findOld(ctx context.Context, tx *sql.Tx, after int64, old *[]int64) (last int64, more bool, err error) {
 	rows, err := tx.QueryContext(ctx, `SELECT id, connection, outcome, received_at, received_at + settled_ms FROM deliveries
 		WHERE id > $1 ORDER BY id LIMIT `+strconv.Itoa(retainRows), after)
 	if err != nil {
@@ -176,7 +176,7 @@ func (s *Store) findOld(ctx context.Context, tx *sql.Tx, after int64, old *[]set
 		}
 		after, more = row.id, true
 		if keep := s.retention.of(row.outcome); keep > 0 && now.Sub(time.UnixMilli(at)) > keep {
-			*old = append(*old, row)
+			*old = append(*old, row.id)
 		}
 	}
 	return after, more, rows.Err()

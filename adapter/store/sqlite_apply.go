@@ -284,7 +284,7 @@ func (t *transaction) log(a *acceptance, arrival *adapter.Arrival, id int64, mes
 		return err
 	}
 	if keep, until := q.store.retention.payload(arrival.Outcome, a.at); keep {
-		if _, err := t.keepPayload.Exec(id, timeOrNull(until), arrival.Payload); err != nil {
+		if _, err := t.keepPayload.Exec(id, timeOrNull(until), payloadOf(arrival)); err != nil {
 			return err
 		}
 	}

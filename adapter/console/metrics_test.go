@@ -1,0 +1,85 @@
+package console
+
+import (
+	"context"
+	"flag"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"segment-saasquatch/adapter"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// fixedLog is a store whose numbers stand still.
+type fixedLog struct {
+	totals   []adapter.Totals
+	backlogs []adapter.Backlog
+}
+
+func (l *fixedLog) Totals(context.Context) ([]adapter.Totals, error)   { return l.totals, nil }
+func (l *fixedLog) Backlog(context.Context) ([]adapter.Backlog, error) { return l.backlogs, nil }
+
+// TestMetricsGolden compares all of our metrics in a fixed state with
+// testdata/metrics/want.txt. In it an event of connection eu is lost.
+func TestMetricsGolden(t *testing.T) {
+	now := time.Date(2026, 11, 1, 8, 0, 0, 0, time.UTC)
+	m := NewMetrics()
+	m.WatchStore(&fixedLog{
+		totals: []adapter.Totals{
+			{Connection: "default", Accepted: 10, Events: map[adapter.Outcome]int64{
+				adapter.Delivered: 4, adapter.Duplicate: 1, adapter.Skipped: 1, adapter.Rejected: 1, adapter.Dead: 1, adapter.Pending: 2,
+			}},
+			{Connection: "eu", Accepted: 2, Events: map[adapter.Outcome]int64{adapter.Delivered: 1}},
+		},
+		backlogs: []adapter.Backlog{
+			{Connection: "default", Events: 2, Bytes: 300, Oldest: now.Add(-90 * time.Second)},
+			{Connection: "eu"},
+			{Connection: "ahead", Events: 1, Bytes: 1, Oldest: now.Add(time.Second)}, // by another machine's clock
+		},
+	}, func() time.Time { return now })
+	m.WatchGates(map[string]func() adapter.GateState{
+		"default": func() adapter.GateState { return adapter.GateState{Limit: 64, InFlight: 3} },
+		"eu": func() adapter.GateState {
+			return adapter.GateState{Paused: true, Reason: adapter.ReasonUnauthorized, Limit: 1, InFlight: 1}
+		},
+	})
+	event, attempt := m.Event("default"), m.Attempt("default")
+	for _, lag := range []time.Duration{5 * time.Millisecond, 200 * time.Millisecond, time.Hour, 30 * time.Hour} {
+		event(adapter.Result{Outcome: adapter.Delivered, Lag: lag})
+	}
+	event(adapter.Result{Outcome: adapter.Duplicate, Reason: adapter.ReasonConflict, Lag: time.Second})
+	event(adapter.Result{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Lag: time.Second})
+	attempt(adapter.Attempt{Outcome: adapter.Delivered, Status: 200}, 20*time.Millisecond)
+	attempt(adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout}, 10*time.Second)
+
+	recorder := httptest.NewRecorder()
+	m.handler().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	var got strings.Builder
+	for line := range strings.Lines(recorder.Body.String()) {
+		if strings.Contains(line, namespace+"_") {
+			got.WriteString(line)
+		}
+	}
+	path := filepath.Join("..", "..", "testdata", "metrics", "want.txt")
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != string(want) {
+		t.Errorf("got\n%s\nwant\n%s", &got, want)
+	}
+}
