@@ -11,7 +11,13 @@ import (
 // Dispatcher delivers the events of one connection from its queue, until each has
 // its outcome. Events of one user are sent one after the other, in the order in
 // which they were accepted; one that fails is tried again on a schedule of its
-// own, and does not hold up those behind it.
+// own, and does not hold up those behind it. Of a user with so many events that
+// others would have to wait, some are put back for later; newer ones may then
+// overtake them.
+//
+// An event with an idempotency key is processed once, but for one hole: if the
+// process dies between an attempt and its recording, and no other attempt follows
+// within SaaSquatch's 24 h, the next one delivers the event a second time.
 type Dispatcher struct {
 	mapper Mapper
 	sender Sender
@@ -29,8 +35,9 @@ type DispatcherOptions struct {
 	Policy RetryPolicy
 	// Horizon is how long an event is tried, from the first attempt that SaaSquatch
 	// may have processed, or else from the first that counts. SaaSquatch forgets a
-	// key after 24 h; after that an attempt could deliver an event a second time.
-	// Default: 23 h.
+	// key after 24 h; after that an attempt could deliver an event a second time. An
+	// event that no attempt can have delivered is tried once more even if the process
+	// was down, or the tenant paused, until after the horizon. Default: 23 h.
 	Horizon time.Duration
 	// UnkeyedDead gives an event without an idempotency key up as soon as
 	// SaaSquatch may have processed it, instead of risking to send it twice.

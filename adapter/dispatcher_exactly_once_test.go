@@ -193,7 +193,7 @@ func runExactlyOnce(t *testing.T, seed uint64) (sum tally) {
 		crashed.Store(false)
 		stop = s.start()
 	}
-	const events = 500
+	const events = 300
 	for accepted := 0; accepted < events; {
 		s.set(weathers[ours.IntN(len(weathers))])
 		spoil([]float64{0, 0, 0.3, 0.9}[ours.IntN(4)])
@@ -227,7 +227,7 @@ func runExactlyOnce(t *testing.T, seed uint64) (sum tally) {
 	}
 	s.set(weathers[0])
 	spoil(0)
-	time.Sleep(60 * time.Hour)
+	time.Sleep(50 * time.Hour)
 	synctest.Wait()
 	if err := stop(); err != nil {
 		t.Error(err)

@@ -490,6 +490,26 @@ func TestStopIsBoundedWhileTheStoreFails(t *testing.T) {
 	})
 }
 
+// TestNewEventIsNoticedAtOnce has events come while there is nothing to do.
+func TestNewEventIsNoticedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSimulation(t, func(*mapping.UserEvent) adapter.Attempt { return delivered })
+		stop := s.start()
+		for i := range 10 {
+			pass(10*time.Minute + 123*time.Millisecond)
+			id := fmt.Sprintf("message-%d", i)
+			s.accept("u", id)
+			synctest.Wait()
+			if got := s.result(id); got.Outcome != adapter.Delivered || got.Lag != 0 {
+				t.Errorf("got %+v", got)
+			}
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // patientSender takes three seconds for an attempt, unless it is cut short.
 type patientSender struct{}
 

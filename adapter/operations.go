@@ -273,8 +273,12 @@ func (d *Deliveries) Purge(ctx context.Context, filter Filter, limit int, dry bo
 		for i := range page {
 			byOutcome[page[i].Outcome] = append(byOutcome[page[i].Outcome], page[i].ID)
 		}
-		for outcome, ids := range byOutcome {
+		for _, outcome := range Outcomes {
+			ids := byOutcome[outcome]
 			n := len(ids)
+			if n == 0 {
+				continue
+			}
 			if !dry {
 				var err error
 				if n, err = d.log.Purge(ctx, ids, outcome); err != nil {

@@ -35,7 +35,6 @@ type simulatedQueue struct {
 	bytes      int64
 	mostInHand int
 	mostBytes  int64
-	exhausted  bool // a Lease was answered with nothing
 }
 
 // simulatedEvent is an event and what the queue knows of it.
@@ -121,7 +120,6 @@ func (q *simulatedQueue) Lease(_ context.Context, limit int, maxBytes int64) (le
 		q.bytes += int64(len(event.Payload))
 		leased = append(leased, event.Leased)
 	}
-	q.exhausted = q.exhausted || len(leased) == 0
 	q.mostInHand, q.mostBytes = max(q.mostInHand, q.inHand), max(q.mostBytes, q.bytes)
 	return leased, nil
 }
