@@ -299,7 +299,7 @@ func TestPurge(t *testing.T) {
 		t.Errorf("dry: %+v, %v, purged %v", got, err, log.purged)
 	}
 	got, err = o.Purge(t.Context(), filter, 0, false)
-	if err != nil || !maps.Equal(got.Purged, want) || !slices.Equal(log.purged, []int64{7, 6, 5, 4}) {
+	if err != nil || !maps.Equal(got.Purged, want) || !slices.Equal(log.purged, []int64{6, 5, 4, 7}) {
 		t.Errorf("got %+v, %v, purged %v", got, err, log.purged)
 	}
 }
