@@ -10,8 +10,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"sync"
 
+	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -26,8 +26,10 @@ type sqliteEngine struct {
 	readers *sql.DB
 	writers *sql.DB // of one connection
 
-	// writing is held by whoever uses the connection that writes.
-	writing    sync.Mutex
+	// writing has one place, for whoever uses the connection that writes. It is no
+	// mutex, because SQLite may sleep meanwhile, and a mutex would keep simulated
+	// time from passing.
+	writing    chan struct{}
 	connection *sql.Conn
 	statements *statements
 
@@ -39,7 +41,7 @@ type sqliteEngine struct {
 
 // openSQLite opens or makes the file.
 func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
-	e := &sqliteEngine{path: opts.Path, leases: newLeases(), messages: messageIndex{limit: cmp.Or(opts.messagesInMemory, messagesInMemory), recent: newMessageSet()}}
+	e := &sqliteEngine{path: opts.Path, writing: make(chan struct{}, 1), leases: newLeases(), messages: messageIndex{limit: cmp.Or(opts.messagesInMemory, messagesInMemory), recent: newMessageSet()}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.close())
@@ -51,13 +53,13 @@ func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 		}
 	} else {
 		if err := os.MkdirAll(filepath.Dir(opts.Path), 0o750); err != nil {
-			return nil, fmt.Errorf("make the data directory: %w", err)
+			return nil, fmt.Errorf("make the data directory: %w", e.remedy(err))
 		}
 		if e.lock, err = lockFile(opts.Path + ".lock"); err != nil {
-			return nil, err
+			return nil, e.remedy(err)
 		}
 		if err := createPrivate(opts.Path); err != nil {
-			return nil, fmt.Errorf("open the store: %w", err)
+			return nil, fmt.Errorf("open the store: %w", e.remedy(err))
 		}
 	}
 	if err := e.connect(ctx, opts.Shared); err != nil {
@@ -136,6 +138,10 @@ func (e *sqliteEngine) close() error {
 	return errors.Join(errs...)
 }
 
+func (e *sqliteEngine) lockWriter() { e.writing <- struct{}{} }
+
+func (e *sqliteEngine) unlockWriter() { <-e.writing }
+
 func (e *sqliteEngine) committers() int { return 1 }
 
 func (e *sqliteEngine) shard() int64 { return 0 }
@@ -152,8 +158,8 @@ func (e *sqliteEngine) read(ctx context.Context, fn func(*sql.Tx) error) error {
 
 // write runs fn in a transaction.
 func (e *sqliteEngine) write(ctx context.Context, fn func(*sql.Tx) error) error {
-	e.writing.Lock()
-	defer e.writing.Unlock()
+	e.lockWriter()
+	defer e.unlockWriter()
 	tx, err := e.connection.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -202,8 +208,11 @@ func (e *sqliteEngine) explain(err error) *adapter.UnavailableError {
 func (e *sqliteEngine) remedy(err error) error {
 	unavailable := e.explain(err)
 	if unavailable == nil {
-		if errors.Is(err, fs.ErrPermission) {
-			return fmt.Errorf("%w: the user of this process must be able to write there", err)
+		switch {
+		case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS):
+			return fmt.Errorf("%w: the user of this process must be able to write there, or set another data_dir", err)
+		case errors.Is(err, unix.EISDIR):
+			return fmt.Errorf("%w: the database is a file: remove the directory, or set another data_dir", err)
 		}
 		return err
 	}
@@ -227,8 +236,8 @@ const slackPages = 4 * compactPages
 
 // compact gives back free pages beyond the slack.
 func (e *sqliteEngine) compact(ctx context.Context) (more bool, err error) {
-	e.writing.Lock()
-	defer e.writing.Unlock()
+	e.lockWriter()
+	defer e.unlockWriter()
 	var free int64
 	if err := e.connection.QueryRowContext(ctx, `PRAGMA freelist_count`).Scan(&free); err != nil {
 		return false, fmt.Errorf("count free pages: %w", err)

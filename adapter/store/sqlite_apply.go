@@ -14,8 +14,8 @@ import (
 // apply makes the changes in one transaction. It cannot be interrupted: whether
 // an event is on disk must not depend on the patience of the caller.
 func (e *sqliteEngine) apply(changes []change) error {
-	e.writing.Lock()
-	defer e.writing.Unlock()
+	e.lockWriter()
+	defer e.unlockWriter()
 	if _, err := e.statements.begin.Exec(); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
