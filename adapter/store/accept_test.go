@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"segment-saasquatch/adapter"
@@ -133,7 +134,7 @@ func TestAcceptConcurrently(t *testing.T) {
 		if opts.Path == "" { // several processes can share it
 			stores = append(stores, open(t, opts), open(t, opts))
 		}
-		const events, producers = 200, 16
+		const events, producers = 20, 64
 		var mu sync.Mutex
 		pending := make(map[string]int)
 		var wait sync.WaitGroup
@@ -267,4 +268,151 @@ func TestAcceptIsAllOrNothing(t *testing.T) {
 			t.Errorf("%d were acknowledged, got %+v", stored, got)
 		}
 	})
+}
+
+// TestHashCollision accepts two messageIds of which SQLite's index sees the same:
+// the first 48 bits of their SHA-256 agree. They were found by trial.
+func TestHashCollision(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		const one, two = "message-8430988", "message-23274626"
+		s := open(t, store.WithMessagesInMemory(opts, 1))
+		q := connection(t, s, "default", "tenant")
+		check := func(want string) {
+			t.Helper()
+			if got := accept(t, q, event(one), event(two)); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		}
+		check("pending, pending")
+		check("duplicate already_accepted, duplicate already_accepted")
+		leased := lease(t, q, 1)
+		record(t, q, leased, adapter.Step{Outcome: adapter.Delivered, At: leased[0].ReceivedAt})
+		check("duplicate already_delivered, duplicate already_accepted")
+		for _, messageID := range []string{one, two} {
+			found, err := s.Find(context.Background(), adapter.Filter{MessageID: messageID}, 10)
+			if err != nil || len(found) != 3 {
+				t.Fatalf("%s: found %v, %v", messageID, found, err)
+			}
+			for i := range found {
+				if found[i].MessageID != messageID {
+					t.Errorf("found %s, want %s", found[i].MessageID, messageID)
+				}
+			}
+		}
+	})
+}
+
+// TestOddArrivals accepts what a database may refuse, alone and among others, with
+// every outcome.
+func TestOddArrivals(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		s := open(t, opts)
+		q := connection(t, s, "default", "tenant")
+		long := strings.Repeat("ü", 5<<20)
+		var list []adapter.Arrival
+		for i, outcome := range []adapter.Outcome{adapter.Pending, adapter.Rejected, adapter.Skipped} {
+			for _, text := range []string{"", "\x00", "a\x00b", "\xff\xfe", "\xed\xa0\x80", "'; DROP TABLE queue; --", "\U0001F600", long} {
+				for k, payload := range [][]byte{nil, {}, {0}, []byte("\xff\x00{"), []byte("{}")} {
+					if text == long && (i > 0 || k < 4) { // once is enough
+						continue
+					}
+					list = append(list, adapter.Arrival{MessageID: text, Fingerprint: int64(k + 1), UserID: text, AccountID: text, EventKey: text, Detail: text,
+						Outcome: outcome, Reason: "missing_type", Payload: payload})
+				}
+			}
+		}
+		for i := range list {
+			if err := q.Accept(context.Background(), list[i:i+1]); err != nil {
+				t.Errorf("%.20q as %s with payload %q: %v", list[i].MessageID, list[i].Outcome, list[i].Payload, err)
+			}
+		}
+		if err := q.Accept(context.Background(), slices.Clone(list)); err != nil {
+			t.Errorf("all together: %v", err)
+		}
+		leased := lease(t, q, 1000)
+		for i := range leased {
+			record(t, q, leased[i:i+1], adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Detail: strings.Repeat("ü", 300) + "\x00", EventKey: "\xff", At: leased[i].ReceivedAt})
+		}
+		if got := balanced(t, s)[0]; got.Accepted != int64(2*len(list)) || got.Events[adapter.Pending] != 0 {
+			t.Errorf("got %+v", got)
+		}
+		found, err := s.Find(context.Background(), adapter.Filter{}, 1000)
+		if err != nil || len(found) != 2*len(list) {
+			t.Fatalf("found %d, %v", len(found), err)
+		}
+		for i := range found {
+			if d := &found[i]; len(d.Detail) > 512 || len(d.MessageID) > 512 || len(d.UserID) > 512 {
+				t.Errorf("delivery %d keeps more of a text than there is room for", d.ID)
+			}
+		}
+	})
+}
+
+// TestHugeRequest accepts more than one transaction would gather by itself.
+func TestHugeRequest(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		const events = 10_000
+		s := open(t, opts)
+		q := connection(t, s, "default", "tenant")
+		list := arrivals(0, events)
+		for i := range list {
+			list[i].Payload = fmt.Appendf(nil, `%d`, i)
+		}
+		if got := accept(t, q, list...); strings.Contains(got, "duplicate") {
+			t.Error("new events are duplicates")
+		}
+		leased := lease(t, q, events+1)
+		if len(leased) != events {
+			t.Fatalf("leased %d", len(leased))
+		}
+		for i := range leased {
+			if leased[i].MessageID != list[i].MessageID || string(leased[i].Payload) != string(list[i].Payload) || i > 0 && leased[i].ID <= leased[i-1].ID {
+				t.Fatalf("event %d is %s, id %d", i, leased[i].MessageID, leased[i].ID)
+			}
+		}
+		balanced(t, s)
+	})
+}
+
+// TestLimitsHoldTogether has more requests come at once than there is room for.
+func TestLimitsHoldTogether(t *testing.T) {
+	for name, limits := range map[string]store.Limits{"events": {Events: 100}, "bytes": {Bytes: 100 * payloadBytes}} {
+		t.Run(name, func(t *testing.T) {
+			forEachEngine(t, func(t *testing.T, opts store.Options) {
+				opts.Limits = limits
+				s := open(t, opts)
+				q := connection(t, s, "default", "tenant")
+				var accepted atomic.Int64
+				var wait sync.WaitGroup
+				for i := range 64 {
+					wait.Go(func() {
+						var unavailable *adapter.UnavailableError
+						switch err := q.Accept(context.Background(), arrivals(10*i, 10)); {
+						case err == nil:
+							accepted.Add(10)
+						case !errors.As(err, &unavailable):
+							t.Error(err)
+						}
+					})
+				}
+				wait.Wait()
+				if got := accepted.Load(); got > 100 || got == 0 {
+					t.Errorf("accepted %d events, want up to 100", got)
+				}
+				// Room that was set aside in vain can be had again.
+				for i := accepted.Load(); i < 100; i++ {
+					accept(t, q, arrivals(1000+int(i), 1)...)
+				}
+				if err := q.Accept(context.Background(), arrivals(2000, 1)); err == nil {
+					t.Error("accepted one more than there is room for")
+				}
+				leased := lease(t, q, 1)
+				record(t, q, leased, adapter.Step{Outcome: adapter.Delivered, At: leased[0].ReceivedAt})
+				accept(t, q, arrivals(2000, 1)...)
+				if got := balanced(t, s)[0]; got.Accepted != 101 || got.Events[adapter.Pending] != 100 {
+					t.Errorf("got %+v", got)
+				}
+			})
+		})
+	}
 }

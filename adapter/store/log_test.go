@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -167,6 +168,80 @@ func TestGet(t *testing.T) {
 		}
 		if _, err := s.Get(context.Background(), 1<<40); !errors.Is(err, adapter.ErrNoDelivery) {
 			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// TestPaging walks through the log a page at a time while more comes in.
+func TestPaging(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		s := open(t, opts)
+		q := connection(t, s, "default", "tenant")
+		const events = 95
+		accept(t, q, arrivals(0, events)...)
+		for i, l := range lease(t, q, 50) {
+			outcome := []adapter.Outcome{adapter.Delivered, adapter.Dead}[i%2]
+			record(t, q, []adapter.Leased{l}, adapter.Step{Outcome: outcome, At: l.ReceivedAt})
+		}
+		for _, limit := range []int{1, 10, 94, 95, 96} {
+			var ids []int64
+			filter := adapter.Filter{EventKey: "order_completed"}
+			for {
+				page, err := s.Find(context.Background(), filter, limit)
+				if err != nil || len(page) > limit {
+					t.Fatal(len(page), err)
+				}
+				if len(page) == 0 {
+					break
+				}
+				for i := range page {
+					ids = append(ids, page[i].ID)
+				}
+				filter.Before = page[len(page)-1].ID
+				newer := arrivals(0, 1)[0]
+				newer.MessageID, newer.Keyed = "", false
+				accept(t, q, newer)
+			}
+			descending := slices.IsSortedFunc(ids, func(a, b int64) int { return int(b - a) })
+			slices.Sort(ids)
+			if unique := len(slices.Compact(slices.Clone(ids))); unique != len(ids) || !descending || len(ids) < events {
+				t.Errorf("pages of %d: %d deliveries, %d different, newest first: %v", limit, len(ids), unique, descending)
+			}
+		}
+	})
+}
+
+// TestOddFilters looks for what no database holds.
+func TestOddFilters(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		s := open(t, opts)
+		q := connection(t, s, "default", "tenant")
+		accept(t, q, event("message-1"), event("message-2"))
+		record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Delivered, At: newClock().now()})
+		for _, text := range []string{"\x00", "message-1\x00", "\xff", "' OR 1=1 --", "%", "_", "?", "$1", string(make([]byte, 1<<20))} {
+			for name, filter := range map[string]adapter.Filter{
+				"connection": {Connection: text}, "reason": {Reason: adapter.Reason(text)}, "event": {EventKey: text}, "user": {UserID: text}, "messageId": {MessageID: text},
+			} {
+				found, err := s.Find(context.Background(), filter, 10)
+				if err != nil || len(found) > 0 {
+					t.Errorf("%s %.20q: found %v, %v", name, text, found, err)
+				}
+				summaries, err := s.Summarize(context.Background(), filter)
+				if err != nil || len(summaries) > 0 {
+					t.Errorf("%s %.20q: counted %v, %v", name, text, summaries, err)
+				}
+			}
+		}
+		// Texts are found as they are stored.
+		odd := unkeyed("odd\x00"+strings.Repeat("é", 400), 1)
+		odd.UserID = "user\xff"
+		accept(t, q, odd)
+		for range 2 {
+			found, err := s.Find(context.Background(), adapter.Filter{MessageID: odd.MessageID}, 10)
+			if err != nil || len(found) != 1 {
+				t.Errorf("found %v, %v", found, err)
+			}
+			record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: newClock().now()})
 		}
 	})
 }

@@ -15,7 +15,7 @@ import (
 // counted again and again.
 func TestConservation(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		for seed := range uint64(3) {
+		for seed := range uint64(2) {
 			c := newClock()
 			opts.Now = c.now
 			opts.Retention = store.Retention{Ledger: 30 * time.Hour, Dead: 40 * time.Hour, Payloads: time.Hour}

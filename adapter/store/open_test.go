@@ -1,10 +1,14 @@
 package store_test
 
 import (
+	"bufio"
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -132,7 +136,7 @@ func TestOpenFails(t *testing.T) {
 		want []string
 	}{
 		"garbage":       {store.Options{Path: garbage}, []string{"damaged", "restore a backup"}},
-		"directory":     {store.Options{Path: folder}, []string{folder}},
+		"directory":     {store.Options{Path: folder}, []string{folder, "remove the directory"}},
 		"file as dir":   {store.Options{Path: filepath.Join(garbage, "adapter.db")}, []string{"make the data directory"}},
 		"absent shared": {store.Options{Path: filepath.Join(dir, "absent.db"), Shared: true}, []string{"absent.db"}},
 		"no server":     {store.Options{URL: adapter.NewSecret("postgres://user:hunter2@127.0.0.1:1/database")}, []string{"PostgreSQL runs"}},
@@ -189,4 +193,131 @@ func TestServerGoesAway(t *testing.T) {
 		t.Errorf("leased %d", got)
 	}
 	balanced(t, s)
+}
+
+// TestTruncatedDatabase cuts the file off at every page: either it is refused, with
+// what can be done, or all is there.
+func TestTruncatedDatabase(t *testing.T) {
+	opts := sqliteOptions(t)
+	s := open(t, opts)
+	accept(t, connection(t, s, "default", "tenant"), arrivals(0, 300)...)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(opts.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const page = 4096
+	for size := 100; size < len(whole); size += page/2*(1+len(whole)/page/20) + 1 {
+		if err := os.WriteFile(opts.Path, whole[:size], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := store.Open(context.Background(), opts)
+		if err == nil {
+			verified, verifyErr := s.Verify(context.Background())
+			if verifyErr == nil && len(verified) == 1 && len(verified[0].Faults) == 0 {
+				t.Errorf("%d of %d bytes: nobody noticed", size, len(whole))
+			}
+			if err := s.Close(); err != nil {
+				t.Errorf("%d of %d bytes: %v", size, len(whole), err)
+			}
+			t.Errorf("%d of %d bytes: opened, and verified with %v", size, len(whole), verifyErr)
+			continue
+		}
+		if !strings.Contains(err.Error(), "damaged") || !strings.Contains(err.Error(), "restore a backup") {
+			t.Errorf("%d of %d bytes: %v", size, len(whole), err)
+		}
+	}
+}
+
+// TestOtherProcess opens a database that another process has open, and again when
+// that has been killed. It runs itself as the other process.
+func TestOtherProcess(t *testing.T) {
+	if path := os.Getenv("TEST_HOLD_STORE"); path != "" {
+		accept(t, connection(t, open(t, store.Options{Path: path}), "default", "tenant"), event("message-1"))
+		fmt.Println("holding")
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the test ends
+		return
+	}
+	opts := sqliteOptions(t)
+	other := exec.Command(os.Args[0], "-test.run=^TestOtherProcess$")
+	other.Env = append(os.Environ(), "TEST_HOLD_STORE="+opts.Path)
+	in, err := other.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := other.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Process.Kill() }()
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "holding\n" {
+		t.Fatalf("the other process says %q, %v", line, err)
+	}
+	_, err = store.Open(context.Background(), opts)
+	var inUse *store.InUseError
+	if !errors.As(err, &inUse) || inUse.PID != other.Process.Pid || !strings.Contains(err.Error(), fmt.Sprintf("process %d", inUse.PID)) {
+		t.Errorf("got %v", err)
+	}
+	if err := other.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = other.Wait() // it was killed
+	s := open(t, opts)
+	q := connection(t, s, "default", "tenant")
+	if got := lease(t, q, 10); len(got) != 1 || got[0].MessageID != "message-1" {
+		t.Errorf("got %+v", got)
+	}
+	if got := accept(t, q, event("message-1")); got != "duplicate already_accepted" {
+		t.Errorf("got %s", got)
+	}
+	balanced(t, s)
+}
+
+// TestShared has operators look, redrive and purge beside the process that
+// delivers, which goes on with what they leave.
+func TestShared(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		server := open(t, opts)
+		q := connection(t, server, "default", "tenant")
+		accept(t, q, event("message-1"), event("message-2"), event("message-3"))
+		leased := lease(t, q, 3)
+		record(t, q, leased[:1], adapter.Step{Outcome: adapter.Delivered, At: leased[0].ReceivedAt})
+		beside := opts
+		beside.Shared = true
+		operator := open(t, beside)
+		ctx := context.Background()
+		// What comes in later is found too.
+		accept(t, q, event("message-4"))
+		for i, id := range []string{"message-1", "message-2", "message-3", "message-4"} {
+			found, err := operator.Find(ctx, adapter.Filter{MessageID: id}, 10)
+			if err != nil || len(found) != 1 || (found[0].Outcome == adapter.Delivered) != (i == 0) {
+				t.Errorf("%s: found %v, %v", id, found, err)
+			}
+		}
+		if n, err := operator.Purge(ctx, []int64{leased[0].ID, leased[1].ID}); n != 2 || err != nil {
+			t.Errorf("purged %d, %v", n, err)
+		}
+		step := adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, At: leased[1].ReceivedAt}
+		if err := q.Record(ctx, &leased[1], step); !errors.Is(err, adapter.ErrLeaseLost) {
+			t.Errorf("recorded what the operator has deleted: %v", err)
+		}
+		record(t, q, leased[2:], step)
+		if got := accept(t, q, event("message-1"), event("message-2")); got != "pending, pending" {
+			t.Errorf("what the operator has deleted comes again: %s", got)
+		}
+		if got := redrive(t, operator, leased[2].ID); got != (adapter.Redriven{Pending: 1}) {
+			t.Errorf("got %+v", got)
+		}
+		if got := accept(t, q, event("message-3")); got != "duplicate already_accepted" {
+			t.Errorf("what the operator has redriven comes again: %s", got)
+		}
+		balanced(t, operator)
+		balanced(t, server)
+	})
 }

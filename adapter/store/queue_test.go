@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -229,4 +230,147 @@ func TestDeadProcess(t *testing.T) {
 	}
 	record(t, left, taken, step)
 	balanced(t, alive)
+}
+
+// TestLeaseOrder leases events by the time that they are due, and those of one
+// time in the order of acceptance.
+func TestLeaseOrder(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		c := newClock()
+		opts.Now = c.now
+		s := open(t, opts)
+		q := connection(t, s, "default", "tenant")
+		random := rand.New(rand.NewPCG(3, 5))
+		accept(t, q, arrivals(0, 200)...)
+		due := make(map[int64]time.Time)
+		leased := lease(t, q, 200)
+		random.Shuffle(len(leased), func(i, j int) { leased[i], leased[j] = leased[j], leased[i] })
+		for i := range leased {
+			at := c.now().Add(time.Duration(1+random.IntN(20)) * time.Minute)
+			due[leased[i].ID] = at
+			record(t, q, leased[i:i+1], adapter.Step{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout, At: c.now(), Due: at})
+		}
+		n := 0
+		for n < len(due) {
+			got := lease(t, q, 7)
+			for i := range got {
+				if due[got[i].ID].After(c.now()) {
+					t.Errorf("event %d was leased before its time", got[i].ID)
+				}
+				if i > 0 && cmp.Or(due[got[i-1].ID].Compare(due[got[i].ID]), cmp.Compare(got[i-1].ID, got[i].ID)) >= 0 {
+					t.Errorf("event %d, due %v, was leased before %d, due %v", got[i-1].ID, due[got[i-1].ID], got[i].ID, due[got[i].ID])
+				}
+			}
+			n += len(got)
+			if len(got) == 0 {
+				c.advance(time.Minute)
+			}
+			if c.now().After(newClock().now().Add(21 * time.Minute)) {
+				t.Fatalf("only %d events came back", n)
+			}
+			record(t, q, got, adapter.Step{Outcome: adapter.Delivered, At: c.now()})
+		}
+	})
+}
+
+// TestCounters follows the numbers of an event from attempt to attempt, over a
+// restart and a redrive.
+func TestCounters(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		c := newClock()
+		opts.Now = c.now
+		s := open(t, opts)
+		q := connection(t, s, "default", "tenant")
+		accept(t, q, event("message-1"))
+		attempt := func(step adapter.Step) *adapter.Leased {
+			t.Helper()
+			leased := lease(t, q, 1)
+			if len(leased) != 1 {
+				t.Fatalf("leased %v", leased)
+			}
+			step.Began, step.At, step.Due = c.now(), c.now().Add(time.Second), c.now().Add(time.Minute)
+			record(t, q, leased, step)
+			c.advance(time.Minute)
+			return &leased[0]
+		}
+		check := func(l *adapter.Leased, attempts, failed int, first, ambiguous time.Time, redriven bool) {
+			t.Helper()
+			if l.Attempts != attempts || l.Failed != failed || !l.FirstAttempt.Equal(first) || !l.AmbiguousSince.Equal(ambiguous) || l.Redriven != redriven {
+				t.Errorf("got %+v", l)
+			}
+		}
+		start := c.now()
+		never := time.Time{}
+		misconfigured := adapter.Step{Outcome: adapter.Pending, Reason: adapter.ReasonUnauthorized, Status: 401}
+		limited := adapter.Step{Outcome: adapter.Pending, Reason: adapter.ReasonRateLimited, Status: 429, Counted: true}
+		failed := adapter.Step{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout, Counted: true, Ambiguous: true}
+		check(attempt(misconfigured), 0, 0, never, never, false)
+		check(attempt(limited), 0, 0, never, never, false)
+		first := start.Add(time.Minute) // the first that counts
+		check(attempt(failed), 1, 1, first, never, false)
+		ambiguous := start.Add(2 * time.Minute)
+		check(attempt(failed), 2, 2, first, ambiguous, false)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, opts)
+		q = connection(t, s, "default", "tenant")
+		check(attempt(misconfigured), 3, 3, first, ambiguous, false)
+		dead := attempt(adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonHorizonOver, Counted: true})
+		check(dead, 3, 3, first, ambiguous, false)
+		redrive(t, s, dead.ID)
+		// The redrive forgets the horizon, not the number of attempts.
+		check(attempt(failed), 4, 0, never, never, true)
+		check(attempt(failed), 5, 1, start.Add(6*time.Minute), start.Add(6*time.Minute), true)
+		delivery, err := s.Get(context.Background(), dead.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var reasons []adapter.Reason
+		for i, try := range delivery.History {
+			if try.Number != i+1 || !try.At.Equal(start.Add(time.Duration(i)*time.Minute)) || try.Duration != time.Second {
+				t.Errorf("got %+v", try)
+			}
+			reasons = append(reasons, try.Reason)
+		}
+		if got := fmt.Sprint(reasons); got != "[unauthorized rate_limited timeout timeout unauthorized horizon_over timeout timeout]" {
+			t.Errorf("got %s", got)
+		}
+	})
+}
+
+// TestStaleSteps has a process that lost an event do all that it can to it.
+func TestStaleSteps(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		s := open(t, opts)
+		q := connection(t, s, "default", "tenant")
+		accept(t, q, event("message-1"), event("message-2"))
+		leased := lease(t, q, 2)
+		if n, err := s.Purge(context.Background(), []int64{leased[0].ID}); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		ctx := context.Background()
+		both := []*adapter.Leased{&leased[0], &leased[1]}
+		if err := q.MarkSending(ctx, both); err != nil {
+			t.Error(err)
+		}
+		for _, step := range []adapter.Step{
+			{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout, Counted: true, Began: leased[0].ReceivedAt, At: leased[0].ReceivedAt, Due: leased[0].ReceivedAt},
+			{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Counted: true, Began: leased[0].ReceivedAt, At: leased[0].ReceivedAt},
+		} {
+			if err := q.Record(ctx, &leased[0], step); !errors.Is(err, adapter.ErrLeaseLost) {
+				t.Errorf("%s: %v", step.Outcome, err)
+			}
+		}
+		if err := q.Release(ctx, both); err != nil {
+			t.Error(err)
+		}
+		if left := lease(t, q, 10); len(left) != 1 || left[0].MessageID != "message-2" || !left[0].Interrupted {
+			t.Errorf("got %+v", left)
+		}
+		if _, err := s.Get(ctx, leased[0].ID); !errors.Is(err, adapter.ErrNoDelivery) {
+			t.Errorf("got %v", err)
+		}
+		balanced(t, s)
+	})
 }

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"testing"
 	"time"
@@ -165,7 +166,13 @@ func TestSpaceIsGivenBack(t *testing.T) {
 	opts.Retention = store.Retention{Ledger: time.Hour, Dead: time.Hour}
 	s := open(t, opts)
 	q := connection(t, s, "default", "tenant")
-	fill(t, q, 40_000)
+	for first := 0; first < 4000; first += 500 {
+		list := arrivals(first, 500)
+		for i := range list {
+			list[i].Payload = bytes.Repeat([]byte("x"), 12_000)
+		}
+		accept(t, q, list...)
+	}
 	before := fileSize(t, opts.Path)
 	drain(t, q)
 	c.advance(100 * time.Hour)
@@ -180,4 +187,233 @@ func TestSpaceIsGivenBack(t *testing.T) {
 	if after > 16<<20 || before < 40<<20 {
 		t.Errorf("%d bytes before, %d after", before, after)
 	}
+}
+
+// TestRedriveOutcomes redrives an event of every outcome.
+func TestRedriveOutcomes(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		for outcome, want := range map[adapter.Outcome]adapter.Redriven{
+			adapter.Delivered: {}, adapter.Duplicate: {}, adapter.Skipped: {}, adapter.Rejected: {Pending: 1}, adapter.Dead: {Pending: 1}, adapter.Pending: {Pending: 1},
+		} {
+			c := newClock()
+			opts.Now = c.now
+			opts.Retention.Payloads = time.Hour // so that no payload is missing
+			s := open(t, opts)
+			q := connection(t, s, outcome.String(), outcome.String())
+			accept(t, q, event("message-1"))
+			leased := lease(t, q, 1)
+			record(t, q, leased, adapter.Step{Outcome: outcome, Reason: adapter.ReasonTimeout, At: c.now(), Due: c.now().Add(time.Hour)})
+			c.advance(time.Minute)
+			if got := redrive(t, s, leased[0].ID); got != want {
+				t.Errorf("%s: got %+v, want %+v", outcome, got, want)
+			}
+			if got := len(lease(t, q, 10)); got != want.Pending {
+				t.Errorf("%s: %d events are due, want %d", outcome, got, want.Pending)
+			}
+			d, err := s.Get(context.Background(), leased[0].ID)
+			if err != nil || want.Pending == 0 && (d.Outcome != outcome || d.EventKey != "key") || want.Pending == 1 && d.Outcome != adapter.Pending {
+				t.Errorf("%s: got %+v, %v", outcome, d, err)
+			}
+			balanced(t, s)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// TestRedrivenDuplicate has an event be a duplicate of one that then dies, or is
+// deleted: it comes again and is accepted, for it was never delivered.
+func TestRedrivenDuplicate(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		c := newClock()
+		opts.Now = c.now
+		s := open(t, opts)
+		q := connection(t, s, "default", "tenant")
+		settle := func(outcome adapter.Outcome) int64 {
+			t.Helper()
+			leased := lease(t, q, 1)
+			record(t, q, leased, adapter.Step{Outcome: outcome, Reason: adapter.ReasonRefused, At: c.now()})
+			return leased[0].ID
+		}
+		accept(t, q, event("message-1"))
+		one := settle(adapter.Dead)
+		accept(t, q, event("message-1"))
+		two := settle(adapter.Dead)
+		if got := redrive(t, s, one, two); got != (adapter.Redriven{Pending: 1, Duplicate: 1}) {
+			t.Fatalf("got %+v", got)
+		}
+		settle(adapter.Dead)
+		if got := redrive(t, s, one); got != (adapter.Redriven{Pending: 1}) {
+			t.Errorf("once more: got %+v", got)
+		}
+		settle(adapter.Dead)
+		if got := accept(t, q, event("message-1")); got != "pending" {
+			t.Errorf("an event that was never delivered comes again: %s", got)
+		}
+		delivered := settle(adapter.Delivered)
+		if got := redrive(t, s, one); got != (adapter.Redriven{Duplicate: 1}) {
+			t.Errorf("after it was delivered: got %+v", got)
+		}
+		if n, err := s.Purge(context.Background(), []int64{delivered}); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		if got := accept(t, q, event("message-1")); got != "pending" {
+			t.Errorf("an operator forgot the delivery: %s", got)
+		}
+		balanced(t, s)
+	})
+}
+
+// TestRedriveUnderOtherRules makes an event another one: the rules of today say
+// that its messageId is a key, or is none.
+func TestRedriveUnderOtherRules(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		s := open(t, opts)
+		q := connection(t, s, "default", "tenant")
+		rejected := unkeyed("message-1", 0)
+		rejected.Outcome, rejected.Reason, rejected.UserID, rejected.AccountID = adapter.Rejected, "missing_event_name", "", ""
+		accept(t, q, rejected, event("message-1"))
+		leased := lease(t, q, 1)
+		record(t, q, leased, adapter.Step{Outcome: adapter.Delivered, At: leased[0].ReceivedAt})
+		as := adapter.Redelivery{ID: leased[0].ID - 1, UserID: "user", AccountID: "account", EventKey: "key", Fingerprint: 7}
+		done, err := s.Redrive(context.Background(), []adapter.Redelivery{as})
+		if err != nil || done != (adapter.Redriven{Pending: 1}) {
+			t.Fatalf("an event of its own: %+v, %v", done, err)
+		}
+		if got := accept(t, q, unkeyed("message-1", 7), unkeyed("message-1", 8)); got != "duplicate already_accepted, pending" {
+			t.Errorf("got %s", got)
+		}
+		leased = lease(t, q, 1)
+		record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, At: leased[0].ReceivedAt})
+		as.Keyed = true
+		if done, err = s.Redrive(context.Background(), []adapter.Redelivery{as}); err != nil || done != (adapter.Redriven{Duplicate: 1}) {
+			t.Errorf("the event that was delivered: %+v, %v", done, err)
+		}
+		balanced(t, s)
+	})
+}
+
+// TestManyAtOnce redrives and purges more than one step changes.
+func TestManyAtOnce(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		const events = 601
+		s := open(t, opts)
+		q := connection(t, s, "default", "tenant")
+		list := arrivals(0, events)
+		for i := range list {
+			list[i].Outcome, list[i].Reason = adapter.Rejected, "missing_type"
+		}
+		accept(t, q, list...)
+		found, err := s.Find(context.Background(), adapter.Filter{}, 2*events)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []int64
+		for i := range found {
+			ids = append(ids, found[i].ID)
+		}
+		if got := redrive(t, s, ids...); got != (adapter.Redriven{Pending: events}) {
+			t.Errorf("redriven %+v", got)
+		}
+		if got := balanced(t, s)[0]; got.Events[adapter.Pending] != events || got.Events[adapter.Rejected] != 0 {
+			t.Errorf("got %+v", got)
+		}
+		if n, err := s.Purge(context.Background(), ids); n != events || err != nil {
+			t.Errorf("purged %d, %v", n, err)
+		}
+		if got := balanced(t, s)[0]; got.Accepted != events || got.Removed[adapter.Dead] != events || got.Events[adapter.Dead] != events {
+			t.Errorf("got %+v", got)
+		}
+		if backlog, err := s.Backlog(context.Background()); err != nil || backlog[0] != (adapter.Backlog{Connection: "default"}) {
+			t.Errorf("got %+v, %v", backlog, err)
+		}
+	})
+}
+
+// TestRetentionForEver keeps everything, however much time passes, and drops
+// payloads that were kept under another setting.
+func TestRetentionForEver(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		c := newClock()
+		opts.Now = c.now
+		opts.Retention.Payloads = 1000 * time.Hour
+		s := open(t, opts)
+		q := connection(t, s, "default", "tenant")
+		accept(t, q, event("message-1"), event("message-2"))
+		leased := lease(t, q, 2)
+		record(t, q, leased[:1], adapter.Step{Outcome: adapter.Delivered, At: c.now()})
+		record(t, q, leased[1:], adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, At: c.now()})
+		check := func(payloads int) {
+			t.Helper()
+			if err := s.Retain(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			kept, err := s.Payloads(context.Background(), []int64{leased[0].ID, leased[1].ID})
+			if err != nil || len(kept) != payloads {
+				t.Errorf("%d payloads are left, want %d, %v", len(kept), payloads, err)
+			}
+			if got := balanced(t, s)[0]; got.Rows[adapter.Delivered] != 1 || got.Rows[adapter.Dead] != 1 {
+				t.Errorf("got %+v", got)
+			}
+		}
+		check(2)
+		c.advance(999 * time.Hour)
+		check(2)
+		c.advance(time.Hour)
+		check(1)
+		c.advance(100_000 * time.Hour)
+		check(1)
+		if got := accept(t, q, event("message-1")); got != "duplicate already_delivered" {
+			t.Errorf("got %s", got)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		opts.Retention.Payloads = 0
+		s = open(t, opts)
+		check(1) // that of the duplicate has gone as well
+		found, err := s.Find(context.Background(), adapter.Filter{}, 10)
+		if err != nil || len(found) != 3 {
+			t.Fatal(found, err)
+		}
+		if kept, err := s.Payloads(context.Background(), []int64{found[0].ID}); err != nil || len(kept) != 0 {
+			t.Errorf("kept %v, %v", kept, err)
+		}
+	})
+}
+
+// TestRetentionInSteps deletes more than one step does, and goes on where it was
+// stopped.
+func TestRetentionInSteps(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		const events = 1203
+		c := newClock()
+		opts.Now = c.now
+		opts.Retention = store.Retention{Ledger: time.Hour, Dead: 100 * time.Hour, Payloads: time.Minute}
+		s := open(t, opts)
+		q := connection(t, s, "default", "tenant")
+		list := arrivals(0, events)
+		for i := range list {
+			list[i].Outcome, list[i].Reason = adapter.Skipped, "unsupported_type"
+			if i%100 == 0 {
+				list[i].Outcome = adapter.Rejected
+			}
+		}
+		accept(t, q, list...)
+		c.advance(2 * time.Hour)
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		if err := s.Retain(ended); err == nil {
+			t.Error("worked on after it was stopped")
+		}
+		balanced(t, s)
+		if err := s.Retain(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		got := balanced(t, s)[0]
+		if got.Rows[adapter.Skipped] != 0 || got.Rows[adapter.Rejected] != 13 || got.Removed[adapter.Skipped] != events-13 || got.Events[adapter.Skipped] != events-13 || got.Accepted != events {
+			t.Errorf("got %+v", got)
+		}
+	})
 }

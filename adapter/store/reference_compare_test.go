@@ -1,0 +1,378 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/store"
+)
+
+// TestReference does thousands of random things to a store and to the reference,
+// and has both tell all they know again and again.
+func TestReference(t *testing.T) {
+	for name, retention := range map[string]store.Retention{
+		"bounded":  {Ledger: 30 * time.Hour, Dead: 50 * time.Hour, Payloads: 3 * time.Hour},
+		"for ever": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			forEachEngine(t, func(t *testing.T, opts store.Options) {
+				opts.Retention = retention
+				operations := 1000
+				leaseFor := time.Duration(0)
+				if opts.Path == "" {
+					operations, leaseFor = 1000, 20*time.Minute
+				}
+				opts = store.WithLease(store.WithMessagesInMemory(opts, 40), leaseFor)
+				p := newPair(t, opts, leaseFor)
+				for i := range operations {
+					p.operate()
+					if i%50 == 49 {
+						p.compare()
+					}
+					if t.Failed() {
+						t.Fatalf("after %d operations, the last ones %v", i+1, p.did)
+					}
+				}
+			})
+		})
+	}
+}
+
+// pair is a store and the reference beside it.
+type pair struct {
+	t      *testing.T
+	opts   store.Options
+	clock  *clock
+	random *rand.Rand
+	ref    *reference
+	store  *store.Store
+	queues map[string]*store.Queue
+	hand   []held
+	did    []string // last
+}
+
+// held is an event that the process has leased.
+type held struct {
+	queue  *store.Queue
+	leased adapter.Leased
+	token  int64 // the reference's
+}
+
+// tenants are those of the connections.
+var tenants = map[string]string{"one": "tenant", "sibling": "tenant", "other": "another tenant"}
+
+func newPair(t *testing.T, opts store.Options, leaseFor time.Duration) *pair {
+	c := newClock()
+	opts.Now = c.now
+	p := &pair{t: t, opts: opts, clock: c, random: rand.New(rand.NewPCG(uint64(opts.Retention.Ledger), 11)),
+		ref: newReference(c.now, opts.Retention, leaseFor)}
+	p.open()
+	return p
+}
+
+func (p *pair) open() {
+	p.store, p.queues = open(p.t, p.opts), make(map[string]*store.Queue)
+	for name, tenant := range tenants {
+		p.queues[name] = connection(p.t, p.store, name, tenant)
+	}
+}
+
+// connection returns one of them.
+func (p *pair) connection() string { return []string{"one", "sibling", "other"}[p.random.IntN(3)] }
+
+func (p *pair) operate() {
+	operation := []struct {
+		name string
+		do   func()
+	}{
+		{"accept", p.accept}, {"accept", p.accept}, {"lease", p.lease}, {"lease", p.lease}, {"record", p.record}, {"record", p.record}, {"record", p.record},
+		{"release", p.release}, {"mark", p.mark}, {"redrive", p.redrive}, {"purge", p.purge}, {"pass time", p.passTime}, {"restart", p.restart},
+	}[p.random.IntN(13)]
+	p.did = append(p.did[max(0, len(p.did)-10):], operation.name)
+	operation.do()
+}
+
+func (p *pair) accept() {
+	name := p.connection()
+	list := make([]adapter.Arrival, 1+p.random.IntN(8))
+	for i := range list {
+		a := &list[i]
+		*a = event(fmt.Sprintf("message-%d", p.random.IntN(80)))
+		a.UserID = fmt.Sprintf("user-%d", p.random.IntN(3))
+		a.AccountID = []string{a.UserID, "account"}[p.random.IntN(2)]
+		a.Payload = fmt.Appendf(nil, `{"n":%0*d}`, p.random.IntN(50), p.random.IntN(10))
+		switch p.random.IntN(10) {
+		case 0:
+			a.Outcome, a.Reason, a.Detail = adapter.Rejected, "missing_type", "no type"
+		case 1:
+			a.Outcome, a.Reason = adapter.Skipped, "unsupported_type"
+		case 2:
+			a.MessageID, a.Keyed = "", false
+		case 3, 4:
+			a.Keyed, a.Fingerprint = false, int64(1+p.random.IntN(2))
+		}
+	}
+	before := slices.Clone(list)
+	if err := p.queues[name].Accept(context.Background(), list); err != nil {
+		p.t.Fatal(err)
+	}
+	found, err := p.store.Find(context.Background(), adapter.Filter{}, len(list))
+	if err != nil || len(found) != len(list) {
+		p.t.Fatalf("the new events are not there: %v, %v", found, err)
+	}
+	slices.Reverse(found) // ids grow with the order of acceptance
+	for i := range before {
+		p.ref.accept(name, tenants[name], found[i].ID, &before[i])
+		want := p.ref.find(found[i].ID)
+		if before[i].Outcome == adapter.Pending && want.Outcome == adapter.Pending {
+			want.Reason = "" // the arrival bears none
+		}
+		if list[i].Outcome != want.Outcome || list[i].Reason != want.Reason {
+			p.t.Errorf("%s of %s: got %s %s, want %s %s", list[i].MessageID, name, list[i].Outcome, list[i].Reason, want.Outcome, want.Reason)
+		}
+		if want.Outcome == adapter.Pending {
+			want.Reason = adapter.ReasonAccepted
+		}
+	}
+}
+
+func (p *pair) lease() {
+	name := p.connection()
+	limit, maxBytes := 1+p.random.IntN(10), int64(1+p.random.IntN(400))
+	leased, err := p.queues[name].Lease(context.Background(), limit, maxBytes)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	want := p.ref.lease(name, limit, maxBytes)
+	if len(leased) != len(want) {
+		p.t.Fatalf("leased %d events of %s, want %d", len(leased), name, len(want))
+	}
+	for i := range leased {
+		l, e := &leased[i], want[i]
+		expected := adapter.Leased{ID: e.ID, MessageID: e.MessageID, UserID: e.UserID, AccountID: e.AccountID, Payload: e.payload, ReceivedAt: e.ReceivedAt.Local(),
+			Attempts: e.Attempts, Failed: e.failed, Redriven: e.redriven, AmbiguousSince: local(&e.ambiguous), FirstAttempt: local(e.FirstAttemptAt),
+			Interrupted: e.sending, Until: l.Until, Token: l.Token}
+		if !reflect.DeepEqual(*l, expected) {
+			p.t.Errorf("leased %+v, want %+v", *l, expected)
+		}
+		token := p.random.Int64()
+		p.ref.handed(e, token)
+		p.hand = append(p.hand, held{p.queues[name], *l, token})
+	}
+}
+
+// local returns a time as a lease shows it.
+func local(t *time.Time) time.Time {
+	if t == nil || t.IsZero() {
+		return time.Time{}
+	}
+	return t.Local()
+}
+
+// take takes some of the events in hand.
+func (p *pair) take() []held {
+	p.random.Shuffle(len(p.hand), func(i, j int) { p.hand[i], p.hand[j] = p.hand[j], p.hand[i] })
+	n := min(len(p.hand), p.random.IntN(6))
+	taken := slices.Clone(p.hand[:n])
+	p.hand = p.hand[n:]
+	return taken
+}
+
+func (p *pair) record() {
+	for _, h := range p.take() {
+		step := adapter.Step{Outcome: adapter.Outcomes[p.random.IntN(len(adapter.Outcomes))], Status: []int{0, 200, 503}[p.random.IntN(3)],
+			Counted: p.random.IntN(2) == 0, Ambiguous: p.random.IntN(3) == 0, Began: p.clock.now(), At: p.clock.now().Add(time.Duration(p.random.IntN(5000)) * time.Millisecond)}
+		if p.random.IntN(2) == 0 { // half of them are put back
+			step.Outcome = adapter.Pending
+		}
+		if p.random.IntN(4) > 0 {
+			step.Reason, step.Detail = adapter.ReasonTimeout, []string{"", "a detail"}[p.random.IntN(2)]
+		}
+		if p.random.IntN(4) == 0 {
+			step.EventKey = "new key"
+		}
+		if step.Outcome == adapter.Pending {
+			step.Due = p.clock.now().Add(time.Duration(p.random.IntN(120)) * time.Minute)
+		}
+		err := h.queue.Record(context.Background(), &h.leased, step)
+		switch held := p.ref.record(h.leased.ID, h.token, &step); {
+		case held && err != nil:
+			p.t.Fatal(err)
+		case !held && !errors.Is(err, adapter.ErrLeaseLost):
+			p.t.Fatalf("recorded without a lease: %v", err)
+		}
+	}
+}
+
+func (p *pair) release() {
+	for _, h := range p.take() {
+		if err := h.queue.Release(context.Background(), []*adapter.Leased{&h.leased}); err != nil {
+			p.t.Fatal(err)
+		}
+		p.ref.release(h.leased.ID, h.token)
+	}
+}
+
+func (p *pair) mark() {
+	for _, h := range p.take() {
+		if err := h.queue.MarkSending(context.Background(), []*adapter.Leased{&h.leased}); err != nil {
+			p.t.Fatal(err)
+		}
+		if e := p.ref.inHand(h.leased.ID, h.token); e != nil {
+			e.sending = true
+		}
+		p.hand = append(p.hand, h)
+	}
+}
+
+// someIDs picks ids, mostly known ones.
+func (p *pair) someIDs() (ids []int64) {
+	for range p.random.IntN(8) {
+		if n := len(p.ref.events); n > 0 {
+			ids = append(ids, p.ref.events[p.random.IntN(n)].ID)
+		}
+	}
+	ids = append(ids, 1<<40)
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+func (p *pair) redrive() {
+	var list []adapter.Redelivery
+	for _, id := range p.someIDs() {
+		as := adapter.Redelivery{ID: id, UserID: "user-1", AccountID: "account", EventKey: "today's key", Keyed: p.random.IntN(3) > 0}
+		if !as.Keyed {
+			as.Fingerprint = int64(1 + p.random.IntN(2))
+		}
+		list = append(list, as)
+	}
+	done, err := p.store.Redrive(context.Background(), list)
+	if want := p.ref.redrive(list); err != nil || done != want {
+		p.t.Errorf("redriven %+v, %v, want %+v", done, err, want)
+	}
+}
+
+func (p *pair) purge() {
+	if p.random.IntN(3) > 0 {
+		return
+	}
+	ids := p.someIDs()
+	var outcomes []adapter.Outcome
+	for range p.random.IntN(4) {
+		outcomes = append(outcomes, adapter.Outcomes[p.random.IntN(len(adapter.Outcomes))])
+	}
+	n, err := p.store.Purge(context.Background(), ids, outcomes...)
+	if want := p.ref.purge(ids, outcomes); err != nil || n != want {
+		p.t.Errorf("purged %d, %v, want %d", n, err, want)
+	}
+}
+
+// passTime moves the clock. The store has to look after itself right then, since
+// it does so in the background too.
+func (p *pair) passTime() {
+	p.clock.advance(time.Duration(p.random.IntN(200)) * time.Minute)
+	if err := p.store.Retain(context.Background()); err != nil {
+		p.t.Fatal(err)
+	}
+	p.ref.retain()
+}
+
+func (p *pair) restart() {
+	if p.random.IntN(5) > 0 {
+		return
+	}
+	if err := p.store.Close(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.hand = nil
+	p.ref.restart()
+	p.open()
+}
+
+// compare has both tell all they know.
+func (p *pair) compare() {
+	p.t.Helper()
+	ctx := context.Background()
+	found, err := p.store.Find(ctx, adapter.Filter{}, 1<<20)
+	if err != nil || len(found) != len(p.ref.events) {
+		p.t.Fatalf("%d deliveries, %v, want %d", len(found), err, len(p.ref.events))
+	}
+	for i := range found {
+		e := p.ref.events[len(found)-1-i]
+		if want := p.shown(e); !reflect.DeepEqual(found[i], want) {
+			p.t.Errorf("found %+v, want %+v", found[i], want)
+		}
+		if i%10 > 0 { // Get is slow
+			continue
+		}
+		got, err := p.store.Get(ctx, e.ID)
+		want := p.shown(e)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if len(e.History) > 0 {
+			want.History = e.History
+		}
+		if e.payload != nil {
+			want.Payload = e.payload
+		}
+		if !reflect.DeepEqual(*got, want) {
+			p.t.Errorf("got %+v, want %+v", *got, want)
+		}
+	}
+	p.comparePayloads()
+	verified, err := p.store.Verify(ctx)
+	if want := p.ref.balance(); err != nil || !equal(verified, want) {
+		p.t.Errorf("verified %+v, %v, want %+v", verified, err, want)
+	}
+	totals, err := p.store.Totals(ctx)
+	if err != nil || len(totals) != len(verified) {
+		p.t.Fatalf("totals %+v, %v", totals, err)
+	}
+	for i := range totals {
+		if !reflect.DeepEqual(totals[i], verified[i].Totals) {
+			p.t.Errorf("totals %+v, verified %+v", totals[i], verified[i].Totals)
+		}
+	}
+	backlog, err := p.store.Backlog(ctx)
+	if want := p.ref.backlog(); err != nil || !equal(backlog, want) {
+		p.t.Errorf("backlog %+v, %v, want %+v", backlog, err, want)
+	}
+}
+
+// equal takes no list and an empty one for the same.
+func equal[T any](a, b []T) bool { return len(a) == 0 && len(b) == 0 || reflect.DeepEqual(a, b) }
+
+// shown is an event as Find shows it.
+func (p *pair) shown(e *known) adapter.Delivery {
+	d := e.Delivery
+	d.History = nil
+	if d.Outcome == adapter.Pending {
+		due := e.due
+		d.DueAt = &due
+	}
+	return d
+}
+
+func (p *pair) comparePayloads() {
+	p.t.Helper()
+	ids := []int64{1 << 40}
+	want := make(map[int64][]byte)
+	for _, e := range p.ref.events {
+		ids = append(ids, e.ID)
+		if e.payload != nil {
+			want[e.ID] = e.payload
+		}
+	}
+	got, err := p.store.Payloads(context.Background(), ids)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		p.t.Errorf("%d payloads, %v, want %d", len(got), err, len(want))
+	}
+}

@@ -1,0 +1,352 @@
+package store_test
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/store"
+)
+
+// reference is what a store promises, in the plainest form: a list of events and
+// a loop over it for every question. Whatever is done to a store is done to it as
+// well, and both have to answer alike.
+type reference struct {
+	now       func() time.Time
+	retention store.Retention
+	// leaseFor is the length of a lease, 0 if it ends with the process.
+	leaseFor time.Duration
+	events   []*known // by id
+	accepted map[string]int64
+	totals   map[string]map[adapter.Outcome]int64
+	removed  map[string]map[adapter.Outcome]int64
+}
+
+// known is an event in the reference.
+type known struct {
+	adapter.Delivery
+	tenant string
+	// identity tells it from others of the tenant, the zero value if nothing does.
+	identity  identity
+	payload   []byte // nil once it is dropped
+	keepUntil time.Time
+	due       time.Time
+	failed    int
+	redriven  bool
+	ambiguous time.Time
+	sending   bool
+	lease     int64 // token of the process that has it in hand, 0 if none has
+}
+
+// identity is of an event with a messageId; keyed ones have no fingerprint.
+type identity struct {
+	messageID   string
+	fingerprint int64
+}
+
+func identityOf(messageID string, keyed bool, fingerprint int64) identity {
+	switch {
+	case messageID == "":
+		return identity{}
+	case keyed:
+		return identity{messageID, 0}
+	default:
+		return identity{messageID, fingerprint}
+	}
+}
+
+func newReference(now func() time.Time, retention store.Retention, leaseFor time.Duration) *reference {
+	return &reference{now: now, retention: retention, leaseFor: leaseFor, accepted: make(map[string]int64),
+		totals: make(map[string]map[adapter.Outcome]int64), removed: make(map[string]map[adapter.Outcome]int64)}
+}
+
+func (r *reference) count(totals map[string]map[adapter.Outcome]int64, connection string, outcome adapter.Outcome, n int64) {
+	if totals[connection] == nil {
+		totals[connection] = make(map[adapter.Outcome]int64)
+	}
+	totals[connection][outcome] += n
+}
+
+// same returns why an event is a duplicate, or nothing.
+func (r *reference) same(tenant string, id identity) (reason adapter.Reason) {
+	if id == (identity{}) {
+		return ""
+	}
+	for _, e := range r.events {
+		if e.tenant != tenant || e.identity != id {
+			continue
+		}
+		switch e.Outcome {
+		case adapter.Pending:
+			return adapter.ReasonAlreadyAccepted
+		case adapter.Delivered, adapter.Duplicate:
+			reason = adapter.ReasonAlreadyDelivered
+		}
+	}
+	return reason
+}
+
+// accept stores an arrival under the id that the store has given it.
+func (r *reference) accept(connection, tenant string, id int64, a *adapter.Arrival) {
+	now := r.now()
+	e := &known{tenant: tenant, identity: identityOf(a.MessageID, a.Keyed, a.Fingerprint), due: now}
+	e.Delivery = adapter.Delivery{ID: id, Connection: connection, MessageID: a.MessageID, UserID: a.UserID, AccountID: a.AccountID, EventKey: a.EventKey,
+		Outcome: a.Outcome, Reason: a.Reason, Detail: a.Detail, ReceivedAt: now}
+	e.payload = a.Payload
+	if a.Outcome == adapter.Pending {
+		e.Reason, e.Detail = adapter.ReasonAccepted, ""
+		if reason := r.same(tenant, e.identity); reason != "" {
+			e.Outcome, e.Reason, e.identity = adapter.Duplicate, reason, identity{}
+		}
+	}
+	if e.Outcome != adapter.Pending {
+		e.SettledAt = &now
+		r.settlePayload(e, now)
+	}
+	r.events = append(r.events, e)
+	r.accepted[connection]++
+	r.count(r.totals, connection, e.Outcome, 1)
+}
+
+// settlePayload decides what becomes of the payload of a settled event.
+func (r *reference) settlePayload(e *known, at time.Time) {
+	switch {
+	case e.Outcome == adapter.Dead || e.Outcome == adapter.Rejected:
+		e.keepUntil = time.Time{}
+	case r.retention.Payloads > 0:
+		e.keepUntil = at.Add(r.retention.Payloads)
+	default:
+		e.payload = nil
+	}
+}
+
+// lease returns what is to be handed out.
+func (r *reference) lease(connection string, limit int, maxBytes int64) (leased []*known) {
+	var due []*known
+	for _, e := range r.events {
+		if e.Connection == connection && e.Outcome == adapter.Pending && !e.due.After(r.now()) && (e.lease == 0 || r.leaseFor > 0) {
+			due = append(due, e)
+		}
+	}
+	slices.SortFunc(due, func(a, b *known) int { return cmp.Or(a.due.Compare(b.due), cmp.Compare(a.ID, b.ID)) })
+	for _, e := range due {
+		if len(leased) == limit || maxBytes <= 0 {
+			break
+		}
+		maxBytes -= int64(len(e.payload))
+		leased = append(leased, e)
+	}
+	return leased
+}
+
+// handed notes that the store has leased the event.
+func (r *reference) handed(e *known, token int64) {
+	e.lease = token
+	if r.leaseFor > 0 {
+		e.due = r.now().Add(r.leaseFor)
+	}
+}
+
+// find returns the event, nil if it is no more.
+func (r *reference) find(id int64) *known {
+	i, ok := slices.BinarySearchFunc(r.events, id, func(e *known, id int64) int { return cmp.Compare(e.ID, id) })
+	if !ok {
+		return nil
+	}
+	return r.events[i]
+}
+
+// inHand returns the event if the lease holds still.
+func (r *reference) inHand(id, token int64) *known {
+	e := r.find(id)
+	if e == nil || e.Outcome != adapter.Pending || e.lease != token {
+		return nil
+	}
+	return e
+}
+
+// record takes a step and reports whether the lease was still held.
+func (r *reference) record(id, token int64, step *adapter.Step) bool {
+	e := r.inHand(id, token)
+	if e == nil {
+		return false
+	}
+	e.lease, e.sending = 0, false
+	if step.EventKey != "" {
+		e.EventKey = step.EventKey
+	}
+	began := step.Began
+	if step.Counted {
+		e.Attempts++
+		e.failed++
+		e.LastAttemptAt = &began
+		if e.FirstAttemptAt == nil {
+			e.FirstAttemptAt = &began
+		}
+	}
+	if step.Ambiguous && e.ambiguous.IsZero() {
+		e.ambiguous = began
+	}
+	e.Ambiguous = !e.ambiguous.IsZero()
+	if (step.Outcome == adapter.Pending || step.Outcome == adapter.Dead) && step.Reason != "" {
+		e.History = append(e.History, adapter.Try{Number: len(e.History) + 1, At: began, Duration: step.At.Sub(began), Status: step.Status, Reason: step.Reason, Detail: step.Detail})
+	}
+	if step.Outcome == adapter.Pending {
+		e.due = step.Due
+		if step.Reason != "" {
+			e.Reason, e.Detail, e.Status = step.Reason, step.Detail, step.Status
+		}
+		return true
+	}
+	at := step.At
+	e.SettledAt, e.Reason, e.Detail = &at, step.Reason, step.Detail
+	if step.Status != 0 {
+		e.Status = step.Status
+	}
+	r.move(e, step.Outcome)
+	r.settlePayload(e, at)
+	return true
+}
+
+func (r *reference) move(e *known, outcome adapter.Outcome) {
+	r.count(r.totals, e.Connection, e.Outcome, -1)
+	r.count(r.totals, e.Connection, outcome, 1)
+	e.Outcome = outcome
+}
+
+func (r *reference) release(id, token int64) {
+	if e := r.inHand(id, token); e != nil {
+		e.lease = 0
+		if r.leaseFor > 0 && e.due.After(r.now()) {
+			e.due = r.now()
+		}
+	}
+}
+
+func (r *reference) redrive(redeliveries []adapter.Redelivery) (done adapter.Redriven) {
+	for i := range redeliveries {
+		as := &redeliveries[i]
+		e := r.find(as.ID)
+		if e == nil || e.Outcome != adapter.Pending {
+			continue
+		}
+		done.Pending++
+		if e.due.After(r.now()) && (r.leaseFor == 0 || e.lease == 0) {
+			e.due = r.now()
+		}
+	}
+	again := slices.Clone(redeliveries)
+	slices.SortFunc(again, func(a, b adapter.Redelivery) int { return cmp.Compare(a.ID, b.ID) })
+	for i := range again {
+		as := &again[i]
+		e := r.find(as.ID)
+		if e == nil || e.Outcome != adapter.Dead && e.Outcome != adapter.Rejected {
+			continue
+		}
+		now := r.now()
+		e.UserID, e.AccountID, e.EventKey = as.UserID, as.AccountID, as.EventKey
+		e.identity = identity{}
+		id := identityOf(e.MessageID, as.Keyed, as.Fingerprint)
+		if reason := r.same(e.tenant, id); reason != "" {
+			e.Reason, e.Detail, e.SettledAt = reason, "", &now
+			r.move(e, adapter.Duplicate)
+			r.settlePayload(e, now)
+			done.Duplicate++
+			continue
+		}
+		e.identity, e.due, e.SettledAt, e.FirstAttemptAt, e.failed, e.redriven = id, now, nil, nil, 0, true
+		e.ambiguous, e.Ambiguous, e.sending = time.Time{}, false, false
+		if e.Reason == "" {
+			e.Reason = adapter.ReasonAccepted
+		}
+		r.move(e, adapter.Pending)
+		done.Pending++
+	}
+	return done
+}
+
+func (r *reference) purge(ids []int64, outcomes []adapter.Outcome) (n int) {
+	for _, id := range ids {
+		if e := r.find(id); e != nil && (len(outcomes) == 0 || slices.Contains(outcomes, e.Outcome)) {
+			if e.Outcome == adapter.Pending {
+				r.move(e, adapter.Dead)
+			}
+			r.remove(e)
+			n++
+		}
+	}
+	return n
+}
+
+func (r *reference) remove(gone *known) {
+	r.count(r.removed, gone.Connection, gone.Outcome, 1)
+	r.events = slices.DeleteFunc(r.events, func(e *known) bool { return e == gone })
+}
+
+func (r *reference) retain() {
+	for _, e := range slices.Clone(r.events) {
+		if e.Outcome == adapter.Pending {
+			continue
+		}
+		if !e.keepUntil.IsZero() && !e.keepUntil.After(r.now()) {
+			e.payload = nil
+		}
+		keep := r.retention.Ledger
+		if e.Outcome == adapter.Dead || e.Outcome == adapter.Rejected {
+			keep = r.retention.Dead
+		}
+		if keep > 0 && r.now().Sub(*e.SettledAt) > keep {
+			r.remove(e)
+		}
+	}
+}
+
+// restart ends the process. What it had in hand comes back.
+func (r *reference) restart() {
+	if r.leaseFor > 0 {
+		return // when the leases end
+	}
+	for _, e := range r.events {
+		e.lease = 0
+	}
+}
+
+// balance returns the totals of every connection, and what has been removed.
+func (r *reference) balance() (balances []adapter.Conservation) {
+	for connection, accepted := range r.accepted {
+		b := adapter.Conservation{Totals: adapter.Totals{Connection: connection, Accepted: accepted, Events: make(map[adapter.Outcome]int64)},
+			Rows: make(map[adapter.Outcome]int64), Removed: make(map[adapter.Outcome]int64), Faults: []string{}}
+		for _, outcome := range adapter.Outcomes {
+			b.Events[outcome], b.Removed[outcome], b.Rows[outcome] = r.totals[connection][outcome], r.removed[connection][outcome], 0
+		}
+		for _, e := range r.events {
+			if e.Connection == connection {
+				b.Rows[e.Outcome]++
+			}
+		}
+		balances = append(balances, b)
+	}
+	slices.SortFunc(balances, func(a, b adapter.Conservation) int { return strings.Compare(a.Connection, b.Connection) })
+	return balances
+}
+
+// backlog returns what is pending of every connection.
+func (r *reference) backlog() (backlogs []adapter.Backlog) {
+	for _, balance := range r.balance() {
+		b := adapter.Backlog{Connection: balance.Connection}
+		for _, e := range r.events {
+			if e.Connection != b.Connection || e.Outcome != adapter.Pending {
+				continue
+			}
+			if b.Events == 0 {
+				b.Oldest = e.ReceivedAt
+			}
+			b.Events++
+			b.Bytes += int64(len(e.payload))
+		}
+		backlogs = append(backlogs, b)
+	}
+	return backlogs
+}
