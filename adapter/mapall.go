@@ -10,8 +10,8 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Mapper maps one event at the time now, as [mapping.Mapper] does. It is safe for
-// concurrent use.
+// Mapper maps one event at the time now, as [mapping.Mapper] does; at the zero time
+// whatever the event's age. It is safe for concurrent use.
 type Mapper interface {
 	Map(event []byte, now time.Time) mapping.Result
 }

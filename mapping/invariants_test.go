@@ -30,6 +30,7 @@ func checkResult(t *testing.T, event []byte, r *mapping.Result) {
 	switch r.Kind {
 	case mapping.KindUserEvent:
 		checkBody(t, r)
+		checkImportLine(t, &r.UserEvent)
 	case mapping.KindSkip, mapping.KindReject:
 		if r.Reason == "" || r.Detail == "" || r.UserEvent.Body != nil {
 			t.Fatalf("result without reason or detail, or with a body: %+v", r)

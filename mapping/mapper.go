@@ -52,8 +52,15 @@ func set(names []string) map[string]struct{} {
 }
 
 // Map maps one event. Any bytes will do: what is not one JSON object is
-// rejected. The result shares no memory with event.
+// rejected. The result shares no memory with event. At the zero time there is no
+// time window (M10): it is for events that have passed it already, or need not.
 func (m *Mapper) Map(event []byte, now time.Time) Result {
+	return m.MapSelected(event, now, nil)
+}
+
+// MapSelected is Map for the events that the selector picks; the others are
+// skipped for its reasons. A nil selector picks all.
+func (m *Mapper) MapSelected(event []byte, now time.Time, selects Selector) Result {
 	p := parse(event)
 	defer p.release()
 	if p.fault != "" {
@@ -61,6 +68,12 @@ func (m *Mapper) Map(event []byte, now time.Time) Result {
 	}
 	env := &p.env
 	messageID := env.text(envMessageID)
+	if selects != nil {
+		p.call = Call{env, event}
+		if kind, reason, detail := selects(&p.call); kind != 0 {
+			return Result{Kind: kind, MessageID: string(messageID), Reason: reason, Detail: detail}
+		}
+	}
 	result := m.mapCall(env, messageID, now)
 	if result.Kind != KindUserEvent {
 		result.MessageID = string(messageID)
@@ -121,7 +134,7 @@ func (m *Mapper) mapTrack(env *envelope, messageID []byte, now time.Time) Result
 	switch {
 	case !timed:
 		body.warnings |= warnNoTimestamp
-	case m.rules.AnyAge:
+	case m.rules.AnyAge, now.IsZero():
 	case triggered < now.Add(-m.rules.MaxAge).UnixMilli():
 		return skip(SkipOutsideTimeWindow, "the event is older than "+days(m.rules.MaxAge))
 	case triggered > now.Add(m.rules.MaxAhead).UnixMilli():
@@ -130,6 +143,7 @@ func (m *Mapper) mapTrack(env *envelope, messageID []byte, now time.Time) Result
 
 	result := newUserEvent(messageID, userID, accountID, key)
 	event := &result.UserEvent
+	event.DateTriggered, event.Timed = triggered, timed
 	// M16
 	switch {
 	case IsIdempotencyKey(messageID):
@@ -151,7 +165,9 @@ func (m *Mapper) mapTrack(env *envelope, messageID []byte, now time.Time) Result
 		body.raw(event.IdempotencyKey)
 		body.raw(`"`)
 	}
-	body.raw(`,"events":[{"key":`)
+	body.raw(`,` + eventsMember)
+	event.eventAt = len(body.dst)
+	body.raw(`{"key":`)
 	body.quoted(key)
 	if !body.appendEventFields(properties, event.Key) {
 		return reject(RejectUnsupportedValue, "properties: an array directly inside an array, or more than "+

@@ -19,6 +19,7 @@ type parser struct {
 	b     []byte
 	i     int
 	env   envelope
+	call  Call       // what a selector sees of the event
 	names []seenName // of all objects that are open, the outermost first
 	fault string     // what is wrong at i, once a method has returned false
 }
@@ -45,7 +46,7 @@ func parse(event []byte) *parser {
 
 // release gives the parser back without anything of the event in it.
 func (p *parser) release() {
-	p.b, p.env = nil, envelope{}
+	p.b, p.env, p.call = nil, envelope{}, Call{}
 	if cap(p.names) > keptNames {
 		p.names = nil
 	}
@@ -86,8 +87,16 @@ func (p *parser) syntax(fault string) bool {
 	return p.fail(fmt.Sprintf("%s, at byte %d", fault, p.i))
 }
 
-// space skips white space and returns the byte behind it, 0 at the end.
+// space skips white space and returns the byte behind it, 0 at the end. Events
+// have hardly any, so the look for it is apart.
 func (p *parser) space() byte {
+	if p.i < len(p.b) && p.b[p.i] > ' ' {
+		return p.b[p.i]
+	}
+	return p.skipSpace()
+}
+
+func (p *parser) skipSpace() byte {
 	for p.i < len(p.b) {
 		switch c := p.b[p.i]; c {
 		case ' ', '\t', '\n', '\r':
@@ -103,7 +112,7 @@ func (p *parser) space() byte {
 func (p *parser) value(level int) bool {
 	switch c := p.space(); c {
 	case '"':
-		_, ok := p.string()
+		_, ok := p.skipText()
 		return ok
 	case '{', '[':
 		if level == MaxNesting {
@@ -298,35 +307,45 @@ func hashName(name []byte) uint64 {
 // it stands, so that two names are the same only if those bytes are.
 func (p *parser) string() (text []byte, ok bool) {
 	start := p.i
-	escaped := false
-	for p.i++; ; {
-		for p.i+8 <= len(p.b) {
-			word := binary.LittleEndian.Uint64(p.b[p.i:])
+	escaped, ok := p.skipText()
+	if !ok {
+		return nil, false
+	}
+	if quoted := p.b[start:p.i]; escaped && utf8.Valid(quoted) {
+		return unquote(quoted, true), true
+	}
+	return p.b[start+1 : p.i-1], true
+}
+
+// skipText skips the string at i and reports whether it holds an escape.
+func (p *parser) skipText() (escaped, ok bool) {
+	b, start := p.b, p.i // what the loop uses is better not behind a pointer
+	for i := start + 1; ; {
+		for i+8 <= len(b) {
+			word := binary.LittleEndian.Uint64(b[i:])
 			if found := specialBytes(word); found != 0 {
-				p.i += bits.TrailingZeros64(found) / 8
+				i += bits.TrailingZeros64(found) / 8
 				break
 			}
-			p.i += 8
+			i += 8
 		}
-		if p.i >= len(p.b) {
-			return nil, p.syntax("")
+		if p.i = i; i >= len(b) {
+			return false, p.syntax("")
 		}
-		switch c := p.b[p.i]; {
+		switch c := b[i]; {
 		case c == '"':
 			p.i++
-			if quoted := p.b[start:p.i]; escaped && utf8.Valid(quoted) {
-				return unquote(quoted, true), true
-			}
-			return p.b[start+1 : p.i-1], true
+			return escaped, true
 		case c == '\\':
 			escaped = true
 			if !p.escape() {
-				return nil, false
+				return false, false
 			}
+			i = p.i
 		case c < ' ':
-			return nil, p.syntax("a control character in a string, which must be escaped")
+			return false, p.syntax("a control character in a string, which must be escaped")
 		default:
-			p.i++
+			i++
 		}
 	}
 }

@@ -12,6 +12,8 @@ const (
 	KindSkip
 	// KindReject: the event can never be sent.
 	KindReject
+	// KindUserUpsert: Result.Upserts holds bodies to send, in their order.
+	KindUserUpsert
 )
 
 // Result is what the mapping made of one event: exactly one of a user event, a
@@ -23,6 +25,12 @@ type Result struct {
 	MessageID string
 	// UserEvent is set if Kind is KindUserEvent.
 	UserEvent UserEvent
+	// Upserts are set if Kind is KindUserUpsert, at least one. If Kind is
+	// KindUserEvent there is one that creates the event's user, unless Ensure is
+	// EnsureNever.
+	Upserts []UserUpsert
+	// Ensure says when the user of a KindUserEvent is created; else it is zero.
+	Ensure Ensure
 	// Reason is set if Kind is KindSkip or KindReject.
 	Reason Reason
 	// Detail explains Reason to a person. It quotes no values of the event but
@@ -40,9 +48,37 @@ type UserEvent struct {
 	Key string
 	// IdempotencyKey is the event's messageId if that is a valid key, else empty.
 	IdempotencyKey string
+	// DateTriggered is when the event happened, in milliseconds since the epoch,
+	// if Timed says that this is known.
+	DateTriggered int64
+	Timed         bool
+	// Body is the request body, compact JSON in UTF-8.
+	Body []byte
+	// eventAt is where the one element of the events member begins in Body, 0 if
+	// that is not known.
+	eventAt int
+}
+
+// UserUpsert is one body for SaaSquatch's User Upsert call.
+type UserUpsert struct {
+	// UserID and AccountID stand in the call's path, and in Body.
+	UserID, AccountID string
 	// Body is the request body, compact JSON in UTF-8.
 	Body []byte
 }
+
+// Ensure says whether an event's user is upserted for it (M22). The zero value is
+// of results that are no events.
+type Ensure uint8
+
+const (
+	// EnsureNever leaves the user alone: an event of an unknown user fails.
+	EnsureNever Ensure = iota + 1
+	// EnsureMissing creates the user if SaaSquatch does not know it.
+	EnsureMissing
+	// EnsureAlways upserts the user before every event.
+	EnsureAlways
+)
 
 func skip(reason Reason, detail string) Result {
 	return Result{Kind: KindSkip, Reason: reason, Detail: detail}

@@ -1,0 +1,44 @@
+package mapping
+
+// Call is one Segment call as a [Selector] sees it. It is valid while the selector
+// runs, and so are the bytes that it returns.
+type Call struct {
+	env   *envelope
+	event []byte
+}
+
+// Raw returns the whole event, one JSON object.
+func (c *Call) Raw() []byte { return c.event }
+
+// Type returns the call's type as it stands, such as "track"; nil if it has none.
+func (c *Call) Type() []byte { return c.env.text(envType) }
+
+// Event returns the name of a track call; nil if it has none.
+func (c *Call) Event() []byte { return c.env.text(envEvent) }
+
+// UserID returns the userId; nil if it has none.
+func (c *Call) UserID() []byte { return c.env.text(envUserID) }
+
+// MessageID returns the messageId; nil if it has none.
+func (c *Call) MessageID() []byte { return c.env.text(envMessageID) }
+
+// Time returns the event's time in milliseconds since the epoch, as rule M9 finds
+// it; ok is false if it has none.
+func (c *Call) Time() (millis int64, ok bool) { return c.env.triggered() }
+
+// Integration reports whether the call's integrations object switches the
+// destination on or off; named is false if it says nothing of it. Only false
+// switches off: an object in its place holds the destination's settings.
+func (c *Call) Integration(name string) (on, named bool) {
+	value := findMember(c.env.values[envIntegrations], name, c.env.validUTF8)
+	if value == nil || string(value) == "null" {
+		return false, false
+	}
+	return string(value) != "false", true
+}
+
+// Selector picks calls before they are mapped. It returns no Kind for a call to
+// map, else KindSkip or KindReject with the reason, and an explanation for a
+// person that quotes nothing of the event. It is called for every call that is
+// JSON, whatever its type.
+type Selector func(*Call) (kind Kind, reason Reason, detail string)
