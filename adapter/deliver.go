@@ -14,7 +14,7 @@ import (
 // it came to. It returns false if ctx ended before that.
 func (d *Dispatcher) deliver(ctx context.Context, event *Leased) bool {
 	// Today's rules decide, at the time at which the event was accepted.
-	mapped := mapOne(d.mapper, event.Payload, event.ReceivedAt, d.OnPanic)
+	mapped := mapOne(d.mapper, event.Payload, mapTime(event.ReceivedAt, event.Run), d.OnPanic)
 	switch mapped.Kind {
 	case mapping.KindSkip, mapping.KindReject:
 		result := resultOf(0, &mapped)
@@ -98,6 +98,15 @@ func (d *Dispatcher) withhold(ctx context.Context, event *Leased, mapped *mappin
 	}
 	d.settle(ctx, event, mapped, step, 0)
 	return true
+}
+
+// mapTime returns the time at which a stored event is mapped. A replay has judged
+// the age of its events.
+func mapTime(received time.Time, run int64) time.Time {
+	if run != 0 {
+		return time.Time{}
+	}
+	return received
 }
 
 const notSentTwice = ", and an event without an idempotency key is not sent twice"

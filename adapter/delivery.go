@@ -30,6 +30,8 @@ type Delivery struct {
 	DueAt *time.Time `json:"due_at,omitempty"`
 	// Ambiguous says that an earlier attempt may have been processed by SaaSquatch.
 	Ambiguous bool `json:"ambiguous,omitempty"`
+	// Run is the replay that brought the event, 0 for live traffic.
+	Run int64 `json:"run,omitempty"`
 	// History lists the attempts that did not deliver, oldest first. Only Get fills it.
 	History []Try `json:"history,omitempty"`
 	// Payload is the event as Segment sent it, nil once it is dropped. Only Get
@@ -79,6 +81,8 @@ type Filter struct {
 	EventKey   string
 	UserID     string
 	MessageID  string
+	// Run picks the events of a replay.
+	Run int64
 	// Since and Until bound ReceivedAt: from Since on, before Until.
 	Since, Until time.Time
 	// Before picks IDs below it, to go on where an earlier answer ended. 0 for all.

@@ -72,6 +72,12 @@ func (d *Durable) Accept(ctx context.Context, events [][]byte) (Receipt, error) 
 	return Receipt{Results: results}, nil
 }
 
+// ArrivalOf describes an event that was mapped to a queue; see [Durable].
+func ArrivalOf(payload []byte, mapped *mapping.Result) Arrival {
+	result := resultOf(0, mapped)
+	return arrivalOf(payload, mapped, &result)
+}
+
 // arrivalOf describes an event to the queue. One whose mapping panicked is stored
 // too: its delivery maps it again.
 func arrivalOf(payload []byte, mapped *mapping.Result, result *Result) Arrival {

@@ -206,7 +206,7 @@ func (d *Deliveries) plan(ctx context.Context, page []Delivery, done *Redrive) (
 		}
 		// A panic goes unreported here: the event is left as it is, and the map
 		// command shows it.
-		mapped := mapOne(mapper, payload, delivery.ReceivedAt, func(any, []byte) {})
+		mapped := mapOne(mapper, payload, mapTime(delivery.ReceivedAt, delivery.Run), func(any, []byte) {})
 		switch mapped.Kind {
 		case mapping.KindUserEvent:
 		case 0:
@@ -299,7 +299,7 @@ func (d *Deliveries) Purge(ctx context.Context, filter Filter, limit int, dry bo
 // picksAll reports whether the filter says nothing.
 func (f *Filter) picksAll() bool {
 	return f.IDs == nil && f.Connection == "" && len(f.Outcomes) == 0 && f.Reason == "" && f.EventKey == "" && f.UserID == "" &&
-		f.MessageID == "" && f.Since.IsZero() && f.Until.IsZero() && f.Before == 0
+		f.MessageID == "" && f.Run == 0 && f.Since.IsZero() && f.Until.IsZero() && f.Before == 0
 }
 
 // Export yields deliveries with their payloads; see [Operations].

@@ -104,6 +104,8 @@ type Leased struct {
 	// Interrupted says that an attempt was marked as begun whose end nobody
 	// recorded.
 	Interrupted bool
+	// Run is the replay that brought the event, 0 for live traffic.
+	Run int64
 	// Until is when the lease ends, zero if it ends with the process.
 	Until time.Time
 	// Token tells this lease from others of the same event. It is the store's own.

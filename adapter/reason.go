@@ -21,6 +21,24 @@ const (
 	// ReasonAlreadyAccepted: the same event is pending already.
 	ReasonAlreadyAccepted Reason = "already_accepted"
 
+	// ReasonIntegrationDisabled: the event's integrations object switches the
+	// destination off. Segment itself heeds it for webhooks, but not for archives.
+	ReasonIntegrationDisabled Reason = "integration_disabled"
+	// ReasonFilteredEvent, ReasonFilteredUser, ReasonFilteredTime,
+	// ReasonFilteredWhere and ReasonFilteredSample: a filter of the replay leaves
+	// the event out.
+	ReasonFilteredEvent  Reason = "filtered_event"
+	ReasonFilteredUser   Reason = "filtered_user"
+	ReasonFilteredTime   Reason = "filtered_time"
+	ReasonFilteredWhere  Reason = "filtered_where"
+	ReasonFilteredSample Reason = "filtered_sample"
+	// ReasonExpressionFailed: an expression of the configuration or the command
+	// line failed over the event.
+	ReasonExpressionFailed Reason = "expression_failed"
+
+	// ReasonImportAborted: SaaSquatch gave several import jobs with the event up. It
+	// may have processed it all the same.
+	ReasonImportAborted Reason = "import_aborted"
 	// ReasonUserNotFound: 404, SaaSquatch does not know the user or account.
 	ReasonUserNotFound Reason = "user_not_found"
 	// ReasonConflictWithoutKey: 409 to a request that carried no key.
@@ -55,6 +73,9 @@ const (
 	ReasonTimeout Reason = "timeout"
 	// ReasonNetworkError: no HTTP answer at all.
 	ReasonNetworkError Reason = "network_error"
+	// ReasonUnreadableAnswer: 2xx, but the answer is not what the call documents.
+	// Only calls other than that which delivers an event need their answer.
+	ReasonUnreadableAnswer Reason = "unreadable_answer"
 	// ReasonAccepted: the event is on disk and waits for its first attempt.
 	ReasonAccepted Reason = "accepted"
 	// ReasonInternalError: a fault of this program; the log has the details.

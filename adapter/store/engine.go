@@ -29,6 +29,9 @@ type engine interface {
 	// byMessage returns the condition that picks the rows with the messageId, as
 	// conditions.add takes it.
 	byMessage(ctx context.Context, tx *sql.Tx, messageID string) (clause string, args []any, err error)
+	// known returns for each of the events why it would be a duplicate, empty if it
+	// would not be.
+	known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) ([]adapter.Reason, error)
 	// sameEvent reports whether the event of a delivery in the log is pending or
 	// delivered under another id.
 	sameEvent(ctx context.Context, tx *sql.Tx, id int64) (isPending, isDelivered bool, err error)
@@ -64,6 +67,10 @@ type acceptance struct {
 	queue    *Queue
 	arrivals []adapter.Arrival
 	at       time.Time
+	// run is the replay that the events are of, nil for live traffic, and batch
+	// what else is stored of it.
+	run   *adapter.Run
+	batch *adapter.Batch
 	// duplicates are found by the engine, anew with each try.
 	duplicates []duplicate
 }

@@ -54,13 +54,13 @@ var (
 		name:   "queue",
 		reason: `coalesce(reason, '` + string(adapter.ReasonAccepted) + `')`,
 		columns: `id, connection, message_id, user_id, account_id, event_key, 6, coalesce(reason, '` + string(adapter.ReasonAccepted) + `'), detail, status, attempts,
-	received_at, first_attempt_at, last_attempt_at, NULL, due_at, ambiguous_at IS NOT NULL`,
+	received_at, first_attempt_at, last_attempt_at, NULL, CASE WHEN due_at < ` + heldText + ` THEN due_at END, ambiguous_at IS NOT NULL, run`,
 	}
 	logTable = table{
 		name:   "deliveries",
 		reason: "reason",
 		columns: `id, connection, message_id, user_id, account_id, event_key, outcome, reason, detail, status, attempts,
-	received_at, received_at + first_attempt_ms, received_at + last_attempt_ms, received_at + settled_ms, NULL, ambiguous <> 0`,
+	received_at, received_at + first_attempt_ms, received_at + last_attempt_ms, received_at + settled_ms, NULL, ambiguous <> 0, run`,
 	}
 )
 
@@ -109,6 +109,9 @@ func (s *Store) conditions(ctx context.Context, tx *sql.Tx, t table, f *adapter.
 	}
 	if f.Reason != "" {
 		c.add(t.reason+" = ?", clean(string(f.Reason)))
+	}
+	if f.Run != 0 {
+		c.add("run = ?", f.Run)
 	}
 	if f.EventKey != "" {
 		c.add("event_key = ?", cut(f.EventKey))

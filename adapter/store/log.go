@@ -59,9 +59,9 @@ func (s *Store) scanDelivery(ctx context.Context, rows *sql.Rows) (adapter.Deliv
 	var d adapter.Delivery
 	var connection, received int64
 	var account, reason, detail sql.NullString
-	var status, first, last, settled, due sql.NullInt64
+	var status, first, last, settled, due, run sql.NullInt64
 	err := rows.Scan(&d.ID, &connection, &d.MessageID, &d.UserID, &account, &d.EventKey, &d.Outcome, &reason, &detail, &status, &d.Attempts,
-		&received, &first, &last, &settled, &due, &d.Ambiguous)
+		&received, &first, &last, &settled, &due, &d.Ambiguous, &run)
 	if err != nil {
 		return d, err
 	}
@@ -74,6 +74,7 @@ func (s *Store) scanDelivery(ctx context.Context, rows *sql.Rows) (adapter.Deliv
 	}
 	d.Reason, d.Detail, d.Status = adapter.Reason(reason.String), detail.String, int(status.Int64)
 	d.ReceivedAt = time.UnixMilli(received).UTC()
+	d.Run = run.Int64
 	d.FirstAttemptAt, d.LastAttemptAt = timePointer(first), timePointer(last)
 	d.SettledAt, d.DueAt = timePointer(settled), timePointer(due)
 	return d, nil

@@ -44,7 +44,7 @@ func (e *postgresEngine) applyOnce(changes []change, shard int64) error {
 	if err != nil {
 		return err
 	}
-	t := postgresTransaction{tx: tx, ctx: ctx, sums: make(sums)}
+	t := postgresTransaction{tx: tx, ctx: ctx, sums: make(sums), runs: make(runSums)}
 	if err := t.apply(changes, shard); err != nil {
 		_ = tx.Rollback(ctx) // the error is what matters
 		return err
@@ -62,6 +62,7 @@ type postgresTransaction struct {
 	tx   pgx.Tx
 	ctx  context.Context
 	sums sums
+	runs runSums
 }
 
 func (t *postgresTransaction) apply(changes []change, shard int64) error {
@@ -93,7 +94,10 @@ func (t *postgresTransaction) apply(changes []change, shard int64) error {
 	if err := t.release(releases); err != nil {
 		return err
 	}
-	return t.addTotals(shard)
+	if err := t.addTotals(shard); err != nil {
+		return err
+	}
+	return t.addRunOutcomes(shard)
 }
 
 // ids returns the ids that a statement returns.
@@ -119,6 +123,8 @@ type incoming struct {
 	messageIDs, users, events        []string
 	accounts, reasons, details       []*string
 	payloads                         [][]byte
+	dues                             []int64
+	runs, leases                     []*int64
 	of                               []arrivalOf
 }
 
@@ -150,6 +156,9 @@ func (in *incoming) add(of arrivalOf, id int64) {
 		payload = []byte{}
 	}
 	in.payloads = append(in.payloads, payload)
+	in.dues = append(in.dues, of.acceptance.due())
+	in.runs = append(in.runs, asPointer[int64](orNull(of.acceptance.runID())))
+	in.leases = append(in.leases, asPointer[int64](of.acceptance.lease()))
 }
 
 // asPointer returns nil for nil.
@@ -165,6 +174,9 @@ func asPointer[T any](value any) *T {
 func (t *postgresTransaction) accept(acceptances []*acceptance) error {
 	n := 0
 	for _, a := range acceptances {
+		if err := t.advance(a); err != nil {
+			return err
+		}
 		a.duplicates = a.duplicates[:0]
 		n += len(a.arrivals)
 	}
@@ -189,7 +201,6 @@ func (t *postgresTransaction) accept(acceptances []*acceptance) error {
 			}
 			to.add(arrivalOf{a, i}, ids[0])
 			ids = ids[1:]
-			t.sums.add(a.queue.connection, accepted, 1, 0)
 		}
 	}
 	stored, err := t.enqueue(&toQueue)
@@ -200,7 +211,10 @@ func (t *postgresTransaction) accept(acceptances []*acceptance) error {
 	for i, id := range toQueue.ids {
 		of := toQueue.of[i]
 		if _, ok := stored[id]; ok {
-			t.sums.add(of.acceptance.queue.connection, adapter.Pending, 1, int64(len(of.acceptance.arrivals[of.index].Payload)))
+			a := of.acceptance
+			t.sums.add(a.queue.connection, accepted, 1, 0)
+			t.sums.add(a.queue.connection, adapter.Pending, 1, int64(len(a.arrivals[of.index].Payload)))
+			t.runs.add(a.runID(), adapter.Pending, "", 1)
 			continue
 		}
 		duplicates.add(of, id)
@@ -211,7 +225,7 @@ func (t *postgresTransaction) accept(acceptances []*acceptance) error {
 	if err := t.log(&toLog); err != nil {
 		return fmt.Errorf("store events: %w", err)
 	}
-	return t.log(&duplicates)
+	return t.log(duplicates.live())
 }
 
 // enqueue puts events in the queue that are neither there nor delivered, and
@@ -227,16 +241,18 @@ func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) 
 	if len(in.ids) == 0 {
 		return nil, nil
 	}
-	stored, err := t.ids(`INSERT INTO queue (id, connection, tenant, due_at, received_at, body_hash, message_id, user_id, account_id, event_key, payload)
-		SELECT i.id, i.connection, i.tenant, i.at, i.at, i.body_hash, i.message_id, i.user_id, i.account_id, i.event_key, i.payload
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bytea[])
-			AS i (id, connection, tenant, at, body_hash, message_id, user_id, account_id, event_key, payload)
+	stored, err := t.ids(`INSERT INTO queue (id, connection, tenant, due_at, received_at, body_hash, message_id, user_id, account_id, event_key, payload, run, lease)
+		SELECT i.id, i.connection, i.tenant, i.due, i.at, i.body_hash, i.message_id, i.user_id, i.account_id, i.event_key, i.payload, i.run, i.lease
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bytea[],
+				$11::bigint[], $12::bigint[], $13::bigint[])
+			AS i (id, connection, tenant, at, body_hash, message_id, user_id, account_id, event_key, payload, due, run, lease)
 		WHERE i.body_hash IS NULL OR NOT EXISTS (
 			SELECT 1 FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid AND d.tenant = i.tenant AND d.body_hash = i.body_hash AND d.outcome IN (1, 2))
 		ORDER BY i.id
 		ON CONFLICT (tenant, message_key, body_hash) WHERE message_key IS NOT NULL AND body_hash IS NOT NULL DO NOTHING
 		RETURNING id`,
-		in.ids, in.connections, in.tenants, in.times, in.bodyHashes, in.messageIDs, in.users, in.accounts, in.events, in.payloads)
+		in.ids, in.connections, in.tenants, in.times, in.bodyHashes, in.messageIDs, in.users, in.accounts, in.events, in.payloads,
+		in.dues, in.runs, in.leases)
 	if err != nil {
 		return nil, err
 	}
@@ -267,6 +283,7 @@ func (t *postgresTransaction) explainDuplicates(in *incoming) error {
 		reason := duplicateReason(isPending)
 		of := in.of[i]
 		of.acceptance.duplicates = append(of.acceptance.duplicates, duplicate{of.index, reason})
+		t.runs.add(of.acceptance.runID(), adapter.Duplicate, reason, 1)
 		in.outcomes[i] = int16(adapter.Duplicate)
 		in.bodyHashes[i] = nil
 		text := string(reason)
@@ -290,7 +307,11 @@ func (t *postgresTransaction) log(in *incoming) error {
 			account := cut(*in.accounts[i])
 			in.accounts[i] = &account
 		}
+		t.sums.add(of.acceptance.queue.connection, accepted, 1, 0)
 		t.sums.add(of.acceptance.queue.connection, outcome, 1, 0)
+		if outcome != adapter.Duplicate { // those have been counted
+			t.runs.add(of.acceptance.runID(), outcome, of.acceptance.arrivals[of.index].Reason, 1)
+		}
 		if keep, until := of.acceptance.queue.store.retention.payload(outcome, of.acceptance.at); keep {
 			kept.ids = append(kept.ids, id)
 			kept.payloads = append(kept.payloads, in.payloads[i])
@@ -298,11 +319,11 @@ func (t *postgresTransaction) log(in *incoming) error {
 		}
 	}
 	_, err := t.tx.Exec(t.ctx, `INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id, event_key,
-			received_at, settled_ms, attempts, ambiguous, reason, detail)
-		SELECT i.id, i.connection, i.tenant, i.outcome, i.body_hash, i.message_id, i.user_hash, i.user_id, i.account_id, i.event_key, i.at, 0, 0, 0, i.reason, i.detail
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::text[], $13::text[])
-			AS i (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id, event_key, at, reason, detail)`,
-		in.ids, in.connections, in.tenants, in.outcomes, in.bodyHashes, in.messageIDs, in.userHashes, in.users, in.accounts, in.events, in.times, in.reasons, in.details)
+			received_at, settled_ms, attempts, ambiguous, reason, detail, run)
+		SELECT i.id, i.connection, i.tenant, i.outcome, i.body_hash, i.message_id, i.user_hash, i.user_id, i.account_id, i.event_key, i.at, 0, 0, 0, i.reason, i.detail, i.run
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::text[], $13::text[], $14::bigint[])
+			AS i (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id, event_key, at, reason, detail, run)`,
+		in.ids, in.connections, in.tenants, in.outcomes, in.bodyHashes, in.messageIDs, in.userHashes, in.users, in.accounts, in.events, in.times, in.reasons, in.details, in.runs)
 	if err != nil || len(kept.ids) == 0 {
 		return err
 	}

@@ -48,22 +48,25 @@ func (s *Store) redrive(ctx context.Context, tx *sql.Tx, redeliveries []adapter.
 	if err != nil {
 		return redriven, err
 	}
-	changed := make(sums)
+	changed, runs := make(sums), make(runSums)
 	for _, row := range refused {
-		back, bytes, err := s.enqueueAgain(ctx, tx, row, byID[row.id], now)
+		duplicate, bytes, err := s.enqueueAgain(ctx, tx, row, byID[row.id], now)
 		if err != nil {
 			return redriven, fmt.Errorf("put delivery %d back: %w", row.id, err)
 		}
 		changed.add(row.connection, row.outcome, -1, 0)
-		if back {
+		runs.add(row.run, row.outcome, row.reason, -1)
+		if duplicate == "" {
 			redriven.Pending++
 			changed.add(row.connection, adapter.Pending, 1, bytes)
+			runs.add(row.run, adapter.Pending, "", 1)
 		} else {
 			redriven.Duplicate++
 			changed.add(row.connection, adapter.Duplicate, 1, 0)
+			runs.add(row.run, adapter.Duplicate, duplicate, 1)
 		}
 	}
-	return redriven, s.addSums(ctx, tx, changed)
+	return redriven, errors.Join(s.addSums(ctx, tx, changed), s.addRunSums(ctx, tx, runs))
 }
 
 // hurry makes pending events due that nobody has in hand.
@@ -79,7 +82,7 @@ func (s *Store) hurry(ctx context.Context, tx *sql.Tx, ids []int64, now time.Tim
 // refused returns those of the deliveries that are dead or rejected and have
 // their payload still.
 func (s *Store) refused(ctx context.Context, tx *sql.Tx, ids []int64) (refused []settled, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id, connection, outcome FROM deliveries WHERE outcome IN (4, 5)
+	rows, err := tx.QueryContext(ctx, `SELECT id, connection, outcome, coalesce(run, 0), coalesce(reason, '') FROM deliveries WHERE outcome IN (4, 5)
 		AND EXISTS (SELECT 1 FROM payloads WHERE delivery = deliveries.id)
 		AND id IN `+idList(ids, func(id *int64) int64 { return *id })+` ORDER BY id`)
 	if err != nil {
@@ -88,7 +91,7 @@ func (s *Store) refused(ctx context.Context, tx *sql.Tx, ids []int64) (refused [
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var row settled
-		if err := rows.Scan(&row.id, &row.connection, &row.outcome); err != nil {
+		if err := rows.Scan(&row.id, &row.connection, &row.outcome, &row.run, &row.reason); err != nil {
 			return nil, err
 		}
 		refused = append(refused, row)
@@ -98,37 +101,39 @@ func (s *Store) refused(ctx context.Context, tx *sql.Tx, ids []int64) (refused [
 
 // enqueueAgain moves a delivery from the log to the queue, unless the same event
 // has come to be pending or delivered; then it is a duplicate from now on. It
-// forgets the horizon: whoever redrives wants the event sent.
-func (s *Store) enqueueAgain(ctx context.Context, tx *sql.Tx, row settled, as *adapter.Redelivery, now time.Time) (back bool, bytes int64, err error) {
+// forgets the horizon: whoever redrives wants the event sent. It returns why the
+// event is a duplicate, or nothing.
+func (s *Store) enqueueAgain(ctx context.Context, tx *sql.Tx, row settled, as *adapter.Redelivery, now time.Time) (duplicate adapter.Reason, bytes int64, err error) {
 	// Today's rules may tell it from others where those of its first day did not.
 	_, err = tx.ExecContext(ctx, `UPDATE deliveries SET body_hash = CASE WHEN message_id = '' THEN NULL ELSE CAST($1 AS bigint) END,
 		user_hash = $2, user_id = $3, account_id = $4, event_key = $5 WHERE id = $6`,
 		redriveHash(as), userHash(as.UserID), cut(as.UserID), accountOf(cut(as.AccountID), cut(as.UserID)), cut(as.EventKey), row.id)
 	if err != nil {
-		return false, 0, err
+		return "", 0, err
 	}
 	isPending, isDelivered, err := s.engine.sameEvent(ctx, tx, row.id)
 	if err != nil {
-		return false, 0, err
+		return "", 0, err
 	}
 	if isPending || isDelivered {
-		return false, 0, s.nowDuplicate(ctx, tx, row, duplicateReason(isPending), now)
+		duplicate = duplicateReason(isPending)
+		return duplicate, 0, s.nowDuplicate(ctx, tx, row, duplicate, now)
 	}
 	err = tx.QueryRowContext(ctx, `INSERT INTO queue (id, connection, tenant, due_at, body_hash, message_id, user_id, account_id, event_key,
-			received_at, attempts, redriven, first_attempt_at, last_attempt_at, status, reason, detail, payload)
+			received_at, attempts, redriven, first_attempt_at, last_attempt_at, status, reason, detail, payload, run)
 		SELECT d.id, d.connection, d.tenant, $1, d.body_hash, d.message_id, d.user_id, d.account_id, d.event_key,
-			d.received_at, d.attempts, 1, NULL, d.received_at + d.last_attempt_ms, d.status, d.reason, d.detail, p.payload
+			d.received_at, d.attempts, 1, NULL, d.received_at + d.last_attempt_ms, d.status, d.reason, d.detail, p.payload, d.run
 		FROM deliveries d JOIN payloads p ON p.delivery = d.id WHERE d.id = $2
 		RETURNING length(payload)`, milliseconds(now), row.id).Scan(&bytes)
 	if err != nil {
-		return false, 0, err
+		return "", 0, err
 	}
 	for _, statement := range []string{`DELETE FROM deliveries WHERE id = $1`, `DELETE FROM payloads WHERE delivery = $1`} {
 		if _, err := tx.ExecContext(ctx, statement, row.id); err != nil {
-			return false, 0, err
+			return "", 0, err
 		}
 	}
-	return true, bytes, nil
+	return "", bytes, nil
 }
 
 // nowDuplicate gives a delivery of the log that outcome. It loses its body hash:

@@ -107,6 +107,19 @@ func (s *Store) addSums(ctx context.Context, tx *sql.Tx, all sums) error {
 	return nil
 }
 
+// addRunSums adds the sums of a transaction to the outcomes of runs.
+func (s *Store) addRunSums(ctx context.Context, tx *sql.Tx, all runSums) error {
+	for key, events := range all {
+		_, err := tx.ExecContext(ctx, `INSERT INTO run_outcomes (run, shard, outcome, reason, events) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (run, shard, outcome, reason) DO UPDATE SET events = run_outcomes.events + excluded.events`,
+			key.run, s.engine.shard(), int64(key.outcome), string(key.reason), events)
+		if err != nil {
+			return fmt.Errorf("add to the outcomes of a run: %w", err)
+		}
+	}
+	return nil
+}
+
 // Purge deletes deliveries; see [adapter.DeliveryLog].
 func (s *Store) Purge(ctx context.Context, ids []int64, outcomes ...adapter.Outcome) (int, error) {
 	purged := 0
@@ -141,23 +154,24 @@ func (s *Store) purge(ctx context.Context, tx *sql.Tx, ids []int64, outcomes []a
 // on, with their histories.
 func (s *Store) purgePending(ctx context.Context, tx *sql.Tx, ids []int64) (int, error) {
 	rows, err := tx.QueryContext(ctx, `DELETE FROM queue WHERE id IN `+idList(ids, func(id *int64) int64 { return *id })+
-		` RETURNING id, message_id, connection, length(payload)`)
+		` RETURNING id, message_id, connection, length(payload), coalesce(run, 0)`)
 	if err != nil {
 		return 0, fmt.Errorf("delete pending events: %w", err)
 	}
-	changed := make(sums)
+	changed, runs := make(sums), make(runSums)
 	removed := make(map[int64]int64)
 	messages := make([]removedMessage, 0, len(ids))
 	n := 0
 	for ; rows.Next(); n++ {
-		var connection, bytes int64
+		var connection, bytes, run int64
 		var message removedMessage
-		if err := rows.Scan(&message.id, &message.messageID, &connection, &bytes); err != nil {
+		if err := rows.Scan(&message.id, &message.messageID, &connection, &bytes, &run); err != nil {
 			return 0, errors.Join(err, rows.Close())
 		}
 		messages = append(messages, message)
 		changed.add(connection, adapter.Pending, -1, -bytes)
 		changed.add(connection, adapter.Dead, 1, 0)
+		runs.settle(run, adapter.Dead, "")
 		removed[connection]++
 	}
 	if err := rows.Err(); err != nil {
@@ -177,7 +191,7 @@ func (s *Store) purgePending(ctx context.Context, tx *sql.Tx, ids []int64) (int,
 	if _, err := tx.ExecContext(ctx, `DELETE FROM attempts WHERE delivery IN `+idList(messages, func(m *removedMessage) int64 { return m.id })); err != nil {
 		return 0, fmt.Errorf("delete attempts: %w", err)
 	}
-	return n, s.addSums(ctx, tx, changed)
+	return n, errors.Join(s.addSums(ctx, tx, changed), s.addRunSums(ctx, tx, runs))
 }
 
 // stepRows is how many rows operators' work changes at a time.

@@ -62,6 +62,9 @@ func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 			return nil, fmt.Errorf("open the store: %w", e.remedy(err))
 		}
 	}
+	if err := wholePages(opts.Path); err != nil {
+		return nil, fmt.Errorf("open the store %s: %w", opts.Path, err)
+	}
 	if err := e.connect(ctx, opts.Shared); err != nil {
 		return nil, fmt.Errorf("open the store %s: %w", opts.Path, e.remedy(err))
 	}
@@ -77,6 +80,25 @@ func createPrivate(path string) error {
 	}
 	return file.Close()
 }
+
+// pageSize is SQLite's default, in bytes.
+const pageSize = 4096
+
+// wholePages returns an error if the file ends within a page: SQLite takes what is
+// missing for zeros. With a write-ahead log it may be a page that is still to be
+// written.
+func wholePages(path string) error {
+	file, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 || file.Size()%pageSize == 0 {
+		return nil
+	}
+	return fmt.Errorf("the store is damaged: its file ends within a page: %s", damagedRemedy)
+}
+
+const damagedRemedy = "put the file aside and restore a backup, or start with a new one; sqlite3's .recover can save events out of the damaged file"
 
 // sqliteReaders is how many connections read at once.
 const sqliteReaders = 4
@@ -220,15 +242,14 @@ func (e *sqliteEngine) remedy(err error) error {
 	errors.As(err, &fault)
 	switch fault.Code() & 0xff {
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		return fmt.Errorf("%w: put the file aside and restore a backup, or start with a new one; "+
-			"sqlite3's .recover can save events out of the damaged file", unavailable)
+		return fmt.Errorf("%w: %s", unavailable, damagedRemedy)
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN:
 		return fmt.Errorf("%w: the user of this process must be able to write the file and its directory", unavailable)
 	}
 	return unavailable
 }
 
-// compactPages is how many pages are given back at a time, of 4 KiB each.
+// compactPages is how many pages are given back at a time.
 const compactPages = 512
 
 // slackPages stay free for the events to come.

@@ -19,7 +19,7 @@ func (e *sqliteEngine) apply(changes []change) error {
 	if _, err := e.statements.begin.Exec(); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	t := transaction{statements: e.statements, conn: e.connection, index: &e.messages, own: newMessageSet(), known: make(map[int64]struct{}), sums: make(sums)}
+	t := transaction{statements: e.statements, conn: e.connection, index: &e.messages, own: newMessageSet(), known: make(map[int64]struct{}), sums: make(sums), runs: make(runSums)}
 	err := t.apply(changes)
 	if err == nil {
 		_, err = e.statements.commit.Exec()
@@ -57,6 +57,7 @@ type transaction struct {
 	own    *messageSet        // the messageIds of this transaction
 	known  map[int64]struct{} // those of its hashes that are in the table of messageIds
 	sums   sums
+	runs   runSums
 	nextID int64
 	rows   []any // of the queue, that wait for more to be inserted together
 }
@@ -91,6 +92,11 @@ func (t *transaction) apply(changes []change) error {
 			return fmt.Errorf("add to the totals: %w", err)
 		}
 	}
+	for key, events := range t.runs {
+		if _, err := t.addRunOutcome.Exec(key.run, key.outcome, string(key.reason), events); err != nil {
+			return fmt.Errorf("add to the outcomes of a run: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -114,6 +120,9 @@ func (t *transaction) allocateFor(changes []change) error {
 
 func (t *transaction) accept(a *acceptance) error {
 	a.duplicates = a.duplicates[:0]
+	if err := t.advance(a); err != nil {
+		return err
+	}
 	for i := range a.arrivals {
 		arrival := &a.arrivals[i]
 		id := t.nextID
@@ -122,6 +131,10 @@ func (t *transaction) accept(a *acceptance) error {
 		if err != nil {
 			return fmt.Errorf("store an event: %w", err)
 		}
+		if a.run != nil && outcome == adapter.Duplicate {
+			continue // it is only counted: an archive may be replayed often
+		}
+		t.runs.add(a.runID(), outcome, a.reasonOf(i, outcome), 1)
 		t.sums.add(a.queue.connection, accepted, 1, 0)
 		if outcome == adapter.Pending {
 			t.sums.add(a.queue.connection, outcome, 1, int64(len(arrival.Payload)))
@@ -176,13 +189,17 @@ func (t *transaction) askKnown(hashes []any) error {
 }
 
 // store stores one arrival and returns its outcome.
-func (t *transaction) store(a *acceptance, i int, id int64) (adapter.Outcome, error) {
+func (t *transaction) store(a *acceptance, i int, id int64) (outcome adapter.Outcome, err error) {
 	arrival := &a.arrivals[i]
 	messageID := cut(arrival.MessageID)
 	hash := textHash(messageID)
 	if messageID != "" {
 		// After the look for others of the same id.
-		defer t.own.add(entry{hash, id})
+		defer func() {
+			if a.run == nil || outcome != adapter.Duplicate {
+				t.own.add(entry{hash, id})
+			}
+		}()
 	}
 	body := bodyHash(arrival)
 	if arrival.Outcome != adapter.Pending {
@@ -198,6 +215,10 @@ func (t *transaction) store(a *acceptance, i int, id int64) (adapter.Outcome, er
 			}
 			if reason != "" {
 				a.duplicates = append(a.duplicates, duplicate{i, reason})
+				if a.run != nil {
+					t.runs.add(a.run.ID, adapter.Duplicate, reason, 1)
+					return adapter.Duplicate, nil
+				}
 				copied := *arrival
 				copied.Outcome = adapter.Duplicate
 				return adapter.Duplicate, t.log(a, &copied, id, messageID, nil, reason)
@@ -205,8 +226,9 @@ func (t *transaction) store(a *acceptance, i int, id int64) (adapter.Outcome, er
 		}
 	}
 	at := milliseconds(a.at)
-	t.rows = append(t.rows, id, a.queue.connection, at, at, a.queue.tenant, body, messageID,
-		clean(arrival.UserID), accountOf(clean(arrival.AccountID), clean(arrival.UserID)), cut(arrival.EventKey), payloadOf(arrival))
+	t.rows = append(t.rows, id, a.queue.connection, a.due(), at, a.queue.tenant, body, messageID,
+		clean(arrival.UserID), accountOf(clean(arrival.AccountID), clean(arrival.UserID)), cut(arrival.EventKey), payloadOf(arrival),
+		orNull(a.runID()), a.lease())
 	if len(t.rows) == manyRows*rowColumns {
 		return adapter.Pending, t.flush()
 	}
@@ -214,7 +236,7 @@ func (t *transaction) store(a *acceptance, i int, id int64) (adapter.Outcome, er
 }
 
 // rowColumns is how many values a row of the queue has to begin with.
-const rowColumns = 11
+const rowColumns = 13
 
 // payloadOf returns the payload, which may be empty but not null.
 func payloadOf(a *adapter.Arrival) []byte {
@@ -280,7 +302,7 @@ func (t *transaction) log(a *acceptance, arrival *adapter.Arrival, id int64, mes
 	q := a.queue
 	if _, err := t.logArrival.Exec(id, q.connection, q.tenant, int64(arrival.Outcome), body, messageID,
 		userHash(arrival.UserID), cut(arrival.UserID), accountOf(cut(arrival.AccountID), cut(arrival.UserID)), cut(arrival.EventKey), milliseconds(a.at),
-		orNull(string(reason)), orNull(cut(arrival.Detail))); err != nil {
+		orNull(string(reason)), orNull(cut(arrival.Detail)), orNull(a.runID())); err != nil {
 		return err
 	}
 	if keep, until := q.store.retention.payload(arrival.Outcome, a.at); keep {
@@ -324,6 +346,7 @@ func (t *transaction) record(r *recording) error {
 	}
 	t.sums.add(r.queue.connection, adapter.Pending, -1, -int64(len(r.leased.Payload)))
 	t.sums.add(r.queue.connection, step.Outcome, 1, 0)
+	t.runs.settle(r.leased.Run, step.Outcome, step.Reason)
 	return t.recordAttempt(r)
 }
 

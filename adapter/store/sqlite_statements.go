@@ -24,29 +24,32 @@ type statements struct {
 	attempt                 *sql.Stmt
 	markSending             *sql.Stmt
 	addTotal                *sql.Stmt
+	runProgress             *sql.Stmt
+	runObject               *sql.Stmt
+	addRunOutcome           *sql.Stmt
 }
 
 // An error ends the whole transaction, so OR FAIL spares SQLite the preparations
 // to undo a single statement.
 const (
-	enqueueSQL = `INSERT OR FAIL INTO queue (id, connection, due_at, received_at, tenant, body_hash, message_id, user_id, account_id, event_key, payload) VALUES `
-	enqueueRow = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	enqueueSQL = `INSERT OR FAIL INTO queue (id, connection, due_at, received_at, tenant, body_hash, message_id, user_id, account_id, event_key, payload, run, lease) VALUES `
+	enqueueRow = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 	knownSQL = `SELECT hash FROM messages WHERE hash IN `
 
 	candidatesSQL = `SELECT delivery FROM messages WHERE hash = ?1`
 
 	logArrivalSQL = `INSERT OR FAIL INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id,
-	event_key, received_at, settled_ms, attempts, ambiguous, reason, detail)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, 0, 0, ?12, ?13)`
+	event_key, received_at, settled_ms, attempts, ambiguous, reason, detail, run)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, 0, 0, ?12, ?13, ?14)`
 
 	keepPayloadSQL = `INSERT OR FAIL INTO payloads (delivery, keep_until, payload) VALUES (?1, ?2, ?3)`
 
 	settleSQL = `INSERT OR FAIL INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id,
-	event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason, detail)
+	event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason, detail, run)
 SELECT id, connection, tenant, ?2, body_hash, message_id, ?3, ?4, ?5,
 	coalesce(?6, event_key), received_at, coalesce(first_attempt_at, ?7) - received_at, coalesce(?7, last_attempt_at) - received_at, ?8 - received_at,
-	attempts + ?9, coalesce(?10, status), ambiguous_at IS NOT NULL OR ?11, ?12, ?13
+	attempts + ?9, coalesce(?10, status), ambiguous_at IS NOT NULL OR ?11, ?12, ?13, run
 FROM queue WHERE id = ?1`
 
 	keepQueuedSQL = `INSERT OR FAIL INTO payloads (delivery, keep_until, payload) SELECT id, ?2, payload FROM queue WHERE id = ?1`
@@ -69,6 +72,14 @@ SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5, ?6 FROM attempts WHERE 
 
 	addTotalSQL = `INSERT INTO totals (connection, shard, outcome, events, removed, bytes) VALUES (?1, 0, ?2, ?3, 0, ?4)
 ON CONFLICT (connection, shard, outcome) DO UPDATE SET events = events + excluded.events, bytes = bytes + excluded.bytes`
+
+	runProgressSQL = `UPDATE OR FAIL runs SET progress = coalesce(?3, progress), updated_at = ?4 WHERE id = ?1 AND owner = ?2`
+
+	runObjectSQL = `INSERT INTO run_objects (run, object, version, lines, done, fault) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+ON CONFLICT (run, object) DO UPDATE SET version = excluded.version, lines = excluded.lines, done = excluded.done, fault = excluded.fault`
+
+	addRunOutcomeSQL = `INSERT INTO run_outcomes (run, shard, outcome, reason, events) VALUES (?1, 0, ?2, ?3, ?4)
+ON CONFLICT (run, shard, outcome, reason) DO UPDATE SET events = events + excluded.events`
 )
 
 // Statements for many rows at once cost much less than as many for one.
@@ -117,6 +128,9 @@ func (s *statements) all() []statement {
 		{&s.attempt, attemptSQL},
 		{&s.markSending, markSendingSQL},
 		{&s.addTotal, addTotalSQL},
+		{&s.runProgress, runProgressSQL},
+		{&s.runObject, runObjectSQL},
+		{&s.addRunOutcome, addRunOutcomeSQL},
 	}
 }
 

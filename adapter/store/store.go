@@ -69,6 +69,7 @@ type Store struct {
 
 	mu     sync.Mutex
 	queues map[int64][]*Queue // by connection
+	runs   map[int64]*Queue   // of the runs that this process works on
 }
 
 // Open opens the database, making or migrating its tables as needed. It fails if
@@ -102,6 +103,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		health:    health{onChange: opts.OnHealth},
 		submitted: make(chan *submission),
 		queues:    make(map[int64][]*Queue),
+		runs:      make(map[int64]*Queue),
 	}
 	if s.names, err = loadNames(ctx, opened); err == nil {
 		err = s.measure(ctx)
@@ -145,6 +147,18 @@ func (s *Store) Ready() error { return s.health.err() }
 // with the same tenant are told apart by their identity alone: one of them is a
 // duplicate of the other.
 func (s *Store) Connection(ctx context.Context, name, tenant string) (*Queue, error) {
+	q, err := s.newQueue(ctx, name, tenant)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queues[q.connection] = append(s.queues[q.connection], q)
+	return q, nil
+}
+
+// newQueue returns a queue that nobody wakes.
+func (s *Store) newQueue(ctx context.Context, name, tenant string) (*Queue, error) {
 	connectionID, err := s.names.id(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("register connection %s: %w", name, err)
@@ -153,11 +167,7 @@ func (s *Store) Connection(ctx context.Context, name, tenant string) (*Queue, er
 	if err != nil {
 		return nil, fmt.Errorf("register the tenant of connection %s: %w", name, err)
 	}
-	q := &Queue{store: s, connection: connectionID, tenant: tenantID, wake: make(chan struct{}, 1)}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.queues[connectionID] = append(s.queues[connectionID], q)
-	return q, nil
+	return &Queue{store: s, connection: connectionID, tenant: tenantID, wake: make(chan struct{}, 1)}, nil
 }
 
 // wakeAll wakes the delivery loops of this process.

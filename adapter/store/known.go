@@ -1,0 +1,126 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"slices"
+
+	"segment-saasquatch/adapter"
+)
+
+// eventIdentity is what tells an event from others of its tenant. Without a body
+// hash nothing does.
+type eventIdentity struct {
+	messageID string
+	bodyHash  any
+}
+
+// Known looks events up; see [adapter.Replays]. Beside another process it knows of
+// what that one had accepted when this store was opened.
+func (s *Store) Known(ctx context.Context, _, tenant string, arrivals []adapter.Arrival) (reasons []adapter.Reason, err error) {
+	id, ok := s.names.find(tenant)
+	if !ok {
+		return make([]adapter.Reason, len(arrivals)), nil
+	}
+	events := make([]eventIdentity, len(arrivals))
+	for i := range arrivals {
+		events[i] = eventIdentity{cut(arrivals[i].MessageID), bodyHash(&arrivals[i])}
+	}
+	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+		reasons, err = s.engine.known(ctx, tx, id, events)
+		return err
+	})
+	if err != nil {
+		return nil, s.explained("look events up", err)
+	}
+	return reasons, nil
+}
+
+func (e *sqliteEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) (_ []adapter.Reason, err error) {
+	reasons := make([]adapter.Reason, len(events))
+	lookUp, err := tx.PrepareContext(ctx, `SELECT hash, delivery FROM messages WHERE hash IN (`+repeat("?", manyHashes)+`)`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lookUp.Close()) }()
+	at := 0
+	for part := range slices.Chunk(events, manyHashes) {
+		hashes := make([]any, manyHashes)
+		for i := range part {
+			hashes[i] = textHash(part[i].messageID)
+		}
+		onDisk, err := findMessages(ctx, lookUp, hashes)
+		if err != nil {
+			return nil, err
+		}
+		for i := range part {
+			hash := textHash(part[i].messageID)
+			candidates := e.messages.inMemory(hash)
+			candidates = append(candidates, onDisk[hash]...)
+			if part[i].messageID == "" || part[i].bodyHash == nil || len(candidates) == 0 {
+				continue
+			}
+			var isPending, isDelivered bool
+			err := tx.QueryRowContext(ctx, sameEventSQL(candidates), tenant, part[i].bodyHash, part[i].messageID).Scan(&isPending, &isDelivered)
+			if err != nil {
+				return nil, err
+			}
+			if isPending || isDelivered {
+				reasons[at+i] = duplicateReason(isPending)
+			}
+		}
+		at += len(part)
+	}
+	return reasons, nil
+}
+
+func findMessages(ctx context.Context, lookUp *sql.Stmt, hashes []any) (found map[int64][]int64, err error) {
+	rows, err := lookUp.QueryContext(ctx, hashes...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var hash, id int64
+		if err := rows.Scan(&hash, &id); err != nil {
+			return nil, err
+		}
+		if found == nil {
+			found = make(map[int64][]int64)
+		}
+		found[hash] = append(found[hash], id)
+	}
+	return found, rows.Err()
+}
+
+func (e *postgresEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) (_ []adapter.Reason, err error) {
+	reasons := make([]adapter.Reason, len(events))
+	var places, hashes []int64
+	var messageIDs []string
+	for i := range events {
+		if events[i].messageID != "" && events[i].bodyHash != nil {
+			places, hashes = append(places, int64(i)), append(hashes, events[i].bodyHash.(int64))
+			messageIDs = append(messageIDs, events[i].messageID)
+		}
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT place, is_pending, is_delivered FROM (
+			SELECT i.place,
+				EXISTS (SELECT 1 FROM queue q WHERE q.message_key = md5(i.message_id)::uuid AND q.tenant = $1 AND q.body_hash = i.body_hash) AS is_pending,
+				EXISTS (SELECT 1 FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid AND d.tenant = $1 AND d.body_hash = i.body_hash AND d.outcome IN (1, 2)) AS is_delivered
+			FROM unnest($2::bigint[], $3::bigint[], $4::text[]) AS i (place, body_hash, message_id)) AS known
+		WHERE is_pending OR is_delivered`, tenant, places, hashes, messageIDs)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var place int64
+		var isPending, isDelivered bool
+		if err := rows.Scan(&place, &isPending, &isDelivered); err != nil {
+			return nil, err
+		}
+		reasons[place] = duplicateReason(isPending)
+	}
+	return reasons, rows.Err()
+}

@@ -1,0 +1,117 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"segment-saasquatch/adapter"
+)
+
+// heldUntil is when an event is due that waits for an import job: never.
+const heldUntil = 1 << 62
+
+var heldText = strconv.Itoa(heldUntil)
+
+// AcceptBatch stores a batch of a run; see [adapter.Replays].
+func (s *Store) AcceptBatch(ctx context.Context, run *adapter.Run, batch *adapter.Batch) error {
+	q, err := s.queueOf(ctx, run.ID)
+	if err != nil {
+		return err
+	}
+	a := &acceptance{queue: q, arrivals: batch.Arrivals, at: s.now(), run: run, batch: batch}
+	if err := s.admit(a.weight()); err != nil {
+		return err
+	}
+	if err := s.commit(ctx, a); err != nil {
+		return err
+	}
+	if !batch.Held {
+		s.wakeAll()
+	}
+	return nil
+}
+
+// queueOf returns a queue of a run's connection and tenant.
+func (s *Store) queueOf(ctx context.Context, run int64) (*Queue, error) {
+	s.mu.Lock()
+	q, ok := s.runs[run]
+	s.mu.Unlock()
+	if ok {
+		return q, nil
+	}
+	q = &Queue{store: s, wake: make(chan struct{}, 1)}
+	err := s.engine.read(ctx, func(tx *sql.Tx) error {
+		err := tx.QueryRowContext(ctx, `SELECT connection, tenant FROM runs WHERE id = $1`, run).Scan(&q.connection, &q.tenant)
+		if errors.Is(err, sql.ErrNoRows) {
+			return adapter.ErrNoRun
+		}
+		return err
+	})
+	if err != nil {
+		return nil, s.explained(fmt.Sprintf("read run %d", run), err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.runs[run] = q
+	return q, nil
+}
+
+// runID returns the number of the replay, 0 for live traffic.
+func (a *acceptance) runID() int64 {
+	if a.run == nil {
+		return 0
+	}
+	return a.run.ID
+}
+
+// due returns when the events are due.
+func (a *acceptance) due() int64 {
+	if a.run != nil && a.batch.Held {
+		return heldUntil
+	}
+	return milliseconds(a.at)
+}
+
+// lease returns the token of events that wait for an import job: that of a lease
+// which does not end, so that nobody else delivers or redrives them.
+func (a *acceptance) lease() any {
+	if a.run != nil && a.batch.Held {
+		return a.run.ID
+	}
+	return nil
+}
+
+// reasonOf returns the reason under which an arrival counts in its run.
+func (a *acceptance) reasonOf(i int, outcome adapter.Outcome) adapter.Reason {
+	if outcome == adapter.Pending {
+		return ""
+	}
+	return a.arrivals[i].Reason
+}
+
+// advance records how far a run has come.
+func (t *transaction) advance(a *acceptance) error {
+	if a.run == nil {
+		return nil
+	}
+	found, err := affected(t.runProgress.Exec(a.run.ID, a.run.Owner, orNull(string(a.batch.Progress)), milliseconds(a.at)))
+	if err != nil {
+		return fmt.Errorf("record the progress of a run: %w", err)
+	}
+	if !found {
+		return adapter.ErrRunTaken
+	}
+	for i := range a.batch.Objects {
+		o := &a.batch.Objects[i]
+		if _, err := t.runObject.Exec(a.run.ID, o.Object, o.Version, o.Lines, asInt(o.Done), orNull(cut(o.Fault))); err != nil {
+			return fmt.Errorf("record the progress in an object: %w", err)
+		}
+	}
+	for _, tally := range a.batch.Tallies {
+		t.runs.add(a.run.ID, tally.Outcome, tally.Reason, tally.Events)
+	}
+	return nil
+}

@@ -1,0 +1,54 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strconv"
+)
+
+// failurePage is how many payloads are in hand; the largest are as large as a line
+// of an archive.
+const failurePage = 20
+
+// Failures yields the payloads of a run's dead and rejected events; see
+// [adapter.Replays].
+func (s *Store) Failures(ctx context.Context, run int64, yield func([]byte) error) error {
+	for after := int64(0); ; {
+		var payloads [][]byte
+		err := s.engine.read(ctx, func(tx *sql.Tx) (err error) {
+			payloads, after, err = failuresAfter(ctx, tx, run, after)
+			return err
+		})
+		if err != nil {
+			return s.explained("read the failures of a run", err)
+		}
+		if len(payloads) == 0 {
+			return nil
+		}
+		for _, payload := range payloads {
+			if err := yield(payload); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// failuresAfter returns some payloads, and the id of the last.
+func failuresAfter(ctx context.Context, tx *sql.Tx, run, after int64) (payloads [][]byte, last int64, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT d.id, p.payload FROM deliveries d JOIN payloads p ON p.delivery = d.id
+		WHERE d.run = $1 AND d.id > $2 AND d.outcome IN (4, 5) ORDER BY d.id LIMIT `+strconv.Itoa(failurePage), run, after)
+	if err != nil {
+		return nil, after, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	last = after
+	for rows.Next() {
+		var payload []byte
+		if err := rows.Scan(&last, &payload); err != nil {
+			return nil, after, err
+		}
+		payloads = append(payloads, payload)
+	}
+	return payloads, last, rows.Err()
+}

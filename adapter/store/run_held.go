@@ -1,0 +1,107 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"segment-saasquatch/adapter"
+)
+
+var _ adapter.Imports = (*Store)(nil)
+
+// Held returns events that wait for an import job; see [adapter.Imports].
+func (s *Store) Held(ctx context.Context, run *adapter.Run, after int64, limit int, maxBytes int64) (held []adapter.Leased, err error) {
+	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+		held, err = readHeld(ctx, tx, run.ID, after, limit, maxBytes)
+		return err
+	})
+	if err != nil {
+		return nil, s.explained("read the held events of a run", err)
+	}
+	return held, nil
+}
+
+func readHeld(ctx context.Context, tx *sql.Tx, run, after int64, limit int, maxBytes int64) (held []adapter.Leased, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id, message_id, user_id, account_id, received_at, attempts, failed, first_attempt_at, ambiguous_at, sending_at, payload
+		FROM queue WHERE run = $1 AND due_at = `+heldText+` AND id > $2 ORDER BY id LIMIT $3`, run, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for maxBytes > 0 && rows.Next() {
+		l := adapter.Leased{Run: run, Token: run}
+		var account sql.NullString
+		var received int64
+		var first, ambiguous, sending sql.NullInt64
+		if err := rows.Scan(&l.ID, &l.MessageID, &l.UserID, &account, &received, &l.Attempts, &l.Failed, &first, &ambiguous, &sending, &l.Payload); err != nil {
+			return nil, err
+		}
+		complete(&l, account, received, first, ambiguous, sending)
+		maxBytes -= int64(len(l.Payload))
+		held = append(held, l)
+	}
+	return held, rows.Err()
+}
+
+// Settle records the outcome of a held event; see [adapter.Imports].
+func (s *Store) Settle(ctx context.Context, run *adapter.Run, held *adapter.Leased, step adapter.Step) error {
+	q, err := s.queueOf(ctx, run.ID)
+	if err != nil {
+		return err
+	}
+	return q.Record(ctx, held, step)
+}
+
+// Jobs returns the import jobs of a run; see [adapter.Imports].
+func (s *Store) Jobs(ctx context.Context, run *adapter.Run) (jobs []adapter.RunJob, err error) {
+	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+		jobs, err = readJobs(ctx, tx, run.ID)
+		return err
+	})
+	if err != nil {
+		return nil, s.explained("read the import jobs of a run", err)
+	}
+	return jobs, nil
+}
+
+func readJobs(ctx context.Context, tx *sql.Tx, run int64) (jobs []adapter.RunJob, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT number, first_id, last_id, state FROM run_jobs WHERE run = $1 ORDER BY number`, run)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var job adapter.RunJob
+		var state string
+		if err := rows.Scan(&job.Number, &job.First, &job.Last, &state); err != nil {
+			return nil, err
+		}
+		job.State = json.RawMessage(state)
+		jobs = append(jobs, job)
+	}
+	return jobs, rows.Err()
+}
+
+// PutJob records an import job; see [adapter.Imports].
+func (s *Store) PutJob(ctx context.Context, run *adapter.Run, job adapter.RunJob) error {
+	err := s.engine.write(ctx, func(tx *sql.Tx) error {
+		found, err := affected(tx.ExecContext(ctx, `UPDATE runs SET updated_at = $1 WHERE id = $2 AND owner = $3`, milliseconds(s.now()), run.ID, run.Owner))
+		if err != nil {
+			return err
+		}
+		if !found {
+			return adapter.ErrRunTaken
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO run_jobs (run, number, first_id, last_id, state) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (run, number) DO UPDATE SET first_id = excluded.first_id, last_id = excluded.last_id, state = excluded.state`,
+			run.ID, job.Number, job.First, job.Last, string(job.State))
+		return err
+	})
+	if err != nil {
+		return s.explained(fmt.Sprintf("record import job %d", job.Number), err)
+	}
+	return nil
+}

@@ -1,0 +1,220 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"segment-saasquatch/adapter"
+)
+
+var _ adapter.Replays = (*Store)(nil)
+
+// BeginRun makes a run; see [adapter.Replays].
+func (s *Store) BeginRun(ctx context.Context, connection, tenant string, spec json.RawMessage) (*adapter.Run, error) {
+	q, err := s.newQueue(ctx, connection, tenant)
+	if err != nil {
+		return nil, err
+	}
+	now := s.now()
+	run := &adapter.Run{Connection: connection, Spec: spec, StartedAt: now, UpdatedAt: now, Owner: rand.Int64()}
+	err = s.engine.write(ctx, func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `INSERT INTO runs (connection, tenant, owner, spec, started_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5) RETURNING id`,
+			q.connection, q.tenant, run.Owner, string(spec), milliseconds(now)).Scan(&run.ID)
+	})
+	if err != nil {
+		return nil, s.explained("begin a run", err)
+	}
+	return run, nil
+}
+
+// explained makes an error of the database one that says what to do, if it can.
+func (s *Store) explained(action string, err error) error {
+	if unavailable := s.engine.explain(err); unavailable != nil {
+		return unavailable
+	}
+	return fmt.Errorf("%s: %w", action, err)
+}
+
+// TakeRun makes a run the caller's; see [adapter.Replays].
+func (s *Store) TakeRun(ctx context.Context, id int64) (run *adapter.Run, objects []adapter.ObjectProgress, err error) {
+	owner := rand.Int64()
+	err = s.engine.write(ctx, func(tx *sql.Tx) error {
+		found, err := affected(tx.ExecContext(ctx, `UPDATE runs SET owner = $1, ended_at = NULL WHERE id = $2`, owner, id))
+		if err == nil && !found {
+			return adapter.ErrNoRun
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, s.explained(fmt.Sprintf("take run %d", id), err)
+	}
+	if run, objects, err = s.Run(ctx, id); err != nil {
+		return nil, nil, err
+	}
+	run.Owner = owner
+	return run, objects, nil
+}
+
+// Run returns a run as it stands; see [adapter.Replays].
+func (s *Store) Run(ctx context.Context, id int64) (run *adapter.Run, objects []adapter.ObjectProgress, err error) {
+	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+		runs, err := s.readRuns(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if len(runs) == 0 || id == 0 {
+			return adapter.ErrNoRun
+		}
+		run = &runs[0]
+		objects, err = readObjects(ctx, tx, id)
+		return err
+	})
+	if err != nil {
+		return nil, nil, s.explained(fmt.Sprintf("read run %d", id), err)
+	}
+	return run, objects, nil
+}
+
+// Runs returns all runs; see [adapter.Replays].
+func (s *Store) Runs(ctx context.Context) (runs []adapter.Run, err error) {
+	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+		runs, err = s.readRuns(ctx, tx, 0)
+		return err
+	})
+	if err != nil {
+		return nil, s.explained("list the runs", err)
+	}
+	return runs, nil
+}
+
+// readRuns reads one run, or all of them if id is 0.
+func (s *Store) readRuns(ctx context.Context, tx *sql.Tx, id int64) (runs []adapter.Run, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id, connection, spec, progress, started_at, updated_at, ended_at FROM runs
+		WHERE id = $1 OR $1 = 0 ORDER BY id DESC`, id)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var run adapter.Run
+		var connection, started, updated int64
+		var spec string
+		var progress sql.NullString
+		var ended sql.NullInt64
+		if err := rows.Scan(&run.ID, &connection, &spec, &progress, &started, &updated, &ended); err != nil {
+			return nil, err
+		}
+		if run.Connection, err = s.names.name(ctx, connection); err != nil {
+			return nil, err
+		}
+		run.Spec = json.RawMessage(spec)
+		if progress.Valid {
+			run.Progress = json.RawMessage(progress.String)
+		}
+		run.StartedAt, run.UpdatedAt, run.EndedAt = time.UnixMilli(started).UTC(), time.UnixMilli(updated).UTC(), nullTime(ended)
+		runs = append(runs, run)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	for i := range runs {
+		if runs[i].Outcomes, err = readOutcomes(ctx, tx, runs[i].ID); err != nil {
+			return nil, err
+		}
+	}
+	return runs, nil
+}
+
+// readOutcomes reads what became of a run's events.
+func readOutcomes(ctx context.Context, tx *sql.Tx, run int64) (tallies []adapter.Tally, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT outcome, reason, CAST(sum(events) AS bigint) FROM run_outcomes WHERE run = $1
+		GROUP BY outcome, reason HAVING sum(events) <> 0 ORDER BY outcome, reason`, run)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	tallies = []adapter.Tally{}
+	for rows.Next() {
+		var tally adapter.Tally
+		if err := rows.Scan(&tally.Outcome, &tally.Reason, &tally.Events); err != nil {
+			return nil, err
+		}
+		tallies = append(tallies, tally)
+	}
+	return tallies, rows.Err()
+}
+
+func readObjects(ctx context.Context, tx *sql.Tx, run int64) (objects []adapter.ObjectProgress, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT object, version, lines, done, fault FROM run_objects WHERE run = $1 ORDER BY object`, run)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var o adapter.ObjectProgress
+		var done int64
+		var fault sql.NullString
+		if err := rows.Scan(&o.Object, &o.Version, &o.Lines, &done, &fault); err != nil {
+			return nil, err
+		}
+		o.Done, o.Fault = done != 0, fault.String
+		objects = append(objects, o)
+	}
+	return objects, rows.Err()
+}
+
+// liveWait is how long an event of live traffic may be due before it counts as
+// waiting: shorter is usual while it is under way.
+const liveWait = 2 * time.Second
+
+// RunState says what a run is at; see [adapter.Replays].
+func (s *Store) RunState(ctx context.Context, run *adapter.Run) (state *adapter.RunState, err error) {
+	q, err := s.queueOf(ctx, run.ID)
+	if err != nil {
+		return nil, err
+	}
+	now := s.now()
+	state = &adapter.RunState{}
+	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+		if state.Outcomes, err = readOutcomes(ctx, tx, run.ID); err != nil {
+			return err
+		}
+		// Where events are leased they are due at the end of the lease.
+		err := tx.QueryRowContext(ctx, `SELECT count(*) FROM queue WHERE run = $1 AND (due_at <= $2 OR lease IS NOT NULL) AND due_at < `+heldText,
+			run.ID, milliseconds(now)).Scan(&state.Due)
+		if err != nil {
+			return err
+		}
+		return tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM queue WHERE connection = $1 AND due_at <= $2 AND run IS NULL)`,
+			q.connection, milliseconds(now.Add(-liveWait))).Scan(&state.LiveWaiting)
+	})
+	if err != nil {
+		return nil, s.explained("ask for the state of a run", err)
+	}
+	for _, tally := range state.Outcomes {
+		if tally.Outcome == adapter.Pending {
+			state.Pending += tally.Events
+		}
+	}
+	return state, nil
+}
+
+// EndRun ends a run; see [adapter.Replays].
+func (s *Store) EndRun(ctx context.Context, run *adapter.Run) error {
+	err := s.engine.write(ctx, func(tx *sql.Tx) error {
+		found, err := affected(tx.ExecContext(ctx, `UPDATE runs SET ended_at = $1, updated_at = $1 WHERE id = $2 AND owner = $3`, milliseconds(s.now()), run.ID, run.Owner))
+		if err == nil && !found {
+			return adapter.ErrRunTaken
+		}
+		return err
+	})
+	if err != nil {
+		return s.explained("end a run", err)
+	}
+	return nil
+}
