@@ -1,0 +1,37 @@
+// Package archive reads Segment archives: it turns locations into objects, and
+// objects into complete raw lines. It knows nothing of what the lines mean.
+//
+// A location is a file, a directory, a glob, - for standard input, or a bucket
+// with an optional prefix: s3://bucket/prefix, gs://bucket/prefix,
+// azblob://container/prefix. Buckets are opened with each cloud's usual chain of
+// credentials; a query behind the URL sets what gocloud.dev v0.47.0 knows of, such
+// as ?region=eu-west-1 or ?endpoint=http://127.0.0.1:7070&use_path_style=true.
+//
+// # Layout
+//
+// Segment's AWS S3 destination writes gzip of newline-delimited JSON to
+//
+//	[prefix/]segment-logs/{source id}/{received day}/{name}.gz
+//
+// where the received day is a UTC day as Unix time, in milliseconds in all public
+// examples; seconds are taken as well. A folder that holds segment-logs/ is the
+// layout's root, and only segment-logs/ is read of it. Within the layout the
+// folders of sources and days that are not wanted are never listed, so the costs of
+// reading one day do not grow with the archive.
+//
+// # Order
+//
+// Objects without a received day come first: location by location in the order
+// they were given, and in the order of keys within each. The objects of the layout
+// follow in the order of their received day, then source, then key, over all
+// locations. Neither is the order of events: Segment promises none within an
+// object or across objects, and files of an old day are written again months later.
+//
+// # Damage
+//
+// What is wrong with one object is an [ObjectError] of that object; the others are
+// read all the same. The complete lines before the damage are delivered. A gzip
+// member's checksum stands behind its data, so where it does not match, the lines
+// of that member have been delivered already: a flipped bit may have changed them.
+// [ErrCorrupt] is all there is to know them by.
+package archive

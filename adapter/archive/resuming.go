@@ -1,0 +1,140 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"gocloud.dev/blob"
+)
+
+const (
+	// reopenings is how often an object of a bucket is opened again, from where it
+	// broke off, before it counts as unreadable. Opening has repetitions of its own
+	// in the clouds' libraries; a body that breaks off has none.
+	reopenings = 3
+	// firstPause is waited before the first reopening, twice as long before each
+	// further one.
+	firstPause = 200 * time.Millisecond
+	// stallTimeout is how long an object may send nothing before it is opened again.
+	stallTimeout = time.Minute
+)
+
+var errStalled = errors.New("nothing came for " + stallTimeout.String())
+
+// resuming reads an object of a bucket as it is stored. A body that breaks off is
+// opened again at the offset where it did.
+type resuming struct {
+	ctx    context.Context
+	bucket *blob.Bucket
+	object Object
+	offset int64
+	tries  int
+	whole  bool // the bytes are those that are stored, so an offset means something
+
+	body   *blob.Reader // nil if it has to be opened
+	opened context.Context
+	cancel context.CancelCauseFunc
+	stall  *time.Timer
+}
+
+func newResuming(ctx context.Context, from *blob.Bucket, o Object) (io.ReadCloser, error) {
+	r := &resuming{ctx: ctx, bucket: from, object: o}
+	if err := r.reopen(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *resuming) Read(p []byte) (int, error) {
+	for {
+		n, err := r.read(p)
+		r.offset += int64(n)
+		switch {
+		case n > 0:
+			return n, nil
+		case err == io.EOF && r.whole && r.offset < r.object.Size:
+			err = io.ErrUnexpectedEOF
+		case err == nil, err == io.EOF:
+			return 0, err
+		}
+		_ = r.Close()
+		if err := r.pause(err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (r *resuming) read(p []byte) (int, error) {
+	if r.body == nil {
+		if err := r.reopen(); err != nil {
+			return 0, err
+		}
+	}
+	r.stall.Reset(stallTimeout)
+	n, err := r.body.Read(p)
+	r.stall.Stop()
+	return n, r.explain(err)
+}
+
+// explain returns what an opening that was given up ended with.
+func (r *resuming) explain(err error) error {
+	if err != nil && err != io.EOF && r.ctx.Err() == nil && context.Cause(r.opened) == errStalled {
+		return errStalled
+	}
+	return err
+}
+
+// pause waits before the next opening. It returns an error if there is none.
+func (r *resuming) pause(cause error) error {
+	if !r.whole || r.tries == reopenings || isLasting(cause) || cause == ErrChanged || r.ctx.Err() != nil {
+		return fmt.Errorf("after %d bytes: %w", r.offset, cause)
+	}
+	timer := time.NewTimer(firstPause << r.tries)
+	defer timer.Stop()
+	r.tries++
+	select {
+	case <-timer.C:
+		return nil
+	case <-r.ctx.Done():
+		return r.ctx.Err()
+	}
+}
+
+func (r *resuming) reopen() error {
+	r.opened, r.cancel = context.WithCancelCause(r.ctx)
+	cancel := r.cancel
+	r.stall = time.AfterFunc(stallTimeout, func() { cancel(errStalled) })
+	body, err := openAt(r.opened, r.bucket, r.object.name, r.offset)
+	r.stall.Stop()
+	if err != nil {
+		err = r.explain(err)
+		r.cancel(nil)
+		return err
+	}
+	r.body = body
+	// A client may unpack what is stored with Content-Encoding: gzip as it comes, and
+	// then knows no size.
+	size := body.Size()
+	r.whole = size == r.object.Size
+	// A listing has milliseconds, the answer to a request whole seconds.
+	listed, now := r.object.modified, body.ModTime()
+	if size > 0 && size != r.object.Size || !listed.IsZero() && !now.IsZero() && now.Unix() != listed.Unix() {
+		_ = r.Close()
+		return ErrChanged
+	}
+	return nil
+}
+
+func (r *resuming) Close() error {
+	if r.body == nil {
+		return nil
+	}
+	r.stall.Stop()
+	r.cancel(nil)
+	err := r.body.Close()
+	r.body = nil
+	return err
+}

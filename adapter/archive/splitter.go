@@ -1,0 +1,145 @@
+package archive
+
+import (
+	"bytes"
+	"io"
+	"slices"
+)
+
+// longest is how much of a line is kept before it counts as too long: its text, and
+// its end.
+const longest = MaxLine + len("\r\n")
+
+var byteOrderMark = []byte("\ufeff")
+
+// splitter cuts text into blocks of complete lines.
+type splitter struct {
+	text    io.Reader
+	line    int64 // how many lines came before
+	after   int64 // lines up to this number are left out
+	skipped int64 // bytes that were left out since the last block
+	started bool
+	next    *Block // its buffer has the start of a line
+	pending []byte // read already, but not yet looked at
+	ended   error  // what the text ended with, to be returned behind pending
+}
+
+// split returns the next block. With the last, and only with it, comes an error,
+// which is io.EOF at the end of the text. A line without an end is a line there, and
+// nowhere else.
+func (s *splitter) split() (*Block, error) {
+	for {
+		b := s.next
+		if s.next = nil; b == nil {
+			b = newBlock()
+		}
+		b.FirstLine = s.line + 1
+		end, err := s.fill(b)
+		if err == nil {
+			s.next = newBlock()
+			s.next.buffer = append(s.next.buffer, b.buffer[end:]...)
+		}
+		b.Data = b.buffer[:end]
+		b.Bytes += int64(end)
+		if !s.started {
+			s.started = true
+			b.Data = bytes.TrimPrefix(b.Data, byteOrderMark)
+		}
+		b.Count += int64(bytes.Count(b.Data, []byte{'\n'}))
+		if n := len(b.Data); n > 0 && b.Data[n-1] != '\n' {
+			b.Count++
+		}
+		s.line += b.Count
+		s.leaveOut(b)
+		b.Bytes += s.skipped
+		if s.skipped = 0; err != nil || b.Count > 0 {
+			return b, err
+		}
+		s.skipped = b.Bytes
+		b.Release()
+	}
+}
+
+// fill reads until the block's buffer is full of lines, and returns where the last
+// complete one ends.
+func (s *splitter) fill(b *Block) (end int, err error) {
+	scanned := len(b.buffer) // what is there is the start of a line
+	for {
+		room := cap(b.buffer)
+		if len(b.buffer) == room {
+			if room = min(2*room, longest+len(byteOrderMark)); room <= len(b.buffer) {
+				b.Bytes += int64(len(b.buffer))
+				b.buffer = b.buffer[:0]
+				return 0, s.skipLine(b)
+			}
+			b.buffer = slices.Grow(b.buffer, room-len(b.buffer))
+		}
+		// Not more than a block at once, so that what is left behind the last line
+		// fits in one.
+		room = min(room, max(BlockSize, scanned+BlockSize))
+		n, err := s.readFull(b.buffer[scanned:room])
+		b.buffer = b.buffer[:scanned+n]
+		last := bytes.LastIndexByte(b.buffer[scanned:], '\n')
+		switch {
+		case err == io.EOF:
+			return len(b.buffer), err
+		case last >= 0:
+			return scanned + last + 1, err
+		case err != nil:
+			return 0, err
+		}
+		scanned = len(b.buffer)
+	}
+}
+
+// skipLine leaves out the rest of a line that is too long.
+func (s *splitter) skipLine(b *Block) error {
+	for {
+		chunk := b.buffer[:BlockSize]
+		n, err := s.text.Read(chunk)
+		if i := bytes.IndexByte(chunk[:n], '\n'); i >= 0 {
+			b.Bytes += int64(i + 1)
+			b.tooLong, b.Count = true, b.Count+1
+			s.pending, s.ended = slices.Clone(chunk[i+1:n]), err
+			return nil
+		}
+		b.Bytes += int64(n)
+		if err == io.EOF {
+			b.tooLong, b.Count = true, b.Count+1
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// leaveOut takes the lines that are not wanted off a block.
+func (s *splitter) leaveOut(b *Block) {
+	if b.FirstLine > s.after || b.Count == 0 {
+		return
+	}
+	if s.line <= s.after {
+		b.Data, b.tooLong, b.FirstLine, b.Count = nil, false, s.line+1, 0
+		return
+	}
+	for b.FirstLine <= s.after && len(b.Data) > 0 {
+		b.Data = b.Data[bytes.IndexByte(b.Data, '\n')+1:]
+		b.FirstLine++
+		b.Count--
+	}
+}
+
+// readFull reads until p is full. Unlike io.ReadFull it leaves the error as it is.
+func (s *splitter) readFull(p []byte) (n int, err error) {
+	n = copy(p, s.pending)
+	s.pending = s.pending[n:]
+	for n < len(p) && s.ended == nil {
+		var m int
+		m, s.ended = s.text.Read(p[n:])
+		n += m
+	}
+	if len(s.pending) > 0 {
+		return n, nil
+	}
+	return n, s.ended
+}
