@@ -1,0 +1,98 @@
+// Bounds for what the reference implementation leaves to the memory at hand, and
+// the door through which Go enters. It runs in strict mode, once in each runtime,
+// and yields the function that compiles an expression.
+(function (limits) {
+    var spent = 0; // UTF-16 code units of text made by the evaluation under way
+    var steps = 0; // nodes of the expression that it has evaluated
+
+    // made counts text. limits.tooLarge interrupts the runtime, which no catch can stop.
+    function made(length) {
+        spent += length;
+        if (spent > limits.text) {
+            limits.tooLarge();
+        }
+    }
+
+    // step is called by the reference before it evaluates a node.
+    function step() {
+        if (++steps > limits.steps) {
+            limits.tooLong();
+        }
+    }
+
+    var concat = String.prototype.concat;
+    String.prototype.concat = function (other) {
+        made(this.length + String(other).length);
+        return concat.apply(this, arguments);
+    };
+
+    var concatArrays = Array.prototype.concat;
+    Array.prototype.concat = function (other) {
+        if (this.length + (Array.isArray(other) ? other.length : 1) > limits.array) {
+            limits.tooLarge();
+        }
+        return concatArrays.apply(this, arguments);
+    };
+
+    var join = Array.prototype.join;
+    Array.prototype.join = function (separator) {
+        made(this.length * (separator === undefined ? 1 : String(separator).length));
+        var length = 0;
+        for (var i = 0; i < this.length; i++) {
+            if (typeof this[i] === 'string') {
+                length += this[i].length;
+            }
+        }
+        made(length);
+        return join.call(this, separator);
+    };
+
+    // A few nested arrays that share their elements are exponential as text.
+    var stringify = JSON.stringify;
+    JSON.stringify = function (value, replacer, space) {
+        return stringify(value, function (key, item) {
+            if (typeof replacer === 'function') {
+                item = replacer.call(this, key, item);
+            }
+            made(key.length + (typeof item === 'string' ? item.length : 4));
+            return item;
+        }, space);
+    };
+
+    var NativeArray = Array;
+    function BoundedArray(length) {
+        if (arguments.length === 1 && typeof length === 'number' && length > limits.array) {
+            limits.tooLarge();
+        }
+        return NativeArray.apply(null, arguments);
+    }
+    BoundedArray.prototype = NativeArray.prototype;
+    BoundedArray.isArray = NativeArray.isArray;
+    BoundedArray.from = NativeArray.from;
+    BoundedArray.of = NativeArray.of;
+    globalThis.Array = BoundedArray;
+
+    // Without a zone, JavaScript takes the machine's.
+    var parse = Date.parse;
+    Date.parse = function (timestamp) {
+        return parse(/T\d\d:\d\d:\d\d(\.\d+)?$/.test(timestamp) ? timestamp + 'Z' : timestamp);
+    };
+
+    // The reference takes base64 from the browser or from Node.js.
+    globalThis.window = {btoa: limits.btoa, atob: limits.atob};
+
+    // No expression leaves anything behind that the next one could see.
+    [Object, NativeArray, String, Number, Boolean, Function, RegExp, Date, Error].forEach(function (type) {
+        Object.preventExtensions(type.prototype);
+    });
+
+    return function (source) {
+        spent = steps = 0;
+        var expression = jsonata(source, {stack: limits.depth});
+        expression.assign(Symbol.for('jsonata.__evaluate_entry'), step);
+        return function (input) {
+            spent = steps = 0;
+            return expression.evaluate(input);
+        };
+    };
+})

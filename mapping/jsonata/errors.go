@@ -1,0 +1,45 @@
+package jsonata
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors of an evaluation that exceeds its bounds. All but ErrTimeout depend on
+// nothing but the expression and its input; ErrTimeout may be the fault of a machine
+// that is overloaded, and another try may succeed.
+var (
+	ErrTimeout  = errors.New("expression takes too much time")
+	ErrTooLong  = errors.New("expression takes too many steps")
+	ErrTooLarge = errors.New("expression makes too much data")
+	ErrTooDeep  = errors.New("expression nests too deep")
+)
+
+// CompileError says what is wrong with an expression, and where.
+type CompileError struct {
+	Source   string
+	Position int    // in characters (UTF-16 code units), just behind the word that is wrong; 0 if unknown
+	Code     string // JSONata's, such as S0201; empty if it has none
+	Message  string
+}
+
+func (e *CompileError) Error() string {
+	return fmt.Sprintf("compile expression: character %d: %s%s", e.Position, e.Message, inBrackets(e.Code))
+}
+
+// EvalError says why an expression has no result for an input.
+type EvalError struct {
+	Code    string // JSONata's, such as T2001; empty if it has none, as for $error
+	Message string
+}
+
+func (e *EvalError) Error() string {
+	return "evaluate expression: " + e.Message + inBrackets(e.Code)
+}
+
+func inBrackets(code string) string {
+	if code == "" {
+		return ""
+	}
+	return " (" + code + ")"
+}

@@ -1,0 +1,97 @@
+package jsonata
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/dop251/goja"
+)
+
+// Expression is a compiled expression. It may be used by many goroutines at once.
+type Expression struct {
+	source string
+}
+
+// Compile reads an expression. The error is a *CompileError and says where the
+// expression is wrong.
+func Compile(source string) (*Expression, error) {
+	if len(source) > MaxSource {
+		return nil, &CompileError{Source: source, Message: fmt.Sprintf("longer than %d bytes", MaxSource)}
+	}
+	if !utf8.ValidString(source) {
+		return nil, &CompileError{Source: source, Message: "not UTF-8"}
+	}
+	e := acquire()
+	defer release(e)
+	if _, err := e.expression(source); err != nil {
+		return nil, err
+	}
+	return &Expression{source: source}, nil
+}
+
+// String returns the source.
+func (x *Expression) String() string { return x.source }
+
+// Eval is EvalAt with the machine's time for $now and $millis.
+func (x *Expression) Eval(input []byte) (result []byte, defined bool, err error) {
+	return x.EvalAt(input, time.Now())
+}
+
+// EvalAt evaluates the expression over one JSON value, which must be valid, at
+// the time now. An empty input is JSONata's undefined. The result is JSON; defined is false if the expression yields
+// nothing, or a function, which has no JSON. The error is an *EvalError,
+// ErrTimeout, ErrTooLong, ErrTooLarge or ErrTooDeep. EvalAt never panics, does not change input
+// and keeps nothing of it.
+func (x *Expression) EvalAt(input []byte, now time.Time) (result []byte, defined bool, err error) {
+	err = x.eval(input, now, func(value goja.Value) (err error) {
+		result, defined, err = appendValue(nil, value)
+		return err
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	return result, defined, nil
+}
+
+// EvalBool is EvalBoolAt with the machine's time for $now and $millis.
+func (x *Expression) EvalBool(input []byte) (bool, error) {
+	return x.EvalBoolAt(input, time.Now())
+}
+
+// EvalBoolAt evaluates a condition: it says what $boolean makes of the result, and
+// false if the expression yields nothing. The errors are those of EvalAt.
+func (x *Expression) EvalBoolAt(input []byte, now time.Time) (holds bool, err error) {
+	err = x.eval(input, now, func(value goja.Value) (err error) {
+		holds, err = truth(value, 0)
+		return err
+	})
+	return holds && err == nil, err
+}
+
+// eval hands the value of the expression to use, while the evaluator is still held.
+func (x *Expression) eval(input []byte, now time.Time, use func(goja.Value) error) (err error) {
+	e := acquire()
+	defer func() {
+		if fault := recover(); fault != nil {
+			e.broken = true
+			err = &EvalError{Message: fmt.Sprintf("the engine failed: %v", fault)}
+		}
+		release(e)
+	}()
+	evaluate, err := e.expression(x.source)
+	if err != nil {
+		return &EvalError{Message: err.Error()} // it compiled once, so the machine is in trouble
+	}
+	e.now = now
+	root, err := e.input.root(input)
+	if err != nil {
+		return err
+	}
+	value, err := e.call(evaluate, root)
+	if err == nil {
+		err = use(value)
+	}
+	return cmp.Or(e.input.err, evalError(err))
+}

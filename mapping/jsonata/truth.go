@@ -1,0 +1,40 @@
+package jsonata
+
+import (
+	"math"
+	"reflect"
+	"strconv"
+
+	"github.com/dop251/goja"
+)
+
+// truth is what $boolean makes of a value (https://docs.jsonata.org/boolean-functions#boolean):
+// false for nothing, null, false, 0, "", {}, functions and arrays without an element that is true.
+func truth(value goja.Value, depth int) (bool, error) {
+	if value == nil || goja.IsUndefined(value) || goja.IsNull(value) {
+		return false, nil
+	}
+	if depth > MaxDepth {
+		return false, ErrTooDeep
+	}
+	object, is := value.(*goja.Object)
+	switch {
+	case !is && value.ExportType().Kind() == reflect.String:
+		return value.String() != "", nil
+	case !is:
+		if math.IsInf(value.ToFloat(), 0) {
+			return false, &EvalError{Code: "D1001", Message: "Number out of range"}
+		}
+		return value.ToBoolean(), nil
+	case object.ClassName() == "Array":
+		for i := range length(object) {
+			if holds, err := truth(object.Get(strconv.Itoa(i)), depth+1); holds || err != nil {
+				return holds, err
+			}
+		}
+		return false, nil
+	case isFunction(object):
+		return false, nil
+	}
+	return len(object.Keys()) > 0, nil
+}
