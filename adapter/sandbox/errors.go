@@ -51,6 +51,9 @@ func badRequestRS(rsCode, format string, args ...any) *apiError {
 	return &apiError{http.StatusBadRequest, fmt.Sprintf(format, args...), "BAD_REQUEST", rsCode}
 }
 
+// Error is the message.
+func (e *apiError) Error() string { return e.message }
+
 func (e *apiError) answer(scratch *scratch) answer {
 	out := append(scratch.out[:0], `{"message":`...)
 	out = appendString(out, e.message)

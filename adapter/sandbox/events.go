@@ -25,11 +25,16 @@ type Event struct {
 	DateTriggered *int64 `json:"dateTriggered,omitempty"`
 	// DateReceived is in Unix milliseconds, by the sandbox's clock.
 	DateReceived int64 `json:"dateReceived"`
+	// Import is the job that brought the event, shared by all its events; nil if
+	// it came by a call of its own.
+	Import *Import `json:"import,omitempty"`
 }
 
 // Events returns the accepted user events in the order of their arrival: the
-// latest [Options.MaxEvents] of them.
+// latest [Options.MaxEvents] of them. Jobs whose time has come are carried out
+// before.
 func (s *Server) Events() []Event {
+	s.catchUp()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.log.all()
@@ -55,9 +60,7 @@ func (s *Server) trackEvents(t *tenant, a *attempt) answer {
 }
 
 // accept keeps the events of a valid request, all of them or none. It returns
-// the number of the first and the time of receipt in Unix milliseconds. The
-// order of the checks is assumed: a key that was seen conflicts even if the user
-// is unknown.
+// the number of the first and the time of receipt in Unix milliseconds.
 func (s *Server) accept(t *tenant, a *attempt, parsed eventBody) (uint64, int64, *apiError) {
 	// What costs memory is made before the lock.
 	dates := make([]int64, len(parsed.events))
@@ -67,20 +70,8 @@ func (s *Server) accept(t *tenant, a *attempt, parsed eventBody) (uint64, int64,
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	if key != "" {
-		if use, seen := t.keys.seen(key, now); seen {
-			s.counters.conflict(use)
-			return 0, 0, errConflict
-		}
-	}
-	if _, known := t.users[userRef{a.call.accountID, a.call.userID}]; !known && s.users == KnownUsers {
-		if key != "" && s.burnKeys {
-			t.keys.add(key, now, false)
-		}
-		return 0, 0, errUserNotFound
-	}
-	if key != "" {
-		t.keys.add(key, now, true)
+	if fault := s.admit(t, userRef{a.call.accountID, a.call.userID}, key, now); fault != nil {
+		return 0, 0, fault
 	}
 	first, received := s.log.last+1, now.UnixMilli()
 	for i, p := range parsed.events {
@@ -98,9 +89,32 @@ func (s *Server) accept(t *tenant, a *attempt, parsed eventBody) (uint64, int64,
 			event.DateTriggered = &dates[i]
 		}
 		s.log.add(event, s.maxEvents)
+		t.eventKeys[p.key] = struct{}{}
 	}
 	s.counters.accepted(len(parsed.events), key != "")
 	return first, received, nil
+}
+
+// admit uses up the key of valid events, unless it was seen or the user is
+// unknown. The order of the checks is assumed: a key that was seen conflicts even
+// if the user is unknown. The caller holds the mutex.
+func (s *Server) admit(t *tenant, ref userRef, key string, now time.Time) *apiError {
+	if key != "" {
+		if use, seen := t.keys.seen(key, now); seen {
+			s.counters.conflict(use)
+			return errConflict
+		}
+	}
+	if _, known := t.users[ref]; !known && s.users == KnownUsers {
+		if key != "" && s.burnKeys {
+			t.keys.add(key, now, false)
+		}
+		return errUserNotFound
+	}
+	if key != "" {
+		t.keys.add(key, now, true)
+	}
+	return nil
 }
 
 // keepFields lets go of a body that is much larger than the fields that point

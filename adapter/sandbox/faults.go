@@ -179,10 +179,16 @@ func (rule FailRule) validate() error {
 // isShare is false for NaN.
 func isShare(rate float64) bool { return rate >= 0 && rate <= 1 }
 
-// answer is the rule's error. Codes are those that SaaSquatch publishes for
-// limits and internal errors, or none.
 func (rule FailRule) answer(scratch *scratch) answer {
-	e := apiError{
+	a := rule.fault().answer(scratch)
+	a.retryAfter = rule.RetryAfter
+	return a
+}
+
+// fault is the rule's error. Codes are those that SaaSquatch publishes for limits
+// and internal errors, or none.
+func (rule FailRule) fault() *apiError {
+	e := &apiError{
 		status:       rule.Status,
 		message:      "A fault injected by the sandbox.",
 		apiErrorCode: "INJECTED_FAULT",
@@ -193,9 +199,7 @@ func (rule FailRule) answer(scratch *scratch) answer {
 	case rule.Status >= 500:
 		e.rsCode = "RS014"
 	}
-	a := e.answer(scratch)
-	a.retryAfter = rule.RetryAfter
-	return a
+	return e
 }
 
 // retryAfterSeconds rounds up to the seconds of the header.

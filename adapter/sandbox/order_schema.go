@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"bytes"
-	"strconv"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -73,10 +72,10 @@ var productSchema = map[string]orderRule{
 	"image_url":  orderText,
 }
 
-// checkOrder judges the fields of event i by the schema of its key. The fields
-// are known to be a valid object.
-func checkOrder(r *reader, schema map[string]orderRule, event *parsedEvent, i int) *apiError {
-	r.reset(event.fields, "/events/"+strconv.Itoa(i)+"/fields")
+// checkOrder judges the fields of an event by the schema of its key. The fields
+// are known to be a valid object; where points to them.
+func checkOrder(r *reader, schema map[string]orderRule, event *parsedEvent, where string) *apiError {
+	r.reset(event.fields, where)
 	return checkOrderObject(r, schema, event.key, "")
 }
 
@@ -147,7 +146,7 @@ func checkNumber(r *reader, whole, notNegative bool) *apiError {
 	}
 	number, err := r.decoder.ReadValue()
 	if err != nil {
-		return syntaxFault(err)
+		return r.syntaxFault(err)
 	}
 	if _, ok := parseInteger(number); whole && !ok {
 		return r.fault("must be %s", want)

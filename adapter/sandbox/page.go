@@ -112,6 +112,7 @@ func (f filter) match(event *Event) bool {
 }
 
 func (s *Server) find(f filter) []Event {
+	s.catchUp()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.log.latest(f.limit, f.match)

@@ -20,18 +20,25 @@ type reader struct {
 	decoder *jsontext.Decoder
 	input   bytes.Buffer
 	source  []byte
+	what    string // what the source is, for messages
 	where   string // JSON pointer to source, for messages
 	text    []byte // the string that was read last
 }
 
 func (r *reader) reset(source []byte, where string) {
 	r.input = *bytes.NewBuffer(source)
-	r.source, r.where = source, where
+	r.source, r.what, r.where = source, "body", where
 	if r.decoder == nil {
 		r.decoder = jsontext.NewDecoder(&r.input)
 		return
 	}
 	r.decoder.Reset(&r.input)
+}
+
+// resetLine is reset for a line of a file.
+func (r *reader) resetLine(line []byte) {
+	r.reset(line, "")
+	r.what = "line"
 }
 
 // release drops what points to the source.
@@ -48,7 +55,7 @@ func (r *reader) begin(kind jsontext.Kind, want string) *apiError {
 		return r.wrong(want)
 	}
 	_, err := r.decoder.ReadToken()
-	return syntaxFault(err)
+	return r.syntaxFault(err)
 }
 
 // more reports whether the object or array has another member or element. At
@@ -58,7 +65,7 @@ func (r *reader) more(end jsontext.Kind) (bool, *apiError) {
 		return true, nil
 	}
 	_, err := r.decoder.ReadToken()
-	return false, syntaxFault(err)
+	return false, r.syntaxFault(err)
 }
 
 // name reads a member's name. It is valid until the next string is read.
@@ -75,7 +82,7 @@ func (r *reader) string(want string) ([]byte, *apiError) {
 func (r *reader) unquote() ([]byte, *apiError) {
 	value, err := r.decoder.ReadValue()
 	if err != nil {
-		return nil, syntaxFault(err)
+		return nil, r.syntaxFault(err)
 	}
 	// The string is valid: the decoder has read it.
 	r.text, _ = jsontext.AppendUnquote(r.text[:0], value)
@@ -83,7 +90,7 @@ func (r *reader) unquote() ([]byte, *apiError) {
 }
 
 // skip reads whatever comes.
-func (r *reader) skip() *apiError { return syntaxFault(r.decoder.SkipValue()) }
+func (r *reader) skip() *apiError { return r.syntaxFault(r.decoder.SkipValue()) }
 
 // since returns the source from an input offset, behind a member's name, to the
 // end of what was read last.
@@ -100,7 +107,7 @@ func (r *reader) integer(want string) (int64, *apiError) {
 	}
 	value, err := r.decoder.ReadValue()
 	if err != nil {
-		return 0, syntaxFault(err)
+		return 0, r.syntaxFault(err)
 	}
 	n, ok := parseInteger(value)
 	if !ok {
@@ -115,16 +122,16 @@ func (r *reader) end() *apiError {
 	case errors.Is(err, io.EOF):
 		return nil
 	case err != nil:
-		return syntaxFault(err)
+		return r.syntaxFault(err)
 	default:
-		return badRequest("The body must be one JSON value.")
+		return badRequest("The %s must be one JSON value.", r.what)
 	}
 }
 
 // wrong is the fault of a value of the wrong type, if it is a value at all.
 func (r *reader) wrong(want string) *apiError {
 	if err := r.decoder.SkipValue(); err != nil {
-		return syntaxFault(err)
+		return r.syntaxFault(err)
 	}
 	return r.fault("must be %s", want)
 }
@@ -138,19 +145,19 @@ func (r *reader) fault(format string, args ...any) *apiError {
 func (r *reader) pointer() string {
 	pointer := r.where + string(r.decoder.StackPointer())
 	if pointer == "" {
-		return "The body"
+		return "The " + r.what
 	}
 	return pointer
 }
 
-func syntaxFault(err error) *apiError {
+func (r *reader) syntaxFault(err error) *apiError {
 	if err == nil {
 		return nil
 	}
 	if errors.Is(err, jsontext.ErrDuplicateName) {
-		return badRequest("The body has a name twice in one object: %s.", strings.TrimPrefix(err.Error(), "jsontext: "))
+		return badRequest("The %s has a name twice in one object: %s.", r.what, strings.TrimPrefix(err.Error(), "jsontext: "))
 	}
-	return badRequest("The body is not valid JSON: %s.", strings.TrimPrefix(err.Error(), "jsontext: "))
+	return badRequest("The %s is not valid JSON: %s.", r.what, strings.TrimPrefix(err.Error(), "jsontext: "))
 }
 
 // maxExact is the largest integer up to which every integer is a float64.

@@ -14,7 +14,15 @@ const (
 	upsertUser
 	createUser
 	lookUpUser
+	uploadFile
+	runGraphQL
+	downloadFile
 )
+
+// takesJSON reports whether the call's body must be declared as JSON.
+func (e endpoint) takesJSON() bool {
+	return e != lookUpUser && e != uploadFile && e != downloadFile
+}
 
 // call is what a request asks for. The names are unescaped.
 type call struct {
@@ -22,6 +30,9 @@ type call struct {
 	tenant    string
 	accountID string
 	userID    string
+	// job and file name a download.
+	job  string
+	file string
 }
 
 // segments is the number of parts of the longest path, counting the empty one
@@ -41,15 +52,33 @@ func route(method, escapedPath string) (call, *apiError) {
 		}
 		parts[n], rest, more = strings.Cut(rest, "/")
 	}
-	if n < segments-1 || parts[0] != "" || parts[1] != "api" || parts[2] != "v1" ||
-		parts[4] != "open" || parts[5] != "account" || parts[7] != "user" {
-		return call{}, errNoEndpoint
-	}
-	if n == segments && parts[9] != "events" {
+	if n < 5 || parts[0] != "" || parts[1] != "api" || parts[2] != "v1" {
 		return call{}, errNoEndpoint
 	}
 	var c call
-	for i, name := range [...]*string{3: &c.tenant, 6: &c.accountID, 8: &c.userID} {
+	var methods map[string]endpoint
+	names := [segments]*string{3: &c.tenant}
+	switch {
+	case n == 5 && parts[4] == "graphql":
+		methods = graphQLMethods
+	case n == 6 && parts[4] == "export" && parts[5] == "upload":
+		methods = uploadMethods
+	case n == 8 && parts[4] == "export" && parts[6] == "download":
+		names[5], names[7] = &c.job, &c.file
+		methods = downloadMethods
+	case n >= 9 && parts[4] == "open" && parts[5] == "account" && parts[7] == "user":
+		names[6], names[8] = &c.accountID, &c.userID
+		methods = userMethods
+		if n == 10 {
+			if parts[9] != "events" {
+				return call{}, errNoEndpoint
+			}
+			methods = eventMethods
+		}
+	default:
+		return call{}, errNoEndpoint
+	}
+	for i, name := range names {
 		if name == nil {
 			continue
 		}
@@ -59,19 +88,21 @@ func route(method, escapedPath string) (call, *apiError) {
 		}
 		*name = text
 	}
-	switch {
-	case n == segments && method == http.MethodPost:
-		c.endpoint = trackEvents
-	case n == segments:
-		return call{}, errMethod
-	case method == http.MethodPut:
-		c.endpoint = upsertUser
-	case method == http.MethodPost:
-		c.endpoint = createUser
-	case method == http.MethodGet:
-		c.endpoint = lookUpUser
-	default:
+	if c.endpoint = methods[method]; c.endpoint == 0 {
 		return call{}, errMethod
 	}
 	return c, nil
 }
+
+// The methods of each path.
+var (
+	graphQLMethods  = map[string]endpoint{http.MethodPost: runGraphQL}
+	uploadMethods   = map[string]endpoint{http.MethodPost: uploadFile}
+	downloadMethods = map[string]endpoint{http.MethodGet: downloadFile}
+	eventMethods    = map[string]endpoint{http.MethodPost: trackEvents}
+	userMethods     = map[string]endpoint{
+		http.MethodPut:  upsertUser,
+		http.MethodPost: createUser,
+		http.MethodGet:  lookUpUser,
+	}
+)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -43,6 +44,15 @@ type Options struct {
 	Faults Faults
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
+	// JobTime is how long an import job takes from its creation, by the sandbox's
+	// clock; until then its records are processed one by one. Default: 0, which
+	// lets a job be done when it is looked at first.
+	JobTime time.Duration
+	// Jobs are the faults to inject into import jobs. Default: none.
+	Jobs JobFaults
+	// RecordNumberBase is the number of an import's first record in its error
+	// file. Default: RecordsFromOne.
+	RecordNumberBase RecordBase
 	// Rand decides about faults. The server owns it from then on. Default: a
 	// randomly seeded source.
 	Rand *rand.Rand
@@ -51,23 +61,35 @@ type Options struct {
 	// a fixed 256 MiB of event data. Counters and idempotency keys go on beyond
 	// it. Default: 100 000.
 	MaxEvents int
+	// MaxDisk bounds the uploads and the results of jobs that are kept, in bytes of
+	// the directory for temporary files; the oldest of jobs that are done make
+	// room. Where none can, uploads get 503 and jobs are aborted. Default: 1 GiB.
+	MaxDisk int64
 }
 
-const defaultMaxEvents = 100_000
+const (
+	defaultMaxEvents = 100_000
+	defaultMaxDisk   = 1 << 30
+)
 
 // Server is a simulated SaaSquatch. It is an [http.Handler] and safe for
-// concurrent use. Its state lives in memory.
+// concurrent use. Its state lives in memory, but for uploads and results of jobs,
+// which lie on disk until Reset or Close.
 type Server struct {
-	users     UserPolicy
-	burnKeys  bool
-	anyTenant bool
-	faults    Faults
-	injector  injector
-	realNow   func() time.Time
-	maxEvents int
-	seeds     [2]maphash.Seed
+	users      UserPolicy
+	burnKeys   bool
+	anyTenant  bool
+	faults     Faults
+	injector   injector
+	realNow    func() time.Time
+	maxEvents  int
+	seeds      [2]maphash.Seed
+	jobTime    time.Duration
+	jobFaults  JobFaults
+	recordBase RecordBase
 
 	counters counters
+	spool    spool
 
 	closed    chan struct{}
 	closeOnce sync.Once
@@ -76,6 +98,9 @@ type Server struct {
 	ahead   time.Duration
 	tenants map[string]*tenant
 	log     eventLog
+	uploads uint64 // since the last reset
+	jobs    int    // since the last reset
+	pending []*job // in the order of their creation
 }
 
 // tenant is what the sandbox knows of one tenant. The server's mutex guards it,
@@ -86,6 +111,10 @@ type tenant struct {
 	keys     keyMemory
 	users    map[userRef]*user
 	accounts map[string]int // users in the account
+	uploads  map[string]*upload
+	jobs     map[string]*job
+	// eventKeys are the keys of all events that were accepted.
+	eventKeys map[string]struct{}
 }
 
 // userRef identifies a user within a tenant.
@@ -94,27 +123,40 @@ type userRef struct{ accountID, userID string }
 // New returns a sandbox. The error joins all faults of the options.
 func New(options Options) (*Server, error) {
 	s := &Server{
-		users:     cmp.Or(options.Users, KnownUsers),
-		burnKeys:  options.BurnKeys,
-		anyTenant: len(options.Tenants) == 0,
-		faults:    options.Faults.withDefaults(),
-		realNow:   options.Now,
-		maxEvents: cmp.Or(options.MaxEvents, defaultMaxEvents),
-		seeds:     [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
-		closed:    make(chan struct{}),
-		tenants:   make(map[string]*tenant, len(options.Tenants)),
+		users:      cmp.Or(options.Users, KnownUsers),
+		burnKeys:   options.BurnKeys,
+		anyTenant:  len(options.Tenants) == 0,
+		faults:     options.Faults.withDefaults(),
+		realNow:    options.Now,
+		maxEvents:  cmp.Or(options.MaxEvents, defaultMaxEvents),
+		seeds:      [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+		jobTime:    options.JobTime,
+		jobFaults:  options.Jobs,
+		recordBase: cmp.Or(options.RecordNumberBase, RecordsFromOne),
+		spool:      spool{limit: cmp.Or(options.MaxDisk, defaultMaxDisk)},
+		closed:     make(chan struct{}),
+		tenants:    make(map[string]*tenant, len(options.Tenants)),
 	}
 	if s.realNow == nil {
 		s.realNow = time.Now
 	}
 	s.injector = newInjector(s.faults, options.Rand)
 
-	faults := []error{s.faults.validate()}
+	faults := []error{s.faults.validate(), s.jobFaults.validate()}
 	if s.users > AnyUser {
 		faults = append(faults, fmt.Errorf("users: unknown policy %d", s.users))
 	}
 	if s.maxEvents < 0 {
 		faults = append(faults, fmt.Errorf("max events: %d is negative", s.maxEvents))
+	}
+	if s.spool.limit < 0 {
+		faults = append(faults, fmt.Errorf("max disk: %d is negative", s.spool.limit))
+	}
+	if s.jobTime < 0 || s.jobTime > maxAdvance {
+		faults = append(faults, fmt.Errorf("job time: %v: want 0 to %v", s.jobTime, maxAdvance))
+	}
+	if s.recordBase > RecordsFromZero {
+		faults = append(faults, fmt.Errorf("record number base: unknown value %d", s.recordBase))
 	}
 	for alias, apiKey := range options.Tenants {
 		if alias == "" || apiKey == "" {
@@ -139,10 +181,16 @@ func (t *tenant) clear(seeds [2]maphash.Seed) {
 	t.keys = newKeyMemory(seeds)
 	t.users = make(map[userRef]*user)
 	t.accounts = make(map[string]int)
+	t.uploads = make(map[string]*upload)
+	for _, j := range t.jobs {
+		j.forgotten = true
+	}
+	t.jobs = make(map[string]*job)
+	t.eventKeys = make(map[string]struct{})
 }
 
-// Reset forgets events, users, idempotency keys and counters and sets the clock
-// back to that of the options. Requests in flight may still count.
+// Reset forgets events, users, idempotency keys, uploads, jobs and counters and
+// sets the clock back to that of the options. Requests in flight may still count.
 func (s *Server) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,14 +199,20 @@ func (s *Server) Reset() {
 	for _, t := range s.tenants {
 		t.clear(s.seeds)
 	}
+	s.uploads, s.jobs, s.pending = 0, 0, nil
+	s.spool.clear()
 	s.counters.reset()
 }
 
 // Close ends the waiting of requests that stand in an injected time-out or
 // latency, so that an [http.Server] can shut down; it is meant for
-// RegisterOnShutdown. The sandbox goes on answering, without such waits.
+// RegisterOnShutdown. It gives back the disk that uploads and results take. The
+// sandbox goes on answering, without such waits and files.
 func (s *Server) Close() error {
-	s.closeOnce.Do(func() { close(s.closed) })
+	s.closeOnce.Do(func() {
+		close(s.closed)
+		s.spool.close()
+	})
 	return nil
 }
 
@@ -205,11 +259,13 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request, path string) {
 
 	// The body is read whatever the answer will be: the connection stays usable,
 	// and net/http notices a client that gives up only then.
-	body, bodyFault := readBody(r)
-	a := attempt{request: r, body: body, bodyFault: bodyFault, scratch: scratch}
+	a := attempt{request: r, scratch: scratch}
 	var routeFault *apiError
 	if a.call, routeFault = route(r.Method, path); routeFault != nil {
 		s.counters.unexpected.note(r.Method, path)
+	}
+	if a.call.endpoint != uploadFile {
+		a.body, a.bodyFault = readBody(r)
 	}
 	strike := s.injector.draw()
 	a.lost = strike.kind != noStrike && !strike.after
@@ -219,6 +275,9 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request, path string) {
 		answer = routeFault.answer(scratch)
 	} else {
 		answer = s.process(&a)
+	}
+	if a.call.endpoint == uploadFile {
+		drainUpload(r.Body)
 	}
 	// Processed first, answered later: a server does not notice that its client
 	// has given up.
@@ -256,11 +315,14 @@ func (s *Server) process(a *attempt) answer {
 	if a.lost && !s.burnKeys {
 		return answer{}
 	}
-	t, fault := s.authorize(a.request, a.call.tenant)
+	t, fault := s.publicLink(a), (*apiError)(nil)
+	if t == nil {
+		t, fault = s.authorize(a.request, a.call.tenant)
+	}
 	if fault == nil {
 		fault = a.bodyFault
 	}
-	if fault == nil && a.call.endpoint != lookUpUser && !isJSON(a.request.Header.Get("Content-Type")) {
+	if fault == nil && a.call.endpoint.takesJSON() && !isJSON(a.request.Header.Get("Content-Type")) {
 		fault = errContentType
 	}
 	if fault != nil {
@@ -271,6 +333,12 @@ func (s *Server) process(a *attempt) answer {
 		return s.trackEvents(t, a)
 	case a.lost:
 		return answer{}
+	case a.call.endpoint == uploadFile:
+		return s.upload(t, a)
+	case a.call.endpoint == runGraphQL:
+		return s.graphQL(t, a)
+	case a.call.endpoint == downloadFile:
+		return s.download(t, a)
 	default:
 		return s.serveUser(t, a)
 	}
@@ -327,12 +395,24 @@ type answer struct {
 	status     int
 	retryAfter time.Duration
 	body       []byte
+	// contentType, content and size replace a body of JSON.
+	contentType string
+	content     io.Reader
+	size        int64
 }
 
 var jsonType = []string{"application/json"}
 
 func (a answer) write(w http.ResponseWriter) {
 	header := w.Header()
+	if a.content != nil {
+		header.Set("Content-Type", a.contentType)
+		header.Set("Content-Length", strconv.FormatInt(a.size, 10))
+		w.WriteHeader(a.status)
+		// A file that is forgotten meanwhile ends too early, which the length tells.
+		_, _ = io.Copy(w, a.content)
+		return
+	}
 	header["Content-Type"] = jsonType
 	header.Set("Content-Length", strconv.Itoa(len(a.body)))
 	if a.retryAfter > 0 {

@@ -279,15 +279,18 @@ func TestUnexpectedRequests(t *testing.T) {
 		{"GET", events, 405},
 		{"DELETE", userU1, 405},
 		{"PATCH", userU1, 405},
-		{"POST", "/api/v1/" + alias + "/graphql", 404},
+		{"POST", "/api/v1/" + alias + "/graphiql", 404},
+		{"GET", "/api/v1/" + alias + "/graphql", 405},
+		{"PUT", "/api/v1/" + alias + "/export/upload", 405},
+		{"GET", "/api/v1/" + alias + "/export/job1", 404},
 		{"POST", "/" + strings.Repeat("x", 5000), 404},
 	} {
 		w := send(s, r.method, r.path, "{}")
 		wantStatus(t, w, r.status)
 		readError(t, w)
 	}
-	if got := s.Stats().UnexpectedRequests; got != 8 {
-		t.Errorf("%d unexpected requests, want 8", got)
+	if got := s.Stats().UnexpectedRequests; got != 11 {
+		t.Errorf("%d unexpected requests, want 11", got)
 	}
 	for i := range 20 {
 		send(s, "POST", fmt.Sprintf("/x%d", i), "{}")
@@ -296,7 +299,7 @@ func TestUnexpectedRequests(t *testing.T) {
 	if n := len(stats.UnexpectedPaths); n != 10 || stats.UnexpectedPaths[9] != "POST /x19" || stats.UnexpectedPaths[0] != "POST /x10" {
 		t.Errorf("unexpected paths: %q", stats.UnexpectedPaths)
 	}
-	if send(s, "GET", "/_sandbox/nothing", "").Code != 404 || s.Stats().UnexpectedRequests != 28 {
+	if send(s, "GET", "/_sandbox/nothing", "").Code != 404 || s.Stats().UnexpectedRequests != 31 {
 		t.Error("a page that is not there counts as an unexpected request")
 	}
 }

@@ -38,6 +38,14 @@ type Stats struct {
 	UserCreates uint64 `json:"userCreates"`
 	UserUpserts uint64 `json:"userUpserts"`
 	UserLookups uint64 `json:"userLookups"`
+	// Uploads counts files that were taken for import.
+	Uploads uint64 `json:"uploads"`
+	// Jobs counts import jobs by status.
+	Jobs JobStats `json:"jobs"`
+	// Records counts those that jobs have processed, RecordErrors those of them
+	// that failed.
+	Records      uint64 `json:"records"`
+	RecordErrors uint64 `json:"recordErrors"`
 	// Faults counts injected faults.
 	Faults FaultStats `json:"faults"`
 	// UnexpectedRequests counts requests that match no endpoint. A client that
@@ -45,6 +53,13 @@ type Stats struct {
 	UnexpectedRequests uint64 `json:"unexpectedRequests"`
 	// UnexpectedPaths are the last few of them: method and escaped path.
 	UnexpectedPaths []string `json:"unexpectedPaths"`
+}
+
+// JobStats counts import jobs by status.
+type JobStats struct {
+	Pending   int    `json:"pending"`
+	Completed uint64 `json:"completed"`
+	Aborted   uint64 `json:"aborted"`
 }
 
 // FaultStats counts injected faults by kind and by whether the request was
@@ -59,13 +74,15 @@ type FaultStats struct {
 }
 
 // Stats returns the counters. Those that requests in flight change may differ by
-// such requests.
+// such requests. Jobs whose time has come are carried out before.
 func (s *Server) Stats() Stats {
+	s.catchUp()
 	stats := s.counters.stats()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stats.Now = s.now()
 	stats.EventsKept = s.log.events.length
+	stats.Jobs.Pending = len(s.pending)
 	for _, t := range s.tenants {
 		t.keys.expire(stats.Now)
 		stats.IdempotencyKeys += len(t.keys.uses)
@@ -86,6 +103,11 @@ type counters struct {
 	burntConflicts atomic.Uint64
 	users          [lookUpUser + 1]atomic.Uint64    // by endpoint
 	strikes        [timeoutStrike + 1]beforeOrAfter // by kind
+	uploads        atomic.Uint64
+	jobsCompleted  atomic.Uint64
+	jobsAborted    atomic.Uint64
+	records        atomic.Uint64
+	recordErrors   atomic.Uint64
 	unexpected     unexpected
 }
 
@@ -117,6 +139,14 @@ func (c *counters) conflict(use keyUse) {
 	}
 }
 
+func (c *counters) jobEnded(status jobStatus) {
+	if status == jobCompleted {
+		c.jobsCompleted.Add(1)
+	} else {
+		c.jobsAborted.Add(1)
+	}
+}
+
 func (c *counters) stats() Stats {
 	stats := Stats{
 		Requests:           c.requests.Load(),
@@ -129,6 +159,10 @@ func (c *counters) stats() Stats {
 		UserCreates:        c.users[createUser].Load(),
 		UserUpserts:        c.users[upsertUser].Load(),
 		UserLookups:        c.users[lookUpUser].Load(),
+		Uploads:            c.uploads.Load(),
+		Jobs:               JobStats{Completed: c.jobsCompleted.Load(), Aborted: c.jobsAborted.Load()},
+		Records:            c.records.Load(),
+		RecordErrors:       c.recordErrors.Load(),
 		Faults: FaultStats{
 			FailedBefore:   c.strikes[failStrike].before.Load(),
 			FailedAfter:    c.strikes[failStrike].after.Load(),
@@ -148,7 +182,10 @@ func (c *counters) stats() Stats {
 }
 
 func (c *counters) reset() {
-	for _, n := range []*atomic.Uint64{&c.requests, &c.events, &c.withKey, &c.withoutKey, &c.conflicts, &c.burntConflicts} {
+	for _, n := range []*atomic.Uint64{
+		&c.requests, &c.events, &c.withKey, &c.withoutKey, &c.conflicts, &c.burntConflicts,
+		&c.uploads, &c.jobsCompleted, &c.jobsAborted, &c.records, &c.recordErrors,
+	} {
 		n.Store(0)
 	}
 	for i := range c.byStatus {

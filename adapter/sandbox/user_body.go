@@ -9,8 +9,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// userPatch is the valid body of a create or upsert.
+// userPatch is the valid body of a create or upsert, or a line of an import.
 type userPatch struct {
+	ref      userRef
 	fields   map[string]json.RawMessage
 	custom   map[string]json.RawMessage // nil deletes
 	segments []string                   // operations, in order
@@ -38,6 +39,9 @@ const (
 	userTextMap     // object of strings
 	userReferralMap // object of strings by program id
 	userReferrer    // object: code, isConverted
+	// The two below are of imports.
+	userOldReferrer // object: code, isConverted as a string
+	userImage       // string or null
 )
 
 // userRules are the standard fields, from SaaSquatch's published API definition.
@@ -60,10 +64,22 @@ var userRules = map[string]userRule{
 	"shareLinks":             userTextMap,
 }
 
-// parseUser reads and judges the body of a create or upsert. Nothing of the
-// patch points into the body.
-func parseUser(r *reader, body []byte, accountID, userID string) (userPatch, *apiError) {
+// parseUser reads and judges the body of a create or upsert of the user in the
+// path. Nothing of the patch points into the body.
+func parseUser(r *reader, body []byte, path userRef) (userPatch, *apiError) {
 	r.reset(body, "")
+	return readUser(r, userForm{rules: userRules, path: &path, segments: true})
+}
+
+// userForm is what may stand in the description of a user.
+type userForm struct {
+	rules map[string]userRule
+	// path is the user that the ids must name; nil for any.
+	path     *userRef
+	segments bool
+}
+
+func readUser(r *reader, form userForm) (userPatch, *apiError) {
 	patch := userPatch{fields: make(map[string]json.RawMessage)}
 	if fault := r.begin('{', "a JSON object"); fault != nil {
 		return patch, fault
@@ -81,17 +97,17 @@ func parseUser(r *reader, body []byte, accountID, userID string) (userPatch, *ap
 			return patch, fault
 		}
 		start := r.decoder.InputOffset()
-		rule, keep := userRules[string(name)]
-		switch string(name) {
-		case "id":
+		rule, keep := form.rules[string(name)]
+		switch member := string(name); {
+		case member == "id":
 			name, keep = []byte("id"), true
-			fault = readID(r, userID, errBlankUser)
-		case "accountId":
+			patch.ref.userID, fault = form.readUserID(r)
+		case member == "accountId":
 			name, keep = []byte("accountId"), true
-			fault = readID(r, accountID, errBlankAccount)
-		case "customFields":
+			patch.ref.accountID, fault = form.readAccountID(r)
+		case member == "customFields":
 			patch.custom, fault = readCustomFields(r)
-		case "segments":
+		case member == "segments" && form.segments:
 			patch.segments, fault = readSegments(r)
 		default:
 			// Reading strings reuses the name's memory.
@@ -114,6 +130,20 @@ func parseUser(r *reader, body []byte, accountID, userID string) (userPatch, *ap
 		}
 	}
 	return patch, nil
+}
+
+func (f userForm) readUserID(r *reader) (string, *apiError) {
+	if f.path == nil {
+		return readAnyID(r, errBlankUser)
+	}
+	return f.path.userID, readID(r, f.path.userID, errBlankUser)
+}
+
+func (f userForm) readAccountID(r *reader) (string, *apiError) {
+	if f.path == nil {
+		return readAnyID(r, errBlankAccount)
+	}
+	return f.path.accountID, readID(r, f.path.accountID, errBlankAccount)
 }
 
 // checkUserField reads a standard field, or skips an unknown one.
@@ -142,7 +172,14 @@ func checkUserField(r *reader, rule userRule) *apiError {
 	case userTextMap, userReferralMap:
 		return checkTextMap(r, rule == userReferralMap)
 	case userReferrer:
-		return checkReferrer(r)
+		return checkReferrer(r, userBoolean)
+	case userOldReferrer:
+		return checkReferrer(r, userText)
+	case userImage:
+		if kind := r.decoder.PeekKind(); kind != jsontext.KindString && kind != jsontext.KindNull {
+			return r.wrong("a string or null")
+		}
+		return r.skip()
 	default:
 		return r.skip()
 	}
@@ -204,7 +241,7 @@ func checkTextMap(r *reader, byProgram bool) *apiError {
 	}
 }
 
-func checkReferrer(r *reader) *apiError {
+func checkReferrer(r *reader, converted userRule) *apiError {
 	if fault := r.begin('{', "an object"); fault != nil {
 		return fault
 	}
@@ -222,7 +259,7 @@ func checkReferrer(r *reader) *apiError {
 		case "code":
 			rule = userText
 		case "isConverted":
-			rule = userBoolean
+			rule = converted
 		}
 		if fault := checkUserField(r, rule); fault != nil {
 			return fault

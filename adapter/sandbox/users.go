@@ -34,7 +34,7 @@ func (s *Server) serveUser(t *tenant, a *attempt) answer {
 	}
 	var patch userPatch
 	if a.call.endpoint != lookUpUser {
-		if patch, fault = parseUser(&a.scratch.reader, a.body, a.call.accountID, a.call.userID); fault != nil {
+		if patch, fault = parseUser(&a.scratch.reader, a.body, userRef{a.call.accountID, a.call.userID}); fault != nil {
 			return fault.answer(a.scratch)
 		}
 	}
@@ -61,16 +61,27 @@ func (s *Server) storeUser(t *tenant, c call, patch userPatch, only []string) (i
 	case c.endpoint == createUser:
 		status = http.StatusCreated
 	}
+	u, fault := t.upsert(ref, patch)
+	if fault != nil {
+		return 0, nil, fault
+	}
+	return status, u.appendJSON(only), nil
+}
+
+// upsert applies the patch to a user that is made if there is none. The caller
+// holds the server's mutex.
+func (t *tenant) upsert(ref userRef, patch userPatch) (*user, *apiError) {
+	u := t.users[ref]
 	if u == nil {
-		if t.accounts[c.accountID] >= maxUsersPerAccount {
-			return 0, nil, errAccountFull
+		if t.accounts[ref.accountID] >= maxUsersPerAccount {
+			return nil, errAccountFull
 		}
 		u = &user{fields: map[string]json.RawMessage{}, custom: map[string]json.RawMessage{}}
 		t.users[ref] = u
-		t.accounts[c.accountID]++
+		t.accounts[ref.accountID]++
 	}
 	u.apply(patch)
-	return status, u.appendJSON(only), nil
+	return u, nil
 }
 
 // apply is a partial update: what the patch does not name stays as it is. Of

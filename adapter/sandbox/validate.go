@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -96,7 +97,7 @@ func parseEvents(scratch *scratch, body []byte, accountID, userID string) (event
 	for i := range parsed.events {
 		event := &parsed.events[i]
 		if schema := orderSchemas[event.key]; schema != nil && event.fields != nil {
-			if fault := checkOrder(r, schema, event, i); fault != nil {
+			if fault := checkOrder(r, schema, event, "/events/"+strconv.Itoa(i)+"/fields"); fault != nil {
 				return parsed, fault
 			}
 		}
@@ -116,6 +117,18 @@ func readID(r *reader, want string, blank *apiError) *apiError {
 		return r.fault("must be the id in the path")
 	}
 	return nil
+}
+
+// readAnyID reads an id that is not blank.
+func readAnyID(r *reader, blank *apiError) (string, *apiError) {
+	id, fault := r.string("a string")
+	switch {
+	case fault != nil:
+		return "", fault
+	case isBlank(id):
+		return "", blank
+	}
+	return string(id), nil
 }
 
 func readKey(r *reader) (string, *apiError) {
@@ -168,7 +181,7 @@ func readEvents(scratch *scratch) *apiError {
 		if !more {
 			break
 		}
-		event, fault := readEvent(r)
+		event, fault := readEvent(r, false)
 		if fault != nil {
 			return fault
 		}
@@ -180,7 +193,8 @@ func readEvents(scratch *scratch) *apiError {
 	return nil
 }
 
-func readEvent(r *reader) (parsedEvent, *apiError) {
+// readEvent reads an event. One that is closed must have no other members.
+func readEvent(r *reader, closed bool) (parsedEvent, *apiError) {
 	var event parsedEvent
 	if fault := r.begin('{', "an object"); fault != nil {
 		return event, fault
@@ -212,6 +226,9 @@ func readEvent(r *reader) (parsedEvent, *apiError) {
 			event.dated = true
 			event.triggered, fault = r.integer("a number of milliseconds without a fraction")
 		default:
+			if closed {
+				return event, r.fault("is no member of an event")
+			}
 			fault = r.skip()
 		}
 		if fault != nil {
@@ -253,7 +270,7 @@ func checkValue(r *reader, level int, inArray bool) *apiError {
 		return r.wrong("no object or array, since it nests too deep in its field")
 	}
 	if _, err := r.decoder.ReadToken(); err != nil {
-		return syntaxFault(err)
+		return r.syntaxFault(err)
 	}
 	end := jsontext.KindEndObject
 	if kind == jsontext.KindBeginArray {
@@ -278,7 +295,7 @@ func checkValue(r *reader, level int, inArray bool) *apiError {
 func checkString(r *reader) *apiError {
 	value, err := r.decoder.ReadValue()
 	if err != nil {
-		return syntaxFault(err)
+		return r.syntaxFault(err)
 	}
 	// No string is longer than its quoted form.
 	if len(value)-len(`""`) <= maxStringBytes {

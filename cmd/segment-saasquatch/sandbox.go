@@ -24,17 +24,21 @@ const (
 func (p *program) sandboxCommand() *cobra.Command {
 	var (
 		address, tenant, apiKey, users, resetRate, timeoutRate string
-		fail                                                   []string
-		latency, retryAfter                                    time.Duration
+		abortJob                                               string
+		fail, refuseRecords                                    []string
+		latency, retryAfter, jobTime                           time.Duration
 		burnKeys                                               bool
+		recordBase, abortAfter                                 int
 	)
 	cmd := &cobra.Command{
 		Use:   "sandbox",
 		Short: "Run a simulated SaaSquatch",
 		Long: `Sandbox runs a simulated SaaSquatch: the Track User Event call, user upsert and
-look-up, idempotency keys with their 24 hours, SaaSquatch's validation and errors,
-and faults on demand. It keeps everything in memory. What arrived is shown at
-/_sandbox/, and as JSON at /_sandbox/events and /_sandbox/stats.`,
+look-up, bulk imports of events and users through upload and GraphQL, idempotency
+keys with their 24 hours, SaaSquatch's validation and errors, and faults on demand.
+It keeps everything in memory, but for uploads and the results of imports, which
+are gone from the disk when it ends. What arrived is shown at /_sandbox/, and as
+JSON at /_sandbox/events and /_sandbox/stats.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			options := sandbox.Options{Tenants: map[string]string{tenant: apiKey}, BurnKeys: burnKeys}
@@ -51,10 +55,24 @@ and faults on demand. It keeps everything in memory. What arrived is shown at
 				return err
 			}
 			options.Faults.Latency = latency
+			options.JobTime = jobTime
+			switch recordBase {
+			case 0:
+				options.RecordNumberBase = sandbox.RecordsFromZero
+			case 1:
+				options.RecordNumberBase = sandbox.RecordsFromOne
+			default:
+				return fmt.Errorf("--record-base %d: want 0 or 1", recordBase)
+			}
+			if options.Jobs, err = parseJobFaults(abortJob, refuseRecords); err != nil {
+				return err
+			}
+			options.Jobs.AbortAfter = abortAfter
 			server, err := sandbox.New(options)
 			if err != nil {
 				return err
 			}
+			defer func() { _ = server.Close() }() // it never fails
 			listener, err := net.Listen("tcp", address)
 			if err != nil {
 				return failed(fmt.Errorf("listen on %s: %w", address, err))
@@ -75,7 +93,27 @@ and faults on demand. It keeps everything in memory. What arrived is shown at
 	flags.StringVar(&resetRate, "reset", "0%", "`share` of connections to reset, half of them after processing")
 	flags.StringVar(&timeoutRate, "timeout", "0%", "`share` of requests never to answer, half of them after processing")
 	flags.BoolVar(&burnKeys, "burn-keys", false, "failed attempts use up their idempotency key")
+	flags.DurationVar(&jobTime, "job-time", 0, "`time` that an import job takes")
+	flags.StringVar(&abortJob, "abort-job", "0", "`which` import jobs to abort: 1 for the first one, or a share such as 10%")
+	flags.IntVar(&abortAfter, "abort-after", 0, "`number` of records that an aborted job has processed; 0 for half of them")
+	flags.StringArrayVar(&refuseRecords, "refuse-records", nil, "`rule` such as 2%:400 or 1%:500:after (processed, then reported as failed) for valid records of imports; may be repeated")
+	flags.IntVar(&recordBase, "record-base", 1, "`number` of the first record in the error file of an import: 0 or 1")
 	return cmd
+}
+
+func parseJobFaults(abortJob string, refuse []string) (faults sandbox.JobFaults, err error) {
+	var errs []error
+	if faults.AbortFirst, faults.AbortRate, err = sandbox.ParseAbort(abortJob); err != nil {
+		errs = append(errs, fmt.Errorf("--abort-job: %w", err))
+	}
+	for _, text := range refuse {
+		rule, err := sandbox.ParseFail(text)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--refuse-records: %w", err))
+		}
+		faults.RefuseRecords = append(faults.RefuseRecords, rule)
+	}
+	return faults, errors.Join(errs...)
 }
 
 func parseFaults(fail []string, resetRate, timeoutRate string, retryAfter time.Duration) (faults sandbox.Faults, err error) {
@@ -115,8 +153,9 @@ func serveUntil(ctx context.Context, server *http.Server, listener net.Listener)
 
 // embeddedSandbox is the sandbox of serve --sandbox.
 type embeddedSandbox struct {
-	server *http.Server
-	url    string
+	server  *http.Server
+	sandbox *sandbox.Server
+	url     string
 	// generated names the connections whose shared secret was made up here.
 	generated map[string]bool
 	dataDir   string // removed at the end, empty for none
@@ -135,11 +174,12 @@ func newEmbeddedSandbox() (*embeddedSandbox, string, error) {
 	}
 	server := newSandboxServer(handler)
 	go func() { _ = server.Serve(listener) }() // ends with close
-	return &embeddedSandbox{server: server, url: "http://" + listener.Addr().String(), generated: make(map[string]bool)}, key, nil
+	return &embeddedSandbox{server: server, sandbox: handler, url: "http://" + listener.Addr().String(), generated: make(map[string]bool)}, key, nil
 }
 
 func (e *embeddedSandbox) close() {
 	_ = e.server.Close()
+	_ = e.sandbox.Close()
 	if e.dataDir != "" {
 		_ = os.RemoveAll(e.dataDir) // what cannot be removed is in the system's directory for that
 	}

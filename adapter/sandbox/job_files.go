@@ -1,0 +1,235 @@
+package sandbox
+
+import (
+	"bufio"
+	"crypto/subtle"
+	"encoding/csv"
+	"net/http"
+	"strconv"
+)
+
+// tableFormat is a job's outputFormat. XLSX is not simulated.
+type tableFormat string
+
+const (
+	csvTable   tableFormat = "CSV"
+	jsonlTable tableFormat = "JSONL"
+)
+
+func (f tableFormat) contentType() string {
+	if f == csvTable {
+		return "text/csv; charset=utf-8"
+	}
+	return "application/x-ndjson"
+}
+
+var (
+	// errorColumns and eventColumns are published.
+	errorColumns = []string{"recordNumber", "message", "apiErrorCode", "statusCode"}
+	eventColumns = []string{
+		"user.accountId", "user.id", "event.id", "event.key", "event.dateTriggered",
+		"event.dateReceived", "event.dateProcessed", "event.fields",
+	}
+	// userColumns is assumed.
+	userColumns = []string{"user.accountId", "user.id"}
+)
+
+func resultColumns(kind jobKind) []string {
+	if kind == userJob {
+		return userColumns
+	}
+	return eventColumns
+}
+
+// table is the file of a job's results or errors. In CSV it has the published
+// columns. In JSONL a line is assumed to be an object with the same names, where
+// a dot in a column is an object within, as in the files that are imported.
+// Dates are Unix milliseconds, and fields in CSV are JSON, which is assumed too.
+type table struct {
+	spool   *spool
+	format  tableFormat
+	columns []string
+	file    *spooled // nil before the first row
+	out     *bufio.Writer
+	csv     *csv.Writer
+	row     []byte
+}
+
+func newTable(spool *spool, format tableFormat, columns []string) *table {
+	return &table{spool: spool, format: format, columns: columns}
+}
+
+// open makes the file before the first row.
+func (t *table) open() error {
+	if t.file != nil {
+		return nil
+	}
+	file, err := t.spool.create()
+	if err != nil {
+		return err
+	}
+	t.file, t.out = file, bufio.NewWriterSize(file, 64<<10)
+	if t.format == csvTable {
+		t.csv = csv.NewWriter(t.out)
+		return t.csv.Write(t.columns)
+	}
+	return nil
+}
+
+// result is what became of a record without a fault.
+type result struct {
+	ref      userRef
+	event    parsedEvent
+	seq      uint64
+	received int64 // Unix milliseconds
+}
+
+func (t *table) writeResult(kind jobKind, r *result) error {
+	if err := t.open(); err != nil {
+		return err
+	}
+	if t.format == csvTable {
+		if kind == userJob {
+			return t.csv.Write([]string{r.ref.accountID, r.ref.userID})
+		}
+		received := strconv.FormatInt(r.received, 10)
+		return t.csv.Write([]string{
+			r.ref.accountID, r.ref.userID, string(appendEventID(nil, r.received, r.seq)), r.event.key,
+			strconv.FormatInt(r.triggered(), 10), received, received, string(r.fields()),
+		})
+	}
+	out := append(t.row[:0], `{"user":{"accountId":`...)
+	out = appendString(out, r.ref.accountID)
+	out = append(out, `,"id":`...)
+	out = appendString(out, r.ref.userID)
+	if kind == eventJob {
+		out = append(out, `},"event":{"id":"`...)
+		out = appendEventID(out, r.received, r.seq)
+		out = append(out, `","key":`...)
+		out = appendString(out, r.event.key)
+		out = append(out, `,"dateTriggered":`...)
+		out = strconv.AppendInt(out, r.triggered(), 10)
+		out = append(out, `,"dateReceived":`...)
+		out = strconv.AppendInt(out, r.received, 10)
+		out = append(out, `,"dateProcessed":`...)
+		out = strconv.AppendInt(out, r.received, 10)
+		out = append(out, `,"fields":`...)
+		out = append(out, r.fields()...)
+	}
+	t.row = append(out, "}}\n"...) // both kinds close two objects
+	_, err := t.out.Write(t.row)
+	return err
+}
+
+func (r *result) triggered() int64 {
+	if r.event.dated {
+		return r.event.triggered
+	}
+	return r.received
+}
+
+func (r *result) fields() []byte {
+	if r.event.fields == nil {
+		return []byte("{}")
+	}
+	return r.event.fields
+}
+
+func (t *table) writeError(number int, fault *apiError) error {
+	if err := t.open(); err != nil {
+		return err
+	}
+	if t.format == csvTable {
+		return t.csv.Write([]string{strconv.Itoa(number), fault.message, fault.apiErrorCode, strconv.Itoa(fault.status)})
+	}
+	out := append(t.row[:0], `{"recordNumber":`...)
+	out = strconv.AppendInt(out, int64(number), 10)
+	out = append(out, `,"message":`...)
+	out = appendString(out, fault.message)
+	out = append(out, `,"apiErrorCode":`...)
+	out = appendString(out, fault.apiErrorCode)
+	out = append(out, `,"statusCode":`...)
+	out = strconv.AppendInt(out, int64(fault.status), 10)
+	t.row = append(out, "}\n"...)
+	_, err := t.out.Write(t.row)
+	return err
+}
+
+// finish writes what is left, and the columns of a table without rows.
+func (t *table) finish() error {
+	if err := t.open(); err != nil {
+		return err
+	}
+	if t.csv != nil {
+		t.csv.Flush()
+		if err := t.csv.Error(); err != nil {
+			return err
+		}
+	}
+	return t.out.Flush()
+}
+
+// keep ends the writing: from then on the file makes room if it must.
+func (t *table) keep() { t.file.unpin() }
+
+// drop forgets the file, if there is one.
+func (t *table) drop() {
+	if t.file != nil {
+		t.file.drop()
+	}
+}
+
+var (
+	errJobNotFound = &apiError{http.StatusNotFound, "Job not found.", "JOB_NOT_FOUND", ""}
+	// errLinkExpired: the 30 days are published, 410 is assumed.
+	errLinkExpired = &apiError{http.StatusGone, "The link has expired.", "LINK_EXPIRED", ""}
+)
+
+// publicLink finds the tenant of a download whose token stands for the API key.
+func (s *Server) publicLink(a *attempt) *tenant {
+	if a.call.endpoint != downloadFile {
+		return nil
+	}
+	token := a.request.URL.Query().Get("token")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tenants[a.call.tenant]
+	if t == nil {
+		return nil
+	}
+	j := t.jobs[a.call.job]
+	if j == nil || subtle.ConstantTimeCompare([]byte(token), []byte(j.linkToken)) != 1 {
+		return nil
+	}
+	return t
+}
+
+// download sends a file of a completed job.
+func (s *Server) download(t *tenant, a *attempt) answer {
+	s.catchUp()
+	view, fault := s.findJob(t, a.call.job)
+	if fault != nil {
+		return fault.answer(a.scratch)
+	}
+	var file *spooled
+	contentType := view.job.order.format.contentType()
+	switch {
+	case view.status != jobCompleted:
+		return errJobNotFound.answer(a.scratch)
+	case !view.linked:
+		return errLinkExpired.answer(a.scratch)
+	case a.call.file == resultsFile:
+		file = view.job.done.file
+	case a.call.file == errorsFile:
+		file = view.job.failed.file
+	case a.call.file == sourceFile:
+		file, contentType = view.job.order.upload.file, jsonlTable.contentType()
+	default:
+		return errNoEndpoint.answer(a.scratch)
+	}
+	if !file.kept() {
+		return errLinkExpired.answer(a.scratch)
+	}
+	content, size := file.reader()
+	return answer{status: http.StatusOK, contentType: contentType, content: content, size: size}
+}

@@ -1,0 +1,165 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+)
+
+// maxSpooled bounds the number of uploads and results, as each holds a file open.
+const maxSpooled = 512
+
+var (
+	errSpoolFull   = errors.New("sandbox: no room for more uploads and results")
+	errSpoolClosed = errors.New("sandbox: closed")
+)
+
+// spool keeps uploads and results on disk, in files without a name: nothing is
+// left of them when the process ends, however it ends. The oldest that are not
+// pinned make room for new ones.
+type spool struct {
+	limit int64 // of all files together, in bytes
+
+	mu     sync.Mutex // guards what follows, and pins and size of the files
+	files  []*spooled // oldest first
+	used   int64
+	closed bool
+}
+
+// spooled is one file: written once, by one writer, then read.
+type spooled struct {
+	spool *spool
+	file  *os.File
+	size  int64
+	pins  int
+	gone  bool
+}
+
+// create returns an empty file with one pin.
+func (p *spool) create() (*spooled, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, errSpoolClosed
+	}
+	if len(p.files) >= maxSpooled && !p.evict() {
+		return nil, errSpoolFull
+	}
+	file, err := os.CreateTemp("", "segment-saasquatch-sandbox-*")
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	if err := os.Remove(file.Name()); err != nil {
+		_ = file.Close()
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	f := &spooled{spool: p, file: file, pins: 1}
+	p.files = append(p.files, f)
+	return f, nil
+}
+
+// evict forgets the oldest file that is not pinned, if there is one.
+func (p *spool) evict() bool {
+	for _, f := range p.files {
+		if f.pins == 0 {
+			p.remove(f)
+			return true
+		}
+	}
+	return false
+}
+
+func (p *spool) remove(f *spooled) {
+	for i := range p.files {
+		if p.files[i] == f {
+			p.files = append(p.files[:i], p.files[i+1:]...)
+			break
+		}
+	}
+	p.used -= f.size
+	f.gone = true
+	_ = f.file.Close() // there is nothing to lose any more
+}
+
+// Write appends to the file. It must not be called by several at once.
+func (f *spooled) Write(b []byte) (int, error) {
+	p := f.spool
+	p.mu.Lock()
+	for p.used+int64(len(b)) > p.limit {
+		if !p.evict() {
+			p.mu.Unlock()
+			return 0, errSpoolFull
+		}
+	}
+	if f.gone {
+		p.mu.Unlock()
+		return 0, errSpoolClosed
+	}
+	p.used += int64(len(b))
+	f.size += int64(len(b))
+	p.mu.Unlock()
+	n, err := f.file.Write(b)
+	if err != nil {
+		return n, fmt.Errorf("spool: %w", err)
+	}
+	return n, nil
+}
+
+// reader reads the file from its beginning, and tells its size. Reading fails once
+// the file is forgotten.
+func (f *spooled) reader() (io.Reader, int64) {
+	f.spool.mu.Lock()
+	defer f.spool.mu.Unlock()
+	return io.NewSectionReader(f.file, 0, f.size), f.size
+}
+
+// kept reports whether the file is not forgotten.
+func (f *spooled) kept() bool {
+	f.spool.mu.Lock()
+	defer f.spool.mu.Unlock()
+	return !f.gone
+}
+
+// pin keeps the file from making room. It fails if that has happened already.
+func (f *spooled) pin() bool {
+	f.spool.mu.Lock()
+	defer f.spool.mu.Unlock()
+	if f.gone {
+		return false
+	}
+	f.pins++
+	return true
+}
+
+func (f *spooled) unpin() {
+	f.spool.mu.Lock()
+	defer f.spool.mu.Unlock()
+	f.pins--
+}
+
+// drop forgets the file at once.
+func (f *spooled) drop() {
+	f.spool.mu.Lock()
+	defer f.spool.mu.Unlock()
+	if !f.gone {
+		f.spool.remove(f)
+	}
+}
+
+// clear forgets all files; close lets none follow.
+func (p *spool) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.files) > 0 {
+		p.remove(p.files[0])
+	}
+}
+
+func (p *spool) close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.clear()
+}

@@ -1,0 +1,180 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"path"
+	"strings"
+)
+
+const (
+	// maxUpload bounds an uploaded file, in bytes. SaaSquatch publishes 100 MB for
+	// its SFTP server; that it also holds for uploads is assumed.
+	maxUpload = 100_000_000
+	// maxForm bounds what a multipart form adds, in bytes.
+	maxForm = 1 << 20
+	// maxUploadName bounds the part of a fileRef that a client names, in bytes.
+	maxUploadName = 64
+)
+
+var (
+	errUploadTooLarge = &apiError{http.StatusRequestEntityTooLarge, "The file is larger than 100 MB.", "PAYLOAD_TOO_LARGE", ""}
+	errNoRoom         = &apiError{http.StatusServiceUnavailable, "The sandbox keeps no more files. A reset makes room.", "SERVICE_UNAVAILABLE", ""}
+	errUploadBroken   = badRequest("The upload cannot be read to its end.")
+	errUploadEmpty    = badRequest("The file is empty.")
+)
+
+// upload is a file that a client uploaded for import.
+type upload struct {
+	ref  string
+	file *spooled
+	// lines and first describe the content.
+	lines int
+	first byte
+	used  bool // by a job; guarded by the server's mutex
+}
+
+// upload carries out an upload: a multipart form whose part "file" is the file,
+// or the file as the body. Either is streamed to disk.
+//
+// The name in the form must end in .jsonl or .csv. A file without a name, and a
+// body, are taken for .jsonl. All of that is assumed; published are the two ways
+// to upload, the two formats and the look of the fileRef.
+func (s *Server) upload(t *tenant, a *attempt) answer {
+	file, err := s.spool.create()
+	if err != nil {
+		return uploadFault(err).answer(a.scratch)
+	}
+	var counter lineCounter
+	name, err := receive(a.request, io.MultiWriter(file, &counter))
+	if err == nil && counter.size == 0 {
+		err = errUploadEmpty
+	}
+	if err != nil {
+		file.drop()
+		return uploadFault(err).answer(a.scratch)
+	}
+	u := &upload{file: file, lines: counter.lines(), first: counter.first}
+	s.keepUpload(t, u, name)
+	s.counters.uploads.Add(1)
+	// A fileRef marshals without fail.
+	body, _ := json.Marshal(map[string]string{"fileRef": u.ref})
+	return answer{status: http.StatusOK, body: body}
+}
+
+// keepUpload names the upload. The digits are those of an event's id, so that no
+// two uploads share them.
+func (s *Server) keepUpload(t *tenant, u *upload, name uploadName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.uploads++
+	u.ref = "imports/" + t.alias + "/" + name.stem + "_" + string(appendEventID(nil, s.now().UnixMilli(), s.uploads)) + name.extension
+	t.uploads[u.ref] = u
+}
+
+func uploadFault(err error) *apiError {
+	var fault *apiError
+	switch {
+	case errors.As(err, &fault):
+		return fault
+	case errors.Is(err, errSpoolFull), errors.Is(err, errSpoolClosed):
+		return errNoRoom
+	default:
+		return &apiError{http.StatusInternalServerError, "The sandbox cannot keep the file.", "INTERNAL_ERROR", "RS014"}
+	}
+}
+
+// drainUpload reads what is left of an upload, so that its client gets to see the
+// answer.
+func drainUpload(body io.Reader) {
+	_, _ = io.CopyN(io.Discard, body, maxUpload+maxForm)
+}
+
+type uploadName struct{ stem, extension string }
+
+// receive copies the file of an upload.
+func receive(r *http.Request, to io.Writer) (uploadName, error) {
+	body := io.LimitReader(r.Body, maxUpload+maxForm)
+	mediaType, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if !strings.HasPrefix(mediaType, "multipart/") {
+		return uploadName{"upload", ".jsonl"}, copyFile(to, body)
+	}
+	if err != nil || mediaType != "multipart/form-data" || params["boundary"] == "" {
+		return uploadName{}, badRequest("The form must be multipart/form-data with a boundary.")
+	}
+	form := multipart.NewReader(body, params["boundary"])
+	var name uploadName
+	for {
+		part, err := form.NextPart()
+		switch {
+		case errors.Is(err, io.EOF) && name == uploadName{}:
+			return name, badRequest("The form has no part named file.")
+		case errors.Is(err, io.EOF):
+			return name, nil
+		case err != nil:
+			return name, errUploadBroken
+		}
+		if part.FormName() != "file" {
+			continue // NextPart skips what is left of it
+		}
+		if name != (uploadName{}) {
+			return name, badRequest("The form has two parts named file.")
+		}
+		if name, err = nameUpload(part.FileName()); err != nil {
+			return name, err
+		}
+		if err := copyFile(to, part); err != nil {
+			return name, err
+		}
+	}
+}
+
+// copyFile copies up to maxUpload bytes. It tells a client that breaks off from a
+// disk that does not take more.
+func copyFile(to io.Writer, from io.Reader) error {
+	buffer := make([]byte, 64<<10)
+	size := 0
+	for {
+		n, readErr := from.Read(buffer)
+		if size += n; size > maxUpload {
+			return errUploadTooLarge
+		}
+		if _, err := to.Write(buffer[:n]); err != nil {
+			return err
+		}
+		switch {
+		case errors.Is(readErr, io.EOF):
+			return nil
+		case readErr != nil:
+			return errUploadBroken
+		}
+	}
+}
+
+// nameUpload takes of a file's name what may stand in a fileRef.
+func nameUpload(fileName string) (uploadName, error) {
+	if fileName == "" {
+		return uploadName{"upload", ".jsonl"}, nil
+	}
+	extension := path.Ext(fileName)
+	if extension != ".jsonl" && extension != ".csv" {
+		return uploadName{}, badRequest("The file's name must end in .jsonl or .csv.")
+	}
+	stem := strings.Map(func(c rune) rune {
+		if c < 0x80 && (isLower(byte(c)) || isUpper(byte(c)) || isDigit(byte(c)) || c == '-' || c == '_') {
+			return c
+		}
+		return '_'
+	}, strings.TrimSuffix(fileName, extension))
+	if len(stem) > maxUploadName {
+		stem = stem[:maxUploadName]
+	}
+	if stem == "" {
+		stem = "upload"
+	}
+	return uploadName{stem, extension}, nil
+}
