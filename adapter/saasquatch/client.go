@@ -1,5 +1,8 @@
-// Package saasquatch makes single requests to SaaSquatch's REST API and classifies
-// the answers. It knows nothing of retries.
+// Package saasquatch makes single requests to SaaSquatch's REST and GraphQL APIs
+// and classifies the answers. It knows nothing of retries.
+//
+// A [Client] delivers events one by one. An [Importer] has files of events
+// imported, and reads what became of them.
 package saasquatch
 
 import (
@@ -62,37 +65,51 @@ const defaultAttemptTimeout = 10 * time.Second
 
 // New returns a Client. It does not connect.
 func New(opts Options) (*Client, error) {
-	if opts.BaseURL == "" {
-		opts.BaseURL = DefaultBaseURL
-	}
-	base, err := url.Parse(opts.BaseURL)
+	base, err := opts.complete()
 	if err != nil {
-		return nil, fmt.Errorf("parse base URL: %w", err)
+		return nil, err
 	}
-	if base.Host == "" || base.Scheme != "https" && base.Scheme != "http" {
-		return nil, fmt.Errorf("base URL %q: want https:// and a host", opts.BaseURL)
-	}
-	if opts.Concurrency <= 0 {
-		opts.Concurrency = adapter.DefaultConcurrency
-	}
-	if opts.AttemptTimeout <= 0 {
-		opts.AttemptTimeout = defaultAttemptTimeout
-	}
-	authorized := http.Request{Header: make(http.Header)}
-	authorized.SetBasicAuth(opts.UserName, opts.APIKey.Reveal())
 	return &Client{
 		transport: newTransport(opts),
 		scheme:    base.Scheme,
 		host:      base.Host,
 		account:   "/api/v1/" + escapeSegment(opts.TenantAlias) + "/open/account/",
 		header: http.Header{
-			"Authorization": authorized.Header["Authorization"],
+			"Authorization": opts.authorization(),
 			"Content-Type":  {"application/json"},
 			"Accept":        {"application/json"},
 			"User-Agent":    {opts.UserAgent},
 		},
 		timeout: opts.AttemptTimeout,
 	}, nil
+}
+
+// complete fills in the defaults and returns the base URL.
+func (o *Options) complete() (*url.URL, error) {
+	if o.BaseURL == "" {
+		o.BaseURL = DefaultBaseURL
+	}
+	base, err := url.Parse(o.BaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("parse base URL: %w", err)
+	}
+	if base.Host == "" || base.Scheme != "https" && base.Scheme != "http" {
+		return nil, fmt.Errorf("base URL %q: want https:// and a host", o.BaseURL)
+	}
+	if o.Concurrency <= 0 {
+		o.Concurrency = adapter.DefaultConcurrency
+	}
+	if o.AttemptTimeout <= 0 {
+		o.AttemptTimeout = defaultAttemptTimeout
+	}
+	return base, nil
+}
+
+// authorization returns the header of HTTP Basic authentication.
+func (o *Options) authorization() []string {
+	authorized := http.Request{Header: make(http.Header)}
+	authorized.SetBasicAuth(o.UserName, o.APIKey.Reveal())
+	return authorized.Header["Authorization"]
 }
 
 // newTransport keeps as many connections open as requests may be under way, so
@@ -147,14 +164,7 @@ const maxAnswer = 256 << 10
 // newRequest builds the request by hand: the ids come from outside, and no way
 // of joining paths in net/url leaves them alone.
 func (c *Client) newRequest(ctx context.Context, event *mapping.UserEvent) *http.Request {
-	target := &url.URL{
-		Scheme:  c.scheme,
-		Host:    c.host,
-		Path:    "",
-		RawPath: c.account + escapeSegment(event.AccountID) + "/user/" + escapeSegment(event.UserID) + "/events",
-	}
-	// net/url sends RawPath only if it is an encoding of Path.
-	target.Path, _ = url.PathUnescape(target.RawPath)
+	target := escapedURL(c.scheme, c.host, c.account+escapeSegment(event.AccountID)+"/user/"+escapeSegment(event.UserID)+"/events")
 	request := &http.Request{
 		Method:        http.MethodPost,
 		URL:           target,
@@ -170,6 +180,14 @@ func (c *Client) newRequest(ctx context.Context, event *mapping.UserEvent) *http
 		},
 	}
 	return request.WithContext(ctx)
+}
+
+// escapedURL returns a URL whose path is sent as it is given, escaped.
+func escapedURL(scheme, host, path string) *url.URL {
+	target := &url.URL{Scheme: scheme, Host: host, RawPath: path}
+	// net/url sends RawPath only if it is an encoding of Path.
+	target.Path, _ = url.PathUnescape(path)
+	return target
 }
 
 // escapeSegment escapes everything but RFC 3986's unreserved characters, so that

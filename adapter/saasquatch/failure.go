@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"segment-saasquatch/mapping"
@@ -18,7 +19,9 @@ import (
 // apiError is the body of SaaSquatch's errors. Proxies in between answer with
 // other bodies, which leave it empty.
 type apiError struct {
-	Message      string `json:"message"`
+	Message string `json:"message"`
+	// StatusCode is for answers of GraphQL, whose HTTP status is 200.
+	StatusCode   int    `json:"statusCode"`
 	APIErrorCode string `json:"apiErrorCode"`
 	RSCode       string `json:"rsCode"`
 }
@@ -65,7 +68,7 @@ func (e apiError) detail(status int, event *mapping.UserEvent) string {
 // printable replaces control characters and what is not UTF-8.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == utf8.RuneError {
+		if unicode.IsControl(r) || r == utf8.RuneError {
 			return ' '
 		}
 		return r

@@ -1,0 +1,211 @@
+package saasquatch
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"segment-saasquatch/adapter"
+)
+
+// ErrUnsafeLink means that a file is at a URL from which it is not fetched:
+// neither https nor, for a SaaSquatch on this machine, http on this machine.
+var ErrUnsafeLink = errors.New("the link is no https URL")
+
+// maxRedirects bounds how many redirects a download follows.
+const maxRedirects = 3
+
+// DownloadErrors yields the records that SaaSquatch refused. The sequence can be
+// run once; an error is its last element, and what came before it holds. A job
+// without a file of errors is ErrNoFile.
+//
+// The file may be CSV or JSON lines, compressed by gzip or not. A line may have 8
+// MiB. The file is read as it comes and not kept.
+func (i *Importer) DownloadErrors(ctx context.Context, job adapter.ImportJob) iter.Seq2[adapter.RecordError, error] {
+	return download(ctx, i, "download import errors", job.ErrorsURL, errorRows, recordError)
+}
+
+// DownloadResults yields the events that SaaSquatch took, under the conditions of
+// DownloadErrors.
+func (i *Importer) DownloadResults(ctx context.Context, job adapter.ImportJob) iter.Seq2[adapter.ImportedEvent, error] {
+	return download(ctx, i, "download import results", job.ResultsURL, resultRows, importedEvent)
+}
+
+func download[T any](ctx context.Context, i *Importer, op string, link adapter.Secret, form rowForm, read func(row) T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		if link.IsZero() {
+			yield(none, fmt.Errorf("%s: %w", op, adapter.ErrNoFile))
+			return
+		}
+		ctx, progress := watch(ctx, i.downloadTimeout, i.stallTimeout)
+		defer progress.end()
+		file, err := i.open(ctx, op, link)
+		if err != nil {
+			yield(none, err)
+			return
+		}
+		defer file.Close()
+		body, err := plainText(&downloadBody{ctx, op, file, progress})
+		if err == nil {
+			for row, rowErr := range rows(body, form) {
+				if err = rowErr; err != nil {
+					break
+				}
+				if !yield(read(row), nil) {
+					return
+				}
+			}
+		}
+		if err == nil {
+			return
+		}
+		var failure *adapter.APIError
+		if !errors.As(err, &failure) {
+			err = fmt.Errorf("%s: %w", op, err)
+		}
+		yield(none, err)
+	}
+}
+
+// open fetches the file. SaaSquatch's own host gets the credentials; any other,
+// such as a storage with signed links, does not, and neither does whatever that
+// redirects to.
+func (i *Importer) open(ctx context.Context, op string, link adapter.Secret) (io.ReadCloser, error) {
+	target, err := i.base.Parse(link.Reveal())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op, ErrUnsafeLink) // err would show the link
+	}
+	trusted := true
+	for redirects := 0; ; redirects++ {
+		if !i.safe(target) {
+			return nil, fmt.Errorf("%s: %w", op, ErrUnsafeLink)
+		}
+		trusted = trusted && i.isHere(target)
+		response, err := i.get(ctx, op, target, trusted)
+		if err != nil {
+			return nil, err
+		}
+		next, err := redirected(response, target)
+		switch {
+		case next == nil && err == nil && response.StatusCode == http.StatusOK:
+			return response.Body, nil
+		case next == nil || err != nil || redirects == maxRedirects:
+			defer response.Body.Close()
+			return nil, downloadRefusal(op, response, trusted)
+		}
+		// Read so that the connection can be used again.
+		_, _ = io.CopyN(io.Discard, response.Body, maxAnswer)
+		response.Body.Close()
+		target = next
+	}
+}
+
+// get makes one request for a file.
+func (i *Importer) get(ctx context.Context, op string, target *url.URL, trusted bool) (*http.Response, error) {
+	header := http.Header{"User-Agent": {i.userAgent}, "Accept": {"*/*"}, "Accept-Encoding": {"gzip"}}
+	transport := i.elsewhere
+	if i.isHere(target) {
+		transport = i.here
+	}
+	if trusted {
+		header["Authorization"] = i.authorization
+	}
+	request := &http.Request{
+		Method: http.MethodGet, URL: target, Host: target.Host, Header: header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}
+	return do(transport, op, request.WithContext(ctx))
+}
+
+// redirected returns where an answer redirects to, nil if it does not.
+func redirected(response *http.Response, from *url.URL) (*url.URL, error) {
+	switch response.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return from.Parse(response.Header.Get("Location"))
+	}
+	return nil, nil
+}
+
+// downloadRefusal describes an answer without a file. Only SaaSquatch's own says
+// anything of the configuration; a storage answers 403 to a link that is too old.
+func downloadRefusal(op string, response *http.Response, trusted bool) *adapter.APIError {
+	failure := refusal(op, response)
+	switch {
+	case 200 <= response.StatusCode && response.StatusCode <= 299:
+		return unreadable(op, response.StatusCode, "the answer has no file")
+	case failure.Reason == adapter.ReasonRedirected:
+		failure.Message = fmt.Sprintf("more than %d redirects, or one to nowhere", maxRedirects)
+		failure.Misconfigured = false
+	case !trusted && failure.Misconfigured:
+		failure.Reason, failure.Misconfigured = adapter.ReasonRefused, false
+	}
+	return failure
+}
+
+// safe reports whether a file may be fetched from there.
+func (i *Importer) safe(target *url.URL) bool {
+	if target.Host == "" || target.User != nil || target.Opaque != "" {
+		return false
+	}
+	return target.Scheme == "https" || i.plain && target.Scheme == "http" && isLoopback(target.Hostname())
+}
+
+// isHere reports whether the URL is of the same origin as SaaSquatch.
+func (i *Importer) isHere(target *url.URL) bool {
+	return target.Scheme == i.base.Scheme && strings.EqualFold(target.Hostname(), i.base.Hostname()) && port(target) == port(i.base)
+}
+
+func port(u *url.URL) string {
+	if given := u.Port(); given != "" {
+		return given
+	}
+	if u.Scheme == "http" {
+		return "80"
+	}
+	return "443"
+}
+
+// downloadBody reads a file, whose end must not be mistaken for a break.
+type downloadBody struct {
+	ctx      context.Context
+	op       string
+	body     io.Reader
+	progress *progress
+}
+
+// Read does not count the time that the reader takes between two calls as one in
+// which nothing moves.
+func (d *downloadBody) Read(p []byte) (int, error) {
+	d.progress.moves()
+	n, err := d.body.Read(p)
+	d.progress.rests()
+	if err != nil && err != io.EOF {
+		err = noAnswer(d.ctx, d.op, err, true)
+	}
+	return n, err
+}
+
+// plainText returns the file's text, without gzip and without a byte order mark.
+func plainText(file io.Reader) (*bufio.Reader, error) {
+	const size = 64 << 10
+	buffered := bufio.NewReaderSize(file, size)
+	if magic, _ := buffered.Peek(2); string(magic) == "\x1f\x8b" {
+		unzipped, err := gzip.NewReader(buffered)
+		if err != nil {
+			return nil, err
+		}
+		buffered = bufio.NewReaderSize(unzipped, size)
+	}
+	if mark, _ := buffered.Peek(3); string(mark) == "\ufeff" {
+		_, _ = buffered.Discard(3)
+	}
+	return buffered, nil
+}

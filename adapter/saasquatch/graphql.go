@@ -1,0 +1,134 @@
+package saasquatch
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"time"
+
+	"segment-saasquatch/adapter"
+)
+
+// maxGraphQLAnswer bounds an answer of GraphQL, in bytes.
+const maxGraphQLAnswer = 1 << 20
+
+// graphQL makes one call and decodes the answer's data into data. With an error
+// that GraphQL reports, data holds what SaaSquatch gave all the same. Errors are
+// *adapter.APIError.
+func (i *Importer) graphQL(ctx context.Context, op, query string, variables, data any) error {
+	ctx, cancel := context.WithTimeout(ctx, i.callTimeout)
+	defer cancel()
+	body, err := json.Marshal(struct {
+		Query     string `json:"query"`
+		Variables any    `json:"variables,omitempty"`
+	}{query, variables})
+	if err != nil {
+		return &adapter.APIError{Op: op, Reason: adapter.ReasonInternalError, Message: err.Error(), Err: err, Unprocessed: true}
+	}
+	request := i.newPost(ctx, "graphql", "application/json", io.NopCloser(bytes.NewReader(body)))
+	request.ContentLength = int64(len(body))
+	// The transport sends a POST a second time only if nothing of it was written.
+	request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	response, err := do(i.here, op, request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		return refusal(op, response)
+	}
+	text, err := readAll(ctx, op, response, maxGraphQLAnswer)
+	if err != nil {
+		return err
+	}
+	if failure := readAnswer(op, response, text, data); failure != nil {
+		return failure
+	}
+	return nil
+}
+
+// graphQLError is one of an answer's errors.
+type graphQLError struct {
+	Message    string `json:"message"`
+	Extensions struct {
+		APIError       *apiError `json:"apiError"`
+		Classification string    `json:"classification"`
+	} `json:"extensions"`
+}
+
+// readAnswer reads an answer of GraphQL, whose HTTP status is a success even where
+// the call failed. SaaSquatch puts its error in errors[].extensions.apiError or
+// in extensions.apiError; errors of GraphQL itself have a message only.
+func readAnswer(op string, response *http.Response, text []byte, data any) *adapter.APIError {
+	var answer struct {
+		Data       json.RawMessage `json:"data"`
+		Errors     json.RawMessage `json:"errors"`
+		Extensions json.RawMessage `json:"extensions"`
+	}
+	if json.Unmarshal(text, &answer) != nil {
+		return unreadable(op, response.StatusCode, "the answer is no JSON object")
+	}
+	var dataErr error
+	if present(answer.Data) {
+		dataErr = json.Unmarshal(answer.Data, data)
+	}
+	// A member of another type than expected leaves the others readable.
+	var failures []graphQLError
+	_ = json.Unmarshal(answer.Errors, &failures)
+	var extensions struct {
+		APIError *apiError `json:"apiError"`
+	}
+	_ = json.Unmarshal(answer.Extensions, &extensions)
+
+	wait := retryAfter(response.Header.Get("Retry-After"), time.Now)
+	for _, failure := range failures {
+		if failure.Extensions.APIError != nil {
+			return failure.apiError(op, wait)
+		}
+	}
+	switch {
+	case extensions.APIError != nil:
+		failure := graphQLError{}
+		failure.Extensions.APIError = extensions.APIError
+		return failure.apiError(op, wait)
+	case len(failures) > 0:
+		return failures[0].apiError(op, wait)
+	case present(answer.Errors) && string(answer.Errors) != "[]":
+		return unreadable(op, response.StatusCode, "the answer's errors are no list")
+	case !present(answer.Data):
+		return unreadable(op, response.StatusCode, "the answer has neither data nor errors")
+	case dataErr != nil:
+		return unreadable(op, response.StatusCode, "the answer's data is not of the documented form")
+	}
+	return nil
+}
+
+// present reports whether a member is there and not null.
+func present(member json.RawMessage) bool { return len(member) > 0 && string(member) != "null" }
+
+// apiError says what the error means. SaaSquatch's own names a status; without
+// it, an error that arose while the call was carried out is like a 500, and any
+// other is a fault of the call.
+func (e graphQLError) apiError(op string, wait time.Duration) *adapter.APIError {
+	failure := apiError{Message: e.Message}
+	if e.Extensions.APIError != nil {
+		failure = *e.Extensions.APIError
+		if failure.Message == "" {
+			failure.Message = e.Message
+		}
+	}
+	stated := failure.StatusCode
+	status := stated
+	if status < 400 || status > 599 {
+		status, stated = http.StatusBadRequest, 0
+		switch e.Extensions.Classification { // graphql-java's ErrorType
+		case "DataFetchingException", "ExecutionAborted", "NullValueInNonNullableField":
+			status = http.StatusInternalServerError
+		}
+	}
+	described := failure.apiError(op, status, wait)
+	described.Status = stated
+	return described
+}

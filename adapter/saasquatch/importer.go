@@ -1,0 +1,210 @@
+package saasquatch
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"segment-saasquatch/adapter"
+)
+
+// Importer has SaaSquatch import files of user events, in four steps: Upload,
+// ValidateJob, CreateJob, and Job until the job has ended. DownloadErrors and
+// DownloadResults then tell what became of each record. The steps are those of
+// SaaSquatch's documentation of bulk imports.
+//
+// Each method makes one attempt. Its errors are [*adapter.APIError] where
+// SaaSquatch or the way there is the cause. An Importer is safe for concurrent use.
+type Importer struct {
+	base *url.URL
+	// here is for requests to SaaSquatch, elsewhere for files on other hosts. Both
+	// are used without an http.Client: there are no cookies, and no redirect is
+	// followed but where open does it.
+	here, elsewhere http.RoundTripper
+	tenant          string // path up to and including the slash after the tenant alias
+	authorization   []string
+	userAgent       string
+	// plain says that files may come over http.
+	plain bool
+
+	callTimeout     time.Duration
+	uploadTimeout   time.Duration
+	downloadTimeout time.Duration
+	stallTimeout    time.Duration
+}
+
+const (
+	// minCallTimeout is the least time for a call of GraphQL. SaaSquatch looks at
+	// the uploaded file in some, and CreateJob is better not given up.
+	minCallTimeout = time.Minute
+	// uploadTimeout bounds an upload: 100 MB in it are 1.4 Mbit/s.
+	uploadTimeout = 10 * time.Minute
+	// downloadTimeout bounds a download, with what its reader does in between.
+	downloadTimeout = time.Hour
+	// stallTimeout bounds the time in which an upload or download does not move.
+	stallTimeout = 2 * time.Minute
+)
+
+// NewImporter returns an Importer. It does not connect. Options.AttemptTimeout is
+// raised to a minute for calls of GraphQL; uploads end after 10 minutes at most,
+// downloads after an hour, and both once they do not move for 2 minutes.
+func NewImporter(opts Options) (*Importer, error) {
+	base, err := opts.complete()
+	if err != nil {
+		return nil, err
+	}
+	other := opts
+	other.TLS = nil // it is for the host of SaaSquatch
+	return &Importer{
+		base:            base,
+		here:            newTransport(opts),
+		elsewhere:       newTransport(other),
+		tenant:          "/api/v1/" + escapeSegment(opts.TenantAlias) + "/",
+		authorization:   opts.authorization(),
+		userAgent:       opts.UserAgent,
+		plain:           base.Scheme == "http" && isLoopback(base.Hostname()),
+		callTimeout:     max(opts.AttemptTimeout, minCallTimeout),
+		uploadTimeout:   uploadTimeout,
+		downloadTimeout: downloadTimeout,
+		stallTimeout:    stallTimeout,
+	}, nil
+}
+
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
+}
+
+// newPost returns a POST to a path of the tenant. The body's length is to be set.
+func (i *Importer) newPost(ctx context.Context, path, contentType string, body io.ReadCloser) *http.Request {
+	request := &http.Request{
+		Method:     http.MethodPost,
+		URL:        escapedURL(i.base.Scheme, i.base.Host, i.tenant+path),
+		Host:       i.base.Host,
+		Proto:      "HTTP/1.1",
+		ProtoMajor: 1,
+		ProtoMinor: 1,
+		Header: http.Header{
+			"Authorization": i.authorization,
+			"Content-Type":  {contentType},
+			"Accept":        {"application/json"},
+			"User-Agent":    {i.userAgent},
+		},
+		Body: body,
+	}
+	return request.WithContext(ctx)
+}
+
+// do makes the request. Its error is an *adapter.APIError.
+func do(transport http.RoundTripper, op string, request *http.Request) (*http.Response, error) {
+	var connected atomic.Bool
+	ctx := httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	response, err := transport.RoundTrip(request.WithContext(ctx))
+	if err != nil {
+		return nil, noAnswer(ctx, op, err, connected.Load())
+	}
+	return response, nil
+}
+
+// noAnswer describes a call without an answer, or with one that breaks off.
+func noAnswer(ctx context.Context, op string, err error, connected bool) *adapter.APIError {
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause // says why the transport gave up
+	}
+	attempt := classifyError(err, connected)
+	return &adapter.APIError{
+		Op: op, Reason: attempt.Reason, Message: attempt.Detail, Err: err,
+		Retryable: true, Unprocessed: attempt.Unprocessed,
+	}
+}
+
+// refusal describes an answer whose status is no success. It reads the body.
+func refusal(op string, response *http.Response) *adapter.APIError {
+	failure := readError(response.Body)
+	return failure.apiError(op, response.StatusCode, retryAfter(response.Header.Get("Retry-After"), time.Now))
+}
+
+// apiError says what a failure with the status means for a call that is no
+// event's.
+func (e apiError) apiError(op string, status int, retryAfter time.Duration) *adapter.APIError {
+	verdict := classify(status, e, false)
+	if verdict.Outcome == adapter.Dead {
+		verdict.Reason = adapter.ReasonRefused // the others speak of events
+	}
+	return &adapter.APIError{
+		Op: op, Reason: verdict.Reason, Status: status, RetryAfter: retryAfter,
+		Code: tidy(e.APIErrorCode), RSCode: tidy(e.RSCode), Message: tidy(e.Message),
+		Misconfigured: verdict.Misconfigured,
+		Retryable:     verdict.Outcome == adapter.Pending && !verdict.Misconfigured,
+		Unprocessed:   verdict.Unprocessed || verdict.Outcome == adapter.Dead,
+	}
+}
+
+// tidy makes SaaSquatch's text fit for one line of a report.
+func tidy(text string) string {
+	return cut(strings.Join(strings.Fields(printable(text)), " "))
+}
+
+// unreadable describes an answer that should tell of success and does not.
+func unreadable(op string, status int, why string) *adapter.APIError {
+	return &adapter.APIError{Op: op, Reason: adapter.ReasonUnreadableAnswer, Status: status, Message: why, Retryable: true}
+}
+
+// readAll reads an answer of at most limit bytes.
+func readAll(ctx context.Context, op string, response *http.Response, limit int64) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
+	if err != nil {
+		return nil, noAnswer(ctx, op, err, true)
+	}
+	if int64(len(text)) > limit {
+		return nil, unreadable(op, response.StatusCode, fmt.Sprintf("the answer is longer than %d bytes", limit))
+	}
+	return text, nil
+}
+
+// stalled is the cause of what ends because nothing moves.
+type stalled struct{ time.Duration }
+
+var _ net.Error = stalled{}
+
+func (s stalled) Error() string { return fmt.Sprintf("nothing moved for %v", s.Duration) }
+
+// Timeout reports true.
+func (stalled) Timeout() bool { return true }
+
+// Temporary reports true.
+func (stalled) Temporary() bool { return true }
+
+// progress cancels a context once nothing has moved for a while.
+type progress struct {
+	cancel context.CancelCauseFunc
+	after  time.Duration
+	timer  *time.Timer
+}
+
+// watch returns a context that ends after timeout, or once progress is neither
+// told that something moves nor to rest for as long as after. Its end must be
+// called.
+func watch(ctx context.Context, timeout, after time.Duration) (context.Context, *progress) {
+	ctx, stop := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithCancelCause(ctx)
+	p := &progress{after: after, cancel: func(cause error) { cancel(cause); stop() }}
+	p.timer = time.AfterFunc(after, func() { cancel(stalled{after}) })
+	return ctx, p
+}
+
+func (p *progress) moves() { p.timer.Reset(p.after) }
+func (p *progress) rests() { p.timer.Stop() }
+
+func (p *progress) end() {
+	p.timer.Stop()
+	p.cancel(nil)
+}
