@@ -15,29 +15,39 @@ import (
 // allowedImports draws the architecture: which of our packages each package may
 // import. Imports run one way, and siblings know nothing of each other.
 var allowedImports = map[string][]string{
-	"mapping":                nil,
-	"adapter":                {"mapping"},
-	"adapter/config":         {"adapter", "mapping"},
-	"adapter/saasquatch":     {"adapter", "mapping"},
-	"adapter/webhook":        {"adapter", "mapping"},
-	"adapter/store":          {"adapter"},
-	"adapter/console":        {"adapter"},
-	"adapter/sandbox":        nil,
-	"cmd/segment-saasquatch": {"mapping", "adapter", "adapter/config", "adapter/saasquatch", "adapter/webhook", "adapter/store", "adapter/console", "adapter/sandbox"},
+	"mapping":                     {"mapping/jsonata"},
+	"mapping/jsonata":             nil,
+	"adapter":                     {"mapping"},
+	"adapter/config":              {"adapter", "mapping"},
+	"adapter/saasquatch":          {"adapter", "mapping"},
+	"adapter/webhook":             {"adapter", "mapping"},
+	"adapter/store":               {"adapter"},
+	"adapter/console":             {"adapter"},
+	"adapter/sandbox":             nil,
+	"adapter/archive":             nil,
+	"adapter/archive/archivetest": nil, // for tests
+	"adapter/replay":              {"mapping", "adapter", "adapter/archive"},
+	"cmd/segment-saasquatch":      {"mapping", "adapter", "adapter/config", "adapter/saasquatch", "adapter/webhook", "adapter/store", "adapter/console", "adapter/sandbox", "adapter/archive", "adapter/replay", "mapping/jsonata"},
 }
 
 // onlyIn names the packages that may import a library.
 var onlyIn = map[string][]string{
-	"database/sql":             {"adapter/store"},
-	"github.com/gin-gonic/gin": {"adapter/webhook", "adapter/console"},
-	"go.uber.org/zap":          {"adapter/webhook", "adapter/console", "cmd/segment-saasquatch"},
-	"net/http":                 {"adapter/saasquatch", "adapter/webhook", "adapter/console", "adapter/sandbox", "cmd/segment-saasquatch"},
+	"database/sql":                  {"adapter/store"},
+	"github.com/dlclark/regexp2/v2": {"mapping/jsonata"},
+	"github.com/dop251/goja":        {"mapping/jsonata"},
+	"gocloud.dev/blob":              {"adapter/archive", "adapter/archive/archivetest"},
+	"github.com/gin-gonic/gin":      {"adapter/webhook", "adapter/console"},
+	"go.uber.org/zap":               {"adapter/webhook", "adapter/console", "cmd/segment-saasquatch"},
+	"net/http":                      {"adapter/saasquatch", "adapter/webhook", "adapter/console", "adapter/sandbox", "cmd/segment-saasquatch"},
 }
 
 // pure packages know no network, clock, environment, logger or context.
 var pure = map[string][]string{
-	"mapping": {"net", "net/http", "os", "context", "log", "log/slog", "go.uber.org/zap"},
+	"mapping":         impure,
+	"mapping/jsonata": impure,
 }
+
+var impure = []string{"net", "net/http", "os", "context", "log", "log/slog", "go.uber.org/zap"}
 
 func TestImports(t *testing.T) {
 	const module = "segment-saasquatch/"

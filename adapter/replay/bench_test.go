@@ -1,0 +1,124 @@
+package replay_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"segment-saasquatch/adapter/archive/archivetest"
+	"segment-saasquatch/adapter/replay"
+)
+
+// benchBytes is how much text the log of the benchmarks has.
+const benchBytes = 64 << 20
+
+// writeLog writes a log of n bytes in files of equal size.
+func writeLog(b *testing.B, dir string, n int64, files int) {
+	b.Helper()
+	for i := range files {
+		file, err := os.Create(filepath.Join(dir, fmt.Sprintf("%d.gz", i)))
+		if err != nil {
+			b.Fatal(err)
+		}
+		packed := gzip.NewWriter(file)
+		if _, _, err := archivetest.WriteLog(packed, n/int64(files), uint64(i)); err != nil {
+			b.Fatal(err)
+		}
+		if err := packed.Close(); err != nil {
+			b.Fatal(err)
+		}
+		if err := file.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkReplay times a dry run and the writing of import files beside plain
+// decompression of the same files, one after the other, on one processor and on
+// two. The metric is the share of decompression's speed on one processor.
+func BenchmarkReplay(b *testing.B) {
+	dir := b.TempDir()
+	writeLog(b, dir, benchBytes, 4)
+	spec := &replay.Spec{Sources: []string{dir}, Via: replay.ViaImport, Filter: replay.Filter{Integrations: replay.DefaultIntegrations}}
+	opts := replay.Options{Mapper: newMapper(b), Now: func() time.Time { return time.Date(2026, 10, 6, 0, 0, 0, 0, time.UTC) }}
+	plain := 0.0
+	run := func(name string, procs int, once func(b *testing.B)) {
+		b.Run(fmt.Sprintf("%s/procs=%d", name, procs), func(b *testing.B) {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(procs))
+			b.SetBytes(benchBytes)
+			for b.Loop() {
+				once(b)
+			}
+			took := float64(b.Elapsed()) / float64(b.N)
+			if name == "gunzip" {
+				plain = took
+				return
+			}
+			if plain > 0 {
+				b.ReportMetric(plain/took, "of-gunzip")
+			}
+		})
+	}
+	run("gunzip", 1, func(b *testing.B) { gunzip(b, dir) })
+	for _, procs := range []int{1, 2} {
+		run("dry-run", procs, func(b *testing.B) {
+			err := read(b, spec, nil, nil, func(blocks replay.Blocks) error {
+				_, err := replay.Count(context.Background(), nil, spec, blocks, opts)
+				return err
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+		})
+		run("import-out", procs, func(b *testing.B) {
+			out := filepath.Join(b.TempDir(), "out")
+			err := read(b, spec, nil, nil, func(blocks replay.Blocks) error {
+				_, err := replay.WriteFiles(context.Background(), nil, spec, blocks, out, replay.ImportOptions{Options: opts})
+				return err
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := os.RemoveAll(out); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+func gunzip(b *testing.B, dir string) {
+	b.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.gz"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, name := range names {
+		file, err := os.Open(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		unpacked, err := gzip.NewReader(bufio.NewReaderSize(file, 256<<10))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.CopyBuffer(onlyWriter{}, unpacked, make([]byte, 256<<10)); err != nil {
+			b.Fatal(err)
+		}
+		if err := file.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// onlyWriter drops what it gets, without a ReadFrom that would read in its own way.
+type onlyWriter struct{}
+
+func (onlyWriter) Write(p []byte) (int, error) { return len(p), nil }

@@ -1,0 +1,131 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
+)
+
+// Ledger knows what has been delivered, or is pending.
+type Ledger interface {
+	Known(ctx context.Context, connection, tenant string, arrivals []adapter.Arrival) ([]adapter.Reason, error)
+}
+
+// LookUp is where to look for what has been delivered.
+type LookUp struct {
+	Ledger             Ledger
+	Connection, Tenant string
+}
+
+// Counted is what a dry run finds: what a replay would do.
+type Counted struct {
+	Counts
+	// Outcomes are those that the events would have. Pending are those that would
+	// be sent, a request each.
+	Outcomes []adapter.Tally
+	// Faults are the objects that could not be read to their ends.
+	Faults []adapter.ObjectProgress
+}
+
+// Count reads the blocks and says what would become of their events, and sends
+// and stores nothing. The look is what it finds duplicates by, nil for the archive
+// alone. It keeps 24 to
+// 48 bytes for each event that would be sent.
+func Count(ctx context.Context, look *LookUp, spec *Spec, blocks Blocks, opts Options) (*Counted, error) {
+	opts = opts.withDefaults()
+	c := &counting{Options: opts, spec: spec, counts: newCounts(), outcomes: make(tallies), fresh: newFresh(look)}
+	err := opts.newPipeline(spec, blocks).run(ctx, c.take)
+	if err == errLimit {
+		err = nil
+	}
+	return &Counted{Counts: *c.counts, Outcomes: c.outcomes.list(), Faults: c.faults}, err
+}
+
+// counting counts what is read.
+type counting struct {
+	Options
+	spec     *Spec
+	counts   *Counts
+	outcomes tallies
+	faults   []adapter.ObjectProgress
+	fresh    *fresh
+	// send is told of each event that would be sent, nil if nobody is.
+	send func(*mapping.Result) error
+	sent int64
+}
+
+func (c *counting) take(ctx context.Context, b *mappedBlock) error {
+	for i := range b.skipped {
+		c.outcomes.add(adapter.Skipped, adapter.Reason(b.skipped[i].reason), 1)
+	}
+	c.counts.Lines += b.lines
+	c.counts.read(b)
+	if b.End && b.Err != nil {
+		c.faults = append(c.faults, adapter.ObjectProgress{Object: b.Object.Key, Version: b.Object.Version, Lines: b.last(), Fault: faultOf(b)})
+	}
+	reasons, err := c.fresh.duplicates(ctx, b.events)
+	if err != nil {
+		return err
+	}
+	for i := range b.events {
+		mapped := &b.events[i].mapped
+		if mapped.Kind != mapping.KindUserEvent {
+			c.outcomes.add(adapter.Rejected, adapter.Reason(mapped.Reason), 1)
+			continue
+		}
+		c.counts.add(mapped)
+		if reason := reasons[i]; reason != "" {
+			c.outcomes.add(adapter.Duplicate, reason, 1)
+			continue
+		}
+		c.outcomes.add(adapter.Pending, "", 1)
+		if c.send != nil {
+			if err := c.send(mapped); err != nil {
+				return err
+			}
+		}
+		if c.sent++; c.spec.Limit > 0 && c.sent == c.spec.Limit {
+			return errLimit
+		}
+	}
+	c.Progress.update(func(s *Snapshot) {
+		s.Object, s.Counts, s.Outcomes = b.Object.Key, *c.counts.clone(), c.outcomes.list()
+	})
+	return nil
+}
+
+// fresh tells events from those that the ledger has, or that came before.
+type fresh struct {
+	look     *LookUp
+	seen     *seenSet
+	reasons  []adapter.Reason
+	arrivals []adapter.Arrival
+}
+
+func newFresh(look *LookUp) *fresh { return &fresh{look: look, seen: newSeenSet()} }
+
+// duplicates returns for each event why it is a duplicate, empty if it is not. The
+// answer is valid until the next call.
+func (f *fresh) duplicates(ctx context.Context, events []event) ([]adapter.Reason, error) {
+	f.reasons = append(f.reasons[:0], make([]adapter.Reason, len(events))...)
+	f.arrivals = f.arrivals[:0]
+	for i := range events {
+		f.arrivals = append(f.arrivals, adapter.ArrivalOf(nil, &events[i].mapped))
+	}
+	if f.look != nil && len(events) > 0 {
+		known, err := f.look.Ledger.Known(ctx, f.look.Connection, f.look.Tenant, f.arrivals)
+		if err != nil {
+			return nil, fmt.Errorf("ask the ledger: %w", err)
+		}
+		copy(f.reasons, known)
+	}
+	for i := range f.arrivals {
+		a := &f.arrivals[i]
+		if f.reasons[i] == "" && a.Outcome == adapter.Pending && a.MessageID != "" && f.seen.add(a.MessageID, a.Fingerprint) {
+			f.reasons[i] = adapter.ReasonAlreadyAccepted
+		}
+	}
+	return f.reasons, nil
+}

@@ -1,0 +1,140 @@
+package replay
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"time"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
+)
+
+// Filter picks events of an archive. A zero field picks all.
+type Filter struct {
+	// Events are names of track calls, exactly as Segment has them.
+	Events []string `json:"events,omitempty"`
+	// Users are the userIds to replay alone, Except those to leave out.
+	Users  []string `json:"users,omitempty"`
+	Except []string `json:"except_users,omitempty"`
+	// Since and Until bound the event's own time: from Since on, before Until. An
+	// event without a time is then left out.
+	Since time.Time `json:"since,omitzero"`
+	Until time.Time `json:"until,omitzero"`
+	// Where is a JSONata expression over the event, which picks those for which it
+	// is true in the sense of JSONata's $boolean.
+	Where string `json:"where,omitempty"`
+	// Sample is the share of events to take, above 0 and up to 1; 0 for all. It
+	// goes by the messageId, so that it is the same events every time.
+	Sample float64 `json:"sample,omitempty"`
+	// Integrations are names of the destination in the events' integrations object;
+	// the first that an event has decides. Segment's archives hold events that were
+	// never meant for it. None takes all events.
+	Integrations []string `json:"integrations,omitempty"`
+}
+
+// DefaultIntegrations are SaaSquatch's own destination in Segment, and Segment's
+// word for all of them.
+var DefaultIntegrations = []string{"SaaSquatch v2", "All"}
+
+// Condition is a compiled expression over an event. It is safe for concurrent use.
+type Condition interface {
+	EvalBool(event []byte) (bool, error)
+}
+
+// Validate returns what is wrong with the filter, joined.
+func (f *Filter) Validate() error {
+	var faults []error
+	if f.Sample < 0 || f.Sample > 1 || math.IsNaN(f.Sample) {
+		faults = append(faults, fmt.Errorf("sample is %v: write a share above 0 and up to 1, such as 1%%", f.Sample))
+	}
+	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
+		faults = append(faults, fmt.Errorf("until is %s, not after since, which is %s: exchange them", f.Until.Format(time.RFC3339), f.Since.Format(time.RFC3339)))
+	}
+	return errors.Join(faults...)
+}
+
+// selector returns the filter as the mapping takes it. The condition is that of
+// Where, nil without one. The cheap questions come first.
+func (f *Filter) selector(where Condition) mapping.Selector {
+	events, users, except := setOf(f.Events), setOf(f.Users), setOf(f.Except)
+	since, until := f.Since.UnixMilli(), f.Until.UnixMilli()
+	timed := !f.Since.IsZero() || !f.Until.IsZero()
+	return func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
+		if events != nil && !events.has(c.Event()) {
+			return skip(adapter.ReasonFilteredEvent)
+		}
+		if users != nil && !users.has(c.UserID()) || except.has(c.UserID()) {
+			return skip(adapter.ReasonFilteredUser)
+		}
+		if !f.integrated(c) {
+			return skip(adapter.ReasonIntegrationDisabled)
+		}
+		if timed {
+			at, ok := c.Time()
+			if !ok || !f.Since.IsZero() && at < since || !f.Until.IsZero() && at >= until {
+				return skip(adapter.ReasonFilteredTime)
+			}
+		}
+		if f.Sample > 0 && !f.sampled(c) {
+			return skip(adapter.ReasonFilteredSample)
+		}
+		if where != nil {
+			ok, err := where.EvalBool(c.Raw())
+			switch {
+			case err != nil:
+				return mapping.KindReject, mapping.Reason(adapter.ReasonExpressionFailed), "where: " + err.Error()
+			case !ok:
+				return skip(adapter.ReasonFilteredWhere)
+			}
+		}
+		return 0, "", ""
+	}
+}
+
+func skip(reason adapter.Reason) (mapping.Kind, mapping.Reason, string) {
+	return mapping.KindSkip, mapping.Reason(reason), ""
+}
+
+// integrated reports whether the event is meant for the destination.
+func (f *Filter) integrated(c *mapping.Call) bool {
+	for _, name := range f.Integrations {
+		if on, named := c.Integration(name); named {
+			return on
+		}
+	}
+	return true
+}
+
+// sampled reports whether the event is one of the sample.
+func (f *Filter) sampled(c *mapping.Call) bool {
+	id := c.MessageID()
+	if len(id) == 0 {
+		id = c.Raw()
+	}
+	hash := fnv.New64a()
+	_, _ = hash.Write(id)
+	// The upper bits of this hash are no good for short texts; a product mixes them.
+	mixed := hash.Sum64() * 0x9e3779b97f4a7c15
+	return float64(mixed>>11)/(1<<53) < f.Sample
+}
+
+// names is a set of texts; nil is the empty one.
+type names map[string]struct{}
+
+func setOf(list []string) names {
+	if len(list) == 0 {
+		return nil
+	}
+	set := make(names, len(list))
+	for _, text := range list {
+		set[text] = struct{}{}
+	}
+	return set
+}
+
+func (n names) has(text []byte) bool {
+	_, ok := n[string(text)]
+	return ok
+}

@@ -1,0 +1,216 @@
+package replay_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/archive"
+	"segment-saasquatch/adapter/archive/archivetest"
+	"segment-saasquatch/adapter/replay"
+	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
+)
+
+const (
+	testConnection = "default"
+	testTenant     = "https://example.test/test_tenant"
+)
+
+var testNow = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+
+// tenant counts the events that it is sent.
+type tenant struct {
+	mu     sync.Mutex
+	events map[string]int // by idempotency key, or body
+	answer func(*mapping.UserEvent) adapter.Attempt
+}
+
+func newTenant() *tenant {
+	return &tenant{events: make(map[string]int), answer: func(*mapping.UserEvent) adapter.Attempt {
+		return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
+	}}
+}
+
+func (s *tenant) Send(_ context.Context, event *mapping.UserEvent) adapter.Attempt {
+	attempt := s.answer(event)
+	if attempt.Outcome == adapter.Delivered {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.events[keyOf(event)]++
+	}
+	return attempt
+}
+
+func keyOf(event *mapping.UserEvent) string {
+	if event.IdempotencyKey != "" {
+		return event.IdempotencyKey
+	}
+	return string(event.Body)
+}
+
+// received returns how often each event was received, and forgets.
+func (s *tenant) received() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	events := s.events
+	s.events = make(map[string]int)
+	return events
+}
+
+func newMapper(t testing.TB) *mapping.Mapper {
+	t.Helper()
+	mapper, err := mapping.New(mapping.DefaultRules())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mapper
+}
+
+// process is a process that replays: a store with a dispatcher that delivers from it.
+type process struct {
+	t          testing.TB
+	store      *store.Store
+	mapper     *mapping.Mapper
+	stop       context.CancelFunc
+	dispatcher sync.WaitGroup
+}
+
+func startProcess(t testing.TB, path string, to adapter.Sender) *process {
+	t.Helper()
+	opened, err := store.Open(context.Background(), store.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{t: t, store: opened, mapper: newMapper(t)}
+	queue, err := opened.Connection(context.Background(), testConnection, testTenant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running context.Context
+	running, p.stop = context.WithCancel(context.Background())
+	dispatcher := adapter.NewDispatcher(p.mapper, to, adapter.NewGate(adapter.GateOptions{}), queue, adapter.DispatcherOptions{})
+	p.dispatcher.Go(func() {
+		if err := dispatcher.Run(running); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// end ends the process, in good order or as it stands.
+func (p *process) end() {
+	p.t.Helper()
+	p.stop()
+	p.dispatcher.Wait()
+	if err := p.store.Close(); err != nil {
+		p.t.Error(err)
+	}
+}
+
+func (p *process) options() replay.Options {
+	return replay.Options{Mapper: p.mapper, Now: func() time.Time { return testNow }}
+}
+
+// begin begins a run.
+func (p *process) begin(replays adapter.Replays, spec *replay.Spec) *adapter.Run {
+	p.t.Helper()
+	text, err := json.Marshal(spec)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	run, err := replays.BeginRun(context.Background(), testConnection, testTenant, text)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return run
+}
+
+// read opens the sources of a spec.
+func read(t testing.TB, spec *replay.Spec, stdin io.Reader, resume func(archive.Object) (int64, bool), fn func(replay.Blocks) error) error {
+	t.Helper()
+	opened, err := archive.Open(context.Background(), spec.Sources, archive.Options{Stdin: stdin, From: spec.From, To: spec.To, Sources: spec.SourceIDs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := opened.Read(context.Background(), archive.ReadOptions{Resume: resume})
+	err = fn(reader)
+	if closeErr := reader.Close(); closeErr != nil {
+		t.Error(closeErr)
+	}
+	if closeErr := opened.Close(); closeErr != nil {
+		t.Error(closeErr)
+	}
+	return err
+}
+
+// deliver replays a spec to its end and returns what became of the events.
+func (p *process) deliver(spec *replay.Spec) []adapter.Tally {
+	p.t.Helper()
+	run := p.begin(p.store, spec)
+	err := read(p.t, spec, nil, nil, func(blocks replay.Blocks) error {
+		return replay.Deliver(context.Background(), p.store, run, nil, blocks, p.options())
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return p.outcomes(run.ID)
+}
+
+func (p *process) outcomes(id int64) []adapter.Tally {
+	p.t.Helper()
+	run, _, err := p.store.Run(context.Background(), id)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return run.Outcomes
+}
+
+func text(tallies []adapter.Tally) string {
+	var parts []string
+	for _, tally := range tallies {
+		parts = append(parts, strings.TrimSpace(fmt.Sprintf("%d %s %s", tally.Events, tally.Outcome, tally.Reason)))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// check holds what arrived and what was reported against the expectation.
+func check(t testing.TB, want *archivetest.Expectation, received map[string]int, outcomes []adapter.Tally) {
+	t.Helper()
+	got := make(map[string]int)
+	for _, tally := range outcomes {
+		got[tally.Outcome.String()] += int(tally.Events)
+	}
+	for _, fault := range want.Compare(received, got) {
+		t.Error(fault)
+	}
+}
+
+func expect(made *archivetest.Archive) *archivetest.Expectation {
+	return made.Expect(testNow, replay.DefaultIntegrations)
+}
+
+// makeArchive makes an archive in a directory.
+func makeArchive(t testing.TB, o archivetest.Options) (*archivetest.Archive, *replay.Spec) {
+	t.Helper()
+	o.Now = testNow
+	made := archivetest.Generate(o)
+	dir := t.TempDir()
+	made.WriteDir(t, dir)
+	return made, &replay.Spec{Sources: []string{dir}, Via: replay.ViaAPI, Filter: replay.Filter{Integrations: replay.DefaultIntegrations}}
+}
+
+// damagedFiles returns how many of the files that are read are damaged.
+func damagedFiles(made *archivetest.Archive) int {
+	return len(slices.DeleteFunc(slices.Clone(made.Files), func(f archivetest.File) bool { return !f.Log || f.Damage == archivetest.Whole }))
+}
+
+func storePath(t testing.TB) string { return filepath.Join(t.TempDir(), "adapter.db") }

@@ -1,0 +1,486 @@
+package replay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/archive/archivetest"
+	"segment-saasquatch/adapter/replay"
+	"segment-saasquatch/adapter/saasquatch"
+	"segment-saasquatch/adapter/sandbox"
+	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
+)
+
+const importKey = "TEST_import"
+
+// importTenant is a simulated SaaSquatch that takes import jobs.
+type importTenant struct {
+	*sandbox.Server
+	url string
+}
+
+func newImportTenant(t *testing.T, o sandbox.Options) *importTenant {
+	t.Helper()
+	o.Tenants = map[string]string{"test_tenant": importKey}
+	if o.Users == 0 {
+		o.Users = sandbox.AnyUser
+	}
+	server, err := sandbox.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listening := httptest.NewServer(server)
+	t.Cleanup(listening.Close)
+	return &importTenant{server, listening.URL}
+}
+
+func (s *importTenant) importer(t *testing.T) *saasquatch.Importer {
+	t.Helper()
+	importer, err := saasquatch.NewImporter(saasquatch.Options{BaseURL: s.url, TenantAlias: "test_tenant", APIKey: adapter.NewSecret(importKey)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return importer
+}
+
+// received returns how often each event was accepted, by idempotency key.
+func (s *importTenant) received() map[string]int {
+	events := make(map[string]int)
+	for _, event := range s.Events() {
+		key := event.IdempotencyKey
+		if key == "" {
+			key = event.UserID + " " + event.Key + " " + fmt.Sprint(event.DateTriggered) + string(event.Fields)
+		}
+		events[key]++
+	}
+	return events
+}
+
+// importing replays by import jobs.
+type importing struct {
+	t     *testing.T
+	path  string
+	store *store.Store
+	opts  replay.ImportOptions
+	spec  *replay.Spec
+}
+
+func newImporting(t *testing.T, spec *replay.Spec) *importing {
+	spec.Via = replay.ViaImport
+	i := &importing{t: t, path: storePath(t), spec: spec}
+	i.opts = replay.ImportOptions{
+		Options: replay.Options{Mapper: newMapper(t), Now: func() time.Time { return testNow }},
+		Poll:    time.Millisecond, Dir: t.TempDir(),
+	}
+	i.open()
+	return i
+}
+
+func (i *importing) open() {
+	i.t.Helper()
+	var err error
+	if i.store, err = store.Open(context.Background(), store.Options{Path: i.path}); err != nil {
+		i.t.Fatal(err)
+	}
+}
+
+// restart ends the process as it stands, and begins another.
+func (i *importing) restart() {
+	i.t.Helper()
+	if err := i.store.Close(); err != nil {
+		i.t.Fatal(err)
+	}
+	i.open()
+}
+
+func (i *importing) close() {
+	i.t.Helper()
+	if err := i.store.Close(); err != nil {
+		i.t.Error(err)
+	}
+}
+
+// run begins or resumes the run with the number.
+func (i *importing) run(id int64, importer replay.Importer) (*adapter.Run, error) {
+	i.t.Helper()
+	ctx := context.Background()
+	var run *adapter.Run
+	var objects []adapter.ObjectProgress
+	if id == 0 {
+		p := &process{t: i.t}
+		run = p.begin(i.store, i.spec)
+	} else {
+		var err error
+		if run, objects, err = i.store.TakeRun(ctx, id); err != nil {
+			i.t.Fatal(err)
+		}
+	}
+	err := read(i.t, i.spec, nil, replay.Resume(objects), func(blocks replay.Blocks) error {
+		return replay.Import(ctx, i.store, run, objects, importer, blocks, i.opts)
+	})
+	return run, err
+}
+
+func (i *importing) outcomes(id int64) []adapter.Tally {
+	return (&process{t: i.t, store: i.store}).outcomes(id)
+}
+
+// TestImport imports an archive in several jobs, with records counted from either
+// number, and without and with records that fail.
+func TestImport(t *testing.T) {
+	for _, base := range []sandbox.RecordBase{sandbox.RecordsFromOne, sandbox.RecordsFromZero} {
+		for _, refuse := range []float64{0, 0.03, 1} {
+			t.Run(fmt.Sprintf("base %d, %v%% refused", base, 100*refuse), func(t *testing.T) {
+				made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 300})
+				faults := sandbox.JobFaults{}
+				if refuse > 0 {
+					faults.RefuseRecords = []sandbox.FailRule{{Rate: refuse, Status: 400}}
+				}
+				to := newImportTenant(t, sandbox.Options{RecordNumberBase: base, Jobs: faults})
+				i := newImporting(t, spec)
+				defer i.close()
+				i.opts.MaxLines = 100
+				run, err := i.run(0, to.importer(t))
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := expect(made)
+				received := to.received()
+				outcomes := i.outcomes(run.ID)
+				refused := 0
+				for _, tally := range outcomes {
+					if tally.Outcome == adapter.Dead && tally.Reason == adapter.ReasonRefused {
+						refused = int(tally.Events)
+					}
+				}
+				stats := to.Stats()
+				if uint64(refused) != stats.RecordErrors || refuse > 0 != (refused > 0) || stats.Jobs.Completed < 2 {
+					t.Errorf("%d refused; %+v", refused, stats)
+				}
+				if refused == 0 {
+					check(t, want, received, outcomes)
+				}
+				checkSettledRight(t, i.store, run.ID, received)
+				for _, event := range to.Events() {
+					if event.Import == nil || string(event.Import.Programs) != "false" || string(event.Import.Webhooks) != "false" {
+						t.Fatalf("an event fires programs or webhooks: %+v", event)
+					}
+				}
+				// Whatever was imported is known: another replay has nothing to do.
+				before := stats.Jobs.Completed
+				if refused == 0 {
+					again, err := i.run(0, to.importer(t))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if after := to.Stats().Jobs.Completed; after != before {
+						t.Errorf("%d jobs for what was imported: %s", after-before, text(i.outcomes(again.ID)))
+					}
+				}
+			})
+		}
+	}
+}
+
+// checkSettledRight holds the outcome of every event with a key against what has
+// arrived of it.
+func checkSettledRight(t *testing.T, s *store.Store, run int64, received map[string]int) {
+	t.Helper()
+	deliveries, err := s.Find(context.Background(), adapter.Filter{Run: run, Outcomes: []adapter.Outcome{adapter.Delivered, adapter.Duplicate, adapter.Dead}}, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// An event that was refused may come again, and be taken.
+	taken := make(map[string]bool)
+	for _, d := range deliveries {
+		if mapping.IsIdempotencyKey(d.MessageID) {
+			taken[d.MessageID] = taken[d.MessageID] || d.Outcome != adapter.Dead
+		}
+	}
+	for messageID, taken := range taken {
+		if n := received[messageID]; n > 1 || taken != (n == 1) {
+			t.Errorf("%s counts as taken: %t, and arrived %d times", messageID, taken, n)
+		}
+	}
+}
+
+// TestImportUnknownUsers imports events of users that SaaSquatch does not know.
+func TestImportUnknownUsers(t *testing.T) {
+	_, spec := makeArchive(t, archivetest.Options{EventsPerDay: 100, Clean: true})
+	to := newImportTenant(t, sandbox.Options{Users: sandbox.KnownUsers})
+	i := newImporting(t, spec)
+	defer i.close()
+	run, err := i.run(0, to.importer(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := text(i.outcomes(run.ID)); !strings.Contains(got, "dead user_not_found") || strings.Contains(got, "delivered,") {
+		t.Error(got)
+	}
+}
+
+// TestImportAborted has SaaSquatch give jobs up after some of their records: what
+// was imported by then counts once, and what nobody imports is a dead letter.
+func TestImportAborted(t *testing.T) {
+	for _, test := range []struct {
+		aborted int
+		want    adapter.Outcome
+	}{{1, adapter.Delivered}, {2, adapter.Delivered}, {3, adapter.Dead}} {
+		t.Run(fmt.Sprint(test.aborted), func(t *testing.T) {
+			made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 200, Clean: true})
+			to := newImportTenant(t, sandbox.Options{Jobs: sandbox.JobFaults{AbortFirst: test.aborted, AbortAfter: 20}})
+			i := newImporting(t, spec)
+			defer i.close()
+			i.opts.UnkeyedDead = true
+			run, err := i.run(0, to.importer(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			outcomes := text(i.outcomes(run.ID))
+			received := to.received()
+			want := expect(made)
+			switch test.want {
+			case adapter.Delivered:
+				for key := range want.Keys {
+					if received[key] != 1 {
+						t.Errorf("%s arrived %d times", key, received[key])
+					}
+				}
+				if !strings.Contains(outcomes, "conflict_after_failure") || !strings.Contains(outcomes, "dead unkeyed_ambiguous") {
+					t.Error(outcomes)
+				}
+			case adapter.Dead:
+				if !strings.Contains(outcomes, "dead import_aborted") || strings.Contains(outcomes, "pending") {
+					t.Error(outcomes)
+				}
+			}
+			for key, n := range received {
+				if n != 1 {
+					t.Errorf("%s arrived %d times", key, n)
+				}
+			}
+		})
+	}
+}
+
+// crashing is an importer that fails at a call, before it or after it.
+type crashing struct {
+	replay.Importer
+	at    int
+	after bool
+	n     int
+}
+
+func (c *crashing) crash() (before, after error) {
+	c.n++
+	switch {
+	case c.n != c.at:
+		return nil, nil
+	case c.after:
+		return nil, errCrash
+	default:
+		return errCrash, nil
+	}
+}
+
+func (c *crashing) Upload(ctx context.Context, name string, size int64, open func() (io.ReadCloser, error)) (string, error) {
+	before, after := c.crash()
+	if before != nil {
+		return "", before
+	}
+	ref, err := c.Importer.Upload(ctx, name, size, open)
+	return ref, errors.Join(err, after)
+}
+
+// CreateJob fails as a process does that ends here: nobody learns of the job.
+func (c *crashing) CreateJob(ctx context.Context, input adapter.JobInput) (adapter.ImportJob, error) {
+	before, after := c.crash()
+	if before != nil {
+		panic(errCrash)
+	}
+	job, err := c.Importer.CreateJob(ctx, input)
+	if after != nil {
+		panic(errCrash)
+	}
+	return job, err
+}
+
+func (c *crashing) Job(ctx context.Context, id string) (adapter.ImportJob, error) {
+	before, after := c.crash()
+	if before != nil {
+		return adapter.ImportJob{}, before
+	}
+	job, err := c.Importer.Job(ctx, id)
+	return job, errors.Join(err, after)
+}
+
+// TestImportResumeAnywhere ends an import at every call to SaaSquatch and goes on
+// with it in another process.
+func TestImportResumeAnywhere(t *testing.T) {
+	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 2})
+	want := expect(made)
+	for _, after := range []bool{false, true} {
+		crashed := true
+		for at := 1; crashed; at++ {
+			to := newImportTenant(t, sandbox.Options{})
+			i := newImporting(t, spec)
+			i.opts.MaxLines = 10
+			i.opts.UnkeyedDead = true // so that none of them comes twice
+			crashed = func() (crashed bool) {
+				defer func() {
+					if cause := recover(); cause != nil {
+						if cause != error(errCrash) {
+							panic(cause)
+						}
+						crashed = true
+					}
+				}()
+				_, err := i.run(0, &crashing{Importer: to.importer(t), at: at, after: after})
+				if err != nil && !errors.Is(err, errCrash) {
+					t.Fatal(err)
+				}
+				return err != nil
+			}()
+			if crashed {
+				i.restart()
+				if _, err := i.run(1, to.importer(t)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			received, outcomes := to.received(), text(i.outcomes(1))
+			for key := range want.Keys {
+				if received[key] != 1 {
+					t.Errorf("crash at call %d, after it %t: %s arrived %d times", at, after, key, received[key])
+				}
+			}
+			for key, n := range received {
+				if n != 1 {
+					t.Errorf("crash at call %d, after it %t: %s arrived %d times", at, after, key, n)
+				}
+			}
+			if strings.Contains(outcomes, "pending") {
+				t.Errorf("crash at call %d, after it %t: %s", at, after, outcomes)
+			}
+			i.close()
+			if !crashed && at < 6 {
+				t.Fatalf("only %d calls", at)
+			}
+		}
+	}
+}
+
+// TestImportPastHorizon goes on with a job of unknown fate when SaaSquatch has
+// forgotten the keys: nothing is sent a second time.
+func TestImportPastHorizon(t *testing.T) {
+	_, spec := makeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 1})
+	to := newImportTenant(t, sandbox.Options{})
+	i := newImporting(t, spec)
+	defer i.close()
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = i.run(0, &crashing{Importer: to.importer(t), at: 2, after: true})
+	}()
+	before := maps.Clone(to.received())
+	if err := to.Advance(25 * time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	i.opts.Now = func() time.Time { return testNow.Add(25 * time.Hour) }
+	i.restart()
+	if _, err := i.run(1, to.importer(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got := text(i.outcomes(1)); !strings.Contains(got, "dead horizon_over") {
+		t.Error(got)
+	}
+	if received := to.received(); !maps.Equal(received, before) {
+		t.Errorf("%d events before, %d after", len(before), len(received))
+	}
+}
+
+// TestImportRefusedFile leaves the events held when SaaSquatch does not take the
+// file, and says why.
+func TestImportRefusedFile(t *testing.T) {
+	_, spec := makeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 1})
+	to := newImportTenant(t, sandbox.Options{})
+	i := newImporting(t, spec)
+	defer i.close()
+	_, err := i.run(0, refusing{to.importer(t)})
+	var invalid *replay.InvalidFileError
+	if !errors.As(err, &invalid) || len(invalid.Faults) != 1 {
+		t.Fatalf("got %v", err)
+	}
+	if got := text(i.outcomes(1)); !strings.Contains(got, "pending") {
+		t.Error(got)
+	}
+	if _, err := i.run(1, to.importer(t)); err != nil {
+		t.Fatal(err)
+	}
+	if got := text(i.outcomes(1)); strings.Contains(got, "pending") {
+		t.Error(got)
+	}
+}
+
+type refusing struct{ replay.Importer }
+
+func (refusing) ValidateJob(context.Context, adapter.JobInput) ([]string, error) {
+	return []string{"line 3 is wrong"}, nil
+}
+
+// TestWriteFiles writes the lines of an archive into files of a few lines each.
+func TestWriteFiles(t *testing.T) {
+	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 300})
+	want := expect(made)
+	spec.Via = replay.ViaImport
+	dir := filepath.Join(t.TempDir(), "out")
+	opts := replay.ImportOptions{Options: replay.Options{Mapper: newMapper(t), Now: func() time.Time { return testNow }}, MaxLines: 70, MaxBytes: 1 << 20}
+	write := func() (*replay.Written, error) {
+		var written *replay.Written
+		err := read(t, spec, nil, nil, func(blocks replay.Blocks) (err error) {
+			written, err = replay.WriteFiles(context.Background(), nil, spec, blocks, dir, opts)
+			return err
+		})
+		return written, err
+	}
+	written, err := write()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := make(map[string]int)
+	lines := 0
+	for _, name := range written.Files {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := strings.Count(string(content), "\n")
+		if lines += n; n > 70 {
+			t.Errorf("%s has %d lines", name, n)
+		}
+		for line := range strings.Lines(string(content)) {
+			if _, rest, ok := strings.Cut(line, `"idempotencyKey":"`); ok {
+				key, _, _ := strings.Cut(rest, `"`)
+				keys[key]++
+			}
+		}
+	}
+	if !maps.Equal(keys, want.Keys) || lines != want.Outcomes["delivered"] || len(written.Files) != (lines+69)/70 {
+		t.Errorf("%d keys of %d, %d lines of %d, %d files", len(keys), len(want.Keys), lines, want.Outcomes["delivered"], len(written.Files))
+	}
+	if _, err := write(); err == nil {
+		t.Error("files of an earlier time are no error")
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "*.partial")); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}

@@ -1,0 +1,171 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/archive"
+	"segment-saasquatch/mapping"
+)
+
+// Blocks are the lines of an archive, as [archive.Reader] yields them. The error
+// behind the last is io.EOF.
+type Blocks interface {
+	Next() (*archive.Block, error)
+}
+
+// Mapper maps the events that a selector picks, as [mapping.Mapper] does. It is
+// safe for concurrent use.
+type Mapper interface {
+	MapSelected(event []byte, now time.Time, selects mapping.Selector) mapping.Result
+}
+
+// event is a line that is not skipped.
+type event struct {
+	line   int64
+	text   []byte // valid until the block is released
+	mapped mapping.Result
+}
+
+// skipped is a line that is.
+type skipped struct {
+	line   int64
+	reason mapping.Reason
+}
+
+// mappedBlock is what the mapping makes of a block.
+type mappedBlock struct {
+	*archive.Block
+	events  []event
+	skipped []skipped
+	lines   int64 // those with something in them
+}
+
+// last is the number of the block's last line.
+func (b *mappedBlock) last() int64 { return b.FirstLine + b.Count - 1 }
+
+// mapped is a block on its way through a worker.
+type mapped struct {
+	block *mappedBlock
+	done  chan struct{}
+}
+
+// pipeline maps blocks on all processors and hands them on in their order.
+type pipeline struct {
+	blocks  Blocks
+	mapper  Mapper
+	selects mapping.Selector
+	// now is the time of the mapping's time window, zero for none.
+	now      time.Time
+	panicked adapter.PanicFunc
+}
+
+// run calls take with each block, until the last or the first error. Take must not
+// keep the block.
+func (p *pipeline) run(ctx context.Context, take func(context.Context, *mappedBlock) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	workers := runtime.GOMAXPROCS(0)
+	work := make(chan mapped, workers)
+	inOrder := make(chan mapped, 2*workers)
+	var reading, working sync.WaitGroup
+	var readErr error
+	reading.Go(func() {
+		defer close(inOrder)
+		defer close(work)
+		readErr = p.read(ctx, work, inOrder)
+	})
+	for range workers {
+		working.Go(func() {
+			for m := range work {
+				p.mapBlock(m.block)
+				close(m.done)
+			}
+		})
+	}
+	var err error
+	for m := range inOrder {
+		<-m.done
+		if err == nil {
+			if err = take(ctx, m.block); err != nil {
+				cancel() // and go on to the end, so that nobody is left waiting
+			}
+		}
+		m.block.free()
+	}
+	cancel()
+	reading.Wait()
+	working.Wait()
+	if err == nil {
+		err = readErr
+	}
+	return err
+}
+
+// read reads the blocks, in their order.
+func (p *pipeline) read(ctx context.Context, work, inOrder chan<- mapped) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		block, err := p.blocks.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		m := mapped{block: newMappedBlock(block), done: make(chan struct{})}
+		inOrder <- m
+		work <- m
+	}
+}
+
+var mappedBlocks = sync.Pool{New: func() any { return new(mappedBlock) }}
+
+func newMappedBlock(block *archive.Block) *mappedBlock {
+	b := mappedBlocks.Get().(*mappedBlock)
+	b.Block = block
+	return b
+}
+
+func (b *mappedBlock) free() {
+	b.Release()
+	clear(b.events)
+	*b = mappedBlock{events: b.events[:0], skipped: b.skipped[:0]}
+	mappedBlocks.Put(b)
+}
+
+// mapBlock maps the lines of a block.
+func (p *pipeline) mapBlock(b *mappedBlock) {
+	for line := range b.Lines() {
+		b.lines++
+		e := event{line: line.Number, text: line.Text}
+		if line.TooLong {
+			e.mapped = mapping.Result{Kind: mapping.KindReject, Reason: mapping.RejectInvalidJSON, Detail: "the line is longer than 10 MiB"}
+		} else {
+			e.mapped = p.mapLine(line.Text)
+		}
+		if e.mapped.Kind == mapping.KindSkip {
+			b.skipped = append(b.skipped, skipped{line.Number, e.mapped.Reason})
+			continue
+		}
+		b.events = append(b.events, e)
+	}
+}
+
+// mapLine maps a line. A panic costs the other lines nothing.
+func (p *pipeline) mapLine(text []byte) (result mapping.Result) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			result = mapping.Result{Kind: mapping.KindReject, Reason: mapping.Reason(adapter.ReasonInternalError), Detail: "a fault of this program; its log has the details"}
+			p.panicked(cause, debug.Stack())
+		}
+	}()
+	return p.mapper.MapSelected(text, p.now, p.selects)
+}

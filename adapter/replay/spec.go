@@ -1,0 +1,75 @@
+package replay
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Via says how events reach SaaSquatch.
+type Via string
+
+const (
+	// ViaAPI sends each event by itself, as live traffic is sent: SaaSquatch
+	// evaluates its programs, and gives rewards.
+	ViaAPI Via = "api"
+	// ViaImport sends them in SaaSquatch's bulk import jobs, which leave programs
+	// alone unless asked to evaluate them.
+	ViaImport Via = "import"
+)
+
+// Spec says what a run replays and how. A store keeps it with the run, as JSON, so
+// that whoever resumes the run does the same.
+type Spec struct {
+	// Sources are locations of archives: files, directories, globs, "-" for the
+	// standard input, or URLs of buckets.
+	Sources []string `json:"sources"`
+	// From and To bound the days on which Segment received the events, both
+	// included; zero for no bound.
+	From time.Time `json:"from,omitzero"`
+	To   time.Time `json:"to,omitzero"`
+	// SourceIDs are the Segment sources to replay; none for all.
+	SourceIDs []string `json:"source_ids,omitempty"`
+	Filter    Filter   `json:"filter"`
+	// AnyAge lifts the mapping's time window.
+	AnyAge bool `json:"any_age,omitempty"`
+	// Limit is how many events to send at most, 0 for any number. Duplicates do not
+	// count.
+	Limit int64 `json:"limit,omitempty"`
+	Via   Via   `json:"via"`
+	// FirePrograms has SaaSquatch evaluate its programs for imported events.
+	FirePrograms bool `json:"fire_programs,omitempty"`
+}
+
+// ParseSpec reads the spec of a run.
+func ParseSpec(text json.RawMessage) (*Spec, error) {
+	spec := &Spec{}
+	if err := json.Unmarshal(text, spec); err != nil {
+		return nil, fmt.Errorf("read the run's spec: %w", err)
+	}
+	return spec, nil
+}
+
+// Validate returns what is wrong with the spec, joined.
+func (s *Spec) Validate() error {
+	var faults []error
+	if len(s.Sources) == 0 {
+		faults = append(faults, errors.New("no source: name a file, a directory, a bucket such as s3://bucket/prefix, or - for standard input"))
+	}
+	if !s.From.IsZero() && !s.To.IsZero() && s.To.Before(s.From) {
+		faults = append(faults, fmt.Errorf("to is %s, before from, which is %s: exchange them", s.To.Format(time.DateOnly), s.From.Format(time.DateOnly)))
+	}
+	if s.Limit < 0 {
+		faults = append(faults, fmt.Errorf("limit is %d: write a number of events, or 0 for all", s.Limit))
+	}
+	switch s.Via {
+	case ViaAPI, ViaImport:
+	default:
+		faults = append(faults, fmt.Errorf("via is %q: write %s or %s", s.Via, ViaAPI, ViaImport))
+	}
+	if s.FirePrograms && s.Via != ViaImport {
+		faults = append(faults, errors.New("fire-programs goes with via import: without it events always fire programs"))
+	}
+	return errors.Join(append(faults, s.Filter.Validate())...)
+}
