@@ -35,6 +35,19 @@ func (c *Config) Validate() error {
 	return v.faults.join()
 }
 
+// ValidateSending returns the faults of what it takes to send events and keep
+// them, for commands that receive no webhooks.
+func (c *Config) ValidateSending() error {
+	v := &validator{config: c}
+	v.durable()
+	v.log()
+	for i := range c.Connections {
+		v.saasquatch(c.prefix(i), &c.Connections[i].SaaSquatch)
+		v.mapping(i)
+	}
+	return v.faults.join()
+}
+
 // ValidateMapping returns the faults of the mapping rules alone, for commands
 // that send nothing.
 func (c *Config) ValidateMapping() error {

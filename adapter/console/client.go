@@ -51,16 +51,21 @@ func NewClient(base string, token adapter.Secret) (*Client, error) {
 
 // call makes a request and returns its answer's body if that is a success.
 func (c *Client) call(ctx context.Context, method, path string, q *query) (io.ReadCloser, error) {
-	target := c.base + path
 	if q != nil {
 		if q.filter.IDs != nil && len(q.filter.IDs) == 0 {
 			return nil, errors.New("the filter has a list of ids without any: the query cannot say that, and would pick all")
 		}
 		if parameters := q.encode().Encode(); parameters != "" {
-			target += "?" + parameters
+			path += "?" + parameters
 		}
 	}
-	request, err := http.NewRequestWithContext(ctx, method, target, nil)
+	return c.do(ctx, method, path, nil)
+}
+
+// do makes a request with a body, nil for none, and returns its answer's body if
+// that is a success.
+func (c *Client) do(ctx context.Context, method, path string, body []byte) (io.ReadCloser, error) {
+	request, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +90,18 @@ func (c *Client) call(ctx context.Context, method, path string, q *query) (io.Re
 	case http.StatusUnprocessableEntity:
 		return nil, &adapter.RefusedError{Problem: failure.Error}
 	case http.StatusNotFound:
-		if failure.Error == adapter.ErrNoDelivery.Error() {
+		switch failure.Error {
+		case adapter.ErrNoDelivery.Error():
 			return nil, adapter.ErrNoDelivery
+		case adapter.ErrNoRun.Error():
+			return nil, adapter.ErrNoRun
 		}
+	case http.StatusConflict:
+		if failure.Error == adapter.ErrRunTaken.Error() {
+			return nil, adapter.ErrRunTaken
+		}
+	case http.StatusServiceUnavailable:
+		return nil, &adapter.UnavailableError{Message: failure.Error}
 	}
 	return nil, fmt.Errorf("the server answered %s: %s", response.Status, failure.Error)
 }

@@ -20,6 +20,10 @@ import (
 type Options struct {
 	// Operations are those of the admin API, nil if no deliveries are kept.
 	Operations adapter.Operations
+	// Replays are what replays need of this server, nil if no deliveries are kept.
+	Replays adapter.Replays
+	// Tenants are the names of the connections' tenants in the store.
+	Tenants map[string]string
 	// Tokens are the bearer tokens, any of which opens the admin API. Without one
 	// it is closed.
 	Tokens []adapter.Secret
@@ -33,6 +37,8 @@ type Options struct {
 type Handler struct {
 	engine     *gin.Engine
 	operations adapter.Operations
+	replays    adapter.Replays
+	tenants    map[string]string
 	tokens     tokens
 	log        *zap.Logger
 }
@@ -42,7 +48,7 @@ func New(opts Options) *Handler {
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
 	}
-	h := &Handler{operations: opts.Operations, tokens: newTokens(opts.Tokens), log: opts.Log}
+	h := &Handler{operations: opts.Operations, replays: opts.Replays, tenants: opts.Tenants, tokens: newTokens(opts.Tokens), log: opts.Log}
 	gin.SetMode(gin.ReleaseMode)
 	h.engine = gin.New()
 	h.engine.RedirectTrailingSlash = false
@@ -62,6 +68,7 @@ func New(opts Options) *Handler {
 	admin.POST("/redrive", h.action("redrive", ofChange, h.redrive))
 	admin.POST("/purge", h.action("purge", ofChange, h.purge))
 	admin.GET("/export", h.action("export", ofMany, h.export))
+	h.addRuns(admin)
 	return h
 }
 

@@ -28,7 +28,7 @@ const (
 
 // Parameters that an operation takes.
 var (
-	ofFilter = []string{"before", "connection", "event", "id", "message_id", "outcome", "reason", "since", "until", "user"}
+	ofFilter = []string{"before", "connection", "event", "id", "message_id", "outcome", "reason", "run", "since", "until", "user"}
 	ofMany   = append(slices.Clip(ofFilter), "limit")
 	ofChange = append(slices.Clip(ofMany), "dry_run")
 )
@@ -61,8 +61,14 @@ var parameters = map[string]func(*query, string) error{
 	"event":      func(q *query, text string) error { q.filter.EventKey = text; return nil },
 	"user":       func(q *query, text string) error { q.filter.UserID = text; return nil },
 	"message_id": func(q *query, text string) error { q.filter.MessageID = text; return nil },
-	"since":      func(q *query, text string) (err error) { q.filter.Since, err = parseTime(text); return err },
-	"until":      func(q *query, text string) (err error) { q.filter.Until, err = parseTime(text); return err },
+	"run": func(q *query, text string) (err error) {
+		if q.filter.Run, err = strconv.ParseInt(text, 10, 64); err != nil || q.filter.Run < 1 {
+			return fmt.Errorf("want the number of a replay, such as 1")
+		}
+		return nil
+	},
+	"since": func(q *query, text string) (err error) { q.filter.Since, err = parseTime(text); return err },
+	"until": func(q *query, text string) (err error) { q.filter.Until, err = parseTime(text); return err },
 	"before": func(q *query, text string) (err error) {
 		if q.filter.Before, err = strconv.ParseInt(text, 10, 64); err != nil || q.filter.Before < 1 {
 			return fmt.Errorf("want the number of a delivery, to go on below it")
@@ -157,6 +163,9 @@ func (q *query) encode() url.Values {
 	set("event", f.EventKey)
 	set("user", f.UserID)
 	set("message_id", f.MessageID)
+	if f.Run > 0 {
+		set("run", strconv.FormatInt(f.Run, 10))
+	}
 	if !f.Since.IsZero() {
 		set("since", f.Since.Format(time.RFC3339Nano))
 	}

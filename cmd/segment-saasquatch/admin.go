@@ -34,7 +34,10 @@ func (s *service) startAdmin(d *delivering) (*admin, error) {
 	}
 	a := &admin{
 		server: &http.Server{
-			Handler:           console.New(console.Options{Operations: d.operations(), Tokens: s.cfg.Admin.Token, Metrics: s.metrics, Log: s.log}),
+			Handler: console.New(console.Options{
+				Operations: d.operations(), Replays: d.replays(), Tenants: d.tenants,
+				Tokens: s.cfg.Admin.Token, Metrics: s.metrics, Log: s.log,
+			}),
 			ReadHeaderTimeout: readHeaderTimeout,
 			ReadTimeout:       readTimeout,
 			IdleTimeout:       idleTimeout, // there is no limit on writing: an export takes its time

@@ -40,6 +40,7 @@ type deliveriesFlags struct {
 	asJSON bool
 
 	ids                               []int64
+	run                               int64
 	outcomes                          []string
 	connection, reason, event         string
 	user, messageID, since, untilText string
@@ -67,13 +68,14 @@ func (f *deliveriesFlags) addFilter() {
 	flags.StringVar(&f.event, "event", "", "event `key`")
 	flags.StringVar(&f.user, "user", "", "`userId`")
 	flags.StringVar(&f.messageID, "message-id", "", "`messageId`")
+	flags.Int64Var(&f.run, "run", 0, "`number` of the replay that brought the events")
 	flags.StringVar(&f.since, "since", "", "accepted at this `time` or later")
 	flags.StringVar(&f.untilText, "until", "", "accepted before this `time`")
 }
 
 // givenFilters returns the names of the filter's flags that were given.
 func (f *deliveriesFlags) givenFilters() (names []string) {
-	for _, name := range []string{"connection", "reason", "event", "user", "message-id", "since", "until", "outcome", "id"} {
+	for _, name := range []string{"connection", "reason", "event", "user", "message-id", "run", "since", "until", "outcome", "id"} {
 		if f.cmd.Flags().Changed(name) {
 			names = append(names, name)
 		}
@@ -84,7 +86,7 @@ func (f *deliveriesFlags) givenFilters() (names []string) {
 // filter reads the filter's flags.
 func (f *deliveriesFlags) filter(now time.Time) (filter adapter.Filter, err error) {
 	filter = adapter.Filter{
-		Connection: f.connection, Reason: adapter.Reason(f.reason), EventKey: f.event, UserID: f.user, MessageID: f.messageID,
+		Connection: f.connection, Reason: adapter.Reason(f.reason), EventKey: f.event, UserID: f.user, MessageID: f.messageID, Run: f.run,
 	}
 	if f.cmd.Flags().Changed("id") {
 		filter.IDs = f.ids
@@ -139,15 +141,8 @@ func (p *program) operations(ctx context.Context, f *deliveriesFlags) (adapter.O
 		return nil, nil, err
 	}
 	if f.server != "" {
-		var token adapter.Secret
-		if len(cfg.Admin.Token) > 0 {
-			token = cfg.Admin.Token[0]
-		}
-		client, err := console.NewClient(f.server, token)
-		if err != nil {
-			return nil, nil, fmt.Errorf("--server: %w", err)
-		}
-		return client, io.NopCloser(nil), nil
+		client, err := newServerClient(cfg, f.server)
+		return client, io.NopCloser(nil), err
 	}
 	if err := cfg.ValidateMapping(); err != nil {
 		return nil, nil, err
@@ -163,6 +158,19 @@ func (p *program) operations(ctx context.Context, f *deliveriesFlags) (adapter.O
 		return nil, nil, failed(err)
 	}
 	return adapter.NewDeliveries(opened, mappers), opened, nil
+}
+
+// newServerClient returns a client of the admin API at url, with the configured token.
+func newServerClient(cfg *config.Config, url string) (*console.Client, error) {
+	var token adapter.Secret
+	if len(cfg.Admin.Token) > 0 {
+		token = cfg.Admin.Token[0]
+	}
+	client, err := console.NewClient(url, token)
+	if err != nil {
+		return nil, fmt.Errorf("--server: %w", err)
+	}
+	return client, nil
 }
 
 // withOperations runs a command on the store or a server.

@@ -24,6 +24,7 @@ type delivering struct {
 	acceptors map[string]webhook.Acceptor // by connection
 	mappers   map[string]*mapping.Mapper
 	gates     map[string]*adapter.Gate
+	tenants   map[string]string // their names in the store, by connection
 
 	direct []*adapter.Direct
 
@@ -39,6 +40,7 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 		acceptors: make(map[string]webhook.Acceptor),
 		mappers:   make(map[string]*mapping.Mapper),
 		gates:     make(map[string]*adapter.Gate),
+		tenants:   make(map[string]string),
 		stop:      func() {},
 	}
 	defer func() {
@@ -94,7 +96,11 @@ func (d *delivering) watch(metrics *console.Metrics) {
 }
 
 func newClient(conn *config.Connection) (*saasquatch.Client, error) {
-	return saasquatch.New(saasquatch.Options{
+	return saasquatch.New(clientOptions(conn))
+}
+
+func clientOptions(conn *config.Connection) saasquatch.Options {
+	return saasquatch.Options{
 		BaseURL:        conn.SaaSquatch.BaseURL,
 		TenantAlias:    conn.SaaSquatch.TenantAlias,
 		APIKey:         conn.SaaSquatch.APIKey,
@@ -102,7 +108,7 @@ func newClient(conn *config.Connection) (*saasquatch.Client, error) {
 		Concurrency:    conn.SaaSquatch.Concurrency,
 		AttemptTimeout: conn.SaaSquatch.AttemptTimeout,
 		UserAgent:      "segment-saasquatch/" + strings.Fields(buildVersion())[0],
-	})
+	}
 }
 
 // addDirect has the events of a connection delivered before the answer.
@@ -120,10 +126,16 @@ func (d *delivering) addDirect(s *service, conn *config.Connection, sender adapt
 	d.acceptors[conn.Name] = direct
 }
 
+// tenantOf names the tenant of a connection in the store.
+func tenantOf(conn *config.Connection) string {
+	return conn.SaaSquatch.BaseURL + "/" + conn.SaaSquatch.TenantAlias
+}
+
 // addDurable has the events of a connection stored before the answer, and
 // delivered in a loop of its own. Connections to one tenant share its gate.
 func (d *delivering) addDurable(ctx, running context.Context, s *service, conn *config.Connection, sender adapter.Sender, tenants map[string]*adapter.Gate) error {
-	tenant := conn.SaaSquatch.BaseURL + "/" + conn.SaaSquatch.TenantAlias
+	tenant := tenantOf(conn)
+	d.tenants[conn.Name] = tenant
 	queue, err := d.store.Connection(ctx, conn.Name, tenant)
 	if err != nil {
 		return err
@@ -166,6 +178,14 @@ func (d *delivering) operations() adapter.Operations {
 		return nil
 	}
 	return adapter.NewDeliveries(d.store, d.mappers)
+}
+
+// replays returns what replays need, nil if no deliveries are kept.
+func (d *delivering) replays() adapter.Replays {
+	if d.store == nil {
+		return nil
+	}
+	return d.store
 }
 
 // ready reports what keeps events from being accepted.

@@ -1,0 +1,147 @@
+package console
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"segment-saasquatch/adapter"
+)
+
+var _ adapter.Replays = (*Client)(nil)
+
+// send makes a request with a body and reads the answer.
+func send[T any](ctx context.Context, c *Client, path string, body any) (value T, err error) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return value, fmt.Errorf("write the request: %w", err)
+	}
+	answer, err := c.do(ctx, http.MethodPost, path, text)
+	if err != nil {
+		return value, err
+	}
+	defer answer.Close()
+	if err := json.NewDecoder(answer).Decode(&value); err != nil {
+		return value, fmt.Errorf("read the server's answer: %w", err)
+	}
+	return value, nil
+}
+
+func runPath(id int64, action string) string {
+	return "/runs/" + strconv.FormatInt(id, 10) + action
+}
+
+func ofConnection(path, connection string) string {
+	return path + "?" + url.Values{"connection": {connection}}.Encode()
+}
+
+// owned returns the run of an answer with its owner.
+func (a *runAnswer) owned() *adapter.Run {
+	if a.Run == nil {
+		a.Run = &adapter.Run{}
+	}
+	a.Run.Owner = a.Owner
+	return a.Run
+}
+
+// BeginRun makes a run of the server's connection with that name; its tenant is the
+// server's. See [adapter.Replays].
+func (c *Client) BeginRun(ctx context.Context, connection, _ string, spec json.RawMessage) (*adapter.Run, error) {
+	answer, err := send[runAnswer](ctx, c, ofConnection("/runs", connection), spec)
+	if err != nil {
+		return nil, err
+	}
+	return answer.owned(), nil
+}
+
+// TakeRun makes a run the caller's; see [adapter.Replays].
+func (c *Client) TakeRun(ctx context.Context, id int64) (*adapter.Run, []adapter.ObjectProgress, error) {
+	answer, err := send[runAnswer](ctx, c, runPath(id, "/take"), struct{}{})
+	if err != nil {
+		return nil, nil, err
+	}
+	return answer.owned(), answer.Objects, nil
+}
+
+// Run returns a run as it stands; see [adapter.Replays].
+func (c *Client) Run(ctx context.Context, id int64) (*adapter.Run, []adapter.ObjectProgress, error) {
+	answer, err := fetch[runAnswer](ctx, c, http.MethodGet, runPath(id, ""), nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	return answer.owned(), answer.Objects, nil
+}
+
+// Runs returns all runs; see [adapter.Replays].
+func (c *Client) Runs(ctx context.Context) ([]adapter.Run, error) {
+	return fetch[[]adapter.Run](ctx, c, http.MethodGet, "/runs", nil)
+}
+
+// AcceptBatch stores a batch; see [adapter.Replays].
+func (c *Client) AcceptBatch(ctx context.Context, run *adapter.Run, batch *adapter.Batch) error {
+	fates, err := send[[]adapter.Tally](ctx, c, runPath(run.ID, "/batch"), ownerRequest{run.Owner, batch})
+	if err != nil {
+		return err
+	}
+	if len(fates) != len(batch.Arrivals) {
+		return fmt.Errorf("the server answered for %d events of %d", len(fates), len(batch.Arrivals))
+	}
+	for i := range fates {
+		batch.Arrivals[i].Outcome, batch.Arrivals[i].Reason = fates[i].Outcome, fates[i].Reason
+	}
+	return nil
+}
+
+// RunState says what a run is at; see [adapter.Replays].
+func (c *Client) RunState(ctx context.Context, run *adapter.Run) (*adapter.RunState, error) {
+	return fetch[*adapter.RunState](ctx, c, http.MethodGet, runPath(run.ID, "/state"), nil)
+}
+
+// EndRun ends a run; see [adapter.Replays].
+func (c *Client) EndRun(ctx context.Context, run *adapter.Run) error {
+	_, err := send[struct{}](ctx, c, runPath(run.ID, "/end"), ownerRequest{Owner: run.Owner})
+	return err
+}
+
+// Known looks events up; see [adapter.Replays]. The tenant is that of the server's
+// connection.
+func (c *Client) Known(ctx context.Context, connection, _ string, arrivals []adapter.Arrival) ([]adapter.Reason, error) {
+	reasons, err := send[[]adapter.Reason](ctx, c, ofConnection("/runs/known", connection), knownRequest{arrivals})
+	if err == nil && len(reasons) != len(arrivals) {
+		err = errors.New("the server's answer is incomplete")
+	}
+	return reasons, err
+}
+
+// Failures yields the payloads of a run's dead and rejected events; see
+// [adapter.Replays]. An answer that breaks off is an error.
+func (c *Client) Failures(ctx context.Context, run int64, yield func([]byte) error) error {
+	body, err := c.do(ctx, http.MethodGet, runPath(run, "/failures"), nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	lines := bufio.NewReaderSize(body, 64<<10)
+	for n := 0; ; n++ {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return fmt.Errorf("the failures broke off after %d events: %w", n, err)
+		}
+		if end := (exportEnd{}); bytes.HasPrefix(line, []byte(`{"exported":`)) && json.Unmarshal(line, &end) == nil && end.Exported != nil {
+			return nil
+		}
+		var failure failureLine
+		if err := json.Unmarshal(line, &failure); err != nil {
+			return fmt.Errorf("read line %d of the failures: %w", n+1, err)
+		}
+		if err := yield(failure.Payload); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package console_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/console"
+	"segment-saasquatch/adapter/store"
+)
+
+const runsToken = "token-of-sixteen-characters"
+
+// newRunsServer serves a store to replays.
+func newRunsServer(t *testing.T, replays adapter.Replays) (*console.Client, string) {
+	t.Helper()
+	handler := console.New(console.Options{
+		Replays: replays, Tenants: map[string]string{"default": "tenant"}, Tokens: []adapter.Secret{adapter.NewSecret(runsToken)}, Metrics: console.NewMetrics(),
+	})
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	client, err := console.NewClient(server.URL, adapter.NewSecret(runsToken))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client, server.URL
+}
+
+func openRunsStore(t *testing.T, limits store.Limits) *store.Store {
+	t.Helper()
+	opened, err := store.Open(context.Background(), store.Options{Path: filepath.Join(t.TempDir(), "adapter.db"), Limits: limits})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := opened.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return opened
+}
+
+// TestRunsThroughServer does all that a replay does through a server.
+func TestRunsThroughServer(t *testing.T) {
+	kept := openRunsStore(t, store.Limits{})
+	client, _ := newRunsServer(t, kept)
+	ctx := context.Background()
+	run, err := client.BeginRun(ctx, "default", "whatever", json.RawMessage(`{"sources":["a"]}`))
+	if err != nil || run.ID != 1 || run.Owner == 0 {
+		t.Fatal(run, err)
+	}
+	batch := &adapter.Batch{
+		Arrivals: []adapter.Arrival{
+			{MessageID: "message-1", Keyed: true, UserID: "u", AccountID: "u", EventKey: "key", Payload: []byte(`{"a":1}`), Outcome: adapter.Pending},
+			{MessageID: "message-1", Keyed: true, UserID: "u", AccountID: "u", EventKey: "key", Payload: []byte(`{"a":1}`), Outcome: adapter.Pending},
+			{Payload: []byte("\xff{"), Outcome: adapter.Rejected, Reason: "invalid_json"},
+		},
+		Tallies:  []adapter.Tally{{Outcome: adapter.Skipped, Reason: "no_user_id", Events: 3}},
+		Objects:  []adapter.ObjectProgress{{Object: "a", Version: "v", Lines: 6, Done: true}},
+		Progress: json.RawMessage(`{"lines":6}`),
+	}
+	if err := client.AcceptBatch(ctx, run, batch); err != nil {
+		t.Fatal(err)
+	}
+	if a := batch.Arrivals; a[0].Outcome != adapter.Pending || a[1].Outcome != adapter.Duplicate || a[1].Reason != adapter.ReasonAlreadyAccepted || a[2].Outcome != adapter.Rejected {
+		t.Errorf("arrivals %+v", a)
+	}
+	state, err := client.RunState(ctx, run)
+	if err != nil || state.Pending != 1 || state.Due != 1 || len(state.Outcomes) != 4 {
+		t.Errorf("state %+v, %v", state, err)
+	}
+	known, err := client.Known(ctx, "default", "whatever", batch.Arrivals)
+	if err != nil || !slices.Equal(known, []adapter.Reason{adapter.ReasonAlreadyAccepted, "", ""}) && !slices.Equal(known, []adapter.Reason{adapter.ReasonAlreadyAccepted, adapter.ReasonAlreadyAccepted, ""}) {
+		t.Errorf("known %q, %v", known, err)
+	}
+	var failures []string
+	err = client.Failures(ctx, run.ID, func(payload []byte) error {
+		failures = append(failures, string(payload))
+		return nil
+	})
+	if err != nil || !slices.Equal(failures, []string{"\xff{"}) {
+		t.Errorf("failures %q, %v", failures, err)
+	}
+	taken, objects, err := client.TakeRun(ctx, run.ID)
+	if err != nil || len(objects) != 1 || objects[0] != batch.Objects[0] || string(taken.Progress) != `{"lines":6}` {
+		t.Errorf("taken %+v, %+v, %v", taken, objects, err)
+	}
+	if err := client.AcceptBatch(ctx, run, &adapter.Batch{}); !errors.Is(err, adapter.ErrRunTaken) {
+		t.Errorf("a batch of the former owner: %v", err)
+	}
+	if err := client.EndRun(ctx, run); !errors.Is(err, adapter.ErrRunTaken) {
+		t.Errorf("an end by the former owner: %v", err)
+	}
+	if err := client.EndRun(ctx, taken); err != nil {
+		t.Error(err)
+	}
+	if shown, _, err := client.Run(ctx, run.ID); err != nil || shown.EndedAt.IsZero() {
+		t.Errorf("run %+v, %v", shown, err)
+	}
+	if runs, err := client.Runs(ctx); err != nil || len(runs) != 1 {
+		t.Errorf("runs %+v, %v", runs, err)
+	}
+	for _, id := range []int64{99, 0} {
+		if _, _, err := client.TakeRun(ctx, id); !errors.Is(err, adapter.ErrNoRun) {
+			t.Errorf("take run %d: %v", id, err)
+		}
+	}
+	if _, err := client.BeginRun(ctx, "other", "tenant", json.RawMessage(`{}`)); err == nil || !strings.Contains(err.Error(), `connection "other" is not one of this server's`) {
+		t.Errorf("another connection: %v", err)
+	}
+}
+
+// TestRunsUnavailable tells a replay that the store takes nothing at the moment.
+func TestRunsUnavailable(t *testing.T) {
+	client, _ := newRunsServer(t, openRunsStore(t, store.Limits{Events: 1}))
+	ctx := context.Background()
+	run, err := client.BeginRun(ctx, "default", "", json.RawMessage(`{}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrival := adapter.Arrival{Payload: []byte("{}"), Outcome: adapter.Pending}
+	err = client.AcceptBatch(ctx, run, &adapter.Batch{Arrivals: []adapter.Arrival{arrival, arrival}})
+	var unavailable *adapter.UnavailableError
+	if !errors.As(err, &unavailable) || !strings.Contains(unavailable.Unavailable(), "backlog is full") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestWrongRunRequests answers requests that no replay sends.
+func TestWrongRunRequests(t *testing.T) {
+	kept := openRunsStore(t, store.Limits{})
+	client, url := newRunsServer(t, kept)
+	if _, err := client.BeginRun(context.Background(), "default", "", json.RawMessage(`{}`)); err != nil {
+		t.Fatal(err)
+	}
+	_, direct := newRunsServer(t, nil)
+	for _, test := range []struct {
+		name, base, method, path, token, body string
+		want                                  int
+	}{
+		{"no token", url, http.MethodGet, "/runs", "", "", http.StatusUnauthorized},
+		{"direct", direct, http.MethodGet, "/runs", runsToken, "", http.StatusConflict},
+		{"no JSON", url, http.MethodPost, "/runs/1/batch", runsToken, "{", http.StatusBadRequest},
+		{"no batch", url, http.MethodPost, "/runs/1/batch", runsToken, `{"owner":"1"}`, http.StatusBadRequest},
+		{"held", url, http.MethodPost, "/runs/1/batch", runsToken, `{"owner":"1","batch":{"Held":true}}`, http.StatusBadRequest},
+		{"no number", url, http.MethodGet, "/runs/x", runsToken, "", http.StatusNotFound},
+		{"no run", url, http.MethodGet, "/runs/7/state", runsToken, "", http.StatusNotFound},
+		{"wrong owner", url, http.MethodPost, "/runs/1/end", runsToken, `{"owner":"1"}`, http.StatusConflict},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			request, err := http.NewRequest(test.method, test.base+"/admin/v1"+test.path, strings.NewReader(test.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.token != "" {
+				request.Header.Set("Authorization", "Bearer "+test.token)
+			}
+			response, err := http.DefaultClient.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			if response.StatusCode != test.want {
+				t.Errorf("got %s, want %d", response.Status, test.want)
+			}
+		})
+	}
+}

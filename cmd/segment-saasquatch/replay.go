@@ -1,0 +1,370 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/archive"
+	"segment-saasquatch/adapter/config"
+	"segment-saasquatch/adapter/replay"
+	"segment-saasquatch/mapping"
+	"segment-saasquatch/mapping/jsonata"
+)
+
+func (p *program) replayCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "replay SOURCE…",
+		Short: "Send the events of Segment archives",
+		Long: `Replay sends the events of the raw logs that Segment wrote: files, directories,
+globs, - for standard input, or buckets: s3://bucket/prefix, gs://bucket/prefix,
+azblob://container/prefix. Lines are one event each, gzip or not.
+
+Events go through the store that the configuration describes. What it has as
+delivered, live or by a replay, is a duplicate and is not sent again. A run that
+was interrupted, or killed, goes on with --resume where it ended.
+
+Begin with --dry-run. Events sent by the default --via api fire programs and
+rewards, whatever their age; --via import leaves programs alone.`,
+		Args: cobra.ArbitraryArgs,
+	}
+	f := addReplayFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		r, err := p.newReplaying(f, args)
+		if err != nil {
+			return err
+		}
+		defer r.close()
+		return r.replay(cmd.Context())
+	}
+	cmd.AddCommand(p.replayListCommand())
+	return cmd
+}
+
+// replaying is one replay.
+type replaying struct {
+	*program
+	flags   *replayFlags
+	service *service
+	conn    *config.Connection
+	mapper  *mapping.Mapper
+	spec    *replay.Spec // that of the flags; a run that is resumed has its own
+	began   time.Time
+	watch   *replay.Progress
+
+	passedOver int64
+}
+
+// newReplaying reads flags and configuration.
+func (p *program) newReplaying(f *replayFlags, args []string) (r *replaying, err error) {
+	now := time.Now()
+	if err := f.check(args); err != nil {
+		return nil, err
+	}
+	r = &replaying{program: p, flags: f, began: now, watch: &replay.Progress{}}
+	if f.resume == 0 {
+		if r.spec, err = f.spec(args, now); err != nil {
+			return nil, err
+		}
+	}
+	cfg, err := config.Load(config.Source{File: f.file, Env: p.env, Flags: f.cmd.Flags()})
+	if err != nil {
+		return nil, err
+	}
+	r.service = &service{program: p, cfg: cfg}
+	if f.sandbox {
+		if err := r.service.useSandbox(); err != nil {
+			return nil, failed(err)
+		}
+	}
+	if err := r.configure(); err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// configure checks the configuration as far as it matters here, and picks the
+// connection.
+func (r *replaying) configure() (err error) {
+	cfg := r.service.cfg
+	if r.flags.dry || r.flags.out != "" || r.flags.server != "" {
+		err = cfg.ValidateMapping()
+	} else {
+		err = cfg.ValidateSending()
+	}
+	if err != nil {
+		return err
+	}
+	if r.conn, err = pickConnection(cfg, r.flags.connection); err != nil {
+		return err
+	}
+	if r.flags.concurrency > 0 {
+		r.conn.SaaSquatch.Concurrency = r.flags.concurrency
+	}
+	r.mapper, err = mapping.New(r.conn.Mapping)
+	return err
+}
+
+// pickConnection returns the connection with the name, or the only one.
+func pickConnection(cfg *config.Config, name string) (*config.Connection, error) {
+	names := make([]string, len(cfg.Connections))
+	for i := range cfg.Connections {
+		if names[i] = cfg.Connections[i].Name; names[i] == name {
+			return &cfg.Connections[i], nil
+		}
+	}
+	switch {
+	case name != "":
+		return nil, fmt.Errorf("--connection %q: the configuration has no such connection, only %s", name, strings.Join(names, ", "))
+	case len(names) > 1:
+		return nil, fmt.Errorf("the configuration has several connections: name one of %s with --connection", strings.Join(names, ", "))
+	}
+	return &cfg.Connections[0], nil
+}
+
+func (r *replaying) close() {
+	if r.service.sandbox != nil {
+		r.service.closeSandbox()
+	}
+}
+
+// replay does what the flags say.
+func (r *replaying) replay(ctx context.Context) error {
+	switch {
+	case r.flags.dry:
+		return r.dryRun(ctx)
+	case r.flags.out != "":
+		return r.writeFiles(ctx)
+	}
+	return r.send(ctx)
+}
+
+// openArchive opens the sources of the spec.
+func (r *replaying) openArchive(ctx context.Context, spec *replay.Spec) (*archive.Archive, error) {
+	opened, err := archive.Open(ctx, spec.Sources, archive.Options{
+		Stdin: r.stdin, From: spec.From, To: spec.To, Sources: spec.SourceIDs,
+		PassedOver: func(string, string) { r.passedOver++ },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the archive: %w", err)
+	}
+	return opened, nil
+}
+
+// options are those that every kind of replay has.
+func (r *replaying) options(spec *replay.Spec) (replay.Options, error) {
+	opts := replay.Options{Mapper: r.mapper, Progress: r.watch, Rate: r.flags.rate, OnPanic: r.service.logPanic}
+	if spec.Filter.Where == "" {
+		return opts, nil
+	}
+	where, err := jsonata.Compile(spec.Filter.Where)
+	if err != nil {
+		return opts, fmt.Errorf("--where: %w", err)
+	}
+	opts.Where = where
+	return opts, nil
+}
+
+// dryRun counts what would be sent.
+func (r *replaying) dryRun(ctx context.Context) error {
+	opts, err := r.options(r.spec)
+	if err != nil {
+		return err
+	}
+	look, closeLedger, err := r.openLedger(ctx)
+	if err != nil {
+		return failed(err)
+	}
+	defer closeLedger()
+	var counted *replay.Counted
+	err = r.reading(ctx, r.spec, nil, func(blocks replay.Blocks) (err error) {
+		counted, err = replay.Count(ctx, look, r.spec, blocks, opts)
+		return err
+	})
+	if counted == nil || err != nil && ctx.Err() == nil {
+		return failed(err)
+	}
+	report := counted.Report(r.flags.rate)
+	report.Interrupted = err != nil
+	return r.conclude(report)
+}
+
+// damaged says that objects could not be read.
+func damaged(report *replay.Report, remedy string) error {
+	return fmt.Errorf("%d objects could not be read to their ends%s", len(report.Faults), remedy)
+}
+
+// openLedger opens the store to look into, if there is one. Whoever gets it closes.
+func (r *replaying) openLedger(ctx context.Context) (*replay.LookUp, func(), error) {
+	look := &replay.LookUp{Connection: r.conn.Name, Tenant: tenantOf(r.conn)}
+	cfg := r.service.cfg
+	if r.flags.server != "" {
+		client, err := r.newServerClient()
+		look.Ledger = client
+		return look, func() {}, err
+	}
+	if !storeExists(cfg) {
+		fmt.Fprintln(r.stderr, "there is no store yet, so nothing counts as delivered already")
+		return nil, func() {}, nil
+	}
+	opened, err := openStore(ctx, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	look.Ledger = opened
+	return look, func() { _ = opened.Close() }, nil // nothing was written
+}
+
+// reading opens the archive and runs fn on its blocks, while the progress is shown.
+// Resume says how far each object has been read before.
+func (r *replaying) reading(ctx context.Context, spec *replay.Spec, resume func(archive.Object) (int64, bool), fn func(replay.Blocks) error) error {
+	opened, err := r.openArchive(ctx, spec)
+	if err != nil {
+		return err
+	}
+	reader := opened.Read(ctx, archive.ReadOptions{Resume: resume})
+	shown := r.show(ctx, opened, spec)
+	err = fn(reader)
+	shown.stop()
+	return errors.Join(err, reader.Close(), opened.Close())
+}
+
+// errInterrupted says that a replay was told to end before its end.
+var errInterrupted = errors.New("interrupted")
+
+// send replays through the store, or through a server.
+func (r *replaying) send(ctx context.Context) error {
+	replays, closeReplays, err := r.openReplays(ctx)
+	if err != nil {
+		return failed(err)
+	}
+	err = r.sendThrough(ctx, replays)
+	return errors.Join(err, failed(closeReplays()))
+}
+
+func (r *replaying) sendThrough(ctx context.Context, replays adapter.Replays) (err error) {
+	var run *adapter.Run
+	var objects []adapter.ObjectProgress
+	spec := r.spec
+	if r.flags.resume != 0 {
+		if run, objects, err = replays.TakeRun(ctx, r.flags.resume); err != nil {
+			return failed(fmt.Errorf("resume: %w", err))
+		}
+		if spec, err = r.specOf(run); err != nil {
+			return err
+		}
+	}
+	opts, err := r.options(spec)
+	if err != nil {
+		return err
+	}
+	if err := r.confirm(spec); err != nil {
+		return err
+	}
+	if run == nil {
+		if run, err = r.begin(ctx, replays, spec); err != nil {
+			return failed(err)
+		}
+	}
+	fmt.Fprintf(r.stderr, "run %d%s\n", run.ID, r.goOn(": if it is interrupted, go on with", run.ID))
+	sendErr := r.reading(ctx, spec, replay.Resume(objects), func(blocks replay.Blocks) error {
+		if spec.Via == replay.ViaImport {
+			return r.importRun(ctx, replays, run, objects, blocks, opts)
+		}
+		return replay.Deliver(ctx, replays, run, objects, blocks, opts)
+	})
+	return r.finish(ctx, replays, run.ID, sendErr)
+}
+
+// specOf returns the spec of a run that is resumed.
+func (r *replaying) specOf(run *adapter.Run) (*replay.Spec, error) {
+	if run.Connection != r.conn.Name {
+		i := slices.IndexFunc(r.service.cfg.Connections, func(c config.Connection) bool { return c.Name == run.Connection })
+		if i < 0 {
+			return nil, fmt.Errorf("run %d is of connection %s, which the configuration does not have", run.ID, run.Connection)
+		}
+		return nil, fmt.Errorf("run %d is of connection %s: name it with --connection", run.ID, run.Connection)
+	}
+	return replay.ParseSpec(run.Spec)
+}
+
+// finish reports what the run has done.
+func (r *replaying) finish(ctx context.Context, replays adapter.Replays, id int64, sendErr error) error {
+	// Also when ctx has ended: that is when the report matters most.
+	lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
+	defer cancel()
+	run, objects, err := replays.Run(lasting, id)
+	if err != nil {
+		return failed(errors.Join(sendErr, err))
+	}
+	report, err := replay.ReportRun(run, objects)
+	if err != nil {
+		return failed(errors.Join(sendErr, err))
+	}
+	if err := r.report(report); err != nil {
+		return failed(errors.Join(sendErr, err))
+	}
+	if err := r.writeFailures(lasting, replays, id); err != nil {
+		return failed(errors.Join(sendErr, err))
+	}
+	switch {
+	case sendErr != nil && ctx.Err() != nil:
+		return fmt.Errorf("%w%s", errInterrupted, r.goOn(": go on with", id))
+	case sendErr != nil:
+		return failed(fmt.Errorf("%w%s", sendErr, r.goOn("; go on with", id)))
+	case len(report.Faults) > 0:
+		return failed(damaged(report, r.goOn("; to try them again, go on with", id)))
+	case report.Failed() > 0:
+		return failed(fmt.Errorf("%d events are dead or rejected: deliveries list --run %d --outcome dead,rejected shows them", report.Failed(), id))
+	}
+	return nil
+}
+
+// goOn says how to go on with the run, unless its store ends with this process.
+func (r *replaying) goOn(when string, run int64) string {
+	if sandbox := r.service.sandbox; sandbox != nil && sandbox.dataDir != "" {
+		return ""
+	}
+	command := fmt.Sprintf("segment-saasquatch replay --resume %d", run)
+	if r.flags.server != "" {
+		command += " --server " + r.flags.server
+	}
+	return when + ": " + command
+}
+
+// finishTimeout bounds the report at the end.
+const finishTimeout = 5 * time.Minute
+
+// confirm asks before anything is sent to a live tenant.
+func (r *replaying) confirm(spec *replay.Spec) error {
+	if r.flags.yes || r.flags.server == "" && !isLive(r.conn) {
+		return nil
+	}
+	question := fmt.Sprintf("This sends the events to the live tenant %s, where they fire programs and rewards whatever their age, and cannot be deleted.", r.conn.SaaSquatch.TenantAlias)
+	switch {
+	case r.flags.server != "":
+		question = "This hands the events to the server, which sends them to its tenant. If that is live, they fire programs and rewards whatever their age, and cannot be deleted."
+	case spec.Via == replay.ViaImport && !spec.FirePrograms:
+		question = fmt.Sprintf("This imports the events into the live tenant %s without evaluating its programs. They cannot be deleted.", r.conn.SaaSquatch.TenantAlias)
+	}
+	if !r.canAsk() {
+		return fmt.Errorf("%w: %s There is no terminal to ask on; add --yes to do it, or --dry-run to see what it would do", errNotConfirmed, question)
+	}
+	if !r.ask(question) {
+		return failed(errNotConfirmed)
+	}
+	return nil
+}
+
+// isLive reports whether the tenant is a live one: the aliases of test tenants
+// begin with test_.
+func isLive(conn *config.Connection) bool {
+	return !strings.HasPrefix(conn.SaaSquatch.TenantAlias, "test_")
+}

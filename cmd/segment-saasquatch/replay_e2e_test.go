@@ -1,0 +1,445 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"segment-saasquatch/adapter/archive/archivetest"
+	"segment-saasquatch/adapter/replay"
+)
+
+// replayEnv is the environment of a replay into a sandbox, with a store in dir.
+func replayEnv(sandbox, dir string) []string {
+	return []string{
+		"DATA_DIR=" + dir,
+		"SAASQUATCH_TENANT_ALIAS=" + sandboxTenant,
+		"SAASQUATCH_API_KEY=" + sandboxKey,
+		"SAASQUATCH_BASE_URL=" + sandbox,
+		"ADMIN_TOKEN=" + adminToken,
+		// What AWS's own chain looks for.
+		"AWS_ACCESS_KEY_ID=" + os.Getenv("AWS_ACCESS_KEY_ID"),
+		"AWS_SECRET_ACCESS_KEY=" + os.Getenv("AWS_SECRET_ACCESS_KEY"),
+		"AWS_REGION=" + os.Getenv("AWS_REGION"),
+	}
+}
+
+const adminToken = "token-of-sixteen-characters"
+
+// replayed is what a replay has reported.
+type replayed struct {
+	Run      int64
+	Requests int64
+	Outcomes []struct {
+		Outcome, Reason string
+		Events          int
+	}
+	Lines  int64
+	Faults []struct{ Object, Fault string }
+	Files  []string
+}
+
+// byOutcome counts the events by outcome.
+func (r *replayed) byOutcome() map[string]int {
+	counts := make(map[string]int)
+	for _, tally := range r.Outcomes {
+		counts[tally.Outcome] += tally.Events
+	}
+	return counts
+}
+
+// runReplay runs a replay to its end and returns its report.
+func runReplay(t *testing.T, env []string, stdin io.Reader, args ...string) (code int, report *replayed) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "report.json")
+	cmd := exec.Command(binary, append([]string{"replay", "--report", file, "--progress", "none"}, args...)...)
+	var stderr bytes.Buffer
+	cmd.Env, cmd.Stdin, cmd.Stderr = env, stdin, &stderr
+	err := cmd.Run()
+	if code = cmd.ProcessState.ExitCode(); err != nil && code != exitFailed {
+		t.Fatalf("%v: %v\n%s", args, err, &stderr)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", args, err, &stderr)
+	}
+	report = &replayed{}
+	if err := json.Unmarshal(text, report); err != nil {
+		t.Fatal(err)
+	}
+	return code, report
+}
+
+// arrivedKeys returns how often each event arrived at a sandbox, by its key, or by
+// its user if it has none.
+func arrivedKeys(t *testing.T, sandbox string) map[string]int {
+	t.Helper()
+	keys := make(map[string]int)
+	for both, n := range arrived(t, sandbox) {
+		key, user, _ := strings.Cut(both, "/")
+		if key == "" {
+			key = "/" + user
+		}
+		keys[key] += n
+	}
+	return keys
+}
+
+func compare(t *testing.T, want *archivetest.Expectation, received, outcomes map[string]int) {
+	t.Helper()
+	for _, fault := range want.Compare(received, outcomes) {
+		t.Error(fault)
+	}
+}
+
+func makeArchive(o archivetest.Options) (*archivetest.Archive, *archivetest.Expectation) {
+	o.Now = time.Now()
+	made := archivetest.Generate(o)
+	return made, made.Expect(o.Now, replay.DefaultIntegrations)
+}
+
+// passTwoDays moves the sandbox's clock, so that it forgets the keys.
+func passTwoDays(t *testing.T, sandbox string) {
+	t.Helper()
+	response, err := http.Post(sandbox+"/_sandbox/clock", "application/json", strings.NewReader(`{"advance":"48h"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Fatal(response.Status)
+	}
+}
+
+func requests(t *testing.T, sandbox string) int {
+	t.Helper()
+	return get[struct{ Requests int }](t, sandbox+"/_sandbox/stats").Requests
+}
+
+// checkReplay replays an archive, and again two days later.
+func checkReplay(t *testing.T, made *archivetest.Archive, want *archivetest.Expectation, stdin func() io.Reader, args ...string) {
+	t.Helper()
+	sandbox := startSandbox(t)
+	env := replayEnv(sandbox, t.TempDir())
+	_, foreseen := runReplay(t, env, stdin(), append([]string{"--dry-run"}, args...)...)
+	if requests(t, sandbox) != 0 {
+		t.Error("a dry run made requests")
+	}
+	code, report := runReplay(t, env, stdin(), args...)
+	compare(t, want, arrivedKeys(t, sandbox), report.byOutcome())
+	if code != exitFailed || foreseen.Requests != int64(want.Outcomes["delivered"]) {
+		t.Errorf("exit code %d; %d requests were foreseen, want %d", code, foreseen.Requests, want.Outcomes["delivered"])
+	}
+	passTwoDays(t, sandbox)
+	before := requests(t, sandbox)
+	_, again := runReplay(t, env, stdin(), args...)
+	if after := requests(t, sandbox); after != before {
+		t.Errorf("%d calls at the second replay: %+v", after-before, again.Outcomes)
+	}
+	checkConservation(t, env)
+	if made == nil {
+		return
+	}
+	damaged := 0
+	for _, file := range made.Files {
+		if file.Log && file.Damage != archivetest.Whole {
+			damaged++
+		}
+	}
+	if len(report.Faults) != damaged || damaged == 0 {
+		t.Errorf("%d faults, want %d", len(report.Faults), damaged)
+	}
+}
+
+func noInput() io.Reader { return strings.NewReader("") }
+
+func TestReplayDirectory(t *testing.T) {
+	made, want := makeArchive(archivetest.Options{EventsPerDay: 800})
+	dir := t.TempDir()
+	made.WriteDir(t, dir)
+	checkReplay(t, made, want, noInput, dir)
+}
+
+func TestReplayStandardInput(t *testing.T) {
+	made, want := makeArchive(archivetest.Options{EventsPerDay: 400, Clean: true})
+	var input bytes.Buffer
+	for i := range made.Lines {
+		input.WriteString(made.Lines[i].Text + "\n")
+	}
+	checkReplay(t, nil, want, func() io.Reader { return bytes.NewReader(input.Bytes()) }, "-")
+}
+
+// TestReplayS3 replays from a real S3 server.
+func TestReplayS3(t *testing.T) {
+	s3 := archivetest.StartS3(t, "archive")
+	made, want := makeArchive(archivetest.Options{EventsPerDay: 800})
+	made.Upload(t, s3.Bucket(t, "archive"), "a/prefix/")
+	checkReplay(t, made, want, noInput, s3.URL("archive", "a/prefix/"))
+}
+
+// TestReplayIsKilled kills a replay at ten points and goes on with it each time.
+func TestReplayIsKilled(t *testing.T) {
+	made, want := makeArchive(archivetest.Options{EventsPerDay: 1500})
+	dir := t.TempDir()
+	made.WriteDir(t, dir)
+	sandbox := startSandbox(t, "--latency", "3ms")
+	// Nobody can send an event without a key once, and be sure.
+	env := append(replayEnv(sandbox, t.TempDir()), "UNKEYED_AMBIGUOUS=dead")
+	total := want.Outcomes["delivered"]
+	args := []string{"replay", "--progress", "json", "--concurrency", "8", dir}
+	for kill := 1; kill <= 10; kill++ {
+		p := start(t, env, args...)
+		p.stderr.await(t, `run 1: `)
+		for get[struct{ EventsAccepted int }](t, sandbox+"/_sandbox/stats").EventsAccepted < kill*total/11 {
+			select {
+			case err := <-p.exited:
+				t.Fatalf("the replay ended before kill %d: %v", kill, err)
+			default:
+			}
+		}
+		if err := p.Process.Signal(syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		<-p.exited
+		args = []string{"replay", "--progress", "json", "--concurrency", "8", "--resume", "1"}
+	}
+	_, report := runReplay(t, env, nil, "--resume", "1")
+	received := arrivedKeys(t, sandbox)
+	unkeyed := 0
+	for key, n := range received {
+		if _, keyed := want.Keys[key]; keyed {
+			continue
+		}
+		if unkeyed += n; !strings.HasPrefix(key, "/") {
+			t.Errorf("event %s should not have arrived", key)
+		}
+	}
+	for key := range want.Keys {
+		if received[key] != 1 {
+			t.Errorf("event %s arrived %d times", key, received[key])
+		}
+	}
+	outcomes := report.byOutcome()
+	if unkeyed > want.Unkeyed || outcomes["skipped"] != want.Outcomes["skipped"] || outcomes["rejected"] != want.Outcomes["rejected"] || outcomes["pending"] != 0 ||
+		outcomes["delivered"]+outcomes["duplicate"]+outcomes["dead"] != want.Outcomes["delivered"]+want.Outcomes["duplicate"] {
+		t.Errorf("%d of %d events without a key arrived; outcomes %v, want %v", unkeyed, want.Unkeyed, outcomes, want.Outcomes)
+	}
+	checkConservation(t, env)
+}
+
+// TestReplayInterrupted asks a replay once to end.
+func TestReplayInterrupted(t *testing.T) {
+	made, want := makeArchive(archivetest.Options{EventsPerDay: 400, Clean: true})
+	dir := t.TempDir()
+	made.WriteDir(t, dir)
+	sandbox := startSandbox(t)
+	env := replayEnv(sandbox, t.TempDir())
+	p := start(t, env, "replay", "--progress", "json", "--rate", "200", dir)
+	p.stderr.await(t, `"delivered":\d`)
+	if err := p.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if code := p.wait(); code != exitInterrupted {
+		t.Errorf("exit code %d", code)
+	}
+	if text := p.stderr.String(); !strings.Contains(text, "go on with: segment-saasquatch replay --resume 1") {
+		t.Errorf("no word of how to go on:\n%s", text)
+	}
+	listing := start(t, env, "replay", "list")
+	if code := listing.wait(); code != exitOK || !strings.Contains(listing.stdout.String(), "to be resumed") {
+		t.Errorf("exit code %d:\n%s%s", code, &listing.stdout, &listing.stderr)
+	}
+	_, report := runReplay(t, env, nil, "--resume", "1")
+	compare(t, want, arrivedKeys(t, sandbox), report.byOutcome())
+	listing = start(t, env, "replay", "list")
+	if code := listing.wait(); code != exitOK || !strings.Contains(listing.stdout.String(), "at its end") {
+		t.Errorf("exit code %d:\n%s", code, &listing.stdout)
+	}
+}
+
+// TestReplayThroughServer hands an archive to a server, beside live traffic of the
+// same store.
+func TestReplayThroughServer(t *testing.T) {
+	made, want := makeArchive(archivetest.Options{EventsPerDay: 500, Clean: true})
+	dir := t.TempDir()
+	made.WriteDir(t, dir)
+	sandbox := startSandbox(t)
+	data := t.TempDir()
+	s := startDurable(t, sandbox, data, "ADMIN_LISTEN_ADDR=127.0.0.1:0", "ADMIN_TOKEN="+adminToken)
+	admin := "http://" + s.stderr.await(t, `"msg":"admin","address":"([^"]+)"`)[1]
+	env := replayEnv(sandbox, data)
+
+	p := start(t, env, "replay", dir)
+	if code := p.wait(); code != exitFailed || !strings.Contains(p.stderr.String(), "--server http://") {
+		t.Errorf("a store in use: exit code %d\n%s", code, &p.stderr)
+	}
+	load := startLoad(t, 2, 10, s.url)
+	_, report := runReplay(t, env, nil, "--server", admin, "--yes", dir)
+	acknowledged := load.finish()
+	awaitDrained(t, env, 20*time.Second)
+	received := arrivedKeys(t, sandbox)
+	for both := range acknowledged {
+		key, _, _ := strings.Cut(both, "/")
+		if received[key] != 1 {
+			t.Errorf("live event %s arrived %d times", key, received[key])
+		}
+		delete(received, key)
+	}
+	if len(acknowledged) == 0 {
+		t.Error("there was no live traffic")
+	}
+	compare(t, want, received, report.byOutcome())
+	_, again := runReplay(t, env, nil, "--server", admin, "--yes", "--dry-run", dir)
+	if again.Requests != 0 {
+		t.Errorf("%d requests are foreseen for what was replayed", again.Requests)
+	}
+	if _, resumed := runReplay(t, env, nil, "--server", admin, "--yes", "--resume", "1"); fmt.Sprint(resumed.Outcomes) != fmt.Sprint(report.Outcomes) {
+		t.Errorf("resumed: %v, want %v", resumed.Outcomes, report.Outcomes)
+	}
+}
+
+// TestReplayFailures writes what SaaSquatch refuses, and replays that.
+func TestReplayFailures(t *testing.T) {
+	made, want := makeArchive(archivetest.Options{EventsPerDay: 200, Clean: true})
+	dir := t.TempDir()
+	made.WriteDir(t, dir)
+	strict := startSandbox(t, "--users", "known")
+	file := filepath.Join(t.TempDir(), "failures.ndjson")
+	_, report := runReplay(t, replayEnv(strict, t.TempDir()), nil, "--failures", file, dir)
+	// A second line of an event finds the first pending, or dead.
+	if got := report.byOutcome(); got["dead"]+got["duplicate"] != want.Outcomes["delivered"]+want.Outcomes["duplicate"] || got["dead"] < want.Outcomes["delivered"] {
+		t.Errorf("outcomes %+v", report.Outcomes)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(text, []byte("\n")); n != report.byOutcome()["dead"]+report.byOutcome()["rejected"] {
+		t.Errorf("%d failures", n)
+	}
+	easy := startSandbox(t)
+	_, report = runReplay(t, replayEnv(easy, t.TempDir()), nil, file)
+	received := arrivedKeys(t, easy)
+	for key := range want.Keys {
+		if received[key] != 1 {
+			t.Errorf("event %s arrived %d times", key, received[key])
+		}
+	}
+}
+
+// TestReplayImport replays by import jobs of which one is aborted and some records
+// are refused.
+func TestReplayImport(t *testing.T) {
+	made, want := makeArchive(archivetest.Options{EventsPerDay: 600, Clean: true})
+	dir := t.TempDir()
+	made.WriteDir(t, dir)
+	sandbox := startSandbox(t, "--abort-job", "1", "--refuse-records", "2%:400", "--job-time", "300ms", "--record-base", "0")
+	env := append(replayEnv(sandbox, t.TempDir()), "UNKEYED_AMBIGUOUS=dead")
+	code, report := runReplay(t, env, nil, "--via", "import", dir)
+	received := arrivedKeys(t, sandbox)
+	reasons := make(map[string]int)
+	for _, tally := range report.Outcomes {
+		reasons[tally.Outcome+" "+tally.Reason] = tally.Events
+	}
+	if code != exitFailed || reasons["dead refused"] == 0 || reasons["duplicate conflict_after_failure"] == 0 || reasons["dead unkeyed_ambiguous"] == 0 || reasons["pending "] != 0 {
+		t.Errorf("exit code %d: %v", code, reasons)
+	}
+	missing := 0
+	for key := range want.Keys {
+		switch received[key] {
+		case 0:
+			missing++
+		case 1:
+		default:
+			t.Errorf("event %s arrived %d times", key, received[key])
+		}
+	}
+	if missing > reasons["dead refused"] {
+		t.Errorf("%d events did not arrive, and %d were refused", missing, reasons["dead refused"])
+	}
+	stats := get[struct {
+		Jobs struct{ Completed, Aborted int }
+	}](t, sandbox+"/_sandbox/stats")
+	if stats.Jobs.Completed != 1 || stats.Jobs.Aborted != 1 {
+		t.Errorf("jobs %+v", stats.Jobs)
+	}
+	checkConservation(t, env)
+}
+
+// TestReplayImportFiles only writes the files.
+func TestReplayImportFiles(t *testing.T) {
+	made, want := makeArchive(archivetest.Options{EventsPerDay: 300, Clean: true})
+	dir, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
+	made.WriteDir(t, dir)
+	_, report := runReplay(t, nil, nil, "--via", "import", "--out", out, dir)
+	text, err := os.ReadFile(filepath.Join(out, "events-0001.jsonl"))
+	if err != nil || len(report.Files) != 1 {
+		t.Fatal(err, report.Files)
+	}
+	keys := make(map[string]int)
+	unkeyed := 0
+	for line := range bytes.Lines(text) {
+		var event struct{ IdempotencyKey string }
+		if err := json.Unmarshal(line, &event); err != nil {
+			t.Fatal(err)
+		}
+		if event.IdempotencyKey == "" {
+			unkeyed++
+			keys["none"]++
+		} else {
+			keys[event.IdempotencyKey]++
+		}
+	}
+	compare(t, want, keys, nil)
+}
+
+// TestReplayUsage calls replay wrongly.
+func TestReplayUsage(t *testing.T) {
+	sandboxed := []string{"SAASQUATCH_TENANT_ALIAS=" + sandboxTenant, "SAASQUATCH_API_KEY=" + sandboxKey}
+	live := []string{"SAASQUATCH_TENANT_ALIAS=alive", "SAASQUATCH_API_KEY=LIVE_key", "DATA_DIR=" + t.TempDir()}
+	events := filepath.Join(t.TempDir(), "events.ndjson")
+	if err := os.WriteFile(events, []byte("{}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name string
+		env  []string
+		args []string
+		want string
+	}{
+		{"no source", sandboxed, nil, "no source: name a file"},
+		{"no tenant", nil, []string{events}, "saasquatch.tenant_alias"},
+		{"share", sandboxed, []string{"--sample", "200%", events}, `--sample: "200%" is no share`},
+		{"time", sandboxed, []string{"--since", "soon", events}, `--since: "soon" is no time`},
+		{"order", sandboxed, []string{"--from", "2026-11-02", "--to", "2026-11-01", events}, "exchange them"},
+		{"expression", sandboxed, []string{"--where", "event =", events}, "--where: "},
+		{"via", sandboxed, []string{"--via", "mail", events}, `via is "mail"`},
+		{"out", sandboxed, []string{"--out", "x", events}, "--out goes with --via import"},
+		{"resumed", sandboxed, []string{"--resume", "1", "--event", "x"}, "--event cannot be changed"},
+		{"sources of a resumed run", sandboxed, []string{"--resume", "1", events}, "leave out " + regexp.QuoteMeta(events)},
+		{"users", sandboxed, []string{"--user-file", "none", events}, "--user-file: "},
+		{"connection", sandboxed, []string{"--connection", "x", events}, `--connection "x"`},
+		{"live", live, []string{events}, "add --yes to do it, or --dry-run"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := start(t, test.env, append([]string{"replay"}, test.args...)...)
+			if code := p.wait(); code != exitUsage || !regexp.MustCompile(test.want).MatchString(p.stderr.String()) {
+				t.Errorf("exit code %d:\n%s", code, &p.stderr)
+			}
+		})
+	}
+	p := start(t, append(sandboxed, "DATA_DIR="+t.TempDir()), "replay", filepath.Join(t.TempDir(), "nothing"))
+	if code := p.wait(); code != exitFailed {
+		t.Errorf("a source that is not there: exit code %d:\n%s", code, &p.stderr)
+	}
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"segment-saasquatch/adapter/config"
+	"segment-saasquatch/adapter/replay"
+)
+
+// replayFlags are the flags of a replay.
+type replayFlags struct {
+	cmd                      *cobra.Command
+	file, connection, server string
+	sandbox                  bool
+
+	from, to, since, until           string
+	sources, events, users           []string
+	integrations                     []string
+	userFile, exceptFile             string
+	where, sample                    string
+	limit                            int64
+	anyAge                           bool
+	via, out                         string
+	firePrograms                     bool
+	dry, yes                         bool
+	resume                           int64
+	rate                             float64
+	concurrency                      int
+	progress, reportFile, failedFile string
+}
+
+// specFlags are those that make the spec of a run: one that is resumed keeps its own.
+var specFlags = []string{"from", "to", "source", "event", "user", "user-file", "except-user-file", "since", "until", "where", "limit", "sample",
+	"integration", "any-age", "via", "out", "fire-programs", "connection", "dry-run"}
+
+func addReplayFlags(cmd *cobra.Command) *replayFlags {
+	f := &replayFlags{cmd: cmd}
+	flags := cmd.Flags()
+	flags.StringVar(&f.file, "config", "", "configuration `file`")
+	flags.StringVar(&f.connection, "connection", "", "`name` of the connection to send to, if there are several")
+	flags.StringVar(&f.server, "server", "", "hand the events to the server at this `URL`, its admin address; ADMIN_TOKEN opens it")
+	flags.BoolVar(&f.sandbox, "sandbox", false, "send to a simulated SaaSquatch in this process")
+
+	flags.StringVar(&f.from, "from", "", "first `day` on which Segment received the events (UTC)")
+	flags.StringVar(&f.to, "to", "", "last `day` on which Segment received the events (UTC)")
+	flags.StringSliceVar(&f.sources, "source", nil, "`ids` of Segment sources to replay")
+
+	flags.StringArrayVar(&f.events, "event", nil, "`name` of events to replay, exactly as in Segment; may be repeated")
+	flags.StringArrayVar(&f.users, "user", nil, "`userId` whose events to replay; may be repeated")
+	flags.StringVar(&f.userFile, "user-file", "", "`file` of userIds, one a line, whose events to replay")
+	flags.StringVar(&f.exceptFile, "except-user-file", "", "`file` of userIds, one a line, whose events to leave out")
+	flags.StringVar(&f.since, "since", "", "replay events of this `time` or later, by their own time")
+	flags.StringVar(&f.until, "until", "", "replay events before this `time`, by their own time")
+	flags.StringVar(&f.where, "where", "", "JSONata `expression` over the event that has to be true")
+	flags.StringVar(&f.sample, "sample", "", "`share` of the events to take, such as 1%; the same ones every time")
+	flags.Int64Var(&f.limit, "limit", 0, "stop after so many `events` that are sent; 0 for all")
+	flags.StringArrayVar(&f.integrations, "integration", replay.DefaultIntegrations, "`name` in the events' integrations that switches them on or off; the first that an event has decides; \"\" for none")
+	flags.BoolVar(&f.anyAge, "any-age", false, "replay events of any age, whatever max_age and max_ahead say")
+
+	flags.StringVar(&f.via, "via", string(replay.ViaAPI), "api (each event by itself, as live traffic; fires programs) or import (bulk import jobs)")
+	flags.StringVar(&f.out, "out", "", "with --via import: only write the files into this `directory`")
+	flags.BoolVar(&f.firePrograms, "fire-programs", false, "with --via import: have SaaSquatch evaluate its programs, which gives rewards")
+	flags.BoolVar(&f.dry, "dry-run", false, "say what would be sent, and send and store nothing")
+	flags.BoolVar(&f.yes, "yes", false, "do not ask before sending to a live tenant")
+	flags.Float64Var(&f.rate, "rate", 0, "most `events` to send in a second; 0 for any number")
+	flags.IntVar(&f.concurrency, "concurrency", 0, "most `requests` under way at once (default: saasquatch.concurrency)")
+	flags.Int64Var(&f.resume, "resume", 0, "go on with this `run`; replay list shows them")
+
+	flags.StringVar(&f.progress, "progress", "auto", "bar, json (a line a second), none, or auto: bar on a terminal, json otherwise")
+	flags.StringVar(&f.reportFile, "report", "", "write the report as JSON to this `file` as well")
+	flags.StringVar(&f.failedFile, "failures", "", "write the dead and rejected events to this `file`, ready to be replayed again")
+	config.RegisterFlags(flags)
+	return f
+}
+
+// check returns what is wrong with the flags together, joined.
+func (f *replayFlags) check(args []string) error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if f.resume != 0 {
+		for _, name := range specFlags {
+			if f.cmd.Flags().Changed(name) {
+				fault("--%s cannot be changed for a run that is resumed: leave it out, or begin another run", name)
+			}
+		}
+		if len(args) > 0 {
+			fault("a run that is resumed has its sources: leave out %s", strings.Join(args, " "))
+		}
+	}
+	if f.resume < 0 {
+		fault("--resume is %d: write the number of a run, which replay list shows", f.resume)
+	}
+	if f.rate < 0 {
+		fault("--rate is %v: write events per second, or 0 for any number", f.rate)
+	}
+	if f.concurrency < 0 || f.concurrency > maxReplayConcurrency {
+		fault("--concurrency is %d: write a number from 1 to %d", f.concurrency, maxReplayConcurrency)
+	}
+	if f.out != "" && f.via != string(replay.ViaImport) {
+		fault("--out goes with --via import")
+	}
+	if f.out != "" && f.dry {
+		fault("--out goes without --dry-run: it sends nothing either")
+	}
+	if f.server != "" && (f.sandbox || f.via == string(replay.ViaImport)) {
+		fault("--server goes with neither --sandbox nor --via import: an import job needs the store itself")
+	}
+	switch f.progress {
+	case progressAuto, progressBar, progressJSON, progressNone:
+	default:
+		fault("--progress is %q: write bar, json, none or auto", f.progress)
+	}
+	return errors.Join(faults...)
+}
+
+const maxReplayConcurrency = 1000
+
+// spec reads the flags that make the spec of a run.
+func (f *replayFlags) spec(args []string, now time.Time) (*replay.Spec, error) {
+	spec := &replay.Spec{
+		Sources: args, SourceIDs: f.sources, AnyAge: f.anyAge, Limit: f.limit, Via: replay.Via(f.via), FirePrograms: f.firePrograms,
+		Filter: replay.Filter{Events: f.events, Users: f.users, Where: f.where},
+	}
+	var faults []error
+	read := func(flag string, err error) {
+		if err != nil {
+			faults = append(faults, fmt.Errorf("--%s: %w", flag, err))
+		}
+	}
+	var err error
+	for _, day := range []struct {
+		flag, text string
+		to         *time.Time
+	}{{"from", f.from, &spec.From}, {"to", f.to, &spec.To}} {
+		*day.to, err = parseMoment(day.text, now)
+		*day.to = day.to.UTC().Truncate(24 * time.Hour)
+		read(day.flag, err)
+	}
+	spec.Filter.Since, err = parseMoment(f.since, now)
+	read("since", err)
+	spec.Filter.Until, err = parseMoment(f.until, now)
+	read("until", err)
+	spec.Filter.Sample, err = parseShare(f.sample)
+	read("sample", err)
+	for _, name := range f.integrations {
+		if name != "" {
+			spec.Filter.Integrations = append(spec.Filter.Integrations, name)
+		}
+	}
+	users, err := readUsers(f.userFile)
+	read("user-file", err)
+	spec.Filter.Users = append(spec.Filter.Users, users...)
+	spec.Filter.Except, err = readUsers(f.exceptFile)
+	read("except-user-file", err)
+	return spec, errors.Join(append(faults, spec.Validate())...)
+}
+
+// parseShare reads a share: a number up to 1, or one with a percent sign.
+func parseShare(text string) (float64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	number, isPercent := strings.CutSuffix(text, "%")
+	share, err := strconv.ParseFloat(number, 64)
+	if isPercent {
+		share /= 100
+	}
+	if err != nil || !(share > 0 && share <= 1) {
+		return 0, fmt.Errorf("%q is no share: write one such as 1%% or 0.01, above 0 and up to 100%%", text)
+	}
+	return share, nil
+}
+
+// maxUserFile bounds a file of userIds, in bytes.
+const maxUserFile = 256 << 20
+
+// readUsers reads a file of userIds, one a line. Without a name there are none.
+func readUsers(name string) (users []string, err error) {
+	if name == "" {
+		return nil, nil
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxUserFile {
+		return nil, fmt.Errorf("%s is larger than 256 MiB: split it", name)
+	}
+	content, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	if !utf8.Valid(content) {
+		return nil, fmt.Errorf("%s is not UTF-8: write userIds as plain text, one a line", name)
+	}
+	for line := range bytes.Lines(bytes.TrimPrefix(content, []byte("\ufeff"))) {
+		if user := string(bytes.TrimSpace(line)); user != "" {
+			users = append(users, user)
+		}
+	}
+	if len(users) == 0 {
+		return nil, fmt.Errorf("%s has no userId in it: write one a line", name)
+	}
+	return users, nil
+}

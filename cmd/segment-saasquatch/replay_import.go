@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/config"
+	"segment-saasquatch/adapter/replay"
+	"segment-saasquatch/adapter/saasquatch"
+)
+
+// importOptions are those of a replay by import jobs.
+func (r *replaying) importOptions(opts replay.Options) replay.ImportOptions {
+	cfg := r.service.cfg
+	imports := replay.ImportOptions{Options: opts, Horizon: cfg.RetryHorizon, UnkeyedDead: cfg.UnkeyedAmbiguous == config.UnkeyedDead}
+	if cfg.Store.IsZero() {
+		imports.Dir = cfg.DataDir // where the events are anyway
+	}
+	return imports
+}
+
+// importRun replays by import jobs.
+func (r *replaying) importRun(ctx context.Context, replays adapter.Replays, run *adapter.Run, objects []adapter.ObjectProgress, blocks replay.Blocks, opts replay.Options) error {
+	imports, ok := replays.(adapter.Imports)
+	if !ok {
+		return errors.New("an import job needs the store itself: leave out --server")
+	}
+	importer, err := saasquatch.NewImporter(clientOptions(r.conn))
+	if err != nil {
+		return err
+	}
+	return replay.Import(ctx, imports, run, objects, importer, blocks, r.importOptions(opts))
+}
+
+// writeFiles only writes the files for import jobs.
+func (r *replaying) writeFiles(ctx context.Context) error {
+	opts, err := r.options(r.spec)
+	if err != nil {
+		return err
+	}
+	look, closeLedger, err := r.openLedger(ctx)
+	if err != nil {
+		return failed(err)
+	}
+	defer closeLedger()
+	var written *replay.Written
+	err = r.reading(ctx, r.spec, nil, func(blocks replay.Blocks) (err error) {
+		written, err = replay.WriteFiles(ctx, look, r.spec, blocks, r.flags.out, r.importOptions(opts))
+		return err
+	})
+	if written == nil || err != nil && ctx.Err() == nil {
+		return failed(err)
+	}
+	report := written.Report(0)
+	report.DryRun, report.Requests, report.Files, report.Interrupted = false, 0, written.Files, err != nil
+	return r.conclude(report)
+}
+
+// conclude prints the report of what leaves no run, and says by its error how it went.
+func (r *replaying) conclude(report *replay.Report) error {
+	if err := r.report(report); err != nil {
+		return failed(err)
+	}
+	switch {
+	case report.Interrupted:
+		return errInterrupted
+	case len(report.Faults) > 0:
+		return failed(damaged(report, ""))
+	}
+	return nil
+}

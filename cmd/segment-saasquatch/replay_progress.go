@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/archive"
+	"segment-saasquatch/adapter/replay"
+)
+
+// Ways of showing progress.
+const (
+	progressAuto = "auto"
+	progressBar  = "bar"
+	progressJSON = "json"
+	progressNone = "none"
+)
+
+// Progress is shown so often: a bar, and a line of JSON.
+const (
+	barInterval  = 200 * time.Millisecond
+	lineInterval = time.Second
+)
+
+// shown shows the progress of a replay until it is stopped.
+type shown struct {
+	cancel  context.CancelFunc
+	workers sync.WaitGroup
+	last    func() // shows the end
+}
+
+// show begins to show the progress on standard error.
+func (r *replaying) show(ctx context.Context, opened *archive.Archive, spec *replay.Spec) *shown {
+	way := r.flags.progress
+	if way == progressAuto {
+		way = progressJSON
+		if isTerminal(r.stderr) {
+			way = progressBar
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	s := &shown{cancel: cancel, last: func() {}}
+	if way == progressNone {
+		return s
+	}
+	looked := &lookedAt{began: time.Now(), watch: r.watch}
+	if !readsStdin(spec) {
+		// The end is known once everything has been listed, which may take its time.
+		s.workers.Go(func() {
+			if total, err := opened.Total(ctx); err == nil {
+				looked.total.Store(&total)
+			}
+		})
+	}
+	if way == progressBar {
+		s.last = looked.showBar(r.stderr)
+		return s
+	}
+	s.last = func() { looked.writeLine(r.stderr) }
+	s.workers.Go(func() {
+		ticker := time.NewTicker(lineInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				looked.writeLine(r.stderr)
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return s
+}
+
+// readsStdin reports whether the standard input is a source, whose size nobody knows.
+func readsStdin(spec *replay.Spec) bool {
+	for _, source := range spec.Sources {
+		if source == "-" {
+			return true
+		}
+	}
+	return false
+}
+
+// stop shows the end and waits until nothing is shown any more.
+func (s *shown) stop() {
+	s.cancel()
+	s.workers.Wait()
+	s.last()
+}
+
+// lookedAt is a replay whose progress is shown.
+type lookedAt struct {
+	began time.Time
+	watch *replay.Progress
+	total atomic.Pointer[archive.Total] // nil until it is known
+}
+
+// progressLine is what a line of JSON has.
+type progressLine struct {
+	Time          time.Time        `json:"time"`
+	Object        string           `json:"object,omitempty"`
+	Objects       int64            `json:"objects"`
+	ObjectsTotal  int64            `json:"objects_total,omitempty"`
+	ObjectsFailed int64            `json:"objects_failed"`
+	Bytes         int64            `json:"bytes"`
+	BytesTotal    int64            `json:"bytes_total,omitempty"`
+	Lines         int64            `json:"lines"`
+	LinesPerS     float64          `json:"lines_per_second"`
+	ETA           float64          `json:"eta_seconds,omitempty"`
+	Outcomes      map[string]int64 `json:"outcomes"`
+	Waiting       string           `json:"waiting,omitempty"`
+	Job           string           `json:"job,omitempty"`
+}
+
+func (l *lookedAt) line() progressLine {
+	s := l.watch.Snapshot()
+	elapsed := time.Since(l.began).Seconds()
+	line := progressLine{
+		Time: time.Now().UTC(), Object: s.Object, Objects: s.Objects, ObjectsFailed: s.ObjectsFailed, Bytes: s.Bytes, Lines: s.Lines,
+		LinesPerS: float64(int64(float64(s.Lines) / max(elapsed, 1e-3))), Outcomes: make(map[string]int64), Waiting: s.Waiting, Job: s.Job,
+	}
+	for _, tally := range s.Outcomes {
+		line.Outcomes[tally.Outcome.String()] += tally.Events
+	}
+	if total := l.total.Load(); total != nil {
+		line.ObjectsTotal, line.BytesTotal = total.Objects, total.Bytes
+		if s.Bytes > 0 && total.Bytes > s.Bytes {
+			line.ETA = float64(int64(elapsed * float64(total.Bytes-s.Bytes) / float64(s.Bytes)))
+		}
+	}
+	return line
+}
+
+func (l *lookedAt) writeLine(out io.Writer) {
+	_ = json.NewEncoder(out).Encode(l.line()) // whoever does not listen misses nothing else
+}
+
+// showBar shows a bar and returns what shows its end.
+func (l *lookedAt) showBar(out io.Writer) (end func()) {
+	container := mpb.New(mpb.WithOutput(out), mpb.WithRefreshRate(barInterval), mpb.WithAutoRefresh())
+	bar := container.New(0, mpb.BarStyle(),
+		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return l.counters() })),
+		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return l.outcomes() })))
+	done := make(chan struct{})
+	var ticking sync.WaitGroup
+	ticking.Go(func() {
+		ticker := time.NewTicker(barInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				l.advance(bar)
+			case <-done:
+				l.advance(bar)
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		ticking.Wait()
+		bar.Abort(false)
+		container.Wait()
+	}
+}
+
+func (l *lookedAt) advance(bar *mpb.Bar) {
+	if total := l.total.Load(); total != nil {
+		bar.SetTotal(total.Bytes+1, false) // never full by itself: events may be pending still
+	}
+	bar.SetCurrent(l.watch.Snapshot().Bytes)
+}
+
+// counters are shown before the bar.
+func (l *lookedAt) counters() string {
+	line := l.line()
+	text := fmt.Sprintf("%d", line.Objects)
+	if line.ObjectsTotal > 0 {
+		text = fmt.Sprintf("%d/%d", line.Objects, line.ObjectsTotal)
+	}
+	text += " files  " + bytesText(line.Bytes)
+	if line.BytesTotal > 0 {
+		text += "/" + bytesText(line.BytesTotal)
+	}
+	return text
+}
+
+// outcomes are shown behind it.
+func (l *lookedAt) outcomes() string {
+	line := l.line()
+	text := fmt.Sprintf("%.0f events/s", line.LinesPerS)
+	if line.ETA > 0 {
+		text += "  ETA " + (time.Duration(line.ETA) * time.Second).String()
+	}
+	for _, outcome := range adapter.Outcomes {
+		if n := line.Outcomes[outcome.String()]; n > 0 {
+			text += fmt.Sprintf("  %d %s", n, outcome)
+		}
+	}
+	if line.Job != "" {
+		text += "  " + line.Job
+	}
+	if line.Waiting != "" {
+		text += "  waits for " + line.Waiting
+	}
+	return text
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/replay"
+)
+
+// report prints the report, and writes it to the file that was asked for.
+func (r *replaying) report(report *replay.Report) error {
+	report.Took = time.Since(r.began)
+	report.PassedOver = r.passedOver
+	if r.flags.reportFile != "" {
+		if err := writeFile(r.flags.reportFile, func(out *bufio.Writer) error {
+			encoder := json.NewEncoder(out)
+			encoder.SetIndent("", "  ")
+			return encoder.Encode(report)
+		}); err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+	}
+	return r.printReport(report)
+}
+
+// writeFile writes a file as a whole: it takes the place of one of that name only
+// when it is complete.
+func writeFile(name string, write func(*bufio.Writer) error) (err error) {
+	partial := name + ".partial"
+	file, err := os.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriterSize(file, 64<<10)
+	err = errors.Join(write(out), out.Flush(), file.Sync(), file.Close())
+	if err != nil {
+		return errors.Join(err, os.Remove(partial))
+	}
+	return os.Rename(partial, name)
+}
+
+func (r *replaying) printReport(report *replay.Report) error {
+	table := tabwriter.NewWriter(r.stdout, 0, 0, 2, ' ', 0)
+	title := "run " + strconv.FormatInt(report.Run, 10)
+	switch {
+	case report.DryRun:
+		title = "dry run: nothing was sent"
+	case report.Run == 0:
+		title = "files for import"
+	}
+	if report.Interrupted {
+		title += ", not at its end"
+	}
+	fmt.Fprintln(r.stdout, title)
+	fmt.Fprintln(table, "OUTCOME\tREASON\tEVENTS")
+	for _, tally := range report.Outcomes {
+		outcome := tally.Outcome.String()
+		if report.DryRun && tally.Outcome == adapter.Pending {
+			outcome = "would be sent"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%d\n", outcome, orDash(string(tally.Reason)), tally.Events)
+	}
+	if len(report.Warnings) > 0 {
+		fmt.Fprintln(table, "\nWARNING\t\tEVENTS")
+		for _, warning := range slices.Sorted(maps.Keys(report.Warnings)) {
+			fmt.Fprintf(table, "%s\t\t%d\n", warning, report.Warnings[warning])
+		}
+	}
+	if len(report.Events) > 0 {
+		fmt.Fprintln(table, "\nEVENT KEY\t\tEVENTS\tFIRST (UTC)\tLAST (UTC)")
+		for _, key := range slices.Sorted(maps.Keys(report.Events)) {
+			of := report.Events[key]
+			fmt.Fprintf(table, "%s\t\t%d\t%s\t%s\n", plain(key), of.Events, orDash(second(of.First)), orDash(second(of.Last)))
+		}
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(r.stdout, "\n%d objects, %d lines, %s read in %s\n", report.Objects, report.Lines, bytesText(report.TextBytes), report.Took.Round(time.Millisecond))
+	if report.PassedOver > 0 {
+		fmt.Fprintf(r.stdout, "%d objects passed over: they are no logs\n", report.PassedOver)
+	}
+	if report.DryRun {
+		fmt.Fprintf(r.stdout, "%d requests", report.Requests)
+		if report.Estimate > 0 {
+			fmt.Fprintf(r.stdout, ", %s at %v a second", report.Estimate.Round(time.Second), r.flags.rate)
+		}
+		fmt.Fprintln(r.stdout)
+	}
+	for _, job := range report.Jobs {
+		fmt.Fprintf(r.stdout, "import job %s: %s, %d events, %d failed\n", job.ID, job.Status, job.Events, job.Failed)
+	}
+	for _, name := range report.Files {
+		fmt.Fprintln(r.stdout, name)
+	}
+	for i := range report.Faults {
+		fmt.Fprintf(r.stdout, "damaged: %s\n", plainLine(report.Faults[i].Fault))
+	}
+	return nil
+}
+
+func second(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return t.UTC().Format(momentLayout)
+}
+
+// bytesText writes a number of bytes for people.
+func bytesText(n int64) string {
+	units := []string{"B", "kB", "MB", "GB", "TB"}
+	value, unit := float64(n), 0
+	for value >= 1000 && unit < len(units)-1 {
+		value, unit = value/1000, unit+1
+	}
+	if unit == 0 {
+		return strconv.FormatInt(n, 10) + " B"
+	}
+	return fmt.Sprintf("%.1f %s", value, units[unit])
+}
+
+// writeFailures writes the dead and rejected events of a run, one a line, as they
+// were in the archive.
+func (r *replaying) writeFailures(ctx context.Context, replays adapter.Replays, run int64) error {
+	if r.flags.failedFile == "" {
+		return nil
+	}
+	return writeFile(r.flags.failedFile, func(out *bufio.Writer) error {
+		return replays.Failures(ctx, run, func(payload []byte) error {
+			_, err := out.Write(append(payload, '\n'))
+			return err
+		})
+	})
+}
