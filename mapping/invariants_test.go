@@ -31,8 +31,10 @@ func checkResult(t *testing.T, event []byte, r *mapping.Result) {
 	case mapping.KindUserEvent:
 		checkBody(t, r)
 		checkImportLine(t, &r.UserEvent)
+	case mapping.KindUserUpsert:
+		checkUpserts(t, r)
 	case mapping.KindSkip, mapping.KindReject:
-		if r.Reason == "" || r.Detail == "" || r.UserEvent.Body != nil {
+		if r.Reason == "" || r.Detail == "" || r.UserEvent.Body != nil || r.Upserts != nil || r.Ensure != 0 {
 			t.Fatalf("result without reason or detail, or with a body: %+v", r)
 		}
 		if len(r.Detail) > 400 {
@@ -73,12 +75,14 @@ func checkBody(t *testing.T, r *mapping.Result) {
 		t.Fatalf("key %q of messageId %q", *body.IdempotencyKey, r.MessageID)
 	}
 	for name, value := range body.Events[0].Fields {
-		if len(name) > mapping.MaxNameLength {
-			t.Fatalf("field name of %d characters", len(name))
+		if !plainName.MatchString(name) {
+			t.Fatalf("field name %q", name)
 		}
 		checkValue(t, value, 0, false)
 	}
 }
+
+var plainName = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)
 
 // checkValue checks SaaSquatch's published limits on values.
 func checkValue(t *testing.T, value json.RawMessage, level int, inArray bool) {

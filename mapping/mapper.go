@@ -20,6 +20,8 @@ type compiledRules struct {
 	accountID    [][]string
 	only, except map[string]struct{}
 	scale        *apd.Decimal // nil if nothing is scaled
+	// accountTraits are the traits that account_id looks into.
+	accountTraits map[string]struct{}
 }
 
 // New returns a Mapper for the rules, or their faults as Validate has them.
@@ -28,9 +30,16 @@ func New(rules Rules) (*Mapper, error) {
 		return nil, err
 	}
 	rules.Keys = maps.Clone(rules.Keys)
-	compiled := compiledRules{Rules: rules, only: set(rules.Only), except: set(rules.Except)}
-	for _, path := range rules.AccountID {
-		compiled.accountID = append(compiled.accountID, strings.Split(path, "."))
+	compiled := compiledRules{
+		Rules: rules, only: set(rules.Only), except: set(rules.Except),
+		accountTraits: make(map[string]struct{}),
+	}
+	for _, text := range rules.AccountID {
+		path := strings.Split(text, ".")
+		compiled.accountID = append(compiled.accountID, path)
+		if path[0] == "traits" && len(path) > 1 {
+			compiled.accountTraits[path[1]] = struct{}{}
+		}
 	}
 	scale, err := parseScale(rules.RevenueScale)
 	if err != nil {
@@ -74,7 +83,8 @@ func (m *Mapper) MapSelected(event []byte, now time.Time, selects Selector) Resu
 			return Result{Kind: kind, MessageID: string(messageID), Reason: reason, Detail: detail}
 		}
 	}
-	result := m.mapCall(env, messageID, now)
+	p.body = encoder{rules: &m.rules, validUTF8: env.validUTF8, scratch: p.body.scratch[:0]}
+	result := m.mapCall(&p.body, env, messageID, now)
 	if result.Kind != KindUserEvent {
 		result.MessageID = string(messageID)
 	}
@@ -82,36 +92,45 @@ func (m *Mapper) MapSelected(event []byte, now time.Time, selects Selector) Resu
 }
 
 // mapCall branches on the type of the call (M3).
-func (m *Mapper) mapCall(env *envelope, messageID []byte, now time.Time) Result {
+func (m *Mapper) mapCall(body *encoder, env *envelope, messageID []byte, now time.Time) Result {
 	callType := env.text(envType)
 	switch {
 	case len(callType) == 0:
 		return reject(RejectMissingType, `type: want a string such as "track"; if the Segment mapping changes the event, map the whole event instead`)
 	case bytes.EqualFold(callType, []byte("track")):
-		return m.mapTrack(env, messageID, now)
+		return m.mapTrack(body, env, messageID, now)
 	case bytes.EqualFold(callType, []byte("identify")):
-		return skip(SkipIdentifyDisabled, "identify calls are not forwarded")
+		return m.mapIdentify(body, env)
 	default:
 		return skip(SkipUnsupportedType, fmt.Sprintf("type %.40q is neither track nor identify", callType))
 	}
 }
 
-func (m *Mapper) mapTrack(env *envelope, messageID []byte, now time.Time) Result {
+// ids returns the ids of the call's user, or the result of a call that has none.
+func (m *Mapper) ids(env *envelope) (userID, accountID []byte, refused *Result) {
 	// M4
-	userID := env.text(envUserID)
+	userID = env.text(envUserID)
 	if isBlank(userID) {
-		return skip(SkipNoUserID, "userId: absent or blank; SaaSquatch knows no anonymous users")
+		return nil, nil, skipped(SkipNoUserID, "userId: absent or blank; SaaSquatch knows no anonymous users")
 	}
 	if fault := invalidID(userID); fault != "" {
-		return reject(RejectInvalidUserID, "userId: "+fault)
+		return nil, nil, rejected(RejectInvalidUserID, "userId: "+fault)
 	}
 	// M5
-	accountID := m.accountID(env)
+	accountID = m.accountID(env)
 	if accountID == nil {
-		return reject(RejectInvalidAccountID, "account_id: no string on any of "+strings.Join(m.rules.AccountID, ", "))
+		return nil, nil, rejected(RejectInvalidAccountID, "account_id: no string on any of "+strings.Join(m.rules.AccountID, ", "))
 	}
 	if fault := invalidID(accountID); fault != "" {
-		return reject(RejectInvalidAccountID, "account_id: "+fault)
+		return nil, nil, rejected(RejectInvalidAccountID, "account_id: "+fault)
+	}
+	return userID, accountID, nil
+}
+
+func (m *Mapper) mapTrack(body *encoder, env *envelope, messageID []byte, now time.Time) Result {
+	userID, accountID, refused := m.ids(env)
+	if refused != nil {
+		return *refused
 	}
 	// M6
 	name := env.text(envEvent)
@@ -128,7 +147,6 @@ func (m *Mapper) mapTrack(env *envelope, messageID []byte, now time.Time) Result
 		return reject(RejectEmptyEventKey, "event: no ASCII letter or digit is left of the name; give it a key in events.keys")
 	}
 
-	body := encoder{rules: &m.rules, validUTF8: env.validUTF8}
 	// M9, M10
 	triggered, timed := env.triggered()
 	switch {
@@ -170,17 +188,27 @@ func (m *Mapper) mapTrack(env *envelope, messageID []byte, now time.Time) Result
 	body.raw(`{"key":`)
 	body.quoted(key)
 	if !body.appendEventFields(properties, event.Key) {
-		return reject(RejectUnsupportedValue, "properties: an array directly inside an array, or more than "+
-			strconv.Itoa(MaxFieldNesting)+" levels in one field; see invalid_values")
+		return *unsupportedFields("properties")
 	}
-	if timed {
-		body.raw(`,"dateTriggered":`)
-		body.dst = strconv.AppendInt(body.dst, triggered, 10)
-	}
-	body.raw(`}]}`)
+	body.appendDate(event)
+	body.raw(`]}`)
 	event.Body = body.dst
 	result.Warnings = body.warnings.list()
 	return result
+}
+
+// appendDate ends an event with its time.
+func (e *encoder) appendDate(event *UserEvent) {
+	if event.Timed {
+		e.raw(`,"dateTriggered":`)
+		e.dst = strconv.AppendInt(e.dst, event.DateTriggered, 10)
+	}
+	e.raw(`}`)
+}
+
+func unsupportedFields(of string) *Result {
+	return rejected(RejectUnsupportedValue, of+": an array directly inside an array, or more than "+
+		strconv.Itoa(MaxFieldNesting)+" levels in one field; see invalid_values")
 }
 
 // newUserEvent returns a result with the texts of a user event. They share one

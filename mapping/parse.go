@@ -20,6 +20,7 @@ type parser struct {
 	i     int
 	env   envelope
 	call  Call       // what a selector sees of the event
+	body  encoder    // what is made of the event
 	names []seenName // of all objects that are open, the outermost first
 	fault string     // what is wrong at i, once a method has returned false
 }
@@ -47,6 +48,7 @@ func parse(event []byte) *parser {
 // release gives the parser back without anything of the event in it.
 func (p *parser) release() {
 	p.b, p.env, p.call = nil, envelope{}, Call{}
+	p.body = encoder{scratch: p.body.scratch[:0]} // at most MaxNameLength bytes
 	if cap(p.names) > keptNames {
 		p.names = nil
 	}
@@ -388,6 +390,8 @@ func specialBytes(word uint64) uint64 {
 // kindName names the JSON type of a value by its first byte.
 func kindName(first byte) string {
 	switch {
+	case first == '{':
+		return "an object"
 	case first == '[':
 		return "an array"
 	case first == '"':

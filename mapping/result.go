@@ -16,8 +16,8 @@ const (
 	KindUserUpsert
 )
 
-// Result is what the mapping made of one event: exactly one of a user event, a
-// skip and a reject, as Kind says.
+// Result is what the mapping made of one event: exactly one of a user event, user
+// upserts, a skip and a reject, as Kind says.
 type Result struct {
 	Kind Kind
 	// MessageID is Segment's messageId as it stands, empty if the event has none
@@ -25,11 +25,12 @@ type Result struct {
 	MessageID string
 	// UserEvent is set if Kind is KindUserEvent.
 	UserEvent UserEvent
-	// Upserts are set if Kind is KindUserUpsert, at least one. If Kind is
+	// Upserts are set if Kind is KindUserUpsert, at least one, to be sent in their
+	// order: all but the first have nothing but further custom fields. If Kind is
 	// KindUserEvent there is one that creates the event's user, unless Ensure is
 	// EnsureNever.
 	Upserts []UserUpsert
-	// Ensure says when the user of a KindUserEvent is created; else it is zero.
+	// Ensure says when the user of a KindUserEvent is upserted; else it is zero.
 	Ensure Ensure
 	// Reason is set if Kind is KindSkip or KindReject.
 	Reason Reason
@@ -88,9 +89,22 @@ func reject(reason Reason, detail string) Result {
 	return Result{Kind: KindReject, Reason: reason, Detail: detail}
 }
 
+// skipped and rejected are skip and reject for functions that seldom refuse.
+
+func skipped(reason Reason, detail string) *Result {
+	result := skip(reason, detail)
+	return &result
+}
+
+func rejected(reason Reason, detail string) *Result {
+	result := reject(reason, detail)
+	return &result
+}
+
 // AppendJSON appends the result as one line of compact JSON without a line break:
 //
 //	{"result":"event","requests":[…request body…],"warnings":[…]}
+//	{"result":"upsert","requests":[…request bodies…],"warnings":[…]}
 //	{"result":"skip","reason":…,"detail":…}
 //	{"result":"reject","reason":…,"detail":…}
 func (r *Result) AppendJSON(dst []byte) []byte {
@@ -98,16 +112,17 @@ func (r *Result) AppendJSON(dst []byte) []byte {
 	case KindUserEvent:
 		dst = append(dst, `{"result":"event","requests":[`...)
 		dst = append(dst, r.UserEvent.Body...)
-		dst = append(dst, `],"warnings":[`...)
-		for i, warning := range r.Warnings {
+		dst = append(dst, ']')
+		return append(r.appendWarnings(dst), '}')
+	case KindUserUpsert:
+		dst = append(dst, `{"result":"upsert","requests":[`...)
+		for i := range r.Upserts {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			dst = append(dst, '"')
-			dst = append(dst, warning...)
-			dst = append(dst, '"')
+			dst = append(dst, r.Upserts[i].Body...)
 		}
-		return append(dst, "]}"...)
+		return append(r.appendWarnings(append(dst, ']')), '}')
 	case KindSkip:
 		dst = append(dst, `{"result":"skip","reason":"`...)
 	case KindReject:
@@ -119,4 +134,17 @@ func (r *Result) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `","detail":`...)
 	dst, _ = jsontext.AppendQuote(dst, r.Detail)
 	return append(dst, '}')
+}
+
+func (r *Result) appendWarnings(dst []byte) []byte {
+	dst = append(dst, `,"warnings":[`...)
+	for i, warning := range r.Warnings {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, '"')
+		dst = append(dst, warning...)
+		dst = append(dst, '"')
+	}
+	return append(dst, ']')
 }

@@ -42,6 +42,9 @@ const (
 	// MaxProducts is the number of products in a purchase or refund, from
 	// SaaSquatch's purchase schema (M14).
 	MaxProducts = 200
+	// MaxCustomFields is the number of custom fields in one upsert, from SaaSquatch's
+	// schema of them (M20).
+	MaxCustomFields = 100
 
 	day = 24 * time.Hour
 	// DefaultMaxAge is the age at which SaaSquatch's own integration discards events (M10).
@@ -77,6 +80,8 @@ type Rules struct {
 	MaxAge time.Duration
 	// MaxAhead is how far in the future an event may be, at least 0 (M10). Default: 90 days.
 	MaxAhead time.Duration
+	// Identify upserts the users of identify calls (M15). Default: true.
+	Identify bool
 }
 
 // DefaultRules returns the rules that hold without a configuration.
@@ -89,6 +94,8 @@ func DefaultRules() Rules {
 		InvalidValues: InvalidStringify,
 		MaxAge:        DefaultMaxAge,
 		MaxAhead:      DefaultMaxAhead,
+
+		Identify: true,
 	}
 }
 

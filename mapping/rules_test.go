@@ -2,6 +2,7 @@ package mapping_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -56,16 +57,27 @@ func TestRevenueScales(t *testing.T) {
 }
 
 func TestResultSharesNoMemoryWithTheEvent(t *testing.T) {
-	mapper, err := mapping.New(mapping.DefaultRules())
-	if err != nil {
-		t.Fatal(err)
-	}
-	event := []byte(`{"type":"track","userId":"u-1","event":"Signed Up","messageId":"12345678","properties":{"plan":"pro"}}`)
-	result := mapper.Map(event, goldenNow)
-	before := string(result.AppendJSON(nil)) + result.MessageID + result.UserEvent.UserID
-	clear(event)
-	if after := string(result.AppendJSON(nil)) + result.MessageID + result.UserEvent.UserID; after != before {
-		t.Errorf("the result changed with the event's bytes: %q", after)
+	for _, rules := range []mapping.Rules{mapping.DefaultRules()} {
+		mapper, err := mapping.New(rules)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{
+			`{"type":"track","userId":"u-1","event":"Signed Up","messageId":"12345678","properties":{"plan":"pro"},"context":{"traits":{"email":"e"}}}`,
+			`{"type":"identify","userId":"u-1","messageId":"12345678","traits":{"plan":"pro","name":"Jo Doe","email":"e","tags":["a"]}}`,
+		} {
+			event := []byte(text)
+			result := mapper.Map(event, goldenNow)
+			all := func() string {
+				return string(result.AppendJSON(nil)) + fmt.Sprint(result)
+			}
+			before := all()
+			clear(event)
+			mapper.Map([]byte(`{"type":"track","userId":"another","event":"Another","properties":{"x":1}}`), goldenNow)
+			if after := all(); after != before {
+				t.Errorf("the result changed with the event's bytes: %q", after)
+			}
+		}
 	}
 }
 

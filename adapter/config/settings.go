@@ -181,6 +181,8 @@ var settings = complete([]setting{
 		func(conn *Connection) field { return boolField{&conn.Mapping.ConformOrders} }),
 	connection("events.revenue_scale", "", "multiplies the money fields of purchase and refund",
 		func(conn *Connection) field { return decimalField{textField[string]{p: &conn.Mapping.RevenueScale}} }),
+	connection("users.identify", "", "upsert the users of identify calls",
+		func(conn *Connection) field { return boolField{&conn.Mapping.Identify} }),
 })
 
 func inListOnly(s setting) setting {

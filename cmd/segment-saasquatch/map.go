@@ -26,6 +26,7 @@ func (p *program) mapCommand() *cobra.Command {
 their order:
 
   {"result":"event","requests":[…request body…],"warnings":[…]}
+  {"result":"upsert","requests":[…request bodies…],"warnings":[…]}
   {"result":"skip","reason":…,"detail":…}
   {"result":"reject","reason":…,"detail":…}
 

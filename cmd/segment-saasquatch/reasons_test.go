@@ -39,7 +39,8 @@ func TestEveryReasonShows(t *testing.T) {
 	}
 
 	file := filepath.Join(t.TempDir(), "config.yaml")
-	if err := os.WriteFile(file, []byte("account_id: [context.groupId, userId]\ninvalid_values: discard_event\nevents: {except: [Left Out]}\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("account_id: [context.groupId, userId]\ninvalid_values: discard_event\nevents: {except: [Left Out]}\n"+
+		"users: {identify: false}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var events []string

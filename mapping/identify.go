@@ -1,0 +1,143 @@
+package mapping
+
+import "bytes"
+
+// mapIdentify maps an identify call to upserts of its user (M15, M17 to M20). They
+// carry no idempotency key and no time, so neither M16 nor the time window (M10)
+// is about them.
+func (m *Mapper) mapIdentify(e *encoder, env *envelope) Result {
+	if !m.rules.Identify {
+		return skip(SkipIdentifyDisabled, "users.identify is off")
+	}
+	userID, accountID, refused := m.ids(env)
+	if refused != nil {
+		return *refused
+	}
+	traits := env.values[envTraits]
+	e.dst = make([]byte, 0, len(userID)+len(accountID)+len(traits)+bodyOverhead)
+	u := newUpserts(e, userID, accountID)
+	user := e.profileOf(env)
+	e.appendProfile(&user)
+	if traits != nil && !u.appendCustomFields(traits, m.rules.isNoCustomField) {
+		return reject(RejectUnsupportedValue, "traits: an object or array, which no custom field can hold; see invalid_values")
+	}
+	u.close()
+	return Result{
+		Kind:     KindUserUpsert,
+		Upserts:  u.list(string(userID), string(accountID)),
+		Warnings: e.warnings.list(),
+	}
+}
+
+// trait is a trait that has a place of its own in the upsert (M17, M18).
+type trait uint8
+
+const (
+	traitEmail trait = iota
+	traitFirstName
+	traitFirstNameToo // in snake case
+	traitLastName
+	traitLastNameToo
+	traitName
+	traitAvatar
+	traitReferredByCodes
+	traitLocale
+	traitCount
+	traitNone = traitCount
+)
+
+func traitOf(name []byte) trait {
+	switch string(name) {
+	case "email":
+		return traitEmail
+	case "firstName":
+		return traitFirstName
+	case "first_name":
+		return traitFirstNameToo
+	case "lastName":
+		return traitLastName
+	case "last_name":
+		return traitLastNameToo
+	case "name":
+		return traitName
+	case "avatar":
+		return traitAvatar
+	case "referredByCodes":
+		return traitReferredByCodes
+	case "locale":
+		return traitLocale
+	}
+	return traitNone
+}
+
+// isNoCustomField reports whether the trait has a place of its own, or none (M19).
+func (r *compiledRules) isNoCustomField(name []byte) bool {
+	switch string(name) {
+	case "address", "birthday", "created_at", "createdAt", "id":
+		return true
+	}
+	_, account := r.accountTraits[string(name)]
+	return account || traitOf(name) != traitNone
+}
+
+// profileOf returns the fields that the call gives its user (M17, M18).
+func (e *encoder) profileOf(env *envelope) (user profile) {
+	var traits [traitCount][]byte
+	if object := env.values[envTraits]; object != nil {
+		all := membersOf(object, 0)
+		for {
+			name, ok := all.next()
+			if !ok {
+				break
+			}
+			start := all.i
+			all.i = skipValue(object, start)
+			if known := traitOf(unquote(name, e.validUTF8)); known != traitNone {
+				traits[known] = object[start:all.i]
+			}
+		}
+	}
+	user[userEmail] = traits[traitEmail]
+	user[userImageURL] = traits[traitAvatar]
+	user[userReferredByCodes] = traits[traitReferredByCodes]
+	user[userFirstName] = e.firstText(traits[traitFirstName], traits[traitFirstNameToo])
+	user[userLastName] = e.firstText(traits[traitLastName], traits[traitLastNameToo])
+	if user[userFirstName] == nil && user[userLastName] == nil {
+		user[userFirstName], user[userLastName] = e.splitName(traits[traitName])
+	}
+	// A locale that cannot be used is no reason to take that of the browser instead.
+	if user[userLocale] = traits[traitLocale]; isNullOrAbsent(traits[traitLocale]) {
+		user[userLocale] = findMember(env.values[envContext], "locale", e.validUTF8)
+	}
+	return user
+}
+
+// firstText returns the first value that is a string and not blank, nil if there
+// is none, with a warning of others before it.
+func (e *encoder) firstText(values ...[]byte) []byte {
+	for _, value := range values {
+		if isNullOrAbsent(value) {
+			continue
+		}
+		if e.textOf(value) != nil {
+			return value
+		}
+		e.warnings |= warnFieldInvalid
+	}
+	return nil
+}
+
+// splitName splits a name into its first word and the rest, which is nil if there
+// is no more.
+func (e *encoder) splitName(name []byte) (first, rest []byte) {
+	text := bytes.TrimSpace(e.textOf(e.firstText(name)))
+	if len(text) == 0 {
+		return nil, nil
+	}
+	word := bytes.Fields(text)[0]
+	first = appendQuoted(nil, word)
+	if text = bytes.TrimSpace(text[len(word):]); len(text) > 0 {
+		rest = appendQuoted(nil, text)
+	}
+	return first, rest
+}

@@ -1,0 +1,135 @@
+package mapping
+
+import "slices"
+
+// upserts builds the bodies of User Upsert calls for one user, one behind the
+// other in the encoder's dst.
+type upserts struct {
+	*encoder
+	// userID and accountID are the ids as JSON strings.
+	userID, accountID []byte
+	// starts are where the bodies begin in dst.
+	starts []int
+	// custom counts the custom fields of the last body.
+	custom int
+}
+
+// newUpserts begins the first body.
+func newUpserts(e *encoder, userID, accountID []byte) *upserts {
+	u := &upserts{encoder: e, userID: appendQuoted(nil, userID), accountID: appendQuoted(nil, accountID)}
+	u.open()
+	return u
+}
+
+// open begins a body.
+func (u *upserts) open() {
+	u.starts = append(u.starts, len(u.dst))
+	u.custom = 0
+	u.raw(`{"id":`)
+	u.dst = append(u.dst, u.userID...)
+	u.raw(`,"accountId":`)
+	u.dst = append(u.dst, u.accountID...)
+}
+
+// close ends a body.
+func (u *upserts) close() {
+	if u.custom > 0 {
+		u.raw("}")
+	}
+	u.raw("}")
+}
+
+// customField begins a custom field, in a further body if the last one is full (M20).
+func (u *upserts) customField(name []byte) {
+	if u.custom == MaxCustomFields {
+		u.close()
+		u.open()
+	}
+	if u.custom++; u.custom == 1 {
+		u.raw(`,"customFields":{`)
+	}
+	u.name(name)
+}
+
+// list returns the upserts, which share memory with dst.
+func (u *upserts) list(userID, accountID string) []UserUpsert {
+	list := make([]UserUpsert, len(u.starts))
+	end := len(u.dst)
+	for i, start := range slices.Backward(u.starts) {
+		list[i] = UserUpsert{UserID: userID, AccountID: accountID, Body: u.dst[start:end:end]}
+		end = start
+	}
+	return list
+}
+
+// appendCustomFields appends the members of an object as custom fields, but for
+// those that other says are none (M19). It returns false if the event has to be
+// rejected.
+func (u *upserts) appendCustomFields(object []byte, other func(name []byte) bool) bool {
+	walk := customWalk{fieldWalk: u.walk(object, 0), other: other}
+	for {
+		name, ok := walk.next()
+		if !ok {
+			return true
+		}
+		start := walk.i
+		walk.i = skipValue(object, start)
+		value := object[start:walk.i]
+		if value[0] != '{' && value[0] != '[' {
+			u.customField(name)
+			u.appendValue(value, 0, 0, false)
+			continue
+		}
+		u.warnings |= warnValueUnsupported
+		switch u.rules.InvalidValues {
+		case InvalidDiscardEvent:
+			return false
+		case InvalidNull: // which would delete the field
+		default:
+			u.customField(name)
+			u.appendText(compact(value), MaxStringChars)
+		}
+	}
+}
+
+// customWalk walks an object's members under the names of custom fields.
+type customWalk struct {
+	fieldWalk
+	// other reports whether a member of that name is no custom field.
+	other func(name []byte) bool
+}
+
+// next is that of fieldWalk.
+func (w *customWalk) next() (name []byte, ok bool) {
+	for {
+		quoted, ok := w.members.next()
+		if !ok {
+			return nil, false
+		}
+		name = unquote(quoted, w.e.validUTF8)
+		if !w.other(name) {
+			if isPlainName(name) {
+				return name, true
+			}
+			w.take()
+			if name, ok = w.rename(name); ok {
+				return name, true
+			}
+		}
+		w.i = skipValue(w.b, w.i)
+	}
+}
+
+// take takes the names that need no change, of custom fields only: no other member
+// can be in the way of one.
+func (w *customWalk) take() {
+	if w.taken != nil {
+		return
+	}
+	w.taken = plainNamesOf(members{b: w.b, i: w.start}, w.e.validUTF8)
+	for name := range w.taken {
+		if w.other([]byte(name)) {
+			delete(w.taken, name)
+		}
+	}
+}
