@@ -24,8 +24,19 @@ func FuzzMap(f *testing.F) {
 	plain := mapping.DefaultRules()
 	plain.AnyAge, plain.RemapOrders, plain.ConformOrders = true, false, false
 	plain.AccountID = []string{"context.groupId", "properties.account", "userId"}
+	expressive := mapping.DefaultRules()
+	expressive.AccountID = []string{"traits.account", "userId"}
+	expressive.InvalidValues = mapping.InvalidNull
+	expressive.Segments = `$append(traits.segments, traits.plan)`
+	expressive.InvalidSegments = mapping.SegmentsSanitize
+	expressive.FromTrack = `properties.ensure ? properties.ensure : "ALWAYS"`
+	expressive.FromTrackBody = `$merge([context.traits, properties.user])`
+	expressive.Transform = `$merge([$, fields.transform])`
+	bare := plain // the whole call as what each expression yields
+	bare.FromTrackBody, bare.Segments, bare.InvalidSegments = `$`, `traits.*`, mapping.SegmentsDiscardAll
+	bare.InvalidValues = mapping.InvalidDiscardEvent
 	var mappers []*mapping.Mapper
-	for _, rules := range []mapping.Rules{all, scaled, plain} {
+	for _, rules := range []mapping.Rules{all, scaled, plain, expressive, bare} {
 		mapper, err := mapping.New(rules)
 		if err != nil {
 			f.Fatal(err)

@@ -1,11 +1,14 @@
 package mapping
 
-import "bytes"
+import (
+	"bytes"
+	"time"
+)
 
-// mapIdentify maps an identify call to upserts of its user (M15, M17 to M20). They
+// mapIdentify maps an identify call to upserts of its user (M15, M17 to M21). They
 // carry no idempotency key and no time, so neither M16 nor the time window (M10)
 // is about them.
-func (m *Mapper) mapIdentify(e *encoder, env *envelope) Result {
+func (m *Mapper) mapIdentify(e *encoder, env *envelope, now time.Time) Result {
 	if !m.rules.Identify {
 		return skip(SkipIdentifyDisabled, "users.identify is off")
 	}
@@ -13,9 +16,14 @@ func (m *Mapper) mapIdentify(e *encoder, env *envelope) Result {
 	if refused != nil {
 		return *refused
 	}
+	segments, refused := m.segmentsOf(e, env, now)
+	if refused != nil {
+		return *refused
+	}
 	traits := env.values[envTraits]
 	e.dst = make([]byte, 0, len(userID)+len(accountID)+len(traits)+bodyOverhead)
 	u := newUpserts(e, userID, accountID)
+	u.segments = segments
 	user := e.profileOf(env)
 	e.appendProfile(&user)
 	if traits != nil && !u.appendCustomFields(traits, m.rules.isNoCustomField) {

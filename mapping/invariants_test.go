@@ -31,6 +31,7 @@ func checkResult(t *testing.T, event []byte, r *mapping.Result) {
 	case mapping.KindUserEvent:
 		checkBody(t, r)
 		checkImportLine(t, &r.UserEvent)
+		checkEnsured(t, r)
 	case mapping.KindUserUpsert:
 		checkUpserts(t, r)
 	case mapping.KindSkip, mapping.KindReject:

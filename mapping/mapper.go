@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"strconv"
@@ -22,6 +23,10 @@ type compiledRules struct {
 	scale        *apd.Decimal // nil if nothing is scaled
 	// accountTraits are the traits that account_id looks into.
 	accountTraits map[string]struct{}
+	// ensure holds for every track call unless there is a fromTrack.
+	ensure Ensure
+	// The expressions of the rules, nil for those that it has not.
+	segments, fromTrack, fromTrackBody, transform *expression
 }
 
 // New returns a Mapper for the rules, or their faults as Validate has them.
@@ -46,7 +51,21 @@ func New(rules Rules) (*Mapper, error) {
 		return nil, fmt.Errorf("revenue scale: %w", err)
 	}
 	compiled.scale = scale
+	if err := errors.Join(compiled.compile()...); err != nil {
+		return nil, err
+	}
 	return &Mapper{rules: compiled}, nil
+}
+
+// compile compiles the expressions and returns their faults, nil for each that has
+// none.
+func (r *compiledRules) compile() []error {
+	faults := make([]error, 4)
+	r.segments, faults[0] = compileExpression("users.segments", r.Segments)
+	r.ensure, r.fromTrack, faults[1] = compileFromTrack(r.FromTrack)
+	r.fromTrackBody, faults[2] = compileExpression("users.from_track_body", r.FromTrackBody)
+	r.transform, faults[3] = compileExpression("events.transform", r.Transform)
+	return faults
 }
 
 func set(names []string) map[string]struct{} {
@@ -63,6 +82,8 @@ func set(names []string) map[string]struct{} {
 // Map maps one event. Any bytes will do: what is not one JSON object is
 // rejected. The result shares no memory with event. At the zero time there is no
 // time window (M10): it is for events that have passed it already, or need not.
+// Expressions take now for the present time; at the zero time, they take the
+// event's own (M9), or 1970 if it has none.
 func (m *Mapper) Map(event []byte, now time.Time) Result {
 	return m.MapSelected(event, now, nil)
 }
@@ -100,7 +121,7 @@ func (m *Mapper) mapCall(body *encoder, env *envelope, messageID []byte, now tim
 	case bytes.EqualFold(callType, []byte("track")):
 		return m.mapTrack(body, env, messageID, now)
 	case bytes.EqualFold(callType, []byte("identify")):
-		return m.mapIdentify(body, env)
+		return m.mapIdentify(body, env, now)
 	default:
 		return skip(SkipUnsupportedType, fmt.Sprintf("type %.40q is neither track nor identify", callType))
 	}
@@ -191,8 +212,16 @@ func (m *Mapper) mapTrack(body *encoder, env *envelope, messageID []byte, now ti
 		return *unsupportedFields("properties")
 	}
 	body.appendDate(event)
+	if m.rules.transform != nil {
+		if refused := m.transform(body, env, now, event); refused != nil {
+			return *refused
+		}
+	}
 	body.raw(`]}`)
 	event.Body = body.dst
+	if refused := m.ensureUser(body, env, now, &result); refused != nil {
+		return *refused
+	}
 	result.Warnings = body.warnings.list()
 	return result
 }

@@ -26,16 +26,17 @@ type Result struct {
 	// UserEvent is set if Kind is KindUserEvent.
 	UserEvent UserEvent
 	// Upserts are set if Kind is KindUserUpsert, at least one, to be sent in their
-	// order: all but the first have nothing but further custom fields. If Kind is
-	// KindUserEvent there is one that creates the event's user, unless Ensure is
-	// EnsureNever.
+	// order: all but the first have nothing but further custom fields. Of a
+	// KindUserEvent there is one if the rules have an expression for it, else none:
+	// ask [Result.UserUpsert] for the upsert that creates the event's user.
 	Upserts []UserUpsert
 	// Ensure says when the user of a KindUserEvent is upserted; else it is zero.
 	Ensure Ensure
 	// Reason is set if Kind is KindSkip or KindReject.
 	Reason Reason
-	// Detail explains Reason to a person. It quotes no values of the event but
-	// its type, and is at most a few hundred bytes.
+	// Detail explains Reason to a person, in at most a few hundred bytes. It quotes
+	// no values of the event but its type, and those that JSONata itself quotes when
+	// an expression fails.
 	Detail string
 	// Warnings are in alphabetical order, each at most once; nil if there are none.
 	Warnings []Warning
@@ -104,15 +105,30 @@ func rejected(reason Reason, detail string) *Result {
 // AppendJSON appends the result as one line of compact JSON without a line break:
 //
 //	{"result":"event","requests":[…request body…],"warnings":[…]}
+//	{"result":"event","requests":[…],"user":{"ensure":"always","request":…request body…},"warnings":[…]}
 //	{"result":"upsert","requests":[…request bodies…],"warnings":[…]}
 //	{"result":"skip","reason":…,"detail":…}
 //	{"result":"reject","reason":…,"detail":…}
+//
+// An event has the member user where the rules do not leave it at creating a
+// missing user by its ids: Ensure is not EnsureMissing, or there is an expression
+// for the upsert. It has no request if ensure is never.
 func (r *Result) AppendJSON(dst []byte) []byte {
 	switch r.Kind {
 	case KindUserEvent:
 		dst = append(dst, `{"result":"event","requests":[`...)
 		dst = append(dst, r.UserEvent.Body...)
 		dst = append(dst, ']')
+		if r.Ensure != 0 && (r.Ensure != EnsureMissing || r.Upserts != nil) {
+			dst = append(dst, `,"user":{"ensure":"`...)
+			dst = append(dst, r.Ensure.String()...)
+			dst = append(dst, '"')
+			if upsert, ok := r.UserUpsert(); ok {
+				dst = append(dst, `,"request":`...)
+				dst = append(dst, upsert.Body...)
+			}
+			dst = append(dst, '}')
+		}
 		return append(r.appendWarnings(dst), '}')
 	case KindUserUpsert:
 		dst = append(dst, `{"result":"upsert","requests":[`...)

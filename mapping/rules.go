@@ -80,8 +80,32 @@ type Rules struct {
 	MaxAge time.Duration
 	// MaxAhead is how far in the future an event may be, at least 0 (M10). Default: 90 days.
 	MaxAhead time.Duration
+	// Transform is a JSONata expression over the mapped event, exactly the element
+	// of events in its body: {"key":…,"fields":{…},"dateTriggered":…}, where fields
+	// and dateTriggered may be absent. It yields such an object to send instead, with
+	// no other members and a key of 1 to 64 characters; its fields are held to M11 to M13
+	// once more, not to M14. Nothing and null leave the event out, as
+	// event_not_selected. Default: none.
+	Transform string
 	// Identify upserts the users of identify calls (M15). Default: true.
 	Identify bool
+	// Segments is a JSONata expression over an identify call that yields its segment
+	// operations, a string or an array of strings; nothing and null are none (M21).
+	// Default: none.
+	Segments string
+	// InvalidSegments decides about operations that SaaSquatch does not take (M21).
+	// Default: discard_invalid.
+	InvalidSegments InvalidSegments
+	// FromTrack says whether a track call's user is upserted: never, missing or
+	// always, or a JSONata expression over the call that yields NEVER, MISSING_USER
+	// or ALWAYS (M22). Default: missing.
+	FromTrack string
+	// FromTrackBody is a JSONata expression over a track call that yields the fields
+	// of that upsert, an object (M22). The ids are always those of M4 and M5. What
+	// identify calls are held to holds for its fields too; those that SaaSquatch's open
+	// user upsert does not have are dropped, and so are custom fields beyond 100. Nothing and null
+	// are an upsert of the ids alone. Default: none, which is the same.
+	FromTrackBody string
 }
 
 // DefaultRules returns the rules that hold without a configuration.
@@ -95,7 +119,9 @@ func DefaultRules() Rules {
 		MaxAge:        DefaultMaxAge,
 		MaxAhead:      DefaultMaxAhead,
 
-		Identify: true,
+		Identify:        true,
+		InvalidSegments: SegmentsDiscardInvalid,
+		FromTrack:       FromTrackMissing,
 	}
 }
 
@@ -147,5 +173,11 @@ func (r *Rules) Validate() error {
 	if r.MaxAhead < 0 {
 		fault("max_ahead", "is negative: use any_age: true to accept events of any age")
 	}
-	return errors.Join(faults...)
+	switch r.InvalidSegments {
+	case SegmentsDiscardInvalid, SegmentsDiscardAll, SegmentsSanitize:
+	default:
+		fault("users.invalid_segments", "is %q: use %s, %s or %s", r.InvalidSegments, SegmentsDiscardInvalid, SegmentsDiscardAll, SegmentsSanitize)
+	}
+	compiled := compiledRules{Rules: *r}
+	return errors.Join(append(faults, compiled.compile()...)...)
 }

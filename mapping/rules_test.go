@@ -27,9 +27,16 @@ func TestValidateNamesEveryFault(t *testing.T) {
 		InvalidValues: "keep",
 		MaxAge:        -time.Hour,
 		MaxAhead:      -time.Hour,
+
+		Transform:       "{",
+		Segments:        "[traits.a",
+		InvalidSegments: "keep",
+		FromTrack:       "ALWAYS",
+		FromTrackBody:   "1 +",
 	}
 	err := rules.Validate()
-	for _, key := range []string{"account_id", "events.only", "events.keys", "events.revenue_scale", "invalid_values", "max_age", "max_ahead"} {
+	for _, key := range []string{"account_id", "events.only", "events.keys", "events.revenue_scale", "invalid_values", "max_age", "max_ahead",
+		"events.transform", "users.segments", "users.invalid_segments", "users.from_track", "users.from_track_body"} {
 		if err == nil || !strings.Contains(err.Error(), key+": ") {
 			t.Errorf("no fault of %s in:\n%v", key, err)
 		}
@@ -57,7 +64,11 @@ func TestRevenueScales(t *testing.T) {
 }
 
 func TestResultSharesNoMemoryWithTheEvent(t *testing.T) {
-	for _, rules := range []mapping.Rules{mapping.DefaultRules()} {
+	always := mapping.DefaultRules()
+	always.FromTrack = mapping.FromTrackAlways
+	expressive := always
+	expressive.FromTrackBody, expressive.Transform, expressive.Segments = "context.traits", "$", "traits.plan"
+	for _, rules := range []mapping.Rules{always, expressive} {
 		mapper, err := mapping.New(rules)
 		if err != nil {
 			t.Fatal(err)

@@ -8,8 +8,12 @@ type upserts struct {
 	*encoder
 	// userID and accountID are the ids as JSON strings.
 	userID, accountID []byte
+	// segments is the JSON array of the first body, nil if it has none.
+	segments []byte
 	// starts are where the bodies begin in dst.
 	starts []int
+	// single says that there may be one body only.
+	single bool
 	// custom counts the custom fields of the last body.
 	custom int
 }
@@ -35,6 +39,10 @@ func (u *upserts) open() {
 func (u *upserts) close() {
 	if u.custom > 0 {
 		u.raw("}")
+	}
+	if u.segments != nil && len(u.starts) == 1 {
+		u.raw(`,"segments":`)
+		u.dst = append(u.dst, u.segments...)
 	}
 	u.raw("}")
 }
@@ -75,6 +83,10 @@ func (u *upserts) appendCustomFields(object []byte, other func(name []byte) bool
 		start := walk.i
 		walk.i = skipValue(object, start)
 		value := object[start:walk.i]
+		if u.single && u.custom == MaxCustomFields {
+			u.warnings |= warnFieldInvalid
+			continue
+		}
 		if value[0] != '{' && value[0] != '[' {
 			u.customField(name)
 			u.appendValue(value, 0, 0, false)

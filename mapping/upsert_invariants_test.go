@@ -21,7 +21,7 @@ var (
 // checkUpserts checks what holds for every result of an identify call.
 func checkUpserts(t *testing.T, r *mapping.Result) {
 	t.Helper()
-	if len(r.Upserts) == 0 || r.UserEvent.Body != nil || r.Ensure != 0 || r.Reason != "" || r.Detail != "" {
+	if _, ok := r.UserUpsert(); ok || len(r.Upserts) == 0 || r.UserEvent.Body != nil || r.Ensure != 0 || r.Reason != "" || r.Detail != "" {
 		t.Fatalf("not just upserts: %+v", r)
 	}
 	for i := range r.Upserts {
@@ -42,6 +42,25 @@ func checkUpserts(t *testing.T, r *mapping.Result) {
 		case mapping.WarningMessageIDInvalid, mapping.WarningMessageIDMissing, mapping.WarningNoTimestamp:
 			t.Fatalf("an upsert has neither key nor time, yet %s", warning)
 		}
+	}
+}
+
+// checkEnsured checks the upsert that goes with an event.
+func checkEnsured(t *testing.T, r *mapping.Result) {
+	t.Helper()
+	upsert, ok := r.UserUpsert()
+	switch r.Ensure {
+	case mapping.EnsureNever:
+		if ok || r.Upserts != nil {
+			t.Fatalf("never, yet %+v and %+v", upsert, r.Upserts)
+		}
+	case mapping.EnsureMissing, mapping.EnsureAlways:
+		if !ok || len(r.Upserts) > 1 || upsert.UserID != r.UserEvent.UserID || upsert.AccountID != r.UserEvent.AccountID {
+			t.Fatalf("want one upsert of the event's user: %+v", r)
+		}
+		checkUpsert(t, &upsert)
+	default:
+		t.Fatalf("an event that says nothing of its user: %+v", r)
 	}
 }
 

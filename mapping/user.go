@@ -17,12 +17,34 @@ const (
 	userImageURL
 	userLocale
 	userReferredByCodes
+	// Those below come only from users.from_track_body, and pass as they are.
+	userReferable
+	userReferralCode
+	userReferralCodes
+	userShareLinks
+	userPaymentProviderID
+	userCountryCode
+	userDateUsTaxFormSubmitted
+	userReferredBy
+	userCookies
 	userFieldCount
+	userNone = userFieldCount
 )
 
 // userFieldNames are those of OpenUserStub in SaaSquatch's API definition.
 var userFieldNames = [userFieldCount]string{
 	"email", "firstName", "lastName", "imageUrl", "locale", "referredByCodes",
+	"referable", "referralCode", "referralCodes", "shareLinks", "paymentProviderId",
+	"countryCode", "dateUsTaxFormSubmitted", "referredBy", "cookies",
+}
+
+func userFieldOf(name []byte) userField {
+	for field, known := range userFieldNames {
+		if string(name) == known {
+			return userField(field)
+		}
+	}
+	return userNone
 }
 
 // profile holds the JSON value of each field of a user, nil if there is none.
@@ -66,7 +88,8 @@ func (e *encoder) appendUserField(field userField, value []byte) bool {
 	case userReferredByCodes:
 		return e.appendCodes(value)
 	default:
-		return false
+		e.dst = append(e.dst, value...)
+		return true
 	}
 }
 

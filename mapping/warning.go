@@ -16,6 +16,7 @@ const (
 	WarningMessageIDMissing   Warning = "message_id_missing"
 	WarningNoTimestamp        Warning = "no_timestamp"
 	WarningProductsTruncated  Warning = "products_truncated"
+	WarningSegmentInvalid     Warning = "segment_invalid"
 	WarningStringTruncated    Warning = "string_truncated"
 	WarningValueUnsupported   Warning = "value_unsupported"
 )
@@ -33,6 +34,7 @@ const (
 	warnMessageIDMissing
 	warnNoTimestamp
 	warnProductsTruncated
+	warnSegmentInvalid
 	warnStringTruncated
 	warnValueUnsupported
 )
@@ -46,6 +48,7 @@ var warningNames = [...]Warning{
 	WarningMessageIDMissing,
 	WarningNoTimestamp,
 	WarningProductsTruncated,
+	WarningSegmentInvalid,
 	WarningStringTruncated,
 	WarningValueUnsupported,
 }

@@ -59,6 +59,7 @@ var (
 	kindText = kind{"text", "text, in quotes", textTags, false}
 	// null is one of the values.
 	kindInvalidValues = kind{"text", "stringify, null or discard_event", textTags, true}
+	kindExpression    = kind{"expression", "a JSONata expression, in quotes or as a block", textTags, false}
 	kindDecimal       = kind{"decimal", "a decimal number such as 1, 100 or 0.01", textTags, false}
 	kindSecret        = kind{"secret", "text, in quotes", textTags, false}
 	kindSecrets       = kind{"secrets", "text in quotes, or a list of it", textTags, false}
@@ -114,6 +115,19 @@ func (f invalidValuesField) kind() kind { return kindInvalidValues }
 type decimalField struct{ textField[string] }
 
 func (f decimalField) kind() kind { return kindDecimal }
+
+// expressionField holds a JSONata expression, which may have several lines.
+type expressionField struct{ p *string }
+
+func (f expressionField) kind() kind       { return kindExpression }
+func (f expressionField) node() *yaml.Node { return scalarNode("!!str", *f.p) }
+func (f expressionField) set(text string) error {
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) && !strings.ContainsRune("\t\r\n", r) }) {
+		return errors.New("holds a control character or is not UTF-8: write it as an escape in the expression")
+	}
+	*f.p = text
+	return nil
+}
 
 // baseURLField cuts off a slash at the end.
 type baseURLField struct{ textField[string] }

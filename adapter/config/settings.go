@@ -18,8 +18,8 @@ type Setting struct {
 	Env string
 	// Flag is its flag without the dashes, empty if it has none.
 	Flag string
-	// Kind is its type: text, list, mapping, secret, secrets, bool, int, number,
-	// decimal, size or duration.
+	// Kind is its type: text, expression, list, mapping, secret, secrets, bool, int,
+	// number, decimal, size or duration.
 	Kind string
 	// Default is its text, empty if it has none.
 	Default string
@@ -181,8 +181,20 @@ var settings = complete([]setting{
 		func(conn *Connection) field { return boolField{&conn.Mapping.ConformOrders} }),
 	connection("events.revenue_scale", "", "multiplies the money fields of purchase and refund",
 		func(conn *Connection) field { return decimalField{textField[string]{p: &conn.Mapping.RevenueScale}} }),
+	connection("events.transform", "", "JSONata expression over a mapped event that yields the one to send instead",
+		func(conn *Connection) field { return expressionField{&conn.Mapping.Transform} }),
 	connection("users.identify", "", "upsert the users of identify calls",
 		func(conn *Connection) field { return boolField{&conn.Mapping.Identify} }),
+	connection("users.segments", "", "JSONata expression over an identify call that yields its segment operations",
+		func(conn *Connection) field { return expressionField{&conn.Mapping.Segments} }),
+	connection("users.invalid_segments", "", "what becomes of segment operations SaaSquatch does not take: discard_invalid, discard_all or sanitize",
+		func(conn *Connection) field {
+			return textField[mapping.InvalidSegments]{p: &conn.Mapping.InvalidSegments}
+		}),
+	connection("users.from_track", "", "whether the user of a track call is upserted: never, missing or always, or a JSONata expression over the call that yields NEVER, MISSING_USER or ALWAYS",
+		func(conn *Connection) field { return expressionField{&conn.Mapping.FromTrack} }),
+	connection("users.from_track_body", "", "JSONata expression over a track call that yields the fields of that upsert; without one it has the ids alone",
+		func(conn *Connection) field { return expressionField{&conn.Mapping.FromTrackBody} }),
 })
 
 func inListOnly(s setting) setting {

@@ -26,9 +26,14 @@ func (p *program) mapCommand() *cobra.Command {
 their order:
 
   {"result":"event","requests":[…request body…],"warnings":[…]}
+  {"result":"event","requests":[…],"user":{"ensure":"always","request":{…}},"warnings":[…]}
   {"result":"upsert","requests":[…request bodies…],"warnings":[…]}
   {"result":"skip","reason":…,"detail":…}
   {"result":"reject","reason":…,"detail":…}
+
+An event has the member user where users.from_track and users.from_track_body do not
+leave it at creating a missing user by its ids: ensure is never, missing or always,
+and request is the body that upserts the user.
 
 Blank lines are passed over. A line may have 10 MiB. Without a file, or for -, it
 reads standard input. It exits with 0 whatever it makes of the events.`,

@@ -27,6 +27,7 @@ func TestEveryReasonShows(t *testing.T) {
 		"missing_event_name":  `{"type":"track","userId":"u"}`,
 		"empty_event_key":     `{"type":"track","userId":"u","event":"購入"}`,
 		"unsupported_value":   `{"type":"track","userId":"u","event":"e","properties":{"m":[[1]]}}`,
+		"expression_failed":   `{"type":"track","userId":"u","event":"e","properties":{"fail":true}}`,
 	}
 	warnings := map[string]string{
 		"field_invalid":        `{"type":"track","userId":"u","event":"Order Completed","messageId":"message-%d","properties":{"revenue":"x"}`,
@@ -40,7 +41,7 @@ func TestEveryReasonShows(t *testing.T) {
 
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	if err := os.WriteFile(file, []byte("account_id: [context.groupId, userId]\ninvalid_values: discard_event\nevents: {except: [Left Out]}\n"+
-		"users: {identify: false}\n"), 0o600); err != nil {
+		"users: {identify: false, from_track_body: 'properties.fail ? $error(\"failed\")'}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var events []string
@@ -66,7 +67,7 @@ func TestEveryReasonShows(t *testing.T) {
 	s := startServer(t, startSandbox(t), nil, "--config", file)
 	batch := []byte("[" + strings.Join(events, ",") + "]")
 	answer := postRaw(t, s.url, testSecret, batch)
-	if !strings.Contains(answer, fmt.Sprintf("%d delivered, 5 skipped, 7 rejected", len(warnings))) {
+	if !strings.Contains(answer, fmt.Sprintf("%d delivered, 5 skipped, 8 rejected", len(warnings))) {
 		t.Errorf("answer %s", answer)
 	}
 	s.stderr.await(t, `"msg":"request"`) // which comes behind those of its events

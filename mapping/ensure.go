@@ -1,0 +1,167 @@
+package mapping
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Values of users.from_track that are no expressions.
+const (
+	FromTrackNever   = "never"
+	FromTrackMissing = "missing"
+	FromTrackAlways  = "always"
+)
+
+// String returns the word of users.from_track, empty for the zero value.
+func (e Ensure) String() string {
+	switch e {
+	case EnsureNever:
+		return FromTrackNever
+	case EnsureMissing:
+		return FromTrackMissing
+	case EnsureAlways:
+		return FromTrackAlways
+	}
+	return ""
+}
+
+// compileFromTrack returns what users.from_track says of every event, or the
+// expression that says it of each. The error is a *RuleError.
+func compileFromTrack(text string) (Ensure, *expression, error) {
+	const key = "users.from_track"
+	switch text {
+	case FromTrackNever:
+		return EnsureNever, nil, nil
+	case FromTrackMissing:
+		return EnsureMissing, nil, nil
+	case FromTrackAlways:
+		return EnsureAlways, nil, nil
+	}
+	// As an expression a bare word is a member that no event has.
+	switch word := strings.ToLower(strings.TrimSpace(text)); word {
+	case "":
+		return 0, nil, &RuleError{Key: key, Problem: "is empty: use never, missing, always or a JSONata expression"}
+	case FromTrackNever, FromTrackMissing, FromTrackAlways, "missing_user":
+		return 0, nil, &RuleError{Key: key, Problem: fmt.Sprintf("is %q: use %s, or a JSONata expression", text, strings.TrimSuffix(word, "_user"))}
+	}
+	compiled, err := compileExpression(key, text)
+	return 0, compiled, err
+}
+
+// ensureUser decides whether the user of a track call is upserted, and if the rules
+// have an expression for the body, sets that (M22).
+func (m *Mapper) ensureUser(e *encoder, env *envelope, now time.Time, result *Result) (refused *Result) {
+	result.Ensure = m.rules.ensure
+	if m.rules.fromTrack != nil {
+		if result.Ensure, refused = ensureOf(m.rules.fromTrack, env, now); refused != nil {
+			return refused
+		}
+	}
+	if m.rules.fromTrackBody == nil || result.Ensure == EnsureNever {
+		return nil
+	}
+	result.Upserts, refused = m.trackUser(e, env, now, &result.UserEvent)
+	return refused
+}
+
+// UserUpsert returns the upsert that creates the user of a KindUserEvent (M22). It
+// is that of Upserts, or made here of the event's ids: only few events need it.
+// There is none if Ensure is EnsureNever, or the result is no event.
+//
+// What SaaSquatch's own integration sends where nothing is configured is published
+// nowhere; the ids are all that the call requires.
+func (r *Result) UserUpsert() (upsert UserUpsert, ok bool) {
+	switch {
+	case r.Kind != KindUserEvent || r.Ensure != EnsureMissing && r.Ensure != EnsureAlways:
+		return UserUpsert{}, false
+	case len(r.Upserts) > 0:
+		return r.Upserts[0], true
+	}
+	userID, accountID := r.UserEvent.UserID, r.UserEvent.AccountID
+	body := encoder{dst: make([]byte, 0, len(userID)+len(accountID)+len(`{"id":"","accountId":""}`))}
+	u := newUpserts(&body, []byte(userID), []byte(accountID))
+	u.close()
+	return UserUpsert{UserID: userID, AccountID: accountID, Body: body.dst}, true
+}
+
+// ensureOf asks the expression of users.from_track.
+func ensureOf(fromTrack *expression, env *envelope, now time.Time) (Ensure, *Result) {
+	yield, refused := fromTrack.eval(env.message(), expressionTime(env, now))
+	if refused != nil {
+		return 0, refused
+	}
+	switch string(yield) {
+	case `"NEVER"`:
+		return EnsureNever, nil
+	case `"MISSING_USER"`:
+		return EnsureMissing, nil
+	case `"ALWAYS"`:
+		return EnsureAlways, nil
+	case "":
+		return 0, fromTrack.failed("want NEVER, MISSING_USER or ALWAYS, got nothing")
+	}
+	found := kindName(yield[0])
+	if yield[0] == '"' {
+		found = "another text"
+	}
+	return 0, fromTrack.failed("want NEVER, MISSING_USER or ALWAYS, got " + found)
+}
+
+// trackUser returns the upsert that the expression of users.from_track_body
+// yields. The fields that identify calls have too are held to the same rules; the
+// others of SaaSquatch's open user upsert pass as they are.
+func (m *Mapper) trackUser(e *encoder, env *envelope, now time.Time, event *UserEvent) ([]UserUpsert, *Result) {
+	yield, refused := m.rules.fromTrackBody.eval(env.message(), expressionTime(env, now))
+	if refused != nil {
+		return nil, refused
+	}
+	e.dst = nil // the event has it
+	u := newUpserts(e, []byte(event.UserID), []byte(event.AccountID))
+	u.single = true
+	if yield == nil {
+		u.close()
+		return u.list(event.UserID, event.AccountID), nil
+	}
+	if yield[0] != '{' {
+		return nil, m.rules.fromTrackBody.failed("want an object, got " + kindName(yield[0]))
+	}
+	var user profile
+	var customFields []byte
+	all := membersOf(yield, 0)
+	for {
+		quoted, ok := all.next()
+		if !ok {
+			break
+		}
+		start := all.i
+		all.i = skipValue(yield, start)
+		value := yield[start:all.i]
+		name := unquote(quoted, e.validUTF8)
+		switch string(name) {
+		case "id", "accountId": // M4 and M5 have them
+		case "customFields":
+			customFields = value
+		case "segments":
+			if !isNullOrAbsent(value) {
+				u.segments = e.segmentArray(value)
+			}
+		default:
+			if field := userFieldOf(name); field != userNone {
+				user[field] = value
+			} else {
+				e.warnings |= warnFieldNotInSchema
+			}
+		}
+	}
+	e.appendProfile(&user)
+	switch {
+	case isNullOrAbsent(customFields):
+	case customFields[0] != '{':
+		e.warnings |= warnFieldInvalid
+	case !u.appendCustomFields(customFields, func([]byte) bool { return false }):
+		return nil, rejected(RejectUnsupportedValue, "users.from_track_body: an object or array, which no custom field can hold; see invalid_values")
+	}
+	u.close()
+	return u.list(event.UserID, event.AccountID), nil
+}
