@@ -7,7 +7,8 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Attempt is what one request to SaaSquatch came to.
+// Attempt is what one attempt at an event came to: one request to SaaSquatch, or
+// several of a [Courier].
 type Attempt struct {
 	// Outcome is Delivered, Duplicate, Dead, or Pending if another attempt may
 	// do better.
@@ -24,14 +25,35 @@ type Attempt struct {
 	// Misconfigured says that no event can succeed until the configuration
 	// changes: a wrong key, tenant alias or base URL.
 	Misconfigured bool
-	// Unprocessed says that SaaSquatch cannot have processed the event: the
-	// connection was never made, or the answer refuses to. A pending attempt
-	// without it is ambiguous.
+	// Unprocessed says that another attempt cannot have the event processed twice:
+	// the connection was never made, the answer refuses to process it, or nothing
+	// but upserts were sent, which are idempotent. A pending attempt without it is
+	// ambiguous.
 	Unprocessed bool
+	// RefusedFields are optional members of an upsert's body that SaaSquatch
+	// refuses it for, so that it may be taken without them. Not all of them need
+	// stand in the body. Set by single upserts that are dead alone.
+	RefusedFields []string
+	// Warnings name what had to be changed for SaaSquatch to take the event, in
+	// alphabetical order; nil if there are none.
+	Warnings []mapping.Warning
+	// Requests is how many requests were made, 0 if that is not known.
+	Requests int
 }
 
-// Sender makes one attempt to deliver an event. It neither waits nor retries. It
-// is safe for concurrent use.
+// The warnings of an Attempt. They are of the same closed set as those of package
+// mapping, and show beside them.
+const (
+	// WarningFieldRefused: SaaSquatch refused an upsert for its optional fields, and
+	// got it without them.
+	WarningFieldRefused mapping.Warning = "field_refused"
+	// WarningUpsertRefused: SaaSquatch refused the upsert of an event's user for good.
+	// The event was sent all the same.
+	WarningUpsertRefused mapping.Warning = "upsert_refused"
+)
+
+// Sender makes one attempt to deliver what was mapped: a user event, or the
+// upserts of a user. It neither waits nor retries. It is safe for concurrent use.
 type Sender interface {
-	Send(ctx context.Context, event *mapping.UserEvent) Attempt
+	Send(ctx context.Context, mapped *mapping.Result) Attempt
 }

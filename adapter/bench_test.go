@@ -156,7 +156,7 @@ func startAdapter(b *testing.B, target string) (url string) {
 		b.Fatal(err)
 	}
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(io.Discard), zap.InfoLevel))
-	direct := adapter.NewDirect(benchMapper(b), adapter.NewForwarder(client, adapter.ForwarderOptions{Concurrency: benchConcurrency}), adapter.DirectOptions{
+	direct := adapter.NewDirect(benchMapper(b), adapter.NewForwarder(adapter.NewCourier(client, adapter.CourierOptions{}), adapter.ForwarderOptions{Concurrency: benchConcurrency}), adapter.DirectOptions{
 		Budget: time.Minute,
 		Record: func(r adapter.Result) {
 			log.Info("event", zap.String("message_id", r.MessageID), zap.Stringer("outcome", r.Outcome), zap.String("event_key", r.EventKey), zap.Int("status", r.Status), zap.Duration("duration", r.Duration))

@@ -18,12 +18,12 @@ func (d *Dispatcher) deliver(ctx context.Context, event *Leased) bool {
 	switch mapped.Kind {
 	case mapping.KindSkip, mapping.KindReject:
 		result := resultOf(0, &mapped)
-		d.settle(ctx, event, &mapped, &Step{Outcome: result.Outcome, Reason: result.Reason, Detail: result.Detail, At: d.Now()}, 0)
+		d.settle(ctx, event, &mapped, &Step{Outcome: result.Outcome, Reason: result.Reason, Detail: result.Detail, At: d.Now()}, mapped.Warnings, 0)
 		return true
 	case 0:
 		now := d.Now()
 		attempt := Attempt{Outcome: Pending, Reason: ReasonInternalError, Detail: internalErrorDetail, Unprocessed: true}
-		d.settle(ctx, event, &mapped, d.judge(event, true, &attempt, now, now), 0)
+		d.settle(ctx, event, &mapped, d.judge(event, true, &attempt, now, now), nil, 0)
 		return true
 	}
 	return d.send(ctx, event, &mapped)
@@ -31,7 +31,7 @@ func (d *Dispatcher) deliver(ctx context.Context, event *Leased) bool {
 
 // send sends an event when the gate lets it.
 func (d *Dispatcher) send(ctx context.Context, event *Leased, mapped *mapping.Result) bool {
-	keyed := mapped.UserEvent.IdempotencyKey != ""
+	keyed := repeatable(mapped)
 	for {
 		// Before the gate, so that what is not sent does not use up its rate limit.
 		if d.withhold(ctx, event, mapped, keyed) {
@@ -62,10 +62,10 @@ func (d *Dispatcher) send(ctx context.Context, event *Leased, mapped *mapping.Re
 			}
 		}
 		began := d.Now()
-		attempt := d.attempt(ctx, &mapped.UserEvent)
+		attempt := d.attempt(ctx, mapped)
 		pass.Done(attempt)
 		at := d.Now()
-		d.settle(ctx, event, mapped, d.judge(event, keyed, &attempt, began, at), at.Sub(began))
+		d.settle(ctx, event, mapped, d.judge(event, keyed, &attempt, began, at), mergeWarnings(mapped.Warnings, attempt.Warnings), at.Sub(began))
 		return true
 	}
 }
@@ -96,7 +96,7 @@ func (d *Dispatcher) withhold(ctx context.Context, event *Leased, mapped *mappin
 	default:
 		return false
 	}
-	d.settle(ctx, event, mapped, step, 0)
+	d.settle(ctx, event, mapped, step, mapped.Warnings, 0)
 	return true
 }
 
@@ -113,14 +113,14 @@ const notSentTwice = ", and an event without an idempotency key is not sent twic
 
 // attempt makes one attempt, which nothing cuts short, because then nobody would
 // know its outcome. A panic makes it one that may have been processed.
-func (d *Dispatcher) attempt(ctx context.Context, event *mapping.UserEvent) (attempt Attempt) {
+func (d *Dispatcher) attempt(ctx context.Context, mapped *mapping.Result) (attempt Attempt) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			attempt = Attempt{Outcome: Pending, Reason: ReasonInternalError, Detail: internalErrorDetail}
+			attempt = Attempt{Outcome: Pending, Reason: ReasonInternalError, Detail: internalErrorDetail, Unprocessed: mapped.Kind == mapping.KindUserUpsert}
 			d.OnPanic(cause, debug.Stack())
 		}
 	}()
-	return d.sender.Send(context.WithoutCancel(ctx), event)
+	return d.sender.Send(context.WithoutCancel(ctx), mapped)
 }
 
 // An event that met a wrong configuration waits up to an eighth of its age, within
@@ -197,9 +197,9 @@ func (d *Dispatcher) horizonDetail() string {
 	return fmt.Sprintf("no attempt succeeded within %s", d.Horizon)
 }
 
-// settle records a step and tells of an outcome.
-func (d *Dispatcher) settle(ctx context.Context, event *Leased, mapped *mapping.Result, step *Step, took time.Duration) {
-	step.EventKey = mapped.UserEvent.Key
+// settle records a step and tells of an outcome, with the warnings.
+func (d *Dispatcher) settle(ctx context.Context, event *Leased, mapped *mapping.Result, step *Step, warnings []mapping.Warning, took time.Duration) {
+	step.EventKey = eventKeyOf(mapped)
 	if !d.recordStep(ctx, event, step) || !step.Outcome.Settled() {
 		return
 	}
@@ -210,11 +210,11 @@ func (d *Dispatcher) settle(ctx context.Context, event *Leased, mapped *mapping.
 	d.Record(Result{
 		MessageID:      event.MessageID,
 		IdempotencyKey: mapped.UserEvent.IdempotencyKey,
-		EventKey:       mapped.UserEvent.Key,
+		EventKey:       step.EventKey,
 		Outcome:        step.Outcome,
 		Reason:         step.Reason,
 		Detail:         step.Detail,
-		Warnings:       mapped.Warnings,
+		Warnings:       warnings,
 		Attempts:       attempts,
 		Status:         step.Status,
 		Duration:       took,

@@ -103,19 +103,19 @@ func (d *Direct) Accept(ctx context.Context, events [][]byte) (Receipt, error) {
 // newRequest maps the events and sorts those to send by user.
 func (d *Direct) newRequest(events [][]byte) *request {
 	r := &request{results: make([]Result, len(events)), settled: make(chan struct{}), answered: make(chan struct{})}
-	deliveries := make([]delivery, len(events)) // those of events that are not to be sent have no body
+	deliveries := make([]delivery, len(events))
 	mapAll(d.mapper, events, d.now(), d.panicked, func(i int, mapped mapping.Result) {
 		r.results[i] = resultOf(i, &mapped)
-		deliveries[i] = delivery{index: i, event: mapped.UserEvent, messageID: mapped.MessageID}
+		deliveries[i] = delivery{index: i, mapped: mapped}
 	})
 	last := make(map[user]*delivery, len(events))
 	for i := range deliveries {
 		current := &deliveries[i]
-		if current.event.Body == nil {
+		if !toSend(&current.mapped) {
 			continue
 		}
 		r.open.Add(1)
-		of := user{current.event.AccountID, current.event.UserID}
+		of := userOf(&current.mapped)
 		if previous := last[of]; previous != nil {
 			previous.next = current
 		} else {
@@ -139,7 +139,7 @@ func resultOf(index int, mapped *mapping.Result) Result {
 	default:
 		result.Outcome, result.Reason = Pending, ReasonBudgetExceeded
 		result.Detail = "no outcome by the time the answer was due"
-		result.EventKey, result.IdempotencyKey = mapped.UserEvent.Key, mapped.UserEvent.IdempotencyKey
+		result.EventKey, result.IdempotencyKey = eventKeyOf(mapped), mapped.UserEvent.IdempotencyKey
 	}
 	return result
 }
@@ -190,6 +190,7 @@ func (d *Direct) sendOne(ctx context.Context, r *request, event *delivery) bool 
 	r.settle(event.index, d.record, func(result *Result) {
 		result.Outcome, result.Reason, result.Detail = attempt.Outcome, attempt.Reason, attempt.Detail
 		result.Status, result.Attempts = attempt.Status, attempts
+		result.Warnings = mergeWarnings(result.Warnings, attempt.Warnings)
 		result.Duration = d.now().Sub(started)
 	})
 	return attempt.Outcome.Settled()
@@ -203,7 +204,7 @@ func (d *Direct) forward(ctx context.Context, event *delivery) (attempt Attempt,
 			d.panicked(cause, debug.Stack())
 		}
 	}()
-	return d.forwarder.Forward(ctx, &event.event, event.messageID)
+	return d.forwarder.Forward(ctx, &event.mapped)
 }
 
 // Stop waits for the attempts that outlived their request, until ctx ends. No

@@ -23,7 +23,8 @@ type script struct {
 	most   int
 }
 
-func (s *script) Send(_ context.Context, event *mapping.UserEvent) Attempt {
+func (s *script) Send(_ context.Context, mapped *mapping.Result) Attempt {
+	event := &mapped.UserEvent
 	s.mu.Lock()
 	name := event.UserID + "/" + event.Key
 	s.sent = append(s.sent, name)

@@ -513,7 +513,7 @@ func TestNewEventIsNoticedAtOnce(t *testing.T) {
 // patientSender takes three seconds for an attempt, unless it is cut short.
 type patientSender struct{}
 
-func (patientSender) Send(ctx context.Context, _ *mapping.UserEvent) adapter.Attempt {
+func (patientSender) Send(ctx context.Context, _ *mapping.Result) adapter.Attempt {
 	select {
 	case <-time.After(3 * time.Second):
 		return delivered

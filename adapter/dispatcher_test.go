@@ -166,8 +166,8 @@ func (q *memoryQueue) setFail(err error) {
 // senderFunc is a Sender.
 type senderFunc func(event *mapping.UserEvent) adapter.Attempt
 
-func (f senderFunc) Send(_ context.Context, event *mapping.UserEvent) adapter.Attempt {
-	return f(event)
+func (f senderFunc) Send(_ context.Context, mapped *mapping.Result) adapter.Attempt {
+	return f(&mapped.UserEvent)
 }
 
 var (

@@ -81,12 +81,12 @@ func ArrivalOf(payload []byte, mapped *mapping.Result) Arrival {
 // arrivalOf describes an event to the queue. One whose mapping panicked is stored
 // too: its delivery maps it again.
 func arrivalOf(payload []byte, mapped *mapping.Result, result *Result) Arrival {
-	event := &mapped.UserEvent
+	of := userOf(mapped)
 	arrival := Arrival{
 		MessageID: mapped.MessageID,
-		UserID:    event.UserID,
-		AccountID: event.AccountID,
-		EventKey:  event.Key,
+		UserID:    of.userID,
+		AccountID: of.accountID,
+		EventKey:  eventKeyOf(mapped),
 		Keyed:     mapping.IsIdempotencyKey(mapped.MessageID),
 		Payload:   payload,
 		Outcome:   result.Outcome,
@@ -94,20 +94,27 @@ func arrivalOf(payload []byte, mapped *mapping.Result, result *Result) Arrival {
 		Detail:    result.Detail,
 	}
 	if result.Outcome == Pending && !arrival.Keyed && arrival.MessageID != "" {
-		arrival.Fingerprint = fingerprintOf(event)
+		arrival.Fingerprint = fingerprintOf(mapped)
 	}
 	return arrival
 }
 
 // fingerprintOf is a number for what would be sent. It is stored, so it must stay
 // the same from version to version.
-func fingerprintOf(event *mapping.UserEvent) int64 {
-	hash := sha256.New()
-	for _, text := range []string{event.AccountID, event.UserID} {
+func fingerprintOf(mapped *mapping.Result) int64 {
+	hash, of := sha256.New(), userOf(mapped)
+	for _, text := range []string{of.accountID, of.userID} {
 		_, _ = hash.Write(binary.AppendUvarint(nil, uint64(len(text)))) // a hash takes everything
 		_, _ = hash.Write([]byte(text))
 	}
-	_, _ = hash.Write(event.Body)
+	_, _ = hash.Write(mapped.UserEvent.Body)
+	if mapped.Kind == mapping.KindUserUpsert {
+		for i := range mapped.Upserts {
+			body := mapped.Upserts[i].Body
+			_, _ = hash.Write(binary.AppendUvarint(nil, uint64(len(body))))
+			_, _ = hash.Write(body)
+		}
+	}
 	// 0 stands for a valid key.
 	return int64(binary.BigEndian.Uint64(hash.Sum(nil)) | 1)
 }

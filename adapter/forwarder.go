@@ -27,7 +27,8 @@ type ForwarderOptions struct {
 	Policy RetryPolicy
 	// Concurrency is how many requests may be under way at once. Default: 64.
 	Concurrency int
-	// RateLimit is how many requests may start in a second, 0 for any number. Default: 0.
+	// RateLimit is how many attempts may start in a second, 0 for any number. Only the
+	// first request of each waits for that. Default: 0.
 	RateLimit float64
 	// Random is the source of jitter, uniform in [0,1). Default: math/rand/v2.
 	Random func() float64
@@ -64,7 +65,7 @@ func NewForwarder(sender Sender, opts ForwarderOptions) *Forwarder {
 // Concurrency returns how many requests may be under way at once.
 func (f *Forwarder) Concurrency() int { return cap(f.slots) }
 
-// Forward sends the event and sends it again while that may help. When ctx ends
+// Forward sends what was mapped of an event, and sends it again while that may help. When ctx ends
 // it starts no further attempt and leaves the event pending; an attempt under
 // way is not cut off by that, because then nobody would know its outcome. So it
 // returns at the latest when the Sender gives up on that attempt. It returns the
@@ -72,8 +73,8 @@ func (f *Forwarder) Concurrency() int { return cap(f.slots) }
 // the same event under way it waits for that one's outcome, so that an event is
 // never sent twice at once; an event without a messageId is never the same as
 // another.
-func (f *Forwarder) Forward(ctx context.Context, event *mapping.UserEvent, messageID string) (Attempt, int) {
-	seen := f.memory.of(event, messageID)
+func (f *Forwarder) Forward(ctx context.Context, mapped *mapping.Result) (Attempt, int) {
+	seen := f.memory.of(mapped)
 	last := Attempt{Outcome: Pending, Reason: ReasonBudgetExceeded, Detail: "no time was left to send the event"}
 	for attempts := 0; ; {
 		if ended := seen.ended(); ended != nil && !waitFor(ctx, ended) {
@@ -95,7 +96,7 @@ func (f *Forwarder) Forward(ctx context.Context, event *mapping.UserEvent, messa
 			<-f.slots
 			return Attempt{Outcome: Duplicate, Reason: ReasonRecentlyDelivered}, attempts
 		}
-		last = f.attempt(ctx, event, &seen)
+		last = f.attempt(ctx, mapped, &seen)
 		attempts++
 		if last.Outcome != Pending || last.Misconfigured {
 			return last, attempts
@@ -109,7 +110,7 @@ func (f *Forwarder) Forward(ctx context.Context, event *mapping.UserEvent, messa
 // attempt sends the claimed event once, ends the claim and gives the slot back. A
 // panic of the Sender goes on to the caller; the event may have been sent then, so
 // it is remembered as a failure.
-func (f *Forwarder) attempt(ctx context.Context, event *mapping.UserEvent, seen *remembered) (attempt Attempt) {
+func (f *Forwarder) attempt(ctx context.Context, mapped *mapping.Result, seen *remembered) (attempt Attempt) {
 	attempt.Outcome = Pending
 	defer func() {
 		if attempt.Reason == ReasonConflict && seen.failedBefore() {
@@ -119,7 +120,7 @@ func (f *Forwarder) attempt(ctx context.Context, event *mapping.UserEvent, seen 
 		seen.end()
 		<-f.slots
 	}()
-	return f.sender.Send(context.WithoutCancel(ctx), event)
+	return f.sender.Send(context.WithoutCancel(ctx), mapped)
 }
 
 // acquire takes a slot and a token of the rate limit, and returns false if ctx

@@ -48,7 +48,8 @@ type GateOptions struct {
 	// Floor and Ceiling bound how many requests may be under way at once. A Floor
 	// above the Ceiling counts as the Ceiling. Default: 4 and DefaultConcurrency.
 	Floor, Ceiling int
-	// RateLimit is how many requests may start in a second, 0 for any number. Default: 0.
+	// RateLimit is how many passes may be given out in a second, 0 for any number. An
+	// attempt of several requests takes one. Default: 0.
 	RateLimit float64
 	// Random is the source of jitter, uniform in [0,1). Default: math/rand/v2.
 	Random func() float64

@@ -50,7 +50,8 @@ func (g *Gate) judge(p *Pass, a Attempt, now time.Time) {
 	case g.pause.count(v, a.Reason, now, g.random): // and a break begins
 		g.limit.reset(g.started)
 	case fresh:
-		g.limit.record(v, now.Sub(p.started), g.started)
+		// What tells of the tenant is the time of one request.
+		g.limit.record(v, now.Sub(p.started)/time.Duration(max(1, a.Requests)), g.started)
 	}
 
 	// A tenant that asks for time means all requests, those under way as well.

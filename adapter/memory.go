@@ -32,21 +32,31 @@ type memory struct {
 
 func newMemory() *memory {
 	return &memory{
-		seeds:    [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+		seeds:    newSeeds(),
 		passed:   newRecentSet(memorySize),
 		failed:   newRecentSet(memorySize),
 		underway: newUnderwaySet(),
 	}
 }
 
-// fingerprint tells a text and a body from others.
-func (m *memory) fingerprint(text string, body []byte) (f fingerprint) {
+// newSeeds returns the seeds of the two halves of a fingerprint.
+func newSeeds() [2]maphash.Seed { return [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()} }
+
+// fingerprint tells a text and what was mapped to send from others.
+func (m *memory) fingerprint(text string, mapped *mapping.Result) (f fingerprint) {
 	for i, seed := range m.seeds {
 		var hash maphash.Hash
 		hash.SetSeed(seed)
 		_, _ = hash.WriteString(text) // never fails
-		_ = hash.WriteByte(0)
-		_, _ = hash.Write(body)
+		if mapped != nil {
+			_ = hash.WriteByte(0)
+			_, _ = hash.Write(mapped.UserEvent.Body)
+			if mapped.Kind == mapping.KindUserUpsert {
+				for i := range mapped.Upserts {
+					_, _ = hash.Write(mapped.Upserts[i].Body)
+				}
+			}
+		}
 		f[i] = hash.Sum64()
 	}
 	return f
@@ -60,15 +70,16 @@ type remembered struct {
 	key          fingerprint
 }
 
-// of returns what is known of the event. An event without a messageId is never
-// known: two that look alike may both be meant.
-func (m *memory) of(event *mapping.UserEvent, messageID string) remembered {
-	r := remembered{memory: m, known: messageID != "", keyed: event.IdempotencyKey != ""}
+// of returns what is known of what was mapped. Without a messageId that is nothing:
+// two events that look alike may both be meant.
+func (m *memory) of(mapped *mapping.Result) remembered {
+	key := mapped.UserEvent.IdempotencyKey
+	r := remembered{memory: m, known: mapped.MessageID != "", keyed: key != ""}
 	if r.known {
-		r.event = m.fingerprint(messageID, event.Body)
+		r.event = m.fingerprint(mapped.MessageID, mapped)
 	}
 	if r.keyed {
-		r.key = m.fingerprint(event.IdempotencyKey, nil)
+		r.key = m.fingerprint(key, nil)
 	}
 	return r
 }

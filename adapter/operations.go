@@ -208,7 +208,7 @@ func (d *Deliveries) plan(ctx context.Context, page []Delivery, done *Redrive) (
 		// command shows it.
 		mapped := mapOne(mapper, payload, mapTime(delivery.ReceivedAt, delivery.Run), func(any, []byte) {})
 		switch mapped.Kind {
-		case mapping.KindUserEvent:
+		case mapping.KindUserEvent, mapping.KindUserUpsert:
 		case 0:
 			done.Unsendable[ReasonInternalError]++
 			return nil

@@ -31,10 +31,9 @@ type user struct{ accountID, userID string }
 
 // delivery is one event to send.
 type delivery struct {
-	index     int
-	messageID string
-	event     mapping.UserEvent
-	next      *delivery // the same user's next event
+	index  int
+	mapped mapping.Result
+	next   *delivery // the same user's next event
 }
 
 // maxRefusals is how many attempts must find the configuration wrong, and none

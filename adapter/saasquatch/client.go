@@ -1,7 +1,7 @@
 // Package saasquatch makes single requests to SaaSquatch's REST and GraphQL APIs
 // and classifies the answers. It knows nothing of retries.
 //
-// A [Client] delivers events one by one. An [Importer] has files of events
+// A [Client] delivers events and upserts of users one by one. An [Importer] has files of events
 // imported, and reads what became of them.
 package saasquatch
 
@@ -132,51 +132,104 @@ func newTransport(opts Options) *http.Transport {
 	}
 }
 
-// Send makes one Track User Event call.
-func (c *Client) Send(ctx context.Context, event *mapping.UserEvent) adapter.Attempt {
+// Track makes one Track User Event call.
+func (c *Client) Track(ctx context.Context, event *mapping.UserEvent) adapter.Attempt {
+	target := c.target(event.AccountID, event.UserID, "/events", "")
+	response, attempt := c.call(ctx, http.MethodPost, target, event.Body)
+	if response == nil {
+		return attempt
+	}
+	keyed := event.IdempotencyKey != ""
+	if response.success() {
+		return classify(response.status, apiError{}, keyed)
+	}
+	attempt = classify(response.status, response.failure, keyed)
+	attempt.Detail = response.failure.detail(response.status, ids(event.AccountID, event.UserID))
+	attempt.RetryAfter = response.retryAfter
+	return attempt
+}
+
+// Upsert makes one User Upsert call, which creates the user and its account if
+// they are missing. It is idempotent: a pending one can be repeated at any time,
+// though it says as of an event whether SaaSquatch may have processed it.
+func (c *Client) Upsert(ctx context.Context, upsert *mapping.UserUpsert) adapter.Attempt {
+	// Of the answer only the status is needed. By SaaSquatch's API definition fields
+	// picks the members of the answer, which spares it making share links.
+	target := c.target(upsert.AccountID, upsert.UserID, "", "fields=id,accountId")
+	response, attempt := c.call(ctx, http.MethodPut, target, upsert.Body)
+	if response == nil {
+		return attempt
+	}
+	if response.success() {
+		return classifyUpsert(response.status, apiError{})
+	}
+	attempt = classifyUpsert(response.status, response.failure)
+	if attempt.Outcome != adapter.Delivered {
+		attempt.Detail = response.failure.detail(response.status, append(ids(upsert.AccountID, upsert.UserID), values(upsert.Body)...))
+		attempt.RetryAfter = response.retryAfter
+	}
+	return attempt
+}
+
+// response is what matters of an answer.
+type response struct {
+	status     int
+	failure    apiError // of an answer that is no success
+	retryAfter time.Duration
+}
+
+func (r *response) success() bool { return r.status < 300 }
+
+// call makes one request. Without an answer it returns nil and what that means.
+func (c *Client) call(ctx context.Context, method string, target *url.URL, body []byte) (*response, adapter.Attempt) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	// A transport's errors have no common type for what fails before a connection
 	// is ready: dialling, TLS, a proxy that refuses, the wait for a free one.
 	var connected atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
-	response, err := c.transport.RoundTrip(c.newRequest(ctx, event))
+	answer, err := c.transport.RoundTrip(c.newRequest(ctx, method, target, body))
 	if err != nil {
-		return classifyError(err, connected.Load())
+		return nil, classifyError(err, connected.Load())
 	}
-	defer response.Body.Close()
-	if response.StatusCode < 300 {
+	defer answer.Body.Close()
+	got := &response{status: answer.StatusCode}
+	if got.success() {
 		// The status is the whole answer; the rest is read so that the
 		// connection can be used again.
-		_, _ = io.CopyN(io.Discard, response.Body, maxAnswer)
-		return classify(response.StatusCode, apiError{}, event.IdempotencyKey != "")
+		_, _ = io.CopyN(io.Discard, answer.Body, maxAnswer)
+		return got, adapter.Attempt{}
 	}
-	failure := readError(response.Body)
-	attempt := classify(response.StatusCode, failure, event.IdempotencyKey != "")
-	attempt.Detail = failure.detail(response.StatusCode, event)
-	attempt.RetryAfter = retryAfter(response.Header.Get("Retry-After"), time.Now)
-	return attempt
+	got.failure = readError(answer.Body)
+	got.retryAfter = retryAfter(answer.Header.Get("Retry-After"), time.Now)
+	return got, adapter.Attempt{}
 }
 
 // maxAnswer bounds how much of an answer is read, in bytes.
 const maxAnswer = 256 << 10
 
-// newRequest builds the request by hand: the ids come from outside, and no way
-// of joining paths in net/url leaves them alone.
-func (c *Client) newRequest(ctx context.Context, event *mapping.UserEvent) *http.Request {
-	target := escapedURL(c.scheme, c.host, c.account+escapeSegment(event.AccountID)+"/user/"+escapeSegment(event.UserID)+"/events")
+// target returns the URL of a user, with what follows in the path and the query.
+// It is built by hand: the ids come from outside, and no way of joining paths in
+// net/url leaves them alone.
+func (c *Client) target(accountID, userID, suffix, query string) *url.URL {
+	target := escapedURL(c.scheme, c.host, c.account+escapeSegment(accountID)+"/user/"+escapeSegment(userID)+suffix)
+	target.RawQuery = query
+	return target
+}
+
+func (c *Client) newRequest(ctx context.Context, method string, target *url.URL, body []byte) *http.Request {
 	request := &http.Request{
-		Method:        http.MethodPost,
+		Method:        method,
 		URL:           target,
 		Host:          c.host,
 		Proto:         "HTTP/1.1",
 		ProtoMajor:    1,
 		ProtoMinor:    1,
 		Header:        c.header, // shared: transports must not change it
-		Body:          io.NopCloser(bytes.NewReader(event.Body)),
-		ContentLength: int64(len(event.Body)),
+		Body:          io.NopCloser(bytes.NewReader(body)),
+		ContentLength: int64(len(body)),
 		GetBody: func() (io.ReadCloser, error) {
-			return io.NopCloser(bytes.NewReader(event.Body)), nil
+			return io.NopCloser(bytes.NewReader(body)), nil
 		},
 	}
 	return request.WithContext(ctx)

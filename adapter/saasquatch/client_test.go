@@ -41,7 +41,7 @@ func testEvent(userID string) *mapping.UserEvent {
 	return &mapping.UserEvent{UserID: userID, AccountID: "account " + userID, IdempotencyKey: "12345678", Body: []byte(`{"a":1}`)}
 }
 
-func TestSendMakesTheDocumentedRequest(t *testing.T) {
+func TestTrackMakesTheDocumentedRequest(t *testing.T) {
 	client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		user, password, ok := r.BasicAuth()
@@ -51,7 +51,7 @@ func TestSendMakesTheDocumentedRequest(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	})
-	if got := client.Send(t.Context(), testEvent("u1")); got.Outcome != adapter.Delivered || got.Status != 200 {
+	if got := client.Track(t.Context(), testEvent("u1")); got.Outcome != adapter.Delivered || got.Status != 200 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -68,7 +68,7 @@ func TestNoIDLeavesItsPlace(t *testing.T) {
 		}
 	}
 	for _, id := range ids {
-		client.Send(t.Context(), testEvent(id))
+		client.Track(t.Context(), testEvent(id))
 		path, ok := strings.CutPrefix(got, "/api/v1/test_tenant/open/account/")
 		segments := strings.Split(path, "/")
 		if !ok || len(segments) != 4 || segments[1] != "user" || segments[3] != "events" {
@@ -118,7 +118,7 @@ func TestErrorsAreReadAndDescribed(t *testing.T) {
 			w.WriteHeader(test.status)
 			_, _ = io.WriteString(w, test.body)
 		})
-		got := client.Send(t.Context(), testEvent("secret-user"))
+		got := client.Track(t.Context(), testEvent("secret-user"))
 		if got.Outcome != test.outcome || got.Detail != test.detail || got.RetryAfter != 3*time.Second {
 			t.Errorf("%d %.80s:\n got %v %q %v\nwant %v %q", test.status, test.body, got.Outcome, got.Detail, got.RetryAfter, test.outcome, test.detail)
 		}
@@ -132,7 +132,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 			requests++
 			http.Redirect(w, r, "/elsewhere", status)
 		})
-		got := client.Send(t.Context(), testEvent("u1"))
+		got := client.Track(t.Context(), testEvent("u1"))
 		if requests != 1 || got.Reason != adapter.ReasonRedirected || !got.Misconfigured {
 			t.Errorf("%d: %d requests, %+v", status, requests, got)
 		}
@@ -148,7 +148,7 @@ func TestNoAnswer(t *testing.T) {
 				_ = conn.Close()
 			}
 		})
-		if got := client.Send(t.Context(), testEvent("u1")); got.Reason != adapter.ReasonNetworkError || got.Outcome != adapter.Pending || got.Unprocessed {
+		if got := client.Track(t.Context(), testEvent("u1")); got.Reason != adapter.ReasonNetworkError || got.Outcome != adapter.Pending || got.Unprocessed {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -157,7 +157,7 @@ func TestNoAnswer(t *testing.T) {
 		client := newClient(t, func(http.ResponseWriter, *http.Request) { <-release })
 		defer close(release)
 		client.timeout = 20 * time.Millisecond
-		if got := client.Send(t.Context(), testEvent("u1")); got.Reason != adapter.ReasonTimeout || got.Outcome != adapter.Pending || got.Unprocessed {
+		if got := client.Track(t.Context(), testEvent("u1")); got.Reason != adapter.ReasonTimeout || got.Outcome != adapter.Pending || got.Unprocessed {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -171,7 +171,7 @@ func TestNoAnswer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := client.Send(context.Background(), testEvent("u1")); got.Reason != adapter.ReasonNetworkError || !got.Unprocessed {
+		if got := client.Track(context.Background(), testEvent("u1")); got.Reason != adapter.ReasonNetworkError || !got.Unprocessed {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -225,7 +225,7 @@ func TestNoConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client := newClient(t, never(t).ServeHTTP)
 			connect(t, client, client.transport.(*http.Transport))
-			if got := client.Send(t.Context(), testEvent("u1")); !got.Unprocessed || got.Outcome != adapter.Pending || got.Status != 0 {
+			if got := client.Track(t.Context(), testEvent("u1")); !got.Unprocessed || got.Outcome != adapter.Pending || got.Status != 0 {
 				t.Errorf("got %+v", got)
 			}
 		})
@@ -243,7 +243,7 @@ func TestBrokenConnectionIsAmbiguous(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := client.Send(t.Context(), testEvent("u1")); got.Reason != adapter.ReasonNetworkError || got.Unprocessed {
+	if got := client.Track(t.Context(), testEvent("u1")); got.Reason != adapter.ReasonNetworkError || got.Unprocessed {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -261,7 +261,7 @@ func TestHTTP2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := client.Send(t.Context(), testEvent("a/b")); got.Outcome != adapter.Delivered {
+	if got := client.Track(t.Context(), testEvent("a/b")); got.Outcome != adapter.Delivered {
 		t.Errorf("got %+v", got)
 	}
 }

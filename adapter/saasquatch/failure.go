@@ -1,6 +1,7 @@
 package saasquatch
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,7 +14,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"segment-saasquatch/mapping"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // apiError is the body of SaaSquatch's errors. Proxies in between answer with
@@ -57,12 +58,47 @@ func (e apiError) doNotTrack() bool { return e.RSCode == "RS050" }
 // maxDetail bounds a detail, in bytes.
 const maxDetail = 300
 
-// detail describes the failure without the ids of the user, which SaaSquatch's
+// userExists reports whether a user or account was there already where one was to
+// be created (RS021, RS048).
+func (e apiError) userExists() bool { return e.RSCode == "RS021" || e.RSCode == "RS048" }
+
+// detail describes the failure without the private texts, which SaaSquatch's
 // messages may quote.
-func (e apiError) detail(status int, event *mapping.UserEvent) string {
-	message := strings.NewReplacer(event.UserID, "[id]", event.AccountID, "[id]").Replace(e.Message)
+func (e apiError) detail(status int, private []string) string {
+	message := strings.NewReplacer(private...).Replace(e.Message)
 	text := strings.Join([]string{"HTTP", strconv.Itoa(status), e.APIErrorCode, e.RSCode, message}, " ")
 	return cut(strings.Join(strings.Fields(printable(text)), " "))
+}
+
+// ids returns the ids of a user, each with what stands for it in a detail.
+func ids(accountID, userID string) []string {
+	return []string{userID, "[id]", accountID, "[id]"}
+}
+
+// minValue is the length from which on a value is told from a word of SaaSquatch's
+// own by chance, in bytes.
+const minValue = 4
+
+// values returns the strings in the body of an upsert that are no names of members,
+// each with what stands for it in a detail: an e-mail address must not show.
+func values(body []byte) (pairs []string) {
+	decoder := jsontext.NewDecoder(bytes.NewReader(body))
+	for {
+		token, err := decoder.ReadToken()
+		if err != nil {
+			return pairs
+		}
+		if token.Kind() != jsontext.KindString {
+			continue
+		}
+		// An odd length inside an object means that this string is a name.
+		if kind, length := decoder.StackIndex(decoder.StackDepth()); kind == jsontext.KindBeginObject && length%2 == 1 {
+			continue
+		}
+		if text := token.String(); len(text) >= minValue {
+			pairs = append(pairs, text, "[value]")
+		}
+	}
 }
 
 // printable replaces control characters and what is not UTF-8.

@@ -23,12 +23,12 @@ type tenant struct {
 }
 
 // Send takes 200 ms, or fails at once.
-func (s *tenant) Send(_ context.Context, event *mapping.UserEvent) adapter.Attempt {
+func (s *tenant) Send(_ context.Context, mapped *mapping.Result) adapter.Attempt {
 	s.mu.Lock()
 	s.attempts[int(time.Since(s.began).Hours())]++
 	down := s.down
 	if !down {
-		s.arrived[event.IdempotencyKey]++
+		s.arrived[mapped.UserEvent.IdempotencyKey]++
 	}
 	s.mu.Unlock()
 	if down {

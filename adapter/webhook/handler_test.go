@@ -37,7 +37,7 @@ func (f acceptFunc) Accept(ctx context.Context, events [][]byte) (adapter.Receip
 // deliverAll is a Sender to which everything succeeds.
 type deliverAll struct{}
 
-func (deliverAll) Send(context.Context, *mapping.UserEvent) adapter.Attempt {
+func (deliverAll) Send(context.Context, *mapping.Result) adapter.Attempt {
 	return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
 }
 

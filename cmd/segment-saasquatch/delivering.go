@@ -69,7 +69,9 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 		if err != nil {
 			return nil, fmt.Errorf("connection %s: %w", conn.Name, err)
 		}
-		sender := &observedSender{client, s.metrics.Attempt(conn.Name)}
+		sender := adapter.NewCourier(&observedCalls{client, s.metrics.Attempt(conn.Name)}, adapter.CourierOptions{
+			Timeout: conn.SaaSquatch.AttemptTimeout,
+		})
 		if d.store == nil {
 			d.addDirect(s, conn, sender)
 			continue

@@ -22,16 +22,24 @@ func (s *service) record(connection string) func(adapter.Result) {
 	}
 }
 
-// observedSender tells of every attempt and how long it took.
-type observedSender struct {
-	adapter.Sender
+// observedCalls tells of every request and how long it took.
+type observedCalls struct {
+	adapter.Calls
 	observe func(adapter.Attempt, time.Duration)
 }
 
-// Send makes one attempt.
-func (o *observedSender) Send(ctx context.Context, event *mapping.UserEvent) adapter.Attempt {
+// Track makes one request.
+func (o *observedCalls) Track(ctx context.Context, event *mapping.UserEvent) adapter.Attempt {
 	began := time.Now()
-	attempt := o.Sender.Send(ctx, event)
+	attempt := o.Calls.Track(ctx, event)
+	o.observe(attempt, time.Since(began))
+	return attempt
+}
+
+// Upsert makes one request.
+func (o *observedCalls) Upsert(ctx context.Context, upsert *mapping.UserUpsert) adapter.Attempt {
+	began := time.Now()
+	attempt := o.Calls.Upsert(ctx, upsert)
 	o.observe(attempt, time.Since(began))
 	return attempt
 }

@@ -1,0 +1,225 @@
+package adapter
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	"segment-saasquatch/mapping"
+)
+
+// Calls are the single calls to SaaSquatch that a Courier makes. They are safe for
+// concurrent use.
+type Calls interface {
+	// Track makes one Track User Event call.
+	Track(ctx context.Context, event *mapping.UserEvent) Attempt
+	// Upsert makes one User Upsert call, which is idempotent.
+	Upsert(ctx context.Context, upsert *mapping.UserUpsert) Attempt
+}
+
+// Courier is a Sender that makes of each attempt the calls it takes: the upserts of
+// an identify, or those around an event whose user SaaSquatch must know first.
+//
+// An attempt goes through these calls from the start, until one of them decides it.
+// An attempt at an event whose user could not be upserted is Unprocessed; the next
+// one upserts again, which is idempotent.
+//
+// A user whom SaaSquatch does not know is found out by its 404 to the event, unless
+// EnsureBefore says otherwise. SaaSquatch does not say whether the 404 uses up the
+// event's idempotency key. If it does, the event that follows the upsert meets 409
+// and is lost, though it counts as a duplicate; its reason is then
+// [ReasonConflictAfterFailure]. The same holds between two attempts.
+type Courier struct {
+	calls Calls
+	CourierOptions
+	known *knownUsers
+}
+
+// CourierOptions are a Courier's choices.
+type CourierOptions struct {
+	// EnsureBefore upserts the missing user of an event before the event, unless the
+	// user is known: one of the last 100 000 or more that this process had a call
+	// succeed for. That costs a call for each user not known, and spares the event a
+	// 404 that may use up its key. Default: false.
+	EnsureBefore bool
+	// Timeout bounds an attempt with all its calls, from start to end. A call other
+	// than the first begins in its first half only, or is left to the next attempt.
+	// Default: 10 s.
+	Timeout time.Duration
+}
+
+// NewCourier returns a Courier that makes the calls.
+func NewCourier(calls Calls, opts CourierOptions) *Courier {
+	if opts.Timeout <= 0 {
+		opts.Timeout = 10 * time.Second
+	}
+	return &Courier{calls: calls, CourierOptions: opts, known: newKnownUsers(memorySize)}
+}
+
+// Send makes one attempt.
+func (c *Courier) Send(ctx context.Context, mapped *mapping.Result) Attempt {
+	began := time.Now()
+	ctx, cancel := context.WithDeadline(ctx, began.Add(c.Timeout))
+	defer cancel()
+	trip := &trip{Courier: c, ctx: ctx, half: began.Add(c.Timeout / 2)}
+	var attempt Attempt
+	if mapped.Kind == mapping.KindUserUpsert {
+		attempt = trip.upsertAll(mapped.Upserts)
+	} else {
+		attempt = trip.deliver(mapped)
+	}
+	attempt.RefusedFields = nil
+	attempt.Requests = trip.requests
+	if trip.fieldsRefused {
+		attempt.Warnings = append(attempt.Warnings, WarningFieldRefused)
+	}
+	if trip.upsertRefused {
+		attempt.Warnings = append(attempt.Warnings, WarningUpsertRefused)
+	}
+	return attempt
+}
+
+// trip is one attempt on its way.
+type trip struct {
+	*Courier
+	ctx           context.Context
+	half          time.Time
+	requests      int
+	fieldsRefused bool // and left out
+	upsertRefused bool // and the event sent all the same
+}
+
+// upsertAll makes upserts in their order, up to the first that is not delivered.
+func (t *trip) upsertAll(upserts []mapping.UserUpsert) (attempt Attempt) {
+	for i := range upserts {
+		if attempt = t.upsert(&upserts[i]); attempt.Outcome != Delivered {
+			// Whatever came of it, it can be repeated.
+			attempt.Unprocessed = attempt.Outcome == Pending
+			return attempt
+		}
+	}
+	return attempt
+}
+
+// deliver sends an event, with the upsert of its user where that is called for.
+func (t *trip) deliver(mapped *mapping.Result) Attempt {
+	event := &mapped.UserEvent
+	switch mapped.Ensure {
+	case mapping.EnsureAlways:
+		return t.upsertThenTrack(mapped)
+	case mapping.EnsureMissing:
+		if t.EnsureBefore && !t.known.has(event.AccountID, event.UserID) {
+			return t.upsertThenTrack(mapped)
+		}
+	default: // EnsureNever and results that say nothing
+		return t.track(event)
+	}
+	first := t.track(event)
+	if first.Reason != ReasonUserNotFound {
+		return first
+	}
+	if made := t.upsertFor(mapped); made.Outcome != Delivered {
+		return made
+	}
+	if t.late() {
+		return outOfTime()
+	}
+	second := t.track(event)
+	if second.Reason == ReasonConflict {
+		second.Reason = ReasonConflictAfterFailure
+	}
+	return second
+}
+
+// upsertThenTrack upserts the event's user before the event. What refuses the upsert
+// for good says nothing of the event: its user may exist, and an event of one that
+// does not is refused in turn. But nothing is sent of users who are not to be
+// tracked.
+func (t *trip) upsertThenTrack(mapped *mapping.Result) Attempt {
+	made := t.upsertFor(mapped)
+	if made.Outcome == Pending || made.Reason == ReasonDoNotTrack {
+		return made
+	}
+	if t.late() {
+		return outOfTime()
+	}
+	t.upsertRefused = made.Outcome == Dead
+	return t.track(&mapped.UserEvent)
+}
+
+// upsertFor upserts an event's user. What it comes to is told as of the event.
+func (t *trip) upsertFor(mapped *mapping.Result) Attempt {
+	if t.requests > 0 && t.late() {
+		return outOfTime()
+	}
+	var attempt Attempt
+	if len(mapped.Upserts) > 0 {
+		attempt = t.upsert(&mapped.Upserts[0])
+	} else {
+		attempt = t.upsert(bareUpsert(&mapped.UserEvent))
+	}
+	if attempt.Outcome != Delivered {
+		attempt.Detail = "the upsert of its user: " + cmp.Or(attempt.Detail, string(attempt.Reason))
+		attempt.Unprocessed = attempt.Outcome == Pending
+	}
+	return attempt
+}
+
+// upsert makes an upsert, and makes it again without the optional fields that
+// SaaSquatch refuses: first without those it names, then without all of them that it
+// is known to refuse. A user must not be missing for a locale.
+func (t *trip) upsert(upsert *mapping.UserUpsert) Attempt {
+	for drops := 0; ; drops++ {
+		if t.requests > 0 && t.late() {
+			return outOfTime()
+		}
+		t.requests++
+		attempt := t.calls.Upsert(t.ctx, upsert)
+		if attempt.Outcome == Delivered {
+			t.known.add(upsert.AccountID, upsert.UserID)
+		}
+		if len(attempt.RefusedFields) == 0 || drops == maxDrops {
+			return attempt
+		}
+		fields := attempt.RefusedFields
+		if drops > 0 {
+			fields = optionalFields
+		}
+		body, dropped := dropMembers(upsert.Body, fields)
+		if !dropped {
+			return attempt
+		}
+		t.fieldsRefused = true
+		upsert = &mapping.UserUpsert{UserID: upsert.UserID, AccountID: upsert.AccountID, Body: body}
+	}
+}
+
+// maxDrops is how often an upsert is made again with fewer fields.
+const maxDrops = 2
+
+// optionalFields are all members of an upsert's body that SaaSquatch can refuse it
+// for, by its list of errors. An attempt's RefusedFields are among them.
+var optionalFields = []string{
+	"cookies", "email", "firstName", "imageUrl", "locale", "referralCode", "referralCodes", "referredBy", "referredByCodes", "shareLinks",
+}
+
+// track sends the event.
+func (t *trip) track(event *mapping.UserEvent) Attempt {
+	t.requests++
+	attempt := t.calls.Track(t.ctx, event)
+	switch {
+	case attempt.Outcome == Delivered:
+		t.known.add(event.AccountID, event.UserID)
+	case attempt.Reason == ReasonUserNotFound:
+		t.known.remove(event.AccountID, event.UserID)
+	}
+	return attempt
+}
+
+// late reports whether it is too late to begin another call: one without enough time
+// may break off, and an event must not break off for want of time.
+func (t *trip) late() bool { return !time.Now().Before(t.half) }
+
+func outOfTime() Attempt {
+	return Attempt{Outcome: Pending, Reason: ReasonTimeout, Detail: "the calls before it left no time for another", Unprocessed: true}
+}

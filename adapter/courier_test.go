@@ -1,0 +1,279 @@
+package adapter
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"segment-saasquatch/mapping"
+)
+
+// calls is Calls by a script. Each answer is used once, the last one for ever.
+type calls struct {
+	tracks, upserts []Attempt
+	takes           time.Duration // by each call, on the clock of the test
+	made            []string
+	bodies          []string // of upserts
+}
+
+func (c *calls) next(answers *[]Attempt) Attempt {
+	time.Sleep(c.takes)
+	answer := (*answers)[0]
+	if len(*answers) > 1 {
+		*answers = (*answers)[1:]
+	}
+	return answer
+}
+
+func (c *calls) Track(_ context.Context, event *mapping.UserEvent) Attempt {
+	c.made = append(c.made, "track")
+	return c.next(&c.tracks)
+}
+
+func (c *calls) Upsert(_ context.Context, upsert *mapping.UserUpsert) Attempt {
+	c.made = append(c.made, "upsert")
+	c.bodies = append(c.bodies, string(upsert.Body))
+	return c.next(&c.upserts)
+}
+
+var (
+	unknownUser = Attempt{Outcome: Dead, Reason: ReasonUserNotFound, Status: 404}
+	doNotTrack  = Attempt{Outcome: Dead, Reason: ReasonDoNotTrack, Status: 400}
+)
+
+func mappedEvent(ensure mapping.Ensure) *mapping.Result {
+	return &mapping.Result{
+		Kind: mapping.KindUserEvent, MessageID: "message-1", Ensure: ensure,
+		UserEvent: mapping.UserEvent{UserID: "u", AccountID: "a", Key: "x", IdempotencyKey: "message-1", Body: []byte(`{}`)},
+		Upserts:   []mapping.UserUpsert{{UserID: "u", AccountID: "a", Body: []byte(`{"id":"u","accountId":"a","firstName":"B"}`)}},
+	}
+}
+
+func mappedUpserts(bodies ...string) *mapping.Result {
+	mapped := &mapping.Result{Kind: mapping.KindUserUpsert, MessageID: "message-1"}
+	for _, body := range bodies {
+		mapped.Upserts = append(mapped.Upserts, mapping.UserUpsert{UserID: "u", AccountID: "a", Body: []byte(body)})
+	}
+	return mapped
+}
+
+// TestCourierDecides goes through every course that an attempt at an event can take.
+// It compares the courier with the rules as they are written down: in words, here.
+func TestCourierDecides(t *testing.T) {
+	tracks := map[string]Attempt{
+		"delivered": delivered, "conflict": conflict, "unknown user": unknownUser, "refused": refused, "do not track": doNotTrack,
+		"busy": busy, "timeout": timedOut, "wrong key": wrongKey,
+	}
+	upserts := map[string]Attempt{
+		"delivered": delivered, "refused": refused, "do not track": doNotTrack, "busy": busy, "timeout": timedOut, "wrong key": wrongKey,
+	}
+	courses := 0
+	for _, ensure := range []mapping.Ensure{0, mapping.EnsureNever, mapping.EnsureMissing, mapping.EnsureAlways} {
+		for _, before := range []bool{false, true} {
+			for _, known := range []bool{false, true} {
+				for first := range tracks {
+					for upsert := range upserts {
+						for second := range tracks {
+							name := fmt.Sprintf("ensure %d before %t known %t: %s, %s, %s", ensure, before, known, first, upsert, second)
+							script := &calls{tracks: []Attempt{tracks[first], tracks[second]}, upserts: []Attempt{upserts[upsert]}}
+							c := NewCourier(script, CourierOptions{EnsureBefore: before})
+							if known {
+								c.known.add("a", "u")
+							}
+							got := c.Send(t.Context(), mappedEvent(ensure))
+							made := strings.Join(script.made, " ")
+							courses++
+
+							ahead := ensure == mapping.EnsureAlways || ensure == mapping.EnsureMissing && before && !known
+							wantMade, decides, reason := "track", tracks[first], tracks[first].Reason
+							switch {
+							case ahead && (upserts[upsert].Outcome == Pending || upsert == "do not track"):
+								wantMade, decides, reason = "upsert", upserts[upsert], upserts[upsert].Reason
+							case ahead:
+								wantMade = "upsert track"
+							case ensure == mapping.EnsureMissing && first == "unknown user" && upsert != "delivered":
+								wantMade, decides, reason = "track upsert", upserts[upsert], upserts[upsert].Reason
+							case ensure == mapping.EnsureMissing && first == "unknown user":
+								wantMade, decides, reason = "track upsert track", tracks[second], tracks[second].Reason
+								if second == "conflict" {
+									reason = ReasonConflictAfterFailure
+								}
+							}
+							if made != wantMade || got.Outcome != decides.Outcome || got.Reason != reason || got.Status != decides.Status || got.Misconfigured != decides.Misconfigured {
+								t.Errorf("%s: %s gives %+v, want %s and %v %s", name, made, got, wantMade, decides.Outcome, reason)
+							}
+							if got.Requests != len(script.made) {
+								t.Errorf("%s: %d requests, counted %d", name, len(script.made), got.Requests)
+							}
+							if last := script.made[len(script.made)-1]; got.Outcome == Pending && got.Unprocessed != (last == "upsert" || decides.Unprocessed) {
+								t.Errorf("%s: %s is unprocessed=%t", name, made, got.Unprocessed)
+							}
+							wantKnown := known
+							for i, call := range script.made {
+								answer := upserts[upsert]
+								if call == "track" {
+									answer = tracks[map[bool]string{true: first, false: second}[!slices.Contains(script.made[:i], "track")]]
+								}
+								wantKnown = (wantKnown || answer.Outcome == Delivered) && answer.Reason != ReasonUserNotFound
+							}
+							if c.known.has("a", "u") != wantKnown {
+								t.Errorf("%s: %s leaves the user known=%t", name, made, !wantKnown)
+							}
+							warned := slices.Contains(got.Warnings, WarningUpsertRefused)
+							if want := ahead && upsert == "refused"; warned != want {
+								t.Errorf("%s: warnings %v", name, got.Warnings)
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	if want := 4 * 2 * 2 * 8 * 6 * 8; courses != want {
+		t.Errorf("%d courses, want %d", courses, want)
+	}
+}
+
+func TestCourierMakesTheUserOfAnEvent(t *testing.T) {
+	for _, test := range []struct {
+		upserts []mapping.UserUpsert
+		want    string
+	}{
+		{mappedEvent(0).Upserts, `{"id":"u","accountId":"a","firstName":"B"}`},
+		{nil, `{"id":"u \"1\"","accountId":"日本"}`},
+	} {
+		mapped := mappedEvent(mapping.EnsureMissing)
+		if mapped.Upserts = test.upserts; test.upserts == nil {
+			mapped.UserEvent.UserID, mapped.UserEvent.AccountID = `u "1"`, "日本"
+		}
+		script := &calls{tracks: []Attempt{unknownUser, delivered}, upserts: []Attempt{delivered}}
+		if got := NewCourier(script, CourierOptions{}).Send(t.Context(), mapped); got.Outcome != Delivered || script.bodies[0] != test.want {
+			t.Errorf("%+v: %s, want %s", got, script.bodies[0], test.want)
+		}
+	}
+}
+
+func TestCourierSendsUpsertsInOrder(t *testing.T) {
+	for _, test := range []struct {
+		answers []Attempt
+		made    int
+		want    Outcome
+	}{
+		{[]Attempt{delivered}, 3, Delivered},
+		{[]Attempt{delivered, busy, delivered}, 2, Pending},
+		{[]Attempt{timedOut}, 1, Pending},
+		{[]Attempt{delivered, delivered, refused}, 3, Dead},
+		{[]Attempt{doNotTrack}, 1, Dead},
+	} {
+		script := &calls{upserts: test.answers}
+		c := NewCourier(script, CourierOptions{})
+		got := c.Send(t.Context(), mappedUpserts(`{"n":0}`, `{"n":1}`, `{"n":2}`))
+		if len(script.made) != test.made || got.Outcome != test.want || got.Unprocessed != (test.want == Pending) {
+			t.Errorf("%v: %d calls, %+v", test.answers, len(script.made), got)
+		}
+		for i, body := range script.bodies {
+			if body != fmt.Sprintf(`{"n":%d}`, i) {
+				t.Errorf("upsert %d is %s", i, body)
+			}
+		}
+		if c.known.has("a", "u") != (test.answers[0].Outcome == Delivered) {
+			t.Errorf("%v: known=%t", test.answers, c.known.has("a", "u"))
+		}
+	}
+}
+
+// TestRefusedFieldsBlockNobody has SaaSquatch refuse one field after the other.
+func TestRefusedFieldsBlockNobody(t *testing.T) {
+	const body = `{"id":"u","accountId":"a","locale":"x","email":"x","firstName":"B","customFields":{"locale":1.50}}`
+	refuse := func(fields ...string) Attempt {
+		return Attempt{Outcome: Dead, Reason: ReasonRefused, Status: 400, RefusedFields: fields}
+	}
+	for name, test := range map[string]struct {
+		answers []Attempt
+		bodies  []string
+		want    Attempt
+	}{
+		"one": {
+			[]Attempt{refuse("locale"), delivered},
+			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`},
+			Attempt{Outcome: Delivered, Warnings: []mapping.Warning{WarningFieldRefused}},
+		},
+		"another then": {
+			[]Attempt{refuse("locale"), refuse("email"), delivered},
+			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`, `{"id":"u","accountId":"a","customFields":{"locale":1.50}}`},
+			Attempt{Outcome: Delivered, Warnings: []mapping.Warning{WarningFieldRefused}},
+		},
+		"any": {
+			[]Attempt{refuse("locale", "email", "imageUrl"), refused},
+			[]string{body, `{"id":"u","accountId":"a","firstName":"B","customFields":{"locale":1.50}}`},
+			Attempt{Outcome: Dead, Reason: ReasonRefused, Warnings: []mapping.Warning{WarningFieldRefused}},
+		},
+		"none that there is": {
+			[]Attempt{refuse("imageUrl")}, []string{body}, Attempt{Outcome: Dead, Reason: ReasonRefused},
+		},
+		"without end": {
+			[]Attempt{refuse("locale"), refuse("locale")},
+			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`, `{"id":"u","accountId":"a","customFields":{"locale":1.50}}`},
+			Attempt{Outcome: Dead, Reason: ReasonRefused, Warnings: []mapping.Warning{WarningFieldRefused}},
+		},
+		"busy then": {
+			[]Attempt{refuse("locale"), busy},
+			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`},
+			Attempt{Outcome: Pending, Reason: ReasonServerError, Warnings: []mapping.Warning{WarningFieldRefused}},
+		},
+	} {
+		script := &calls{upserts: test.answers}
+		got := NewCourier(script, CourierOptions{}).Send(t.Context(), mappedUpserts(body))
+		if !slices.Equal(script.bodies, test.bodies) {
+			t.Errorf("%s: upserts\n%s", name, strings.Join(script.bodies, "\n"))
+		}
+		if got.Outcome != test.want.Outcome || got.Reason != test.want.Reason || !slices.Equal(got.Warnings, test.want.Warnings) || got.RefusedFields != nil {
+			t.Errorf("%s: got %+v", name, got)
+		}
+	}
+}
+
+// TestCourierKeepsItsTime has calls that leave no time for the next.
+func TestCourierKeepsItsTime(t *testing.T) {
+	for name, test := range map[string]struct {
+		takes time.Duration
+		made  string
+	}{
+		"quick":        {3 * time.Second, "track upsert"},
+		"slow":         {5 * time.Second, "track"},
+		"quick enough": {2499 * time.Millisecond, "track upsert track"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			script := &calls{tracks: []Attempt{unknownUser, delivered}, upserts: []Attempt{delivered}, takes: test.takes}
+			c := NewCourier(script, CourierOptions{})
+			got := c.Send(t.Context(), mappedEvent(mapping.EnsureMissing))
+			if made := strings.Join(script.made, " "); made != test.made {
+				t.Errorf("%s: %s", name, made)
+			}
+			if len(script.made) < 3 && (got.Outcome != Pending || got.Reason != ReasonTimeout || !got.Unprocessed) {
+				t.Errorf("%s: got %+v", name, got)
+			}
+		})
+	}
+}
+
+func TestKnownUsersAreTold(t *testing.T) {
+	k := newKnownUsers(2)
+	for _, of := range []user{{"a", "bc"}, {"ab", "c"}, {"a\x00", "b"}} {
+		if k.has(of.accountID, of.userID) {
+			t.Errorf("%v is taken for another", of)
+		}
+		k.add(of.accountID, of.userID)
+		if !k.has(of.accountID, of.userID) {
+			t.Errorf("%v is forgotten", of)
+		}
+	}
+	k.remove("ab", "c")
+	if k.has("ab", "c") {
+		t.Error("a removed user is known")
+	}
+}

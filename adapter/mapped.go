@@ -1,0 +1,51 @@
+package adapter
+
+import (
+	"slices"
+
+	"segment-saasquatch/mapping"
+)
+
+// UpsertEventKey stands in place of an event key for the upserts of a user, so that
+// lists and logs tell an identify from events. The mapping makes no event key with
+// an @; a key that the configuration sets verbatim could be the same, and would only
+// look alike.
+const UpsertEventKey = "@identify"
+
+// userOf returns whom a result that is to be sent is about.
+func userOf(mapped *mapping.Result) user {
+	if mapped.Kind == mapping.KindUserUpsert && len(mapped.Upserts) > 0 {
+		return user{mapped.Upserts[0].AccountID, mapped.Upserts[0].UserID}
+	}
+	return user{mapped.UserEvent.AccountID, mapped.UserEvent.UserID}
+}
+
+// eventKeyOf returns what stands for the event key, empty if nothing is to be sent.
+func eventKeyOf(mapped *mapping.Result) string {
+	if mapped.Kind == mapping.KindUserUpsert {
+		return UpsertEventKey
+	}
+	return mapped.UserEvent.Key
+}
+
+// toSend reports whether the mapping made anything to send.
+func toSend(mapped *mapping.Result) bool {
+	return mapped.Kind == mapping.KindUserEvent || mapped.Kind == mapping.KindUserUpsert
+}
+
+// repeatable reports whether an attempt can be repeated whatever has come of it:
+// upserts are idempotent, and SaaSquatch knows a repeated event by its key for a
+// day.
+func repeatable(mapped *mapping.Result) bool {
+	return mapped.Kind == mapping.KindUserUpsert || mapped.UserEvent.IdempotencyKey != ""
+}
+
+// mergeWarnings returns the warnings of both lists in alphabetical order, each once.
+func mergeWarnings(a, b []mapping.Warning) []mapping.Warning {
+	if len(b) == 0 {
+		return a
+	}
+	merged := slices.Concat(a, b)
+	slices.Sort(merged)
+	return slices.Compact(merged)
+}

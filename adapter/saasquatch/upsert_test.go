@@ -1,0 +1,114 @@
+package saasquatch
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
+)
+
+func testUpsert(userID string) *mapping.UserUpsert {
+	return &mapping.UserUpsert{UserID: userID, AccountID: "account " + userID, Body: []byte(`{"id":"u","email":"bob@example.com","customFields":{"plan":"gold plated"}}`)}
+}
+
+func TestUpsertMakesTheDocumentedRequest(t *testing.T) {
+	client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		user, password, ok := r.BasicAuth()
+		got := fmt.Sprint(r.Method, " ", r.RequestURI, " ", r.Header.Get("Content-Type"), " ", string(body), " ", user, ":", password, " ", ok, err)
+		want := `PUT /api/v1/test_tenant/open/account/account%20u%2F1/user/u%2F1?fields=id,accountId application/json ` + string(testUpsert("").Body) + ` :` + testKey + ` true <nil>`
+		if got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	})
+	if got := client.Upsert(t.Context(), testUpsert("u/1")); got.Outcome != adapter.Delivered || got.Status != 200 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestClassifyUpsertOfEveryStatus checks the verdict on every status where there is
+// no code: as on an event without a key, but for 404 and 409.
+func TestClassifyUpsertOfEveryStatus(t *testing.T) {
+	for status := 200; status <= 599; status++ {
+		want := wantVerdict(status, false)
+		switch status {
+		case 404:
+			want = verdict{adapter.Pending, adapter.ReasonTenantNotFound, true, true}
+		case 409:
+			want = verdict{adapter.Delivered, "", false, false}
+		}
+		got := classifyUpsert(status, apiError{})
+		if verdictOf(got) != want || got.Status != status || got.RefusedFields != nil {
+			t.Errorf("%d: got %+v, want %+v", status, got, want)
+		}
+	}
+}
+
+func TestClassifyUpsertByCode(t *testing.T) {
+	picky := "locale email referredByCodes imageUrl"
+	referral := "referralCode referralCodes referredBy referredByCodes"
+	for _, test := range []struct {
+		status  int
+		code    string
+		rsCode  string
+		outcome adapter.Outcome
+		reason  adapter.Reason
+		fields  string
+	}{
+		{400, "BAD_REQUEST", "RS039", adapter.Dead, adapter.ReasonRefused, "locale"},
+		{422, "", "RS039", adapter.Dead, adapter.ReasonRefused, "locale"},
+		{400, "BAD_REQUEST", "RS023", adapter.Dead, adapter.ReasonRefused, "email"},
+		{400, "BAD_REQUEST", "RS024", adapter.Dead, adapter.ReasonRefused, "firstName"},
+		{400, "BAD_REQUEST", "RS034", adapter.Dead, adapter.ReasonRefused, referral},
+		{400, "BAD_REQUEST", "RS052", adapter.Dead, adapter.ReasonRefused, "cookies"},
+		{400, "BAD_REQUEST", "RS053", adapter.Dead, adapter.ReasonRefused, "shareLinks"},
+		{404, "REFERRAL_CODE_NOT_FOUND", "", adapter.Dead, adapter.ReasonRefused, referral},
+		{400, "BAD_REQUEST", "", adapter.Dead, adapter.ReasonRefused, picky},
+		{400, "VALIDATION_FAILED", "", adapter.Dead, adapter.ReasonRefused, picky},
+		{400, "", "", adapter.Dead, adapter.ReasonRefused, ""},
+		{422, "BAD_REQUEST", "", adapter.Dead, adapter.ReasonRefused, ""},
+		{400, "BAD_REQUEST", "RS013", adapter.Dead, adapter.ReasonRefused, ""},
+		{400, "BAD_REQUEST", "RS999", adapter.Dead, adapter.ReasonRefused, ""},
+		{400, "BAD_REQUEST", "RS050", adapter.Dead, adapter.ReasonDoNotTrack, ""},
+		{403, "", "RS050", adapter.Dead, adapter.ReasonDoNotTrack, ""},
+		{409, "", "RS050", adapter.Dead, adapter.ReasonDoNotTrack, ""},
+		{409, "", "RS048", adapter.Delivered, "", ""},
+		{400, "BAD_REQUEST", "RS048", adapter.Delivered, "", ""},
+		{400, "BAD_REQUEST", "RS021", adapter.Delivered, "", ""},
+		{503, "", "RS048", adapter.Pending, adapter.ReasonServerError, ""},
+		{404, "TENANT_NOT_FOUND", "RS045", adapter.Pending, adapter.ReasonTenantNotFound, ""},
+		{409, "TENANT_NOT_FOUND", "RS045", adapter.Pending, adapter.ReasonTenantNotFound, ""},
+		{404, "ACCOUNT_NOT_FOUND", "RS041", adapter.Dead, adapter.ReasonRefused, ""},
+		{403, "API_REQUEST_NOT_SUPPORTED", "", adapter.Pending, adapter.ReasonForbidden, ""},
+		{401, "", "RS039", adapter.Pending, adapter.ReasonUnauthorized, ""},
+		{429, "", "RS033", adapter.Pending, adapter.ReasonRateLimited, ""},
+		{500, "BAD_REQUEST", "", adapter.Pending, adapter.ReasonServerError, ""},
+	} {
+		got := classifyUpsert(test.status, apiError{APIErrorCode: test.code, RSCode: test.rsCode})
+		if got.Outcome != test.outcome || got.Reason != test.reason || strings.Join(got.RefusedFields, " ") != test.fields || got.Status != test.status {
+			t.Errorf("%d %s %s: got %+v", test.status, test.code, test.rsCode, got)
+		}
+		if got.Misconfigured != slices.Contains([]adapter.Reason{adapter.ReasonTenantNotFound, adapter.ReasonForbidden, adapter.ReasonUnauthorized}, got.Reason) {
+			t.Errorf("%d %s %s: misconfigured=%t", test.status, test.code, test.rsCode, got.Misconfigured)
+		}
+	}
+}
+
+// TestUpsertFailuresTellNothingPrivate has SaaSquatch quote what it was sent.
+func TestUpsertFailuresTellNothingPrivate(t *testing.T) {
+	client := newClient(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "3")
+		w.WriteHeader(400)
+		_, _ = io.WriteString(w, `{"message":"email bob@example.com of secret-user (gold plated) is bad","statusCode":400,"apiErrorCode":"BAD_REQUEST","rsCode":"RS023"}`)
+	})
+	got := client.Upsert(t.Context(), testUpsert("secret-user"))
+	if want := "HTTP 400 BAD_REQUEST RS023 email [value] of [id] ([value]) is bad"; got.Detail != want || got.RetryAfter != 3*time.Second || !slices.Equal(got.RefusedFields, []string{"email"}) {
+		t.Errorf("got  %+v\nwant %s", got, want)
+	}
+}

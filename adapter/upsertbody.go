@@ -1,0 +1,62 @@
+package adapter
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"segment-saasquatch/mapping"
+)
+
+// bareUpsert returns the upsert that creates an event's user and says nothing more
+// of it.
+func bareUpsert(event *mapping.UserEvent) *mapping.UserUpsert {
+	body := append(make([]byte, 0, 32+len(event.UserID)+len(event.AccountID)), `{"id":`...)
+	// The error only tells of invalid UTF-8, which becomes U+FFFD.
+	body, _ = jsontext.AppendQuote(body, event.UserID)
+	body = append(body, `,"accountId":`...)
+	body, _ = jsontext.AppendQuote(body, event.AccountID)
+	return &mapping.UserUpsert{UserID: event.UserID, AccountID: event.AccountID, Body: append(body, '}')}
+}
+
+// dropMembers returns a copy of a JSON object without the named members, and whether
+// there was any of them. What is left stays in its order and as it was written, but
+// for space between members. A body that is no JSON object is left alone.
+func dropMembers(body []byte, names []string) ([]byte, bool) {
+	decoder := jsontext.NewDecoder(bytes.NewReader(body))
+	if decoder.PeekKind() != jsontext.KindBeginObject {
+		return body, false
+	}
+	_, err := decoder.ReadToken()
+	left, dropped := append(make([]byte, 0, len(body)), '{'), false
+	for err == nil && decoder.PeekKind() != jsontext.KindEndObject {
+		var name, value jsontext.Value
+		if name, err = decoder.ReadValue(); err != nil {
+			break
+		}
+		var text []byte
+		if text, err = jsontext.AppendUnquote(nil, name); err != nil {
+			break
+		}
+		name = slices.Clone(name)
+		if value, err = decoder.ReadValue(); err != nil {
+			break
+		}
+		if slices.Contains(names, string(text)) {
+			dropped = true
+			continue
+		}
+		if len(left) > 1 {
+			left = append(left, ',')
+		}
+		left = append(append(append(left, name...), ':'), value...)
+	}
+	if err == nil {
+		_, err = decoder.ReadToken()
+	}
+	if err != nil || !dropped {
+		return body, false
+	}
+	return append(left, '}'), true
+}
