@@ -13,6 +13,10 @@ import (
 // deliver makes one attempt at an event, if that is called for, and records what
 // it came to. It returns false if ctx ended before that.
 func (d *Dispatcher) deliver(ctx context.Context, event *Leased) bool {
+	if due, held := d.holds.until(event, d.Now()); held {
+		d.recordStep(ctx, event, &Step{Outcome: Pending, At: d.Now(), Due: due})
+		return true
+	}
 	// Today's rules decide, at the time at which the event was accepted.
 	mapped := mapOne(d.mapper, event.Payload, mapTime(event.ReceivedAt, event.Run), d.OnPanic)
 	switch mapped.Kind {
@@ -42,7 +46,7 @@ func (d *Dispatcher) send(ctx context.Context, event *Leased, mapped *mapping.Re
 		case ctx.Err() != nil && err != nil:
 			return false
 		case err != nil: // the lease is about to end
-			d.giveBack(ctx, event)
+			d.giveBack(ctx, event, mapped)
 			return true
 		}
 		// And behind it, because the wait may have been long.
@@ -82,7 +86,7 @@ func (d *Dispatcher) withhold(ctx context.Context, event *Leased, mapped *mappin
 	step := &Step{Outcome: Dead, At: now}
 	switch {
 	case !event.Until.IsZero() && d.leaseLeft(event) <= 0:
-		d.giveBack(ctx, event)
+		d.giveBack(ctx, event, mapped)
 		return true
 	case !keyed && d.UnkeyedDead && event.Interrupted:
 		step.Reason = ReasonUnkeyedAmbiguous
@@ -200,6 +204,13 @@ func (d *Dispatcher) horizonDetail() string {
 // settle records a step and tells of an outcome, with the warnings.
 func (d *Dispatcher) settle(ctx context.Context, event *Leased, mapped *mapping.Result, step *Step, warnings []mapping.Warning, took time.Duration) {
 	step.EventKey = eventKeyOf(mapped)
+	switch {
+	case step.Outcome.Settled():
+		defer d.holds.end(event)
+	case mapped.Kind == mapping.KindUserUpsert && d.holds.begin(event, true, step.Due, step.At):
+		// Before the upsert itself, so that they are behind it whenever the process ends.
+		d.park(ctx, d.lanes.takeBehind(event, step.Due))
+	}
 	if !d.recordStep(ctx, event, step) || !step.Outcome.Settled() {
 		return
 	}
@@ -269,7 +280,10 @@ func (d *Dispatcher) leaseLeft(event *Leased) time.Duration {
 }
 
 // giveBack releases an event whose lease is about to end.
-func (d *Dispatcher) giveBack(ctx context.Context, event *Leased) {
+func (d *Dispatcher) giveBack(ctx context.Context, event *Leased, mapped *mapping.Result) {
+	if now := d.Now(); mapped.Kind == mapping.KindUserUpsert {
+		d.holds.begin(event, false, now, now)
+	}
 	if err := d.queue.Release(context.WithoutCancel(ctx), []*Leased{event}); err != nil {
 		d.trouble(fmt.Errorf("release an event: %w", err))
 	}

@@ -11,13 +11,17 @@ import (
 // Dispatcher delivers the events of one connection from its queue, until each has
 // its outcome. Events of one user are sent one after the other, in the order in
 // which they were accepted; one that fails is tried again on a schedule of its
-// own, and does not hold up those behind it. Of a user with so many events that
-// others would have to wait, some are put back for later; newer ones may then
-// overtake them.
+// own, and does not hold up those behind it, unless it is the upsert of an identify:
+// the later events of its user wait for that, until it was tried ten times. What
+// is accepted by another process, or by the next one, may overtake it. Of a user with
+// so many events that others would have to wait, some are put back for later; newer
+// ones may then overtake them.
 //
 // An event with an idempotency key is processed once, but for one hole: if the
 // process dies between an attempt and its recording, and no other attempt follows
-// within SaaSquatch's 24 h, the next one delivers the event a second time.
+// within SaaSquatch's 24 h, the next one delivers the event a second time. Upserts are
+// idempotent and may be repeated at any time; an old one that is repeated late can
+// overwrite what a newer one has brought.
 type Dispatcher struct {
 	mapper Mapper
 	sender Sender
@@ -26,6 +30,7 @@ type Dispatcher struct {
 	DispatcherOptions
 
 	lanes    lanes
+	holds    holds
 	troubled atomic.Bool // recording fails, and somebody has been told
 }
 
@@ -105,7 +110,7 @@ func NewDispatcher(mapper Mapper, sender Sender, gate *Gate, queue Queue, opts D
 		defer contain(opts.OnPanic)
 		record(result)
 	}
-	return &Dispatcher{mapper: mapper, sender: sender, gate: gate, queue: queue, DispatcherOptions: opts, lanes: newLanes()}
+	return &Dispatcher{mapper: mapper, sender: sender, gate: gate, queue: queue, DispatcherOptions: opts, lanes: newLanes(), holds: newHolds()}
 }
 
 const (

@@ -20,6 +20,7 @@ type simulation struct {
 	gate    *adapter.Gate
 	options adapter.DispatcherOptions
 	send    senderFunc
+	sender  adapter.Sender // instead of send, unless it is nil
 
 	mu      sync.Mutex
 	results map[string][]adapter.Result // by messageId
@@ -63,7 +64,11 @@ func newSimulation(t *testing.T, send senderFunc) *simulation {
 func (s *simulation) start() (stop func() error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	d := adapter.NewDispatcher(s.mapper, s.send, s.gate, s.queue, s.options)
+	sender := s.sender
+	if sender == nil {
+		sender = s.send
+	}
+	d := adapter.NewDispatcher(s.mapper, sender, s.gate, s.queue, s.options)
 	go func() { ended <- d.Run(ctx) }()
 	return func() error {
 		cancel()

@@ -137,6 +137,30 @@ func (l *lanes) surplus(workers int, now time.Time) (surplus []parked) {
 	return surplus
 }
 
+// takeBehind takes the later events of the user off the lane whose event in front is
+// being worked on. They are due again at a time.
+func (l *lanes) takeBehind(front *Leased, due time.Time) (behind []parked) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	q := l.byUser[user{front.AccountID, front.UserID}]
+	if q == nil || q.events[0] != front {
+		return nil
+	}
+	kept := q.events[:1]
+	for _, event := range q.events[1:] {
+		if event.ID < front.ID {
+			kept = append(kept, event)
+			continue
+		}
+		behind = append(behind, parked{event, due})
+		l.events--
+		l.bytes -= int64(len(event.Payload))
+	}
+	clear(q.events[len(kept):])
+	q.events = kept
+	return behind
+}
+
 // lineUp returns when an event is due again that is parked with so many of its
 // user's events ahead of it in hand.
 func (l *lanes) lineUp(of user, id int64, now time.Time, ahead int) time.Time {

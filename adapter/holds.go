@@ -1,0 +1,125 @@
+package adapter
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// holds keep a user's events behind an upsert that waits for its next attempt: an
+// event that overtook its identify would be refused for a user whom SaaSquatch does
+// not know, or would create one without a name.
+//
+// What is held back is put back until the upsert is due, and then comes after it,
+// since a Queue hands out what is due at the same time in the order of acceptance.
+// So it stays behind the upsert when another process goes on.
+//
+// The holes: after heldTries attempts the upsert holds nothing back any more, so an
+// upsert that always fails costs its user's events half an hour, and an outage longer
+// than that may end with events ahead of their identify. And which upserts wait is
+// known to this process only: an event that is accepted, or leased for the first time,
+// by another one may overtake the upsert.
+type holds struct {
+	number atomic.Int64 // of users, so that nobody waits for the mutex while it is 0
+
+	mu     sync.Mutex
+	byUser map[user]hold
+}
+
+// hold is an upsert that was put back.
+type hold struct {
+	id    int64
+	tries int       // how many attempts have not settled it
+	due   time.Time // when its next attempt may begin
+	// end is when it is taken to be gone: purged, or in another process's hands.
+	end time.Time
+}
+
+const (
+	// heldTries attempts take a quarter to half an hour on the usual schedule, longer if
+	// the tenant is paused in between and other users' events probe it.
+	heldTries = 10
+	// heldRest is how long an event waits that comes back before its upsert.
+	heldRest = 2 * time.Second
+	// holdGrace is how long after its due time an upsert is awaited. One that several
+	// processes lease may be delivered by another, and nobody tells.
+	holdGrace, sharedHoldGrace = time.Minute, 5 * time.Second
+	// maxHolds bounds the memory, to about 15 MB. Beyond it nothing is held back.
+	maxHolds = 100_000
+)
+
+func newHolds() holds { return holds{byUser: make(map[user]hold)} }
+
+// begin has an upsert that is put back until due hold back its user's later events,
+// and reports whether it does. Tried says that an attempt was made.
+func (h *holds) begin(event *Leased, tried bool, due, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	of := user{event.AccountID, event.UserID}
+	last := h.byUser[of]
+	if last.id > event.ID && now.Before(last.end) {
+		return false // a later upsert was let go ahead of this one
+	}
+	next := hold{id: event.ID, tries: event.Failed, due: due, end: due.Add(holdGrace)}
+	if !event.Until.IsZero() {
+		next.end = due.Add(sharedHoldGrace)
+	}
+	if last.id == event.ID {
+		next.tries = max(next.tries, last.tries)
+	}
+	if tried {
+		next.tries++
+	}
+	if last.id == 0 && len(h.byUser) >= maxHolds {
+		maps.DeleteFunc(h.byUser, func(_ user, old hold) bool { return !now.Before(old.end) })
+		if len(h.byUser) >= maxHolds {
+			return false
+		}
+	}
+	h.byUser[of] = next
+	h.number.Store(int64(len(h.byUser)))
+	return next.tries < heldTries
+}
+
+// end lets go what an event has held back.
+func (h *holds) end(event *Leased) {
+	if h.number.Load() == 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	of := user{event.AccountID, event.UserID}
+	if h.byUser[of].id == event.ID {
+		h.drop(of)
+	}
+}
+
+// until returns until when an event has to wait, and false if it has not.
+func (h *holds) until(event *Leased, now time.Time) (time.Time, bool) {
+	if h.number.Load() == 0 {
+		return time.Time{}, false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	of := user{event.AccountID, event.UserID}
+	before, ok := h.byUser[of]
+	switch {
+	case !ok || event.ID <= before.id:
+		return time.Time{}, false
+	case !now.Before(before.end):
+		h.drop(of)
+		return time.Time{}, false
+	case before.tries >= heldTries:
+		return time.Time{}, false
+	}
+	if rested := now.Add(heldRest); rested.After(before.due) {
+		return rested, true
+	}
+	return before.due, true
+}
+
+func (h *holds) drop(of user) {
+	delete(h.byUser, of)
+	h.number.Store(int64(len(h.byUser)))
+}
