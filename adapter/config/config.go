@@ -144,9 +144,25 @@ type Connection struct {
 	Segment Segment
 	// SaaSquatch is the tenant that events go to.
 	SaaSquatch SaaSquatch
+	// EnsureUsers says when a user whom SaaSquatch may not know is upserted for an
+	// event. Default: after.
+	EnsureUsers EnsureUsers
 	// Mapping turns Segment events into user events. Default: mapping.DefaultRules.
 	Mapping mapping.Rules
 }
+
+// EnsureUsers says when a user whom SaaSquatch may not know is upserted for an event
+// whose mapping asks for that.
+type EnsureUsers string
+
+const (
+	// EnsureAfter upserts once SaaSquatch has refused the event with 404. It costs no
+	// call where the user is known.
+	EnsureAfter EnsureUsers = "after"
+	// EnsureBefore upserts ahead of the event, unless this process knows the user, so
+	// that no 404 uses up the event's idempotency key.
+	EnsureBefore EnsureUsers = "before"
+)
 
 // Segment holds the credentials of incoming requests. A request must satisfy
 // every kind that is configured, by any one of its values: several values allow
@@ -195,7 +211,8 @@ type SaaSquatch struct {
 	// MinConcurrency is how many durable delivery always allows, at least 1. Above
 	// Concurrency it counts as that. Default: 4.
 	MinConcurrency int
-	// RateLimit is how many requests start per second; 0 sets no limit. Default: 0.
+	// RateLimit is how many attempts at events start per second, each of one request
+	// unless it upserts a user; 0 sets no limit. Default: 0.
 	RateLimit float64
 	// AttemptTimeout is how long one request may take, above 0 and at most 60 s.
 	// Default: 10 s.
@@ -236,6 +253,7 @@ func defaultConnection() Connection {
 			MinConcurrency: 4,
 			AttemptTimeout: 10 * time.Second,
 		},
-		Mapping: mapping.DefaultRules(),
+		EnsureUsers: EnsureAfter,
+		Mapping:     mapping.DefaultRules(),
 	}
 }

@@ -153,7 +153,7 @@ var settings = complete([]setting{
 		func(conn *Connection) field { return wholeField{&conn.SaaSquatch.Concurrency} }),
 	connection("saasquatch.min_concurrency", "SAASQUATCH_MIN_CONCURRENCY", "requests under way at once that durable delivery allows however slow the tenant is",
 		func(conn *Connection) field { return wholeField{&conn.SaaSquatch.MinConcurrency} }),
-	connection("saasquatch.rate_limit", "SAASQUATCH_RATE_LIMIT", "requests per second for the tenant, 0 for no limit",
+	connection("saasquatch.rate_limit", "SAASQUATCH_RATE_LIMIT", "events sent per second to the tenant, 0 for no limit; upserts of their users come on top",
 		func(conn *Connection) field { return numberField{&conn.SaaSquatch.RateLimit} }),
 	connection("saasquatch.attempt_timeout", "SAASQUATCH_ATTEMPT_TIMEOUT", "how long one request may take, up to 60s",
 		func(conn *Connection) field { return durationField{&conn.SaaSquatch.AttemptTimeout} }),
@@ -195,6 +195,8 @@ var settings = complete([]setting{
 		func(conn *Connection) field { return expressionField{&conn.Mapping.FromTrack} }),
 	connection("users.from_track_body", "", "JSONata expression over a track call that yields the fields of that upsert; without one it has the ids alone",
 		func(conn *Connection) field { return expressionField{&conn.Mapping.FromTrackBody} }),
+	connection("users.ensure", "", "when the missing user of an event is upserted: after a 404 to the event, or before the event unless this process knows the user",
+		func(conn *Connection) field { return textField[EnsureUsers]{p: &conn.EnsureUsers} }),
 })
 
 func inListOnly(s setting) setting {

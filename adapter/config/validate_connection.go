@@ -41,6 +41,7 @@ func (v *validator) connections() {
 		v.unique(paths, prefix, "path", conn.Path)
 		v.segment(prefix, &conn.Segment)
 		v.saasquatch(prefix, &conn.SaaSquatch)
+		v.oneOf(prefix+"users.ensure", string(conn.EnsureUsers), string(EnsureAfter), string(EnsureBefore))
 		v.mapping(i)
 	}
 }

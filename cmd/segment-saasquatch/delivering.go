@@ -70,7 +70,8 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 			return nil, fmt.Errorf("connection %s: %w", conn.Name, err)
 		}
 		sender := adapter.NewCourier(&observedCalls{client, s.metrics.Attempt(conn.Name)}, adapter.CourierOptions{
-			Timeout: conn.SaaSquatch.AttemptTimeout,
+			EnsureBefore: conn.EnsureUsers == config.EnsureBefore,
+			Timeout:      conn.SaaSquatch.AttemptTimeout,
 		})
 		if d.store == nil {
 			d.addDirect(s, conn, sender)
