@@ -19,6 +19,7 @@
 //	GET  /_sandbox/stats   counters
 //	POST /_sandbox/reset   forget everything
 //	POST /_sandbox/clock   {"advance":"25h"} moves the sandbox's clock
+//	POST /_sandbox/do-not-track  {"accountId":"a","userId":"u"} deletes and marks a user
 //
 // What SaaSquatch publishes, in its API definition, its JSON schemas and its
 // pages on idempotency, user segmentation, custom fields and errors, is

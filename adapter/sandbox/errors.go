@@ -38,7 +38,9 @@ var (
 	// errUserExists: RS048 is published, 409 is assumed.
 	errUserExists = &apiError{http.StatusConflict, "The user exists already.", "USER_ALREADY_EXISTS", "RS048"}
 	// errAccountFull: the limit and RS013 are published, 400 is assumed.
-	errAccountFull  = badRequestRS("RS013", "The account holds the maximum of %d users.", maxUsersPerAccount)
+	errAccountFull = badRequestRS("RS013", "The account holds the maximum of %d users.", maxUsersPerAccount)
+	// errDoNotTrack: RS050 is published, 400 is assumed.
+	errDoNotTrack   = badRequestRS("RS050", "The user is marked as not to be tracked.")
 	errBlankUser    = badRequestRS("RS043", "The user id must not be blank.")
 	errBlankAccount = badRequestRS("RS044", "The account id must not be blank.")
 )

@@ -96,8 +96,8 @@ func (s *Server) accept(t *tenant, a *attempt, parsed eventBody) (uint64, int64,
 }
 
 // admit uses up the key of valid events, unless it was seen or the user is
-// unknown. The order of the checks is assumed: a key that was seen conflicts even
-// if the user is unknown. The caller holds the mutex.
+// unknown or not to be tracked. The order of the checks is assumed: a key that was
+// seen conflicts even if the user is unknown. The caller holds the mutex.
 func (s *Server) admit(t *tenant, ref userRef, key string, now time.Time) *apiError {
 	if key != "" {
 		if use, seen := t.keys.seen(key, now); seen {
@@ -105,11 +105,15 @@ func (s *Server) admit(t *tenant, ref userRef, key string, now time.Time) *apiEr
 			return errConflict
 		}
 	}
-	if _, known := t.users[ref]; !known && s.users == KnownUsers {
+	fault := t.tracked(ref)
+	if _, known := t.users[ref]; fault == nil && !known && s.users == KnownUsers {
+		fault = errUserNotFound
+	}
+	if fault != nil {
 		if key != "" && s.burnKeys {
 			t.keys.add(key, now, false)
 		}
-		return errUserNotFound
+		return fault
 	}
 	if key != "" {
 		t.keys.add(key, now, true)

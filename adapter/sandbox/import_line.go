@@ -80,15 +80,16 @@ func parseEventLine(r *reader, line []byte) (importedEvent, *apiError) {
 // importUserRules are the members of a line of an import of users, from
 // SaaSquatch's published schema; others are ignored, as that allows them. The
 // schema allows only null for imageUrl, and its guide to user imports a string:
-// both are taken. That e-mail and locale are judged as in an upsert is assumed.
+// both are taken. That e-mail and locale are judged as in an upsert, and referral codes
+// and links are not, is assumed.
 var importUserRules = map[string]userRule{
 	"paymentProviderId": userText,
 	"firstName":         userText,
 	"lastName":          userText,
 	"referable":         userBoolean,
 	"referralCode":      userText,
-	"referralCodes":     userReferralMap,
-	"shareLinks":        userReferralMap,
+	"referralCodes":     userProgramMap,
+	"shareLinks":        userProgramMap,
 	"referredBy":        userOldReferrer,
 	"referredByCodes":   userTexts,
 	"imageUrl":          userImage,

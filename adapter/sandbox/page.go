@@ -46,7 +46,9 @@ func (s *Server) servePages(w http.ResponseWriter, r *http.Request, path string)
 		writeJSON(w, http.StatusOK, struct{}{})
 	case path == "/clock" && posts && controls(w, r):
 		s.serveClock(w, r)
-	case posts && (path == "/reset" || path == "/clock"):
+	case path == "/do-not-track" && posts && controls(w, r):
+		s.serveDoNotTrack(w, r)
+	case posts && (path == "/reset" || path == "/clock" || path == "/do-not-track"):
 		// controls has answered.
 	default:
 		http.Error(w, "no such page of the sandbox", http.StatusNotFound)

@@ -85,7 +85,7 @@ func TestStatsPage(t *testing.T) {
 
 func TestControls(t *testing.T) {
 	s := newServer(t, open())
-	for _, path := range []string{"/_sandbox/reset", "/_sandbox/clock"} {
+	for _, path := range []string{"/_sandbox/reset", "/_sandbox/clock", "/_sandbox/do-not-track"} {
 		for _, contentType := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=application/json"} {
 			r := newRequest("POST", path, `{"advance":"1h"}`)
 			r.Header.Set("Content-Type", contentType)

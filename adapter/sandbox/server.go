@@ -97,10 +97,12 @@ type Server struct {
 	mu      sync.Mutex // guards what follows
 	ahead   time.Duration
 	tenants map[string]*tenant
-	log     eventLog
-	uploads uint64 // since the last reset
-	jobs    int    // since the last reset
-	pending []*job // in the order of their creation
+	// untracked are the users of all tenants that are not to be tracked.
+	untracked map[userRef]struct{}
+	log       eventLog
+	uploads   uint64 // since the last reset
+	jobs      int    // since the last reset
+	pending   []*job // in the order of their creation
 }
 
 // tenant is what the sandbox knows of one tenant. The server's mutex guards it,
@@ -111,8 +113,10 @@ type tenant struct {
 	keys     keyMemory
 	users    map[userRef]*user
 	accounts map[string]int // users in the account
-	uploads  map[string]*upload
-	jobs     map[string]*job
+	// untracked is the server's.
+	untracked map[userRef]struct{}
+	uploads   map[string]*upload
+	jobs      map[string]*job
 	// eventKeys are the keys of all events that were accepted.
 	eventKeys map[string]struct{}
 }
@@ -136,6 +140,7 @@ func New(options Options) (*Server, error) {
 		spool:      spool{limit: cmp.Or(options.MaxDisk, defaultMaxDisk)},
 		closed:     make(chan struct{}),
 		tenants:    make(map[string]*tenant, len(options.Tenants)),
+		untracked:  make(map[userRef]struct{}),
 	}
 	if s.realNow == nil {
 		s.realNow = time.Now
@@ -171,7 +176,7 @@ func New(options Options) (*Server, error) {
 }
 
 func (s *Server) addTenant(alias, apiKey string) *tenant {
-	t := &tenant{alias: alias, apiKey: apiKey}
+	t := &tenant{alias: alias, apiKey: apiKey, untracked: s.untracked}
 	t.clear(s.seeds)
 	s.tenants[alias] = t
 	return t
@@ -189,13 +194,14 @@ func (t *tenant) clear(seeds [2]maphash.Seed) {
 	t.eventKeys = make(map[string]struct{})
 }
 
-// Reset forgets events, users, idempotency keys, uploads, jobs and counters and
-// sets the clock back to that of the options. Requests in flight may still count.
+// Reset forgets events, users, do-not-track marks, idempotency keys, uploads, jobs
+// and counters and sets the clock back to that of the options. Requests in flight may still count.
 func (s *Server) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ahead = 0
 	s.log = eventLog{}
+	clear(s.untracked)
 	for _, t := range s.tenants {
 		t.clear(s.seeds)
 	}

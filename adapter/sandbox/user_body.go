@@ -3,6 +3,7 @@ package sandbox
 import (
 	"bytes"
 	"encoding/json"
+	"net/url"
 	"strings"
 	"unicode/utf8"
 
@@ -35,11 +36,14 @@ const (
 	userCountry
 	userBoolean
 	userDate        // integer, Unix milliseconds
-	userTexts       // array of strings
-	userTextMap     // object of strings
-	userReferralMap // object of strings by program id
+	userCode        // referral code
+	userCodes       // array of referral codes
+	userLinkMap     // object of links by program id
+	userReferralMap // object of referral codes by program id
 	userReferrer    // object: code, isConverted
-	// The two below are of imports.
+	// Those below are of imports.
+	userTexts       // array of strings
+	userProgramMap  // object of strings by program id
 	userOldReferrer // object: code, isConverted as a string
 	userImage       // string or null
 )
@@ -51,17 +55,17 @@ var userRules = map[string]userRule{
 	"lastName":               userText,
 	"email":                  userEmail,
 	"referable":              userBoolean,
-	"referralCode":           userText,
+	"referralCode":           userCode,
 	"referralCodes":          userReferralMap,
 	"paymentProviderId":      userText,
 	"locale":                 userLocale,
 	"countryCode":            userCountry,
 	"dateUsTaxFormSubmitted": userDate,
 	"referredBy":             userReferrer,
-	"referredByCodes":        userTexts,
+	"referredByCodes":        userCodes,
 	"cookies":                userText,
 	"imageUrl":               userText,
-	"shareLinks":             userTextMap,
+	"shareLinks":             userLinkMap,
 }
 
 // parseUser reads and judges the body of a create or upsert of the user in the
@@ -166,11 +170,15 @@ func checkUserField(r *reader, rule userRule) *apiError {
 	case userDate:
 		_, fault := r.integer("an integer")
 		return fault
+	case userCode:
+		return checkText(r, validReferralCode, "RS034", wantReferralCode)
+	case userCodes:
+		return checkCodes(r)
 	case userTexts:
 		_, fault := readTexts(r)
 		return fault
-	case userTextMap, userReferralMap:
-		return checkTextMap(r, rule == userReferralMap)
+	case userLinkMap, userReferralMap, userProgramMap:
+		return checkTextMap(r, rule)
 	case userReferrer:
 		return checkReferrer(r, userBoolean)
 	case userOldReferrer:
@@ -213,13 +221,51 @@ func validCountry(text []byte) bool {
 	return len(text) == 2 && isUpper(text[0]) && isUpper(text[1])
 }
 
+// maxReferralCode is published with RS034, in characters.
+const maxReferralCode = 15
+
+const wantReferralCode = "must be a referral code: 1 to 15 letters and digits"
+
+// validReferralCode checks what SaaSquatch publishes with RS034. That the codes of
+// those who referred a user are held to it as well is assumed.
+func validReferralCode(text []byte) bool {
+	for _, c := range text {
+		if !isLower(c) && !isUpper(c) && !isDigit(c) {
+			return false
+		}
+	}
+	return 0 < len(text) && len(text) <= maxReferralCode
+}
+
+func checkCodes(r *reader) *apiError {
+	if fault := r.begin('[', "an array"); fault != nil {
+		return fault
+	}
+	for {
+		more, fault := r.more(']')
+		if fault != nil || !more {
+			return fault
+		}
+		if fault := checkText(r, validReferralCode, "RS034", wantReferralCode); fault != nil {
+			return fault
+		}
+	}
+}
+
+// validLink checks for a web address, which is all that is known of RS053.
+func validLink(text []byte) bool {
+	link, err := url.Parse(string(text))
+	return err == nil && link.Host != "" && (link.Scheme == "https" || link.Scheme == "http")
+}
+
 func isLower(c byte) bool { return 'a' <= c && c <= 'z' }
 func isUpper(c byte) bool { return 'A' <= c && c <= 'Z' }
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// checkTextMap reads an object of strings. The names of referral codes are those
-// of programs: 1 to 64 letters, digits and dashes, by SaaSquatch's schema.
-func checkTextMap(r *reader, byProgram bool) *apiError {
+// checkTextMap reads an object of strings, which are links or referral codes but in
+// imports. The names of referral codes are those of programs: 1 to 64 letters, digits
+// and dashes, by SaaSquatch's schema.
+func checkTextMap(r *reader, rule userRule) *apiError {
 	if fault := r.begin('{', "an object"); fault != nil {
 		return fault
 	}
@@ -232,10 +278,17 @@ func checkTextMap(r *reader, byProgram bool) *apiError {
 		if fault != nil {
 			return fault
 		}
-		if byProgram && !validName(name, '-') {
-			return r.fault("is no id of a program")
+		switch {
+		case rule == userLinkMap:
+			fault = checkText(r, validLink, "RS053", "must be a link")
+		case !validName(name, '-'):
+			fault = r.fault("is no id of a program")
+		case rule == userProgramMap:
+			_, fault = r.string("a string")
+		default:
+			fault = checkText(r, validReferralCode, "RS034", wantReferralCode)
 		}
-		if _, fault := r.string("a string"); fault != nil {
+		if fault != nil {
 			return fault
 		}
 	}

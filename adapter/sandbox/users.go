@@ -71,6 +71,9 @@ func (s *Server) storeUser(t *tenant, c call, patch userPatch, only []string) (i
 // upsert applies the patch to a user that is made if there is none. The caller
 // holds the server's mutex.
 func (t *tenant) upsert(ref userRef, patch userPatch) (*user, *apiError) {
+	if fault := t.tracked(ref); fault != nil {
+		return nil, fault
+	}
 	u := t.users[ref]
 	if u == nil {
 		if t.accounts[ref.accountID] >= maxUsersPerAccount {

@@ -145,6 +145,13 @@ func TestUserBodies(t *testing.T) {
 		{"referralCodes number", upsert(`"referralCodes":{"p":1}`), "/referralCodes/p must be a string", ""},
 		{"referralCodes underscore", upsert(`"referralCodes":{"a_b":"X"}`), "no id of a program", ""},
 		{"shareLinks array", upsert(`"shareLinks":[]`), "/shareLinks must be an object", ""},
+		{"referralCode empty", upsert(`"referralCode":""`), "/referralCode must be a referral code", "RS034"},
+		{"referralCode of 15", upsert(`"referralCode":"` + strings.Repeat("A", 15) + `"`), "", ""},
+		{"referralCode of 16", upsert(`"referralCode":"` + strings.Repeat("A", 16) + `"`), "/referralCode must be", "RS034"},
+		{"referralCode with dash", upsert(`"referralCode":"BOB-1"`), "/referralCode must be", "RS034"},
+		{"referredByCodes wrong", upsert(`"referredByCodes":["BOB","no code"]`), "/referredByCodes/1 must be a referral code", "RS034"},
+		{"referralCodes wrong", upsert(`"referralCodes":{"p":"ÉVA"}`), "/referralCodes/p must be a referral code", "RS034"},
+		{"shareLinks wrong", upsert(`"shareLinks":{"p":"no link"}`), "/shareLinks/p must be a link", "RS053"},
 		{"segments text", upsert(`"segments":"a"`), "/segments must be an array", ""},
 		{"segments number", upsert(`"segments":["a",1]`), "/segments/1 must be a string", ""},
 		{"segments empty name", upsert(`"segments":["~"]`), "/segments must not have an empty name", ""},
@@ -219,6 +226,38 @@ func TestAccountHoldsThousandUsers(t *testing.T) {
 	}
 	if put("a1", "u7") != 200 || put("a2", "extra") != 200 {
 		t.Error("a full account hinders updates or other accounts")
+	}
+}
+
+// TestDoNotTrack marks a user that exists and one that does not.
+func TestDoNotTrack(t *testing.T) {
+	s := newServer(t, sandbox.Options{Users: sandbox.KnownUsers, BurnKeys: true})
+	refused := func(method, path, body string) {
+		t.Helper()
+		w := send(s, method, path, body)
+		wantStatus(t, w, 400)
+		if e := readError(t, w); *e.RSCode != "RS050" || *e.APIErrorCode != "BAD_REQUEST" {
+			t.Errorf("%s %s: %s %q", method, path, *e.APIErrorCode, *e.RSCode)
+		}
+	}
+	wantStatus(t, send(s, "PUT", userU1, upsert("")), 200)
+	wantStatus(t, send(s, "POST", "/_sandbox/do-not-track", `{"accountId":"a1","userId":"u1"}`), 200)
+	if stats := s.Stats(); stats.Users != 0 || stats.Accounts != 0 {
+		t.Errorf("%d users and %d accounts are left", stats.Users, stats.Accounts)
+	}
+	refused("PUT", userU1, upsert(""))
+	refused("POST", userU1, upsert(""))
+	refused("POST", events, eventBody("12345678"))
+	wantStatus(t, send(s, "POST", events, eventBody("12345678")), 409)
+	wantStatus(t, send(s, "GET", userU1, ""), 404)
+	other := strings.Replace(userU1, "/"+alias+"/", "/another/", 1) // which is made by the request
+	refused("PUT", other, upsert(""))
+	wantStatus(t, send(s, "PUT", strings.Replace(userU1, "/a1/", "/a2/", 1), `{"id":"u1","accountId":"a2"}`), 200)
+
+	wantStatus(t, send(s, "POST", "/_sandbox/reset", "{}"), 200)
+	wantStatus(t, send(s, "PUT", userU1, upsert("")), 200)
+	for _, body := range []string{"", "{}", `{"accountId":"a1"}`, `{"accountId":"a1","userId":"u1","x":1}`} {
+		wantStatus(t, send(s, "POST", "/_sandbox/do-not-track", body), 400)
 	}
 }
 
