@@ -2,10 +2,11 @@
 // takes one Segment event to one [Outcome].
 //
 // A Segment event enters as raw bytes. Package mapping turns it into a
-// SaaSquatch user event, or says why there is none; a [Forwarder] sends it
-// through a [Sender], one attempt at a time, until the [Outcome] is known.
-// One attempt and the loop around it are different types: a Sender never waits
-// and never retries, a Forwarder never builds a request.
+// SaaSquatch user event or the upserts of a user, or says why there is neither; a
+// [Forwarder] or [Dispatcher] sends it through a [Sender], one attempt at a time,
+// until the [Outcome] is known. One attempt and the loop around it are different
+// types: a Sender never waits and never retries, the others never build a request.
+// The Sender is a [Courier], which makes of one attempt the calls it takes.
 //
 // Every event ends as exactly one Outcome:
 //

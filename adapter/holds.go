@@ -97,7 +97,7 @@ func (h *holds) end(event *Leased) {
 
 // until returns until when an event has to wait, and false if it has not.
 func (h *holds) until(event *Leased, now time.Time) (time.Time, bool) {
-	if h.number.Load() == 0 {
+	if h.number.Load() == 0 || !event.heldBack() {
 		return time.Time{}, false
 	}
 	h.mu.Lock()
@@ -118,6 +118,10 @@ func (h *holds) until(event *Leased, now time.Time) (time.Time, bool) {
 	}
 	return before.due, true
 }
+
+// heldBack reports whether the event can wait. One that SaaSquatch may have processed
+// cannot: it has to be settled before its key is forgotten.
+func (l *Leased) heldBack() bool { return l.AmbiguousSince.IsZero() }
 
 func (h *holds) drop(of user) {
 	delete(h.byUser, of)

@@ -137,8 +137,8 @@ func (l *lanes) surplus(workers int, now time.Time) (surplus []parked) {
 	return surplus
 }
 
-// takeBehind takes the later events of the user off the lane whose event in front is
-// being worked on. They are due again at a time.
+// takeBehind takes the user's later events that can wait off the lane whose event in
+// front is being worked on. They are due again at a time.
 func (l *lanes) takeBehind(front *Leased, due time.Time) (behind []parked) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -148,7 +148,7 @@ func (l *lanes) takeBehind(front *Leased, due time.Time) (behind []parked) {
 	}
 	kept := q.events[:1]
 	for _, event := range q.events[1:] {
-		if event.ID < front.ID {
+		if event.ID < front.ID || !event.heldBack() {
 			kept = append(kept, event)
 			continue
 		}

@@ -214,8 +214,8 @@ type SaaSquatch struct {
 	// RateLimit is how many attempts at events start per second, each of one request
 	// unless it upserts a user; 0 sets no limit. Default: 0.
 	RateLimit float64
-	// AttemptTimeout is how long one request may take, above 0 and at most 60 s.
-	// Default: 10 s.
+	// AttemptTimeout is how long one attempt at an event may take with all its
+	// requests, above 0 and at most 60 s. Default: 10 s.
 	AttemptTimeout time.Duration
 }
 

@@ -155,7 +155,7 @@ var settings = complete([]setting{
 		func(conn *Connection) field { return wholeField{&conn.SaaSquatch.MinConcurrency} }),
 	connection("saasquatch.rate_limit", "SAASQUATCH_RATE_LIMIT", "events sent per second to the tenant, 0 for no limit; upserts of their users come on top",
 		func(conn *Connection) field { return numberField{&conn.SaaSquatch.RateLimit} }),
-	connection("saasquatch.attempt_timeout", "SAASQUATCH_ATTEMPT_TIMEOUT", "how long one request may take, up to 60s",
+	connection("saasquatch.attempt_timeout", "SAASQUATCH_ATTEMPT_TIMEOUT", "how long one attempt at an event may take with all its requests, up to 60s",
 		func(conn *Connection) field { return durationField{&conn.SaaSquatch.AttemptTimeout} }),
 	connection("account_id", "", "paths whose first non-blank string is the accountId",
 		func(conn *Connection) field { return textsField{&conn.Mapping.AccountID} }),

@@ -63,6 +63,8 @@ func TestValidate(t *testing.T) {
 		{"live key, test alias", func(_ *Config, conn *Connection) { conn.SaaSquatch.APIKey = adapter.NewSecret("LIVE_key") }, "saasquatch.api_key"},
 		{"rate", func(_ *Config, conn *Connection) { conn.SaaSquatch.RateLimit = math.NaN() }, "saasquatch.rate_limit"},
 		{"rate, infinite", func(_ *Config, conn *Connection) { conn.SaaSquatch.RateLimit = math.Inf(1) }, "saasquatch.rate_limit"},
+		{"users before", func(_ *Config, conn *Connection) { conn.EnsureUsers = EnsureBefore }, ""},
+		{"users sometimes", func(_ *Config, conn *Connection) { conn.EnsureUsers = "sometimes" }, "users.ensure"},
 		{"no connection", func(c *Config, _ *Connection) { c.Connections = nil }, "connections"},
 		{"checks of reading run again", func(_ *Config, conn *Connection) {
 			conn.Path, conn.Segment.Header, conn.SaaSquatch.BaseURL = "x", Header{Name: "a b", Value: secret("a-header-value")}, "https://h/x"
