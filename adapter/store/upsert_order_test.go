@@ -1,0 +1,91 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
+)
+
+// firstUpserts maps what begins with "identify" to an upsert, and all else to an event,
+// each of the user u.
+type firstUpserts struct{}
+
+func (firstUpserts) Map(event []byte, _ time.Time) mapping.Result {
+	if id, ok := bytes.CutPrefix(event, []byte("identify ")); ok {
+		return mapping.Result{Kind: mapping.KindUserUpsert, MessageID: string(id), Upserts: []mapping.UserUpsert{{UserID: "u", AccountID: "u", Body: event}}}
+	}
+	return mapping.Result{Kind: mapping.KindUserEvent, MessageID: string(event), UserEvent: mapping.UserEvent{UserID: "u", AccountID: "u", Key: "x", IdempotencyKey: string(event), Body: event}}
+}
+
+// failingUpserts is a Sender to which the first upserts fail.
+type failingUpserts struct {
+	mu    sync.Mutex
+	fails int
+	order []string
+}
+
+func (s *failingUpserts) Send(_ context.Context, mapped *mapping.Result) adapter.Attempt {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if mapped.Kind == mapping.KindUserUpsert && s.fails > 0 {
+		s.fails--
+		return adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonServerError, Status: 503, Unprocessed: true}
+	}
+	s.order = append(s.order, mapped.MessageID)
+	return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
+}
+
+// TestIdentifyComesFirstAfterRestart closes the store again and again while an identify
+// waits for its next attempt. What was accepted behind it must stay behind it.
+func TestIdentifyComesFirstAfterRestart(t *testing.T) {
+	opts := sqliteOptions(t)
+	synctest.Test(t, func(t *testing.T) {
+		sender := &failingUpserts{fails: 4}
+		var want []string
+		for round := range 40 {
+			s, err := store.Open(context.Background(), opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q := connection(t, s, "default", "tenant")
+			dispatcher := adapter.NewDispatcher(firstUpserts{}, sender, adapter.NewGate(adapter.GateOptions{}), q, adapter.DispatcherOptions{Random: func() float64 { return 0.7 }})
+			ctx, cancel := context.WithCancel(context.Background())
+			stopped := make(chan error)
+			go func() { stopped <- dispatcher.Run(ctx) }()
+			if round == 0 {
+				var events [][]byte
+				for i := range 20 {
+					id := fmt.Sprintf("message-%02d", i)
+					want = append(want, id)
+					if i == 0 {
+						id = "identify " + id
+					}
+					events = append(events, []byte(id))
+				}
+				if _, err := adapter.NewDurable(firstUpserts{}, q, adapter.DurableOptions{}).Accept(ctx, events); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(time.Duration(500+round*100) * time.Millisecond) // on the fake clock
+			cancel()
+			if err := <-stopped; err != nil {
+				t.Error(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		if !slices.Equal(sender.order, want) {
+			t.Errorf("%d failures are left; sent %v", sender.fails, sender.order)
+		}
+	})
+}

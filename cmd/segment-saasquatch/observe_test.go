@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
+)
+
+// newUserCalls is a SaaSquatch that does not know a user before its upsert.
+type newUserCalls struct{ known bool }
+
+func (c *newUserCalls) Track(context.Context, *mapping.UserEvent) adapter.Attempt {
+	if !c.known {
+		return adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonUserNotFound, Status: 404}
+	}
+	return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
+}
+
+func (c *newUserCalls) Upsert(context.Context, *mapping.UserUpsert) adapter.Attempt {
+	c.known = true
+	return adapter.Attempt{Outcome: adapter.Delivered, Status: 201}
+}
+
+// TestEveryRequestIsObserved holds that the metrics of requests count requests, where
+// an attempt makes several.
+func TestEveryRequestIsObserved(t *testing.T) {
+	var statuses []int
+	observed := &observedCalls{&newUserCalls{}, func(a adapter.Attempt, _ time.Duration) { statuses = append(statuses, a.Status) }}
+	mapped := &mapping.Result{Kind: mapping.KindUserEvent, Ensure: mapping.EnsureMissing, UserEvent: mapping.UserEvent{UserID: "u", AccountID: "u"}}
+	got := adapter.NewCourier(observed, adapter.CourierOptions{}).Send(t.Context(), mapped)
+	if got.Outcome != adapter.Delivered || got.Requests != 3 || !slices.Equal(statuses, []int{404, 201, 200}) {
+		t.Errorf("%+v, observed %v", got, statuses)
+	}
+}
