@@ -51,6 +51,7 @@ type callsFunc struct {
 	n    map[string]int
 	made []string // "track message-1" of those that succeeded
 	all  []string
+	last time.Time // when the last of them succeeded
 }
 
 func (c *callsFunc) call(kind, user, id string) adapter.Attempt {
@@ -64,7 +65,7 @@ func (c *callsFunc) call(kind, user, id string) adapter.Attempt {
 	attempt := c.answer(kind, user, c.n[id])
 	c.all = append(c.all, kind+" "+id)
 	if attempt.Outcome == adapter.Delivered {
-		c.made = append(c.made, kind+" "+id)
+		c.made, c.last = append(c.made, kind+" "+id), time.Now()
 	}
 	return attempt
 }
@@ -117,6 +118,26 @@ func failing(upserts int) func(string, string, int) adapter.Attempt {
 	}
 }
 
+// TestIdentifyHoldsBackNoLonger checks that what waited for an identify goes at once
+// when that is through.
+func TestIdentifyHoldsBackNoLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, calls := newUpsertSimulation(t, failing(1))
+		s.options.Random = func() float64 { return 0.9 }
+		stop := s.start()
+		began := time.Now()
+		s.acceptCalls("identify u message-1", "track u message-2", "track u message-3")
+		pass(time.Minute)
+		// The attempts, the wait of 3.6 s, and the time until the queue is looked at.
+		if took := calls.last.Sub(began); calls.succeeded() != "upsert message-1, track message-2, track message-3" || took > 4500*time.Millisecond {
+			t.Errorf("%s after %v", calls.succeeded(), took)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestIdentifyIsDelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, calls := newUpsertSimulation(t, failing(0))
@@ -158,6 +179,12 @@ func TestUpsertsAreNeverAmbiguous(t *testing.T) {
 				return delivered
 			})
 			s.options.UnkeyedDead = true
+			s.queue.fault = func(operation string) error {
+				if operation == "mark" {
+					t.Errorf("%s: an upsert is marked as not to be repeated", name)
+				}
+				return nil
+			}
 			stop := s.start()
 			s.acceptCalls("identify u m")
 			for range 24 * 60 * 4 { // others keep the tenant from being paused
@@ -250,17 +277,19 @@ func TestIdentifyHoldsBackForAWhile(t *testing.T) {
 // attempt, in order or by a crash. The next one must not send what is behind it.
 func TestOrderOutlivesTheProcess(t *testing.T) {
 	for _, crash := range []bool{false, true} {
-		for _, after := range []time.Duration{60 * time.Millisecond, time.Second, 10 * time.Second, time.Minute} {
+		// The attempt takes 50 ms, and each record of the queue 100 ms.
+		for after := 20 * time.Millisecond; after < 10*time.Second; after += 40 * time.Millisecond {
 			synctest.Test(t, func(t *testing.T) {
 				s, calls := newUpsertSimulation(t, failing(5))
 				s.options.Random = func() float64 { return 0.9 }
+				s.queue.takes = 100 * time.Millisecond
 				stop := s.start()
 				s.acceptCalls("identify u message-1", "track u message-2", "track u message-3")
 				pass(after)
 				if crash {
 					s.queue.fault = func(string) error { return errStore }
 				}
-				if err := stop(); (err != nil) != (crash && s.queue.inHand > 0) {
+				if err := stop(); err != nil && !crash {
 					t.Error(err)
 				}
 				s.queue.fault = func(string) error { return nil }
@@ -297,9 +326,10 @@ func TestOrderOutlivesAnOutage(t *testing.T) {
 			back = time.Now().Add(10 * time.Minute)
 			stop := s.start()
 			want := make(map[string][]string)
-			for i := range 50 {
-				user := fmt.Sprintf("user-%d", i)
-				for j, kind := range []string{"identify", "track", "identify", "track"} {
+			for j, kind := range []string{"identify", "track", "identify", "track"} {
+				pass(time.Duration(j) * 10 * time.Second)
+				for i := range 50 {
+					user := fmt.Sprintf("user-%d", i)
 					id := fmt.Sprintf("message-%03d-%d", i, j)
 					s.acceptCalls(fmt.Sprintf("%s %s %s", kind, user, id))
 					want[user] = append(want[user], map[string]string{"identify": "upsert "}[kind]+id)

@@ -206,14 +206,13 @@ func (q *simulatedQueue) Release(_ context.Context, leased []*adapter.Leased) er
 func (q *simulatedQueue) Wake() <-chan struct{} { return q.wake }
 
 // restart is what a store does when it is opened after a crash: leases that have
-// no end of their own are gone.
+// no end of their own are gone, and were never on disk.
 func (q *simulatedQueue) restart() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, event := range q.events {
 		if event.lease != 0 && q.leaseFor == 0 {
 			q.drop(event)
-			event.due = time.Now()
 			q.offer(event)
 		}
 	}
