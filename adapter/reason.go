@@ -8,8 +8,8 @@ type Reason string
 const (
 	// ReasonConflict: 409, the idempotency key was used within SaaSquatch's 24 h.
 	ReasonConflict Reason = "conflict"
-	// ReasonConflictAfterFailure: 409 after an attempt of ours that failed. It
-	// counts as delivered, yet SaaSquatch does not say whether a failed attempt
+	// ReasonConflictAfterFailure: 409 after an attempt of ours that failed, or after
+	// a 404 in the same attempt. It counts as delivered, yet SaaSquatch does not say whether a failed attempt
 	// uses up its key, so these are counted apart.
 	ReasonConflictAfterFailure Reason = "conflict_after_failure"
 	// ReasonRecentlyDelivered: the same event is among the last 100 000 that this
@@ -32,6 +32,10 @@ const (
 	ReasonFilteredTime   Reason = "filtered_time"
 	ReasonFilteredWhere  Reason = "filtered_where"
 	ReasonFilteredSample Reason = "filtered_sample"
+	// ReasonFilteredIdentify: a replay leaves identify calls out.
+	ReasonFilteredIdentify Reason = "filtered_identify"
+	// ReasonIdentifySuperseded: the archive has a newer identify call of the user.
+	ReasonIdentifySuperseded Reason = "identify_superseded"
 	// ReasonExpressionFailed: an expression of the configuration or the command
 	// line failed over the event.
 	ReasonExpressionFailed Reason = "expression_failed"
@@ -60,7 +64,8 @@ const (
 	ReasonUnauthorized Reason = "unauthorized"
 	// ReasonForbidden: 403, the tenant does not allow this call.
 	ReasonForbidden Reason = "forbidden"
-	// ReasonTenantNotFound: 404 with TENANT_NOT_FOUND, the tenant alias is wrong.
+	// ReasonTenantNotFound: 404 with TENANT_NOT_FOUND, the tenant alias is wrong. To an
+	// upsert, which creates what is missing, any 404 without a code says as much.
 	ReasonTenantNotFound Reason = "tenant_not_found"
 	// ReasonRedirected: 3xx, the base URL is wrong; POSTs follow no redirects.
 	ReasonRedirected Reason = "redirected"

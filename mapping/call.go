@@ -1,5 +1,7 @@
 package mapping
 
+import "bytes"
+
 // Call is one Segment call as a [Selector] sees it. It is valid while the selector
 // runs, and so are the bytes that it returns.
 type Call struct {
@@ -12,6 +14,9 @@ func (c *Call) Raw() []byte { return c.event }
 
 // Type returns the call's type as it stands, such as "track"; nil if it has none.
 func (c *Call) Type() []byte { return c.env.text(envType) }
+
+// IsIdentify reports whether it is an identify call (M3).
+func (c *Call) IsIdentify() bool { return bytes.EqualFold(c.Type(), []byte("identify")) }
 
 // Event returns the name of a track call; nil if it has none.
 func (c *Call) Event() []byte { return c.env.text(envEvent) }

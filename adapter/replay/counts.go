@@ -6,6 +6,7 @@ import (
 	"maps"
 	"time"
 
+	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
 )
 
@@ -23,7 +24,8 @@ type Counts struct {
 	Lines int64 `json:"lines"`
 	// Warnings are those of the mapping, in number of events.
 	Warnings map[mapping.Warning]int64 `json:"warnings,omitempty"`
-	// Events are those that the mapping takes, duplicates among them, by event key.
+	// Events are those that the mapping takes, duplicates among them, by event key;
+	// identify calls are under [adapter.UpsertEventKey].
 	Events map[string]*KeyCounts `json:"events,omitempty"`
 }
 
@@ -85,14 +87,16 @@ func (c *Counts) read(b *mappedBlock) {
 }
 
 // add counts an event that the mapping takes.
-func (c *Counts) add(mapped *mapping.Result) {
-	for _, warning := range mapped.Warnings {
+func (c *Counts) add(e *event) {
+	for _, warning := range e.mapped.Warnings {
 		c.Warnings[warning]++
 	}
-	event := &mapped.UserEvent
-	of := c.Events[event.Key]
+	key, at, timed := e.mapped.UserEvent.Key, e.mapped.UserEvent.DateTriggered, e.mapped.UserEvent.Timed
+	if e.mapped.Kind == mapping.KindUserUpsert {
+		key, at, timed = adapter.UpsertEventKey, e.millis, e.timed
+	}
+	of := c.Events[key]
 	if of == nil {
-		key := event.Key
 		if len(c.Events) >= maxKeys {
 			key = otherKeys
 			of = c.Events[key]
@@ -103,13 +107,13 @@ func (c *Counts) add(mapped *mapping.Result) {
 		}
 	}
 	of.Events++
-	if !event.Timed {
+	if !timed {
 		return
 	}
-	if at := event.DateTriggered; of.First == nil || at < of.First.UnixMilli() {
+	if of.First == nil || at < of.First.UnixMilli() {
 		of.First = timeOf(at)
 	}
-	if at := event.DateTriggered; of.Last == nil || at > of.Last.UnixMilli() {
+	if of.Last == nil || at > of.Last.UnixMilli() {
 		of.Last = timeOf(at)
 	}
 }

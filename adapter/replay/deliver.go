@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
-	"segment-saasquatch/mapping"
 )
 
 // Options are the choices of a replay, beside its Spec.
@@ -24,6 +23,8 @@ type Options struct {
 	// Window is how many events may be due for delivery, or under way, at once.
 	// Default: 512.
 	Window int
+	// Newest are the identify calls to send, nil for all that the filter picks.
+	Newest *Newest
 	// Progress is kept up to date. Default: nobody looks.
 	Progress *Progress
 	// OnPanic is told of panics in the mapping. Default: nobody is told.
@@ -50,9 +51,12 @@ func (o Options) withDefaults() Options {
 
 // newPipeline returns the way from blocks to mapped blocks.
 func (o *Options) newPipeline(spec *Spec, blocks Blocks) *pipeline {
-	p := &pipeline{blocks: blocks, mapper: o.Mapper, selects: spec.Filter.selector(o.Where), panicked: o.OnPanic}
+	p := &pipeline{blocks: blocks, mapper: o.Mapper, selects: spec.Filter.selector(o.Where, spec.Identify == IdentifyNone), panicked: o.OnPanic}
 	if !spec.AnyAge {
 		p.now = o.Now()
+	}
+	if o.Newest != nil {
+		p.superseded = o.superseded
 	}
 	return p
 }
@@ -214,8 +218,8 @@ func (s *storing) batch(b *mappedBlock, from place, room int) (*adapter.Batch, p
 	for i := from.events; i < to.events; i++ {
 		e := &b.events[i]
 		batch.Arrivals = append(batch.Arrivals, adapter.ArrivalOf(e.text, &e.mapped))
-		if e.mapped.Kind == mapping.KindUserEvent {
-			s.counts.add(&e.mapped)
+		if e.isSent() {
+			s.counts.add(e)
 		}
 	}
 	s.counts.Lines += int64(to.events - from.events + to.skipped - from.skipped)

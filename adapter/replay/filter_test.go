@@ -151,6 +151,9 @@ func TestValidateSpec(t *testing.T) {
 		{replay.Spec{Sources: []string{"a"}, Via: replay.ViaAPI, Limit: -1}, "limit is -1"},
 		{replay.Spec{Sources: []string{"a"}, Via: replay.ViaAPI, From: day(2), To: day(1)}, "exchange them"},
 		{replay.Spec{Sources: []string{"a"}, Via: replay.ViaAPI, FirePrograms: true}, "fire-programs goes with via import"},
+		{replay.Spec{Sources: []string{"a"}, Via: replay.ViaAPI, Identify: "old"}, `identify is "old"`},
+		{replay.Spec{Sources: []string{"a", "-"}, Via: replay.ViaAPI, Identify: replay.IdentifyNewest}, "standard input can be read only once"},
+		{replay.Spec{Sources: []string{"a"}, Via: replay.ViaImport, Identify: replay.IdentifyAll}, "an import job takes events only"},
 		{replay.Spec{Sources: []string{"a"}, Via: replay.ViaAPI, Filter: replay.Filter{Since: day(2), Until: day(2)}}, "exchange them"},
 		{replay.Spec{Sources: []string{"a"}, Via: replay.ViaAPI, Filter: replay.Filter{Sample: 2}}, "sample is 2"},
 	} {
@@ -158,7 +161,7 @@ func TestValidateSpec(t *testing.T) {
 			t.Errorf("%+v: %v, want %q", test.spec, err, test.want)
 		}
 	}
-	good := replay.Spec{Sources: []string{"a"}, Via: replay.ViaImport, FirePrograms: true, From: day(1), To: day(1)}
+	good := replay.Spec{Sources: []string{"a"}, Via: replay.ViaImport, Identify: replay.IdentifyNone, FirePrograms: true, From: day(1), To: day(1)}
 	if err := good.Validate(); err != nil {
 		t.Error(err)
 	}

@@ -30,17 +30,27 @@ var testNow = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 // tenant counts the events that it is sent.
 type tenant struct {
 	mu     sync.Mutex
-	events map[string]int // by idempotency key, or body
+	events map[string]int      // by idempotency key, or body
+	users  map[string][]string // bodies of upserts, by user
 	answer func(*mapping.UserEvent) adapter.Attempt
 }
 
 func newTenant() *tenant {
-	return &tenant{events: make(map[string]int), answer: func(*mapping.UserEvent) adapter.Attempt {
+	return &tenant{events: make(map[string]int), users: make(map[string][]string), answer: func(*mapping.UserEvent) adapter.Attempt {
 		return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
 	}}
 }
 
-func (s *tenant) Send(_ context.Context, event *mapping.UserEvent) adapter.Attempt {
+func (s *tenant) Send(_ context.Context, mapped *mapping.Result) adapter.Attempt {
+	if mapped.Kind == mapping.KindUserUpsert {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, upsert := range mapped.Upserts {
+			s.users[upsert.UserID] = append(s.users[upsert.UserID], string(upsert.Body))
+		}
+		return adapter.Attempt{Outcome: adapter.Delivered}
+	}
+	event := &mapped.UserEvent
 	attempt := s.answer(event)
 	if attempt.Outcome == adapter.Delivered {
 		s.mu.Lock()
@@ -205,7 +215,7 @@ func makeArchive(t testing.TB, o archivetest.Options) (*archivetest.Archive, *re
 	made := archivetest.Generate(o)
 	dir := t.TempDir()
 	made.WriteDir(t, dir)
-	return made, &replay.Spec{Sources: []string{dir}, Via: replay.ViaAPI, Filter: replay.Filter{Integrations: replay.DefaultIntegrations}}
+	return made, &replay.Spec{Sources: []string{dir}, Via: replay.ViaAPI, Identify: replay.IdentifyNone, Filter: replay.Filter{Integrations: replay.DefaultIntegrations}}
 }
 
 // damagedFiles returns how many of the files that are read are damaged.

@@ -31,6 +31,14 @@ type event struct {
 	line   int64
 	text   []byte // valid until the block is released
 	mapped mapping.Result
+	// When it was made, of identify calls only.
+	millis int64
+	timed  bool
+}
+
+// isSent reports whether the event is one to send.
+func (e *event) isSent() bool {
+	return e.mapped.Kind == mapping.KindUserEvent || e.mapped.Kind == mapping.KindUserUpsert
 }
 
 // skipped is a line that is.
@@ -64,6 +72,8 @@ type pipeline struct {
 	// now is the time of the mapping's time window, zero for none.
 	now      time.Time
 	panicked adapter.PanicFunc
+	// superseded reports whether an identify call is not to be sent. Default: none is.
+	superseded func(*mappedBlock, *event) bool
 }
 
 // run calls take with each block, until the last or the first error. Take must not
@@ -143,13 +153,23 @@ func (b *mappedBlock) free() {
 
 // mapBlock maps the lines of a block.
 func (p *pipeline) mapBlock(b *mappedBlock) {
+	var e event
+	selects := func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
+		if c.IsIdentify() {
+			e.millis, e.timed = c.Time()
+		}
+		return p.selects(c)
+	}
 	for line := range b.Lines() {
 		b.lines++
-		e := event{line: line.Number, text: line.Text}
+		e = event{line: line.Number, text: line.Text}
 		if line.TooLong {
 			e.mapped = mapping.Result{Kind: mapping.KindReject, Reason: mapping.RejectInvalidJSON, Detail: "the line is longer than 10 MiB"}
 		} else {
-			e.mapped = p.mapLine(line.Text)
+			e.mapped = p.mapLine(line.Text, selects)
+		}
+		if p.superseded != nil && p.superseded(b, &e) {
+			e.mapped = mapping.Result{Kind: mapping.KindSkip, Reason: mapping.Reason(adapter.ReasonIdentifySuperseded)}
 		}
 		if e.mapped.Kind == mapping.KindSkip {
 			b.skipped = append(b.skipped, skipped{line.Number, e.mapped.Reason})
@@ -160,12 +180,12 @@ func (p *pipeline) mapBlock(b *mappedBlock) {
 }
 
 // mapLine maps a line. A panic costs the other lines nothing.
-func (p *pipeline) mapLine(text []byte) (result mapping.Result) {
+func (p *pipeline) mapLine(text []byte, selects mapping.Selector) (result mapping.Result) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			result = mapping.Result{Kind: mapping.KindReject, Reason: mapping.Reason(adapter.ReasonInternalError), Detail: "a fault of this program; its log has the details"}
 			p.panicked(cause, debug.Stack())
 		}
 	}()
-	return p.mapper.MapSelected(text, p.now, p.selects)
+	return p.mapper.MapSelected(text, p.now, selects)
 }

@@ -2,22 +2,31 @@ package replay
 
 import (
 	"hash/maphash"
+	"math/bits"
 )
 
 // seenSet remembers events by a 128-bit hash of what tells them apart: open
-// addressing in two arrays of integers, 16 bytes an entry and at most two thirds
-// full, so that millions of events take little and the garbage collector sees no
-// pointers. Two events share a hash about never.
+// addressing in arrays of integers, 18 to 30 bytes an entry, so that millions of
+// events take little and the garbage collector sees no pointers. It has parts that
+// grow one by one, so that there is never much in use twice. Two events share a
+// hash about never.
 type seenSet struct {
 	seeds [2]maphash.Seed
+	parts [seenParts]seenPart
+}
+
+const seenParts = 64
+
+// seenPart is a table that is filled up to seven eighths and then grows by half.
+type seenPart struct {
 	slots [][2]uint64
 	used  int
 }
 
-const minSlots = 1 << 12
+const minSlots = 64
 
 func newSeenSet() *seenSet {
-	return &seenSet{seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, slots: make([][2]uint64, minSlots)}
+	return &seenSet{seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
 }
 
 // add adds an event and reports whether it was there already. Fingerprint is 0
@@ -27,36 +36,40 @@ func (s *seenSet) add(messageID string, fingerprint int64) bool {
 	if hash == [2]uint64{} {
 		hash[0] = 1 // zero marks a free slot
 	}
-	if 3*s.used >= 2*len(s.slots) {
-		s.grow()
+	part := &s.parts[hash[1]%seenParts]
+	if 8*part.used >= 7*len(part.slots) {
+		part.grow()
 	}
-	if !put(s.slots, hash) {
+	if !part.put(hash) {
 		return true
 	}
-	s.used++
+	part.used++
 	return false
 }
 
 // put returns false if the hash is there already.
-func put(slots [][2]uint64, hash [2]uint64) bool {
-	mask := uint64(len(slots) - 1)
-	for i := hash[0] & mask; ; i = (i + 1) & mask {
-		switch slots[i] {
+func (p *seenPart) put(hash [2]uint64) bool {
+	at, _ := bits.Mul64(hash[0], uint64(len(p.slots)))
+	for {
+		switch p.slots[at] {
 		case [2]uint64{}:
-			slots[i] = hash
+			p.slots[at] = hash
 			return true
 		case hash:
 			return false
 		}
+		if at++; at == uint64(len(p.slots)) {
+			at = 0
+		}
 	}
 }
 
-func (s *seenSet) grow() {
-	larger := make([][2]uint64, 2*len(s.slots))
-	for _, hash := range s.slots {
+func (p *seenPart) grow() {
+	old := p.slots
+	p.slots = make([][2]uint64, max(minSlots, len(old)+len(old)/2))
+	for _, hash := range old {
 		if hash != [2]uint64{} {
-			put(larger, hash)
+			p.put(hash)
 		}
 	}
-	s.slots = larger
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -37,7 +38,10 @@ type Spec struct {
 	// Limit is how many events to send at most, 0 for any number. Duplicates do not
 	// count.
 	Limit int64 `json:"limit,omitempty"`
-	Via   Via   `json:"via"`
+	// Identify says which identify calls to replay; empty for all that the filter
+	// picks.
+	Identify Identify `json:"identify,omitempty"`
+	Via      Via      `json:"via"`
 	// FirePrograms has SaaSquatch evaluate its programs for imported events.
 	FirePrograms bool `json:"fire_programs,omitempty"`
 }
@@ -67,6 +71,17 @@ func (s *Spec) Validate() error {
 	case ViaAPI, ViaImport:
 	default:
 		faults = append(faults, fmt.Errorf("via is %q: write %s or %s", s.Via, ViaAPI, ViaImport))
+	}
+	switch s.Identify {
+	case "", IdentifyNewest, IdentifyAll, IdentifyNone:
+	default:
+		faults = append(faults, fmt.Errorf("identify is %q: write %s, %s or %s", s.Identify, IdentifyNewest, IdentifyAll, IdentifyNone))
+	}
+	if s.Identify == IdentifyNewest && slices.Contains(s.Sources, stdinKey) {
+		faults = append(faults, errors.New("identify is newest, but standard input can be read only once: write all or none"))
+	}
+	if s.Via == ViaImport && s.Identify != IdentifyNone {
+		faults = append(faults, errors.New("an import job takes events only: replay the users before it, with via api and the condition type = \"identify\", and leave identify calls out here with identify none"))
 	}
 	if s.FirePrograms && s.Via != ViaImport {
 		faults = append(faults, errors.New("fire-programs goes with via import: without it events always fire programs"))

@@ -172,9 +172,38 @@ func (r *replaying) options(spec *replay.Spec) (replay.Options, error) {
 	return opts, nil
 }
 
+// findNewest looks for the newest identify calls if the spec asks for those alone.
+func (r *replaying) findNewest(ctx context.Context, spec *replay.Spec, opts replay.Options) (replay.Options, error) {
+	if spec.Identify != replay.IdentifyNewest || !r.conn.Mapping.Identify {
+		return opts, nil
+	}
+	err := r.reading(ctx, spec, nil, func(blocks replay.Blocks) (err error) {
+		opts.Newest, err = replay.FindNewest(ctx, spec, blocks, opts)
+		return err
+	})
+	r.passedOver = 0 // they are counted at the second reading
+	switch {
+	case err == nil:
+		return opts, nil
+	case ctx.Err() != nil:
+		return opts, errInterrupted
+	default:
+		return opts, failed(err)
+	}
+}
+
+// prepare returns the options of a replay that leaves no run.
+func (r *replaying) prepare(ctx context.Context, spec *replay.Spec) (replay.Options, error) {
+	opts, err := r.options(spec)
+	if err != nil {
+		return opts, err
+	}
+	return r.findNewest(ctx, spec, opts)
+}
+
 // dryRun counts what would be sent.
 func (r *replaying) dryRun(ctx context.Context) error {
-	opts, err := r.options(r.spec)
+	opts, err := r.prepare(ctx, r.spec)
 	if err != nil {
 		return err
 	}
@@ -266,6 +295,9 @@ func (r *replaying) sendThrough(ctx context.Context, replays adapter.Replays) (e
 		return err
 	}
 	if err := r.confirm(spec); err != nil {
+		return err
+	}
+	if opts, err = r.findNewest(ctx, spec, opts); err != nil {
 		return err
 	}
 	if run == nil {

@@ -167,7 +167,7 @@ func TestReplayDirectory(t *testing.T) {
 	made, want := makeArchive(archivetest.Options{EventsPerDay: 800})
 	dir := t.TempDir()
 	made.WriteDir(t, dir)
-	checkReplay(t, made, want, noInput, dir)
+	checkReplay(t, made, want, noInput, "--identify", "none", dir)
 }
 
 func TestReplayStandardInput(t *testing.T) {
@@ -184,7 +184,7 @@ func TestReplayS3(t *testing.T) {
 	s3 := archivetest.StartS3(t, "archive")
 	made, want := makeArchive(archivetest.Options{EventsPerDay: 800})
 	made.Upload(t, s3.Bucket(t, "archive"), "a/prefix/")
-	checkReplay(t, made, want, noInput, s3.URL("archive", "a/prefix/"))
+	checkReplay(t, made, want, noInput, "--identify", "none", s3.URL("archive", "a/prefix/"))
 }
 
 // TestReplayIsKilled kills a replay at ten points and goes on with it each time.
@@ -196,7 +196,7 @@ func TestReplayIsKilled(t *testing.T) {
 	// Nobody can send an event without a key once, and be sure.
 	env := append(replayEnv(sandbox, t.TempDir()), "UNKEYED_AMBIGUOUS=dead")
 	total := want.Outcomes["delivered"]
-	args := []string{"replay", "--progress", "json", "--concurrency", "8", dir}
+	args := []string{"replay", "--progress", "json", "--concurrency", "8", "--identify", "none", dir}
 	for kill := 1; kill <= 10; kill++ {
 		p := start(t, env, args...)
 		p.stderr.await(t, `run 1: `)
@@ -244,7 +244,7 @@ func TestReplayInterrupted(t *testing.T) {
 	made.WriteDir(t, dir)
 	sandbox := startSandbox(t)
 	env := replayEnv(sandbox, t.TempDir())
-	p := start(t, env, "replay", "--progress", "json", "--rate", "200", dir)
+	p := start(t, env, "replay", "--progress", "json", "--rate", "200", "--identify", "none", dir)
 	p.stderr.await(t, `"delivered":\d`)
 	if err := p.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
@@ -284,7 +284,7 @@ func TestReplayThroughServer(t *testing.T) {
 		t.Errorf("a store in use: exit code %d\n%s", code, &p.stderr)
 	}
 	load := startLoad(t, 2, 10, s.url)
-	_, report := runReplay(t, env, nil, "--server", admin, "--yes", dir)
+	_, report := runReplay(t, env, nil, "--server", admin, "--yes", "--identify", "none", dir)
 	acknowledged := load.finish()
 	awaitDrained(t, env, 20*time.Second)
 	received := arrivedKeys(t, sandbox)
@@ -299,7 +299,7 @@ func TestReplayThroughServer(t *testing.T) {
 		t.Error("there was no live traffic")
 	}
 	compare(t, want, received, report.byOutcome())
-	_, again := runReplay(t, env, nil, "--server", admin, "--yes", "--dry-run", dir)
+	_, again := runReplay(t, env, nil, "--server", admin, "--yes", "--dry-run", "--identify", "none", dir)
 	if again.Requests != 0 {
 		t.Errorf("%d requests are foreseen for what was replayed", again.Requests)
 	}
@@ -315,7 +315,7 @@ func TestReplayFailures(t *testing.T) {
 	made.WriteDir(t, dir)
 	strict := startSandbox(t, "--users", "known")
 	file := filepath.Join(t.TempDir(), "failures.ndjson")
-	_, report := runReplay(t, replayEnv(strict, t.TempDir()), nil, "--failures", file, dir)
+	_, report := runReplay(t, replayEnv(strict, t.TempDir()), nil, "--config", neverUpsert(t), "--failures", file, "--identify", "none", dir)
 	// A second line of an event finds the first pending, or dead.
 	if got := report.byOutcome(); got["dead"]+got["duplicate"] != want.Outcomes["delivered"]+want.Outcomes["duplicate"] || got["dead"] < want.Outcomes["delivered"] {
 		t.Errorf("outcomes %+v", report.Outcomes)
@@ -441,5 +441,42 @@ func TestReplayUsage(t *testing.T) {
 	p := start(t, append(sandboxed, "DATA_DIR="+t.TempDir()), "replay", filepath.Join(t.TempDir(), "nothing"))
 	if code := p.wait(); code != exitFailed {
 		t.Errorf("a source that is not there: exit code %d:\n%s", code, &p.stderr)
+	}
+}
+
+// TestReplayUsers replays an archive to a SaaSquatch that knows nobody: the users
+// are made, and have the newest profile that the archive has of them.
+func TestReplayUsers(t *testing.T) {
+	dir := t.TempDir()
+	at := func(hour int) string {
+		return time.Now().Add(-time.Duration(hour) * time.Hour).UTC().Format(time.RFC3339)
+	}
+	lines := fmt.Sprintf(`{"type":"track","userId":"u-1","event":"Signed Up","messageId":"message-1","timestamp":%q}
+{"type":"identify","userId":"u-1","messageId":"message-2","timestamp":%q,"traits":{"firstName":"Newest"}}
+{"type":"identify","userId":"u-1","messageId":"message-3","timestamp":%q,"traits":{"firstName":"Old"}}
+{"type":"track","userId":"u-2","event":"Signed Up","messageId":"message-4","timestamp":%q}
+`, at(9), at(1), at(5), at(9))
+	if err := os.WriteFile(filepath.Join(dir, "events.ndjson"), []byte(lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sandbox := startSandbox(t, "--users", "known")
+	env := replayEnv(sandbox, t.TempDir())
+	code, report := runReplay(t, env, nil, dir)
+	if got := report.byOutcome(); code != exitOK || got["delivered"] != 3 || got["skipped"] != 1 {
+		t.Errorf("exit code %d: %+v", code, report.Outcomes)
+	}
+	request, err := http.NewRequest(http.MethodGet, sandbox+"/api/v1/"+sandboxTenant+"/open/account/u-1/user/u-1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.SetBasicAuth("", sandboxKey)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var user struct{ FirstName string }
+	if err := json.NewDecoder(response.Body).Decode(&user); err != nil || user.FirstName != "Newest" {
+		t.Errorf("the user is %+v, %v", user, err)
 	}
 }

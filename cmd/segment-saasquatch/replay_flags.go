@@ -29,6 +29,7 @@ type replayFlags struct {
 	where, sample                    string
 	limit                            int64
 	anyAge                           bool
+	identify                         string
 	via, out                         string
 	firePrograms                     bool
 	dry, yes                         bool
@@ -40,7 +41,7 @@ type replayFlags struct {
 
 // specFlags are those that make the spec of a run: one that is resumed keeps its own.
 var specFlags = []string{"from", "to", "source", "event", "user", "user-file", "except-user-file", "since", "until", "where", "limit", "sample",
-	"integration", "any-age", "via", "out", "fire-programs", "connection", "dry-run"}
+	"integration", "any-age", "identify", "via", "out", "fire-programs", "connection", "dry-run"}
 
 func addReplayFlags(cmd *cobra.Command) *replayFlags {
 	f := &replayFlags{cmd: cmd}
@@ -66,6 +67,7 @@ func addReplayFlags(cmd *cobra.Command) *replayFlags {
 	flags.StringArrayVar(&f.integrations, "integration", replay.DefaultIntegrations, "`name` in the events' integrations that switches them on or off; the first that an event has decides; \"\" for none")
 	flags.BoolVar(&f.anyAge, "any-age", false, "replay events of any age, whatever max_age and max_ahead say")
 
+	flags.StringVar(&f.identify, "identify", "", "identify calls to replay: newest (of each user; reads the archive twice), all or none (default: newest; none for standard input and --via import)")
 	flags.StringVar(&f.via, "via", string(replay.ViaAPI), "api (each event by itself, as live traffic; fires programs) or import (bulk import jobs)")
 	flags.StringVar(&f.out, "out", "", "with --via import: only write the files into this `directory`")
 	flags.BoolVar(&f.firePrograms, "fire-programs", false, "with --via import: have SaaSquatch evaluate its programs, which gives rewards")
@@ -128,7 +130,8 @@ const maxReplayConcurrency = 1000
 func (f *replayFlags) spec(args []string, now time.Time) (*replay.Spec, error) {
 	spec := &replay.Spec{
 		Sources: args, SourceIDs: f.sources, AnyAge: f.anyAge, Limit: f.limit, Via: replay.Via(f.via), FirePrograms: f.firePrograms,
-		Filter: replay.Filter{Events: f.events, Users: f.users, Where: f.where},
+		Identify: replay.Identify(f.identify),
+		Filter:   replay.Filter{Events: f.events, Users: f.users, Where: f.where},
 	}
 	var faults []error
 	read := func(flag string, err error) {
@@ -154,6 +157,11 @@ func (f *replayFlags) spec(args []string, now time.Time) (*replay.Spec, error) {
 	for _, name := range f.integrations {
 		if name != "" {
 			spec.Filter.Integrations = append(spec.Filter.Integrations, name)
+		}
+	}
+	if spec.Identify == "" {
+		if spec.Identify = replay.IdentifyNewest; spec.Via == replay.ViaImport || readsStdin(spec) {
+			spec.Identify = replay.IdentifyNone
 		}
 	}
 	users, err := readUsers(f.userFile)

@@ -35,7 +35,7 @@ func (r *replaying) importRun(ctx context.Context, replays adapter.Replays, run 
 
 // writeFiles only writes the files for import jobs.
 func (r *replaying) writeFiles(ctx context.Context) error {
-	opts, err := r.options(r.spec)
+	opts, err := r.prepare(ctx, r.spec)
 	if err != nil {
 		return err
 	}
