@@ -166,8 +166,8 @@ func (t *trip) upsertFor(mapped *mapping.Result) Attempt {
 }
 
 // upsert makes an upsert, and makes it again without the optional fields that
-// SaaSquatch refuses: first without those it names, then without all of them that it
-// is known to refuse. A user must not be missing for a locale.
+// SaaSquatch refuses: twice without those it names, and at last without all that it
+// could name. A user must not be missing for a locale.
 func (t *trip) upsert(upsert *mapping.UserUpsert) Attempt {
 	for drops := 0; ; drops++ {
 		if t.requests > 0 && t.late() {
@@ -182,7 +182,7 @@ func (t *trip) upsert(upsert *mapping.UserUpsert) Attempt {
 			return attempt
 		}
 		fields := attempt.RefusedFields
-		if drops > 0 {
+		if drops == maxDrops-1 {
 			fields = optionalFields
 		}
 		body, dropped := dropMembers(upsert.Body, fields)
@@ -195,7 +195,7 @@ func (t *trip) upsert(upsert *mapping.UserUpsert) Attempt {
 }
 
 // maxDrops is how often an upsert is made again with fewer fields.
-const maxDrops = 2
+const maxDrops = 3
 
 // optionalFields are all members of an upsert's body that SaaSquatch can refuse it
 // for, by its list of errors. An attempt's RefusedFields are among them.

@@ -204,8 +204,13 @@ func TestRefusedFieldsBlockNobody(t *testing.T) {
 		},
 		"another then": {
 			[]Attempt{refuse("locale"), refuse("email"), delivered},
-			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`, `{"id":"u","accountId":"a","customFields":{"locale":1.50}}`},
+			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`, `{"id":"u","accountId":"a","firstName":"B","customFields":{"locale":1.50}}`},
 			Attempt{Outcome: Delivered, Warnings: []mapping.Warning{WarningFieldRefused}},
+		},
+		"yet another": {
+			[]Attempt{refuse("locale"), refuse("email"), refuse("shareLinks"), refuse("cookies")},
+			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`, `{"id":"u","accountId":"a","firstName":"B","customFields":{"locale":1.50}}`, `{"id":"u","accountId":"a","customFields":{"locale":1.50}}`},
+			Attempt{Outcome: Dead, Reason: ReasonRefused, Warnings: []mapping.Warning{WarningFieldRefused}},
 		},
 		"any": {
 			[]Attempt{refuse("locale", "email", "imageUrl"), refused},
@@ -215,9 +220,9 @@ func TestRefusedFieldsBlockNobody(t *testing.T) {
 		"none that there is": {
 			[]Attempt{refuse("imageUrl")}, []string{body}, Attempt{Outcome: Dead, Reason: ReasonRefused},
 		},
-		"without end": {
+		"the same then": {
 			[]Attempt{refuse("locale"), refuse("locale")},
-			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`, `{"id":"u","accountId":"a","customFields":{"locale":1.50}}`},
+			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`},
 			Attempt{Outcome: Dead, Reason: ReasonRefused, Warnings: []mapping.Warning{WarningFieldRefused}},
 		},
 		"busy then": {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -283,16 +284,21 @@ func TestOrderOutlivesTheProcess(t *testing.T) {
 				s, calls := newUpsertSimulation(t, failing(5))
 				s.options.Random = func() float64 { return 0.9 }
 				s.queue.takes = 100 * time.Millisecond
+				var crashed atomic.Bool
+				s.queue.fault = func(string) error {
+					if crashed.Load() {
+						return errStore
+					}
+					return nil
+				}
 				stop := s.start()
 				s.acceptCalls("identify u message-1", "track u message-2", "track u message-3")
 				pass(after)
-				if crash {
-					s.queue.fault = func(string) error { return errStore }
-				}
+				crashed.Store(crash)
 				if err := stop(); err != nil && !crash {
 					t.Error(err)
 				}
-				s.queue.fault = func(string) error { return nil }
+				crashed.Store(false)
 				s.queue.restart()
 				s.sender = adapter.NewCourier(calls, adapter.CourierOptions{})
 				stop = s.start()

@@ -113,7 +113,7 @@ func TestCourierAtTheSandbox(t *testing.T) {
 		"refused fields": {
 			steps: []step{
 				{mappedIdentify("u1", "message-1", `"locale":"en","firstName":"B"`), adapter.Delivered, "", 2, "field_refused"},
-				{mappedIdentify("u2", "message-2", `"locale":"en","email":"x","referredByCodes":["?"],"shareLinks":{"p":"?"}`), adapter.Delivered, "", 3, "field_refused"},
+				{mappedIdentify("u2", "message-2", `"locale":"en","email":"x","referredByCodes":["?"],"shareLinks":{"p":"?"}`), adapter.Delivered, "", 4, "field_refused"},
 				{mappedIdentify("u3", "message-3", `"imageUrl":5`), adapter.Delivered, "", 2, "field_refused"},
 				{mappedIdentify("u4", "message-4", `"customFields":{"a-b":1}`), adapter.Dead, adapter.ReasonRefused, 1, ""},
 				{mappedTrack("u5", "message-5", mapping.EnsureMissing, `"locale":"en"`), adapter.Delivered, "", 4, "field_refused"},

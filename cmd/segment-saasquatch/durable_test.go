@@ -336,7 +336,7 @@ func TestRedrive(t *testing.T) {
 	sandbox := p.stdout.await(t, `base URL SAASQUATCH_BASE_URL=(\S+)\n`)[1]
 	const token = "a-token-of-sixteen-or-more"
 	dir := t.TempDir()
-	s := startDurable(t, sandbox, dir, "ADMIN_LISTEN_ADDR=127.0.0.1:0", "ADMIN_TOKEN="+token)
+	s := startServer(t, sandbox, []string{"DELIVERY=durable", "DATA_DIR=" + dir, "ADMIN_LISTEN_ADDR=127.0.0.1:0", "ADMIN_TOKEN=" + token}, "--config", neverUpsert(t))
 	admin := "http://" + s.stderr.await(t, `"msg":"admin","address":"([^"]+)"`)[1]
 	event := []byte(`{"type":"track","userId":"new","event":"x","messageId":"12345678"}`)
 	if got := post(t, s.url, testSecret, event, event); got.Status != http.StatusOK || got.Counts["pending"] != 1 {

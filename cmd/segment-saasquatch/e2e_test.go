@@ -419,10 +419,20 @@ func TestFaultsAndRedelivery(t *testing.T) {
 	s.stderr.await(t, "conflict_after_failure")
 }
 
+// neverUpsert returns a configuration file with which tracks make no users.
+func neverUpsert(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(file, []byte("users:\n  from_track: never\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 func TestUnknownUserIsDead(t *testing.T) {
 	p := start(t, nil, "sandbox", "--listen-addr", "127.0.0.1:0")
 	sandbox := p.stdout.await(t, `base URL SAASQUATCH_BASE_URL=(\S+)\n`)[1]
-	s := startServer(t, sandbox, nil)
+	s := startServer(t, sandbox, nil, "--config", neverUpsert(t))
 	event := []byte(`{"type":"track","userId":"new","event":"x","messageId":"12345678"}`)
 	if got := post(t, s.url, testSecret, event, event); got.Status != 200 || got.Results[0].Outcome != "dead" || got.Results[0].Reason != "user_not_found" {
 		t.Errorf("got %+v", got)
