@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -41,11 +42,18 @@ rewards, whatever their age; --via import leaves programs alone.`,
 			return err
 		}
 		defer r.close()
+		if _, chosen := p.env("GOGC"); !chosen {
+			debug.SetGCPercent(replayGCPercent)
+		}
 		return r.replay(cmd.Context())
 	}
 	cmd.AddCommand(p.replayListCommand())
 	return cmd
 }
+
+// replayGCPercent keeps the heap of a replay small: most of it are buffers that are
+// used again, and a collection costs little beside the decompression.
+const replayGCPercent = 25
 
 // replaying is one replay.
 type replaying struct {
