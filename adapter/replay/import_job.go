@@ -53,9 +53,8 @@ type jobState struct {
 	Aborted int `json:"aborted,omitempty"`
 	// Began is when the last job was made.
 	Began time.Time `json:"began,omitzero"`
-	// Status is the last job's at its end, with the numbers of its events.
+	// Status is the last job's at its end, and Failed how many of its events failed.
 	Status string `json:"status,omitempty"`
-	Events int64  `json:"events,omitempty"`
 	Failed int64  `json:"failed,omitempty"`
 	// Base is the number of a file's first record in SaaSquatch's counting, nil until
 	// it is known.

@@ -48,7 +48,7 @@ func (i *importing) complete(ctx context.Context, j *job, seen adapter.ImportJob
 		return err
 	}
 	j.state.Stage, j.state.Status = stageSettled, adapter.JobCompleted.String()
-	j.state.Events, j.state.Failed = int64(len(j.ids)), int64(len(failures))
+	j.state.Failed = int64(len(failures))
 	return i.put(ctx, j)
 }
 
@@ -163,7 +163,7 @@ func (i *importing) giveUp(ctx context.Context, j *job, reason adapter.Reason, d
 	if err != nil {
 		return err
 	}
-	j.state.Stage, j.state.Events, j.state.Failed = stageSettled, int64(len(j.ids)), failed
+	j.state.Stage, j.state.Failed = stageSettled, failed
 	return i.put(ctx, j)
 }
 

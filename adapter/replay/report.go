@@ -38,12 +38,32 @@ type Report struct {
 	Took time.Duration `json:"took_ns"`
 }
 
-// JobReport is one import job.
+// JobReport is one import job of a run.
 type JobReport struct {
-	ID     string `json:"id"`
+	// ID is SaaSquatch's, empty while there is no job, or none is known of.
+	ID string `json:"id,omitempty"`
+	// Status is SaaSquatch's at the end of the job, PENDING before.
 	Status string `json:"status"`
-	Events int64  `json:"events"`
-	Failed int64  `json:"failed"`
+	// Events is how many events the job has, and Failed how many of them SaaSquatch
+	// refused or gave up.
+	Events int64 `json:"events"`
+	Failed int64 `json:"failed"`
+}
+
+// AddJobs adds the import jobs of the run to the report.
+func (r *Report) AddJobs(jobs []adapter.RunJob) error {
+	for _, stored := range jobs {
+		j, err := parseJob(stored)
+		if err != nil {
+			return err
+		}
+		job := JobReport{ID: j.state.JobID, Status: j.state.Status, Events: int64(len(j.ids)), Failed: j.state.Failed}
+		if j.state.Stage != stageSettled {
+			job.Status = adapter.JobPending.String()
+		}
+		r.Jobs = append(r.Jobs, job)
+	}
+	return nil
 }
 
 // Report returns what a dry run found. Rate is the number of requests in a second,

@@ -168,7 +168,10 @@ func (r *replaying) openArchive(ctx context.Context, spec *replay.Spec) (*archiv
 
 // options are those that every kind of replay has.
 func (r *replaying) options(spec *replay.Spec) (replay.Options, error) {
-	opts := replay.Options{Mapper: r.mapper, Progress: r.watch, Rate: r.flags.rate, OnPanic: r.service.logPanic}
+	opts := replay.Options{Mapper: r.mapper, Progress: r.watch, Rate: r.flags.rate, OnPanic: r.logPanic}
+	if r.flags.server != "" {
+		opts.Window = r.flags.concurrency // how many requests are under way is the server's
+	}
 	if spec.Filter.Where == "" {
 		return opts, nil
 	}
@@ -207,6 +210,11 @@ func (r *replaying) prepare(ctx context.Context, spec *replay.Spec) (replay.Opti
 		return opts, err
 	}
 	return r.findNewest(ctx, spec, opts)
+}
+
+// logPanic tells of a fault of the program while an event was mapped.
+func (r *replaying) logPanic(cause any, stack []byte) {
+	fmt.Fprintf(r.stderr, "panic while an event was mapped: %v\n%s", cause, stack)
 }
 
 // dryRun counts what would be sent.
@@ -347,6 +355,15 @@ func (r *replaying) finish(ctx context.Context, replays adapter.Replays, id int6
 	report, err := replay.ReportRun(run, objects)
 	if err != nil {
 		return failed(errors.Join(sendErr, err))
+	}
+	if imports, ok := replays.(adapter.Imports); ok {
+		jobs, err := imports.Jobs(lasting, run)
+		if err == nil {
+			err = report.AddJobs(jobs)
+		}
+		if err != nil {
+			return failed(errors.Join(sendErr, err))
+		}
 	}
 	if err := r.report(report); err != nil {
 		return failed(errors.Join(sendErr, err))

@@ -47,6 +47,10 @@ type replayed struct {
 	Lines  int64
 	Faults []struct{ Object, Fault string }
 	Files  []string
+	Jobs   []struct {
+		ID, Status     string
+		Events, Failed int
+	}
 }
 
 // byOutcome counts the events by outcome.
@@ -328,7 +332,7 @@ func TestReplayFailures(t *testing.T) {
 		t.Errorf("%d failures", n)
 	}
 	easy := startSandbox(t)
-	_, report = runReplay(t, replayEnv(easy, t.TempDir()), nil, file)
+	runReplay(t, replayEnv(easy, t.TempDir()), nil, file)
 	received := arrivedKeys(t, easy)
 	for key := range want.Keys {
 		if received[key] != 1 {
@@ -366,6 +370,9 @@ func TestReplayImport(t *testing.T) {
 	}
 	if missing > reasons["dead refused"] {
 		t.Errorf("%d events did not arrive, and %d were refused", missing, reasons["dead refused"])
+	}
+	if len(report.Jobs) != 1 || report.Jobs[0].Status != "COMPLETED" || report.Jobs[0].ID == "" || report.Jobs[0].Failed == 0 || report.Jobs[0].Events <= report.Jobs[0].Failed {
+		t.Errorf("jobs %+v", report.Jobs)
 	}
 	stats := get[struct {
 		Jobs struct{ Completed, Aborted int }

@@ -98,7 +98,7 @@ func (r *replaying) printReport(report *replay.Report) error {
 		fmt.Fprintln(r.stdout)
 	}
 	for _, job := range report.Jobs {
-		fmt.Fprintf(r.stdout, "import job %s: %s, %d events, %d failed\n", job.ID, job.Status, job.Events, job.Failed)
+		fmt.Fprintf(r.stdout, "import job %s: %s, %d events, %d failed\n", orDash(plain(job.ID)), job.Status, job.Events, job.Failed)
 	}
 	for _, name := range report.Files {
 		fmt.Fprintln(r.stdout, name)
