@@ -3,8 +3,6 @@ package sandbox
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -78,62 +76,13 @@ func (*resolver) Tenant(ctx context.Context) *tenantResolver {
 	return &tenantResolver{callOf(ctx).tenant.alias}
 }
 
-// UserEventKeys are the keys of the events that were accepted.
-func (*resolver) UserEventKeys(ctx context.Context) []keyResolver {
-	call := callOf(ctx)
-	call.server.mu.Lock()
-	defer call.server.mu.Unlock()
-	return sortedKeys(call.tenant.eventKeys)
-}
-
-// CustomFields are the names of custom fields that users have.
-func (*resolver) CustomFields(ctx context.Context) []keyResolver {
-	call := callOf(ctx)
-	call.server.mu.Lock()
-	defer call.server.mu.Unlock()
-	names := make(map[string]struct{})
-	for _, u := range call.tenant.users {
-		for name := range u.custom {
-			names[name] = struct{}{}
-		}
-	}
-	return sortedKeys(names)
-}
-
-// Segments are the segments that users are in.
-func (*resolver) Segments(ctx context.Context) []keyResolver {
-	call := callOf(ctx)
-	call.server.mu.Lock()
-	defer call.server.mu.Unlock()
-	names := make(map[string]struct{})
-	for _, u := range call.tenant.users {
-		for _, name := range u.segments {
-			names[name] = struct{}{}
-		}
-	}
-	return sortedKeys(names)
-}
-
-// keyResolver resolves objects that have a key only.
-type keyResolver struct{ key string }
-
-func (k keyResolver) Key() string { return k.key }
-
-func sortedKeys(set map[string]struct{}) []keyResolver {
-	all := make([]keyResolver, 0, len(set))
-	for _, key := range slices.Sorted(maps.Keys(set)) {
-		all = append(all, keyResolver{key})
-	}
-	return all
-}
-
 type validationResolver struct{ faults []string }
 
 func (v *validationResolver) Errors() []string { return v.faults }
 
 type tenantResolver struct{ alias string }
 
-func (t *tenantResolver) TenantAlias() string { return t.alias }
+func (t *tenantResolver) TenantAlias() graphql.ID { return graphql.ID(t.alias) }
 
 // IsLiveMode: test tenants are those whose alias begins with test_.
 func (t *tenantResolver) IsLiveMode() bool { return !strings.HasPrefix(t.alias, "test_") }
@@ -154,10 +103,14 @@ func (j *jobResolver) Type() scalarJobType        { return scalarJobType(j.view.
 func (j *jobResolver) Name() *string              { return j.view.job.order.name }
 func (j *jobResolver) Requester() *string         { return j.view.job.order.requester }
 func (j *jobResolver) Status() string             { return string(j.view.status) }
-func (j *jobResolver) DateCreated() scalarDate    { return scalarDate(j.view.job.created.UnixMilli()) }
 func (j *jobResolver) Stats() *jobStatsResolver   { return &jobStatsResolver{j.view} }
 func (j *jobResolver) DateCompleted() *scalarDate { return j.date(j.view.completed) }
 func (j *jobResolver) DateExpires() *scalarDate   { return j.date(j.view.expires()) }
+
+func (j *jobResolver) DateCreated() *scalarDate {
+	date := scalarDate(j.view.job.created.UnixMilli())
+	return &date
+}
 
 // date is null unless the job is completed, which is assumed of aborted ones.
 func (j *jobResolver) date(at time.Time) *scalarDate {
@@ -168,18 +121,17 @@ func (j *jobResolver) date(at time.Time) *scalarDate {
 	return &date
 }
 
-// linkArgs: that a link is not public by default is assumed.
-type linkArgs struct{ PublicLink *bool }
+type linkArgs struct{ PublicLink bool }
 
-func (j *jobResolver) DownloadURL(args linkArgs) *string {
-	return j.link(resultsFile, args.PublicLink != nil && *args.PublicLink)
-}
+func (j *jobResolver) DownloadURL(args linkArgs) *string { return j.link(resultsFile, args.PublicLink) }
 
 func (j *jobResolver) DownloadErrorURL(args linkArgs) *string {
-	return j.link(errorsFile, args.PublicLink != nil && *args.PublicLink)
+	return j.link(errorsFile, args.PublicLink)
 }
 
-func (j *jobResolver) DownloadFileRefURL() *string { return j.link(sourceFile, false) }
+func (j *jobResolver) DownloadFileRefURL(args linkArgs) *string {
+	return j.link(sourceFile, args.PublicLink)
+}
 
 // link is null before a job is completed and after its links have expired.
 func (j *jobResolver) link(file string, public bool) *string {
@@ -192,8 +144,8 @@ func (j *jobResolver) link(file string, public bool) *string {
 
 type jobStatsResolver struct{ view jobView }
 
-func (s *jobStatsResolver) RecordsProcessed() int32 { return int32(s.view.processed) }
-func (s *jobStatsResolver) Errors() int32           { return int32(s.view.errors) }
+func (s *jobStatsResolver) RecordsProcessed() scalarLong { return scalarLong(s.view.processed) }
+func (s *jobStatsResolver) Errors() scalarLong           { return scalarLong(s.view.errors) }
 
 // scalarJobType is the scalar JobType.
 type scalarJobType string
@@ -227,3 +179,11 @@ func (*scalarDate) ImplementsGraphQLType(name string) bool { return name == "RSD
 
 // UnmarshalGraphQL fails: nothing takes a date.
 func (*scalarDate) UnmarshalGraphQL(any) error { return errors.New("a date is no input") }
+
+// scalarLong is the scalar Long.
+type scalarLong int64
+
+func (*scalarLong) ImplementsGraphQLType(name string) bool { return name == "Long" }
+
+// UnmarshalGraphQL fails: nothing takes a Long.
+func (*scalarLong) UnmarshalGraphQL(any) error { return errors.New("a Long is no input") }

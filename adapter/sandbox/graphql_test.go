@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -170,22 +169,39 @@ func TestNamesInUse(t *testing.T) {
 	}
 	wantStatus(t, send(s, "PUT", userU1, `{"id":"u1","accountId":"a1","customFields":{"plan":"pro","age":null,"size":3},"segments":["vip","old"]}`), 200)
 	wantStatus(t, send(s, "PUT", userU1, `{"id":"u1","accountId":"a1","segments":["~old"]}`), 200)
-	type keys []struct{ Key string }
-	var got struct{ UserEventKeys, CustomFields, Segments keys }
-	ask(t, s, `{userEventKeys{key} customFields{key} segments{key}}`, nil, &got)
-	if want := (keys{{"a"}, {"b"}, {"c"}}); !reflect.DeepEqual(got.UserEventKeys, want) {
-		t.Errorf("event keys %v", got.UserEventKeys)
+	const all = `{userEventKeys{data count totalCount} customFields{data{key name} count totalCount} segments{data{key name status participantsCount} count totalCount}}`
+	for _, test := range []struct{ query, want string }{
+		{all, `{"userEventKeys":{"data":["a","b","c"],"count":3,"totalCount":3},` +
+			`"customFields":{"data":[{"key":"plan","name":null},{"key":"size","name":null}],"count":2,"totalCount":2},` +
+			`"segments":{"data":[{"key":"vip","name":null,"status":"ACTIVE","participantsCount":1}],"count":1,"totalCount":1}}`},
+		{`{userEventKeys(limit:2,offset:1){data count totalCount}}`, `{"userEventKeys":{"data":["b","c"],"count":2,"totalCount":3}}`},
+		{`{userEventKeys(limit:2,offset:2){data count totalCount}}`, `{"userEventKeys":{"data":["c"],"count":1,"totalCount":3}}`},
+		{`{userEventKeys(offset:9){data count totalCount}}`, `{"userEventKeys":{"data":[],"count":0,"totalCount":3}}`},
+		{`{userEventKeys(limit:0){data count totalCount}}`, `{"userEventKeys":{"data":[],"count":0,"totalCount":3}}`},
+		{`{customFields(limit:1,offset:1){data{key} count}}`, `{"customFields":{"data":[{"key":"size"}],"count":1}}`},
+		{`{segments(offset:1){data{key} totalCount}}`, `{"segments":{"data":[],"totalCount":1}}`},
+	} {
+		w := send(s, "POST", graphQLPath, fmt.Sprintf(`{"query":%q}`, test.query))
+		wantStatus(t, w, 200)
+		if got, want := w.Body.String(), `{"data":`+test.want+`}`; got != want {
+			t.Errorf("%s\n got %s\nwant %s", test.query, got, want)
+		}
 	}
-	if want := (keys{{"plan"}, {"size"}}); !reflect.DeepEqual(got.CustomFields, want) {
-		t.Errorf("custom fields %v", got.CustomFields)
-	}
-	if want := (keys{{"vip"}}); !reflect.DeepEqual(got.Segments, want) {
-		t.Errorf("segments %v", got.Segments)
+	for _, wrong := range []string{"limit:-1", "limit:1001", "offset:-1"} {
+		for _, list := range []string{"userEventKeys", "customFields", "segments"} {
+			answer := query(t, s, fmt.Sprintf(`{%s(%s){count}}`, list, wrong), nil)
+			if len(answer.Errors) != 1 || answer.Errors[0].Extensions.APIError == nil || answer.Errors[0].Extensions.APIError.StatusCode != 400 {
+				t.Errorf("%s(%s): %+v", list, wrong, answer)
+			}
+		}
 	}
 	s.Reset()
-	ask(t, s, `{userEventKeys{key} customFields{key} segments{key}}`, nil, &got)
-	if len(got.UserEventKeys)+len(got.CustomFields)+len(got.Segments) != 0 {
-		t.Errorf("after the reset: %+v", got)
+	var counts map[string]struct{ Count int }
+	ask(t, s, `{userEventKeys{count} customFields{count} segments{count}}`, nil, &counts)
+	for list, of := range counts {
+		if of.Count != 0 {
+			t.Errorf("after the reset %d %s", of.Count, list)
+		}
 	}
 }
 

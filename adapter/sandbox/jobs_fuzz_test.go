@@ -122,7 +122,7 @@ func FuzzGraphQL(f *testing.F) {
 		`{tenant{tenantAlias isLiveMode rateLimitMultiplier}}`, `{`, `{job(id:1){id}}`, `query($id:ID!){job(id:$id){id stats{errors}}}`,
 		`mutation{createJob(jobInput:{type:"MUTATION/USER",fileRef:"x",params:{a:[1,1.5,true,null,E,$v]}}){id}}`, `{__schema{types{name}}}`,
 		`query($i:JobInput!){validateJobCreation(jobInput:$i){errors}}`, `{...a} fragment a on Query{...b} fragment b on Query{...a}`,
-		`{userEventKeys{key} customFields{key} segments{key __typename}}`, `subscription{x}`, createJob, pollJob,
+		`{userEventKeys{data count} customFields(limit:1){data{key name}} segments(offset:1){data{key status participantsCount __typename} totalCount}}`, `subscription{x}`, createJob, pollJob,
 	} {
 		f.Add(fmt.Appendf(nil, `{"query":%q}`, text))
 		f.Add(fmt.Appendf(nil, `{"query":%q,"operationName":"x","variables":{"id":"x","i":{"type":"MUTATION/USER","params":{"importEvaluationOptions":{"programs":1e9}}},"v":[{}]}}`, text))
