@@ -19,7 +19,8 @@ import (
 // Importer has SaaSquatch import files of user events, in four steps: Upload,
 // ValidateJob, CreateJob, and Job until the job has ended. DownloadErrors and
 // DownloadResults then tell what became of each record. The steps are those of
-// SaaSquatch's documentation of bulk imports.
+// SaaSquatch's documentation of bulk imports. EventKeys, CustomFields and Segments
+// list the names that the tenant has.
 //
 // Each method makes one attempt. Its errors are [*adapter.APIError] where
 // SaaSquatch or the way there is the cause. An Importer is safe for concurrent use.
