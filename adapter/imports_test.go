@@ -27,7 +27,8 @@ var allowedImports = map[string][]string{
 	"adapter/archive":             nil,
 	"adapter/archive/archivetest": nil, // for tests
 	"adapter/replay":              {"mapping", "adapter", "adapter/archive"},
-	"cmd/segment-saasquatch":      {"mapping", "adapter", "adapter/config", "adapter/saasquatch", "adapter/webhook", "adapter/store", "adapter/console", "adapter/sandbox", "adapter/archive", "adapter/replay", "mapping/jsonata"},
+	"adapter/migrate":             {"mapping", "adapter"},
+	"cmd/segment-saasquatch":      {"mapping", "adapter", "adapter/config", "adapter/saasquatch", "adapter/webhook", "adapter/store", "adapter/console", "adapter/sandbox", "adapter/archive", "adapter/replay", "adapter/migrate", "mapping/jsonata"},
 }
 
 // onlyIn names the packages that may import a library.

@@ -51,7 +51,11 @@ func (o Options) withDefaults() Options {
 
 // newPipeline returns the way from blocks to mapped blocks.
 func (o *Options) newPipeline(spec *Spec, blocks Blocks) *pipeline {
-	p := &pipeline{blocks: blocks, mapper: o.Mapper, selects: spec.Filter.selector(o.Where, spec.Identify == IdentifyNone), panicked: o.OnPanic}
+	selects := spec.Filter.Selector(o.Where)
+	if spec.Identify == IdentifyNone {
+		selects = withoutIdentify(selects)
+	}
+	p := &pipeline{blocks: blocks, mapper: o.Mapper, selects: selects, panicked: o.OnPanic}
 	if !spec.AnyAge {
 		p.now = o.Now()
 	}

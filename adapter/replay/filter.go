@@ -55,16 +55,13 @@ func (f *Filter) Validate() error {
 	return errors.Join(faults...)
 }
 
-// selector returns the filter as the mapping takes it, without identify calls if
-// asked to. The condition is that of Where, nil without one. The cheap questions come first.
-func (f *Filter) selector(where Condition, noIdentify bool) mapping.Selector {
+// Selector returns the filter as the mapping takes it. The condition is that of
+// Where, nil without one. The cheap questions come first.
+func (f *Filter) Selector(where Condition) mapping.Selector {
 	events, users, except := setOf(f.Events), setOf(f.Users), setOf(f.Except)
 	since, until := f.Since.UnixMilli(), f.Until.UnixMilli()
 	timed := !f.Since.IsZero() || !f.Until.IsZero()
 	return func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
-		if noIdentify && c.IsIdentify() {
-			return skip(adapter.ReasonFilteredIdentify)
-		}
 		if events != nil && !events.has(c.Event()) {
 			return skip(adapter.ReasonFilteredEvent)
 		}
@@ -93,6 +90,16 @@ func (f *Filter) selector(where Condition, noIdentify bool) mapping.Selector {
 			}
 		}
 		return 0, "", ""
+	}
+}
+
+// withoutIdentify leaves identify calls out before all else.
+func withoutIdentify(selects mapping.Selector) mapping.Selector {
+	return func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
+		if c.IsIdentify() {
+			return skip(adapter.ReasonFilteredIdentify)
+		}
+		return selects(c)
 	}
 }
 

@@ -1,0 +1,163 @@
+package migrate
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"segment-saasquatch/mapping"
+)
+
+const (
+	// maxNames bounds the names of one kind that a survey holds: they come from
+	// outside.
+	maxNames = 10_000
+	// maxName bounds the length of a Segment event's name, in bytes, which YAML's limit
+	// of 1024 characters for a key leaves room to escape.
+	maxName = 200
+)
+
+// Survey is what a configuration makes of some events: the names that it sends, and
+// in how many events. Get one from NewSurvey.
+type Survey struct {
+	// Events are those that were taken. Upserts are those of them with which a user
+	// is made or changed.
+	Events  int64 `json:"events"`
+	Upserts int64 `json:"upserts"`
+	// Keys are what becomes of the events of a name, by Segment's name.
+	Keys map[string]*Key `json:"keys"`
+	// CustomFields and Segments are in how many events a custom field is given a
+	// value, or a user added to a segment.
+	CustomFields map[string]int64 `json:"custom_fields"`
+	Segments     map[string]int64 `json:"segments"`
+	// Skipped and Rejected are the events that are not sent, by reason.
+	Skipped  map[mapping.Reason]int64 `json:"skipped"`
+	Rejected map[mapping.Reason]int64 `json:"rejected"`
+	// Unnamed counts names that are not in the survey because there are too many, by
+	// event: more than 10 000 of a kind, or one of more than 200 bytes.
+	Unnamed int64 `json:"unnamed,omitempty"`
+}
+
+// Key is what becomes of the events of one name.
+type Key struct {
+	// Key is the event key, empty if the mapping finds none.
+	Key    string `json:"key"`
+	Events int64  `json:"events"`
+}
+
+// NewSurvey returns a survey of no events.
+func NewSurvey() *Survey {
+	return &Survey{
+		Keys: make(map[string]*Key), CustomFields: make(map[string]int64), Segments: make(map[string]int64),
+		Skipped: make(map[mapping.Reason]int64), Rejected: make(map[mapping.Reason]int64),
+	}
+}
+
+// Mapper maps the events that a selector picks, as [mapping.Mapper] does.
+type Mapper interface {
+	MapSelected(event []byte, now time.Time, selects mapping.Selector) mapping.Result
+}
+
+// Take maps an event and adds what comes of it, unless the selector leaves the event
+// out: then it returns false. An event outside the mapping's time window is counted
+// as skipped, and its names are taken all the same, since those of its kind that
+// come today have the same.
+func (s *Survey) Take(m Mapper, event []byte, now time.Time, selects mapping.Selector) bool {
+	var name string
+	leftOut := false
+	result := m.MapSelected(event, now, func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
+		kind, reason, detail := selects(c)
+		leftOut = kind != 0
+		if !leftOut {
+			name = string(c.Event())
+		}
+		return kind, reason, detail
+	})
+	if leftOut {
+		return false
+	}
+	s.Add(name, &result)
+	if result.Kind == mapping.KindSkip && result.Reason == mapping.SkipOutsideTimeWindow {
+		timeless := m.MapSelected(event, time.Time{}, nil)
+		s.addNames(name, &timeless)
+	}
+	return true
+}
+
+// Add adds an event of the name: what the mapping made of it.
+func (s *Survey) Add(name string, result *mapping.Result) {
+	s.Events++
+	switch result.Kind {
+	case mapping.KindSkip:
+		s.Skipped[result.Reason]++
+	case mapping.KindReject:
+		s.Rejected[result.Reason]++
+	}
+	s.addNames(name, result)
+}
+
+// addNames adds the names that an event is sent with.
+func (s *Survey) addNames(name string, result *mapping.Result) {
+	switch {
+	case result.Kind == mapping.KindUserEvent:
+		s.addKey(name, result.UserEvent.Key)
+	case result.Kind == mapping.KindReject && result.Reason == mapping.RejectEmptyEventKey:
+		s.addKey(name, "")
+	}
+	if len(result.Upserts) == 0 {
+		return
+	}
+	s.Upserts++
+	fields, segments := make(map[string]bool), make(map[string]bool)
+	for i := range result.Upserts {
+		readUpsert(result.Upserts[i].Body, fields, segments)
+	}
+	s.count(s.CustomFields, fields)
+	s.count(s.Segments, segments)
+}
+
+func (s *Survey) addKey(name, key string) {
+	of := s.Keys[name]
+	if of == nil {
+		if len(s.Keys) >= maxNames || len(name) > maxName {
+			s.Unnamed++
+			return
+		}
+		of = &Key{Key: key}
+		s.Keys[name] = of
+	}
+	of.Events++
+}
+
+// count adds one to each of the names.
+func (s *Survey) count(counts map[string]int64, names map[string]bool) {
+	for name := range names {
+		if _, known := counts[name]; !known && len(counts) >= maxNames {
+			s.Unnamed++
+			continue
+		}
+		counts[name]++
+	}
+}
+
+// readUpsert finds the custom fields to which an upsert gives a value (null takes one
+// away) and the segments that it adds ("~a" takes one away, "~*" all).
+func readUpsert(body []byte, fields, segments map[string]bool) {
+	var upsert struct {
+		CustomFields map[string]json.RawMessage `json:"customFields"`
+		Segments     []string                   `json:"segments"`
+	}
+	if json.Unmarshal(body, &upsert) != nil {
+		return // a transformer may make it of any form; what SaaSquatch takes, this reads
+	}
+	for name, value := range upsert.CustomFields {
+		if string(value) != "null" {
+			fields[name] = true
+		}
+	}
+	for _, operation := range upsert.Segments {
+		if !strings.HasPrefix(operation, "~") {
+			segments[operation] = true
+		}
+	}
+}
