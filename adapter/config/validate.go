@@ -48,6 +48,17 @@ func (c *Config) ValidateSending() error {
 	return v.faults.join()
 }
 
+// ValidateTenants returns the faults of the tenants and of the mapping rules, for
+// commands that only ask SaaSquatch and keep nothing.
+func (c *Config) ValidateTenants() error {
+	v := &validator{config: c}
+	for i := range c.Connections {
+		v.saasquatch(c.prefix(i), &c.Connections[i].SaaSquatch)
+		v.mapping(i)
+	}
+	return v.faults.join()
+}
+
 // ValidateMapping returns the faults of the mapping rules alone, for commands
 // that send nothing.
 func (c *Config) ValidateMapping() error {

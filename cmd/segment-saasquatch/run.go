@@ -15,7 +15,7 @@ const (
 	exitFailed = 1
 	exitUsage  = 2 // the command line or the configuration is wrong
 
-	exitInterrupted = 130 // a signal ended a replay before its end, or a second one an orderly end
+	exitInterrupted = 130 // a signal ended a replay or a check before its end, or a second one an orderly end
 )
 
 // program is what a command may use of the world around it.
@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		return fmt.Errorf("%w\nsee %s --help", err, cmd.CommandPath())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(p.serveCommand(), p.replayCommand(), p.deliveriesCommand(), p.mapCommand(), p.sendCommand(), p.sandboxCommand(),
+	root.AddCommand(p.serveCommand(), p.replayCommand(), p.migrateCheckCommand(), p.deliveriesCommand(), p.mapCommand(), p.sendCommand(), p.sandboxCommand(),
 		p.configCommand(), p.healthcheckCommand(), p.versionCommand())
 
 	err := root.ExecuteContext(ctx)
