@@ -156,23 +156,29 @@ func (c *Client) Export(ctx context.Context, filter adapter.Filter, limit int, y
 		return err
 	}
 	defer body.Close()
+	return readExport(body, "the export", yield)
+}
+
+// readExport yields the values of an answer that has one a line and at the end how
+// many there are. One that breaks off is an error.
+func readExport[T any](body io.Reader, what string, yield func(*T) error) error {
 	lines := bufio.NewReaderSize(body, 64<<10)
 	for n := 0; ; n++ {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
-			return fmt.Errorf("the export broke off after %d deliveries: %w", n, err)
+			return fmt.Errorf("%s broke off after %d lines: %w", what, n, err)
 		}
 		if end := (exportEnd{}); bytes.HasPrefix(line, []byte(`{"exported":`)) && json.Unmarshal(line, &end) == nil && end.Exported != nil {
 			if *end.Exported != n {
-				return fmt.Errorf("the export has %d deliveries, but the server sent %d", n, *end.Exported)
+				return fmt.Errorf("%s has %d lines, but the server sent %d", what, n, *end.Exported)
 			}
 			return nil
 		}
-		var delivery adapter.Delivery
-		if err := json.Unmarshal(line, &delivery); err != nil {
-			return fmt.Errorf("read line %d of the export: %w", n+1, err)
+		var value T
+		if err := json.Unmarshal(line, &value); err != nil {
+			return fmt.Errorf("read line %d of %s: %w", n+1, what, err)
 		}
-		if err := yield(&delivery); err != nil {
+		if err := yield(&value); err != nil {
 			return err
 		}
 	}

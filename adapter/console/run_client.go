@@ -1,8 +1,6 @@
 package console
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -127,21 +125,5 @@ func (c *Client) Failures(ctx context.Context, run int64, yield func([]byte) err
 		return err
 	}
 	defer body.Close()
-	lines := bufio.NewReaderSize(body, 64<<10)
-	for n := 0; ; n++ {
-		line, err := lines.ReadBytes('\n')
-		if err != nil {
-			return fmt.Errorf("the failures broke off after %d events: %w", n, err)
-		}
-		if end := (exportEnd{}); bytes.HasPrefix(line, []byte(`{"exported":`)) && json.Unmarshal(line, &end) == nil && end.Exported != nil {
-			return nil
-		}
-		var failure failureLine
-		if err := json.Unmarshal(line, &failure); err != nil {
-			return fmt.Errorf("read line %d of the failures: %w", n+1, err)
-		}
-		if err := yield(failure.Payload); err != nil {
-			return err
-		}
-	}
+	return readExport(body, "the list of failures", func(failure *failureLine) error { return yield(failure.Payload) })
 }

@@ -106,13 +106,27 @@ func readJSON(c *gin.Context, value any) error {
 	return nil
 }
 
-// run returns the run that the request names, as its owner holds it.
-func (h *Handler) run(c *gin.Context, owner int64) (*adapter.Run, error) {
+// run returns the run that the request names.
+func (h *Handler) run(c *gin.Context) (*adapter.Run, error) {
 	id, err := strconv.ParseInt(c.Param("id"), 10, 64)
 	if err != nil {
 		return nil, adapter.ErrNoRun
 	}
-	return &adapter.Run{ID: id, Owner: owner}, nil
+	return &adapter.Run{ID: id}, nil
+}
+
+// ownRun reads a request by the owner of a run.
+func (h *Handler) ownRun(c *gin.Context) (*adapter.Run, *adapter.Batch, error) {
+	var request ownerRequest
+	if err := readJSON(c, &request); err != nil {
+		return nil, nil, err
+	}
+	run, err := h.run(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	run.Owner = request.Owner
+	return run, request.Batch, nil
 }
 
 func (h *Handler) listRuns(c *gin.Context) (int64, error) {
@@ -155,7 +169,7 @@ func (h *Handler) beginRun(c *gin.Context) (int64, error) {
 }
 
 func (h *Handler) takeRun(c *gin.Context) (int64, error) {
-	asked, err := h.run(c, 0)
+	asked, err := h.run(c)
 	if err != nil {
 		return 0, err
 	}
@@ -168,7 +182,7 @@ func (h *Handler) takeRun(c *gin.Context) (int64, error) {
 }
 
 func (h *Handler) showRun(c *gin.Context) (int64, error) {
-	asked, err := h.run(c, 0)
+	asked, err := h.run(c)
 	if err != nil {
 		return 0, err
 	}
@@ -182,15 +196,10 @@ func (h *Handler) showRun(c *gin.Context) (int64, error) {
 
 // acceptBatch stores a batch and answers with it, without the payloads.
 func (h *Handler) acceptBatch(c *gin.Context) (int64, error) {
-	var request ownerRequest
-	if err := readJSON(c, &request); err != nil {
-		return 0, err
-	}
-	run, err := h.run(c, request.Owner)
+	run, batch, err := h.ownRun(c)
 	if err != nil {
 		return 0, err
 	}
-	batch := request.Batch
 	if batch == nil || batch.Held {
 		return run.ID, &badRequestError{"the request has no batch, or one for an import job, which needs the store itself"}
 	}
@@ -206,7 +215,7 @@ func (h *Handler) acceptBatch(c *gin.Context) (int64, error) {
 }
 
 func (h *Handler) runState(c *gin.Context) (int64, error) {
-	run, err := h.run(c, 0)
+	run, err := h.run(c)
 	if err != nil {
 		return 0, err
 	}
@@ -219,11 +228,7 @@ func (h *Handler) runState(c *gin.Context) (int64, error) {
 }
 
 func (h *Handler) endRun(c *gin.Context) (int64, error) {
-	var request ownerRequest
-	if err := readJSON(c, &request); err != nil {
-		return 0, err
-	}
-	run, err := h.run(c, request.Owner)
+	run, _, err := h.ownRun(c)
 	if err != nil {
 		return 0, err
 	}
@@ -237,7 +242,7 @@ func (h *Handler) endRun(c *gin.Context) (int64, error) {
 // failures writes an event a line, and at the end how many there are, by which a
 // whole answer is known.
 func (h *Handler) failures(c *gin.Context) (int64, error) {
-	run, err := h.run(c, 0)
+	run, err := h.run(c)
 	if err != nil {
 		return 0, err
 	}

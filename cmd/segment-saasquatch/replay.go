@@ -203,13 +203,21 @@ func (r *replaying) findNewest(ctx context.Context, spec *replay.Spec, opts repl
 	}
 }
 
-// prepare returns the options of a replay that leaves no run.
-func (r *replaying) prepare(ctx context.Context, spec *replay.Spec) (replay.Options, error) {
-	opts, err := r.options(spec)
+// looking reads the archive for what leaves no run, with the store to look into.
+func (r *replaying) looking(ctx context.Context, fn func(*replay.LookUp, replay.Blocks, replay.Options) error) error {
+	opts, err := r.options(r.spec)
 	if err != nil {
-		return opts, err
+		return err
 	}
-	return r.findNewest(ctx, spec, opts)
+	if opts, err = r.findNewest(ctx, r.spec, opts); err != nil {
+		return err
+	}
+	look, closeLedger, err := r.openLedger(ctx)
+	if err != nil {
+		return failed(err)
+	}
+	defer closeLedger()
+	return failed(r.reading(ctx, r.spec, nil, func(blocks replay.Blocks) error { return fn(look, blocks, opts) }))
 }
 
 // logPanic tells of a fault of the program while an event was mapped.
@@ -219,22 +227,13 @@ func (r *replaying) logPanic(cause any, stack []byte) {
 
 // dryRun counts what would be sent.
 func (r *replaying) dryRun(ctx context.Context) error {
-	opts, err := r.prepare(ctx, r.spec)
-	if err != nil {
-		return err
-	}
-	look, closeLedger, err := r.openLedger(ctx)
-	if err != nil {
-		return failed(err)
-	}
-	defer closeLedger()
 	var counted *replay.Counted
-	err = r.reading(ctx, r.spec, nil, func(blocks replay.Blocks) (err error) {
+	err := r.looking(ctx, func(look *replay.LookUp, blocks replay.Blocks, opts replay.Options) (err error) {
 		counted, err = replay.Count(ctx, look, r.spec, blocks, opts)
 		return err
 	})
 	if counted == nil || err != nil && ctx.Err() == nil {
-		return failed(err)
+		return err
 	}
 	report := counted.Report(r.flags.rate)
 	report.Interrupted = err != nil

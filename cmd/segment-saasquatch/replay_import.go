@@ -35,22 +35,13 @@ func (r *replaying) importRun(ctx context.Context, replays adapter.Replays, run 
 
 // writeFiles only writes the files for import jobs.
 func (r *replaying) writeFiles(ctx context.Context) error {
-	opts, err := r.prepare(ctx, r.spec)
-	if err != nil {
-		return err
-	}
-	look, closeLedger, err := r.openLedger(ctx)
-	if err != nil {
-		return failed(err)
-	}
-	defer closeLedger()
 	var written *replay.Written
-	err = r.reading(ctx, r.spec, nil, func(blocks replay.Blocks) (err error) {
+	err := r.looking(ctx, func(look *replay.LookUp, blocks replay.Blocks, opts replay.Options) (err error) {
 		written, err = replay.WriteFiles(ctx, look, r.spec, blocks, r.flags.out, r.importOptions(opts))
 		return err
 	})
 	if written == nil || err != nil && ctx.Err() == nil {
-		return failed(err)
+		return err
 	}
 	report := written.Report(0)
 	report.DryRun, report.Requests, report.Files, report.Interrupted = false, 0, written.Files, err != nil
