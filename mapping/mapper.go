@@ -123,7 +123,7 @@ func (m *Mapper) mapCall(body *encoder, env *envelope, messageID []byte, now tim
 	case bytes.EqualFold(callType, []byte("identify")):
 		return m.mapIdentify(body, env, now)
 	default:
-		return skip(SkipUnsupportedType, fmt.Sprintf("type %.40q is neither track nor identify", callType))
+		return skip(SkipUnsupportedType, unsupportedDetail(callType))
 	}
 }
 
@@ -146,6 +146,20 @@ func (m *Mapper) ids(env *envelope) (userID, accountID []byte, refused *Result) 
 		return nil, nil, rejected(RejectInvalidAccountID, "account_id: "+fault)
 	}
 	return userID, accountID, nil
+}
+
+// unsupportedDetail names a type that is not supported. The usual ones are not
+// formatted: many calls of an archive are of them.
+func unsupportedDetail(callType []byte) string {
+	switch string(callType) {
+	case "page":
+		return `type "page" is neither track nor identify`
+	case "screen":
+		return `type "screen" is neither track nor identify`
+	case "group":
+		return `type "group" is neither track nor identify`
+	}
+	return fmt.Sprintf("type %.40q is neither track nor identify", callType)
 }
 
 func (m *Mapper) mapTrack(body *encoder, env *envelope, messageID []byte, now time.Time) Result {

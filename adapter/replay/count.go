@@ -110,20 +110,23 @@ func newFresh(look *LookUp) *fresh { return &fresh{look: look, seen: newSeenSet(
 // answer is valid until the next call.
 func (f *fresh) duplicates(ctx context.Context, events []event) ([]adapter.Reason, error) {
 	f.reasons = append(f.reasons[:0], make([]adapter.Reason, len(events))...)
-	f.arrivals = f.arrivals[:0]
-	for i := range events {
-		f.arrivals = append(f.arrivals, adapter.ArrivalOf(nil, &events[i].mapped))
-	}
 	if f.look != nil && len(events) > 0 {
+		f.arrivals = f.arrivals[:0]
+		for i := range events {
+			f.arrivals = append(f.arrivals, adapter.ArrivalOf(nil, &events[i].mapped))
+		}
 		known, err := f.look.Ledger.Known(ctx, f.look.Connection, f.look.Tenant, f.arrivals)
 		if err != nil {
 			return nil, fmt.Errorf("ask the ledger: %w", err)
 		}
 		copy(f.reasons, known)
 	}
-	for i := range f.arrivals {
-		a := &f.arrivals[i]
-		if f.reasons[i] == "" && a.Outcome == adapter.Pending && a.MessageID != "" && f.seen.add(a.MessageID, a.Fingerprint) {
+	for i := range events {
+		if f.reasons[i] != "" {
+			continue
+		}
+		a := adapter.ArrivalOf(nil, &events[i].mapped)
+		if a.Outcome == adapter.Pending && a.MessageID != "" && f.seen.add(a.MessageID, a.Fingerprint) {
 			f.reasons[i] = adapter.ReasonAlreadyAccepted
 		}
 	}
