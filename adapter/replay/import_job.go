@@ -38,6 +38,7 @@ type job struct {
 	firstID, lastID int64
 	ids             []int64 // of the events, in the order of the file's lines
 	textBytes       int64   // of their payloads; only at the preparation
+	doubts          int     // how often this process could not tell whether there is a job
 	state           jobState
 }
 
@@ -190,11 +191,20 @@ func (i *importing) create(ctx context.Context, j *job) error {
 			return err
 		}
 		return i.call(ctx, onceFailed(failure))
-	default:
-		i.Progress.waiting("a job that may have been created: " + err.Error())
-		return nil // the stage says so
+	default: // the stage says that there may be a job
+		j.doubts++
+		i.Progress.waiting("another try: a job may have been created: " + err.Error())
+		if !wait(ctx, min(i.Poll<<min(j.doubts, 16), maxDoubtRest)) {
+			return ctx.Err()
+		}
+		i.Progress.waiting("")
+		return nil
 	}
 }
+
+// maxDoubtRest is the longest rest before a file is uploaded again of which nobody
+// knows whether there is a job.
+const maxDoubtRest = 5 * time.Minute
 
 // onceFailed returns the failure the first time, and then nothing: a call that is
 // to be made again from the beginning.

@@ -484,3 +484,44 @@ func TestWriteFiles(t *testing.T) {
 		t.Errorf("left behind: %q", left)
 	}
 }
+
+// doubtful makes jobs and says that it does not know.
+type doubtful struct {
+	replay.Importer
+	times int
+}
+
+func (d *doubtful) CreateJob(ctx context.Context, input adapter.JobInput) (adapter.ImportJob, error) {
+	job, err := d.Importer.CreateJob(ctx, input)
+	if d.times--; err == nil && d.times >= 0 {
+		return adapter.ImportJob{}, &adapter.APIError{Op: "create import job", Status: 502, Reason: adapter.ReasonServerError, Retryable: true}
+	}
+	return job, err
+}
+
+// TestImportJobOfUnknownFate has SaaSquatch make jobs that nobody hears of: events
+// with a key are imported once all the same.
+func TestImportJobOfUnknownFate(t *testing.T) {
+	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 100, Clean: true, Days: 1})
+	to := newImportTenant(t, sandbox.Options{})
+	i := newImporting(t, spec)
+	defer i.close()
+	i.opts.UnkeyedDead = true
+	if _, err := i.run(0, &doubtful{Importer: to.importer(t), times: 2}); err != nil {
+		t.Fatal(err)
+	}
+	received := to.received()
+	for key := range expect(made).Keys {
+		if received[key] != 1 {
+			t.Errorf("%s arrived %d times", key, received[key])
+		}
+	}
+	for key, n := range received {
+		if n != 1 {
+			t.Errorf("%s arrived %d times", key, n)
+		}
+	}
+	if got := text(i.outcomes(1)); !strings.Contains(got, "duplicate conflict_after_failure") || strings.Contains(got, "pending") {
+		t.Error(got)
+	}
+}
