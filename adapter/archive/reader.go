@@ -156,6 +156,10 @@ func (r *Reader) next() (*Block, error) {
 	}
 }
 
+// Stop stops all reading and waits for nothing. Next returns the context's error
+// from then on. It may be called beside Next, unlike the other methods.
+func (r *Reader) Stop() { r.cancel() }
+
 // Close stops all reading and waits for it, 10 seconds at most. Next returns the
 // context's error from then on. A read from standard input that is waiting for data
 // is left behind.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/archive"
 	"segment-saasquatch/adapter/archive/archivetest"
 	"segment-saasquatch/adapter/replay"
 	"segment-saasquatch/mapping"
@@ -375,4 +377,36 @@ func TestDeadEvents(t *testing.T) {
 		t.Errorf("%d dead, %d failures, %v", dead, failures, err)
 	}
 	_ = made
+}
+
+// TestLimitOfAPipe ends although more could come through the pipe that is read.
+func TestLimitOfAPipe(t *testing.T) {
+	in, out := io.Pipe()
+	defer out.Close()
+	go func() {
+		// More than a block, and then nothing more, nor an end.
+		for i := range 4000 {
+			_, _ = fmt.Fprintf(out, `{"type":"track","userId":"u-%d","event":"Signed Up","messageId":"message-%d","timestamp":"2026-11-01T00:00:00Z"}`+"\n", i, i)
+		}
+	}()
+	to := newTenant()
+	p := startProcess(t, storePath(t), to)
+	defer p.end()
+	spec := &replay.Spec{Sources: []string{"-"}, Via: replay.ViaAPI, Limit: 5}
+	run := p.begin(p.store, spec)
+	opened, err := archive.Open(context.Background(), spec.Sources, archive.Options{Stdin: in})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := opened.Read(context.Background(), archive.ReadOptions{})
+	if err := replay.Deliver(context.Background(), p.store, run, nil, reader, p.options()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(to.received()); n != 5 {
+		t.Errorf("%d events arrived", n)
+	}
+	_ = out.Close()
+	if err := errors.Join(reader.Close(), opened.Close()); err != nil {
+		t.Error(err)
+	}
 }

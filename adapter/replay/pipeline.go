@@ -18,6 +18,8 @@ import (
 // behind the last is io.EOF.
 type Blocks interface {
 	Next() (*archive.Block, error)
+	// Stop has a Next that waits return with an error.
+	Stop()
 }
 
 // Mapper maps the events that a selector picks, as [mapping.Mapper] does. It is
@@ -103,7 +105,9 @@ func (p *pipeline) run(ctx context.Context, take func(context.Context, *mappedBl
 		<-m.done
 		if err == nil {
 			if err = take(ctx, m.block); err != nil {
-				cancel() // and go on to the end, so that nobody is left waiting
+				// And go on to the end, so that nobody is left waiting.
+				cancel()
+				p.blocks.Stop()
 			}
 		}
 		m.block.free()
