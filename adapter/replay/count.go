@@ -31,8 +31,7 @@ type Counted struct {
 
 // Count reads the blocks and says what would become of their events, and sends
 // and stores nothing. The look is what it finds duplicates by, nil for the archive
-// alone. It keeps 18 to
-// 30 bytes for each event that would be sent.
+// alone. It keeps 18 to 30 bytes for each event that would be sent.
 func Count(ctx context.Context, look *LookUp, spec *Spec, blocks Blocks, opts Options) (*Counted, error) {
 	opts = opts.withDefaults()
 	c := &counting{Options: opts, spec: spec, counts: newCounts(), outcomes: make(tallies), fresh: newFresh(look)}
@@ -110,22 +109,22 @@ func newFresh(look *LookUp) *fresh { return &fresh{look: look, seen: newSeenSet(
 // answer is valid until the next call.
 func (f *fresh) duplicates(ctx context.Context, events []event) ([]adapter.Reason, error) {
 	f.reasons = append(f.reasons[:0], make([]adapter.Reason, len(events))...)
+	f.arrivals = f.arrivals[:0]
+	for i := range events {
+		f.arrivals = append(f.arrivals, adapter.ArrivalOf(nil, &events[i].mapped))
+	}
 	if f.look != nil && len(events) > 0 {
-		f.arrivals = f.arrivals[:0]
-		for i := range events {
-			f.arrivals = append(f.arrivals, adapter.ArrivalOf(nil, &events[i].mapped))
-		}
 		known, err := f.look.Ledger.Known(ctx, f.look.Connection, f.look.Tenant, f.arrivals)
 		if err != nil {
 			return nil, fmt.Errorf("ask the ledger: %w", err)
 		}
 		copy(f.reasons, known)
 	}
-	for i := range events {
+	for i := range f.arrivals {
 		if f.reasons[i] != "" {
 			continue
 		}
-		a := adapter.ArrivalOf(nil, &events[i].mapped)
+		a := &f.arrivals[i]
 		if a.Outcome == adapter.Pending && a.MessageID != "" && f.seen.add(a.MessageID, a.Fingerprint) {
 			f.reasons[i] = adapter.ReasonAlreadyAccepted
 		}

@@ -86,10 +86,11 @@ type storing struct {
 	sent int64 // so far, for the limit
 }
 
-// Deliver reads the blocks of a run, which has come so far with its objects, and puts their events into the store's queue,
-// from which a dispatcher delivers them. When there is nothing more to read it
-// ends the run and waits until every event has its outcome. If ctx ends before
-// that, it returns the error of ctx, and the run can be resumed.
+// Deliver reads the blocks of a run, which has come so far with its objects, and
+// puts their events into the store's queue, from which a dispatcher delivers them.
+// When there is nothing more to read it ends the run and waits until every event
+// has its outcome. If ctx ends before that, it returns the error of ctx, and the
+// run can be resumed.
 func Deliver(ctx context.Context, replays adapter.Replays, run *adapter.Run, objects []adapter.ObjectProgress, blocks Blocks, opts Options) error {
 	spec, err := ParseSpec(run.Spec)
 	if err != nil {

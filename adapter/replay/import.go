@@ -64,10 +64,10 @@ func (o ImportOptions) withDefaults() ImportOptions {
 	return o
 }
 
-// Import reads the blocks of a run, which has come so far with its objects, holds their events in the store, and has
-// SaaSquatch import them, a file at a time. The outcome of every event is recorded
-// once its job has ended. If ctx ends before that, it returns the error of ctx,
-// and the run can be resumed.
+// Import reads the blocks of a run, which has come so far with its objects, holds
+// their events in the store, and has SaaSquatch import them, a file at a time. The
+// outcome of every event is recorded once its job has ended. If ctx ends before
+// that, it returns the error of ctx, and the run can be resumed.
 //
 // An event with an idempotency key is imported once, whatever becomes of a job and
 // of this process: a file is only sent again while SaaSquatch knows the keys.
@@ -199,12 +199,20 @@ func (i *importing) call(ctx context.Context, do func() error) error {
 		if !errors.As(err, &failure) || !failure.Retryable || ctx.Err() != nil {
 			return err
 		}
-		i.Progress.waiting(failure.Error())
-		if !wait(ctx, max(rest, min(failure.RetryAfter, maxCallRest))) {
-			return ctx.Err()
+		if err := i.rest(ctx, failure.Error(), max(rest, min(failure.RetryAfter, maxCallRest))); err != nil {
+			return err
 		}
-		i.Progress.waiting("")
 	}
+}
+
+// rest shows why another try has to wait, and waits.
+func (i *importing) rest(ctx context.Context, why string, rest time.Duration) error {
+	i.Progress.waiting(why)
+	if !wait(ctx, rest) {
+		return ctx.Err()
+	}
+	i.Progress.waiting("")
+	return nil
 }
 
 const callRest, maxCallRest = time.Second, time.Minute

@@ -190,34 +190,19 @@ func (i *importing) create(ctx context.Context, j *job) error {
 		if err := i.put(ctx, j); err != nil {
 			return err
 		}
-		return i.call(ctx, onceFailed(failure))
+		if !failure.Retryable || ctx.Err() != nil {
+			return failure
+		}
+		return i.rest(ctx, failure.Error(), max(callRest, min(failure.RetryAfter, maxCallRest)))
 	default: // the stage says that there may be a job
 		j.doubts++
-		i.Progress.waiting("another try: a job may have been created: " + err.Error())
-		if !wait(ctx, min(i.Poll<<min(j.doubts, 16), maxDoubtRest)) {
-			return ctx.Err()
-		}
-		i.Progress.waiting("")
-		return nil
+		return i.rest(ctx, "another try: a job may have been created: "+err.Error(), min(i.Poll<<min(j.doubts, 16), maxDoubtRest))
 	}
 }
 
 // maxDoubtRest is the longest rest before a file is uploaded again of which nobody
 // knows whether there is a job.
 const maxDoubtRest = 5 * time.Minute
-
-// onceFailed returns the failure the first time, and then nothing: a call that is
-// to be made again from the beginning.
-func onceFailed(failure *adapter.APIError) func() error {
-	failed := false
-	return func() error {
-		if failed {
-			return nil
-		}
-		failed = true
-		return failure
-	}
-}
 
 // InvalidFileError means that SaaSquatch refuses to import a file.
 type InvalidFileError struct{ Faults []string }
