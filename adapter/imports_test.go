@@ -21,6 +21,7 @@ var allowedImports = map[string][]string{
 	"adapter/config":              {"adapter", "mapping"},
 	"adapter/saasquatch":          {"adapter", "mapping"},
 	"adapter/webhook":             {"adapter", "mapping"},
+	"adapter/httpserver":          nil,
 	"adapter/store":               {"adapter"},
 	"adapter/console":             {"adapter"},
 	"adapter/sandbox":             nil,
@@ -28,7 +29,7 @@ var allowedImports = map[string][]string{
 	"adapter/archive/archivetest": nil, // for tests
 	"adapter/replay":              {"mapping", "adapter", "adapter/archive"},
 	"adapter/migrate":             {"mapping", "adapter"},
-	"cmd/segment-saasquatch":      {"mapping", "adapter", "adapter/config", "adapter/saasquatch", "adapter/webhook", "adapter/store", "adapter/console", "adapter/sandbox", "adapter/archive", "adapter/replay", "adapter/migrate", "mapping/jsonata"},
+	"cmd/segment-saasquatch":      {"mapping", "adapter", "adapter/config", "adapter/saasquatch", "adapter/webhook", "adapter/httpserver", "adapter/store", "adapter/console", "adapter/sandbox", "adapter/archive", "adapter/replay", "adapter/migrate", "mapping/jsonata"},
 }
 
 // onlyIn names the packages that may import a library.
@@ -38,8 +39,8 @@ var onlyIn = map[string][]string{
 	"github.com/dop251/goja":        {"mapping/jsonata"},
 	"gocloud.dev/blob":              {"adapter/archive", "adapter/archive/archivetest"},
 	"github.com/gin-gonic/gin":      {"adapter/webhook", "adapter/console"},
-	"go.uber.org/zap":               {"adapter/webhook", "adapter/console", "cmd/segment-saasquatch"},
-	"net/http":                      {"adapter/saasquatch", "adapter/webhook", "adapter/console", "adapter/sandbox", "cmd/segment-saasquatch"},
+	"go.uber.org/zap":               {"adapter/webhook", "adapter/httpserver", "adapter/console", "cmd/segment-saasquatch"},
+	"net/http":                      {"adapter/saasquatch", "adapter/webhook", "adapter/httpserver", "adapter/console", "adapter/sandbox", "cmd/segment-saasquatch"},
 }
 
 // pure packages know no network, clock, environment, logger or context.

@@ -11,11 +11,12 @@ import (
 	"go.uber.org/zap"
 
 	"segment-saasquatch/adapter/console"
+	"segment-saasquatch/adapter/httpserver"
 )
 
 // admin serves operators, nil if it is not wanted.
 type admin struct {
-	server *http.Server
+	server *httpserver.Server
 	done   chan struct{}
 }
 
@@ -32,20 +33,21 @@ func (s *service) startAdmin(d *delivering) (*admin, error) {
 		return nil, fmt.Errorf("listen on %s for metrics and the admin API: %w; set admin.listen_addr to another address, or to none",
 			s.cfg.Admin.ListenAddr, err)
 	}
-	a := &admin{
-		server: &http.Server{
-			Handler: console.New(console.Options{
-				Operations: d.operations(), Replays: d.replays(), Tenants: d.tenants,
-				Tokens: s.cfg.Admin.Token, Metrics: s.metrics, Log: s.log,
-			}),
-			ReadHeaderTimeout: readHeaderTimeout,
-			ReadTimeout:       readTimeout,
-			IdleTimeout:       idleTimeout, // there is no limit on writing: an export takes its time
-			MaxHeaderBytes:    maxHeaderBytes,
-			ErrorLog:          zap.NewStdLog(s.log.Named("admin")),
-		},
-		done: make(chan struct{}),
+	server, err := httpserver.New(&http.Server{
+		Handler: console.New(console.Options{
+			Operations: d.operations(), Replays: d.replays(), Tenants: d.tenants,
+			Tokens: s.cfg.Admin.Token, Metrics: s.metrics, Log: s.log,
+		}),
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		IdleTimeout:       idleTimeout, // there is no limit on writing: an export takes its time
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          zap.NewStdLog(s.log.Named("admin")),
+	}, httpserver.Options{})
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
 	}
+	a := &admin{server: server, done: make(chan struct{})}
 	go func() {
 		defer close(a.done)
 		if err := a.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

@@ -13,6 +13,7 @@ import (
 
 	"segment-saasquatch/adapter/config"
 	"segment-saasquatch/adapter/console"
+	"segment-saasquatch/adapter/httpserver"
 	"segment-saasquatch/adapter/webhook"
 )
 
@@ -98,19 +99,16 @@ func (s *service) serve(ctx context.Context) (err error) {
 		return err
 	}
 	defer admin.close()
-	server := s.newServer(handler)
+	server, err := s.newServer(handler)
+	if err != nil {
+		return failed(err)
+	}
 	listener, err := net.Listen("tcp", s.cfg.ListenAddr)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", s.cfg.ListenAddr, err)
 	}
 	serving := make(chan error, 1)
-	go func() {
-		if s.cfg.TLS.CertFile != "" {
-			serving <- server.ServeTLS(listener, s.cfg.TLS.CertFile, s.cfg.TLS.KeyFile)
-		} else {
-			serving <- server.Serve(listener)
-		}
-	}()
+	go func() { serving <- server.Serve(listener) }()
 	handler.SetReady(true)
 	s.log.Info("serving", zap.Stringer("address", listener.Addr()), zap.String("version", buildVersion()),
 		zap.String("delivery", string(s.cfg.Delivery)), zap.Int("connections", len(s.cfg.Connections)))
@@ -177,8 +175,8 @@ const (
 	maxHeaderBytes    = 64 << 10
 )
 
-func (s *service) newServer(handler http.Handler) *http.Server {
-	return &http.Server{
+func (s *service) newServer(handler http.Handler) (*httpserver.Server, error) {
+	return httpserver.New(&http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
@@ -186,7 +184,12 @@ func (s *service) newServer(handler http.Handler) *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          zap.NewStdLog(s.log.Named("http")),
-	}
+	}, httpserver.Options{
+		// A body that is refused for its length is seldom longer than twice the limit.
+		DiscardBytes: max(2*s.cfg.BodyLimit, httpserver.DefaultDiscardBytes),
+		CertFile:     s.cfg.TLS.CertFile, KeyFile: s.cfg.TLS.KeyFile,
+		Log: s.log,
+	})
 }
 
 // drainReserve is what attempts under way have of the shutdown timeout at least,
@@ -195,7 +198,7 @@ const drainReserve = 2 * time.Second
 
 // drain lets the requests under way finish, then the attempts, both together
 // within the shutdown timeout.
-func (s *service) drain(server *http.Server, d *delivering) error {
+func (s *service) drain(server *httpserver.Server, d *delivering) error {
 	s.log.Info("stopping: requests under way finish", zap.Duration("timeout_ms", s.cfg.ShutdownTimeout))
 	deadline := time.Now().Add(s.cfg.ShutdownTimeout)
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
