@@ -117,7 +117,7 @@ func (m *Mapper) mapCall(body *encoder, env *envelope, messageID []byte, now tim
 	callType := env.text(envType)
 	switch {
 	case len(callType) == 0:
-		return reject(RejectMissingType, `type: want a string such as "track"; if the Segment mapping changes the event, map the whole event instead`)
+		return reject(RejectMissingType, missingTypeDetail(env))
 	case bytes.EqualFold(callType, []byte("track")):
 		return m.mapTrack(body, env, messageID, now)
 	case bytes.EqualFold(callType, []byte("identify")):

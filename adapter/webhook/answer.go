@@ -148,6 +148,8 @@ func answerMessage(c *gin.Context, status int, message string) {
 	answerJSON(c, status, answer{Message: message})
 }
 
+const contentType = "application/json; charset=utf-8"
+
 // answerJSON writes the answer and ends the handling of the request.
 func answerJSON(c *gin.Context, status int, a answer) {
 	var text bytes.Buffer
@@ -165,5 +167,10 @@ func answerJSON(c *gin.Context, status int, a answer) {
 	}
 	c.Abort()
 	c.Header("Content-Length", strconv.Itoa(text.Len()))
-	c.Data(status, "application/json; charset=utf-8", text.Bytes())
+	if c.Request.Method == http.MethodHead {
+		c.Header("Content-Type", contentType)
+		c.AbortWithStatus(status)
+		return
+	}
+	c.Data(status, contentType, text.Bytes())
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -148,18 +149,33 @@ func (h *Handler) route(endpoints map[string]*endpoint) *gin.Engine {
 	engine.Use(h.recoverPanic)
 	engine.NoRoute(func(c *gin.Context) { answerMessage(c, http.StatusNotFound, "no webhook at this path") })
 	engine.NoMethod(func(c *gin.Context) {
-		answerMessage(c, http.StatusMethodNotAllowed, "method "+bounded(c.Request.Method)+" is not allowed here; events come by POST, PUT or PATCH")
+		answerMessage(c, http.StatusMethodNotAllowed, "method "+bounded(c.Request.Method)+" is not allowed here: "+
+			"this path takes "+c.Writer.Header().Get("Allow")) // which Gin sets
 	})
 	for path, e := range endpoints {
-		for _, route := range []string{path, path + "/"} {
-			for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch} {
-				engine.Handle(method, route, func(c *gin.Context) { h.receive(c, e) })
-			}
-		}
+		handle(engine, eventMethods, path, func(c *gin.Context) { h.receive(c, e) })
+		handle(engine, eventMethods, path+"/", func(c *gin.Context) { h.receive(c, e) })
 	}
-	engine.GET(healthPath, func(c *gin.Context) { answerMessage(c, http.StatusOK, "alive") })
-	engine.GET(readyPath, h.answerReady)
+	handle(engine, healthMethods, healthPath, func(c *gin.Context) { answerMessage(c, http.StatusOK, "alive") })
+	handle(engine, healthMethods, readyPath, h.answerReady)
 	return engine
+}
+
+var (
+	eventMethods  = []string{http.MethodPost, http.MethodPut, http.MethodPatch}
+	healthMethods = []string{http.MethodGet, http.MethodHead}
+)
+
+// handle routes the methods of a path to one handler, and answers OPTIONS.
+func handle(engine *gin.Engine, methods []string, path string, handler gin.HandlerFunc) {
+	for _, method := range methods {
+		engine.Handle(method, path, handler)
+	}
+	allow := strings.Join(append(slices.Clone(methods), http.MethodOptions), ", ")
+	engine.OPTIONS(path, func(c *gin.Context) {
+		c.Header("Allow", allow)
+		c.AbortWithStatus(http.StatusNoContent)
+	})
 }
 
 func (h *Handler) answerReady(c *gin.Context) {
@@ -183,7 +199,8 @@ func unavailableText(err error, general string) string {
 	return general
 }
 
-// ServeHTTP answers a request.
+// ServeHTTP answers a request. It may answer before it has read the body; a server
+// of package httpserver makes such an answer arrive.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.engine.ServeHTTP(w, r) }
 
 // SetReady says whether /readyz may answer 200, which is then for Options.Ready
@@ -238,7 +255,7 @@ func (h *Handler) accept(r *http.Request, e *endpoint, request *received) (statu
 	if err := e.verifier.checkHeaders(r.Header); err != nil {
 		return statusOf(err), answer{Message: err.Error()}
 	}
-	if r.ContentLength != 0 { // an empty body is never signed, and its sender is told the remedy
+	if r.ContentLength != 0 { // Segment never signs an empty body; its sender learns the remedy below
 		if err := e.verifier.checkSigned(r.Header); err != nil {
 			return statusOf(err), answer{Message: err.Error()}
 		}

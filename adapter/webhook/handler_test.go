@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -104,32 +105,41 @@ func TestBadInput(t *testing.T) {
 		body     string
 		encoding string
 	}{
-		"garbage":              {body: "garbage"},
-		"empty":                {body: ""},
-		"null":                 {body: "null"},
-		"empty_array":          {body: "[]"},
-		"array_of_null":        {body: "[null]"},
-		"truncated":            {body: `[{"type":"track","userId":"u-1"`},
-		"nested_64":            {body: nested(64)},
-		"nested_65":            {body: nested(65)},
-		"nested_100000":        {body: "[" + good(1) + `,{"type":"track","context":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + "}]"},
-		"at_the_limit":         {body: exact},
-		"over_the_limit":       {body: exact + " "},
-		"gzip":                 {body: gzipped(good(1)), encoding: "gzip"},
-		"gzip_of_two_members":  {body: gzipped("["+good(1)+",") + gzipped(good(2)+"]"), encoding: "gzip"},
-		"gzip_half":            {body: gzipped(many(100, good(0)))[:500], encoding: "gzip"},
-		"gzip_bomb":            {body: gzipped(strings.Repeat(" ", 50<<20) + "{}"), encoding: "gzip"},
-		"gzip_at_the_limit":    {body: gzipped(exact), encoding: "gzip"},
-		"gzip_and_garbage":     {body: gzipped(good(1)) + "garbage", encoding: "gzip"},
-		"not_gzip":             {body: good(1), encoding: "gzip"},
-		"unknown_encoding":     {body: good(1), encoding: "br"},
-		"duplicate_names":      {body: "[" + good(1) + `,{"type":"track","type":"track"}]`},
-		"not_utf8":             {body: strings.ReplaceAll(good(1), "u-1", "u-\xff")},
-		"one_bad_of_1000":      {body: many(1000, `{"type":"track","userId":"..","event":"x"}`)},
-		"one_broken_of_1000":   {body: many(1000, `{"type" "track"}`)},
-		"every_reason":         {body: everyReason()},
-		"extensible_and_plain": {body: `[{"json":` + good(1) + `},` + good(2) + `]`},
-		"hostile_texts":        {body: `[` + strings.TrimSuffix(strings.Repeat(`{"type":"`+strings.Repeat(`\u0000\"`, 300)+`","messageId":"`+strings.Repeat(`\u0001<é\"`, 400)+`"},`, 30), ",") + `]`},
+		"garbage":                 {body: "garbage"},
+		"empty":                   {body: ""},
+		"null":                    {body: "null"},
+		"empty_array":             {body: "[]"},
+		"array_of_null":           {body: "[null]"},
+		"truncated":               {body: `[{"type":"track","userId":"u-1"`},
+		"nested_64":               {body: nested(64)},
+		"nested_65":               {body: nested(65)},
+		"nested_100000":           {body: "[" + good(1) + `,{"type":"track","context":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + "}]"},
+		"at_the_limit":            {body: exact},
+		"over_the_limit":          {body: exact + " "},
+		"gzip":                    {body: gzipped(good(1)), encoding: "gzip"},
+		"gzip_of_two_members":     {body: gzipped("["+good(1)+",") + gzipped(good(2)+"]"), encoding: "gzip"},
+		"gzip_half":               {body: gzipped(many(100, good(0)))[:500], encoding: "gzip"},
+		"gzip_bomb":               {body: gzipped(strings.Repeat(" ", 50<<20) + "{}"), encoding: "gzip"},
+		"gzip_at_the_limit":       {body: gzipped(exact), encoding: "gzip"},
+		"gzip_and_garbage":        {body: gzipped(good(1)) + "garbage", encoding: "gzip"},
+		"not_gzip":                {body: good(1), encoding: "gzip"},
+		"unknown_encoding":        {body: good(1), encoding: "br"},
+		"duplicate_names":         {body: "[" + good(1) + `,{"type":"track","type":"track"}]`},
+		"not_utf8":                {body: strings.ReplaceAll(good(1), "u-1", "u-\xff")},
+		"one_bad_of_1000":         {body: many(1000, `{"type":"track","userId":"..","event":"x"}`)},
+		"one_broken_of_1000":      {body: many(1000, `{"type" "track"}`)},
+		"every_reason":            {body: everyReason()},
+		"tracking_batch":          {body: `{"batch":[` + good(1) + `],"writeKey":"k","sentAt":"2026-10-31T12:00:00Z"}`},
+		"tracking_batch_empty":    {body: `{"batch":[]}`},
+		"tracking_batch_typed":    {body: `{"batch":[],"type":"page"}`},
+		"tracking_batch_in_array": {body: `[{"batch":[` + good(1) + `]},` + good(2) + `,{"batch":"no array"}]`},
+		"form_encoded":            {body: `type=track&userId=u-1&event=Signed+Up&properties=%5Bobject+Object%5D`},
+		"form_encoded_in_array":   {body: `[{"body":"type=track&userId=u-1"},` + good(2) + `,{"body":"text","to":"a friend"}]`},
+		"no_form":                 {body: `some text = other text`},
+		"gzip_and_identity":       {body: gzipped(good(1)), encoding: "gzip, identity"},
+		"gzip_and_unknown":        {body: gzipped(good(1)), encoding: "gzip, br"},
+		"extensible_and_plain":    {body: `[{"json":` + good(1) + `},` + good(2) + `]`},
+		"hostile_texts":           {body: `[` + strings.TrimSuffix(strings.Repeat(`{"type":"`+strings.Repeat(`\u0000\"`, 300)+`","messageId":"`+strings.Repeat(`\u0001<é\"`, 400)+`"},`, 30), ",") + `]`},
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -183,19 +193,84 @@ func TestMethodsAndPaths(t *testing.T) {
 	}{
 		{"POST", "/segment", 200}, {"PUT", "/segment", 200}, {"PATCH", "/segment", 200}, {"POST", "/segment/", 200},
 		{"POST", "/segment?source=web", 200},
-		{"GET", "/segment", 405}, {"HEAD", "/segment", 405}, {"DELETE", "/segment", 405}, {"OPTIONS", "/segment/", 405},
+		{"GET", "/segment", 405}, {"HEAD", "/segment", 405}, {"DELETE", "/segment", 405}, {"TRACE", "/segment/", 405},
+		{"OPTIONS", "/segment", 204}, {"OPTIONS", "/segment/", 204},
+		{"OPTIONS", "/healthz", 204}, {"OPTIONS", "/readyz", 204},
 		{"POST", "/", 404}, {"POST", "/Segment", 404}, {"POST", "/segment/x", 404}, {"POST", "//segment", 404}, {"GET", "/x/../segment", 404},
-		{"GET", "/healthz", 200}, {"GET", "/readyz", 503}, {"POST", "/healthz", 405},
+		{"OPTIONS", "/x", 404}, {"HEAD", "/x", 404}, {"CONNECT", "/x", 404},
+		{"GET", "/healthz", 200}, {"HEAD", "/healthz", 200}, {"POST", "/healthz", 405}, {"DELETE", "/healthz", 405},
+		{"GET", "/readyz", 503}, {"HEAD", "/readyz", 503}, {"PUT", "/readyz", 405},
 	} {
 		w := serve(h, test.method, test.target, strings.NewReader(good(1)))
 		if w.Code != test.status || w.Header().Get("Location") != "" {
 			t.Errorf("%s %s: got %d, want %d", test.method, test.target, w.Code, test.status)
 		}
-		if !json.Valid(w.Body.Bytes()) || !strings.HasPrefix(w.Body.String(), `{"message":`) {
+		if test.method == "HEAD" || test.status == 204 {
+			if w.Body.Len() > 0 {
+				t.Errorf("%s %s: answer %s", test.method, test.target, w.Body)
+			}
+		} else if !json.Valid(w.Body.Bytes()) || !strings.HasPrefix(w.Body.String(), `{"message":`) {
 			t.Errorf("%s %s: answer %s", test.method, test.target, w.Body)
 		}
-		if test.status == 405 && test.target == "/segment" && !strings.Contains(w.Header().Get("Allow"), "POST") {
-			t.Errorf("%s %s: Allow %q", test.method, test.target, w.Header().Get("Allow"))
+		var allow string
+		if test.status == 405 || test.status == 204 {
+			if allow = "OPTIONS PATCH POST PUT"; strings.HasSuffix(test.target, "z") {
+				allow = "GET HEAD OPTIONS"
+			}
+		}
+		methods := strings.Fields(strings.ReplaceAll(w.Header().Get("Allow"), ",", " "))
+		slices.Sort(methods)
+		if got := strings.Join(methods, " "); got != allow {
+			t.Errorf("%s %s: Allow %q, want %q", test.method, test.target, got, allow)
+		}
+	}
+}
+
+// TestHeadIsGetWithoutItsBody compares the headers of both.
+func TestHeadIsGetWithoutItsBody(t *testing.T) {
+	h := newHandler(t, mapAndDeliver(t), Options{})
+	for _, ready := range []bool{false, true} {
+		h.SetReady(ready)
+		for _, target := range []string{"/healthz", "/readyz", "/segment", "/x"} {
+			get, head := serve(h, "GET", target, nil), serve(h, "HEAD", target, nil)
+			same := reflect.DeepEqual(head.Header(), get.Header()) || target == "/segment" // whose message has the method
+			if head.Code != get.Code || !same || head.Body.Len() > 0 {
+				t.Errorf("%s: HEAD %d %v %q, GET %d %v", target, head.Code, head.Header(), head.Body, get.Code, get.Header())
+			}
+		}
+	}
+}
+
+// TestContentEncoding checks every form of the list of codings.
+func TestContentEncoding(t *testing.T) {
+	h := newHandler(t, mapAndDeliver(t), Options{})
+	for _, test := range []struct {
+		lines  []string
+		zipped bool
+		status int
+	}{
+		{nil, false, 200}, {[]string{""}, false, 200}, {[]string{","}, false, 200},
+		{[]string{"identity"}, false, 200}, {[]string{" Identity , identity,"}, false, 200},
+		{[]string{"identity", "", "identity"}, false, 200},
+		{[]string{"gzip"}, true, 200}, {[]string{"GZip"}, true, 200}, {[]string{"x-gzip"}, true, 200},
+		{[]string{"gzip,"}, true, 200}, {[]string{"gzip, identity"}, true, 200}, {[]string{"identity,gzip"}, true, 200},
+		{[]string{", identity,\tgzip ,, identity"}, true, 200},
+		{[]string{"identity", "gzip"}, true, 200}, {[]string{"gzip", "identity, "}, true, 200},
+		{[]string{"br"}, false, 415}, {[]string{"deflate"}, false, 415},
+		{[]string{"gzip, br"}, true, 415}, {[]string{"br", "gzip"}, true, 415},
+		{[]string{"gzip, gzip"}, true, 415}, {[]string{"gzip", "x-gzip"}, true, 415},
+		{[]string{"gzip identity"}, true, 415}, {[]string{"identity;q=1"}, false, 415},
+	} {
+		body := good(1)
+		if test.zipped {
+			body = gzipped(body)
+		}
+		r := httptest.NewRequest("POST", "/segment", strings.NewReader(body))
+		r.Header["Content-Encoding"] = test.lines
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != test.status {
+			t.Errorf("%q: got %d %s, want %d", test.lines, w.Code, w.Body, test.status)
 		}
 	}
 }
@@ -427,6 +502,9 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(gzipped(good(1))), "gzip")
 	f.Add([]byte(gzipped(good(1)))[:40], "gzip")
 	f.Add([]byte(good(1)), "")
+	f.Add([]byte(gzipped(good(1))), "identity, gzip")
+	f.Add([]byte(`{"batch":[]}`), "identity")
+	f.Add([]byte(`a=b&c=d`), "identity,")
 	h := newHandler(f, acceptFunc(func(_ context.Context, events [][]byte) (adapter.Receipt, error) {
 		return adapter.Receipt{Results: make([]adapter.Result, len(events))}, nil
 	}), Options{BodyLimit: 4096})

@@ -58,20 +58,44 @@ func (br *bodyReader) read(r *http.Request) (*body, error) {
 	if r.ContentLength > br.limit {
 		return nil, br.tooLarge()
 	}
-	encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding")))
-	switch encoding {
-	case "", "identity":
-		return br.receive(r, br.limit)
-	case "gzip", "x-gzip":
-		packed, err := br.receive(r, br.limit+gzipSlack)
-		if err != nil {
-			return nil, err
-		}
-		defer br.release(packed)
-		return br.unpack(packed.bytes)
-	default:
-		return nil, refuse(http.StatusUnsupportedMediaType, "Content-Encoding %q is not supported: send gzip or no encoding", bounded(encoding))
+	zipped, err := isGzip(r.Header)
+	if err != nil {
+		return nil, err
 	}
+	if !zipped {
+		return br.receive(r, br.limit)
+	}
+	packed, err := br.receive(r, br.limit+gzipSlack)
+	if err != nil {
+		return nil, err
+	}
+	defer br.release(packed)
+	return br.unpack(packed.bytes)
+}
+
+// isGzip reports whether the body is gzip. Content-Encoding is a list, on one line or
+// several, in which identity and empty elements mean nothing (RFC 9110, 5.6.1 and
+// 8.4). Gateways add identity.
+func isGzip(header http.Header) (bool, error) {
+	lines := header.Values("Content-Encoding")
+	zipped, supported := false, true
+	for _, line := range lines {
+		for coding := range strings.SplitSeq(line, ",") {
+			switch strings.ToLower(strings.TrimSpace(coding)) {
+			case "", "identity":
+			case "gzip", "x-gzip":
+				supported = supported && !zipped
+				zipped = true
+			default:
+				supported = false
+			}
+		}
+	}
+	if !supported {
+		return false, refuse(http.StatusUnsupportedMediaType,
+			"Content-Encoding %q is not supported: send gzip or no encoding", bounded(strings.ToLower(strings.Join(lines, ", "))))
+	}
+	return zipped, nil
 }
 
 // receive reads the body as it is sent.

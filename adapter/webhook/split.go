@@ -3,6 +3,8 @@ package webhook
 import (
 	"bytes"
 	"net/http"
+
+	"segment-saasquatch/mapping"
 )
 
 // batch is the events of a request, as they stand in its body.
@@ -32,10 +34,18 @@ func split(body []byte, maxEvents int) (batch, error) {
 		if skipSpace(body, end) != len(body) {
 			return batch{}, unparsable("the body is not JSON: there is more behind the object")
 		}
+		if mapping.IsTrackingBatch(body[i:end]) {
+			return batch{}, unparsable("the body is a batch of Segment's Tracking API, " +
+				"an object with `batch` and without `type`: " +
+				"send it to Segment and connect a webhook destination there, or send the array in `batch` alone")
+		}
 		return batch{elements: [][]byte{body[i:end]}}, nil
 	case '[':
 		return splitArray(body, i, maxEvents)
 	default:
+		if formEncoded(body[i:]) {
+			return batch{}, unparsable("the body is form-encoded: " + sendJSON)
+		}
 		return batch{}, unparsable("the body is neither a JSON object nor an array: map `data` to the whole event in the Segment mapping")
 	}
 }
@@ -74,6 +84,24 @@ func splitArray(body []byte, i, maxEvents int) (batch, error) {
 		}
 		i = skipSpace(body, i+1)
 	}
+}
+
+// sendJSON is the remedy for a form-encoded body, which the Extensible Webhook makes.
+const sendJSON = "remove the header Content-Type: application/x-www-form-urlencoded from the Segment mapping, " +
+	"so that Segment sends JSON"
+
+// formEncoded reports whether a body begins like a form's, with a name and its value.
+func formEncoded(body []byte) bool {
+	name, _, found := bytes.Cut(body, []byte("="))
+	for _, c := range name {
+		switch {
+		case 'a' <= c|0x20 && c|0x20 <= 'z', '0' <= c && c <= '9':
+		case c == '-', c == '_', c == '.', c == '*', c == '+', c == '%':
+		default:
+			return false
+		}
+	}
+	return found && len(name) > 0
 }
 
 func unparsable(message string) error { return refuse(http.StatusBadRequest, "%s", message) }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // Credentials are what a request must bring. Every kind that is configured must
@@ -184,7 +185,12 @@ func (v *verifier) checkBody(header http.Header, body []byte, events batch) (var
 		if v.signed(signature, body) {
 			return verifiedByBody, nil
 		}
-		return "", refuse(http.StatusUnauthorized, "X-Signature does not match the body: compare the shared secret with Segment's destination settings")
+		if formEncoded(body) || mapping.IsFormEncoded(events.first) {
+			return "", refuse(http.StatusUnauthorized, "X-Signature does not match the body, which is form-encoded, "+
+				"because Segment signs JSON: %s", sendJSON)
+		}
+		return "", refuse(http.StatusUnauthorized, "X-Signature does not match the body: "+
+			"compare the shared secret with Segment's destination settings")
 	}
 	if len(events.elements) == 1 {
 		return verifiedByBody, nil

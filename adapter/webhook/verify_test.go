@@ -132,6 +132,34 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// TestFormEncodedBodiesAreNamed checks that the sender of a body that Segment signs
+// before it form-encodes it reads about that, not about its secret.
+func TestFormEncodedBodiesAreNamed(t *testing.T) {
+	credentials := Credentials{SharedSecrets: secrets("s"), BearerTokens: secrets("t")}
+	h, err := New([]Connection{{Path: "/s", Acceptor: mapAndDeliver(t), Credentials: credentials}}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for body, want := range map[string]string{
+		"type=track&userId=u":        "form-encoded",
+		`[{"body":"type=track"}]`:    "form-encoded",
+		single:                       "shared secret",
+		`[{"body":"a","title":"b"}]`: "shared secret",
+	} {
+		w := serve(h, "POST", "/s", strings.NewReader(body),
+			"X-Signature", signature("s", good(1)), "Authorization", "Bearer t")
+		if w.Code != 401 || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s: got %d %s", body, w.Code, w.Body)
+		}
+	}
+	// The signature is checked first: a stranger learns nothing of the body.
+	w := serve(h, "POST", "/s", strings.NewReader(`{"batch":[]}`),
+		"X-Signature", signature("x", ""), "Authorization", "Bearer t")
+	if w.Code != 401 {
+		t.Errorf("a batch of the Tracking API, wrongly signed: %d %s", w.Code, w.Body)
+	}
+}
+
 func TestNewRefusesCredentials(t *testing.T) {
 	for name, credentials := range map[string]Credentials{
 		"none":         {},

@@ -1,0 +1,60 @@
+package mapping
+
+import "bytes"
+
+// IsTrackingBatch reports whether the bytes are a batch of Segment's Tracking API: an
+// object that has the array batch and no type. Libraries send it to Segment, which
+// sends the events of the batch one by one.
+func IsTrackingBatch(event []byte) bool {
+	return isWithoutType(event, []byte(`"batch"`), (*envelope).isTrackingBatch)
+}
+
+// IsFormEncoded reports whether the bytes are an event that the Extensible Webhook
+// has form-encoded for a batch: an object that has the text body and nothing else.
+func IsFormEncoded(event []byte) bool {
+	return isWithoutType(event, []byte(`"body"`), (*envelope).isFormEncoded)
+}
+
+// isWithoutType looks for the text first, because that is several times as fast as
+// to parse the event.
+func isWithoutType(event, text []byte, is func(*envelope) bool) bool {
+	if !bytes.Contains(event, text) {
+		return false
+	}
+	p := parse(event)
+	defer p.release()
+	return p.fault == "" && len(p.env.text(envType)) == 0 && is(&p.env)
+}
+
+func (env *envelope) isTrackingBatch() bool {
+	batch := findMember(env.event, "batch", env.validUTF8)
+	return batch != nil && batch[0] == '['
+}
+
+func (env *envelope) isFormEncoded() bool {
+	body := findMember(env.event, "body", env.validUTF8)
+	if body == nil || body[0] != '"' {
+		return false
+	}
+	all := membersOf(env.event, 0)
+	for n := 0; ; n++ {
+		if _, ok := all.next(); !ok {
+			return n == 1
+		}
+		all.i = skipValue(env.event, all.i)
+	}
+}
+
+// missingTypeDetail says why an event has no type, as far as it shows.
+func missingTypeDetail(env *envelope) string {
+	switch {
+	case env.isTrackingBatch():
+		return "batch: this is a batch of Segment's Tracking API; " +
+			"send it to Segment, or send the events in batch themselves"
+	case env.isFormEncoded():
+		return "body: this event is form-encoded; " +
+			"remove the header Content-Type: application/x-www-form-urlencoded from the Segment mapping"
+	default:
+		return `type: want a string such as "track"; if the Segment mapping changes the event, map the whole event instead`
+	}
+}
