@@ -124,9 +124,15 @@ type responseWriter struct {
 	written bool
 }
 
+// closeUnread has the end of the connection end an answer without a length, because
+// net/http writes no last chunk to a connection that is hijacked.
 func closeUnread(header http.Header, body *requestBody) {
-	if !body.ended {
-		header.Set("Connection", "close")
+	if body.ended {
+		return
+	}
+	header.Set("Connection", "close")
+	if header.Get("Content-Length") == "" {
+		header.Set("Transfer-Encoding", "identity")
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -81,4 +82,45 @@ func TestTLSAndHealthcheck(t *testing.T) {
 	if response.StatusCode != http.StatusOK || response.ProtoMajor != 2 {
 		t.Errorf("got %s over %s", response.Status, response.Proto)
 	}
+}
+
+// TestTLSFilesAreReplaced serves another pair from the next handshake on, once both of
+// its files are there.
+func TestTLSFilesAreReplaced(t *testing.T) {
+	certFile, keyFile, first := certificate(t)
+	newCert, newKey, second := certificate(t)
+	s := startServer(t, "http://127.0.0.1:1", []string{"TLS_CERT_FILE=" + certFile, "TLS_KEY_FILE=" + keyFile})
+	url := strings.Replace(strings.TrimSuffix(s.url, "/segment"), "http", "https", 1) + "/healthz"
+	answers := func(roots *x509.CertPool) bool {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}
+		response, err := (&http.Client{Transport: transport}).Get(url)
+		if err != nil {
+			return false
+		}
+		response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	}
+	overwrite := func(file, with string) {
+		t.Helper()
+		text, err := os.ReadFile(with)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !answers(first) || answers(second) {
+		t.Error("the first pair is not served")
+	}
+	overwrite(certFile, newCert)
+	if !answers(first) || answers(second) {
+		t.Error("the last good pair is not served")
+	}
+	s.stderr.await(t, `"level":"error".*the last good one stays`)
+	overwrite(keyFile, newKey)
+	if answers(first) || !answers(second) {
+		t.Error("the second pair is not served")
+	}
+	s.stderr.await(t, `the TLS certificate was replaced`)
 }
