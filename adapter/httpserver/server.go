@@ -28,7 +28,7 @@ type Options struct {
 	DiscardTime time.Duration
 	// Discards bounds how many connections are read after their answers at the same
 	// time. A connection beyond it is closed at once, and its sender may miss the
-	// answer. Default: 256.
+	// answer. Default: 1024.
 	Discards int64
 	// CertFile and KeyFile name the PEM files of the certificate to serve HTTPS with.
 	// Default: none, plain HTTP.
@@ -41,7 +41,7 @@ type Options struct {
 const (
 	DefaultDiscardBytes = 20 << 20
 	DefaultDiscardTime  = 10 * time.Second
-	DefaultDiscards     = 256
+	DefaultDiscards     = 1024
 )
 
 // Server is an HTTP server. Its methods are safe for concurrent use.
