@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -16,7 +15,6 @@ import (
 
 var (
 	pathPattern   = regexp.MustCompile(`^/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*)?$`)
-	hostPattern   = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 	aliasPattern  = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 	headerPattern = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
 )
@@ -24,6 +22,9 @@ var (
 func checkPath(text string) error {
 	if text == "" {
 		return nil
+	}
+	if err := checkText(text); err != nil {
+		return err
 	}
 	if !pathPattern.MatchString(text) {
 		return errors.New("is not a plain path: write one such as /segment/live, of letters, digits and . _ ~ - between single slashes, with none at the end")
@@ -43,6 +44,9 @@ func checkBaseURL(text string) error {
 	if text == "" {
 		return nil
 	}
+	if err := checkText(text); err != nil {
+		return err
+	}
 	const remedy = ": write scheme and host only, such as https://app.referralsaasquatch.com"
 	if strings.ContainsAny(text, "?#@") {
 		return errors.New("holds a user, query or fragment" + remedy)
@@ -58,17 +62,18 @@ func checkBaseURL(text string) error {
 		return errors.New("holds a path" + remedy)
 	}
 	host := u.Hostname()
-	addr, addrErr := netip.ParseAddr(host)
-	if addrErr != nil && !hostPattern.MatchString(host) || strings.HasSuffix(u.Host, ":") {
-		return errors.New("names no valid host" + remedy)
+	if err := checkHost(host); err != nil {
+		return errors.New(err.Error() + remedy)
+	}
+	if strings.HasSuffix(u.Host, ":") {
+		return errors.New("has no port behind its colon" + remedy)
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			return errors.New("has a port outside 1 to 65535" + remedy)
 		}
 	}
-	loopback := strings.EqualFold(host, "localhost") || addrErr == nil && addr.IsLoopback()
-	if u.Scheme == "http" && !loopback {
+	if u.Scheme == "http" && !isLoopback(host) {
 		return errors.New("would send the API key over plain http to a host that is not loopback: write https://")
 	}
 	return nil
@@ -77,6 +82,9 @@ func checkBaseURL(text string) error {
 func checkTenantAlias(text string) error {
 	if strings.HasPrefix(text, liveKeyPrefix) || strings.HasPrefix(text, testKeyPrefix) {
 		return errors.New("looks like an API key: write the tenant alias here and the key into saasquatch.api_key")
+	}
+	if err := checkName(text); err != nil {
+		return err
 	}
 	if text != "" && !aliasPattern.MatchString(text) {
 		return errors.New("is no tenant alias: write the alias of the SaaSquatch tenant, such as test_abc, without spaces or slashes")
@@ -88,21 +96,5 @@ func checkUserName(text string) error {
 	if strings.Contains(text, ":") {
 		return errors.New("holds a colon: write the AccountSID alone here and the AuthToken into saasquatch.api_key")
 	}
-	return nil
-}
-
-func checkHeaderName(text string) error {
-	if text == "" {
-		return nil
-	}
-	if !headerPattern.MatchString(text) {
-		return errors.New("is no header name: write the name alone, such as X-My-Secret, and its value into segment.header.value")
-	}
-	switch strings.ToLower(text) {
-	case "authorization":
-		return errors.New("is Authorization: use segment.bearer_token or segment.basic_key instead")
-	case "x-signature":
-		return errors.New("is X-Signature: use segment.shared_secret instead")
-	}
-	return nil
+	return checkName(text)
 }

@@ -69,6 +69,8 @@ type Config struct {
 	// origins maps the keys of settings to where their values came from. It holds
 	// no values, since fmt prints unexported fields without asking their types.
 	origins map[string]origin
+	// commas has the keys of credentials that the file has as one text with a comma.
+	commas map[string]bool
 }
 
 // Delivery says how events reach SaaSquatch.
@@ -238,6 +240,7 @@ func Default() *Config {
 		Log:              Log{Level: "info", Format: "auto"},
 		Connections:      []Connection{defaultConnection()},
 		origins:          map[string]origin{},
+		commas:           map[string]bool{},
 	}
 }
 

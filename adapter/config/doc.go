@@ -9,6 +9,11 @@
 // that a command can fill in values of its own, such as those of a sandbox, in
 // between.
 //
+// A value that only a mistake explains is a fault, though it could be taken as it
+// stands: a variable that no shell has replaced, a placeholder of the documentation,
+// Bearer in front of a token. A value that probably is one, such as a secret in
+// quotation marks, is a warning of [Config.Warnings].
+//
 // One table lists the settings; reading, flags, [Config.Print] and [Reference]
 // are all made from it.
 //

@@ -10,11 +10,16 @@ import (
 )
 
 // TestExample: the example sets everything, and all but credentials and tenant
-// is the default.
+// is the default. It serves once its placeholders are filled in.
 func TestExample(t *testing.T) {
-	c := mustLoad(t, Source{File: testdata + "/example.yaml"})
-	if err := c.Validate(); err != nil {
+	filled := mustLoad(t, Source{File: testdata + "/example.yaml",
+		Env: env(map[string]string{"SEGMENT_SHARED_SECRET": "a-shared-secret", "SAASQUATCH_API_KEY": "TEST_key"})})
+	if err := filled.Validate(); err != nil {
 		t.Error(err)
+	}
+	c := mustLoad(t, Source{File: testdata + "/example.yaml"})
+	if got := strings.Join(faultKeys(c.Validate()), " "); got != "segment.shared_secret saasquatch.api_key" {
+		t.Errorf("faults of %q", got)
 	}
 	if warnings := c.Warnings(); len(warnings) > 0 {
 		t.Errorf("warnings: %q", warnings)
@@ -48,8 +53,21 @@ func TestExample(t *testing.T) {
 }
 
 func TestConnectionsExample(t *testing.T) {
-	c := mustLoad(t, Source{File: testdata + "/connections.yaml"})
-	if err := c.Validate(); err != nil {
+	path := testdata + "/connections.yaml"
+	c := mustLoad(t, Source{File: path})
+	want := "connections[0].segment.shared_secret[0] connections[0].segment.shared_secret[1] " +
+		"connections[0].saasquatch.api_key " +
+		"connections[1].segment.bearer_token connections[1].segment.header.value connections[1].saasquatch.api_key"
+	if got := strings.Join(faultKeys(c.Validate()), " "); got != want {
+		t.Errorf("faults of %q, want %q", got, want)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	filled := strings.NewReplacer("change-me-", "5f0c9d2e7a41b863-", "change_me",
+		"5f0c9d2e7a41b863").Replace(string(content))
+	if err := mustLoad(t, yamlSource(filled)).Validate(); err != nil {
 		t.Error(err)
 	}
 	if len(c.Connections) != 2 {

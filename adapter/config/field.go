@@ -96,6 +96,9 @@ func (f textField[T]) set(text string) error {
 	if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
 		return errors.New("holds a control character or is not UTF-8: write plain text")
 	}
+	if strings.ContainsFunc(text, isInvisible) {
+		return errors.New("holds an invisible character, such as a byte order mark: type it anew")
+	}
 	if f.check != nil {
 		if err := f.check(text); err != nil {
 			return err
@@ -228,6 +231,9 @@ func (f secretsField) node() *yaml.Node {
 
 // set splits at commas and trims spaces.
 func (f secretsField) set(text string) error {
+	if jsonText.MatchString(strings.TrimSpace(text)) {
+		return errors.New("is a list or an object in brackets: write the values alone, with commas between them")
+	}
 	texts := strings.Split(text, ",")
 	for i := range texts {
 		texts[i] = strings.TrimSpace(texts[i])

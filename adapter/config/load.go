@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/spf13/pflag"
 )
@@ -115,13 +114,9 @@ func (l *loader) lookup(s *setting) (text, name string, ok bool) {
 		l.faults.add(s.EnvFile(), s.Key, "cannot read the file it names (%s): mend the path or the file's permissions", readFault(err))
 		return "", "", false
 	}
-	if len(content) > maxValueSize {
-		l.faults.add(s.EnvFile(), s.Key, "the file it names is larger than 64 KiB: name a file that holds the value alone")
-		return "", "", false
-	}
-	text = strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
-	if text == "" {
-		l.faults.add(s.EnvFile(), s.Key, "the file it names is empty: write the value into it or unset the variable")
+	text, problem := valueText(content)
+	if problem != "" {
+		l.faults.add(s.EnvFile(), s.Key, "%s", problem)
 		return "", "", false
 	}
 	return text, s.EnvFile(), true

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -163,7 +164,13 @@ func (r *reader) value(f field, key string, n *yaml.Node) bool {
 		err = f.set(n.Value)
 	case n.Value == "":
 		err = list.setList(nil)
+	case want.name == kindTexts.name && strings.ContainsAny(n.Value, ",\n"):
+		err = errors.New("is one text with a comma or a line break: write a list, such as [first, second]; " +
+			"an entry that holds a comma stands in quotes")
 	default:
+		if strings.Contains(n.Value, ",") {
+			r.config.commas[key] = true
+		}
 		err = list.setList([]string{n.Value})
 	}
 	if err != nil {

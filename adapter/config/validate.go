@@ -4,10 +4,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
+	"maps"
 	"os"
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -42,7 +42,7 @@ func (c *Config) ValidateSending() error {
 	v.durable()
 	v.log()
 	for i := range c.Connections {
-		v.saasquatch(c.prefix(i), &c.Connections[i].SaaSquatch)
+		v.saasquatch(c.prefix(i), &c.Connections[i])
 		v.mapping(i)
 	}
 	return v.faults.join()
@@ -53,7 +53,7 @@ func (c *Config) ValidateSending() error {
 func (c *Config) ValidateTenants() error {
 	v := &validator{config: c}
 	for i := range c.Connections {
-		v.saasquatch(c.prefix(i), &c.Connections[i].SaaSquatch)
+		v.saasquatch(c.prefix(i), &c.Connections[i])
 		v.mapping(i)
 	}
 	return v.faults.join()
@@ -66,6 +66,14 @@ func (c *Config) ValidateMapping() error {
 	for i := range c.Connections {
 		v.mapping(i)
 	}
+	return v.faults.join()
+}
+
+// ValidateAdminToken returns the faults of the admin API's tokens, for commands that ask
+// a server.
+func (c *Config) ValidateAdminToken() error {
+	v := &validator{config: c}
+	v.credentials(adminTokenKey, "", nil)
 	return v.faults.join()
 }
 
@@ -94,15 +102,6 @@ func (v *validator) oneOf(key, value string, known ...string) {
 func (v *validator) duration(key string, d, most time.Duration) {
 	if d <= 0 || d > most {
 		v.fault(key, "is %s: write a duration above 0s and at most %s", formatDuration(d), formatDuration(most))
-	}
-}
-
-// address checks a host:port to listen on.
-func (v *validator) address(key, address, example string) {
-	if _, port, err := net.SplitHostPort(address); err != nil {
-		v.fault(key, "is %s: write host:port, such as %s", quote(address), example)
-	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		v.fault(key, "is %s: write a port from 0 to 65535, such as %s", quote(address), example)
 	}
 }
 
@@ -139,6 +138,12 @@ func (v *validator) tls() {
 		v.fault("tls.key_file", "is missing beside tls.cert_file: set both or neither")
 		return
 	}
+	certFault, keyFault := checkFilePath(cert), checkFilePath(key)
+	v.check("tls.cert_file", certFault)
+	v.check("tls.key_file", keyFault)
+	if certFault != nil || keyFault != nil {
+		return
+	}
 	certPEM, certErr := os.ReadFile(cert)
 	if certErr != nil {
 		v.fault("tls.cert_file", "cannot be read (%s): mend the path or the file's permissions", readFault(certErr))
@@ -157,6 +162,7 @@ func (v *validator) tls() {
 
 // mapping checks the rules of connection i.
 func (v *validator) mapping(i int) {
+	v.names(v.config.prefix(i), &v.config.Connections[i].Mapping)
 	err := v.config.Connections[i].Mapping.Validate()
 	if err == nil {
 		return
@@ -176,6 +182,28 @@ func (v *validator) mapping(i int) {
 	}
 	sortRuns(v.faults[start:])
 }
+
+// names checks paths and names for what nothing has replaced. A name may hold anything
+// else.
+func (v *validator) names(prefix string, rules *mapping.Rules) {
+	check := func(key string, names ...string) {
+		for i, name := range names {
+			if unreplacedName.MatchString(name) {
+				v.fault(elementKey(prefix+key, i, len(names)),
+					"is %s, a variable or a template that nothing has replaced: write the value itself", quote(name))
+			}
+		}
+	}
+	check("account_id", rules.AccountID...)
+	check("events.only", rules.Only...)
+	check("events.except", rules.Except...)
+	for _, name := range slices.Sorted(maps.Keys(rules.Keys)) {
+		check("events.keys", name)
+		check("events.keys", rules.Keys[name])
+	}
+}
+
+var unreplacedName = regexp.MustCompile(`^\$\{[^{}]*\}$|\{\{.*\}\}`)
 
 // sortRuns orders neighbouring faults of the same key, since the rules hold
 // maps, whose order changes.

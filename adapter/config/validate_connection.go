@@ -5,10 +5,6 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
-
-	"segment-saasquatch/adapter"
 )
 
 const (
@@ -39,8 +35,8 @@ func (v *validator) connections() {
 		v.check(prefix+"path", checkPath(conn.Path))
 		v.unique(names, prefix, "name", conn.Name)
 		v.unique(paths, prefix, "path", conn.Path)
-		v.segment(prefix, &conn.Segment)
-		v.saasquatch(prefix, &conn.SaaSquatch)
+		v.segment(prefix, conn)
+		v.saasquatch(prefix, conn)
 		v.oneOf(prefix+"users.ensure", string(conn.EnsureUsers), string(EnsureAfter), string(EnsureBefore))
 		v.mapping(i)
 	}
@@ -55,19 +51,17 @@ func (v *validator) unique(seen map[string]string, prefix, name, value string) {
 }
 
 // segment checks the credentials of requests.
-func (v *validator) segment(prefix string, s *Segment) {
+func (v *validator) segment(prefix string, conn *Connection) {
+	s := &conn.Segment
 	if !s.HasCredential() && !v.config.Insecure {
-		v.fault(prefix+"segment.shared_secret", "is missing, and so is every other credential of requests: %s, or another credential of segment, or --insecure to accept requests from anybody", v.remedy("segment.shared_secret"))
+		v.fault(prefix+sharedSecretKey,
+			"is missing, and so is every other credential of requests: "+
+				"%s, or another credential of segment, or --insecure to accept requests from anybody",
+			v.remedy(sharedSecretKey))
 	}
-	v.secrets(prefix+"segment.shared_secret", s.SharedSecret)
-	v.secrets(prefix+"segment.bearer_token", s.BearerToken)
-	v.secrets(prefix+"segment.basic_key", s.BasicKey)
-	for i, key := range s.BasicKey {
-		if strings.Contains(key.Reveal(), ":") {
-			v.fault(elementKey(prefix+"segment.basic_key", i, len(s.BasicKey)), "holds a colon, which a Basic user name cannot: write the key alone")
-		}
+	for _, key := range []string{sharedSecretKey, bearerTokenKey, basicKeyKey, headerValueKey} {
+		v.credentials(key, prefix, conn)
 	}
-	v.secrets(prefix+"segment.header.value", s.Header.Value)
 	if s.Header.Name == "" && len(s.Header.Value) > 0 {
 		v.fault(prefix+"segment.header.name", "is missing beside segment.header.value: set both or neither")
 	}
@@ -82,9 +76,9 @@ func (s *Segment) HasCredential() bool {
 	return len(s.SharedSecret)+len(s.BearerToken)+len(s.BasicKey)+len(s.Header.Value) > 0
 }
 
-// saasquatch checks a tenant.
-func (v *validator) saasquatch(prefix string, s *SaaSquatch) {
-	prefix += "saasquatch."
+// saasquatch checks the tenant of a connection.
+func (v *validator) saasquatch(connPrefix string, conn *Connection) {
+	s, prefix := &conn.SaaSquatch, connPrefix+"saasquatch."
 	if s.TenantAlias == "" {
 		v.fault(prefix+"tenant_alias", "is missing: %s", v.remedy("saasquatch.tenant_alias"))
 	}
@@ -92,7 +86,7 @@ func (v *validator) saasquatch(prefix string, s *SaaSquatch) {
 	if s.APIKey.IsZero() {
 		v.fault(prefix+"api_key", "is missing: %s", v.remedy("saasquatch.api_key"))
 	} else {
-		v.secret(prefix+"api_key", s.APIKey)
+		v.credentials(apiKeyKey, connPrefix, conn)
 	}
 	if s.TenantAlias != "" {
 		isTest, key := strings.HasPrefix(s.TenantAlias, testAliasPrefix), s.APIKey.Reveal()
@@ -121,27 +115,3 @@ func (v *validator) saasquatch(prefix string, s *SaaSquatch) {
 	}
 	v.duration(prefix+"attempt_timeout", s.AttemptTimeout, maxAttemptTimeout)
 }
-
-func (v *validator) secrets(key string, list []adapter.Secret) {
-	for i, s := range list {
-		v.secret(elementKey(key, i, len(list)), s)
-	}
-}
-
-// secret checks one credential for what can never match. It shows nothing of it.
-func (v *validator) secret(key string, s adapter.Secret) {
-	text := s.Reveal()
-	switch {
-	case strings.TrimSpace(text) == "":
-		v.fault(key, "is empty: remove it or fill it in")
-	case text == mask:
-		v.fault(key, "is the mask that stands for a secret in a printed configuration: write the secret itself")
-	case strings.TrimSpace(text) != text:
-		v.fault(key, "begins or ends with white space: remove it")
-	case !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl):
-		v.fault(key, "holds a control character or is not UTF-8: write the secret alone, on one line")
-	}
-}
-
-// mask is what every secret prints as.
-var mask = adapter.NewSecret("-").String()

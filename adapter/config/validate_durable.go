@@ -1,13 +1,14 @@
 package config
 
 import (
-	"net"
-	"net/netip"
+	"errors"
 	"net/url"
-	"regexp"
+	"os"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
-	"unicode/utf8"
+	"unicode"
 )
 
 const (
@@ -24,8 +25,8 @@ const (
 // durable checks the settings of durable delivery.
 func (v *validator) durable() {
 	c := v.config
-	if c.DataDir == "" && c.Store.IsZero() && c.Delivery == DeliveryDurable {
-		v.fault("data_dir", "is empty: write a directory for the events, such as ./data")
+	if c.Store.IsZero() && c.Delivery == DeliveryDurable {
+		v.dataDir()
 	}
 	v.store()
 	if d := c.RetryHorizon; d < minRetryHorizon || d > maxRetryHorizon {
@@ -53,21 +54,67 @@ func (v *validator) durable() {
 	}
 }
 
+// dataDir checks the directory of the SQLite store. It need not be there yet.
+func (v *validator) dataDir() {
+	const key = "data_dir"
+	dir := v.config.DataDir
+	if dir == "" {
+		v.fault(key, "is empty: write a directory for the events, such as ./data")
+		return
+	}
+	if err := checkFilePath(dir); err != nil {
+		v.fault(key, "is %s, which %v", quote(dir), err)
+		return
+	}
+	if found, err := os.Stat(dir); err == nil && !found.IsDir() || errors.Is(err, syscall.ENOTDIR) {
+		v.fault(key, "is %s, which is no directory: write a directory for the events, such as ./data", quote(dir))
+	}
+}
+
 // store checks the URL of the database, which may hold a password and is not shown.
 func (v *validator) store() {
 	if v.config.Store.IsZero() {
 		return
 	}
-	const remedy = ": write postgres://user:password@host:5432/database"
-	u, err := url.Parse(v.config.Store.Reveal())
-	switch {
-	case err != nil:
-		v.fault("store", "is not a URL"+remedy+", with special characters of the password percent-encoded")
-	case u.Scheme != "postgres" && u.Scheme != "postgresql":
-		v.fault("store", "does not begin with postgres://"+remedy+", or remove it to keep events in data_dir")
-	case u.Host == "" && !u.Query().Has("host"):
-		v.fault("store", "names no host"+remedy)
+	const key, remedy = storeKey, ": write postgres://user:password@host:5432/database"
+	text := v.config.Store.Reveal()
+	if problem := unreadable(text); problem != "" {
+		v.fault(key, "%s", problem)
+		return
 	}
+	u, err := url.Parse(text)
+	switch {
+	case isQuoted(text):
+		v.fault(key, "stands in quotation marks: remove them")
+	case isNamedStore(text):
+		v.fault(key, "begins with a name: write the URL alone")
+	case slices.ContainsFunc(urlParts(text), isUnfilled):
+		v.fault(key, "holds a placeholder, or a variable such as ${NAME} that nothing has replaced"+remedy)
+	case strings.ContainsFunc(text, unicode.IsSpace):
+		v.fault(key, "holds white space: percent-encode it"+remedy)
+	case err != nil:
+		v.fault(key, "is not a URL"+remedy+", with special characters of the password percent-encoded")
+	case u.Scheme != "postgres" && u.Scheme != "postgresql":
+		v.fault(key, "does not begin with postgres://"+remedy+", or remove it to keep events in data_dir")
+	case u.Host == "" && !u.Query().Has("host"):
+		v.fault(key, "names no host"+remedy)
+	}
+}
+
+func isNamedStore(text string) bool {
+	return (&credential{setting: settingOf(storeKey), text: text}).isNamed()
+}
+
+// urlParts returns the words of a URL: user, password, host, database, parameters.
+func urlParts(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune("/:@?&=", r) })
+}
+
+// isUnfilled reports whether a word of a URL stands for another. A password may well
+// be one that isPlaceholder takes for an instruction.
+func isUnfilled(word string) bool {
+	return wholeReference.MatchString(word) || heldReference.MatchString(word) || bracketedWords.MatchString(word) ||
+		strings.Contains(word, "…")
 }
 
 // noAddress is written for an address that is not to be listened on, since an
@@ -76,8 +123,6 @@ const noAddress = "none"
 
 // Enabled reports whether there is an address to listen on.
 func (a Admin) Enabled() bool { return a.ListenAddr != "" && a.ListenAddr != noAddress }
-
-var bearerPattern = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 
 // admin checks where operators are served.
 func (v *validator) admin() {
@@ -88,34 +133,5 @@ func (v *validator) admin() {
 			v.fault("admin.listen_addr", "is that of the webhooks: write an address with another port, such as 127.0.0.1:9090")
 		}
 	}
-	v.secrets("admin.token", admin.Token)
-	for i, token := range admin.Token {
-		key := elementKey("admin.token", i, len(admin.Token))
-		switch text := token.Reveal(); {
-		case utf8.RuneCountInString(text) < minAdminToken:
-			v.fault(key, "is shorter than %d characters: write a longer one, such as openssl rand -hex 32 makes", minAdminToken)
-		case !bearerPattern.MatchString(text):
-			v.fault(key, "holds a character that a bearer token cannot: write letters, digits and - . _ ~ + / only")
-		}
-	}
-}
-
-// sameAddress reports whether one process cannot listen on both.
-func sameAddress(a, b string) bool {
-	hostA, portA, errA := net.SplitHostPort(a)
-	hostB, portB, errB := net.SplitHostPort(b)
-	if errA != nil || errB != nil || portA != portB || portA == "0" {
-		return false
-	}
-	return hostA == hostB || isEveryHost(hostA) || isEveryHost(hostB)
-}
-
-func isEveryHost(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "" || err == nil && addr.IsUnspecified()
-}
-
-func isLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
+	v.credentials(adminTokenKey, "", nil)
 }

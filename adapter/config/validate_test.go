@@ -81,16 +81,22 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-func faultKeys(err error) []string {
+func faultsOf(err error) (list []*Fault) {
 	joined, _ := err.(interface{ Unwrap() []error })
 	if joined == nil {
 		return nil
 	}
-	var keys []string
 	for _, err := range joined.Unwrap() {
 		if fault, ok := errors.AsType[*Fault](err); ok {
-			keys = append(keys, fault.Key)
+			list = append(list, fault)
 		}
+	}
+	return list
+}
+
+func faultKeys(err error) (keys []string) {
+	for _, fault := range faultsOf(err) {
+		keys = append(keys, fault.Key)
 	}
 	return keys
 }
@@ -145,6 +151,7 @@ func TestWarnings(t *testing.T) {
 		"segment.allow_first_element_signature: is on: only the first event of a batch is authenticated, so anybody who holds one signed event can append others to it",
 		"segment.shared_secret[0]: is shorter than 8 characters: use a longer one, since short ones can be guessed",
 		"segment.bearer_token: is shorter than 8 characters: use a longer one, since short ones can be guessed",
+		"segment.bearer_token: holds a character outside ASCII, which Segment does not send in a header: use another secret",
 	}
 	if got := c.Warnings(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q", got)

@@ -2,11 +2,14 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net"
+	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
-	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 const (
@@ -41,19 +44,71 @@ func (c *Config) Warnings() []string {
 		if s.AllowFirstElementSignature {
 			warn(prefix+"allow_first_element_signature", "is on: only the first event of a batch is authenticated, so anybody who holds one signed event can append others to it")
 		}
-		short := func(name string, secrets []adapter.Secret) {
-			for i, secret := range secrets {
-				if utf8.RuneCountInString(secret.Reveal()) < shortSecret {
-					warn(elementKey(prefix+name, i, len(secrets)), "is shorter than %d characters: use a longer one, since short ones can be guessed", shortSecret)
-				}
+		c.warnOfNames(warn, c.prefix(i), &c.Connections[i])
+	}
+	c.warnOfCredentials(warn)
+	return list
+}
+
+// warnOfCredentials tells of those that are easily guessed, or probably written wrongly.
+func (c *Config) warnOfCredentials(warn func(key, format string, args ...any)) {
+	of := func(s *setting, prefix string, conn *Connection) {
+		keys, list := c.credentialsOf(s, prefix, conn)
+		for i := range list {
+			if list[i].problem() != "" || s.Key == storeKey {
+				continue // a fault
+			}
+			if strings.HasPrefix(s.Key, "segment.") && utf8.RuneCountInString(list[i].text) < shortSecret {
+				warn(keys[i], "is shorter than %d characters: use a longer one, since short ones can be guessed", shortSecret)
+			}
+			for _, doubt := range list[i].doubts() {
+				warn(keys[i], "%s", doubt)
 			}
 		}
-		short("shared_secret", s.SharedSecret)
-		short("bearer_token", s.BearerToken)
-		short("basic_key", s.BasicKey)
-		short("header.value", s.Header.Value)
+		if key := prefix + s.Key; len(list) == 1 && c.commas[key] && strings.Contains(list[0].text, ",") {
+			warn(key, "is one text with a comma, which is one credential in the file and several in the environment: "+
+				"write a list, such as [first, second], or [\"one, with a comma\"]")
+		}
 	}
-	return list
+	for i := range settings {
+		if s := &settings[i]; s.Secret && !s.PerConnection {
+			of(s, "", nil)
+		}
+	}
+	for i := range c.Connections {
+		for j := range settings {
+			if s := &settings[j]; s.Secret && s.PerConnection {
+				of(s, c.prefix(i), &c.Connections[i])
+			}
+		}
+	}
+}
+
+// warnOfNames tells of names that probably meet nothing.
+func (c *Config) warnOfNames(warn func(key, format string, args ...any), prefix string, conn *Connection) {
+	if strings.Contains(conn.Segment.Header.Name, "_") {
+		warn(prefix+"segment.header.name", "holds an underscore: use hyphens, since nginx and other proxies "+
+			"drop headers with underscores unless they are told not to")
+	}
+	spaced := func(key string, names []string) {
+		for _, name := range names {
+			if strings.TrimSpace(name) != name {
+				warn(prefix+key, "the event name %s begins or ends with white space: "+
+					"names match exactly, so remove it unless Segment's has it", quote(name))
+			}
+		}
+	}
+	rules := &conn.Mapping
+	names := slices.Sorted(maps.Keys(rules.Keys))
+	spaced("events.only", rules.Only)
+	spaced("events.except", rules.Except)
+	spaced("events.keys", names)
+	for _, name := range names {
+		if utf8.RuneCountInString(rules.Keys[name]) > mapping.MaxNameLength {
+			warn(prefix+"events.keys", "the key of %s is longer than %d characters, "+
+				"at which SaaSquatch's own integration cuts keys: use a shorter one", quote(name), mapping.MaxNameLength)
+		}
+	}
 }
 
 // elementKey names one element of a list, or the list if it is the only one.

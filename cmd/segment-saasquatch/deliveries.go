@@ -162,6 +162,9 @@ func (p *program) operations(ctx context.Context, f *deliveriesFlags) (adapter.O
 
 // newServerClient returns a client of the admin API at url, with the configured token.
 func newServerClient(cfg *config.Config, url string) (*console.Client, error) {
+	if err := cfg.ValidateAdminToken(); err != nil {
+		return nil, err
+	}
 	var token adapter.Secret
 	if len(cfg.Admin.Token) > 0 {
 		token = cfg.Admin.Token[0]

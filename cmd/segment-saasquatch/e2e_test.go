@@ -620,7 +620,8 @@ func TestWrongConfigurations(t *testing.T) {
 		"plain http":     {append(valid[:3:3], "SAASQUATCH_BASE_URL=http://example.com"), nil, exitUsage, []string{"saasquatch.base_url", "https"}},
 		"test and live":  {append(valid[:2:2], "SAASQUATCH_API_KEY=LIVE_x-and-more"), nil, exitUsage, []string{"LIVE_"}},
 		"delivery":       {append(valid[:3:3], "DELIVERY=fast"), nil, exitUsage, []string{"durable or direct"}},
-		"no data dir":    {append(valid[:3:3], "DATA_DIR=/dev/null/data"), nil, exitFailed, []string{"make the data directory"}},
+		"no data dir":    {append(valid[:3:3], "DATA_DIR=/proc/none/data"), nil, exitFailed, []string{"make the data directory"}},
+		"data in a file": {append(valid[:3:3], "DATA_DIR=/dev/null/data"), nil, exitUsage, []string{"data_dir", "is no directory"}},
 		"store is wrong": {append(valid[:3:3], "STORE=mysql://user:x-and-more@host/db"), nil, exitUsage, []string{"postgres://"}},
 		"no store":       {append(valid[:3:3], "STORE=postgres://user:x-and-more@127.0.0.1:1/db"), nil, exitFailed, []string{"PostgreSQL runs"}},
 		"admin in use":   {append(valid[:3:3], "ADMIN_LISTEN_ADDR="+address, "DELIVERY=direct"), nil, exitFailed, []string{"admin.listen_addr"}},
@@ -662,9 +663,14 @@ func TestCheckAndPrint(t *testing.T) {
 }
 
 func TestExampleConfigurationServes(t *testing.T) {
-	p := start(t, nil, "serve", "--check", "--config", filepath.Join("..", "..", "testdata", "config", "example.yaml"))
-	if code := p.wait(); code != 0 {
+	args := []string{"serve", "--check", "--config", filepath.Join("..", "..", "testdata", "config", "example.yaml")}
+	p := start(t, []string{"SEGMENT_SHARED_SECRET=" + testSecret, "SAASQUATCH_API_KEY=TEST_x-and-more"}, args...)
+	if code := p.wait(); code != 0 || p.stderr.String() != "" {
 		t.Errorf("exit code %d: %s", code, &p.stderr)
+	}
+	p = start(t, nil, args...)
+	if code := p.wait(); code != exitUsage || strings.Count(p.stderr.String(), "is a placeholder") != 2 {
+		t.Errorf("with its placeholders: exit code %d: %s", code, &p.stderr)
 	}
 }
 

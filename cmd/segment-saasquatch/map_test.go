@@ -13,8 +13,18 @@ import (
 // runCommand runs a command in this process.
 func runCommand(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return runCommandIn(t, nil, stdin, args...)
+}
+
+// runCommandIn runs a command in an environment.
+func runCommandIn(t *testing.T, env map[string]string, stdin string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	lookup := func(name string) (string, bool) {
+		text, ok := env[name]
+		return text, ok
+	}
 	var out, errOut bytes.Buffer
-	code = run(t.Context(), args, func(string) (string, bool) { return "", false }, strings.NewReader(stdin), &out, &errOut)
+	code = run(t.Context(), args, lookup, strings.NewReader(stdin), &out, &errOut)
 	return code, out.String(), errOut.String()
 }
 

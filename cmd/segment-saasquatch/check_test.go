@@ -1,0 +1,103 @@
+package main
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestCheckRefusesWhatFailsLater: serve --check names the setting, the kind of mistake and
+// the remedy of what would only fail once the process serves.
+func TestCheckRefusesWhatFailsLater(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	const secret = "topsecret-5f0c9d2e"
+	marked := write("marked", "\ufeff"+secret+"\n")
+	utf16 := write("utf16", "\xff\xfet\x00o\x00p\x00")
+	for name, test := range map[string]struct {
+		env  map[string]string
+		args []string
+		file string
+		code int
+		want []string
+	}{
+		"right": {nil, nil, "", exitOK, nil},
+		"host as header": {map[string]string{"SEGMENT_HEADER_NAME": "Host", "SEGMENT_HEADER_VALUE": secret}, nil, "",
+			exitUsage, []string{"segment.header.name", "X-My-Secret"}},
+		"quotes": {map[string]string{"SEGMENT_SHARED_SECRET": `"` + secret + `"`}, nil, "", exitOK,
+			[]string{"warning: segment.shared_secret", "remove them"}},
+		"bearer": {map[string]string{"SEGMENT_BEARER_TOKEN": "Bearer " + secret}, nil, "", exitUsage,
+			[]string{"segment.bearer_token", "write the value alone"}},
+		"admin bearer": {map[string]string{"ADMIN_TOKEN": "Bearer " + secret}, nil, "", exitUsage,
+			[]string{"admin.token", "write the value alone"}},
+		"API key bearer": {map[string]string{"SAASQUATCH_API_KEY": "Bearer TEST_" + secret}, nil, "", exitUsage,
+			[]string{"saasquatch.api_key", "write the value alone"}},
+		"byte order mark": {map[string]string{"SEGMENT_SHARED_SECRET": "", "SEGMENT_SHARED_SECRET_FILE": marked}, nil, "",
+			exitUsage, []string{"segment.shared_secret", "save it as UTF-8 without one"}},
+		"UTF-16": {map[string]string{"SEGMENT_SHARED_SECRET": "", "SEGMENT_SHARED_SECRET_FILE": utf16}, nil, "",
+			exitUsage, []string{"segment.shared_secret", "save it as UTF-8"}},
+		"variable": {map[string]string{"SEGMENT_SHARED_SECRET": "${SECRET}"}, nil, "", exitUsage,
+			[]string{"segment.shared_secret", "write the secret itself"}},
+		"README's dots": {map[string]string{"SAASQUATCH_API_KEY": "TEST_…"}, nil, "", exitUsage,
+			[]string{"saasquatch.api_key", "write the secret itself"}},
+		"names": {nil, nil, `events: {only: "Order Completed, Signed Up"}`, exitUsage, []string{"events.only",
+			"write a list"}},
+		"variable in path": {nil, nil, "data_dir: $HOME/data", exitUsage, []string{"data_dir", "write the value itself"}},
+		"tilde": {nil, []string{"--data-dir", "~/data"}, "", exitUsage, []string{"data_dir",
+			"write the path in full"}},
+		"space in address": {nil, []string{"--listen-addr", " :8080"}, "", exitUsage, []string{"listen_addr", "remove it"}},
+		"any in address": {nil, []string{"--listen-addr", "*:8080"}, "", exitUsage, []string{"listen_addr",
+			"write :8080"}},
+		"256 in address": {map[string]string{"ADMIN_LISTEN_ADDR": "256.1.1.1:80"}, nil, "", exitUsage,
+			[]string{"admin.listen_addr", "write host:port"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := map[string]string{"SEGMENT_SHARED_SECRET": testSecret, "SAASQUATCH_TENANT_ALIAS": "test_x",
+				"SAASQUATCH_API_KEY": "TEST_" + secret}
+			maps.Copy(env, test.env)
+			args := append([]string{"serve", "--check"}, test.args...)
+			if test.file != "" {
+				args = append(args, "--config", write("config.yaml", test.file))
+			}
+			code, stdout, stderr := runCommandIn(t, env, "", args...)
+			if code != test.code {
+				t.Errorf("exit code %d, want %d: %s", code, test.code, stderr)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(stderr, want) {
+					t.Errorf("no %q in %s", want, stderr)
+				}
+			}
+			if test.want == nil && stderr != "" {
+				t.Errorf("it says %s", stderr)
+			}
+			if strings.Contains(stdout+stderr, "topsecret") {
+				t.Errorf("a secret shows in %s%s", stdout, stderr)
+			}
+		})
+	}
+}
+
+// TestServerTokenIsChecked: a token that no server takes is refused before it is sent.
+func TestServerTokenIsChecked(t *testing.T) {
+	const token = "topsecret-of-sixteen-characters"
+	for name, text := range map[string]string{"bearer": "Bearer " + token, "variable": "${ADMIN_TOKEN}",
+		"quotes": "'" + token + "'"} {
+		for _, args := range [][]string{{"deliveries", "stats"}, {"replay", "list"}} {
+			code, stdout, stderr := runCommandIn(t, map[string]string{"ADMIN_TOKEN": text}, "", append(args, "--server",
+				"http://127.0.0.1:1")...)
+			if code == exitOK || !strings.Contains(stderr, "ADMIN_TOKEN: admin.token: ") || strings.Contains(stdout+stderr,
+				"topsecret") {
+				t.Errorf("%s: %v: exit code %d: %s%s", name, args, code, stdout, stderr)
+			}
+		}
+	}
+}
