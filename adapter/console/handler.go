@@ -144,12 +144,21 @@ func (h *Handler) action(name string, taken []string, operate func(*gin.Context,
 			h.log.Info("admin action", fields...)
 			return
 		}
-		level := zapcore.ErrorLevel
-		if h.fail(c, done.err) < http.StatusInternalServerError || c.Request.Context().Err() != nil {
-			level = zapcore.InfoLevel // a wrong request, or one that nobody waits for any more
-		}
-		h.log.Log(level, "admin action", append(fields, zap.Error(done.err))...)
+		h.log.Log(failureLevel(c, h.fail(c, done.err), done.err), "admin action", append(fields, zap.Error(done.err))...)
 	}
+}
+
+// failureLevel returns the level of a failed action's line. It is an error where the
+// answer does not tell the cause, and points to the log.
+func failureLevel(c *gin.Context, status int, err error) zapcore.Level {
+	unavailable, ok := errors.AsType[*adapter.UnavailableError](err)
+	switch {
+	case c.Request.Context().Err() != nil:
+		return zapcore.InfoLevel // the client has gone
+	case status == http.StatusInternalServerError, ok && unavailable.Err != nil:
+		return zapcore.ErrorLevel
+	}
+	return zapcore.WarnLevel
 }
 
 // hasBody reports whether the request brings more than its head.

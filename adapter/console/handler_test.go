@@ -140,7 +140,7 @@ func TestAuditLines(t *testing.T) {
 		{"done", &adapter.Purge{Purged: map[adapter.Outcome]int{adapter.Dead: 2, adapter.Rejected: 3}}, nil, false, zapcore.InfoLevel,
 			map[string]any{"dry_run": false, "purged": int64(5)}},
 		{"dry", &adapter.Purge{}, nil, true, zapcore.InfoLevel, map[string]any{"dry_run": true, "purged": int64(0)}},
-		{"refused", nil, &adapter.RefusedError{Problem: "no"}, false, zapcore.InfoLevel, map[string]any{"dry_run": false, "error": "no"}},
+		{"refused", nil, &adapter.RefusedError{Problem: "no"}, false, zapcore.WarnLevel, map[string]any{"dry_run": false, "error": "no"}},
 		{"in part", &adapter.Purge{Purged: map[adapter.Outcome]int{adapter.Dead: 2}}, errors.New("disk"), false, zapcore.ErrorLevel,
 			map[string]any{"dry_run": false, "purged": int64(2), "error": "disk"}},
 	} {

@@ -42,19 +42,26 @@ const maxRunBody = 64 << 20
 
 // addRuns adds what a replay needs of the server.
 func (h *Handler) addRuns(admin *gin.RouterGroup) {
-	admin.GET("/runs", h.runAction("list runs", h.listRuns))
-	admin.POST("/runs", h.runAction("begin run", h.beginRun))
-	admin.POST("/runs/known", h.runAction("", h.known))
-	admin.GET("/runs/:id", h.runAction("", h.showRun))
-	admin.POST("/runs/:id/take", h.runAction("take run", h.takeRun))
-	admin.POST("/runs/:id/batch", h.runAction("", h.acceptBatch))
-	admin.GET("/runs/:id/state", h.runAction("", h.runState))
-	admin.POST("/runs/:id/end", h.runAction("end run", h.endRun))
-	admin.GET("/runs/:id/failures", h.runAction("run failures", h.failures))
+	admin.GET("/runs", h.runAction("list runs", audited, h.listRuns))
+	admin.POST("/runs", h.runAction("begin run", audited, h.beginRun))
+	admin.POST("/runs/known", h.runAction("look up events", frequent, h.known))
+	admin.GET("/runs/:id", h.runAction("show run", frequent, h.showRun))
+	admin.POST("/runs/:id/take", h.runAction("take run", audited, h.takeRun))
+	admin.POST("/runs/:id/batch", h.runAction("accept batch", frequent, h.acceptBatch))
+	admin.GET("/runs/:id/state", h.runAction("run state", frequent, h.runState))
+	admin.POST("/runs/:id/end", h.runAction("end run", audited, h.endRun))
+	admin.GET("/runs/:id/failures", h.runAction("run failures", audited, h.failures))
 }
 
-// runAction wraps an operation on runs. One with a name has a line in the log.
-func (h *Handler) runAction(name string, operate func(*gin.Context) (id int64, err error)) gin.HandlerFunc {
+// Whether an action that succeeds has a line in the log. A replay makes frequent ones
+// many times a second. One that fails always has a line.
+const (
+	audited  = true
+	frequent = false
+)
+
+// runAction wraps an operation on runs.
+func (h *Handler) runAction(name string, audit bool, operate func(*gin.Context) (id int64, err error)) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if h.replays == nil {
 			answerError(c, http.StatusConflict, "no deliveries are kept: delivery is direct")
@@ -62,11 +69,15 @@ func (h *Handler) runAction(name string, operate func(*gin.Context) (id int64, e
 		}
 		c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxRunBody)
 		id, err := operate(c)
-		fields := []zap.Field{zap.String("action", name), zap.Int64("run", id), zap.String("remote", c.Request.RemoteAddr), zap.Int("token", c.GetInt(tokenKey))}
+		fields := []zap.Field{
+			zap.String("action", name), zap.Int64("run", id),
+			zap.String("remote", c.Request.RemoteAddr), zap.Int("token", c.GetInt(tokenKey)),
+		}
 		switch {
 		case err != nil:
-			h.log.Info("admin action", append(fields, zap.Int("status", h.failRun(c, err)), zap.Error(err))...)
-		case name != "":
+			status := h.failRun(c, err)
+			h.log.Log(failureLevel(c, status, err), "admin action", append(fields, zap.Int("status", status), zap.Error(err))...)
+		case audit:
 			h.log.Info("admin action", fields...)
 		}
 	}
