@@ -23,6 +23,10 @@ func compileExpression(key, source string) (*expression, error) {
 	}
 	compiled, err := jsonata.Compile(source)
 	if err == nil {
+		if name := compiled.UndefinedFunction(); name != "" {
+			problem := "calls $" + name + ", which is no function: use one of JSONata's, or define it in the expression"
+			return nil, &RuleError{Key: key, Problem: problem}
+		}
 		return &expression{key: key, compiled: compiled}, nil
 	}
 	fault := &RuleError{Key: key, Problem: "is no JSONata expression: " + err.Error()}

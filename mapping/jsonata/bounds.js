@@ -1,6 +1,6 @@
 // Bounds for what the reference implementation leaves to the memory at hand, and
 // the door through which Go enters. It runs in strict mode, once in each runtime,
-// and yields the function that compiles an expression.
+// and yields the functions that compile an expression and look for undefined functions.
 (function (limits) {
     var spent = 0; // UTF-16 code units of text made by the evaluation under way
     var steps = 0; // nodes of the expression that it has evaluated
@@ -86,7 +86,7 @@
         Object.preventExtensions(type.prototype);
     });
 
-    return function (source) {
+    function compile(source) {
         spent = steps = 0;
         var expression = jsonata(source, {stack: limits.depth});
         expression.assign(Symbol.for('jsonata.__evaluate_entry'), step);
@@ -94,5 +94,49 @@
             spent = steps = 0;
             return expression.evaluate(input);
         };
-    };
+    }
+
+    // nodes returns all objects of a syntax tree, which may be as deep as the source is long.
+    function nodes(root) {
+        var found = new Set([root]);
+        found.forEach(function (node) { // also visits what is added meanwhile
+            Object.keys(node).forEach(function (name) {
+                if (node[name] !== null && typeof node[name] === 'object') {
+                    found.add(node[name]);
+                }
+            });
+        });
+        return found;
+    }
+
+    // undefinedFunction returns the name of a function that the expression calls, and
+    // that neither JSONata nor the expression defines; '' if there is none.
+    function undefinedFunction(source) {
+        var all = nodes(jsonata(source, {stack: limits.depth}).ast());
+        var defined = new Set();
+        all.forEach(function (node) {
+            if (node.type === 'bind') {
+                defined.add(node.lhs.value);
+            }
+            if (node.type === 'lambda') {
+                node.arguments.forEach(function (argument) { defined.add(argument.value); });
+            }
+            defined.add(node.focus).add(node.index); // of @$focus and #$index
+        });
+        var missing = '';
+        all.forEach(function (node) {
+            var called = node.type === 'function' || node.type === 'partial' ? node.procedure : undefined;
+            if (missing || !called || called.type !== 'variable' || !called.value || defined.has(called.value)) {
+                return;
+            }
+            if (compile('$' + called.value)()) {
+                defined.add(called.value);
+            } else {
+                missing = called.value;
+            }
+        });
+        return missing;
+    }
+
+    return {compile: compile, undefinedFunction: undefinedFunction};
 })

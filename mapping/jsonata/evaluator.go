@@ -16,6 +16,7 @@ import (
 type evaluator struct {
 	vm       *goja.Runtime
 	compile  goja.Callable
+	missing  goja.Callable // undefinedFunction of bounds.js
 	compiled map[string]goja.Callable
 	now      time.Time // what the runtime takes for the present time
 	input    decoder
@@ -36,7 +37,7 @@ func newEvaluator() *evaluator {
 		panic(fmt.Sprintf("load the bounds: %v", err))
 	}
 	install, _ := goja.AssertFunction(bounds)
-	compile, err := install(goja.Undefined(), e.vm.ToValue(map[string]any{
+	door, err := install(goja.Undefined(), e.vm.ToValue(map[string]any{
 		"text":     MaxText,
 		"array":    MaxArray,
 		"depth":    MaxDepth,
@@ -49,7 +50,8 @@ func newEvaluator() *evaluator {
 	if err != nil {
 		panic(fmt.Sprintf("install the bounds: %v", err))
 	}
-	e.compile, _ = goja.AssertFunction(compile)
+	e.compile, _ = goja.AssertFunction(door.ToObject(e.vm).Get("compile"))
+	e.missing, _ = goja.AssertFunction(door.ToObject(e.vm).Get("undefinedFunction"))
 	return e
 }
 

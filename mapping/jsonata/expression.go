@@ -34,6 +34,19 @@ func Compile(source string) (*Expression, error) {
 // String returns the source.
 func (x *Expression) String() string { return x.source }
 
+// UndefinedFunction returns the name, without its $, of a function that the expression
+// calls and nothing defines, or "". JSONata itself finds out when it comes to the call. A
+// value that is no function, such as a member of the input, is not looked for.
+func (x *Expression) UndefinedFunction() string {
+	e := acquire()
+	defer release(e)
+	name, err := e.call(e.missing, e.vm.ToValue(x.source))
+	if err != nil {
+		return "" // it exceeds the bounds, as it may when it is evaluated
+	}
+	return name.String()
+}
+
 // Eval is EvalAt with the machine's time for $now and $millis.
 func (x *Expression) Eval(input []byte) (result []byte, defined bool, err error) {
 	return x.EvalAt(input, time.Now())

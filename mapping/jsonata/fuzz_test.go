@@ -22,6 +22,7 @@ func FuzzEval(f *testing.F) {
 			}
 			return
 		}
+		_ = expression.UndefinedFunction()
 		result, defined, err := expression.EvalAt(input, casesNow)
 		if err != nil {
 			if defined || result != nil {
