@@ -1,0 +1,97 @@
+package mapping_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"segment-saasquatch/mapping"
+)
+
+// readmeExpressions are the examples of README.md. Each sets its text alone in the rules.
+var readmeExpressions = []struct {
+	name, source string
+	setting      func(*mapping.Rules) *string
+}{
+	{"from_track", `event = "Order Completed" ? "ALWAYS" : "MISSING_USER"`,
+		func(r *mapping.Rules) *string { return &r.FromTrack }},
+	{"from_track_body", `{"email": context.traits.email, "locale": context.locale}`,
+		func(r *mapping.Rules) *string { return &r.FromTrackBody }},
+	{"transform", `$merge([$, {"fields": $merge([fields, {"source": "segment"}])}])`,
+		func(r *mapping.Rules) *string { return &r.Transform }},
+}
+
+// TestReadmeExpressions: the benchmark measures what README.md shows.
+func TestReadmeExpressions(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join("..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, example := range readmeExpressions {
+		if !strings.Contains(string(readme), example.name+": '"+example.source+"'") {
+			t.Errorf("README.md has no %s: %s", example.name, example.source)
+		}
+	}
+}
+
+// BenchmarkExpression times the mapping of track calls of 1 KB with each example of
+// README.md, beside the mapping without one: ×none is the ratio. plan_upgraded has 8
+// properties, and cart_viewed has 56 values, which a transform passes through. s/4000 is
+// how long the largest batch of Segment takes on one processor, or on all of them.
+func BenchmarkExpression(b *testing.B) {
+	for _, name := range []string{"plan_upgraded", "cart_viewed"} {
+		event, err := os.ReadFile(filepath.Join("..", "testdata", "bench", name+".json"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(name, func(b *testing.B) { benchmarkExpressions(b, bytes.TrimSpace(event)) })
+	}
+}
+
+func benchmarkExpressions(b *testing.B, event []byte) {
+	none := 0.0
+	run := func(name string, rules mapping.Rules) {
+		mapper, err := mapping.New(rules)
+		if err != nil {
+			b.Fatal(err)
+		}
+		mapped := func() bool { return mapper.Map(event, benchNow).Kind == mapping.KindUserEvent }
+		report := func(b *testing.B) (perEvent float64) {
+			perEvent = float64(b.Elapsed()) / float64(b.N)
+			b.ReportMetric(perEvent*4000/1e9, "s/4000")
+			return perEvent
+		}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if !mapped() {
+					b.Fatal("not mapped")
+				}
+			}
+			perEvent := report(b)
+			if name == "none" {
+				none = perEvent
+			} else if none > 0 {
+				b.ReportMetric(perEvent/none, "×none")
+			}
+		})
+		b.Run(name+"/all", func(b *testing.B) {
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if !mapped() {
+						b.Error("not mapped")
+					}
+				}
+			})
+			report(b)
+		})
+	}
+	run("none", mapping.DefaultRules())
+	for _, example := range readmeExpressions {
+		rules := mapping.DefaultRules()
+		*example.setting(&rules) = example.source
+		run(example.name, rules)
+	}
+}
