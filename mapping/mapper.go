@@ -338,16 +338,24 @@ func invalidID(id []byte) string {
 	return ""
 }
 
-// triggered returns the event's time in milliseconds since the epoch.
+// triggered returns the event's time in milliseconds since the epoch: the first that
+// is not before the year 2000, for that is a clock that was never set, else the first.
 func (env *envelope) triggered() (millis int64, ok bool) {
 	for _, field := range [...]envelopeField{envTimestamp, envOriginalTimestamp, envReceivedAt, envSentAt} {
-		if value := env.values[field]; value != nil {
-			if millis, ok = parseTime(value, env.validUTF8); ok {
-				return millis, true
-			}
+		value := env.values[field]
+		if value == nil {
+			continue
+		}
+		at, parsed := parseTime(value, env.validUTF8)
+		switch {
+		case !parsed:
+		case at >= year2000Millis:
+			return at, true
+		case !ok:
+			millis, ok = at, true
 		}
 	}
-	return 0, false
+	return millis, ok
 }
 
 // days writes a duration as whole days if it is that.

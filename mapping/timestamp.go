@@ -1,6 +1,9 @@
 package mapping
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // maxMillis bounds a time given as a number: 100 million days from the epoch,
 // the range of a JavaScript Date, from which such numbers come.
@@ -10,6 +13,10 @@ const maxMillis = 8_640_000_000_000_000
 // absent, because Go programs write their zero time as 0001-01-01 (M9).
 var year2Millis = time.Date(2, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
 
+// year2000Millis is the start of the year 2000: a time before it is that of a clock
+// that was never set (M9).
+var year2000Millis = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
+
 // parseTime reads one of Segment's four times, a JSON string or number, as
 // milliseconds since the epoch, rounded down (M9).
 func parseTime(value []byte, validUTF8 bool) (millis int64, ok bool) {
@@ -18,23 +25,32 @@ func parseTime(value []byte, validUTF8 bool) (millis int64, ok bool) {
 	} else {
 		text := unquote(value, validUTF8)
 		if millis, ok = parseDate(text); !ok {
+			millis, ok = parseCompactDate(text)
+		}
+		if !ok {
 			millis, ok = parseEpoch(text)
 		}
 	}
 	return millis, ok && millis >= year2Millis
 }
 
-// parseEpoch reads a decimal number in JSON's syntax. From 1e11 on it counts
-// milliseconds, below that seconds. The arithmetic is decimal, so that
-// 1567503483.594 is not rounded through a binary fraction.
+// parseEpoch reads a decimal number in JSON's syntax. It counts seconds below 1e11,
+// milliseconds below 1e14, microseconds below 1e17, else nanoseconds. The arithmetic
+// is decimal, so that 1567503483.594 is not rounded through a binary fraction.
 func parseEpoch(text []byte) (millis int64, ok bool) {
 	n, ok := parseDecimal(text)
 	if !ok {
 		return 0, false
 	}
-	point := n.point
-	if n.negative || point < 12 { // below 1e11
+	point := n.point // the number of digits before the decimal point
+	switch {
+	case n.negative || point < 12:
 		point += 3
+	case point < 15:
+	case point < 18:
+		point -= 3
+	default:
+		point -= 6
 	}
 	if point > 17 {
 		return 0, false
@@ -145,8 +161,8 @@ func skipDigits(text []byte, i int) int {
 }
 
 // parseDate reads RFC 3339 as loosely as Segment's sources write it: T, t or a
-// space; Z, +hh:mm, +hhmm, +hh or no zone, which is UTC; months and days of one
-// digit; a date alone.
+// space; Z, +hh:mm, +hhmm, +hh or no zone, which is UTC; no seconds; months and days
+// of one digit; a date alone.
 func parseDate(text []byte) (millis int64, ok bool) {
 	s := dateScanner{text: text, ok: true}
 	year := s.digits(4, 4)
@@ -154,7 +170,8 @@ func parseDate(text []byte) (millis int64, ok bool) {
 	month := s.digits(1, 2)
 	s.expect('-')
 	dayOfMonth := s.digits(1, 2)
-	if !s.ok || month < 1 || month > 12 || dayOfMonth < 1 || dayOfMonth > daysIn(year, month) {
+	midnight, ok := dateOf(year, month, dayOfMonth)
+	if !s.ok || !ok {
 		return 0, false
 	}
 	var hour, minute, second, nanos, offset int
@@ -165,47 +182,43 @@ func parseDate(text []byte) (millis int64, ok bool) {
 		hour = s.digits(2, 2)
 		s.expect(':')
 		minute = s.digits(2, 2)
-		s.expect(':')
-		second = s.digits(2, 2)
-		nanos = s.fraction()
+		if s.peek() == ':' {
+			s.i++
+			second = s.digits(2, 2)
+			nanos = s.fraction()
+		}
 		offset = s.zone()
 		// 60 is a leap second, which RFC 3339 allows.
 		if !s.ok || !s.done() || hour > 23 || minute > 59 || second > 60 {
 			return 0, false
 		}
 	}
-	seconds := int64(daysSinceEpoch(year, month, dayOfMonth))*86400 + int64(hour*3600+minute*60+second-offset)
+	seconds := midnight + int64(hour*3600+minute*60+second-offset)
 	return seconds*1000 + int64(nanos/1_000_000), true
 }
 
-func daysIn(year, month int) int {
-	switch {
-	case month != 2:
-		return 30 + (month+month/8)%2
-	case year%4 == 0 && (year%100 != 0 || year%400 == 0):
-		return 29
-	default:
-		return 28
+// parseCompactDate reads a date of eight digits from the year 2000 on, yyyymmdd.
+func parseCompactDate(text []byte) (millis int64, ok bool) {
+	if len(text) != len("20060102") || skipDigits(text, 0) != len(text) {
+		return 0, false
 	}
+	number, err := strconv.Atoi(string(text))
+	if err != nil || number < 2000_00_00 {
+		return 0, false
+	}
+	seconds, ok := dateOf(number/1_00_00, number/1_00%1_00, number%1_00)
+	return seconds * 1000, ok
 }
 
-// daysSinceEpoch counts days from 1970-01-01 in the Gregorian calendar. Years
-// begin in March here, so that the leap day is the last of its year.
-func daysSinceEpoch(year, month, dayOfMonth int) int {
-	if month <= 2 {
-		year--
-		month += 12
+// dateOf returns the start of the day in seconds since the epoch; ok is false if the
+// calendar has no such day.
+func dateOf(year, month, dayOfMonth int) (seconds int64, ok bool) {
+	if month < 1 || month > 12 || dayOfMonth < 1 || dayOfMonth > 31 {
+		return 0, false
 	}
-	const epoch = 719468 // from 0000-03-01 to 1970-01-01
-	leapDays := floorDiv(year, 4) - floorDiv(year, 100) + floorDiv(year, 400)
-	return 365*year + leapDays + (153*(month-3)+2)/5 + dayOfMonth - 1 - epoch
-}
-
-func floorDiv(a, b int) int {
-	if a < 0 {
-		return (a - b + 1) / b
-	}
-	return a / b
+	at := time.Date(year, time.Month(month), dayOfMonth, 0, 0, 0, 0, time.UTC)
+	// A day beyond the end of its month is one of the next, which has another number.
+	return at.Unix(), dayOfMonth <= 28 || at.Day() == dayOfMonth
 }
 
 // dateScanner reads the parts of a date; once something does not fit, ok is false.
