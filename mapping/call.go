@@ -9,7 +9,7 @@ type Call struct {
 	event []byte
 }
 
-// Raw returns the whole event, one JSON object.
+// Raw returns the whole event, one JSON object without a byte order mark.
 func (c *Call) Raw() []byte { return c.event }
 
 // Type returns the call's type as it stands, such as "track"; nil if it has none.
@@ -24,8 +24,8 @@ func (c *Call) Event() []byte { return c.env.text(envEvent) }
 // UserID returns the userId; nil if it has none.
 func (c *Call) UserID() []byte { return c.env.text(envUserID) }
 
-// MessageID returns the messageId; nil if it has none.
-func (c *Call) MessageID() []byte { return c.env.text(envMessageID) }
+// MessageID returns the messageId; nil if it has none, or a number.
+func (c *Call) MessageID() []byte { return c.env.messageID() }
 
 // Time returns the event's time in milliseconds since the epoch, as rule M9 finds
 // it; ok is false if it has none.

@@ -26,27 +26,48 @@ type envelope struct {
 	values    [envCount][]byte
 	validUTF8 bool
 	event     []byte
+	// notObject has the warnings of properties and traits that are no objects.
+	notObject warningSet
 }
 
 // keep keeps a member of the event if it is one of the envelope and of the
 // expected type. The exact spelling wins, else the first other one.
 func (env *envelope) keep(name, value []byte) {
 	field := exactField(name)
-	if field == envNone {
+	exact := field != envNone
+	if !exact {
 		if field = foldedField(name); field == envNone || env.values[field] != nil {
 			return
 		}
 	}
-	if field.takes(value[0]) {
+	switch {
+	case field.takes(value[0]):
 		env.values[field] = value
+		if exact {
+			env.notObject &^= field.notObject() // of other spellings, which do not count
+		}
+	case value[0] != 'n':
+		env.notObject |= field.notObject()
 	}
+}
+
+// notObject returns the warning of a field whose value should be an object and is
+// not, if there is one.
+func (f envelopeField) notObject() warningSet {
+	switch f {
+	case envProperties:
+		return warnPropertiesNotObject
+	case envTraits:
+		return warnTraitsNotObject
+	}
+	return 0
 }
 
 // takes reports whether a value with that first byte has the JSON type of the
 // field; a value of another type counts as absent.
 func (f envelopeField) takes(first byte) bool {
 	switch f {
-	case envUserID, envTimestamp, envOriginalTimestamp, envReceivedAt, envSentAt:
+	case envUserID, envMessageID, envTimestamp, envOriginalTimestamp, envReceivedAt, envSentAt:
 		return first == '"' || startsNumber(first)
 	case envProperties, envTraits, envContext, envIntegrations:
 		return first == '{'
@@ -137,10 +158,19 @@ func foldedField(name []byte) envelopeField {
 // the field is absent.
 func (env *envelope) text(field envelopeField) []byte {
 	value := env.values[field]
-	if value == nil || value[0] != '"' {
-		return value
+	if value == nil {
+		return nil
 	}
-	return unquote(value, env.validUTF8)
+	return textOrLiteral(value, env.validUTF8)
+}
+
+// messageID returns the text of the messageId, nil if it is absent or a number: a
+// number is no key (M16).
+func (env *envelope) messageID() []byte {
+	if value := env.values[envMessageID]; value == nil || value[0] != '"' {
+		return nil
+	}
+	return env.text(envMessageID)
 }
 
 // find returns the raw value at the path, nil if there is none. The first name

@@ -23,7 +23,7 @@ func FuzzMap(f *testing.F) {
 	scaled.AnyAge, scaled.RevenueScale, scaled.InvalidValues = true, "0.01", mapping.InvalidNull
 	plain := mapping.DefaultRules()
 	plain.AnyAge, plain.RemapOrders, plain.ConformOrders = true, false, false
-	plain.AccountID = []string{"context.groupId", "properties.account", "userId"}
+	plain.AccountID = []string{"$.context.groupId", "properties.account", "userId"}
 	expressive := mapping.DefaultRules()
 	expressive.AccountID = []string{"traits.account", "userId"}
 	expressive.InvalidValues = mapping.InvalidNull
@@ -32,6 +32,7 @@ func FuzzMap(f *testing.F) {
 	expressive.FromTrack = `properties.ensure ? properties.ensure : "ALWAYS"`
 	expressive.FromTrackBody = `$merge([context.traits, properties.user])`
 	expressive.Transform = `$merge([$, fields.transform])`
+	plain.PlaceholderUserIDs = nil
 	bare := plain // the whole call as what each expression yields
 	bare.FromTrackBody, bare.Segments, bare.InvalidSegments = `$`, `traits.*`, mapping.SegmentsDiscardAll
 	bare.InvalidValues = mapping.InvalidDiscardEvent
@@ -79,6 +80,9 @@ func FuzzValidity(f *testing.F) {
 // at as if they were Latin-1.
 func isOneObject(event []byte) bool {
 	event = bytes.Trim(event, " \t\r\n")
+	for bytes.HasPrefix(event, []byte("\uFEFF")) {
+		event = bytes.TrimLeft(event[len("\uFEFF"):], " \t\r\n")
+	}
 	if !utf8.Valid(event) {
 		var latin []byte
 		for _, c := range event {

@@ -20,13 +20,13 @@ func (m *Mapper) mapIdentify(e *encoder, env *envelope, now time.Time) Result {
 	if refused != nil {
 		return *refused
 	}
-	traits := env.values[envTraits]
+	traits, accountTraits := e.traitsOf(env)
 	e.dst = make([]byte, 0, len(userID)+len(accountID)+len(traits)+bodyOverhead)
 	u := newUpserts(e, userID, accountID)
 	u.segments = segments
-	user := e.profileOf(env)
+	user := e.profileOf(env, traits)
 	e.appendProfile(&user)
-	if traits != nil && !u.appendCustomFields(traits, m.rules.isNoCustomField) {
+	if traits != nil && !u.appendCustomFields(traits, accountTraits.isNoCustomField) {
 		return reject(RejectUnsupportedValue, "traits: an object or array, which no custom field can hold; see invalid_values")
 	}
 	u.close()
@@ -78,20 +78,42 @@ func traitOf(name []byte) trait {
 	return traitNone
 }
 
+// accountTraits are the names of traits that account_id looks into.
+type accountTraits map[string]struct{}
+
 // isNoCustomField reports whether the trait has a place of its own, or none (M19).
-func (r *compiledRules) isNoCustomField(name []byte) bool {
+func (a accountTraits) isNoCustomField(name []byte) bool {
 	switch string(name) {
 	case "address", "birthday", "created_at", "createdAt", "id":
 		return true
 	}
-	_, account := r.accountTraits[string(name)]
+	_, account := a[string(name)]
 	return account || traitOf(name) != traitNone
 }
 
+// traitsOf returns the object of the call's traits, nil if it has none, and those of
+// them that account_id looks into. RudderStack's libraries send the traits in the
+// context (M17).
+func (e *encoder) traitsOf(env *envelope) (traits []byte, account accountTraits) {
+	e.warnings |= env.notObject & warnTraitsNotObject
+	if traits = env.values[envTraits]; traits != nil {
+		return traits, e.rules.accountTraits
+	}
+	traits = findMember(env.values[envContext], "traits", env.validUTF8)
+	if isNullOrAbsent(traits) {
+		return nil, nil
+	}
+	if traits[0] != '{' {
+		e.warnings |= warnTraitsNotObject
+		return nil, nil
+	}
+	return traits, e.rules.accountContextTraits
+}
+
 // profileOf returns the fields that the call gives its user (M17, M18).
-func (e *encoder) profileOf(env *envelope) (user profile) {
+func (e *encoder) profileOf(env *envelope, object []byte) (user profile) {
 	var traits [traitCount][]byte
-	if object := env.values[envTraits]; object != nil {
+	if object != nil {
 		all := membersOf(object, 0)
 		for {
 			name, ok := all.next()
@@ -110,8 +132,14 @@ func (e *encoder) profileOf(env *envelope) (user profile) {
 	user[userReferredByCodes] = traits[traitReferredByCodes]
 	user[userFirstName] = e.firstText(traits[traitFirstName], traits[traitFirstNameToo])
 	user[userLastName] = e.firstText(traits[traitLastName], traits[traitLastNameToo])
-	if user[userFirstName] == nil && user[userLastName] == nil {
-		user[userFirstName], user[userLastName] = e.splitName(traits[traitName])
+	if user[userFirstName] == nil || user[userLastName] == nil {
+		first, last := e.splitName(traits[traitName])
+		if user[userFirstName] == nil {
+			user[userFirstName] = first
+		}
+		if user[userLastName] == nil {
+			user[userLastName] = last
+		}
 	}
 	// A locale that cannot be used is no reason to take that of the browser instead.
 	if user[userLocale] = traits[traitLocale]; isNullOrAbsent(traits[traitLocale]) {
@@ -138,13 +166,13 @@ func (e *encoder) firstText(values ...[]byte) []byte {
 // splitName splits a name into its first word and the rest, which is nil if there
 // is no more.
 func (e *encoder) splitName(name []byte) (first, rest []byte) {
-	text := bytes.TrimSpace(e.textOf(e.firstText(name)))
+	text := trimBlank(e.textOf(e.firstText(name)))
 	if len(text) == 0 {
 		return nil, nil
 	}
 	word := bytes.Fields(text)[0]
 	first = appendQuoted(nil, word)
-	if text = bytes.TrimSpace(text[len(word):]); len(text) > 0 {
+	if text = trimBlank(text[len(word):]); len(text) > 0 {
 		rest = appendQuoted(nil, text)
 	}
 	return first, rest

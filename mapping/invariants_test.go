@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -29,6 +30,7 @@ func checkResult(t *testing.T, event []byte, r *mapping.Result) {
 	}
 	switch r.Kind {
 	case mapping.KindUserEvent:
+		checkIDs(t, r.UserEvent.UserID, r.UserEvent.AccountID)
 		checkBody(t, r)
 		checkImportLine(t, &r.UserEvent)
 		checkEnsured(t, r)
@@ -45,6 +47,19 @@ func checkResult(t *testing.T, event []byte, r *mapping.Result) {
 		t.Fatalf("result of no kind: %+v", r)
 	}
 }
+
+// checkIDs checks that the ids can stand in the path of a call, and show something.
+func checkIDs(t *testing.T, ids ...string) {
+	t.Helper()
+	for _, id := range ids {
+		switch {
+		case len(id) > mapping.MaxIDBytes, strings.TrimSpace(id) == "", id == ".", id == "..", strings.ContainsFunc(id, isC0):
+			t.Fatalf("id %q", id)
+		}
+	}
+}
+
+func isC0(r rune) bool { return r < 0x20 || r == 0x7f }
 
 type requestBody struct {
 	UserID         *string `json:"userId"`

@@ -21,8 +21,9 @@ type compiledRules struct {
 	accountID    [][]string
 	only, except map[string]struct{}
 	scale        *apd.Decimal // nil if nothing is scaled
-	// accountTraits are the traits that account_id looks into.
-	accountTraits map[string]struct{}
+	// What account_id looks into of traits, and of context.traits.
+	accountTraits, accountContextTraits accountTraits
+	placeholders                        placeholders
 	// ensure holds for every track call unless there is a fromTrack.
 	ensure Ensure
 	// The expressions of the rules, nil for those that it has not.
@@ -37,14 +38,23 @@ func New(rules Rules) (*Mapper, error) {
 	rules.Keys = maps.Clone(rules.Keys)
 	compiled := compiledRules{
 		Rules: rules, only: set(rules.Only), except: set(rules.Except),
-		accountTraits: make(map[string]struct{}),
+		accountTraits: make(accountTraits), accountContextTraits: make(accountTraits),
 	}
 	for _, text := range rules.AccountID {
-		path := strings.Split(text, ".")
-		compiled.accountID = append(compiled.accountID, path)
-		if path[0] == "traits" && len(path) > 1 {
-			compiled.accountTraits[path[1]] = struct{}{}
+		path, fault := accountPath(text)
+		if fault != "" {
+			return nil, &RuleError{Key: "account_id", Problem: fault}
 		}
+		compiled.accountID = append(compiled.accountID, path)
+		switch {
+		case len(path) > 1 && path[0] == "traits":
+			compiled.accountTraits[path[1]] = struct{}{}
+		case len(path) > 2 && path[0] == "context" && path[1] == "traits":
+			compiled.accountContextTraits[path[2]] = struct{}{}
+		}
+	}
+	for _, text := range rules.PlaceholderUserIDs {
+		compiled.placeholders.add(text)
 	}
 	scale, err := parseScale(rules.RevenueScale)
 	if err != nil {
@@ -97,9 +107,9 @@ func (m *Mapper) MapSelected(event []byte, now time.Time, selects Selector) Resu
 		return reject(RejectInvalidJSON, p.fault)
 	}
 	env := &p.env
-	messageID := env.text(envMessageID)
+	messageID := env.messageID()
 	if selects != nil {
-		p.call = Call{env, event}
+		p.call = Call{env, env.event}
 		if kind, reason, detail := selects(&p.call); kind != 0 {
 			return Result{Kind: kind, MessageID: string(messageID), Reason: reason, Detail: detail}
 		}
@@ -134,13 +144,18 @@ func (m *Mapper) ids(env *envelope) (userID, accountID []byte, refused *Result) 
 	if isBlank(userID) {
 		return nil, nil, skipped(SkipNoUserID, "userId: absent or blank; SaaSquatch knows no anonymous users")
 	}
+	if m.rules.placeholders.has(userID) {
+		return nil, nil, skipped(SkipPlaceholderUserID,
+			"userId: a placeholder that stands for no user; see placeholder_user_ids")
+	}
 	if fault := invalidID(userID); fault != "" {
 		return nil, nil, rejected(RejectInvalidUserID, "userId: "+fault)
 	}
 	// M5
-	accountID = m.accountID(env)
+	accountID = m.accountID(env, userID)
 	if accountID == nil {
-		return nil, nil, rejected(RejectInvalidAccountID, "account_id: no string on any of "+strings.Join(m.rules.AccountID, ", "))
+		return nil, nil, rejected(RejectInvalidAccountID,
+			"account_id: no usable string or number on any of "+strings.Join(m.rules.AccountID, ", "))
 	}
 	if fault := invalidID(accountID); fault != "" {
 		return nil, nil, rejected(RejectInvalidAccountID, "account_id: "+fault)
@@ -208,6 +223,7 @@ func (m *Mapper) mapTrack(body *encoder, env *envelope, messageID []byte, now ti
 	}
 
 	properties := env.values[envProperties]
+	body.warnings |= env.notObject & warnPropertiesNotObject
 	body.dst = make([]byte, 0, len(userID)+len(accountID)+len(properties)+bodyOverhead)
 	body.raw(`{"userId":`)
 	body.quoted(userID)
@@ -308,17 +324,18 @@ func (m *Mapper) selects(name []byte) bool {
 	return !excepted
 }
 
-// accountID returns the first non-blank string on the configured paths, nil if
-// there is none.
-func (m *Mapper) accountID(env *envelope) []byte {
-	for i, path := range m.rules.accountID {
-		var id []byte
-		if m.rules.AccountID[i] == "userId" {
-			id = env.text(envUserID) // which may be a number
-		} else if value := env.find(path); len(value) > 0 && value[0] == '"' {
-			id = unquote(value, env.validUTF8)
+// accountID returns the first string or number on the configured paths that is
+// neither blank nor a placeholder, nil if there is none.
+func (m *Mapper) accountID(env *envelope, userID []byte) []byte {
+	for _, path := range m.rules.accountID {
+		if len(path) == 1 && path[0] == "userId" {
+			return userID
 		}
-		if !isBlank(id) {
+		value := env.find(path)
+		if value == nil || value[0] != '"' && !isNumber(value) {
+			continue
+		}
+		if id := textOrLiteral(value, env.validUTF8); !isBlank(id) && !m.rules.placeholders.has(id) {
 			return id
 		}
 	}
@@ -329,6 +346,9 @@ func (m *Mapper) accountID(env *envelope) []byte {
 func invalidID(id []byte) string {
 	if string(id) == "." || string(id) == ".." {
 		return "is a dot segment, which cannot stand in a URL path"
+	}
+	if len(id) > MaxIDBytes {
+		return fmt.Sprintf("is %d bytes long; use at most %d", len(id), MaxIDBytes)
 	}
 	for _, c := range id {
 		if c < 0x20 || c == 0x7f {

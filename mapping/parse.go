@@ -37,12 +37,23 @@ var parsers = sync.Pool{New: func() any { return new(parser) }}
 // envelope is complete. The parser must be released.
 func parse(event []byte) *parser {
 	p := parsers.Get().(*parser)
-	p.b, p.i, p.fault = event, 0, ""
-	p.env.event, p.env.validUTF8 = event[skipSpace(event, 0):], utf8.Valid(event)
+	p.b, p.i, p.fault = event, skipMarks(event), ""
+	p.env.event, p.env.validUTF8 = event[p.i:], utf8.Valid(event)
 	if !p.event() {
 		p.names = p.names[:0]
 	}
 	return p
+}
+
+// skipMarks returns the index of the first byte that is neither white space nor of a
+// byte order mark in UTF-8 (M2).
+func skipMarks(b []byte) int {
+	const mark = "\uFEFF"
+	i := skipSpace(b, 0)
+	for i+len(mark) <= len(b) && string(b[i:i+len(mark)]) == mark {
+		i = skipSpace(b, i+len(mark))
+	}
+	return i
 }
 
 // release gives the parser back without anything of the event in it.

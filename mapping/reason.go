@@ -8,6 +8,7 @@ type Reason string
 const (
 	SkipUnsupportedType   Reason = "unsupported_type"
 	SkipNoUserID          Reason = "no_user_id"
+	SkipPlaceholderUserID Reason = "placeholder_user_id"
 	SkipEventNotSelected  Reason = "event_not_selected"
 	SkipOutsideTimeWindow Reason = "outside_time_window"
 	SkipIdentifyDisabled  Reason = "identify_disabled"

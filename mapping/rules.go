@@ -29,6 +29,8 @@ const (
 	MaxNesting = 64
 	// MaxFieldNesting is how deep objects and arrays may nest in one field (M13).
 	MaxFieldNesting = 20
+	// MaxIDBytes is the length of a userId or accountId in UTF-8 bytes (M4, M5).
+	MaxIDBytes = 1500
 	// MaxNameLength is the length of event keys and field names in characters (M7, M11).
 	MaxNameLength = 64
 	// MaxStringChars is the length of a string in code points (M12).
@@ -57,8 +59,13 @@ const (
 // zero value turns off what is on by default.
 type Rules struct {
 	// AccountID lists the paths, such as "context.groupId", whose first
-	// non-blank string is the accountId (M5). Default: userId.
+	// non-blank string or number is the accountId; a placeholder counts as blank. A
+	// path may begin with "$." (M5). Default: userId.
 	AccountID []string
+	// PlaceholderUserIDs are userIds that broken clients send for no user, in any case
+	// and with white space or invisible characters around them. Their calls are skipped
+	// (M4). An empty list skips none. Default: [DefaultPlaceholderUserIDs].
+	PlaceholderUserIDs []string
 	// Only, if not empty, names the events to send, exactly as Segment has them (M6).
 	Only []string
 	// Except names the events not to send (M6).
@@ -111,13 +118,14 @@ type Rules struct {
 // DefaultRules returns the rules that hold without a configuration.
 func DefaultRules() Rules {
 	return Rules{
-		AccountID:     []string{"userId"},
-		RemapOrders:   true,
-		ConformOrders: true,
-		RevenueScale:  "1",
-		InvalidValues: InvalidStringify,
-		MaxAge:        DefaultMaxAge,
-		MaxAhead:      DefaultMaxAhead,
+		AccountID:          []string{"userId"},
+		PlaceholderUserIDs: DefaultPlaceholderUserIDs(),
+		RemapOrders:        true,
+		ConformOrders:      true,
+		RevenueScale:       "1",
+		InvalidValues:      InvalidStringify,
+		MaxAge:             DefaultMaxAge,
+		MaxAhead:           DefaultMaxAhead,
 
 		Identify:        true,
 		InvalidSegments: SegmentsDiscardInvalid,
@@ -145,8 +153,13 @@ func (r *Rules) Validate() error {
 		fault("account_id", "is empty: name at least one path, such as userId")
 	}
 	for _, path := range r.AccountID {
-		if path == "" || strings.HasPrefix(path, ".") || strings.HasSuffix(path, ".") || strings.Contains(path, "..") {
-			fault("account_id", "%q is not a path: write names separated by dots, such as context.groupId", path)
+		if _, wrong := accountPath(path); wrong != "" {
+			fault("account_id", "%s", wrong)
+		}
+	}
+	for _, id := range r.PlaceholderUserIDs {
+		if isBlank([]byte(id)) {
+			fault("placeholder_user_ids", "%q is blank: remove it, for a blank userId is skipped anyway", id)
 		}
 	}
 	if len(r.Only) > 0 && len(r.Except) > 0 {

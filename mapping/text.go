@@ -20,6 +20,14 @@ func unquote(quoted []byte, validUTF8 bool) []byte {
 	return text
 }
 
+// textOrLiteral returns the text of a string, or the literal of another value.
+func textOrLiteral(value []byte, validUTF8 bool) []byte {
+	if value[0] != '"' {
+		return value
+	}
+	return unquote(value, validUTF8)
+}
+
 // appendQuoted appends text, which must be UTF-8, as a JSON string.
 func appendQuoted(dst, text []byte) []byte {
 	dst, _ = jsontext.AppendQuote(dst, text)
@@ -41,11 +49,6 @@ func truncate(text []byte, maxChars, maxBytes int) (cut []byte, truncated bool) 
 		i += size
 	}
 	return text, false
-}
-
-// isBlank reports whether text is empty or white space only.
-func isBlank(text []byte) bool {
-	return len(bytes.TrimSpace(text)) == 0
 }
 
 // plainNames tells the characters that field names may have (M11).

@@ -25,6 +25,7 @@ func checkUpserts(t *testing.T, r *mapping.Result) {
 		t.Fatalf("not just upserts: %+v", r)
 	}
 	for i := range r.Upserts {
+		checkIDs(t, r.Upserts[i].UserID, r.Upserts[i].AccountID)
 		body := checkUpsert(t, &r.Upserts[i])
 		if r.Upserts[i].UserID != r.Upserts[0].UserID || r.Upserts[i].AccountID != r.Upserts[0].AccountID {
 			t.Fatalf("upserts of several users: %+v", r.Upserts)

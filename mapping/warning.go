@@ -8,17 +8,19 @@ type Warning string
 
 // Every warning, in alphabetical order.
 const (
-	WarningFieldInvalid       Warning = "field_invalid"
-	WarningFieldNameCollision Warning = "field_name_collision"
-	WarningFieldNameEmpty     Warning = "field_name_empty"
-	WarningFieldNotInSchema   Warning = "field_not_in_schema"
-	WarningMessageIDInvalid   Warning = "message_id_invalid"
-	WarningMessageIDMissing   Warning = "message_id_missing"
-	WarningNoTimestamp        Warning = "no_timestamp"
-	WarningProductsTruncated  Warning = "products_truncated"
-	WarningSegmentInvalid     Warning = "segment_invalid"
-	WarningStringTruncated    Warning = "string_truncated"
-	WarningValueUnsupported   Warning = "value_unsupported"
+	WarningFieldInvalid        Warning = "field_invalid"
+	WarningFieldNameCollision  Warning = "field_name_collision"
+	WarningFieldNameEmpty      Warning = "field_name_empty"
+	WarningFieldNotInSchema    Warning = "field_not_in_schema"
+	WarningMessageIDInvalid    Warning = "message_id_invalid"
+	WarningMessageIDMissing    Warning = "message_id_missing"
+	WarningNoTimestamp         Warning = "no_timestamp"
+	WarningProductsTruncated   Warning = "products_truncated"
+	WarningPropertiesNotObject Warning = "properties_not_object"
+	WarningSegmentInvalid      Warning = "segment_invalid"
+	WarningStringTruncated     Warning = "string_truncated"
+	WarningTraitsNotObject     Warning = "traits_not_object"
+	WarningValueUnsupported    Warning = "value_unsupported"
 )
 
 // warningSet collects warnings without allocating; bit i stands for
@@ -34,8 +36,10 @@ const (
 	warnMessageIDMissing
 	warnNoTimestamp
 	warnProductsTruncated
+	warnPropertiesNotObject
 	warnSegmentInvalid
 	warnStringTruncated
+	warnTraitsNotObject
 	warnValueUnsupported
 )
 
@@ -48,8 +52,10 @@ var warningNames = [...]Warning{
 	WarningMessageIDMissing,
 	WarningNoTimestamp,
 	WarningProductsTruncated,
+	WarningPropertiesNotObject,
 	WarningSegmentInvalid,
 	WarningStringTruncated,
+	WarningTraitsNotObject,
 	WarningValueUnsupported,
 }
 

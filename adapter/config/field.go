@@ -47,7 +47,8 @@ type kind struct {
 	want string
 	// tags are the YAML types of a scalar that are accepted.
 	tags []string
-	// nullWord says that YAML's null, where it is spelt out, is text.
+	// nullWord says that YAML's null, where it is spelt out, is text; of a list, that
+	// an element of it is.
 	nullWord bool
 }
 
@@ -64,6 +65,7 @@ var (
 	kindSecret        = kind{"secret", "text, in quotes", textTags, false}
 	kindSecrets       = kind{"secrets", "text in quotes, or a list of it", textTags, false}
 	kindTexts         = kind{"list", "text in quotes, or a list of it", textTags, false}
+	kindWords         = kind{kindTexts.name, kindTexts.want, textTags, true}
 	kindMap           = kind{"mapping", "a mapping of event names to event keys", textTags, false}
 	kindBool          = kind{"bool", "true or false, without quotes", []string{"!!bool"}, false}
 	kindWhole         = kind{"int", "a whole number, without quotes", []string{"!!int"}, false}
@@ -265,6 +267,11 @@ func (f textsField) setList(texts []string) error {
 	*f.p = texts
 	return nil
 }
+
+// wordsField is a list in which null is a word like others.
+type wordsField struct{ textsField }
+
+func (f wordsField) kind() kind { return kindWords }
 
 func checkElements(texts []string) error {
 	for i, text := range texts {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +83,29 @@ func TestLoadNothing(t *testing.T) {
 	}
 	if !reflect.DeepEqual(c.Connections[0].Mapping, mapping.DefaultRules()) {
 		t.Errorf("mapping = %+v", c.Connections[0].Mapping)
+	}
+}
+
+// TestPlaceholderUserIDs checks that null is a word in that list, and what switches it off.
+func TestPlaceholderUserIDs(t *testing.T) {
+	for text, want := range map[string][]string{
+		"[]":                            {},
+		"[null, undefined, ~, .nan, 0]": {"null", "undefined", "~", ".nan", "0"},
+		"[Null, NULL, 'null']":          {"Null", "NULL", "null"},
+		"guest":                         {"guest"},
+		"null":                          mapping.DefaultPlaceholderUserIDs(),
+		"":                              mapping.DefaultPlaceholderUserIDs(),
+	} {
+		c := mustLoad(t, yamlSource("placeholder_user_ids: "+text))
+		if got := c.Connections[0].Mapping.PlaceholderUserIDs; !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
+	if _, err := Load(yamlSource("placeholder_user_ids: [null, ]")); err != nil {
+		t.Error(err)
+	}
+	if _, err := Load(yamlSource("placeholder_user_ids: ['null', '']")); err == nil {
+		t.Error("an empty element is taken")
 	}
 }
 

@@ -142,7 +142,8 @@ func (r *reader) value(f field, key string, n *yaml.Node) bool {
 		return false
 	}
 	want := f.kind()
-	if isNull(n) && !(want.nullWord && n.Value != "") {
+	list, isList := f.(listField)
+	if isNull(n) && (isList || !want.nullWord || n.Value == "") {
 		return false
 	}
 	if m, ok := f.(mapField); ok {
@@ -153,7 +154,6 @@ func (r *reader) value(f field, key string, n *yaml.Node) bool {
 		m.setMap(r.texts(n, key, want))
 		return true
 	}
-	list, isList := f.(listField)
 	var err error
 	switch {
 	case isList && n.Kind == yaml.SequenceNode:
@@ -188,7 +188,7 @@ func (r *reader) elements(n *yaml.Node, key string, want kind) []string {
 			return nil
 		}
 		text := ""
-		if !isNull(element) {
+		if !isNull(element) || want.nullWord && element.Value != "" {
 			if !r.scalar(element, line, fmt.Sprintf("%s[%d]", key, i), want) {
 				text = "-"
 			} else {

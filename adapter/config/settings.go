@@ -157,8 +157,10 @@ var settings = complete([]setting{
 		func(conn *Connection) field { return numberField{&conn.SaaSquatch.RateLimit} }),
 	connection("saasquatch.attempt_timeout", "SAASQUATCH_ATTEMPT_TIMEOUT", "how long one attempt at an event may take with all its requests, up to 60s",
 		func(conn *Connection) field { return durationField{&conn.SaaSquatch.AttemptTimeout} }),
-	connection("account_id", "", "paths whose first non-blank string is the accountId",
+	connection("account_id", "", "paths whose first non-blank string or number is the accountId",
 		func(conn *Connection) field { return textsField{&conn.Mapping.AccountID} }),
+	connection("placeholder_user_ids", "", "userIds that stand for no user, in any case; [] for none",
+		func(conn *Connection) field { return wordsField{textsField{&conn.Mapping.PlaceholderUserIDs}} }),
 	connection("invalid_values", "", "what becomes of values SaaSquatch does not support: stringify, null or discard_event",
 		func(conn *Connection) field {
 			return invalidValuesField{textField[mapping.InvalidValues]{p: &conn.Mapping.InvalidValues}}

@@ -171,7 +171,7 @@ func TestTenantAliasPlaceholders(t *testing.T) {
 func TestNames(t *testing.T) {
 	for _, tt := range []struct{ yaml, faults, warnings string }{
 		{"account_id: ${ACC}", "account_id", ""},
-		{"account_id: [userId, '{{ .Values.account }}']", "account_id[1]", ""},
+		{"account_id: [userId, '{{ .Values.account }}']", "account_id", ""},
 		{"account_id: 'context.groupId, userId'", "account_id", ""},
 		{"account_id: [context.groupId, userId]", "", ""},
 		{"events: {only: 'Order Completed, Signed Up'}", "events.only", ""},

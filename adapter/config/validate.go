@@ -183,8 +183,8 @@ func (v *validator) mapping(i int) {
 	sortRuns(v.faults[start:])
 }
 
-// names checks paths and names for what nothing has replaced. A name may hold anything
-// else.
+// names checks names for what nothing has replaced. A name may hold anything else. The
+// rules themselves check the paths of account_id.
 func (v *validator) names(prefix string, rules *mapping.Rules) {
 	check := func(key string, names ...string) {
 		for i, name := range names {
@@ -194,7 +194,6 @@ func (v *validator) names(prefix string, rules *mapping.Rules) {
 			}
 		}
 	}
-	check("account_id", rules.AccountID...)
 	check("events.only", rules.Only...)
 	check("events.except", rules.Except...)
 	for _, name := range slices.Sorted(maps.Keys(rules.Keys)) {

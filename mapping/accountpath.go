@@ -1,0 +1,35 @@
+package mapping
+
+import (
+	"fmt"
+	"strings"
+)
+
+// accountPath returns the names of a path of account_id, or what is wrong with it.
+// A path is the names of members separated by dots. It may begin with "$.", as
+// Segment writes it (M5). Other forms of JSONPath would find nothing, so they are
+// faults.
+func accountPath(text string) (names []string, fault string) {
+	const example = "write names separated by dots, such as context.groupId or $.context.groupId"
+	switch {
+	case strings.Contains(text, "${"), strings.Contains(text, "{{"):
+		return nil, fmt.Sprintf("%q holds a variable or a template that nothing has replaced: %s", text, example)
+	case strings.Contains(text, ","):
+		return nil, fmt.Sprintf("%q holds a comma: write several paths as a list, such as [context.groupId, userId]", text)
+	case strings.ContainsAny(text, "[]"):
+		return nil, fmt.Sprintf("%q holds brackets: %s; a path cannot lead into an array", text, example)
+	}
+	names = strings.Split(strings.TrimPrefix(text, "$."), ".")
+	if strings.HasPrefix(names[0], "$") {
+		return nil, fmt.Sprintf("%q begins with $ and no dot: %s", text, example)
+	}
+	for _, name := range names {
+		switch {
+		case strings.TrimSpace(name) != name:
+			return nil, fmt.Sprintf("%q has white space around a name: remove it", text)
+		case name == "" || name == "*":
+			return nil, fmt.Sprintf("%q is not a path: %s", text, example)
+		}
+	}
+	return names, ""
+}
