@@ -160,7 +160,7 @@ func (m *Mapper) trackUser(e *encoder, env *envelope, now time.Time, event *User
 	case customFields[0] != '{':
 		e.warnings |= warnFieldInvalid
 	case !u.appendCustomFields(customFields, func([]byte) bool { return false }):
-		return nil, rejected(RejectUnsupportedValue, "users.from_track_body: an object or array, which no custom field can hold; see invalid_values")
+		return nil, rejected(RejectUnsupportedValue, "users.from_track_body: "+notCustomField)
 	}
 	u.close()
 	return u.list(event.UserID, event.AccountID), nil

@@ -130,7 +130,7 @@ func (e *encoder) appendFields(properties []byte) bool {
 		case InvalidNull:
 			e.raw("null")
 		default:
-			e.appendText(compact(walk.b[valueStart:walk.i]), MaxStringChars)
+			e.appendText(e.compact(walk.b[valueStart:walk.i]), MaxStringChars)
 		}
 	}
 	e.raw("}")
@@ -149,6 +149,9 @@ func (e *encoder) appendValue(b []byte, i, level int, inArray bool) (end int) {
 	case '{', '[':
 	default:
 		end = skipLiteral(b, i)
+		if isOutOfRange(b[i:end]) {
+			e.unsupported = true
+		}
 		e.dst = append(e.dst, b[i:end]...)
 		return end
 	}
@@ -216,14 +219,16 @@ func (e *encoder) appendText(text []byte, maxChars int) {
 	e.quoted(text)
 }
 
-// compact returns the JSON text of the value without white space, as UTF-8.
-func compact(value []byte) []byte {
-	text := make([]byte, 0, len(value))
-	for i := 0; i < len(value); {
+// compact returns the JSON text of the value without white space and without escapes
+// that JSON does not need, as UTF-8. It may end early behind MaxStringBytes, where the
+// text is cut anyway.
+func (e *encoder) compact(value []byte) []byte {
+	text := make([]byte, 0, min(len(value), 2*MaxStringBytes))
+	for i := 0; i < len(value) && len(text) <= MaxStringBytes; {
 		switch value[i] {
 		case '"':
 			end := skipString(value, i)
-			text = append(text, value[i:end]...)
+			text = appendQuoted(text, unquote(value[i:end], e.validUTF8))
 			i = end
 			continue
 		case ' ', '\t', '\n', '\r':
@@ -232,7 +237,7 @@ func compact(value []byte) []byte {
 		}
 		i++
 	}
-	return toValidUTF8(text)
+	return text
 }
 
 // toValidUTF8 replaces each byte that is not UTF-8 by U+FFFD.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"testing"
 	"unicode/utf8"
 
@@ -48,6 +49,42 @@ func FuzzMap(f *testing.F) {
 		for _, mapper := range mappers {
 			result := mapper.Map(event, goldenNow)
 			checkResult(t, event, &result)
+		}
+	})
+}
+
+// FuzzStringify checks that the text of an unsupported value is its JSON without
+// white space and without escapes that JSON does not need.
+func FuzzStringify(f *testing.F) {
+	for _, seed := range []string{
+		`"caf\u00e9 \/ \u003c \ud83d\ude00"`, `"\ud83d"`, `{"\u006eame" : [ 1.50, true, null ]}`, `"\u0000\u001f\t\"\\"`,
+		"\"\u2028\"", "\"\xff\"", `1e400`,
+	} {
+		f.Add([]byte(seed))
+	}
+	mapper := mustMapper(f, func(*mapping.Rules) {})
+	f.Fuzz(func(t *testing.T, value []byte) {
+		nested := append(append([]byte("[["), value...), "]]"...)
+		want := jsontext.Value(bytes.Clone(nested))
+		// Format rewrites strings without the escapes that they do not need.
+		if err := want.Format(jsontext.AllowInvalidUTF8(true), jsontext.ReorderRawObjects(false)); err != nil {
+			t.Skip()
+		}
+		if nesting(want) > mapping.MaxNesting-2 || len(want) > mapping.MaxStringChars {
+			t.Skip()
+		}
+		event := `{"type":"track","userId":"u","event":"e","properties":{"m":` + string(nested) + `}}`
+		result := mapper.Map([]byte(event), goldenNow)
+		var body requestBody
+		if err := json.Unmarshal(result.UserEvent.Body, &body); err != nil {
+			t.Fatalf("%s: %s", err, result.Detail)
+		}
+		var got string
+		if err := json.Unmarshal(body.Events[0].Fields["m"], &got); err != nil {
+			t.Fatal(err)
+		}
+		if got != string(want) {
+			t.Fatalf("%q became %q, want %q", value, got, want)
 		}
 	})
 }
@@ -106,9 +143,12 @@ func nesting(event []byte) (deepest int) {
 
 var number = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
 
-// FuzzNumbers checks that numbers keep their text.
+// FuzzNumbers checks that numbers keep their text, and that those beyond the range of
+// a double are unsupported wherever they stand.
 func FuzzNumbers(f *testing.F) {
-	for _, seed := range []string{"0", "19.90", "-0.0", "12345678901234567890", "1e400", "1E-7", "0.1000"} {
+	for _, seed := range []string{
+		"0", "19.90", "-0.0", "12345678901234567890", "1e400", "1E-7", "0.1000", "-1E+309", "1.7976931348623159e308", "0e999",
+	} {
 		f.Add(seed)
 	}
 	mapper, err := mapping.New(mapping.DefaultRules())
@@ -120,14 +160,26 @@ func FuzzNumbers(f *testing.F) {
 			t.Skip()
 		}
 		result := mapper.Map([]byte(`{"type":"track","userId":"u","event":"e","properties":{"n":`+literal+`,"deep":[{"n":`+literal+`}]}}`), goldenNow)
+		identify := mapper.Map([]byte(`{"type":"identify","userId":"u","traits":{"n":`+literal+`}}`), goldenNow)
+		if len(literal) > mapping.MaxStringChars {
+			t.Skip()
+		}
+		number, deep := literal, `[{"n":`+literal+`}]`
+		if _, err := strconv.ParseFloat(literal, 64); err != nil {
+			number, deep = `"`+number+`"`, strconv.Quote(deep)
+		}
+		want := `{"id":"u","accountId":"u","customFields":{"n":` + number + `}}`
+		if got := string(identify.Upserts[0].Body); got != want {
+			t.Fatalf("%s became %s", literal, got)
+		}
 		var body requestBody
 		if err := json.Unmarshal(result.UserEvent.Body, &body); err != nil {
 			t.Fatal(err)
 		}
-		if got := string(body.Events[0].Fields["n"]); got != literal {
+		if got := string(body.Events[0].Fields["n"]); got != number {
 			t.Fatalf("%s became %s", literal, got)
 		}
-		if got := string(body.Events[0].Fields["deep"]); got != `[{"n":`+literal+`}]` {
+		if got := string(body.Events[0].Fields["deep"]); got != deep {
 			t.Fatalf("%s became %s", literal, got)
 		}
 	})

@@ -27,7 +27,7 @@ func (m *Mapper) mapIdentify(e *encoder, env *envelope, now time.Time) Result {
 	user := e.profileOf(env, traits)
 	e.appendProfile(&user)
 	if traits != nil && !u.appendCustomFields(traits, accountTraits.isNoCustomField) {
-		return reject(RejectUnsupportedValue, "traits: an object or array, which no custom field can hold; see invalid_values")
+		return reject(RejectUnsupportedValue, "traits: "+notCustomField)
 	}
 	u.close()
 	return Result{

@@ -266,8 +266,8 @@ func (e *encoder) appendDate(event *UserEvent) {
 }
 
 func unsupportedFields(of string) *Result {
-	return rejected(RejectUnsupportedValue, of+": an array directly inside an array, or more than "+
-		strconv.Itoa(MaxFieldNesting)+" levels in one field; see invalid_values")
+	return rejected(RejectUnsupportedValue, of+": an array directly inside an array, more than "+
+		strconv.Itoa(MaxFieldNesting)+" levels in one field, or a number beyond the range of a double; see invalid_values")
 }
 
 // newUserEvent returns a result with the texts of a user event. They share one

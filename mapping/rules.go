@@ -9,8 +9,8 @@ import (
 )
 
 // InvalidValues says what becomes of a top-level field that holds a value
-// SaaSquatch does not support: an array directly inside an array, or nesting
-// deeper than 20 (M13).
+// SaaSquatch does not support: an array directly inside an array, nesting deeper
+// than 20, or a number beyond the range of a double (M12, M13).
 type InvalidValues string
 
 const (

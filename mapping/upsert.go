@@ -87,7 +87,7 @@ func (u *upserts) appendCustomFields(object []byte, other func(name []byte) bool
 			u.warnings |= warnFieldInvalid
 			continue
 		}
-		if value[0] != '{' && value[0] != '[' {
+		if value[0] != '{' && value[0] != '[' && !isOutOfRange(value) {
 			u.customField(name)
 			u.appendValue(value, 0, 0, false)
 			continue
@@ -99,10 +99,14 @@ func (u *upserts) appendCustomFields(object []byte, other func(name []byte) bool
 		case InvalidNull: // which would delete the field
 		default:
 			u.customField(name)
-			u.appendText(compact(value), MaxStringChars)
+			u.appendText(u.compact(value), MaxStringChars)
 		}
 	}
 }
+
+// notCustomField explains the reject where appendCustomFields returns false.
+const notCustomField = "an object, an array or a number beyond the range of a double, " +
+	"which no custom field can hold; see invalid_values"
 
 // customWalk walks an object's members under the names of custom fields.
 type customWalk struct {

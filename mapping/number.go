@@ -1,0 +1,30 @@
+package mapping
+
+import (
+	"bytes"
+	"strconv"
+)
+
+const (
+	// shortestOutOfRange is the shortest number that no double holds.
+	shortestOutOfRange = len("1e309")
+	// safeDigits is how many digits any double holds in front of the point, whatever
+	// they are: the largest is 1.8e308.
+	safeDigits = 308
+)
+
+// isOutOfRange reports whether the valid JSON value is a number beyond the range of a
+// double, which SaaSquatch cannot hold (M12). A number too small for one is 0 to it.
+func isOutOfRange(value []byte) bool {
+	// This much is inlined. Only a number starts with one of the bytes from - to 9.
+	return len(value) >= shortestOutOfRange && value[0]-'-' <= '9'-'-' && exceedsDouble(value)
+}
+
+// exceedsDouble is isOutOfRange for a number.
+func exceedsDouble(value []byte) bool {
+	if len(value) <= safeDigits && bytes.IndexByte(value, 'e') < 0 && bytes.IndexByte(value, 'E') < 0 {
+		return false
+	}
+	_, err := strconv.ParseFloat(string(value), 64)
+	return err != nil // a valid number has no other fault than its range
+}
