@@ -38,6 +38,7 @@ func FuzzMap(f *testing.F) {
 	bare.FromTrackBody, bare.Segments, bare.InvalidSegments = `$`, `traits.*`, mapping.SegmentsDiscardAll
 	bare.InvalidValues = mapping.InvalidDiscardEvent
 	var mappers []*mapping.Mapper
+	conformed := map[int]bool{0: true, 1: true}
 	for _, rules := range []mapping.Rules{all, scaled, plain, expressive, bare} {
 		mapper, err := mapping.New(rules)
 		if err != nil {
@@ -46,9 +47,54 @@ func FuzzMap(f *testing.F) {
 		mappers = append(mappers, mapper)
 	}
 	f.Fuzz(func(t *testing.T, event []byte) {
-		for _, mapper := range mappers {
+		for i, mapper := range mappers {
 			result := mapper.Map(event, goldenNow)
 			checkResult(t, event, &result)
+			if conformed[i] {
+				checkOrder(t, &result)
+			}
+		}
+	})
+}
+
+// FuzzOrder checks that the fields of an order fit SaaSquatch's closed schemas,
+// whatever the properties.
+func FuzzOrder(f *testing.F) {
+	inputs, err := filepath.Glob(filepath.Join("..", "testdata", "mapping", "M14_*", "input.json"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, input := range inputs {
+		events, err := os.ReadFile(input)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for event := range bytes.Lines(events) {
+			var call struct {
+				Properties json.RawMessage `json:"properties"`
+			}
+			if err := json.Unmarshal(event, &call); err != nil {
+				f.Fatal(err)
+			}
+			f.Add([]byte(call.Properties))
+		}
+	}
+	var mappers []*mapping.Mapper
+	for _, scale := range []string{"1", "0.01", "999999999"} {
+		for _, invalid := range []mapping.InvalidValues{mapping.InvalidStringify, mapping.InvalidNull} {
+			mappers = append(mappers, mustMapper(f, func(r *mapping.Rules) {
+				r.AnyAge, r.RevenueScale, r.InvalidValues = true, scale, invalid
+			}))
+		}
+	}
+	f.Fuzz(func(t *testing.T, properties []byte) {
+		for _, name := range []string{"Order Completed", "Order Refunded"} {
+			event := []byte(`{"type":"track","userId":"u","event":"` + name + `","properties":` + string(properties) + `}`)
+			for _, mapper := range mappers {
+				result := mapper.Map(event, goldenNow)
+				checkResult(t, event, &result)
+				checkOrder(t, &result)
+			}
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -107,6 +108,10 @@ func checkValue(t *testing.T, value json.RawMessage, level int, inArray bool) {
 		t.Fatal("a field nests too deep")
 	}
 	switch value[0] {
+	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		if _, err := strconv.ParseFloat(string(value), 64); err != nil {
+			t.Fatalf("number %s: %v", value, err)
+		}
 	case '"':
 		var text string
 		if err := json.Unmarshal(value, &text); err != nil || len(text) > mapping.MaxStringBytes {

@@ -300,12 +300,16 @@ func (e *encoder) appendEventFields(properties []byte, key string) bool {
 	start := len(e.dst)
 	e.raw(`,"fields":`)
 	empty := len(e.dst) + len("{}")
+	fits := false
 	switch {
 	case key == keyPurchase && e.rules.ConformOrders:
-		e.appendOrder(properties, purchaseField)
+		fits = e.appendOrder(properties, purchaseField)
 	case key == keyRefund && e.rules.ConformOrders:
-		e.appendOrder(properties, refundField)
-	case !e.appendFields(properties):
+		fits = e.appendOrder(properties, refundField)
+	default:
+		fits = e.appendFields(properties)
+	}
+	if !fits {
 		return false
 	}
 	if len(e.dst) == empty {

@@ -2,99 +2,68 @@ package mapping
 
 import "bytes"
 
-// fieldType is how SaaSquatch's schemas of purchase and refund type a field. The
-// zero value is a field that they do not have.
-type fieldType uint8
-
-const (
-	typeString fieldType = iota + 1
-	typeMoney            // a number of at least 0, which revenue_scale multiplies
-	typeCurrency
-	typeCount   // an integer of at least 0
-	typeInteger // any integer
-	typeProducts
-)
-
-// The closed schemas of SaaSquatch's reserved events, from its published
-// PurchaseEventFields and RefundEventFields.
-
-func purchaseField(name []byte) fieldType {
-	switch string(name) {
-	case "checkout_id", "order_id", "affiliation", "coupon":
-		return typeString
-	case "subtotal", "total", "revenue", "shipping", "tax", "discount":
-		return typeMoney
-	case "currency":
-		return typeCurrency
-	case "products":
-		return typeProducts
-	}
-	return 0
-}
-
-func refundField(name []byte) fieldType {
-	switch string(name) {
-	case "checkout_id", "coupon", "subtotal", "discount":
-		return 0 // only a purchase has them
-	}
-	return purchaseField(name)
-}
-
-func productField(name []byte) fieldType {
-	switch string(name) {
-	case "product_id", "sku", "category", "name", "brand", "variant", "coupon", "url", "image_url":
-		return typeString
-	case "price":
-		return typeMoney
-	case "quantity":
-		return typeCount
-	case "position":
-		return typeInteger
-	}
-	return 0
-}
-
 // appendOrder appends the fields of a purchase or refund, conformed to schema (M14).
-func (e *encoder) appendOrder(properties []byte, schema func(name []byte) fieldType) {
+// It returns false if the event has to be rejected.
+func (e *encoder) appendOrder(properties []byte, schema func(name []byte) orderField) bool {
+	e.unsupported = false
 	e.raw("{")
-	walk := e.walk(properties, 0)
+	walk := e.orderWalk(properties, 0, schema)
 	for {
-		name, ok := walk.next()
+		field, ok := walk.next()
 		if !ok {
 			break
 		}
-		walk.i = e.appendField(walk.b, walk.i, name, schema(name))
+		e.appendField(&walk, field)
 	}
 	e.raw("}")
+	return !e.unsupported
 }
 
-// appendField appends the field whose value stands at i, or drops it with a
-// warning, and returns the index behind the value.
-func (e *encoder) appendField(b []byte, i int, name []byte, as fieldType) (end int) {
-	if as == 0 {
+// appendField appends the member at which the walk stands as the field, or drops it
+// with a warning, and leaves the walk behind the value.
+func (e *encoder) appendField(walk *orderWalk, field orderField) {
+	i := walk.i
+	if field == 0 {
 		e.warnings |= warnFieldNotInSchema
-		end = skipValue(b, i)
-		return end
+		walk.i = skipValue(walk.b, i)
+		return
 	}
 	start := len(e.dst)
-	e.name(name)
-	if as == typeProducts && b[i] == '[' {
-		return e.appendProducts(b, i)
+	e.separate()
+	e.raw(orderFields[field].member)
+	as := orderFields[field].as
+	if as == typeProducts && walk.b[i] == '[' {
+		walk.i = e.appendProducts(walk.b, i)
+		walk.taken.add(field)
+		return
 	}
-	end = skipValue(b, i)
-	if !e.appendScalar(b[i:end], as) {
+	walk.i = skipValue(walk.b, i)
+	if !e.appendScalar(walk.b[i:walk.i], as) {
 		e.dst = e.dst[:start]
 		e.warnings |= warnFieldInvalid
+		return
 	}
-	return end
+	walk.taken.add(field)
 }
 
 // appendScalar appends value as the type asks, coercing what can be coerced, and
 // returns false if it does not fit. What it appended is of no use then.
 func (e *encoder) appendScalar(value []byte, as fieldType) bool {
+	if isOutOfRange(value) { // M13
+		e.warnings |= warnValueUnsupported
+		switch {
+		case e.rules.InvalidValues == InvalidDiscardEvent:
+			e.unsupported = true
+			return false
+		case e.rules.InvalidValues == InvalidNull, as != typeString && as != typeID:
+			return false
+		}
+	}
 	switch as {
 	case typeString:
 		return e.appendOrderString(value)
+	case typeID:
+		return e.isProductID(value) && e.appendOrderString(value)
 	case typeMoney:
 		return e.appendMoney(value)
 	case typeCurrency:
@@ -119,7 +88,13 @@ func (e *encoder) appendOrderString(value []byte) bool {
 	return true
 }
 
-// numberText returns the literal of a number, or of a string that holds one.
+// isProductID reports whether the value is a number, or a string that is not blank.
+func (e *encoder) isProductID(value []byte) bool {
+	return isNumber(value) || value[0] == '"' && (isAlphanumeric(value[1]) || e.textOf(value) != nil)
+}
+
+// numberText returns the literal of a number, or of a string that holds one, perhaps
+// behind a currency sign.
 func (e *encoder) numberText(value []byte) (text []byte, ok bool) {
 	if isNumber(value) {
 		return value, true
@@ -128,8 +103,14 @@ func (e *encoder) numberText(value []byte) (text []byte, ok bool) {
 		return nil, false
 	}
 	text = bytes.TrimSpace(unquote(value, e.validUTF8))
+	for _, sign := range [...]string{"$", "€", "£"} {
+		if rest, found := bytes.CutPrefix(text, []byte(sign)); found {
+			text = bytes.TrimSpace(rest)
+			break
+		}
+	}
 	_, ok = parseDecimal(text)
-	return text, ok
+	return text, ok && !isOutOfRange(text)
 }
 
 func (e *encoder) appendMoney(value []byte) bool {
@@ -147,8 +128,9 @@ func (e *encoder) appendMoney(value []byte) bool {
 		e.dst = append(e.dst, text...)
 		return true
 	}
+	start := len(e.dst)
 	e.dst, ok = appendScaled(e.dst, text, e.rules.scale)
-	return ok
+	return ok && !isOutOfRange(e.dst[start:])
 }
 
 func (e *encoder) appendCurrency(value []byte) bool {
@@ -238,34 +220,32 @@ func (e *encoder) appendProducts(b []byte, i int) (end int) {
 func (e *encoder) appendProduct(b []byte, i int) (end int, ok bool) {
 	e.raw("{")
 	var id, sku []byte
-	identified := false
-	walk := e.walk(b, i)
+	walk := e.orderWalk(b, i, productField)
 	for {
-		name, ok := walk.next()
+		field, ok := walk.next()
 		if !ok {
 			break
 		}
-		start, length := walk.i, len(e.dst)
-		switch string(name) {
-		case "id":
+		start := walk.i
+		switch field {
+		case fieldID:
 			walk.i = skipValue(b, start)
-			id = b[start:walk.i]
-		case "product_id":
-			walk.i = e.appendField(b, start, name, typeString)
-			identified = len(e.dst) > length
-		default:
-			isSKU := string(name) == "sku" // name is not valid once appendField returns
-			walk.i = e.appendField(b, start, name, productField(name))
-			if isSKU {
-				sku = b[start:walk.i]
+			if id = b[start:walk.i]; !isNullOrAbsent(id) {
+				walk.taken.add(field)
 			}
+		case fieldSKU:
+			e.appendField(&walk, field)
+			sku = b[start:walk.i]
+		default:
+			e.appendField(&walk, field)
 		}
 	}
 	ok = true
 	switch {
-	case identified && id != nil:
-		e.warnings |= warnFieldNotInSchema
-	case identified:
+	case walk.taken.has(fieldProductID):
+		if id != nil {
+			e.warnings |= warnFieldNotInSchema
+		}
 	case id != nil && e.appendProductID(id):
 	case sku != nil && e.appendProductID(sku):
 		if id != nil {
@@ -281,8 +261,8 @@ func (e *encoder) appendProduct(b []byte, i int) (end int, ok bool) {
 func (e *encoder) appendProductID(value []byte) bool {
 	length := len(e.dst)
 	e.separate()
-	e.raw(`"product_id":`)
-	if !e.appendOrderString(value) {
+	e.raw(orderFields[fieldProductID].member)
+	if !e.appendScalar(value, typeID) {
 		e.dst = e.dst[:length]
 		return false
 	}
