@@ -25,6 +25,10 @@ type Attempt struct {
 	// Misconfigured says that no event can succeed until the configuration
 	// changes: a wrong key, tenant alias or base URL.
 	Misconfigured bool
+	// Foreign says that the answer refuses the event and is not SaaSquatch's own: it is
+	// from a proxy, a firewall or a wrong base URL. Whether it concerns the event or
+	// every event shows in the answers to others. The Outcome is Pending.
+	Foreign bool
 	// Unprocessed says that another attempt cannot have the event processed twice:
 	// the connection was never made, the answer refuses to process it, or nothing
 	// but upserts were sent, which are idempotent. A pending attempt without it is
@@ -39,6 +43,8 @@ type Attempt struct {
 	Warnings []mapping.Warning
 	// Requests is how many requests were made, 0 if that is not known.
 	Requests int
+
+	event uint64 // tells the event from others in this process, 0 if unknown
 }
 
 // The warnings of an Attempt. They are of the same closed set as those of package

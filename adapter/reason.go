@@ -43,11 +43,13 @@ const (
 	// ReasonImportAborted: SaaSquatch gave several import jobs with the event up. It
 	// may have processed it all the same.
 	ReasonImportAborted Reason = "import_aborted"
-	// ReasonUserNotFound: 404, SaaSquatch does not know the user or account.
+	// ReasonUserNotFound: 404 with SaaSquatch's error object: it does not know the user or
+	// account.
 	ReasonUserNotFound Reason = "user_not_found"
 	// ReasonConflictWithoutKey: 409 to a request that carried no key.
 	ReasonConflictWithoutKey Reason = "conflict_without_key"
-	// ReasonRefused: 400, 402, 422 and every other 4xx that names no cure.
+	// ReasonRefused: 400, 402, 422 and every other 4xx that names no cure, with
+	// SaaSquatch's error object.
 	ReasonRefused Reason = "refused"
 	// ReasonDoNotTrack: SaaSquatch has the user marked as not to be tracked (RS050).
 	ReasonDoNotTrack Reason = "do_not_track"
@@ -65,10 +67,17 @@ const (
 	// ReasonForbidden: 403, the tenant does not allow this call.
 	ReasonForbidden Reason = "forbidden"
 	// ReasonTenantNotFound: 404 with TENANT_NOT_FOUND, the tenant alias is wrong. To an
-	// upsert, which creates what is missing, any 404 without a code says as much.
+	// upsert, which creates what is missing, an error object of 404 without a code says
+	// as much.
 	ReasonTenantNotFound Reason = "tenant_not_found"
 	// ReasonRedirected: 3xx, the base URL is wrong; POSTs follow no redirects.
 	ReasonRedirected Reason = "redirected"
+
+	// ReasonUnexpectedAnswer: an answer that is not SaaSquatch's. After a 2xx with a
+	// page of HTML or any other body than an object, the event may have been processed.
+	// A 4xx without SaaSquatch's error object may be about every event, as with a wrong
+	// base URL, or about this one; it is dead if others get proper answers.
+	ReasonUnexpectedAnswer Reason = "unexpected_answer"
 
 	// ReasonRateLimited: 429.
 	ReasonRateLimited Reason = "rate_limited"

@@ -1,46 +1,78 @@
 package saasquatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
+	"net/http"
 
 	"segment-saasquatch/adapter"
 )
 
-// classify says what a status means for the event that was sent. SaaSquatch's
-// codes come before the status where they say more: its apiErrorCode is the most
-// reliable, then its rsCode.
+// classify says what a status means for the event that was sent. It is the one table
+// for single calls, errors of GraphQL and records of imports. SaaSquatch's codes come
+// before the status where they say more.
+//
+// A proxy, a firewall or a wrong base URL answers with statuses too. Those that tell a
+// client when to come back, or with what credentials, mean the same from them. Any
+// other 4xx is SaaSquatch's word only with its error object.
 func classify(status int, failure apiError, keyed bool) adapter.Attempt {
 	attempt := adapter.Attempt{Status: status, Outcome: adapter.Pending}
-	switch {
-	case 200 <= status && status <= 299:
+	if status <= 299 {
 		attempt.Outcome = adapter.Delivered
-	case 300 <= status && status <= 399:
+		return attempt
+	}
+	code, refusal := failure.code(), 400 <= status && status <= 499
+	switch {
+	case status <= 399:
 		attempt.Reason, attempt.Misconfigured, attempt.Unprocessed = adapter.ReasonRedirected, true, true
-	case status == 401:
+	case status == http.StatusUnauthorized:
 		attempt.Reason, attempt.Misconfigured, attempt.Unprocessed = adapter.ReasonUnauthorized, true, true
-	case status == 409 && keyed:
+	case status == http.StatusConflict && keyed:
 		attempt.Outcome, attempt.Reason = adapter.Duplicate, adapter.ReasonConflict
-	case status == 409:
+	case status == http.StatusConflict:
 		attempt.Outcome, attempt.Reason = adapter.Dead, adapter.ReasonConflictWithoutKey
-	case 400 <= status && status <= 499 && failure.doNotTrack():
+	case refusal && code.doNotTrack:
 		attempt.Outcome, attempt.Reason = adapter.Dead, adapter.ReasonDoNotTrack
-	case 400 <= status && status <= 499 && failure.tenantUnknown():
+	case refusal && code.tenantUnknown:
 		attempt.Reason, attempt.Misconfigured, attempt.Unprocessed = adapter.ReasonTenantNotFound, true, true
-	case status == 403:
+	case status == http.StatusForbidden:
 		attempt.Reason, attempt.Misconfigured, attempt.Unprocessed = adapter.ReasonForbidden, true, true
-	case status == 404:
-		attempt.Outcome, attempt.Reason = adapter.Dead, adapter.ReasonUserNotFound
-	case status == 408, status == 425:
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly:
 		attempt.Reason = adapter.ReasonTimeout
-	case status == 429:
+	case status == http.StatusTooManyRequests, refusal && code.status == http.StatusTooManyRequests:
 		attempt.Reason, attempt.Unprocessed = adapter.ReasonRateLimited, true
-	case 400 <= status && status <= 499:
+	case refusal && code.passes():
+		attempt.Reason = adapter.ReasonServerError
+	case refusal && !failure.stated:
+		attempt.Reason, attempt.Foreign, attempt.Unprocessed = adapter.ReasonUnexpectedAnswer, true, true
+	case status == http.StatusNotFound:
+		attempt.Outcome, attempt.Reason = adapter.Dead, adapter.ReasonUserNotFound
+	case refusal:
 		attempt.Outcome, attempt.Reason = adapter.Dead, adapter.ReasonRefused
 	default: // 5xx, and statuses that HTTP does not know
 		attempt.Reason = adapter.ReasonServerError
 	}
+	return attempt
+}
+
+// unexpected is a 2xx whose body is not SaaSquatch's: nobody knows whether it has
+// processed what was sent.
+func unexpected(status int) adapter.Attempt {
+	return adapter.Attempt{Status: status, Outcome: adapter.Pending, Reason: adapter.ReasonUnexpectedAnswer}
+}
+
+// ClassifyRecord says what a record of an import that SaaSquatch refused means for its
+// event, as [Client.Track] says it of an answer. A refusal without a status of a
+// failure and without a known code is taken for a 400.
+func ClassifyRecord(refused *adapter.RecordError, keyed bool) adapter.Attempt {
+	failure := apiError{APIErrorCode: refused.APIErrorCode, RSCode: refused.RSCode, stated: true}
+	if refused.StatusCode >= 300 {
+		failure.StatusCode = refused.StatusCode
+	}
+	attempt := classify(cmp.Or(failure.status(), http.StatusBadRequest), failure, keyed)
+	attempt.Status = refused.StatusCode
 	return attempt
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,57 +16,6 @@ import (
 
 	"segment-saasquatch/adapter"
 )
-
-// verdict is what a status means for an event.
-type verdict struct {
-	outcome                    adapter.Outcome
-	reason                     adapter.Reason
-	misconfigured, unprocessed bool
-}
-
-func verdictOf(a adapter.Attempt) verdict {
-	return verdict{a.Outcome, a.Reason, a.Misconfigured, a.Unprocessed}
-}
-
-// TestClassifyEveryStatus checks the verdict on every status, with and without a key.
-func TestClassifyEveryStatus(t *testing.T) {
-	for status := 200; status <= 599; status++ {
-		for _, keyed := range []bool{true, false} {
-			got := classify(status, apiError{}, keyed)
-			if want := wantVerdict(status, keyed); verdictOf(got) != want || got.Status != status {
-				t.Errorf("%d keyed=%t: got %+v, want %+v", status, keyed, got, want)
-			}
-		}
-	}
-}
-
-func wantVerdict(status int, keyed bool) verdict {
-	special := map[int]verdict{
-		401: {adapter.Pending, adapter.ReasonUnauthorized, true, true},
-		403: {adapter.Pending, adapter.ReasonForbidden, true, true},
-		404: {adapter.Dead, adapter.ReasonUserNotFound, false, false},
-		408: {adapter.Pending, adapter.ReasonTimeout, false, false},
-		409: {adapter.Dead, adapter.ReasonConflictWithoutKey, false, false},
-		425: {adapter.Pending, adapter.ReasonTimeout, false, false},
-		429: {adapter.Pending, adapter.ReasonRateLimited, false, true},
-	}
-	if keyed && status == 409 {
-		return verdict{adapter.Duplicate, adapter.ReasonConflict, false, false}
-	}
-	if want, ok := special[status]; ok {
-		return want
-	}
-	switch status / 100 {
-	case 2:
-		return verdict{adapter.Delivered, "", false, false}
-	case 3:
-		return verdict{adapter.Pending, adapter.ReasonRedirected, true, true}
-	case 4:
-		return verdict{adapter.Dead, adapter.ReasonRefused, false, false}
-	default:
-		return verdict{adapter.Pending, adapter.ReasonServerError, false, false}
-	}
-}
 
 func TestCodesComeBeforeTheStatus(t *testing.T) {
 	tests := []struct {
@@ -87,13 +37,18 @@ func TestCodesComeBeforeTheStatus(t *testing.T) {
 		{409, apiError{APIErrorCode: "TENANT_NOT_FOUND"}, true, adapter.Duplicate, adapter.ReasonConflict},
 		{401, apiError{RSCode: "RS045"}, true, adapter.Pending, adapter.ReasonUnauthorized},
 		{503, apiError{RSCode: "RS050"}, true, adapter.Pending, adapter.ReasonServerError},
+		{400, apiError{APIErrorCode: "BAD_REQUEST", RSCode: "RS033"}, true, adapter.Pending, adapter.ReasonRateLimited},
+		{403, apiError{RSCode: "RS033"}, true, adapter.Pending, adapter.ReasonForbidden},
+		{400, apiError{APIErrorCode: "BAD_REQUEST", RSCode: "RS014"}, true, adapter.Pending, adapter.ReasonServerError},
+		{400, apiError{RSCode: "RS049"}, true, adapter.Pending, adapter.ReasonServerError},
 	}
 	for _, test := range tests {
+		test.failure.stated = true
 		got := classify(test.status, test.failure, test.keyed)
 		if got.Outcome != test.outcome || got.Reason != test.reason {
 			t.Errorf("%d %+v: got %v %s, want %v %s", test.status, test.failure, got.Outcome, got.Reason, test.outcome, test.reason)
 		}
-		if want := test.reason == adapter.ReasonTenantNotFound || test.reason == adapter.ReasonUnauthorized; got.Unprocessed != want {
+		if want := slices.Contains([]adapter.Reason{adapter.ReasonTenantNotFound, adapter.ReasonUnauthorized, adapter.ReasonForbidden, adapter.ReasonRateLimited}, test.reason); got.Unprocessed != want {
 			t.Errorf("%d %+v: unprocessed=%t, want %t", test.status, test.failure, got.Unprocessed, want)
 		}
 	}

@@ -139,14 +139,12 @@ func (c *Client) Track(ctx context.Context, event *mapping.UserEvent) adapter.At
 	if response == nil {
 		return attempt
 	}
-	keyed := event.IdempotencyKey != ""
-	if response.success() {
-		return classify(response.status, apiError{}, keyed)
+	if response.plainSuccess() {
+		return adapter.Attempt{Outcome: adapter.Delivered, Status: response.status}
 	}
-	attempt = classify(response.status, response.failure, keyed)
-	attempt.Detail = response.failure.detail(response.status, ids(event.AccountID, event.UserID))
-	attempt.RetryAfter = response.retryAfter
-	return attempt
+	keyed := event.IdempotencyKey != ""
+	return response.judge(func(status int) adapter.Attempt { return classify(status, response.body.failure, keyed) },
+		&mask{accountID: event.AccountID, userID: event.UserID, body: event.Body})
 }
 
 // Upsert makes one User Upsert call, which creates the user and its account if
@@ -160,25 +158,53 @@ func (c *Client) Upsert(ctx context.Context, upsert *mapping.UserUpsert) adapter
 	if response == nil {
 		return attempt
 	}
-	if response.success() {
-		return classifyUpsert(response.status, apiError{})
+	if response.plainSuccess() {
+		return adapter.Attempt{Outcome: adapter.Delivered, Status: response.status}
 	}
-	attempt = classifyUpsert(response.status, response.failure)
-	if attempt.Outcome != adapter.Delivered {
-		attempt.Detail = response.failure.detail(response.status, append(ids(upsert.AccountID, upsert.UserID), values(upsert.Body)...))
-		attempt.RetryAfter = response.retryAfter
-	}
-	return attempt
+	return response.judge(func(status int) adapter.Attempt { return classifyUpsert(status, response.body.failure) },
+		&mask{accountID: upsert.AccountID, userID: upsert.UserID, body: upsert.Body, valuesToo: true})
 }
 
 // response is what matters of an answer.
 type response struct {
-	status     int
-	failure    apiError // of an answer that is no success
-	retryAfter time.Duration
+	status      int
+	contentType string
+	body        answerBody
+	retryAfter  time.Duration
 }
 
-func (r *response) success() bool { return r.status < 300 }
+// plainSuccess reports whether SaaSquatch has taken what was sent. The body says so
+// together with the status: proxies answer 200 with pages of their own, and gateways
+// with an error. A body that breaks off, or none, leaves the status alone to say it.
+func (r *response) plainSuccess() bool {
+	return r.status <= 299 && r.body.form != formOther && !r.body.failure.stated
+}
+
+// judge says what an answer means that is no plain success. A 2xx with SaaSquatch's
+// error object counts by the status that the object states.
+func (r *response) judge(classify func(status int) adapter.Attempt, private *mask) adapter.Attempt {
+	var attempt adapter.Attempt
+	failure := &r.body.failure
+	switch {
+	case r.status > 299:
+		attempt = classify(r.status)
+	case failure.status() != 0:
+		attempt = classify(failure.status())
+	default:
+		attempt = unexpected(r.status)
+	}
+	attempt.Status = r.status
+	if attempt.Outcome == adapter.Delivered {
+		return attempt
+	}
+	attempt.RetryAfter = r.retryAfter
+	if attempt.Reason == adapter.ReasonUnexpectedAnswer {
+		attempt.Detail = r.describe(private)
+	} else {
+		attempt.Detail = failure.detail(r.status, private)
+	}
+	return attempt
+}
 
 // call makes one request. Without an answer it returns nil and what that means.
 func (c *Client) call(ctx context.Context, method string, target *url.URL, body []byte) (*response, adapter.Attempt) {
@@ -193,20 +219,13 @@ func (c *Client) call(ctx context.Context, method string, target *url.URL, body 
 		return nil, classifyError(err, connected.Load())
 	}
 	defer answer.Body.Close()
-	got := &response{status: answer.StatusCode}
-	if got.success() {
-		// The status is the whole answer; the rest is read so that the
-		// connection can be used again.
-		_, _ = io.CopyN(io.Discard, answer.Body, maxAnswer)
-		return got, adapter.Attempt{}
+	got := &response{status: answer.StatusCode, body: readBody(answer.StatusCode, answer.Body)}
+	if !got.plainSuccess() {
+		got.contentType = answer.Header.Get("Content-Type")
+		got.retryAfter = retryAfter(answer.Header.Get("Retry-After"), time.Now)
 	}
-	got.failure = readError(answer.Body)
-	got.retryAfter = retryAfter(answer.Header.Get("Retry-After"), time.Now)
 	return got, adapter.Attempt{}
 }
-
-// maxAnswer bounds how much of an answer is read, in bytes.
-const maxAnswer = 256 << 10
 
 // target returns the URL of a user, with what follows in the path and the query.
 // It is built by hand: the ids come from outside, and no way of joining paths in

@@ -109,8 +109,8 @@ func TestErrorsAreReadAndDescribed(t *testing.T) {
 		{404, `{"message":5,"apiErrorCode":"TENANT_NOT_FOUND"}`, adapter.Pending, "HTTP 404 TENANT_NOT_FOUND"},
 		{502, "<html>Bad Gateway</html>", adapter.Pending, "HTTP 502"},
 		{500, "", adapter.Pending, "HTTP 500"},
-		{400, `{"message":"line\nbreak\u0000"}`, adapter.Dead, "HTTP 400 line break"},
-		{400, `{"message":"` + strings.Repeat("é", 500) + `"}`, adapter.Dead, "HTTP 400 " + strings.Repeat("é", 145) + "…"},
+		{400, `{"message":"line\nbreak\u0000","statusCode":400}`, adapter.Dead, "HTTP 400 line break"},
+		{400, `{"message":"` + strings.Repeat("é", 500) + `","rsCode":"RS043"}`, adapter.Dead, "HTTP 400 RS043 " + strings.Repeat("é", 142) + "…"},
 	}
 	for _, test := range tests {
 		client := newClient(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -144,6 +144,8 @@ func downloadRefusal(op string, response *http.Response, trusted bool) *adapter.
 	case failure.Reason == adapter.ReasonRedirected:
 		failure.Message = fmt.Sprintf("more than %d redirects, or one to nowhere", maxRedirects)
 		failure.Misconfigured = false
+	case failure.Reason == adapter.ReasonUnexpectedAnswer: // a storage has errors of its own
+		failure.Reason, failure.Misconfigured, failure.Message = adapter.ReasonRefused, false, ""
 	case !trusted && failure.Misconfigured:
 		failure.Reason, failure.Misconfigured = adapter.ReasonRefused, false
 	}

@@ -1,11 +1,9 @@
 package saasquatch
 
 import (
-	"bytes"
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -13,92 +11,71 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
-// apiError is the body of SaaSquatch's errors. Proxies in between answer with
-// other bodies, which leave it empty.
+// apiError is SaaSquatch's error object: Error in its API definition, with the rsCode
+// that its Java SDK has too. A JSON object is one if it has a statusCode from 300 on,
+// an apiErrorCode or an rsCode. None of them is a member of a success, which has the
+// event's or the user's; what a member of those holds does not count.
 type apiError struct {
 	Message string `json:"message"`
-	// StatusCode is for answers of GraphQL, whose HTTP status is 200.
+	// StatusCode is 0 if the object states none, or one that is no failure's.
 	StatusCode   int    `json:"statusCode"`
 	APIErrorCode string `json:"apiErrorCode"`
 	RSCode       string `json:"rsCode"`
+	// stated says that SaaSquatch answered with the object. Pages of proxies leave
+	// it false, and the other members empty.
+	stated bool
 }
 
-// readError reads the body of an answer that is no success.
-func readError(body io.Reader) apiError {
-	var failure apiError
-	text, err := io.ReadAll(io.LimitReader(body, maxAnswer))
-	if err == nil {
-		// A member of another type than expected leaves the others readable.
-		_ = json.Unmarshal(text, &failure)
-	}
-	return failure
+// failed reports whether the object's members make it an error.
+func (e *apiError) failed() bool {
+	return e.StatusCode >= 300 || e.APIErrorCode != "" || e.RSCode != ""
 }
-
-// tenantUnknown reports whether the tenant alias is wrong. SaaSquatch answers
-// 404 TENANT_NOT_FOUND RS045 to an unknown alias; RS015, RS031 and RS038 say the
-// same in its list of errors.
-func (e apiError) tenantUnknown() bool {
-	if e.APIErrorCode == "TENANT_NOT_FOUND" {
-		return true
-	}
-	switch e.RSCode {
-	case "RS015", "RS031", "RS038", "RS045":
-		return true
-	}
-	return false
-}
-
-// doNotTrack reports whether the user was deleted and must not come back.
-func (e apiError) doNotTrack() bool { return e.RSCode == "RS050" }
 
 // maxDetail bounds a detail, in bytes.
 const maxDetail = 300
 
-// userExists reports whether a user or account was there already where one was to
-// be created (RS021, RS048).
-func (e apiError) userExists() bool { return e.RSCode == "RS021" || e.RSCode == "RS048" }
-
-// detail describes the failure without the private texts, which SaaSquatch's
-// messages may quote.
-func (e apiError) detail(status int, private []string) string {
-	message := strings.NewReplacer(private...).Replace(e.Message)
-	text := strings.Join([]string{"HTTP", strconv.Itoa(status), e.APIErrorCode, e.RSCode, message}, " ")
-	return cut(strings.Join(strings.Fields(printable(text)), " "))
-}
-
-// ids returns the ids of a user, each with what stands for it in a detail.
-func ids(accountID, userID string) []string {
-	return []string{userID, "[id]", accountID, "[id]"}
-}
-
-// minValue is the length from which on a value is told from a word of SaaSquatch's
-// own by chance, in bytes.
-const minValue = 4
-
-// values returns the strings in the body of an upsert that are no names of members,
-// each with what stands for it in a detail: an e-mail address must not show.
-func values(body []byte) (pairs []string) {
-	decoder := jsontext.NewDecoder(bytes.NewReader(body))
-	for {
-		token, err := decoder.ReadToken()
-		if err != nil {
-			return pairs
-		}
-		if token.Kind() != jsontext.KindString {
-			continue
-		}
-		// An odd length inside an object means that this string is a name.
-		if kind, length := decoder.StackIndex(decoder.StackDepth()); kind == jsontext.KindBeginObject && length%2 == 1 {
-			continue
-		}
-		if text := token.String(); len(text) >= minValue {
-			pairs = append(pairs, text, "[value]")
+// detail describes the failure to an answer with the status, without what is private:
+// SaaSquatch's messages may quote it.
+func (e *apiError) detail(status int, private *mask) string {
+	words := []string{"HTTP", strconv.Itoa(status)}
+	if stated := e.StatusCode; status <= 299 && stated != 0 {
+		words = append(words, "stating", strconv.Itoa(stated))
+	}
+	message := e.Message
+	for _, code := range []string{e.APIErrorCode, e.RSCode} {
+		if isCode(code) {
+			words = append(words, code)
+		} else {
+			message = code + " " + message
 		}
 	}
+	return tidy(strings.Join(append(words, private.hide(message, private.valuesToo)), " "))
+}
+
+// isCode reports whether a text has the form of SaaSquatch's codes, which none of a
+// user's ids need be hidden in.
+func isCode(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; !('A' <= c && c <= 'Z' || i > 0 && ('0' <= c && c <= '9' || c == '_')) {
+			return false
+		}
+	}
+	return 0 < len(text) && len(text) <= 64
+}
+
+// describe tells of an answer that is not SaaSquatch's: what it calls itself, and how
+// it begins.
+func (r *response) describe(private *mask) string {
+	if r.body.failure.stated {
+		return r.body.failure.detail(r.status, private) + ": an error without a status"
+	}
+	start := "no body"
+	if r.body.start != "" {
+		start = private.hide(r.body.start, true)
+	}
+	return tidy(fmt.Sprintf("HTTP %d, which is not SaaSquatch's answer: %s, %s", r.status, cmp.Or(tidy(r.contentType), "no content type"), start))
 }
 
 // printable replaces control characters and what is not UTF-8.

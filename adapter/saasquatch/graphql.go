@@ -51,11 +51,13 @@ func (i *Importer) graphQL(ctx context.Context, op, query string, variables, dat
 
 // graphQLError is one of an answer's errors.
 type graphQLError struct {
-	Message    string `json:"message"`
-	Extensions struct {
-		APIError       *apiError `json:"apiError"`
-		Classification string    `json:"classification"`
-	} `json:"extensions"`
+	Message    string            `json:"message"`
+	Extensions graphQLExtensions `json:"extensions"`
+}
+
+type graphQLExtensions struct {
+	APIError       *apiError `json:"apiError"`
+	Classification string    `json:"classification"`
 }
 
 // readAnswer reads an answer of GraphQL, whose HTTP status is a success even where
@@ -77,10 +79,11 @@ func readAnswer(op string, response *http.Response, text []byte, data any) *adap
 	// A member of another type than expected leaves the others readable.
 	var failures []graphQLError
 	_ = json.Unmarshal(answer.Errors, &failures)
-	var extensions struct {
-		APIError *apiError `json:"apiError"`
-	}
+	var extensions graphQLExtensions
 	_ = json.Unmarshal(answer.Extensions, &extensions)
+
+	var bare apiError // as REST answers
+	_ = json.Unmarshal(text, &bare)
 
 	wait := retryAfter(response.Header.Get("Retry-After"), time.Now)
 	for _, failure := range failures {
@@ -90,13 +93,13 @@ func readAnswer(op string, response *http.Response, text []byte, data any) *adap
 	}
 	switch {
 	case extensions.APIError != nil:
-		failure := graphQLError{}
-		failure.Extensions.APIError = extensions.APIError
-		return failure.apiError(op, wait)
+		return (graphQLError{Extensions: graphQLExtensions{APIError: extensions.APIError}}).apiError(op, wait)
 	case len(failures) > 0:
 		return failures[0].apiError(op, wait)
 	case present(answer.Errors) && string(answer.Errors) != "[]":
 		return unreadable(op, response.StatusCode, "the answer's errors are no list")
+	case !present(answer.Data) && bare.failed():
+		return (graphQLError{Extensions: graphQLExtensions{APIError: &bare}}).apiError(op, wait)
 	case !present(answer.Data):
 		return unreadable(op, response.StatusCode, "the answer has neither data nor errors")
 	case dataErr != nil:
@@ -119,10 +122,14 @@ func (e graphQLError) apiError(op string, wait time.Duration) *adapter.APIError 
 			failure.Message = e.Message
 		}
 	}
+	failure.stated = true
 	stated := failure.StatusCode
-	status := stated
-	if status < 400 || status > 599 {
-		status, stated = http.StatusBadRequest, 0
+	if stated < 400 || stated > 599 {
+		stated, failure.StatusCode = 0, 0
+	}
+	status := failure.status()
+	if status == 0 {
+		status = http.StatusBadRequest
 		switch e.Extensions.Classification { // graphql-java's ErrorType
 		case "DataFetchingException", "ExecutionAborted", "NullValueInNonNullableField":
 			status = http.StatusInternalServerError

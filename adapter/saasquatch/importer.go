@@ -129,7 +129,7 @@ func noAnswer(ctx context.Context, op string, err error, connected bool) *adapte
 
 // refusal describes an answer whose status is no success. It reads the body.
 func refusal(op string, response *http.Response) *adapter.APIError {
-	failure := readError(response.Body)
+	failure := readBody(response.StatusCode, response.Body).failure
 	return failure.apiError(op, response.StatusCode, retryAfter(response.Header.Get("Retry-After"), time.Now))
 }
 
@@ -140,11 +140,15 @@ func (e apiError) apiError(op string, status int, retryAfter time.Duration) *ada
 	if verdict.Outcome == adapter.Dead {
 		verdict.Reason = adapter.ReasonRefused // the others speak of events
 	}
+	message := tidy(e.Message)
+	if verdict.Foreign {
+		message = "the answer is not SaaSquatch's: check the base URL and the proxies on the way"
+	}
 	return &adapter.APIError{
 		Op: op, Reason: verdict.Reason, Status: status, RetryAfter: retryAfter,
-		Code: tidy(e.APIErrorCode), RSCode: tidy(e.RSCode), Message: tidy(e.Message),
+		Code: tidy(e.APIErrorCode), RSCode: tidy(e.RSCode), Message: message,
 		Misconfigured: verdict.Misconfigured,
-		Retryable:     verdict.Outcome == adapter.Pending && !verdict.Misconfigured,
+		Retryable:     verdict.Outcome == adapter.Pending && !verdict.Misconfigured && !verdict.Foreign,
 		Unprocessed:   verdict.Unprocessed || verdict.Outcome == adapter.Dead,
 	}
 }

@@ -85,7 +85,7 @@ func (i *Importer) Job(ctx context.Context, id string) (adapter.ImportJob, error
 		// An error of another member, perhaps because there are no files yet,
 		// must not hide the status.
 		err = nil
-	case errors.As(err, &failure) && failure.Status == http.StatusNotFound && !failure.Misconfigured:
+	case errors.As(err, &failure) && failure.Status == http.StatusNotFound && failure.Reason == adapter.ReasonRefused:
 		failure.Err = adapter.ErrNoJob
 	case err == nil && data.Job == nil:
 		err = &adapter.APIError{Op: op, Reason: adapter.ReasonRefused, Message: adapter.ErrNoJob.Error(), Err: adapter.ErrNoJob, Unprocessed: true}

@@ -32,24 +32,6 @@ func TestUpsertMakesTheDocumentedRequest(t *testing.T) {
 	}
 }
 
-// TestClassifyUpsertOfEveryStatus checks the verdict on every status where there is
-// no code: as on an event without a key, but for 404 and 409.
-func TestClassifyUpsertOfEveryStatus(t *testing.T) {
-	for status := 200; status <= 599; status++ {
-		want := wantVerdict(status, false)
-		switch status {
-		case 404:
-			want = verdict{adapter.Pending, adapter.ReasonTenantNotFound, true, true}
-		case 409:
-			want = verdict{adapter.Delivered, "", false, false}
-		}
-		got := classifyUpsert(status, apiError{})
-		if verdictOf(got) != want || got.Status != status || got.RefusedFields != nil {
-			t.Errorf("%d: got %+v, want %+v", status, got, want)
-		}
-	}
-}
-
 func TestClassifyUpsertByCode(t *testing.T) {
 	picky := "locale email referredByCodes imageUrl"
 	referral := "referralCode referralCodes referredBy referredByCodes"
@@ -90,7 +72,7 @@ func TestClassifyUpsertByCode(t *testing.T) {
 		{429, "", "RS033", adapter.Pending, adapter.ReasonRateLimited, ""},
 		{500, "BAD_REQUEST", "", adapter.Pending, adapter.ReasonServerError, ""},
 	} {
-		got := classifyUpsert(test.status, apiError{APIErrorCode: test.code, RSCode: test.rsCode})
+		got := classifyUpsert(test.status, apiError{APIErrorCode: test.code, RSCode: test.rsCode, stated: true})
 		if got.Outcome != test.outcome || got.Reason != test.reason || strings.Join(got.RefusedFields, " ") != test.fields || got.Status != test.status {
 			t.Errorf("%d %s %s: got %+v", test.status, test.code, test.rsCode, got)
 		}

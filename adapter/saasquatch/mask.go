@@ -1,0 +1,284 @@
+package saasquatch
+
+import (
+	"bytes"
+	"cmp"
+	"html"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// mask hides what is private of one request in texts that an answer brings: the ids
+// of the user, and the values of the body.
+type mask struct {
+	accountID, userID string
+	body              []byte
+	// valuesToo says that SaaSquatch's own messages may quote values: an e-mail
+	// address must not show. Those on events name what a person has to mend.
+	valuesToo bool
+}
+
+// minHidden is the length from which on a text is hidden inside other words too, in
+// bytes. A shorter one is hidden where it stands alone: as a part of a word it says
+// nothing, and without it the word could not be read.
+const minHidden = 4
+
+// maxMessage bounds the text that is searched, in bytes; more than maxDetail never
+// shows.
+const maxMessage = 2 << 10
+
+// hidden is one text to hide.
+type hidden struct {
+	text   string
+	folded string // with lower-case ASCII letters
+	shown  string // in its place
+}
+
+// hide returns the text without what is private. It finds an id percent-encoded, as
+// in the URL that a page repeats, and with the escapes of JSON or HTML, for it takes
+// all of those back. An id of one to three bytes stays where it is a part of a word.
+func (m *mask) hide(text string, values bool) string {
+	whole := len(text) < maxStart
+	if len(text) > maxMessage {
+		text = text[:maxMessage]
+	}
+	if !whole {
+		text = withoutOpenEscape(text)
+	}
+	text = unescape(text)
+	folded := fold(text)
+	var all []hidden
+	add := func(text, shown string) {
+		if text != "" {
+			all = append(all, hidden{text, fold(text), shown})
+		}
+	}
+	for _, id := range []string{m.userID, m.accountID} {
+		add(id, "[id]")
+		if strings.Contains(id, " ") { // as a form encodes it
+			add(strings.ReplaceAll(id, " ", "+"), "[id]")
+		}
+	}
+	if values {
+		for _, value := range bodyValues(m.body) {
+			add(value, "[value]")
+		}
+	}
+	// The longest first: an account's id may begin with the user's.
+	slices.SortStableFunc(all, func(a, b hidden) int { return cmp.Compare(len(b.text), len(a.text)) })
+	if !whole {
+		text = withoutOpenEnd(text, folded, all)
+		folded = folded[:len(text)]
+	}
+	all = slices.DeleteFunc(all, func(h hidden) bool { return !strings.Contains(folded, h.folded) })
+	var b strings.Builder
+next:
+	for i := 0; i < len(text); {
+		for _, h := range all {
+			if end := i + len(h.text); strings.HasPrefix(folded[i:], h.folded) &&
+				(len(h.text) >= minHidden || text[i:end] == h.text && standsAlone(text, i, end)) {
+				b.WriteString(h.shown)
+				i = end
+				continue next
+			}
+		}
+		b.WriteByte(text[i])
+		i++
+	}
+	return b.String()
+}
+
+// fold returns the text with lower-case ASCII letters: as long as the text, whose
+// bytes need not be UTF-8.
+func fold(text string) string {
+	folded := []byte(text)
+	for i, c := range folded {
+		if 'A' <= c && c <= 'Z' {
+			folded[i] = c + 'a' - 'A'
+		}
+	}
+	return string(folded)
+}
+
+// withoutOpenEnd returns a text that was cut off without an end in which a text to
+// hide may begin.
+func withoutOpenEnd(text, folded string, all []hidden) string {
+	end := len(text)
+	for _, h := range all {
+		for n := min(len(h.folded)-1, len(folded), maxStart); n > 0; n-- {
+			if strings.HasSuffix(folded, h.folded[:n]) {
+				end = min(end, len(text)-n)
+				break
+			}
+		}
+	}
+	return text[:end]
+}
+
+// longestEscape is that of HTML's numbers, in bytes.
+const longestEscape = len("&#x10ffff;")
+
+// withoutOpenEscape returns a text that was cut off without an escape at its end that
+// may be cut in two.
+func withoutOpenEscape(text string) string {
+	for range 2 * longestEscape { // a character may be several escapes
+		i := strings.LastIndexAny(text[max(0, len(text)-longestEscape):], `%&\`)
+		if i < 0 {
+			break
+		}
+		text = text[:max(0, len(text)-longestEscape)+i]
+	}
+	return text
+}
+
+// Kinds of characters by which a word ends.
+const (
+	separatorRune = iota
+	letterRune
+	digitRune
+	loneRune // of a script without spaces between words
+)
+
+func kindOf(r rune) int {
+	switch {
+	case unicode.IsDigit(r):
+		return digitRune
+	case unicode.In(r, unicode.Latin, unicode.Greek, unicode.Cyrillic):
+		return letterRune
+	case unicode.IsLetter(r):
+		return loneRune
+	default:
+		return separatorRune
+	}
+}
+
+// standsAlone reports whether the part of the text is no part of a word. A word ends
+// where letters and digits meet too, so that u12 does not show the id 12.
+func standsAlone(text string, from, to int) bool {
+	first, _ := utf8.DecodeRuneInString(text[from:])
+	last, _ := utf8.DecodeLastRuneInString(text[:to])
+	before, size := utf8.DecodeLastRuneInString(text[:from])
+	if size > 0 && joined(kindOf(before), kindOf(first)) {
+		return false
+	}
+	after, size := utf8.DecodeRuneInString(text[to:])
+	return size == 0 || !joined(kindOf(after), kindOf(last))
+}
+
+// joined reports whether a neighbour and the edge of a text belong to one word.
+func joined(neighbour, edge int) bool {
+	switch {
+	case neighbour == separatorRune || neighbour == loneRune || edge == loneRune:
+		return false
+	case edge == separatorRune: // an id such as a dot, within a word
+		return true
+	default:
+		return neighbour == edge
+	}
+}
+
+// unescape takes back the escapes of JSON, URLs and HTML, as they are put around each
+// other.
+func unescape(text string) string {
+	for range 3 {
+		plain := html.UnescapeString(unescapePercent(unescapeJSON(text)))
+		if plain == text {
+			break
+		}
+		text = plain
+	}
+	return text
+}
+
+// unescapePercent decodes what can be decoded: url.PathUnescape does all or nothing.
+func unescapePercent(text string) string {
+	if !strings.Contains(text, "%") {
+		return text
+	}
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] == '%' && i+2 < len(text) {
+			if c, err := strconv.ParseUint(text[i+1:i+3], 16, 8); err == nil {
+				b.WriteByte(byte(c))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(text[i])
+	}
+	return b.String()
+}
+
+// unescapeJSON decodes the escapes of JSON's strings within any text.
+func unescapeJSON(text string) string {
+	if !strings.Contains(text, `\`) {
+		return text
+	}
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' || i+1 == len(text) {
+			b.WriteByte(text[i])
+			continue
+		}
+		i++
+		switch c := text[i]; c {
+		case '"', '\\', '/':
+			b.WriteByte(c)
+		case 'u':
+			unit, ok := hexUnit(text[i+1:])
+			if !ok {
+				b.WriteString(`\u`)
+				continue
+			}
+			i += 4
+			if utf16.IsSurrogate(unit) && strings.HasPrefix(text[i+1:], `\u`) {
+				if low, ok := hexUnit(text[i+3:]); ok {
+					unit = utf16.DecodeRune(unit, low)
+					i += 6
+				}
+			}
+			b.WriteRune(unit)
+		default:
+			b.WriteByte('\\')
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// hexUnit reads the four digits of an escape.
+func hexUnit(text string) (rune, bool) {
+	if len(text) < 4 {
+		return 0, false
+	}
+	unit, err := strconv.ParseUint(text[:4], 16, 16)
+	return rune(unit), err == nil
+}
+
+// bodyValues returns the strings in a JSON body that are no names of members, but for
+// those of one byte.
+func bodyValues(body []byte) (values []string) {
+	decoder := jsontext.NewDecoder(bytes.NewReader(body))
+	for {
+		token, err := decoder.ReadToken()
+		if err != nil {
+			return values
+		}
+		if token.Kind() != jsontext.KindString {
+			continue
+		}
+		// An odd length inside an object means that this string is a name.
+		if kind, length := decoder.StackIndex(decoder.StackDepth()); kind == jsontext.KindBeginObject && length%2 == 1 {
+			continue
+		}
+		if text := token.String(); len(text) > 1 {
+			values = append(values, text)
+		}
+	}
+}
