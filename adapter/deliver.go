@@ -67,7 +67,13 @@ func (d *Dispatcher) send(ctx context.Context, event *Leased, mapped *mapping.Re
 		}
 		began := d.Now()
 		attempt := d.attempt(ctx, mapped)
+		attempt.event = uint64(event.ID)
 		pass.Done(attempt)
+		if attempt.Foreign {
+			// It costs the event a try only if other events get proper answers, in the
+			// time for which the event is tried.
+			attempt.Misconfigured = d.gate.blame(d.Horizon) != blameEvent
+		}
 		at := d.Now()
 		d.settle(ctx, event, mapped, d.judge(event, keyed, &attempt, began, at), mergeWarnings(mapped.Warnings, attempt.Warnings), at.Sub(began))
 		return true
@@ -143,7 +149,7 @@ func (d *Dispatcher) judge(event *Leased, keyed bool, attempt *Attempt, began, a
 	case attempt.Reason == ReasonConflict && (event.Attempts > 0 || event.Redriven):
 		step.Reason = ReasonConflictAfterFailure
 	case attempt.Outcome != Pending:
-	case attempt.Misconfigured:
+	case attempt.Misconfigured: // or it is not known whether it is
 		longest := min(max(at.Sub(event.ReceivedAt)/8, minMisconfiguredWait), maxMisconfiguredWait)
 		step.Due = at.Add(time.Duration(d.Random() * float64(longest)))
 	case !attempt.Unprocessed && !keyed && d.UnkeyedDead:
@@ -177,6 +183,10 @@ func (d *Dispatcher) schedule(event *Leased, attempt *Attempt, step *Step) {
 	default:
 		step.Outcome, step.Reason = Dead, ReasonHorizonOver
 		step.Detail = d.horizonDetail() + "; the last ended in " + string(attempt.Reason)
+		if attempt.Foreign && tried.AmbiguousSince.IsZero() { // SaaSquatch has not seen it
+			step.Reason = ReasonUnexpectedAnswer
+			step.Detail = d.horizonDetail() + ", while other events got SaaSquatch's answers"
+		}
 		if attempt.Detail != "" {
 			step.Detail += ": " + attempt.Detail
 		}

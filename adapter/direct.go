@@ -184,7 +184,7 @@ func (d *Direct) sendOne(ctx context.Context, r *request, event *delivery) bool 
 	switch {
 	case attempt.Misconfigured:
 		r.refused(&attempt)
-	case attempt.Outcome.Settled() && attempts > 0:
+	case attempt.Outcome.Settled() && attempts > 0 && !attempt.Foreign:
 		r.passed.Store(true)
 	}
 	r.settle(event.index, d.record, func(result *Result) {

@@ -19,6 +19,8 @@ type Forwarder struct {
 	rate   *rate.Limiter
 	random func() float64
 	memory *memory
+
+	foreign foreignAnswers
 }
 
 // ForwarderOptions are a Forwarder's choices.
@@ -72,10 +74,17 @@ func (f *Forwarder) Concurrency() int { return cap(f.slots) }
 // last attempt and the number of attempts. While another call has an attempt at
 // the same event under way it waits for that one's outcome, so that an event is
 // never sent twice at once; an event without a messageId is never the same as
-// another.
+// another. What the memory knows as delivered takes neither a slot nor a token of the
+// rate limit.
+//
+// An event that gets foreign answers is tried like others. It is dead at the end if it
+// had three of them in a row, and another event had a proper answer meanwhile. As soon
+// as several events get such answers and none a proper one, they count as
+// misconfigured.
 func (f *Forwarder) Forward(ctx context.Context, mapped *mapping.Result) (Attempt, int) {
 	seen := f.memory.of(mapped)
 	last := Attempt{Outcome: Pending, Reason: ReasonBudgetExceeded, Detail: "no time was left to send the event"}
+	var tries foreignTries
 	for attempts := 0; ; {
 		if ended := seen.ended(); ended != nil && !waitFor(ctx, ended) {
 			if attempts == 0 {
@@ -83,28 +92,64 @@ func (f *Forwarder) Forward(ctx context.Context, mapped *mapping.Result) (Attemp
 			}
 			return last, attempts
 		}
-		if !f.acquire(ctx) {
-			return last, attempts
-		}
 		if !seen.begin() { // another request was faster
-			<-f.slots
 			continue
 		}
 		// Not before the claim: until then another request may deliver the event.
 		if seen.delivered() {
 			seen.end()
-			<-f.slots
 			return Attempt{Outcome: Duplicate, Reason: ReasonRecentlyDelivered}, attempts
+		}
+		if !f.acquire(ctx) {
+			seen.end()
+			return f.lastTry(last, &tries), attempts
+		}
+		if tries.began.IsZero() {
+			tries.began = time.Now()
 		}
 		last = f.attempt(ctx, mapped, &seen)
 		attempts++
+		f.count(mapped, &last, &tries)
 		if last.Outcome != Pending || last.Misconfigured {
 			return last, attempts
 		}
 		if !wait(ctx, f.policy.Delay(attempts, last.RetryAfter, f.random())) {
-			return last, attempts
+			return f.lastTry(last, &tries), attempts
 		}
 	}
+}
+
+// foreignTries are the attempts at one event, as far as foreign answers go.
+type foreignTries struct {
+	began  time.Time // of the first attempt
+	inARow int       // foreign answers, up to the last attempt
+}
+
+// maxForeign is how many foreign answers in a row an event has to have until it may be
+// dead for them.
+const maxForeign = 3
+
+// count takes an attempt into account.
+func (f *Forwarder) count(mapped *mapping.Result, attempt *Attempt, tries *foreignTries) {
+	now := time.Now()
+	if !attempt.Foreign {
+		f.foreign.add(attempt, now)
+		tries.inARow = 0
+		return
+	}
+	// An event that comes again counts once, even without a messageId.
+	attempt.event = f.memory.fingerprint(mapped.MessageID, mapped)[0]
+	f.foreign.add(attempt, now)
+	tries.inARow++
+	attempt.Misconfigured = attempt.Misconfigured || f.foreign.blame(tries.began, now) == blameTenant
+}
+
+// lastTry returns what an event comes to that is not tried again.
+func (f *Forwarder) lastTry(last Attempt, tries *foreignTries) Attempt {
+	if tries.inARow >= maxForeign && f.foreign.blame(tries.began, time.Now()) == blameEvent {
+		last.Outcome = Dead
+	}
+	return last
 }
 
 // attempt sends the claimed event once, ends the claim and gives the slot back. A

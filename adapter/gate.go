@@ -12,8 +12,8 @@ import (
 // Gate decides when a request to one tenant may start. It is shared by all who
 // send to that tenant, and lets a request through when
 //
-//   - the tenant is not paused: by an outage, by a configuration that it refuses,
-//     or because it asked for time with Retry-After,
+//   - the tenant is not paused: by an outage, by a configuration that it refuses, by
+//     answers that are not SaaSquatch's, or because it asked for time with Retry-After,
 //   - fewer requests are under way than the adaptive limit allows, and
 //   - the rate limit has a token left.
 //
@@ -36,6 +36,7 @@ type Gate struct {
 	started  uint64 // how many passes were given out
 	limit    adaptiveLimit
 	pause    pause
+	foreign  foreignAnswers
 
 	paused  bool // as noticed last; pause itself knows the present
 	since   time.Time
@@ -96,6 +97,7 @@ func NewGate(opts GateOptions) *Gate {
 		onChange: opts.OnChange,
 		limit:    newAdaptiveLimit(min(opts.Floor, opts.Ceiling), opts.Ceiling),
 		pause:    newPause(),
+		foreign:  foreignAnswers{rest: foreignRest},
 	}
 	if opts.RateLimit > 0 {
 		g.rate = rate.NewLimiter(rate.Limit(opts.RateLimit), max(1, int(opts.RateLimit/10)))
@@ -200,6 +202,13 @@ func (p *Pass) Done(a Attempt) {
 	g.inFlight--
 	g.judge(p, a, now)
 	g.admit(now)
+}
+
+// blame says what the foreign answer is about that an event has just had, which is
+// tried for the given time.
+func (g *Gate) blame(tried time.Duration) blame {
+	now := time.Now()
+	return g.foreign.blame(now.Add(-tried), now)
 }
 
 // Cancel gives the pass back for a request that was not sent; nothing is learned

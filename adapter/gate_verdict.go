@@ -15,7 +15,7 @@ const (
 	failed
 	// misconfigured: the tenant refuses every event under the present configuration.
 	misconfigured
-	// unknown: the fault is our own.
+	// unknown: the fault is our own, or the answer is foreign and may be about the event.
 	unknown
 )
 
@@ -31,6 +31,11 @@ func verdictOf(a Attempt) verdict {
 		return throttled
 	case ReasonServerError, ReasonTimeout, ReasonNetworkError:
 		return failed
+	case ReasonUnexpectedAnswer:
+		if !a.Foreign { // a page in the place of a success
+			return failed
+		}
+		return unknown
 	default:
 		return unknown
 	}
@@ -38,6 +43,12 @@ func verdictOf(a Attempt) verdict {
 
 // judge draws the conclusions from an attempt.
 func (g *Gate) judge(p *Pass, a Attempt, now time.Time) {
+	g.foreign.add(&a, now)
+	if a.Foreign && g.foreign.blame(now, now) == blameTenant {
+		// Several events have had such answers already.
+		a.Misconfigured = true
+		g.pause.inARow = max(g.pause.inARow, misconfiguredInARow-1)
+	}
 	v := verdictOf(a)
 	fresh := g.limit.fresh(p.number)
 	switch {
