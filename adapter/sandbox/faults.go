@@ -54,8 +54,11 @@ const (
 type FailRule struct {
 	// Rate is the share of requests, 0 to 1.
 	Rate float64
-	// Status is the HTTP status to answer, 300 to 599.
+	// Status is the HTTP status to answer, 300 to 599; with Page from 200 on.
 	Status int
+	// Page answers with a page of HTML, as a proxy does, instead of SaaSquatch's error.
+	// Default: false.
+	Page bool
 	// RetryAfter is sent in the header Retry-After, rounded up to seconds.
 	// Default: no header.
 	RetryAfter time.Duration
@@ -65,7 +68,7 @@ type FailRule struct {
 }
 
 // ParseFail reads a rule such as "5%:503": the rate as in [ParseRate] and the
-// status, then, in any order, "after" and "retry-after=2s".
+// status, then, in any order, "after", "html" and "retry-after=2s".
 func ParseFail(text string) (FailRule, error) {
 	rate, rest, ok := strings.Cut(text, ":")
 	if !ok {
@@ -88,12 +91,14 @@ func ParseFail(text string) (FailRule, error) {
 		switch {
 		case option == "after":
 			rule.After = true
+		case option == "html":
+			rule.Page = true
 		case isWait:
 			if rule.RetryAfter, err = time.ParseDuration(wait); err != nil {
 				return FailRule{}, fmt.Errorf("parse fault %q: retry-after: %w", text, err)
 			}
 		default:
-			return FailRule{}, fmt.Errorf("parse fault %q: unknown option %q: want after or retry-after=DURATION", text, option)
+			return FailRule{}, fmt.Errorf("parse fault %q: unknown option %q: want after, html or retry-after=DURATION", text, option)
 		}
 	}
 	if err := rule.validate(); err != nil {
@@ -107,6 +112,9 @@ func (rule FailRule) String() string {
 	text := strconv.FormatFloat(rule.Rate, 'f', -1, 64) + ":" + strconv.Itoa(rule.Status)
 	if rule.After {
 		text += ":after"
+	}
+	if rule.Page {
+		text += ":html"
 	}
 	if rule.RetryAfter != 0 {
 		text += ":retry-after=" + rule.RetryAfter.String()
@@ -168,8 +176,10 @@ func (rule FailRule) validate() error {
 	switch {
 	case !isShare(rule.Rate):
 		return fmt.Errorf("rate %v: want 0 to 1", rule.Rate)
-	case rule.Status < 300 || rule.Status > 599 || rule.Status == http.StatusNotModified:
-		return fmt.Errorf("status %d: want 300 to 599, except 304", rule.Status)
+	case rule.Page && (rule.Status < 200 || rule.Status > 599 || rule.Status == http.StatusNoContent || rule.Status == http.StatusNotModified):
+		return fmt.Errorf("status %d: want 200 to 599, except 204 and 304", rule.Status)
+	case !rule.Page && (rule.Status < 300 || rule.Status > 599 || rule.Status == http.StatusNotModified):
+		return fmt.Errorf("status %d: want 300 to 599, except 304; from 200 on with html", rule.Status)
 	case rule.RetryAfter < 0:
 		return fmt.Errorf("retry-after %v: must not be negative", rule.RetryAfter)
 	}
@@ -181,6 +191,10 @@ func isShare(rate float64) bool { return rate >= 0 && rate <= 1 }
 
 func (rule FailRule) answer(scratch *scratch) answer {
 	a := rule.fault().answer(scratch)
+	if rule.Page {
+		page := fmt.Sprintf("<html><head><title>%d %s</title></head><body>A page injected by the sandbox.</body></html>\n", rule.Status, http.StatusText(rule.Status))
+		a.content, a.contentType, a.size = strings.NewReader(page), "text/html; charset=utf-8", int64(len(page))
+	}
 	a.retryAfter = rule.RetryAfter
 	return a
 }

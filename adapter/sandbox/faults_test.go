@@ -43,15 +43,18 @@ func TestParseFail(t *testing.T) {
 		"0%:599":                      {Status: 599},
 		"1%:500:retry-after=1500ms":   {Rate: 0.01, Status: 500, RetryAfter: 1500 * time.Millisecond},
 		"33.3%:301":                   {Rate: 0.333, Status: 301},
+		"5%:404:html":                 {Rate: 0.05, Status: 404, Page: true},
+		"5%:200:html:after":           {Rate: 0.05, Status: 200, Page: true, After: true},
 	} {
 		got, err := sandbox.ParseFail(text)
-		if err != nil || got.Status != want.Status || got.RetryAfter != want.RetryAfter || got.After != want.After || got.Rate-want.Rate > 1e-12 || want.Rate-got.Rate > 1e-12 {
+		if err != nil || got.Status != want.Status || got.RetryAfter != want.RetryAfter || got.After != want.After || got.Page != want.Page || got.Rate-want.Rate > 1e-12 || want.Rate-got.Rate > 1e-12 {
 			t.Errorf("%q: %+v, %v; want %+v", text, got, err, want)
 		}
 	}
 	for _, text := range []string{
 		"", "5%", "503", "5%:", ":503", "5%:200", "5%:304", "5%:600", "5%:99", "5%:5e2", "5%:+503", "5%:-50", "6:503",
 		"5%:503:", "5%:503:before", "5%:503:retry-after", "5%:503:retry-after=2", "5%:503:retry-after=-2s", "5%:503 ",
+		"5%:200:after", "5%:204:html", "5%:304:html", "5%:199:html", "5%:404:htm",
 	} {
 		if got, err := sandbox.ParseFail(text); err == nil {
 			t.Errorf("%q: read as %+v", text, got)
@@ -60,7 +63,7 @@ func TestParseFail(t *testing.T) {
 }
 
 func FuzzParseFail(f *testing.F) {
-	for _, text := range []string{"5%:503", "0.05:429:retry-after=2s:after", "1%:503:after", "x", "100%:599:retry-after=1h2m3.5s"} {
+	for _, text := range []string{"5%:503", "0.05:429:retry-after=2s:after", "1%:503:after", "x", "1%:200:html:after", "100%:599:retry-after=1h2m3.5s"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -76,6 +79,30 @@ func FuzzParseFail(f *testing.F) {
 			t.Errorf("%q is read but not accepted: %v", text, err)
 		}
 	})
+}
+
+// TestFailWithAPage answers as a proxy does, before or after the event is processed.
+func TestFailWithAPage(t *testing.T) {
+	for _, test := range []struct {
+		rule     sandbox.FailRule
+		accepted uint64
+	}{
+		{sandbox.FailRule{Rate: 1, Status: 404, Page: true}, 0},
+		{sandbox.FailRule{Rate: 1, Status: 200, Page: true, RetryAfter: 2 * time.Second}, 0},
+		{sandbox.FailRule{Rate: 1, Status: 200, Page: true, After: true}, 1},
+	} {
+		t.Run(test.rule.String(), func(t *testing.T) {
+			s := newServer(t, withFaults(sandbox.Faults{Fail: []sandbox.FailRule{test.rule}}))
+			w := send(s, "POST", events, eventBody("key-0001"))
+			wantStatus(t, w, test.rule.Status)
+			if body := w.Body.String(); !strings.HasPrefix(body, "<html>") || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") || (w.Header().Get("Retry-After") != "") != (test.rule.RetryAfter > 0) {
+				t.Errorf("got %v %q", w.Header(), body)
+			}
+			if stats := s.Stats(); stats.EventsAccepted != test.accepted {
+				t.Errorf("stats: %+v", stats)
+			}
+		})
+	}
 }
 
 func FuzzParseRate(f *testing.F) {

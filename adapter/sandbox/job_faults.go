@@ -56,6 +56,9 @@ func (f JobFaults) validate() error {
 		if rule.RetryAfter != 0 {
 			all = append(all, fmt.Errorf("job fault %v: a record has no retry-after", rule))
 		}
+		if rule.Page {
+			all = append(all, fmt.Errorf("job fault %v: a record has no page", rule))
+		}
 		sum += rule.Rate
 	}
 	// The sum of decimal fractions may be off in the last place.

@@ -629,13 +629,13 @@ func TestJobOptions(t *testing.T) {
 		RecordNumberBase: 9,
 		MaxDisk:          -1,
 		Jobs: sandbox.JobFaults{AbortFirst: -1, AbortRate: 2, RefuseRecords: []sandbox.FailRule{
-			{Rate: 0.9, Status: 400, RetryAfter: 1}, {Rate: 0.9, Status: 200},
+			{Rate: 0.9, Status: 400, RetryAfter: 1}, {Rate: 0.9, Status: 200}, {Status: 400, Page: true},
 		}},
 	})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"job time", "record number base", "max disk", "abort first", "abort rate", "retry-after", "status 200", "add up"} {
+	for _, want := range []string{"job time", "record number base", "max disk", "abort first", "abort rate", "retry-after", "status 200", "no page", "add up"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error does not speak of %q: %v", want, err)
 		}

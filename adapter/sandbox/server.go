@@ -414,6 +414,9 @@ func (a answer) write(w http.ResponseWriter) {
 	if a.content != nil {
 		header.Set("Content-Type", a.contentType)
 		header.Set("Content-Length", strconv.FormatInt(a.size, 10))
+		if a.retryAfter > 0 {
+			header.Set("Retry-After", retryAfterSeconds(a.retryAfter))
+		}
 		w.WriteHeader(a.status)
 		// A file that is forgotten meanwhile ends too early, which the length tells.
 		_, _ = io.Copy(w, a.content)

@@ -69,7 +69,7 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 		if err != nil {
 			return nil, fmt.Errorf("connection %s: %w", conn.Name, err)
 		}
-		sender := adapter.NewCourier(&observedCalls{client, s.metrics.Attempt(conn.Name)}, adapter.CourierOptions{
+		sender := adapter.NewCourier(&observedCalls{client, s.observe(conn.Name)}, adapter.CourierOptions{
 			EnsureBefore: conn.EnsureUsers == config.EnsureBefore,
 			Timeout:      conn.SaaSquatch.AttemptTimeout,
 		})

@@ -45,7 +45,7 @@ func levelOf(r adapter.Result) zapcore.Level {
 		return zap.InfoLevel
 	case adapter.Pending:
 		switch r.Reason {
-		case adapter.ReasonUnauthorized, adapter.ReasonForbidden, adapter.ReasonTenantNotFound, adapter.ReasonRedirected:
+		case adapter.ReasonUnauthorized, adapter.ReasonForbidden, adapter.ReasonTenantNotFound, adapter.ReasonRedirected, adapter.ReasonUnexpectedAnswer:
 			return zap.ErrorLevel
 		}
 	}

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"golang.org/x/time/rate"
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
@@ -44,6 +46,39 @@ func (o *observedCalls) Upsert(ctx context.Context, upsert *mapping.UserUpsert) 
 	return attempt
 }
 
+// observe returns what is told the requests of a connection.
+func (s *service) observe(connection string) func(adapter.Attempt, time.Duration) {
+	count, log := s.metrics.Attempt(connection), s.logUnexpected(connection)
+	return func(a adapter.Attempt, took time.Duration) {
+		count(a, took)
+		if a.Reason == adapter.ReasonUnexpectedAnswer {
+			log(a)
+		}
+	}
+}
+
+// The first unexpectedFirst unexpected answers have a line each, and then one in
+// unexpectedEvery.
+const unexpectedFirst, unexpectedEvery = 10, 10 * time.Second
+
+// logUnexpected tells what was answered in SaaSquatch's place.
+func (s *service) logUnexpected(connection string) func(adapter.Attempt) {
+	var answers atomic.Int64
+	sometimes := rate.Sometimes{First: unexpectedFirst, Interval: unexpectedEvery}
+	return func(a adapter.Attempt) {
+		answers.Add(1)
+		sometimes.Do(func() {
+			message := "a refusal is not SaaSquatch's answer"
+			if !a.Foreign {
+				message = "a success is not SaaSquatch's answer: it may not have got the request"
+			}
+			s.log.Warn(message+": look at saasquatch.base_url, and at proxies and firewalls on the way",
+				zap.String("connection", connection), zap.Int("status", a.Status), zap.String("seen", a.Detail),
+				zap.Int64("answers", answers.Swap(0)))
+		})
+	}
+}
+
 func (s *service) logPanic(cause any, stack []byte) {
 	s.log.Error("panic while an event was mapped or sent", zap.Any("cause", cause), zap.ByteString("stack", stack))
 }
@@ -67,7 +102,7 @@ func (s *service) logGate(tenant string) func(adapter.GateState) {
 		}
 		level := zapcore.WarnLevel
 		switch state.Reason {
-		case adapter.ReasonUnauthorized, adapter.ReasonForbidden, adapter.ReasonTenantNotFound, adapter.ReasonRedirected:
+		case adapter.ReasonUnauthorized, adapter.ReasonForbidden, adapter.ReasonTenantNotFound, adapter.ReasonRedirected, adapter.ReasonUnexpectedAnswer:
 			level = zapcore.ErrorLevel
 		case adapter.ReasonRateLimited:
 			level = zapcore.InfoLevel

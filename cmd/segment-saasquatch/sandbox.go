@@ -87,7 +87,7 @@ JSON at /_sandbox/events and /_sandbox/stats.`,
 	flags.StringVar(&tenant, "tenant", sandboxTenant, "`alias` of the only tenant")
 	flags.StringVar(&apiKey, "api-key", sandboxKey, "API `key` of the tenant")
 	flags.StringVar(&users, "users", "known", "whose events are accepted: known (404 unless upserted before) or any")
-	flags.StringArrayVar(&fail, "fail", nil, "`rule` such as 5%:503 or 1%:500:after (processed, then failed); may be repeated")
+	flags.StringArrayVar(&fail, "fail", nil, "`rule` such as 5%:503, 1%:500:after (processed, then failed) or 1%:404:html (a proxy's page); may be repeated")
 	flags.DurationVar(&retryAfter, "retry-after", 0, "`time` to send as Retry-After with injected failures")
 	flags.DurationVar(&latency, "latency", 0, "`time` that every answer takes")
 	flags.StringVar(&resetRate, "reset", "0%", "`share` of connections to reset, half of them after processing")
