@@ -27,7 +27,7 @@ var allowedImports = map[string][]string{
 	"adapter/sandbox":             nil,
 	"adapter/archive":             nil,
 	"adapter/archive/archivetest": nil, // for tests
-	"adapter/replay":              {"mapping", "adapter", "adapter/archive"},
+	"adapter/replay":              {"mapping", "adapter", "adapter/archive", "adapter/saasquatch"},
 	"adapter/migrate":             {"mapping", "adapter"},
 	"cmd/segment-saasquatch":      {"mapping", "adapter", "adapter/config", "adapter/saasquatch", "adapter/webhook", "adapter/httpserver", "adapter/store", "adapter/console", "adapter/sandbox", "adapter/archive", "adapter/replay", "adapter/migrate", "mapping/jsonata"},
 }

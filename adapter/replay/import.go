@@ -102,6 +102,7 @@ type importing struct {
 
 	number int   // of the last job
 	last   int64 // id of the last event that has a job
+	left   *left // what the last job leaves to the next, nil for nothing
 	// heldLines and heldBytes are what is held and has no job yet.
 	heldLines int
 	heldBytes int64
@@ -122,9 +123,8 @@ func (i *importing) resume(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		i.number, i.last = job.number, job.lastID
-		if err := i.process(ctx, job); err != nil {
-			return fmt.Errorf("import job %d of the run: %w", job.number, err)
+		if err := i.work(ctx, job); err != nil {
+			return err
 		}
 	}
 	// What was held for the next job is counted again, so that it does not grow
@@ -183,12 +183,18 @@ func (i *importing) importHeld(ctx context.Context) (bool, error) {
 	if err != nil || job == nil {
 		return false, err
 	}
-	i.number, i.last = job.number, job.lastID
-	i.heldLines, i.heldBytes = max(0, i.heldLines-len(job.ids)), max(0, i.heldBytes-job.textBytes)
+	i.heldLines, i.heldBytes = max(0, i.heldLines-job.fresh), max(0, i.heldBytes-job.textBytes)
+	return true, i.work(ctx, job)
+}
+
+// work takes a job of the run to its end.
+func (i *importing) work(ctx context.Context, job *job) error {
+	i.number, i.last = job.number, max(i.last, job.lastID)
 	if err := i.process(ctx, job); err != nil {
-		return false, fmt.Errorf("import job %d of the run: %w", job.number, err)
+		return fmt.Errorf("import job %d of the run: %w", job.number, err)
 	}
-	return true, nil
+	i.left = job.state.Left
+	return nil
 }
 
 // call repeats a call to SaaSquatch while that may help.

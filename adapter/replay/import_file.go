@@ -13,11 +13,14 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// prepare picks the held events for a file, as many as go into it, and fixes them.
-// It returns nil if there are none.
+// prepare picks the held events for a file, those first that the last job has left, as
+// many as go into it, and fixes them. It returns nil if there are none.
 func (i *importing) prepare(ctx context.Context) (*job, error) {
-	j := &job{number: i.number + 1, state: jobState{Stage: stagePrepared}}
-	size := int64(0)
+	j := &job{number: i.number + 1, state: jobState{Stage: stagePrepared, Before: i.left}}
+	size, err := i.takeLeft(ctx, j)
+	if err != nil {
+		return nil, err
+	}
 	for after, full := i.last, false; !full; {
 		held, err := i.heldAfter(ctx, after)
 		if err != nil {
@@ -29,11 +32,12 @@ func (i *importing) prepare(ctx context.Context) (*job, error) {
 		for k := range held {
 			event := &held[k]
 			line := i.line(nil, event)
-			if size += int64(len(line)) + 1; len(j.ids) > 0 && (size > i.MaxBytes || len(j.ids) == i.MaxLines) {
+			if size += int64(len(line)) + 1; len(j.ids) > 0 && (size > i.MaxBytes || len(j.ids) >= i.MaxLines) {
 				full = true
 				break
 			}
 			j.ids = append(j.ids, event.ID)
+			j.fresh++
 			j.textBytes += int64(len(event.Payload))
 			after = event.ID
 		}
@@ -41,8 +45,29 @@ func (i *importing) prepare(ctx context.Context) (*job, error) {
 	if len(j.ids) == 0 {
 		return nil, nil
 	}
+	if j.fresh == 0 {
+		if err := i.restLeft(ctx, i.left); err != nil {
+			return nil, err
+		}
+	}
 	j.firstID, j.lastID = j.ids[0], j.ids[len(j.ids)-1]
 	return j, i.put(ctx, j)
+}
+
+// takeLeft has the job begin with the events that the last one has left, and returns
+// the size of their lines. They have been in one file.
+func (i *importing) takeLeft(ctx context.Context, j *job) (size int64, err error) {
+	ids, err := i.left.ids()
+	if err != nil || len(ids) == 0 {
+		return 0, err
+	}
+	all := &job{firstID: ids[0], lastID: ids[len(ids)-1], ids: ids}
+	err = i.eachHeld(ctx, all, func(_ int, event *adapter.Leased) error {
+		j.ids = append(j.ids, event.ID)
+		size += int64(len(i.line(nil, event))) + 1
+		return nil
+	})
+	return size, err
 }
 
 // line appends the line of a held event. It appends nothing if today's rules send

@@ -2,7 +2,6 @@ package replay
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,7 +23,7 @@ const (
 	stageCreating stage = "creating"
 	// stageCreated: there is a job, which has an id.
 	stageCreated stage = "created"
-	// stageSettled: every event has its outcome.
+	// stageSettled: every event has its outcome, or is left to the next job.
 	stageSettled stage = "settled"
 )
 
@@ -37,7 +36,8 @@ type job struct {
 	number          int
 	firstID, lastID int64
 	ids             []int64 // of the events, in the order of the file's lines
-	textBytes       int64   // of their payloads; only at the preparation
+	fresh           int     // how many of them no job had before; only at the preparation
+	textBytes       int64   // of the payloads of those
 	doubts          int     // how often this process could not tell whether there is a job
 	state           jobState
 }
@@ -60,25 +60,28 @@ type jobState struct {
 	// Base is the number of a file's first record in SaaSquatch's counting, nil until
 	// it is known.
 	Base *int `json:"base,omitempty"`
-	// IDs are the differences of the events' ids, as unsigned varints.
+	// IDs are the packed ids of the events.
 	IDs []byte `json:"ids"`
+	// Before is what the job before this one has left to it, and Left what this one
+	// leaves to the next; nil for nothing.
+	Before *left `json:"before,omitempty"`
+	Left   *left `json:"left,omitempty"`
 }
 
 // parseJob reads a job from the store.
 func parseJob(stored adapter.RunJob) (*job, error) {
 	j := &job{number: stored.Number, firstID: stored.First, lastID: stored.Last}
 	if err := json.Unmarshal(stored.State, &j.state); err != nil {
-		return nil, fmt.Errorf("read import job %d: %w", stored.Number, err)
+		return nil, damagedJob(stored.Number, err)
 	}
-	last := int64(0)
-	for rest := j.state.IDs; len(rest) > 0; {
-		step, n := binary.Uvarint(rest)
-		if n <= 0 {
-			return nil, fmt.Errorf("read import job %d: its list of events is damaged", stored.Number)
+	var err error
+	if j.ids, err = unpackIDs(j.state.IDs); err != nil {
+		return nil, damagedJob(stored.Number, err)
+	}
+	for _, l := range []*left{j.state.Before, j.state.Left} {
+		if _, err := l.ids(); err != nil {
+			return nil, damagedJob(stored.Number, err)
 		}
-		last += int64(step)
-		j.ids = append(j.ids, last)
-		rest = rest[n:]
 	}
 	return j, nil
 }
@@ -86,11 +89,7 @@ func parseJob(stored adapter.RunJob) (*job, error) {
 // put records where the job is at.
 func (i *importing) put(ctx context.Context, j *job) error {
 	if j.state.IDs == nil {
-		last := int64(0)
-		for _, id := range j.ids {
-			j.state.IDs = binary.AppendUvarint(j.state.IDs, uint64(id-last))
-			last = id
-		}
+		j.state.IDs = packIDs(j.ids)
 	}
 	state, err := json.Marshal(&j.state)
 	if err != nil {
@@ -141,6 +140,9 @@ func (i *importing) input(j *job, fileRef string) adapter.JobInput {
 
 // create uploads the file and makes a job of it.
 func (i *importing) create(ctx context.Context, j *job) error {
+	if over, err := i.expired(ctx, j); over || err != nil {
+		return err
+	}
 	label := "import job " + strconv.Itoa(j.number)
 	i.showJob(label + ": upload")
 	file, err := i.writeFile(ctx, j)
@@ -172,6 +174,9 @@ func (i *importing) create(ctx context.Context, j *job) error {
 		return err
 	case len(faults) > 0:
 		return &InvalidFileError{Faults: faults}
+	}
+	if i.over(j.state.Ambiguous) || j.state.Before != nil && i.over(j.state.Before.Ambiguous) {
+		return nil // it has taken too long: what expired meanwhile is given up first
 	}
 	i.showJob(label + ": creation")
 	j.state.Stage, j.state.Began, j.state.Base = stageCreating, i.Now(), nil
@@ -218,11 +223,7 @@ func (i *importing) doubt(ctx context.Context, j *job) error {
 		j.state.Ambiguous = j.state.Began
 	}
 	j.state.JobID = ""
-	now := i.Now()
-	if !now.Before(j.state.Ambiguous.Add(i.Horizon)) {
-		return i.giveUp(ctx, j, adapter.ReasonHorizonOver, "a job may have imported it, and SaaSquatch may have forgotten its key by now")
-	}
-	if i.UnkeyedDead {
+	if i.UnkeyedDead && !i.over(j.state.Ambiguous) {
 		if err := i.giveUpUnkeyed(ctx, j); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/saasquatch"
 	"segment-saasquatch/mapping"
 )
 
@@ -33,6 +34,11 @@ func (i *importing) complete(ctx context.Context, j *job, seen adapter.ImportJob
 	for k := range failures {
 		byLine[failures[k].Record-int64(*j.state.Base)] = &failures[k]
 	}
+	before, err := j.state.Before.times()
+	if err != nil {
+		return err
+	}
+	var leaves leaving
 	delivered := adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: j.state.Began, At: i.Now()}
 	err = i.settleAll(ctx, j, func(line int, event *adapter.Leased) (adapter.Step, bool) {
 		failure := byLine[int64(line)]
@@ -40,14 +46,19 @@ func (i *importing) complete(ctx context.Context, j *job, seen adapter.ImportJob
 			return delivered, true
 		}
 		step := delivered
-		step.Outcome, step.Reason = i.judge(j, event, failure)
 		step.Detail, step.Status = codes(failure), failure.StatusCode
+		times := before[event.ID] + 1
+		i.judge(j, event, failure, times, &step)
+		if step.Outcome == adapter.Pending {
+			leaves.add(event.ID, times, step.Ambiguous)
+			return step, false
+		}
 		return step, true
 	})
 	if err != nil {
 		return err
 	}
-	j.state.Stage, j.state.Status = stageSettled, adapter.JobCompleted.String()
+	j.state.Stage, j.state.Status, j.state.Left = stageSettled, adapter.JobCompleted.String(), leaves.left(j)
 	j.state.Failed = int64(len(failures))
 	return i.put(ctx, j)
 }
@@ -73,26 +84,25 @@ func (i *importing) failures(ctx context.Context, seen adapter.ImportJob) (failu
 	return failures, nil
 }
 
-// judge says what a failed record means for its event.
-func (i *importing) judge(j *job, event *adapter.Leased, failure *adapter.RecordError) (adapter.Outcome, adapter.Reason) {
+// judge says what a record means for its event that so many jobs have refused. The event
+// is pending if the next job is to have it.
+func (i *importing) judge(j *job, event *adapter.Leased, failure *adapter.RecordError, times int, step *adapter.Step) {
 	keyed := mapping.IsIdempotencyKey(event.MessageID)
-	switch status := failure.StatusCode; {
-	case status == 409 && keyed && !j.state.Ambiguous.IsZero():
-		return adapter.Duplicate, adapter.ReasonConflictAfterFailure
-	case status == 409 && keyed:
-		return adapter.Duplicate, adapter.ReasonConflict
-	case status == 409:
-		return adapter.Dead, adapter.ReasonConflictWithoutKey
-	case failure.RSCode == "RS050": // the user must not be tracked
-		return adapter.Dead, adapter.ReasonDoNotTrack
-	case status == 404:
-		return adapter.Dead, adapter.ReasonUserNotFound
-	case status == 429:
-		return adapter.Dead, adapter.ReasonRateLimited
-	case status >= 500:
-		return adapter.Dead, adapter.ReasonServerError
+	attempt := saasquatch.ClassifyRecord(failure, keyed)
+	step.Outcome, step.Reason = attempt.Outcome, attempt.Reason
+	switch {
+	case attempt.Reason == adapter.ReasonConflict && (times > 1 || !j.state.Ambiguous.IsZero()):
+		step.Reason = adapter.ReasonConflictAfterFailure
+	case attempt.Outcome != adapter.Pending:
+	case !attempt.Unprocessed && !keyed && i.UnkeyedDead:
+		step.Outcome, step.Reason, step.Ambiguous = adapter.Dead, adapter.ReasonUnkeyedAmbiguous, true
+		step.Detail += ": SaaSquatch may have processed it, and an event without an idempotency key is not sent twice"
 	default:
-		return adapter.Dead, adapter.ReasonRefused
+		step.Ambiguous = !attempt.Unprocessed
+		if times >= maxRefused {
+			step.Outcome = adapter.Dead
+			step.Detail += fmt.Sprintf(", refused in %d jobs", times)
+		}
 	}
 }
 

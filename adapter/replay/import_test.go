@@ -74,6 +74,7 @@ type importing struct {
 	store *store.Store
 	opts  replay.ImportOptions
 	spec  *replay.Spec
+	wrap  func(adapter.Imports) adapter.Imports // nil for the store itself
 }
 
 func newImporting(t *testing.T, spec *replay.Spec) *importing {
@@ -126,8 +127,12 @@ func (i *importing) run(id int64, importer replay.Importer) (*adapter.Run, error
 			i.t.Fatal(err)
 		}
 	}
+	imports := adapter.Imports(i.store)
+	if i.wrap != nil {
+		imports = i.wrap(imports)
+	}
 	err := read(i.t, i.spec, nil, replay.Resume(objects), func(blocks replay.Blocks) error {
-		return replay.Import(ctx, i.store, run, objects, importer, blocks, i.opts)
+		return replay.Import(ctx, imports, run, objects, importer, blocks, i.opts)
 	})
 	return run, err
 }

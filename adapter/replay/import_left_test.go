@@ -1,0 +1,273 @@
+package replay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/archive/archivetest"
+	"segment-saasquatch/adapter/replay"
+	"segment-saasquatch/adapter/sandbox"
+)
+
+// checkOnce checks that each of the keys that arrived did so once, and that no event of
+// the run is pending.
+func checkOnce(t *testing.T, to *importTenant, i *importing, run int64) {
+	t.Helper()
+	for key, n := range to.received() {
+		if n != 1 {
+			t.Errorf("%s arrived %d times", key, n)
+		}
+	}
+	if got := text(i.outcomes(run)); strings.Contains(got, "pending") {
+		t.Errorf("left: %s", got)
+	}
+}
+
+// TestImportRecordsRefusedForNow has SaaSquatch refuse a part of the records with every
+// status that passes. They come again in the next jobs and never one by one; those that
+// three jobs have refused are dead for their reason.
+func TestImportRecordsRefusedForNow(t *testing.T) {
+	for status, reason := range map[int]adapter.Reason{
+		429: adapter.ReasonRateLimited, 408: adapter.ReasonTimeout, 425: adapter.ReasonTimeout, 500: adapter.ReasonServerError, 503: adapter.ReasonServerError,
+		401: adapter.ReasonUnauthorized, 403: adapter.ReasonForbidden,
+	} {
+		for _, rate := range []float64{0.3, 1} {
+			if rate == 1 && status != 429 && status != 503 {
+				continue
+			}
+			t.Run(fmt.Sprintf("%d, %v%%", status, 100*rate), func(t *testing.T) {
+				made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 200, Clean: true, Days: 1})
+				to := newImportTenant(t, sandbox.Options{Jobs: sandbox.JobFaults{RefuseRecords: []sandbox.FailRule{{Rate: rate, Status: status}}}})
+				i := newImporting(t, spec)
+				defer i.close()
+				i.opts.MaxLines = 60
+				run, err := i.run(0, to.importer(t))
+				if err != nil {
+					t.Fatal(err)
+				}
+				checkOnce(t, to, i, run.ID)
+				checkSettledRight(t, i.store, run.ID, to.received())
+				all, dead, stats := int64(expect(made).Outcomes["delivered"]), int64(0), to.Stats()
+				for _, tally := range i.outcomes(run.ID) {
+					if tally.Outcome == adapter.Dead {
+						dead += tally.Events
+						if tally.Reason != reason {
+							t.Errorf("dead for %s", tally.Reason)
+						}
+					}
+				}
+				// A copy of an event that is dead by then is taken up once more.
+				if arrived := int64(stats.EventsAccepted); arrived+dead < all || arrived+dead > all+all/50 {
+					t.Errorf("%d of %d arrived, %d are dead", stats.EventsAccepted, all, dead)
+				}
+				switch {
+				case rate == 1 && (dead < all || stats.RecordErrors != 3*uint64(dead)):
+					t.Errorf("%d of %d are dead, %d records were refused", dead, all, stats.RecordErrors)
+				case rate < 1 && (dead == 0 || dead > all/10):
+					t.Errorf("%d of %d are dead", dead, all)
+				}
+				deaths, err := i.store.Find(context.Background(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}}, 10)
+				if err != nil || len(deaths) == 0 || !strings.Contains(deaths[0].Detail, "refused in 3 jobs") || deaths[0].Status != status {
+					t.Errorf("%v: %+v", err, deaths)
+				}
+			})
+		}
+	}
+}
+
+// doubting reports records of the first job as refused that were processed.
+type doubting struct {
+	replay.Importer
+	mu      sync.Mutex
+	records []int64
+	jobs    int
+}
+
+func (d *doubting) CreateJob(ctx context.Context, input adapter.JobInput) (adapter.ImportJob, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.jobs++
+	return d.Importer.CreateJob(ctx, input)
+}
+
+func (d *doubting) Job(ctx context.Context, id string) (adapter.ImportJob, error) {
+	job, err := d.Importer.Job(ctx, id)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.jobs == 1 {
+		job.Errors += int64(len(d.records))
+	}
+	return job, err
+}
+
+func (d *doubting) DownloadErrors(ctx context.Context, job adapter.ImportJob) iter.Seq2[adapter.RecordError, error] {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.jobs > 1 {
+		return d.Importer.DownloadErrors(ctx, job)
+	}
+	return func(yield func(adapter.RecordError, error) bool) {
+		for _, record := range d.records {
+			if !yield(adapter.RecordError{Record: record, StatusCode: 503, RSCode: "RS014"}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// DownloadResults leaves out what is said to be refused.
+func (d *doubting) DownloadResults(ctx context.Context, job adapter.ImportJob) iter.Seq2[adapter.ImportedEvent, error] {
+	return d.Importer.DownloadResults(ctx, job)
+}
+
+// TestImportLeftRecordsJoinTheNextFile has SaaSquatch refuse two records of the first of
+// several files: they are in the second, which adds no job, and the 409 that they meet
+// there says that they were processed at first.
+func TestImportLeftRecordsJoinTheNextFile(t *testing.T) {
+	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 100, Clean: true, Days: 1})
+	to := newImportTenant(t, sandbox.Options{})
+	i := newImporting(t, spec)
+	defer i.close()
+	i.opts.MaxLines, i.opts.UnkeyedDead = 20, true
+	importer := &doubting{Importer: to.importer(t), records: []int64{1, 20}}
+	run, err := i.run(0, importer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkOnce(t, to, i, run.ID)
+	checkSettledRight(t, i.store, run.ID, to.received())
+	all := expect(made).Outcomes["delivered"]
+	// An unkeyed one of the two is dead instead of being sent again.
+	again := 0
+	for _, tally := range i.outcomes(run.ID) {
+		if tally.Reason == adapter.ReasonConflictAfterFailure || tally.Reason == adapter.ReasonUnkeyedAmbiguous {
+			again += int(tally.Events)
+		}
+	}
+	if again != 2 {
+		t.Errorf("got %s", text(i.outcomes(run.ID)))
+	}
+	if least := (all + 19) / 20; importer.jobs < least || importer.jobs > least+1 {
+		t.Errorf("%d jobs for %d events", importer.jobs, all)
+	}
+}
+
+// TestImportLeftRecordsPastTheHorizon goes on with what a job left when SaaSquatch has
+// forgotten the keys: only what no job can have processed is sent.
+func TestImportLeftRecordsPastTheHorizon(t *testing.T) {
+	for _, status := range []int{503, 429} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 1})
+			to := newImportTenant(t, sandbox.Options{Jobs: sandbox.JobFaults{RefuseRecords: []sandbox.FailRule{{Rate: 0.5, Status: status, After: status == 503}}}})
+			i := newImporting(t, spec)
+			defer i.close()
+			importer := &crashing{Importer: to.importer(t)}
+			importer.at, importer.after = 4, false // the upload of the second job
+			if _, err := i.run(0, importer); !errors.Is(err, errCrash) {
+				t.Fatal(err)
+			}
+			if err := to.Advance(25 * time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			i.opts.Now = func() time.Time { return testNow.Add(25 * time.Hour) }
+			i.restart()
+			if _, err := i.run(1, to.importer(t)); err != nil {
+				t.Fatal(err)
+			}
+			for key, n := range to.received() {
+				if n != 1 {
+					t.Errorf("%s arrived %d times", key, n)
+				}
+			}
+			outcomes := text(i.outcomes(1))
+			if strings.Contains(outcomes, "pending") || strings.Contains(outcomes, "horizon_over") != (status == 503) {
+				t.Errorf("got %s of %d", outcomes, expect(made).Outcomes["delivered"])
+			}
+		})
+	}
+}
+
+// crashingStore fails at a write of a job or an outcome, before it or after it, and at
+// every one that follows, as of a process that has ended.
+type crashingStore struct {
+	adapter.Imports
+	mu    sync.Mutex
+	at    int
+	after bool
+	n     int
+}
+
+func (c *crashingStore) crash(do func() error) error {
+	c.mu.Lock()
+	c.n++
+	n := c.n
+	c.mu.Unlock()
+	if n > c.at || n == c.at && !c.after {
+		return errCrash
+	}
+	err := do()
+	if n == c.at && err == nil {
+		return errCrash
+	}
+	return err
+}
+
+func (c *crashingStore) PutJob(ctx context.Context, run *adapter.Run, job adapter.RunJob) error {
+	return c.crash(func() error { return c.Imports.PutJob(ctx, run, job) })
+}
+
+func (c *crashingStore) Settle(ctx context.Context, run *adapter.Run, held *adapter.Leased, step adapter.Step) error {
+	return c.crash(func() error { return c.Imports.Settle(ctx, run, held, step) })
+}
+
+// TestImportLeftRecordsResumeAnywhere ends an import with records that are refused for
+// the time being at every write, and goes on with it in another process: nothing is
+// lost, nothing comes twice, and nothing is sent in more than three jobs and those that
+// the crash has cost.
+func TestImportLeftRecordsResumeAnywhere(t *testing.T) {
+	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 24, Clean: true, Days: 1})
+	all := int64(expect(made).Outcomes["delivered"])
+	for _, after := range []bool{false, true} {
+		crashed := true
+		for at := 1; crashed; at++ {
+			// What the third job processes and refuses all the same is dead, though it is there.
+			faults := sandbox.JobFaults{RefuseRecords: []sandbox.FailRule{{Rate: 0.3, Status: 503}, {Rate: 0.2, Status: 429}, {Rate: 0.1, Status: 500, After: true}}}
+			to := newImportTenant(t, sandbox.Options{Jobs: faults})
+			i := newImporting(t, spec)
+			i.opts.MaxLines, i.opts.UnkeyedDead = 10, true
+			i.wrap = func(imports adapter.Imports) adapter.Imports {
+				return &crashingStore{Imports: imports, at: at, after: after}
+			}
+			_, err := i.run(0, to.importer(t))
+			if err != nil && !errors.Is(err, errCrash) {
+				t.Fatal(err)
+			}
+			if crashed = err != nil; crashed {
+				i.restart()
+				i.wrap = nil
+				if _, err := i.run(1, to.importer(t)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			checkOnce(t, to, i, 1)
+			sum := int64(0)
+			for _, tally := range i.outcomes(1) {
+				sum += tally.Events
+			}
+			if sum < all {
+				t.Errorf("write %d: %d of %d have an outcome: %s", at, sum, all, text(i.outcomes(1)))
+			}
+			i.close()
+			if !crashed && at < 20 {
+				t.Fatalf("only %d writes", at)
+			}
+		}
+	}
+}
