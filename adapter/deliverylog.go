@@ -32,6 +32,8 @@ type DeliveryLog interface {
 	// Verify counts the rows of every connection and holds them against the
 	// running totals. It takes time in proportion to their number.
 	Verify(ctx context.Context) ([]Conservation, error)
+	// Run returns a run as it stands, with its objects, or ErrNoRun.
+	Run(ctx context.Context, id int64) (*Run, []ObjectProgress, error)
 	// Backlog describes the pending events of every connection.
 	Backlog(ctx context.Context) ([]Backlog, error)
 }

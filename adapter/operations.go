@@ -57,6 +57,13 @@ type Redrive struct {
 	NoPayload int `json:"no_payload"`
 	// NoConnection are those of connections that are not configured any more.
 	NoConnection int `json:"no_connection"`
+	// Held are those that wait for an import job: their run has them sent when it is
+	// resumed.
+	Held int `json:"held"`
+	// FiresPrograms are those to send that a replay by import jobs brought. A redrive
+	// sends them one by one, for which SaaSquatch evaluates its programs and gives
+	// rewards, whatever their age. The jobs leave programs alone unless asked otherwise.
+	FiresPrograms int `json:"fires_programs"`
 }
 
 // Purge is what a purge did, or would do.
@@ -170,8 +177,9 @@ func (d *Deliveries) Redrive(ctx context.Context, filter Filter, limit int, dry 
 		}
 	}
 	done := &Redrive{Unsendable: make(map[Reason]int)}
+	imported := make(map[int64]bool)
 	err := d.pages(ctx, filter, limit, func(page []Delivery) error {
-		redeliveries, err := d.plan(ctx, page, done)
+		redeliveries, err := d.plan(ctx, page, done, imported)
 		if err != nil {
 			return err
 		}
@@ -190,8 +198,28 @@ func (d *Deliveries) Redrive(ctx context.Context, filter Filter, limit int, dry 
 	return done, err
 }
 
+// imported reports whether a run goes by import jobs. It remembers the answers.
+func (d *Deliveries) imported(ctx context.Context, id int64, known map[int64]bool) (bool, error) {
+	if answer, ok := known[id]; ok || id == 0 {
+		return answer, nil
+	}
+	run, _, err := d.log.Run(ctx, id)
+	if errors.Is(err, ErrNoRun) {
+		known[id] = false
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	known[id] = run.Imported()
+	return known[id], nil
+}
+
 // plan maps a page of deliveries with today's rules and returns those to send.
-func (d *Deliveries) plan(ctx context.Context, page []Delivery, done *Redrive) ([]Redelivery, error) {
+// It remembers in runs which of them go by import jobs.
+func (d *Deliveries) plan(
+	ctx context.Context, page []Delivery, done *Redrive, runs map[int64]bool,
+) ([]Redelivery, error) {
 	var redeliveries []Redelivery
 	err := d.withPayloads(ctx, page, func(delivery *Delivery, payload []byte) error {
 		done.Matched++
@@ -215,6 +243,16 @@ func (d *Deliveries) plan(ctx context.Context, page []Delivery, done *Redrive) (
 		default:
 			done.Unsendable[Reason(mapped.Reason)]++
 			return nil
+		}
+		imported, err := d.imported(ctx, delivery.Run, runs)
+		switch {
+		case err != nil:
+			return err
+		case imported && delivery.Outcome == Pending && delivery.DueAt == nil:
+			done.Held++
+			return nil
+		case imported:
+			done.FiresPrograms++
 		}
 		result := resultOf(0, &mapped)
 		arrival := arrivalOf(nil, &mapped, &result)

@@ -2,6 +2,7 @@ package adapter_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -25,7 +26,16 @@ type heldLog struct {
 	redriven, purged     []int64
 	redeliveries         map[int64]adapter.Redelivery
 	mostRows, mostWanted int
-	failAfter            int // changes that succeed, 0 for all
+	failAfter            int              // changes that succeed, 0 for all
+	runs                 map[int64]string // their specs
+}
+
+func (l *heldLog) Run(_ context.Context, id int64) (*adapter.Run, []adapter.ObjectProgress, error) {
+	spec, ok := l.runs[id]
+	if !ok {
+		return nil, nil, adapter.ErrNoRun
+	}
+	return &adapter.Run{ID: id, Spec: json.RawMessage(spec)}, nil, nil
 }
 
 func (l *heldLog) add(d adapter.Delivery, payload string) {
@@ -134,6 +144,25 @@ func mixedLog() *heldLog {
 	l.add(adapter.Delivery{Outcome: adapter.Dead, ReceivedAt: received, Connection: "gone"}, trackOf("u", "message-9"))
 	l.add(adapter.Delivery{Outcome: adapter.Dead, ReceivedAt: received, Connection: "faulty"}, trackOf("u", "message-10"))
 	return l
+}
+
+// TestRedriveTellsWhatFiresPrograms counts the events of import jobs that would be sent,
+// dry or not.
+func TestRedriveTellsWhatFiresPrograms(t *testing.T) {
+	for _, dry := range []bool{true, false} {
+		l := &heldLog{runs: map[int64]string{1: `{"via":"import"}`, 2: `{"via":"api"}`, 4: "no JSON"}}
+		for i := range 20 { // of four runs that are known, one that is not, and live traffic
+			l.add(adapter.Delivery{Outcome: adapter.Dead, ReceivedAt: received, Run: int64(i % 5)}, trackOf("u", fmt.Sprintf("message-%02d", i)))
+		}
+		l.add(adapter.Delivery{Outcome: adapter.Rejected, ReceivedAt: received, Run: 1}, `{"type":"page"}`)
+		l.add(adapter.Delivery{Outcome: adapter.Pending, ReceivedAt: received, Run: 1}, trackOf("u", "message-held"))
+		l.add(adapter.Delivery{Outcome: adapter.Pending, ReceivedAt: received, Run: 1, DueAt: &received}, trackOf("u", "message-due"))
+		l.add(adapter.Delivery{Outcome: adapter.Rejected, ReceivedAt: received, Run: 1}, trackOf("u", "message-20"))
+		done, err := operationsOn(t, l).Redrive(t.Context(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, adapter.Rejected, adapter.Pending}}, 0, dry)
+		if err != nil || done.Sent != 22 || done.FiresPrograms != 6 || done.Held != 1 {
+			t.Errorf("dry %t: %+v %v", dry, done, err)
+		}
+	}
 }
 
 func TestRedriveTellsApart(t *testing.T) {

@@ -29,6 +29,15 @@ type Run struct {
 	Owner int64 `json:"-"`
 }
 
+// Imported reports whether the run's events go to SaaSquatch in import jobs: the member
+// via of its spec says so.
+func (r *Run) Imported() bool {
+	var spec struct {
+		Via string `json:"via"`
+	}
+	return json.Unmarshal(r.Spec, &spec) == nil && spec.Via == "import"
+}
+
 // Tally is a number of events that have an outcome and a reason in common.
 type Tally struct {
 	Outcome Outcome `json:"outcome"`

@@ -101,7 +101,8 @@ func (p *program) redriveCommand() *cobra.Command {
 		Long: `Redrive makes dead and rejected deliveries pending again. Their stored Segment
 events are mapped with today's rules; those that the rules still reject or skip
 stay as they are. With --outcome pending it makes pending ones due at once. It
-says how many would be sent, and asks.`,
+says how many would be sent, and asks. Events that a replay brought for an import
+job are sent one by one, which fires programs and rewards: it says how many.`,
 		Args: cobra.NoArgs,
 	}
 	f := addChangeFlags(cmd)
@@ -138,6 +139,14 @@ func redriveText(done *adapter.Redrive, dry bool) string {
 	}
 	if done.NoConnection > 0 {
 		fmt.Fprintf(&b, "; %d are of connections that are not configured", done.NoConnection)
+	}
+	if done.Held > 0 {
+		fmt.Fprintf(&b, "; %d wait for an import job: go on with their run by replay --resume", done.Held)
+	}
+	if done.FiresPrograms > 0 && dry {
+		fmt.Fprintf(&b, "\n%d of them came for an import job: a redrive sends them one by one, which fires programs and rewards", done.FiresPrograms)
+	} else if done.FiresPrograms > 0 {
+		fmt.Fprintf(&b, "\n%d of them came for an import job: they are sent one by one, which fires programs and rewards", done.FiresPrograms)
 	}
 	return b.String()
 }

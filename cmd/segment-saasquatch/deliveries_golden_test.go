@@ -119,7 +119,7 @@ func (o *fixedOperations) Verify(context.Context) ([]adapter.Conservation, error
 
 func (o *fixedOperations) Redrive(_ context.Context, _ adapter.Filter, _ int, dry bool) (*adapter.Redrive, error) {
 	done := &adapter.Redrive{
-		Matched: 10, Sent: 4, Unsendable: map[adapter.Reason]int{"missing_user_id": 1, "invalid_json": 2}, NoPayload: 2, NoConnection: 1,
+		Matched: 10, Sent: 4, Unsendable: map[adapter.Reason]int{"missing_user_id": 1, "invalid_json": 2}, NoPayload: 2, NoConnection: 1, Held: 1, FiresPrograms: 2,
 	}
 	if !dry {
 		done.Sent, done.Duplicate = 3, 1
