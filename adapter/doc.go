@@ -13,7 +13,7 @@
 //	map ──► skipped      a valid Segment call with nothing to send
 //	   │──► rejected     can never be sent
 //	   ▼
-//	attempt ──► delivered   2xx
+//	attempt ──► delivered   2xx, in SaaSquatch's form
 //	   ▲  │───► duplicate   409 to a request that carried an idempotency key
 //	   │  │───► dead        SaaSquatch refuses this event for good
 //	   └──┴───► pending     not settled yet: Segment is asked to send it again

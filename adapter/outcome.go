@@ -6,7 +6,8 @@ import "fmt"
 type Outcome uint8
 
 const (
-	// Delivered means that SaaSquatch answered 2xx.
+	// Delivered means that SaaSquatch answered 2xx, with an object that is no error or
+	// without a body.
 	Delivered Outcome = iota + 1
 	// Duplicate means that SaaSquatch holds the event already. It counts as
 	// delivered.
