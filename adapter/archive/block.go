@@ -16,15 +16,15 @@ const (
 )
 
 // Block is some complete lines of one object. Its bytes are valid until it is
-// released.
+// released. In an object that has entries instead of lines, an entry is a line.
 type Block struct {
 	Object Object
 	// FirstLine is the number of the first line, counted from 1 in the whole object.
 	FirstLine int64
 	// Count is how many lines there are, blank ones too.
 	Count int64
-	// Data is the lines as they stand in the object, with their ends. A line that is
-	// longer than MaxLine is left out, and is the last of its block.
+	// Data is the lines as they stand in the object, or the entries, with their ends. A
+	// line that is longer than MaxLine is left out, and is the last of its block.
 	Data []byte
 	// Bytes is how much of the object's text the block stands for. That is more than
 	// len(Data) for lines that were left out, and those that were skipped before it.

@@ -2,26 +2,49 @@ package archive
 
 import (
 	"bufio"
-	"context"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 )
 
 // storedBuffer is how much is read of an object at once, in bytes as stored.
 const storedBuffer = 64 << 10
 
-// content is an object's text: what is stored, or what it unpacks to if it begins
-// as gzip does. The name says nothing: clients unpack what is stored with
+const (
+	// maxLayers is how often an object may be packed. Some tools pack what is packed.
+	maxLayers = 2
+	// maxWindow bounds the window of a zstd frame, in bytes. RFC 8878, section
+	// 3.1.1.1.2, asks decoders to support 8 MiB; zstd exceeds it only with --ultra and
+	// --long.
+	maxWindow = 8 << 20
+	// A text of more than bombSize bytes that is more than bombRatio times as large as
+	// the object is no log: deflate packs 1032:1 at best, and logs pack 6:1 to 50:1.
+	bombSize, bombRatio = 128 << 20, 2000
+)
+
+// content is an object's text: what is stored, or what it unpacks to. Packing is
+// known by the magic bytes. The name says nothing: clients unpack what is stored with
 // Content-Encoding: gzip silently, so that a file ending in .gz may be plain.
 type content struct {
 	stored   counted
 	buffered *bufio.Reader
-	unpacked *gzip.Reader
-	text     io.Reader // unpacked or buffered
+	unpacked *gzip.Reader    // the first layer, if that is gzip
+	zstds    []*zstd.Decoder // the layers that are zstd
+	text     io.Reader       // the innermost layer, or buffered
+	outer    *outerText      // of the innermost layer, if there are two
+	layers   int
+
+	head    []byte // the start of the text, as far as it has not been handed on
+	headEnd error  // what the text ended with, to be returned behind head
+	first   []byte // the memory of head
+	size    int64  // of the text, so far
+	values  bool   // the text is JSON values, not lines
 }
 
 // counted counts what is read, and keeps the error that ended it.
@@ -41,46 +64,198 @@ func (c *counted) Read(p []byte) (int, error) {
 }
 
 var contents = sync.Pool{New: func() any {
-	return &content{buffered: bufio.NewReaderSize(nil, storedBuffer), unpacked: new(gzip.Reader)}
+	return &content{
+		buffered: bufio.NewReaderSize(nil, storedBuffer), unpacked: new(gzip.Reader), first: make([]byte, 0, storedBuffer),
+	}
 }}
 
-// newContent starts reading an object. It is released when the object's reading has
-// ended, with or without an error.
+// zstds keeps decoders. They work in the goroutine that reads.
+var zstds = sync.Pool{New: func() any {
+	decoder, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecodeBuffersBelow(0))
+	if err != nil {
+		panic(err) // the options are constants
+	}
+	return decoder
+}}
+
+// newContent starts reading an object, and finds out what its text is. It is released
+// when the object's reading has ended, with or without an error.
 func newContent(from io.Reader) (*content, error) {
 	c := contents.Get().(*content)
 	c.stored = counted{from: from}
 	c.buffered.Reset(&c.stored)
 	c.text = c.buffered
-	// One byte is enough: no text begins with 0x1f.
-	first, err := c.buffered.Peek(1)
-	if err != nil || first[0] != 0x1f {
-		if err == io.EOF { // an empty object
-			err = nil
+	kind, err := c.storedPacking()
+	if err == nil && kind != plain {
+		err = c.unpack(kind, c.buffered)
+	}
+	for err == nil {
+		if kind, err = c.readHead(); err != nil || kind == plain {
+			break
 		}
-		return c, err
+		// What the next layer reads begins with the head.
+		c.outer = &outerText{rest: bytes.Clone(c.head), from: c.text, err: c.headEnd}
+		err = c.unpack(kind, bufio.NewReaderSize(c.outer, storedBuffer))
 	}
-	if err := c.unpacked.Reset(c.buffered); err != nil {
-		return c, c.explain(err)
+	if err == io.EOF { // an empty object
+		err = nil
 	}
-	c.text = c.unpacked
-	return c, nil
+	return c, err
+}
+
+// outerText is the text of the outer layer, whose start has been read. It keeps the
+// error that ended it.
+type outerText struct {
+	rest []byte
+	from io.Reader
+	err  error
+}
+
+func (o *outerText) Read(p []byte) (n int, err error) {
+	if len(o.rest) > 0 {
+		n = copy(p, o.rest)
+		o.rest = o.rest[n:]
+		return n, nil
+	}
+	if o.err == nil {
+		n, o.err = o.from.Read(p)
+	}
+	return n, o.err
+}
+
+// storedPacking tells by the first bytes how the object is packed.
+func (c *content) storedPacking() (packing, error) {
+	for n := 1; ; n++ {
+		first, err := c.buffered.Peek(n)
+		if len(first) == 0 {
+			return plain, err
+		}
+		kind, more := packingOf(first)
+		if more && err == nil {
+			continue
+		}
+		// No text begins with this byte, so that it is a gzip whose header is damaged.
+		if first[0] == gzipMagic[0] && !isCompress(first) {
+			kind = packedGzip
+		}
+		return kind, nil // an error comes again
+	}
+}
+
+// unpack adds a layer.
+func (c *content) unpack(kind packing, from *bufio.Reader) (err error) {
+	if c.layers == maxLayers {
+		return &FormatError{Format: "packed more than twice", Remedy: "unpack it before"}
+	}
+	c.layers++
+	switch {
+	case kind == packedZstd:
+		decoder := zstds.Get().(*zstd.Decoder)
+		c.zstds = append(c.zstds, decoder)
+		err = decoder.Reset(from)
+		c.text = &zstdText{decoder}
+	case c.layers == 1:
+		err = c.unpacked.Reset(from)
+		c.text = c.unpacked
+	default:
+		c.text, err = gzip.NewReader(from)
+	}
+	if err != nil {
+		return c.explain(err)
+	}
+	return nil
+}
+
+// zstdText gives errors that say what they are of.
+type zstdText struct{ from *zstd.Decoder }
+
+func (z *zstdText) Read(p []byte) (int, error) {
+	n, err := z.from.Read(p)
+	switch {
+	case errors.Is(err, zstd.ErrWindowSizeExceeded):
+		err = &FormatError{
+			Format: "zstd with a window of more than 8 MiB",
+			Remedy: "pack it again without --ultra and --long",
+		}
+	case errors.Is(err, zstd.ErrUnknownDictionary):
+		err = &FormatError{Format: "zstd with a dictionary of its own", Remedy: "unpack it before"}
+	case err != nil && err != io.EOF && err != io.ErrUnexpectedEOF:
+		err = fmt.Errorf("zstd: %w", err)
+	}
+	return n, err
+}
+
+// readHead reads the start of the text as far as it tells how the text is packed, or
+// what it is.
+func (c *content) readHead() (packing, error) {
+	c.head, c.headEnd = c.first[:0], nil
+	var start lead
+	for {
+		switch start.look(c.head, c.headEnd != nil) {
+		case leadsToMore:
+			if len(c.head) == cap(c.head) {
+				c.head = slices.Grow(c.head, len(c.head))
+			}
+			n, err := c.text.Read(c.head[len(c.head):cap(c.head)])
+			c.head, c.headEnd = c.head[:len(c.head)+n], err
+		case leadsToGzip:
+			return packedGzip, nil
+		case leadsToZstd:
+			return packedZstd, nil
+		case leadsToOther:
+			return plain, start.other
+		case leadsToValues:
+			c.values = true
+			return plain, nil
+		default:
+			return plain, nil
+		}
+	}
 }
 
 // Read returns io.EOF at the end of whole content only.
-func (c *content) Read(p []byte) (int, error) {
-	n, err := c.text.Read(p)
+func (c *content) Read(p []byte) (n int, err error) {
+	switch {
+	case len(c.head) > 0:
+		n = copy(p, c.head)
+		if c.head = c.head[n:]; len(c.head) == 0 {
+			c.head = nil
+		}
+	case c.headEnd != nil:
+		err = c.headEnd
+	default:
+		n, err = c.text.Read(p)
+	}
+	c.size += int64(n)
+	// A decoder may end well although what it reads from did not.
+	if err == io.EOF && c.stored.err != nil {
+		err = c.stored.err
+	}
+	if err == io.EOF && c.outer != nil && c.outer.err != nil {
+		err = c.outer.err
+	}
 	if err != nil && err != io.EOF {
-		err = c.explain(err)
+		return n, c.explain(err)
+	}
+	if c.size > bombSize && c.size/bombRatio > c.stored.n {
+		return n, &FormatError{
+			Format: fmt.Sprintf("packed more than %d:1", bombRatio),
+			Remedy: "it is no log; if it is one, unpack it before",
+		}
 	}
 	return n, err
 }
 
 // explain tells what reading broke off for: what is stored could not be read, or is
-// no whole gzip.
+// not whole.
 func (c *content) explain(err error) error {
+	var format *FormatError
 	switch {
 	case c.stored.err != nil:
 		return c.stored.err
+	case errors.As(err, &format):
+		return err
 	case errors.Is(err, io.ErrUnexpectedEOF), err == io.EOF:
 		return fmt.Errorf("%w, after %d bytes", ErrTruncated, c.stored.n)
 	default:
@@ -92,54 +267,11 @@ func (c *content) explain(err error) error {
 func (c *content) taken() int64 { return c.stored.n - int64(c.buffered.Buffered()) }
 
 func (c *content) release() {
-	c.stored = counted{}
-	c.buffered.Reset(nil)
-	contents.Put(c)
-}
-
-// detached reads from where reading cannot be interrupted, such as standard input.
-// A read that is underway when the context ends is left behind, and what it gets is
-// lost.
-type detached struct {
-	ctx    context.Context
-	from   io.Reader
-	result chan readResult
-	buffer []byte
-	rest   []byte
-	err    error
-}
-
-type readResult struct {
-	n   int
-	err error
-}
-
-func newDetached(ctx context.Context, from io.Reader) *detached {
-	return &detached{ctx: ctx, from: from, result: make(chan readResult, 1), buffer: make([]byte, storedBuffer)}
-}
-
-func (d *detached) Read(p []byte) (int, error) {
-	for len(d.rest) == 0 {
-		if d.err != nil {
-			return 0, d.err
-		}
-		if err := d.ctx.Err(); err != nil {
-			return 0, err
-		}
-		go func() {
-			n, err := d.from.Read(d.buffer)
-			d.result <- readResult{n, err}
-		}()
-		select {
-		case r := <-d.result:
-			d.rest, d.err = d.buffer[:r.n], r.err
-		case <-d.ctx.Done():
-			d.err = d.ctx.Err()
+	for _, decoder := range c.zstds {
+		if decoder.Reset(nil) == nil {
+			zstds.Put(decoder)
 		}
 	}
-	n := copy(p, d.rest)
-	d.rest = d.rest[n:]
-	return n, nil
+	c.buffered.Reset(nil)
+	contents.Put(&content{buffered: c.buffered, unpacked: c.unpacked, first: c.first})
 }
-
-func (*detached) Close() error { return nil }

@@ -1,5 +1,5 @@
 // Package archive reads Segment archives: it turns locations into objects, and
-// objects into complete raw lines. It knows nothing of what the lines mean.
+// objects into complete raw lines. It does not know what the lines mean.
 //
 // A location is a file, a directory, a glob, - for standard input, or a bucket
 // with an optional prefix: s3://bucket/prefix, gs://bucket/prefix,
@@ -19,6 +19,22 @@
 // folders of sources and days that are not wanted are never listed, so the costs of
 // reading one day do not grow with the archive.
 //
+// # Forms
+//
+// Gzip and zstd are unpacked, known by their magic bytes, twice at most. The start of
+// the text tells its form, once for the whole object:
+//
+//   - JSON lines, the usual form: each line is taken as it stands, whatever is in it.
+//     A first line that is a complete JSON value, or is broken within a string, means
+//     lines.
+//   - Entries: the text begins with an array of objects, with an object that goes on
+//     in the next lines, with several values on its first line, or with the record
+//     separator of RFC 7464. Each object is handed on as one line, in which tabs
+//     replace the ends of lines. Lines are numbered by entry then.
+//
+// UTF-16, UTF-32, Parquet, Avro, zip and other formats with a known signature are a
+// [FormatError].
+//
 // # Order
 //
 // Objects without a received day come first: location by location in the order
@@ -30,8 +46,8 @@
 // # Damage
 //
 // What is wrong with one object is an [ObjectError] of that object; the others are
-// read all the same. The complete lines before the damage are delivered. A gzip
-// member's checksum stands behind its data, so where it does not match, the lines
-// of that member have been delivered already: a flipped bit may have changed them.
-// [ErrCorrupt] is all there is to know them by.
+// read all the same. The complete lines before the damage are delivered. An array that
+// is not closed is damaged too. A gzip member's checksum stands behind its data, so
+// where it does not match, the lines of that member have been delivered already: a
+// flipped bit may have changed them. [ErrCorrupt] is the only sign of that.
 package archive

@@ -21,16 +21,16 @@ const (
 )
 
 // inside are the endings that logs have in Segment's layout.
-var inside = []string{".gz", ".json", ".ndjson", ".jsonl", ".log"}
+var inside = []string{".gz", ".zst", ".json", ".ndjson", ".jsonl", ".log"}
 
 // never are endings of what lies about in directories and is no log: unfinished
-// downloads, checksums, packed files other than gzip, and tables such as those of
+// downloads, checksums, packed files other than gzip and zstd, and tables such as those of
 // Segment's Data Lakes.
 var never = []string{
 	".tmp", ".part", ".partial", ".crdownload", ".swp", "~",
 	".crc", ".md5", ".sha1", ".sha256",
 	".parquet", ".orc", ".avro", ".csv", ".html", ".md",
-	".zip", ".tar", ".tar.gz", ".tgz", ".bz2", ".xz", ".zst", ".7z",
+	".zip", ".tar", ".tar.gz", ".tgz", ".bz2", ".xz", ".7z",
 }
 
 // passOver returns why a listing's file is not read, nothing if it is. Files that

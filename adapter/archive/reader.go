@@ -33,11 +33,15 @@ var ErrStillReading = errors.New("an object is still being read")
 type ReadOptions struct {
 	// Resume tells up to which line an object has been dealt with, 0 for none, and
 	// whether it is done: then it is not opened, and no block comes of it. It is
-	// asked once for each object, in their order, while objects before it are still
-	// being read, and never by two goroutines at once. Lines up to afterLine are read
-	// but left out. Whether it is still the same object, its Version tells. Default:
-	// every object from its start.
+	// asked for each object, in their order, while objects before it are still being
+	// read. Lines up to afterLine are read but left out. Whether it is still the same
+	// object, its Version tells. An object that turns out to have entries instead of
+	// lines is asked for once more, with [OfEntries] behind its Version, and possibly
+	// by several goroutines at once. Default: every object from its start.
 	Resume func(o Object) (afterLine int64, done bool)
+	// Prompt has a block come as soon as it has a line and nothing more has come to
+	// read, for lines that somebody types. Default: blocks are full.
+	Prompt bool
 	// Ahead is how many objects are open at once, the one being consumed included.
 	// Default: GOMAXPROCS, at least 8 for buckets, at most 16.
 	Ahead int
@@ -45,12 +49,13 @@ type ReadOptions struct {
 
 // Reader reads the objects of an archive ahead of its consumer, several at once. A
 // block comes when it is full or its object ends, so lines that trickle through a
-// pipe are held back until they fill one.
+// pipe are held back until they fill one, unless they are to come promptly.
 //
 // Besides those that the consumer holds, the blocks of all objects come to 20 MiB, or
 // with more than 20 objects at once to 1 MiB an object. A block with a line of more
 // than BlockSize is as large as that line, and up to three times that while its buffer
-// grows. Unpacking takes about 128 KiB an object.
+// grows. Unpacking takes about 128 KiB an object, of zstd up to 17 MiB with windows of
+// 8 MiB.
 type Reader struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -94,7 +99,7 @@ func (r *Reader) start(a *Archive, o ReadOptions) {
 		if done {
 			continue
 		}
-		s := &stream{object: object, after: after, blocks: make(chan *Block, room)}
+		s := &stream{object: object, after: after, prompt: o.Prompt, resume: o.Resume, blocks: make(chan *Block, room)}
 		if !r.enqueue(s) {
 			return
 		}

@@ -17,6 +17,7 @@ type splitter struct {
 	text    io.Reader
 	line    int64 // how many lines came before
 	after   int64 // lines up to this number are left out
+	prompt  bool  // a block ends where nothing more has come
 	skipped int64 // bytes that were left out since the last block
 	started bool
 	next    *Block // its buffer has the start of a line
@@ -24,9 +25,10 @@ type splitter struct {
 	ended   error  // what the text ended with, to be returned behind pending
 }
 
-// split returns the next block. With the last, and only with it, comes an error,
-// which is io.EOF at the end of the text. A line without an end is a line there, and
-// nowhere else.
+func (s *splitter) last() int64 { return s.line }
+
+// split returns the next block. A line without an end is a line at the end of the
+// text, and nowhere else.
 func (s *splitter) split() (*Block, error) {
 	for {
 		b := s.next
@@ -129,7 +131,8 @@ func (s *splitter) leaveOut(b *Block) {
 	}
 }
 
-// readFull reads until p is full. Unlike io.ReadFull it leaves the error as it is.
+// readFull reads until p is full, or something has come if that is enough. Unlike
+// io.ReadFull it leaves the error as it is.
 func (s *splitter) readFull(p []byte) (n int, err error) {
 	n = copy(p, s.pending)
 	s.pending = s.pending[n:]
@@ -137,6 +140,9 @@ func (s *splitter) readFull(p []byte) (n int, err error) {
 		var m int
 		m, s.ended = s.text.Read(p[n:])
 		n += m
+		if s.prompt && n > 0 {
+			break
+		}
 	}
 	if len(s.pending) > 0 {
 		return n, nil

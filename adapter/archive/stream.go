@@ -3,12 +3,15 @@ package archive
 import (
 	"context"
 	"io"
+	"math"
 )
 
 // stream is one object being read ahead of the consumer.
 type stream struct {
 	object Object
-	after  int64       // lines up to this number are skipped
+	after  int64 // lines up to this number are skipped
+	prompt bool
+	resume func(Object) (int64, bool)
 	blocks chan *Block // the last has End
 	err    error       // the listing's, instead of an object
 }
@@ -18,20 +21,20 @@ type stream struct {
 func (s *stream) read(ctx context.Context) {
 	opened, err := s.object.store.open(ctx, s.object)
 	if err != nil {
-		s.send(ctx, s.end(newBlock(), 0, err))
+		s.send(ctx, s.end(newBlock(), nil, err))
 		return
 	}
 	defer opened.Close() // an error in closing what was read says nothing about it
 	text, err := newContent(opened)
 	defer text.release()
 	if err != nil {
-		s.send(ctx, s.end(newBlock(), 0, err))
+		s.send(ctx, s.end(newBlock(), nil, err))
 		return
 	}
-	lines := splitter{text: text, after: s.after}
+	blocks := s.cutter(text)
 	var taken int64
 	for {
-		b, err := lines.split()
+		b, err := blocks.split()
 		b.Object = s.object
 		b.Stored = text.taken() - taken
 		taken += b.Stored
@@ -39,7 +42,7 @@ func (s *stream) read(ctx context.Context) {
 			if err == io.EOF {
 				err = nil
 			}
-			s.end(b, lines.line, err)
+			s.end(b, blocks, err)
 		}
 		last := b.End // the block is the consumer's once it is sent
 		if !s.send(ctx, b) || last {
@@ -48,11 +51,30 @@ func (s *stream) read(ctx context.Context) {
 	}
 }
 
+// cutter returns what cuts the text. Of an object of entries it asks again where to go
+// on: what was said of its lines is another place.
+func (s *stream) cutter(text *content) cutter {
+	if !text.values {
+		return &splitter{text: text, after: s.after, prompt: s.prompt}
+	}
+	s.object.Version += OfEntries
+	after, done := s.resume(s.object)
+	if done {
+		after = math.MaxInt64
+	}
+	return &entrySplitter{values: newValues(text), after: after, prompt: s.prompt}
+}
+
 // end makes a block the object's last.
-func (s *stream) end(b *Block, line int64, err error) *Block {
+func (s *stream) end(b *Block, blocks cutter, err error) *Block {
 	b.Object, b.End = s.object, true
 	if err != nil {
-		b.Err = &ObjectError{Object: s.object, Line: line, Err: err}
+		failed := &ObjectError{Object: s.object, Err: err}
+		if blocks != nil {
+			failed.Line = blocks.last()
+			_, failed.OfEntries = blocks.(*entrySplitter)
+		}
+		b.Err = failed
 	}
 	return b
 }

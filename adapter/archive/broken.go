@@ -1,0 +1,80 @@
+package archive
+
+// The bounds of what a hostile text costs: how often a byte of it is looked at again on
+// average, and how many bytes may be besides. Beyond them a broken value is passed over
+// up to the place where it showed.
+const (
+	maxRetraced = 16
+	retraceFree = 64 << 20
+)
+
+// broken ends a value that cannot be JSON, at the place that the comment of [values]
+// names. The byte that has been reached shows that it is broken.
+func (v *values) broken(start *valueStart) {
+	shown := v.offset()
+	wentBack := v.goBack(start)
+	within := !start.first && (wentBack || !start.left) // on a line that may hold others
+	closed := false                                     // nothing has come since a } but blanks and commas
+	for {
+		v.dropLong()
+		c, err := v.peek()
+		if err != nil {
+			return
+		}
+		outer := v.fresh && v.indent <= start.indent
+		switch {
+		case c == recordSeparator, outer && (c == '{' || c == '['):
+			return
+		case c == ']' && v.arrays > 0 && (outer || v.offset() == shown):
+			return
+		case c == '{' && within && (closed || v.offset() == shown):
+			return
+		case outer && c == '}':
+			v.at++
+			v.fresh = false
+			return
+		case c == '\n':
+			within = false
+			v.blank(c)
+		case isBlankByte(c):
+			v.blank(c)
+		default:
+			v.fresh = false
+			closed = c == '}' || c == ',' && closed
+		}
+		v.at++
+	}
+}
+
+// backToLine ends a value that is still open at the first of its lines that may begin
+// another. It reports whether there is one.
+func (v *values) backToLine(start *valueStart) bool {
+	at, indent, fresh := v.at, v.indent, v.fresh
+	if v.goBack(start) {
+		for ; v.at < at; v.at++ {
+			c := v.buffer[v.at]
+			switch {
+			case c == recordSeparator, (c == '{' || c == '[') && v.fresh && v.indent <= start.indent:
+				return true
+			case isBlankByte(c):
+				v.blank(c)
+			default:
+				v.fresh = false
+			}
+		}
+	}
+	v.at, v.indent, v.fresh = at, indent, fresh
+	return false
+}
+
+// goBack goes back to the byte behind the value's first, and returns false if that is
+// gone, or would cost too much.
+func (v *values) goBack(start *valueStart) bool {
+	back := int64(v.at - v.from - 1)
+	if v.long || back <= 0 || v.retraced+back > retraceFree+maxRetraced*v.offset() {
+		return false
+	}
+	v.retraced += back
+	v.at, v.indent, v.fresh = v.from+1, start.indent, false
+	return true
+}
