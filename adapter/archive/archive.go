@@ -27,7 +27,8 @@ type Options struct {
 // Archive is the objects of some locations.
 //
 // With From, To or Sources, objects whose received day or source is not known are
-// passed over; if one was named as a file, or is standard input, it is an error.
+// passed over. It is an error if one of them was named as a file, or is standard
+// input, or if a location has no other objects.
 //
 // A listing passes over what is no log: hidden files, empty objects, markers of
 // folders, Segment's dummy-object.txt, and names with the endings of other things,

@@ -19,6 +19,10 @@
 // folders of sources and days that are not wanted are never listed, so the costs of
 // reading one day do not grow with the archive.
 //
+// The layout is known without segment-logs/ too, since people copy what is in it:
+// {source id}/{received day}/, where the day is 00:00 UTC in milliseconds. All files
+// in the folder of such a day are read as those of any other folder are.
+//
 // # Forms
 //
 // Gzip and zstd are unpacked, known by their magic bytes, twice at most. The start of

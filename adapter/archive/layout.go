@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"strconv"
 	"strings"
 	"time"
 )
@@ -23,6 +24,9 @@ type place struct {
 	level  level
 	source string    // from inSource on
 	day    time.Time // from inDay on
+	// copied says that the source is in no segment-logs: somebody has copied what is
+	// in there, and nothing else is known of the tree.
+	copied bool
 }
 
 // placeOf tells the place of a folder from its path, which has slashes.
@@ -33,7 +37,7 @@ func placeOf(path string) place {
 		at--
 	}
 	if at < 0 {
-		return place{level: outside}
+		return copiedPlace(parts)
 	}
 	switch below := parts[at+1:]; len(below) {
 	case 0:
@@ -47,6 +51,20 @@ func placeOf(path string) place {
 		}
 		return place{level: inDay, source: below[0], day: day}
 	}
+}
+
+// copiedPlace tells the place of a folder that is in no segment-logs.
+func copiedPlace(parts []string) place {
+	last := len(parts) - 1
+	day, ok := parseCopiedDay(parts[last])
+	if !ok {
+		return place{level: outside}
+	}
+	source := ""
+	if last > 0 {
+		source = parts[last-1]
+	}
+	return place{level: inDay, source: source, day: day, copied: true}
 }
 
 // below returns the place of a folder of that name, false if the layout has none
@@ -87,6 +105,13 @@ func parseDay(name string) (time.Time, bool) {
 		n /= 1000
 	}
 	return dayOf(time.Unix(n, 0)), true
+}
+
+// parseCopiedDay parses the name of a received day outside of segment-logs, where other
+// folders have numbers for names too: Unix time of 00:00 UTC in milliseconds.
+func parseCopiedDay(name string) (time.Time, bool) {
+	day, ok := parseDay(name)
+	return day, ok && name == strconv.FormatInt(day.UnixMilli(), 10)
 }
 
 // dayOf returns the UTC day of a time, and zero for zero.

@@ -17,7 +17,7 @@ const besideLimit = 1000
 
 // Objects lists the objects in the order that the package comment tells. It holds
 // the folders of days in memory, and of their objects a page. After an error it
-// ends; one that wraps ErrNothing or ErrNoSource comes behind the objects.
+// ends; one that wraps ErrNothing, ErrNoDay or ErrNoSource comes behind the objects.
 func (a *Archive) Objects(ctx context.Context) iter.Seq2[Object, error] {
 	passedOver := a.options.PassedOver
 	if passedOver == nil {
@@ -38,8 +38,17 @@ type walk struct {
 	yielded map[string]bool      // of those
 	visited map[string]bool      // folders, by identity
 	sources map[string]bool      // that there are
-	found   bool                 // a log at the location being walked, wanted or not
+
+	// Of the location being walked:
+	found   bool     // a log is there, wanted or not
+	placed  bool     // something in the layout is there, wanted or not
+	noDay   int      // how many logs are not in the layout, although that matters
+	first   string   // of these
+	skipped []string // the first names that were passed over, with the reasons
 }
+
+// maxSkipped is how many names that were passed over an error has.
+const maxSkipped = 3
 
 // dayFolder is the folder of a day, or an object in one that was named.
 type dayFolder struct {
@@ -52,8 +61,19 @@ type dayFolder struct {
 
 func newWalk(ctx context.Context, a *Archive, passedOver func(key, reason string)) *walk {
 	w := &walk{
-		ctx: ctx, archive: a, passedOver: passedOver,
+		ctx: ctx, archive: a,
 		named: make(map[string]*location), yielded: make(map[string]bool), visited: make(map[string]bool), sources: make(map[string]bool),
+	}
+	w.passedOver = func(key, reason string) {
+		if reason == passedNoDay {
+			if w.noDay++; w.noDay == 1 {
+				w.first = key
+			}
+		}
+		if len(w.skipped) < maxSkipped {
+			w.skipped = append(w.skipped, key+" ("+reason+")")
+		}
+		passedOver(key, reason)
 	}
 	for i, l := range a.locations {
 		if l.named != nil {
@@ -67,12 +87,12 @@ func (w *walk) run(yield func(Object, error) bool) {
 	w.yield = yield
 	var empty []error
 	for _, l := range w.archive.locations {
-		w.found = false
+		w.found, w.placed, w.noDay, w.skipped = false, false, 0, nil
 		if !w.location(l) {
 			return
 		}
-		if !w.found {
-			empty = append(empty, fmt.Errorf("list %s: %w: logs lie in %s/{source id}/{day}, or anywhere else if the location is not in Segment's layout", l.given, ErrNothing, logsFolder))
+		if err := w.nothing(l.given); err != nil {
+			empty = append(empty, err)
 		}
 	}
 	slices.SortStableFunc(w.days, func(a, b dayFolder) int {
@@ -89,16 +109,52 @@ func (w *walk) run(yield func(Object, error) bool) {
 			return
 		}
 	}
-	if err := errors.Join(append(empty, w.missingSources()...)...); err != nil {
-		w.yield(Object{}, err)
+	failed := errors.Join(empty...)
+	if !errors.Is(failed, ErrNoDay) { // or there is a better reason why sources are missing
+		failed = errors.Join(append(empty, w.missingSources()...)...)
+	}
+	if failed != nil {
+		w.yield(Object{}, failed)
 	}
 }
 
+// nothing returns an error if the location that was walked has nothing to read: with a
+// mistake in its name it would otherwise look like success.
+func (w *walk) nothing(given string) error {
+	switch {
+	case w.noDay > 0 && !w.placed:
+		return fmt.Errorf("list %s: %d logs have no received day and no source to compare, the first is %s: %w",
+			given, w.noDay, w.first, errNoLayout)
+	case w.found:
+		return nil
+	case len(w.skipped) > 0:
+		return fmt.Errorf("list %s: %w, only %s: %s", given, ErrNothing, strings.Join(w.skipped, ", "), whereLogsLie)
+	}
+	return fmt.Errorf("list %s: %w: %s", given, ErrNothing, whereLogsLie)
+}
+
+const whereLogsLie = "logs lie in " + logsFolder +
+	"/{source id}/{day}, or anywhere else if the location is not in Segment's layout"
+
+var errNoLayout = fmt.Errorf("%w: leave the day and source filters out, or name a folder that holds "+
+	"%s/{source id}/{day}/ or {source id}/{day}/, where the day is Unix time in milliseconds", ErrNoDay, logsFolder)
+
 // location lists what is not in the layout, and collects the folders of days.
 func (w *walk) location(l location) bool {
+	if l.place.copied && l.named == nil {
+		// The folder of a backup may be called like a day.
+		isRoot, err := l.tree.holds(w.ctx, l.folder, logsFolder)
+		if err != nil {
+			w.yield(Object{}, err)
+			return false
+		}
+		if isRoot {
+			l.place = place{level: outside}
+		}
+	}
 	if l.place.level >= inSource {
 		w.found = true
-		w.sources[l.place.source] = true
+		w.enterSource(l.place)
 	}
 	if l.named != nil {
 		w.found = true
@@ -155,18 +211,39 @@ func (w *walk) folder(t tree, folder string, p place, named bool) bool {
 			}
 			continue
 		}
+		below := t.below(folder, e.name)
 		inside, known := p.below(e.name)
 		if named && p.level == inSource && e.name == logsFolder {
 			inside, known = place{level: inLogs}, true
 		}
-		if !w.enter(t.shown(t.below(folder, e.name)), e.name, inside, known) {
+		if p.level == outside && inside.level == outside {
+			if inside, err = w.outside(t, below); err != nil {
+				w.yield(Object{}, err)
+				return false
+			}
+		}
+		if !w.enter(t.shown(below), e.name, inside, known) {
 			continue
 		}
-		if !w.folder(t, t.below(folder, e.name), inside, false) {
+		if !w.folder(t, below, inside, false) {
 			return false
 		}
 	}
 	return true
+}
+
+// outside returns the place of a folder that is in no segment-logs: a day that was
+// copied, unless it is a whole archive with a day's name.
+func (w *walk) outside(t tree, folder string) (place, error) {
+	p := copiedPlace(strings.Split(strings.Trim(t.path(folder), "/"), "/"))
+	if !p.copied {
+		return p, nil
+	}
+	isRoot, err := t.holds(w.ctx, folder, logsFolder)
+	if isRoot {
+		p = place{level: outside}
+	}
+	return p, err
 }
 
 // enter reports whether a folder is walked.
@@ -180,14 +257,22 @@ func (w *walk) enter(folder, name string, p place, known bool) bool {
 		return false
 	case p.level == outside: // the layout may be below
 		return true
-	case p.level == inSource:
-		w.sources[p.source] = true
+	case p.level == inSource, p.copied:
+		w.enterSource(p)
 	}
 	if w.archive.filter.wants(p) != "" {
 		w.found = true
 		return false
 	}
 	return true
+}
+
+// enterSource takes a source that there is into account.
+func (w *walk) enterSource(p place) {
+	w.placed = true
+	if p.source != "" {
+		w.sources[p.source] = true
+	}
 }
 
 // beside reports what lies beside segment-logs.
@@ -256,7 +341,11 @@ func (w *walk) file(t tree, folder string, e entry, p place) bool {
 		// What was named outside the layout comes in the order of locations.
 		return l.place.level != inDay || w.archive.filter.wants(l.place) != "" || w.object(*l.named)
 	}
-	why := passOver(e, p.level)
+	in := p.level
+	if p.copied {
+		in = outside
+	}
+	why := passOver(e, in)
 	if why == "" {
 		w.found = w.found || p.level == outside
 		if why = w.archive.filter.wants(p); p.level == inLogs || p.level == inSource {

@@ -74,11 +74,16 @@ func StartS3(t testing.TB, buckets ...string) *S3 {
 	})
 	await(t, address, exited)
 
+	setCredentials(t)
+	return &S3{Endpoint: "http://" + address}
+}
+
+// setCredentials sets the environment variables of AWS's own chain.
+func setCredentials(t testing.TB) {
 	t.Setenv("AWS_ACCESS_KEY_ID", accessKey)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", secretKey)
 	t.Setenv("AWS_REGION", region)
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	return &S3{Endpoint: "http://" + address}
 }
 
 func freeAddress(t testing.TB) string {
