@@ -28,8 +28,9 @@ type Report struct {
 	Estimate time.Duration `json:"estimate_ns,omitempty"`
 	// Faults are the objects that could not be read to their ends.
 	Faults []adapter.ObjectProgress `json:"faults,omitempty"`
-	// PassedOver is how many objects were no logs.
-	PassedOver int64 `json:"objects_passed_over"`
+	// PassedOver is how many objects were not read, PassedOverFor which, by reason.
+	PassedOver    int64        `json:"objects_passed_over"`
+	PassedOverFor []PassedOver `json:"passed_over,omitempty"`
 	// Files are those of import lines that were written.
 	Files []string `json:"files,omitempty"`
 	// Jobs are the import jobs of the run.

@@ -25,7 +25,8 @@ func (p *program) replayCommand() *cobra.Command {
 		Short: "Send the events of Segment archives",
 		Long: `Replay sends the events of the raw logs that Segment wrote: files, directories,
 globs, - for standard input, or buckets: s3://bucket/prefix, gs://bucket/prefix,
-azblob://container/prefix. Lines are one event each, gzip or not.
+azblob://container/prefix. Lines are one event each; arrays, and events over several
+lines, are read too. Gzip and zstd are unpacked.
 
 Events go through the store that the configuration describes. What it has as
 delivered, live or by a replay, is a duplicate and is not sent again. A run that
@@ -66,7 +67,7 @@ type replaying struct {
 	began   time.Time
 	watch   *replay.Progress
 
-	passedOver int64
+	passedOver []replay.PassedOver
 }
 
 // newReplaying reads flags and configuration.
@@ -158,7 +159,7 @@ func (r *replaying) replay(ctx context.Context) error {
 func (r *replaying) openArchive(ctx context.Context, spec *replay.Spec) (*archive.Archive, error) {
 	opened, err := archive.Open(ctx, spec.Sources, archive.Options{
 		Stdin: r.stdin, From: spec.From, To: spec.To, Sources: spec.SourceIDs,
-		PassedOver: func(string, string) { r.passedOver++ },
+		PassedOver: func(key, reason string) { r.passedOver = replay.AddPassedOver(r.passedOver, key, reason) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the archive: %w", err)
@@ -192,7 +193,7 @@ func (r *replaying) findNewest(ctx context.Context, spec *replay.Spec, opts repl
 		opts.Newest, err = replay.FindNewest(ctx, spec, blocks, opts)
 		return err
 	})
-	r.passedOver = 0 // they are counted at the second reading
+	r.passedOver = nil // they are counted at the second reading
 	switch {
 	case err == nil:
 		return opts, nil

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 // report prints the report, and writes it to the file that was asked for.
 func (r *replaying) report(report *replay.Report) error {
 	report.Took = time.Since(r.began)
-	report.PassedOver = r.passedOver
+	report.SetPassedOver(r.passedOver)
 	if r.flags.reportFile != "" {
 		if err := writeFile(r.flags.reportFile, func(out *bufio.Writer) error {
 			encoder := json.NewEncoder(out)
@@ -88,7 +89,10 @@ func (r *replaying) printReport(report *replay.Report) error {
 	}
 	fmt.Fprintf(r.stdout, "\n%d objects, %d lines, %s read in %s\n", report.Objects, report.Lines, bytesText(report.TextBytes), report.Took.Round(time.Millisecond))
 	if report.PassedOver > 0 {
-		fmt.Fprintf(r.stdout, "%d objects passed over: they are no logs\n", report.PassedOver)
+		fmt.Fprintf(r.stdout, "%d objects passed over:\n", report.PassedOver)
+		for _, passed := range report.PassedOverFor {
+			fmt.Fprintf(r.stdout, "  %d, %s: %s\n", passed.Objects, passed.Reason, plainLine(namesText(&passed)))
+		}
 	}
 	if report.DryRun {
 		fmt.Fprintf(r.stdout, "%d requests", report.Requests)
@@ -107,6 +111,15 @@ func (r *replaying) printReport(report *replay.Report) error {
 		fmt.Fprintf(r.stdout, "damaged: %s\n", plainLine(report.Faults[i].Fault))
 	}
 	return nil
+}
+
+// namesText names the first objects that were passed over for a reason.
+func namesText(passed *replay.PassedOver) string {
+	text := strings.Join(passed.First, ", ")
+	if passed.Objects > int64(len(passed.First)) {
+		text += ", …"
+	}
+	return text
 }
 
 func second(t *time.Time) string {
