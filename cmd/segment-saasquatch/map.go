@@ -2,28 +2,30 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"segment-saasquatch/adapter/archive"
 	"segment-saasquatch/adapter/config"
 	"segment-saasquatch/mapping"
 )
 
-// maxLine bounds a line of input in bytes.
-const maxLine = 10 << 20
+// maxLine bounds a line, or an event, of input in bytes.
+const maxLine = archive.MaxLine
 
 func (p *program) mapCommand() *cobra.Command {
 	var file, connection, now string
 	cmd := &cobra.Command{
-		Use:   "map [FILE…|-]",
+		Use:   "map [SOURCE…|-]",
 		Short: "Show what the mapping makes of events, without sending anything",
-		Long: `Map reads events, one JSON object a line, and writes one line of JSON for each, in
-their order:
+		Long: `Map reads events as replay reads them: one JSON object a line, arrays, and objects
+over several lines, packed or not, in files, directories and buckets. It writes one
+line of JSON for each, in their order:
 
   {"result":"event","requests":[…request body…],"warnings":[…]}
   {"result":"event","requests":[…],"user":{"ensure":"always","request":{…}},"warnings":[…]}
@@ -35,9 +37,10 @@ An event has the member user where users.from_track and users.from_track_body do
 leave it at creating a missing user by its ids: ensure is never, missing or always,
 and request is the body that upserts the user.
 
-Blank lines are passed over. A line may have 10 MiB. Without a file, or for -, it
-reads standard input. It exits with 0 whatever it makes of the events.`,
-		RunE: func(_ *cobra.Command, files []string) error {
+Blank lines are passed over. A line, or an event, may have 10 MiB. Without a source,
+or for -, it reads standard input. It exits with 0 whatever it makes of the events,
+and with 1 if something could not be read to its end.`,
+		RunE: func(cmd *cobra.Command, files []string) error {
 			mapper, err := p.loadMapper(file, connection)
 			if err != nil {
 				return err
@@ -54,12 +57,11 @@ reads standard input. It exits with 0 whatever it makes of the events.`,
 				files = []string{"-"}
 			}
 			out := bufio.NewWriterSize(p.stdout, 64<<10)
+			var faults []error
 			for _, name := range files {
-				if err := p.mapFile(name, mapper, clock, out); err != nil {
-					return failed(errors.Join(err, out.Flush()))
-				}
+				faults = append(faults, p.mapSource(cmd.Context(), name, mapper, clock, out))
 			}
-			return failed(out.Flush())
+			return failed(errors.Join(faults...))
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "configuration `file` whose mapping rules to use (default: the built-in rules)")
@@ -88,39 +90,48 @@ func (p *program) loadMapper(file, name string) (*mapping.Mapper, error) {
 	return nil, fmt.Errorf("--connection %q: the configuration has no such connection", name)
 }
 
-func (p *program) mapFile(name string, mapper *mapping.Mapper, now func() time.Time, out *bufio.Writer) error {
-	in := p.stdin
-	if name != "-" {
-		file, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		in = file
+// mapSource maps the events of one source, as replay reads it.
+func (p *program) mapSource(
+	ctx context.Context, name string, mapper *mapping.Mapper, now func() time.Time, out *bufio.Writer,
+) error {
+	opened, err := archive.Open(ctx, []string{name}, archive.Options{Stdin: p.stdin})
+	if err != nil {
+		return err
 	}
-	lines := lineReader{in: bufio.NewReaderSize(in, 64<<10)}
+	// Each line that somebody types is answered at once.
+	reader := opened.Read(ctx, archive.ReadOptions{Ahead: 1, Prompt: true})
+	err = mapBlocks(reader, mapper, now, out)
+	return errors.Join(err, reader.Close(), opened.Close())
+}
+
+// mapBlocks maps all lines. What is wrong with objects it returns at the end, joined.
+func mapBlocks(reader *archive.Reader, mapper *mapping.Mapper, now func() time.Time, out *bufio.Writer) error {
+	var faults []error
+	var text []byte
 	for {
-		line, err := lines.next()
+		block, err := reader.Next()
 		switch {
 		case errors.Is(err, io.EOF):
-			return nil
-		case errors.Is(err, errLineTooLong):
-			result := mapping.Result{Kind: mapping.KindReject, Reason: mapping.RejectInvalidJSON, Detail: "the line is longer than 10 MiB"}
-			line = result.AppendJSON(nil)
+			return errors.Join(faults...)
 		case err != nil:
-			return fmt.Errorf("read %s: %w", name, err)
-		default:
-			result := mapper.Map(line, now())
-			line = result.AppendJSON(nil)
+			return errors.Join(append(faults, err)...)
 		}
-		if _, err := out.Write(append(line, '\n')); err != nil {
-			return fmt.Errorf("write result: %w", err)
-		}
-		// Whoever feeds lines one by one sees the answer to each at once.
-		if lines.in.Buffered() == 0 {
-			if err := out.Flush(); err != nil {
-				return fmt.Errorf("write result: %w", err)
+		for line := range block.Lines() {
+			result := mapping.Result{Kind: mapping.KindReject, Reason: mapping.RejectInvalidJSON, Detail: "the line is longer than 10 MiB"}
+			if !line.TooLong {
+				result = mapper.Map(line.Text, now())
 			}
+			text = append(result.AppendJSON(text[:0]), '\n')
+			if _, err = out.Write(text); err != nil {
+				break
+			}
+		}
+		if block.Err != nil {
+			faults = append(faults, block.Err)
+		}
+		block.Release()
+		if err = errors.Join(err, out.Flush()); err != nil {
+			return errors.Join(append(faults, fmt.Errorf("write result: %w", err))...)
 		}
 	}
 }
