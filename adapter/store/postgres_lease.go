@@ -17,6 +17,13 @@ import (
 // lease takes due events that no other process has in hand. A lease whose end has
 // come is due like any other event: its process has died, or has given it up.
 func (e *postgresEngine) lease(ctx context.Context, q *Queue, now time.Time, limit int, maxBytes int64) ([]adapter.Leased, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	// Once begun it is not cut short: the events of a lease that was committed without
+	// its answer would wait until it ends, though the process stops in good order.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyTimeout)
+	defer cancel()
 	until, token := now.Add(e.leaseFor), rand.Int64()
 	var leased []adapter.Leased
 	var ids []int64
