@@ -32,6 +32,8 @@ type engine interface {
 	// known returns for each of the events why it would be a duplicate, empty if it
 	// would not be.
 	known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) ([]adapter.Reason, error)
+	// refresh has known find what another process has accepted meanwhile.
+	refresh(ctx context.Context, tx *sql.Tx) error
 	// sameEvent reports whether the event of a delivery in the log is pending or
 	// delivered under another id.
 	sameEvent(ctx context.Context, tx *sql.Tx, id int64) (isPending, isDelivered bool, err error)

@@ -129,10 +129,11 @@ func (e *postgresEngine) writeOnce(ctx context.Context, fn func(*sql.Tx) error) 
 }
 
 // isConflict reports whether the transaction may succeed if it is tried again:
-// after a deadlock or a serialization failure.
+// after a deadlock, a serialization failure, or where another transaction has stored
+// the same event first, which the next try finds.
 func isConflict(err error) bool {
 	var fault *pgconn.PgError
-	return errors.As(err, &fault) && (fault.Code == "40P01" || fault.Code == "40001")
+	return errors.As(err, &fault) && (fault.Code == "40P01" || fault.Code == "40001" || fault.Code == "23505")
 }
 
 func (e *postgresEngine) probe(ctx context.Context) error {
@@ -192,6 +193,9 @@ func (e *postgresEngine) freeDisk() (int64, error) { return -1, nil }
 
 // forget has nothing to do: the index of messageIds is PostgreSQL's own.
 func (e *postgresEngine) forget(context.Context, *sql.Tx, []removedMessage) error { return nil }
+
+// refresh has nothing to do: what others have accepted is in the index.
+func (e *postgresEngine) refresh(context.Context, *sql.Tx) error { return nil }
 
 func (e *postgresEngine) byMessage(_ context.Context, _ *sql.Tx, messageID string) (clause string, args []any, err error) {
 	return "message_key = md5(?)::uuid AND message_id = ?", []any{messageID, messageID}, nil

@@ -26,6 +26,8 @@ type messageIndex struct {
 	// recent are the newest, and frozen those that are on their way to the table,
 	// nil if none are.
 	recent, frozen *messageSet
+	// loaded is the next id when the newest were read, 0 before that.
+	loaded int64
 }
 
 // messagesInMemory ids take about 5 MB, and a third of a second to read at the start.
@@ -117,12 +119,18 @@ func (m *messageIndex) thaw() {
 	m.frozen = nil
 }
 
-// loadMessages reads the newest messageIds. Beside another process that has to be
-// done before each use.
+// loadMessages reads the newest messageIds, unless no event has been accepted since
+// it did. Beside another process that has to be done before each use.
 func (e *sqliteEngine) loadMessages(ctx context.Context, tx *sql.Tx) (err error) {
-	var indexed int64
-	if err := tx.QueryRowContext(ctx, `SELECT indexed_id FROM counter`).Scan(&indexed); err != nil {
+	var indexed, next int64
+	if err := tx.QueryRowContext(ctx, `SELECT indexed_id, next_id FROM counter`).Scan(&indexed, &next); err != nil {
 		return fmt.Errorf("read the newest messageIds: %w", err)
+	}
+	e.messages.mu.Lock()
+	loaded := e.messages.loaded
+	e.messages.mu.Unlock()
+	if loaded == next {
+		return nil
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT id, message_id FROM queue WHERE id > ?1 AND message_id <> ''
 		UNION ALL SELECT id, message_id FROM deliveries WHERE id > ?1 AND message_id <> ''`, indexed)
@@ -139,10 +147,13 @@ func (e *sqliteEngine) loadMessages(ctx context.Context, tx *sql.Tx) (err error)
 		}
 		recent.add(entry{textHash(messageID), id})
 	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
 	e.messages.mu.Lock()
 	defer e.messages.mu.Unlock()
-	e.messages.recent = recent
-	return rows.Err()
+	e.messages.recent, e.messages.loaded = recent, next
+	return nil
 }
 
 // mergeRows is how many entries go to the table in one transaction.
@@ -199,12 +210,19 @@ func insertMessages(ctx context.Context, tx *sql.Tx, entries []entry) (err error
 	return nil
 }
 
+// refresh reads the newest messageIds again where another process may have accepted
+// events.
+func (e *sqliteEngine) refresh(ctx context.Context, tx *sql.Tx) error {
+	if e.lock != nil {
+		return nil
+	}
+	return e.loadMessages(ctx, tx)
+}
+
 // candidates returns the deliveries that may have the messageId.
 func (e *sqliteEngine) candidates(ctx context.Context, tx *sql.Tx, messageID string) (ids []int64, err error) {
-	if e.lock == nil {
-		if err := e.loadMessages(ctx, tx); err != nil {
-			return nil, err
-		}
+	if err := e.refresh(ctx, tx); err != nil {
+		return nil, err
 	}
 	hash := textHash(messageID)
 	ids = e.messages.inMemory(hash)
