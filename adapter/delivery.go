@@ -30,6 +30,8 @@ type Delivery struct {
 	DueAt *time.Time `json:"due_at,omitempty"`
 	// Ambiguous says that an earlier attempt may have been processed by SaaSquatch.
 	Ambiguous bool `json:"ambiguous,omitempty"`
+	// Tenant is the name of the tenant that the event was accepted for, or was moved to.
+	Tenant string `json:"tenant,omitempty"`
 	// Run is the replay that brought the event, 0 for live traffic.
 	Run int64 `json:"run,omitempty"`
 	// History lists the attempts that did not deliver, oldest first. Only Get fills it.
@@ -83,6 +85,10 @@ type Filter struct {
 	MessageID  string
 	// Run picks the events of a replay.
 	Run int64
+	// Tenant picks the events of a tenant, by its name or by its alias alone.
+	Tenant string
+	// Former picks the events of tenants that their connections do not have any more.
+	Former bool
 	// Since and Until bound ReceivedAt: from Since on, before Until.
 	Since, Until time.Time
 	// Before picks IDs below it, to go on where an earlier answer ended. 0 for all.

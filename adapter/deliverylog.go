@@ -20,7 +20,9 @@ type DeliveryLog interface {
 	// Redrive makes dead and rejected deliveries pending again, and pending ones
 	// due now. One that has been delivered since under the same identity becomes a
 	// duplicate instead. It passes over those in any other state, and those without
-	// their payload.
+	// their payload. Those that a Redelivery moves to another tenant count as new
+	// there, and are duplicates of what that tenant has; it passes over those that
+	// another process has in hand, or that wait for an import job.
 	Redrive(ctx context.Context, redeliveries []Redelivery) (Redriven, error)
 	// Purge deletes those of the deliveries that have one of the outcomes, all if
 	// none is given, with their payload and history. A pending one counts as dead
@@ -44,7 +46,10 @@ var ErrNoDelivery = errors.New("no delivery with this id")
 // Redelivery is a delivery to make pending again, and what today's rules make of
 // it.
 type Redelivery struct {
-	ID                          int64
+	ID int64
+	// Tenant is the name of the tenant to move the delivery to, empty to leave it
+	// with its own.
+	Tenant                      string
 	UserID, AccountID, EventKey string
 	// Keyed and Fingerprint are as in an [Arrival].
 	Keyed       bool
@@ -54,6 +59,7 @@ type Redelivery struct {
 // Summary is a number of deliveries that have these in common.
 type Summary struct {
 	Connection string  `json:"connection"`
+	Tenant     string  `json:"tenant,omitempty"`
 	Outcome    Outcome `json:"outcome"`
 	Reason     Reason  `json:"reason,omitempty"`
 	Events     int64   `json:"events"`
@@ -87,11 +93,14 @@ type Conservation struct {
 	Faults []string `json:"faults"`
 }
 
-// Backlog is what is pending of one connection.
+// Backlog is what is pending of one connection, held events among it.
 type Backlog struct {
 	Connection string `json:"connection"`
 	Events     int64  `json:"events"`
 	Bytes      int64  `json:"bytes"`
-	// Oldest is when the oldest pending event was received, zero if there is none.
+	// Oldest is when the oldest pending event that is not held was received, zero if
+	// there is none.
 	Oldest time.Time `json:"oldest,omitzero"`
+	// Held are the events among them that are not sent, by tenant.
+	Held []Held `json:"held,omitempty"`
 }

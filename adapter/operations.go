@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"segment-saasquatch/mapping"
 )
@@ -24,9 +26,11 @@ type Operations interface {
 	Verify(ctx context.Context) ([]Conservation, error)
 	// Redrive makes at most limit deliveries pending again, all of them if limit is
 	// 0. Without outcomes in the filter it takes dead and rejected ones; others
-	// than those and pending ones it refuses with a [RefusedError]. Dry, it changes
-	// nothing and says what it would do.
-	Redrive(ctx context.Context, filter Filter, limit int, dry bool) (*Redrive, error)
+	// than those and pending ones it refuses with a [RefusedError]. It leaves those of
+	// another tenant than their connection has now. With the alias of a present
+	// tenant as toTenant it takes those alone, pending ones as well, and moves them to
+	// that tenant. Dry, it changes nothing and says what it would do.
+	Redrive(ctx context.Context, filter Filter, limit int, toTenant string, dry bool) (*Redrive, error)
 	// Purge deletes at most limit deliveries, all of them if limit is 0, with all
 	// that is known of them. It refuses an empty filter. Dry, it changes nothing.
 	Purge(ctx context.Context, filter Filter, limit int, dry bool) (*Purge, error)
@@ -64,6 +68,15 @@ type Redrive struct {
 	// sends them one by one, for which SaaSquatch evaluates its programs and gives
 	// rewards, whatever their age. The jobs leave programs alone unless asked otherwise.
 	FiresPrograms int `json:"fires_programs"`
+	// OtherTenant are those that were left since they are of another tenant than
+	// their connection has now.
+	OtherTenant []TenantMove `json:"other_tenant,omitempty"`
+	// Moved are those that were sent to another tenant than they were accepted for, or
+	// are duplicates there.
+	Moved []TenantMove `json:"moved,omitempty"`
+	// InHand are those that were not moved since a process has them in hand, or has
+	// changed them meanwhile. Only known once it is done.
+	InHand int `json:"in_hand,omitempty"`
 }
 
 // Purge is what a purge did, or would do.
@@ -81,14 +94,16 @@ func (e *RefusedError) Error() string { return e.Problem }
 type Deliveries struct {
 	log     DeliveryLog
 	mappers map[string]Mapper
+	tenants map[string]string
 }
 
 var _ Operations = (*Deliveries)(nil)
 
 // NewDeliveries returns the operations on log. The mappers of the connections map
-// what is redriven.
-func NewDeliveries[M Mapper](log DeliveryLog, mappers map[string]M) *Deliveries {
-	d := &Deliveries{log: log, mappers: make(map[string]Mapper, len(mappers))}
+// what is redriven. The tenants are the names of those that the connections have,
+// empty where that is not known; then nothing is redriven.
+func NewDeliveries[M Mapper](log DeliveryLog, mappers map[string]M, tenants map[string]string) *Deliveries {
+	d := &Deliveries{log: log, mappers: make(map[string]Mapper, len(mappers)), tenants: tenants}
 	for connection, mapper := range mappers {
 		d.mappers[connection] = mapper
 	}
@@ -163,10 +178,19 @@ func (d *Deliveries) pages(ctx context.Context, filter Filter, limit int, fn fun
 }
 
 // Redrive makes deliveries pending again; see [Operations].
-func (d *Deliveries) Redrive(ctx context.Context, filter Filter, limit int, dry bool) (*Redrive, error) {
+func (d *Deliveries) Redrive(
+	ctx context.Context, filter Filter, limit int, toTenant string, dry bool,
+) (*Redrive, error) {
+	if err := d.checkTenants(filter.Connection, toTenant); err != nil {
+		return nil, err
+	}
 	if len(filter.Outcomes) == 0 {
 		filter.Outcomes = []Outcome{Dead, Rejected}
+		if toTenant != "" {
+			filter.Outcomes = append(filter.Outcomes, Pending)
+		}
 	}
+	filter.Former = filter.Former || toTenant != ""
 	for _, outcome := range filter.Outcomes {
 		switch outcome {
 		case Dead, Rejected, Pending:
@@ -179,7 +203,7 @@ func (d *Deliveries) Redrive(ctx context.Context, filter Filter, limit int, dry 
 	done := &Redrive{Unsendable: make(map[Reason]int)}
 	imported := make(map[int64]bool)
 	err := d.pages(ctx, filter, limit, func(page []Delivery) error {
-		redeliveries, err := d.plan(ctx, page, done, imported)
+		redeliveries, err := d.plan(ctx, page, toTenant, done, imported)
 		if err != nil {
 			return err
 		}
@@ -190,6 +214,9 @@ func (d *Deliveries) Redrive(ctx context.Context, filter Filter, limit int, dry 
 		redriven, err := d.log.Redrive(ctx, redeliveries)
 		done.Sent += redriven.Pending
 		done.Duplicate += redriven.Duplicate
+		if err == nil && toTenant != "" {
+			done.InHand += len(redeliveries) - redriven.Pending - redriven.Duplicate
+		}
 		return err
 	})
 	if err != nil && !dry {
@@ -215,18 +242,52 @@ func (d *Deliveries) imported(ctx context.Context, id int64, known map[int64]boo
 	return known[id], nil
 }
 
+// checkTenants refuses a redrive without the present tenants of the connections, and
+// one to a tenant that no connection has: a typo must not send events elsewhere.
+func (d *Deliveries) checkTenants(connection, toTenant string) error {
+	var present []string
+	found := toTenant == ""
+	for _, name := range slices.Sorted(maps.Keys(d.mappers)) {
+		if connection != "" && name != connection {
+			continue
+		}
+		if d.tenants[name] == "" {
+			return &RefusedError{fmt.Sprintf("the tenant of connection %s is not configured, "+
+				"so it is unknown which events are its own: set saasquatch.tenant_alias (SAASQUATCH_TENANT_ALIAS) as for the server", name)}
+		}
+		alias := TenantAlias(d.tenants[name])
+		present = append(present, fmt.Sprintf("%s has %s", name, alias))
+		found = found || alias == toTenant
+	}
+	if found {
+		return nil
+	}
+	if len(present) == 0 {
+		present = []string{"none is configured"}
+	}
+	return &RefusedError{fmt.Sprintf("no connection has the tenant %.60q to which the events are to go: "+
+		"name the alias of one that a connection has (%s)", toTenant, strings.Join(present, ", "))}
+}
+
 // plan maps a page of deliveries with today's rules and returns those to send.
 // It remembers in runs which of them go by import jobs.
 func (d *Deliveries) plan(
-	ctx context.Context, page []Delivery, done *Redrive, runs map[int64]bool,
+	ctx context.Context, page []Delivery, toTenant string, done *Redrive, runs map[int64]bool,
 ) ([]Redelivery, error) {
 	var redeliveries []Redelivery
 	err := d.withPayloads(ctx, page, func(delivery *Delivery, payload []byte) error {
 		done.Matched++
-		mapper := d.mappers[delivery.Connection]
+		mapper, tenant := d.mappers[delivery.Connection], d.tenants[delivery.Connection]
+		isFormer := delivery.Tenant != tenant
 		switch {
 		case mapper == nil:
 			done.NoConnection++
+			return nil
+		case isFormer && TenantAlias(tenant) != toTenant:
+			(*moves)(&done.OtherTenant).add(delivery.Connection, delivery.Tenant, tenant)
+			return nil
+		case isFormer && delivery.Outcome == Pending && delivery.DueAt == nil:
+			done.Held++
 			return nil
 		case payload == nil:
 			done.NoPayload++
@@ -256,8 +317,13 @@ func (d *Deliveries) plan(
 		}
 		result := resultOf(0, &mapped)
 		arrival := arrivalOf(nil, &mapped, &result)
+		if isFormer {
+			(*moves)(&done.Moved).add(delivery.Connection, delivery.Tenant, tenant)
+		} else {
+			tenant = "" // it has that already
+		}
 		redeliveries = append(redeliveries, Redelivery{
-			ID: delivery.ID, UserID: arrival.UserID, AccountID: arrival.AccountID, EventKey: arrival.EventKey,
+			ID: delivery.ID, Tenant: tenant, UserID: arrival.UserID, AccountID: arrival.AccountID, EventKey: arrival.EventKey,
 			Keyed: arrival.Keyed, Fingerprint: arrival.Fingerprint,
 		})
 		return nil
@@ -337,7 +403,7 @@ func (d *Deliveries) Purge(ctx context.Context, filter Filter, limit int, dry bo
 // picksAll reports whether the filter says nothing.
 func (f *Filter) picksAll() bool {
 	return f.IDs == nil && f.Connection == "" && len(f.Outcomes) == 0 && f.Reason == "" && f.EventKey == "" && f.UserID == "" &&
-		f.MessageID == "" && f.Run == 0 && f.Since.IsZero() && f.Until.IsZero() && f.Before == 0
+		f.MessageID == "" && f.Run == 0 && f.Tenant == "" && !f.Former && f.Since.IsZero() && f.Until.IsZero() && f.Before == 0
 }
 
 // Export yields deliveries with their payloads; see [Operations].

@@ -17,7 +17,7 @@ import (
 )
 
 // heldLog is a DeliveryLog in memory that knows the filters by outcome,
-// connection and Before. It notes how much it is asked for at a time.
+// connection, Former and Before. Its connections have the tenant "tenant". It notes how much it is asked for at a time.
 type heldLog struct {
 	adapter.DeliveryLog
 	held     []adapter.Delivery // oldest first
@@ -43,6 +43,9 @@ func (l *heldLog) add(d adapter.Delivery, payload string) {
 	if d.Connection == "" {
 		d.Connection = "default"
 	}
+	if d.Tenant == "" {
+		d.Tenant = "tenant"
+	}
 	l.held = append(l.held, d)
 	if payload != "" {
 		if l.payloads == nil {
@@ -57,7 +60,7 @@ func (l *heldLog) Find(_ context.Context, f adapter.Filter, limit int) ([]adapte
 	var found []adapter.Delivery
 	for _, d := range slices.Backward(l.held) {
 		picked := (len(f.Outcomes) == 0 || slices.Contains(f.Outcomes, d.Outcome)) && (f.Connection == "" || f.Connection == d.Connection) &&
-			(f.Before == 0 || d.ID < f.Before)
+			(f.Before == 0 || d.ID < f.Before) && (!f.Former || d.Tenant != "tenant" || d.Connection == "gone")
 		if picked && len(found) < limit {
 			found = append(found, d)
 		}
@@ -83,7 +86,8 @@ func (l *heldLog) fails() bool {
 	return l.failAfter == 0
 }
 
-// Redrive finds every delivery of the user "known" to be a duplicate.
+// Redrive finds every delivery of the user "known" to be a duplicate, and one of the
+// user "busy" to be in the hands of another process.
 func (l *heldLog) Redrive(_ context.Context, list []adapter.Redelivery) (done adapter.Redriven, err error) {
 	if l.fails() {
 		return done, errDisk
@@ -94,9 +98,11 @@ func (l *heldLog) Redrive(_ context.Context, list []adapter.Redelivery) (done ad
 	for _, r := range list {
 		l.redriven = append(l.redriven, r.ID)
 		l.redeliveries[r.ID] = r
-		if r.UserID == "known" {
+		switch r.UserID {
+		case "known":
 			done.Duplicate++
-		} else {
+		case "busy":
+		default:
 			done.Pending++
 		}
 	}
@@ -121,7 +127,8 @@ func operationsOn(t *testing.T, log adapter.DeliveryLog) *adapter.Deliveries {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return adapter.NewDeliveries(log, map[string]adapter.Mapper{"default": mapper, "faulty": faultyMapper{}})
+	return adapter.NewDeliveries(log, map[string]adapter.Mapper{"default": mapper, "faulty": faultyMapper{}},
+		map[string]string{"default": "tenant", "faulty": "tenant"})
 }
 
 type faultyMapper struct{}
@@ -158,7 +165,7 @@ func TestRedriveTellsWhatFiresPrograms(t *testing.T) {
 		l.add(adapter.Delivery{Outcome: adapter.Pending, ReceivedAt: received, Run: 1}, trackOf("u", "message-held"))
 		l.add(adapter.Delivery{Outcome: adapter.Pending, ReceivedAt: received, Run: 1, DueAt: &received}, trackOf("u", "message-due"))
 		l.add(adapter.Delivery{Outcome: adapter.Rejected, ReceivedAt: received, Run: 1}, trackOf("u", "message-20"))
-		done, err := operationsOn(t, l).Redrive(t.Context(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, adapter.Rejected, adapter.Pending}}, 0, dry)
+		done, err := operationsOn(t, l).Redrive(t.Context(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, adapter.Rejected, adapter.Pending}}, 0, "", dry)
 		if err != nil || done.Sent != 22 || done.FiresPrograms != 6 || done.Held != 1 {
 			t.Errorf("dry %t: %+v %v", dry, done, err)
 		}
@@ -194,11 +201,11 @@ func TestRedriveTellsApart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			log := mixedLog()
 			o := operationsOn(t, log)
-			dry, err := o.Redrive(t.Context(), test.filter, test.limit, true)
+			dry, err := o.Redrive(t.Context(), test.filter, test.limit, "", true)
 			if err != nil || log.redriven != nil {
 				t.Errorf("dry: %v redriven, %v", log.redriven, err)
 			}
-			got, err := o.Redrive(t.Context(), test.filter, test.limit, false)
+			got, err := o.Redrive(t.Context(), test.filter, test.limit, "", false)
 			if err != nil || !reflect.DeepEqual(*got, test.want) {
 				t.Errorf("got %+v, %v, want %+v", got, err, test.want)
 			}
@@ -214,11 +221,143 @@ func TestRedriveTellsApart(t *testing.T) {
 	}
 }
 
+// formerLog holds deliveries that were accepted for other tenants than their
+// connection has, among those of its own.
+func formerLog() *heldLog {
+	due := received
+	l := mixedLog()
+	l.held = slices.DeleteFunc(l.held, func(d adapter.Delivery) bool { return d.ID > 8 })
+	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Pending, DueAt: &due, ReceivedAt: received}, trackOf("u", "message-9"))
+	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Pending, ReceivedAt: received}, trackOf("u", "message-10")) // waits for an import job
+	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Dead, ReceivedAt: received}, trackOf("known", "message-11"))
+	l.add(adapter.Delivery{Tenant: "elsewhere/tenant", Outcome: adapter.Dead, ReceivedAt: received}, trackOf("u", "message-12"))
+	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Rejected, ReceivedAt: received}, "no JSON")
+	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Delivered, ReceivedAt: received}, trackOf("u", "message-14"))
+	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Pending, DueAt: &due, ReceivedAt: received}, trackOf("busy", "message-15"))
+	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Dead, Connection: "gone", ReceivedAt: received}, trackOf("u", "message-16"))
+	return l
+}
+
+func TestRedriveToTenant(t *testing.T) {
+	move := func(from string, events int) adapter.TenantMove {
+		return adapter.TenantMove{Connection: "default", From: from, To: "tenant", Events: events}
+	}
+	for name, test := range map[string]struct {
+		filter   adapter.Filter
+		limit    int
+		toTenant string
+		want     adapter.Redrive
+		redriven []int64
+		moved    []int64
+	}{
+		"events of other tenants are left": {
+			filter: adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, adapter.Pending}},
+			want: adapter.Redrive{
+				Matched: 10, Sent: 2, Duplicate: 1, NoPayload: 1, NoConnection: 1, Unsendable: map[adapter.Reason]int{},
+				OtherTenant: []adapter.TenantMove{move("host/test_a", 4), move("elsewhere/tenant", 1)},
+			},
+			redriven: []int64{7, 2, 1},
+		},
+		"only those are moved, pending ones as well": {
+			toTenant: "tenant",
+			want: adapter.Redrive{
+				Matched: 7, Sent: 2, Duplicate: 1, NoConnection: 1, InHand: 1, Held: 1, Unsendable: map[adapter.Reason]int{"invalid_json": 1},
+				Moved: []adapter.TenantMove{move("host/test_a", 3), move("elsewhere/tenant", 1)},
+			},
+			redriven: []int64{15, 12, 11, 9},
+			moved:    []int64{15, 12, 11, 9},
+		},
+		"the limit counts those alone": {
+			filter:   adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}, Connection: "default"},
+			limit:    1,
+			toTenant: "tenant",
+			want:     adapter.Redrive{Matched: 1, Sent: 1, Unsendable: map[adapter.Reason]int{}, Moved: []adapter.TenantMove{move("elsewhere/tenant", 1)}},
+			redriven: []int64{12},
+			moved:    []int64{12},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log := formerLog()
+			o := operationsOn(t, log)
+			dry, err := o.Redrive(t.Context(), test.filter, test.limit, test.toTenant, true)
+			if err != nil || log.redriven != nil {
+				t.Errorf("dry: %v redriven, %v", log.redriven, err)
+			}
+			got, err := o.Redrive(t.Context(), test.filter, test.limit, test.toTenant, false)
+			if err != nil || !reflect.DeepEqual(*got, test.want) {
+				t.Errorf("got %+v, %v, want %+v", got, err, test.want)
+			}
+			planned := test.want
+			planned.Sent, planned.Duplicate, planned.InHand = planned.Sent+planned.Duplicate+planned.InHand, 0, 0
+			if !reflect.DeepEqual(*dry, planned) {
+				t.Errorf("dry: got %+v, want %+v", dry, planned)
+			}
+			if !slices.Equal(log.redriven, test.redriven) {
+				t.Errorf("redriven %v, want %v", log.redriven, test.redriven)
+			}
+			for _, id := range log.redriven {
+				to := log.redeliveries[id].Tenant
+				if wasMoved := slices.Contains(test.moved, id); wasMoved != (to == "tenant") || !wasMoved && to != "" {
+					t.Errorf("delivery %d went to %q", id, to)
+				}
+			}
+		})
+	}
+}
+
+// TestRedriveNeedsTheTenants refuses what would send events to another tenant than
+// was meant.
+func TestRedriveNeedsTheTenants(t *testing.T) {
+	mapper, err := mapping.New(mapping.DefaultRules())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mappers := map[string]*mapping.Mapper{"one": mapper, "two": mapper}
+	for name, test := range map[string]struct {
+		tenants              map[string]string
+		connection, toTenant string
+		want                 string // empty if it is carried out
+	}{
+		"all known":                      {map[string]string{"one": "h/a", "two": "h/b"}, "", "", ""},
+		"one unknown":                    {map[string]string{"one": "h/a", "two": ""}, "", "", "the tenant of connection two is not configured"},
+		"an unknown one is left out":     {map[string]string{"one": "h/a", "two": ""}, "one", "", ""},
+		"to one of them":                 {map[string]string{"one": "h/a", "two": "h/b"}, "", "b", ""},
+		"to none of them":                {map[string]string{"one": "h/a", "two": "h/b"}, "", "c", `no connection has the tenant "c" to which the events are to go: name the alias of one that a connection has (one has a, two has b)`},
+		"by name":                        {map[string]string{"one": "h/a", "two": "h/b"}, "", "h/a", "no connection has"},
+		"to that of another connection":  {map[string]string{"one": "h/a", "two": "h/b"}, "one", "b", "(one has a)"},
+		"of a connection that is not in": {map[string]string{"one": "h/a", "two": "h/b"}, "three", "b", "(none is configured)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := adapter.NewDeliveries(&heldLog{}, mappers, test.tenants)
+			_, err := o.Redrive(t.Context(), adapter.Filter{Connection: test.connection}, 0, test.toTenant, false)
+			var refused *adapter.RefusedError
+			if test.want == "" && err != nil || test.want != "" && (!errors.As(err, &refused) || !strings.Contains(refused.Problem, test.want)) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestTenantNames(t *testing.T) {
+	name := adapter.TenantName("https://app.referralsaasquatch.com", "test_ops")
+	if name != "https://app.referralsaasquatch.com/test_ops" || adapter.TenantAlias(name) != "test_ops" {
+		t.Errorf("got %s and %s", name, adapter.TenantAlias(name))
+	}
+	for _, test := range []struct{ from, to, want string }{
+		{"h/test_a", "h/b", "fire programs"}, {"h/b", "h/test_a", "never gets them"}, {"h/a", "h/b", ""}, {"h/test_a", "g/test_a", ""},
+	} {
+		move := adapter.TenantMove{From: test.from, To: test.to}
+		if got := move.Warning(); !strings.Contains(got, test.want) || (got == "") != (test.want == "") {
+			t.Errorf("%s to %s: %q", test.from, test.to, got)
+		}
+	}
+}
+
 // TestRedriveKeepsTheIdentity: what today's rules make of an event tells it from
 // others as its acceptance did, or it would be delivered a second time.
 func TestRedriveKeepsTheIdentity(t *testing.T) {
 	log := mixedLog()
-	if _, err := operationsOn(t, log).Redrive(t.Context(), adapter.Filter{}, 0, false); err != nil {
+	if _, err := operationsOn(t, log).Redrive(t.Context(), adapter.Filter{}, 0, "", false); err != nil {
 		t.Fatal(err)
 	}
 	queue := &acceptingQueue{}
@@ -260,7 +399,7 @@ func TestRedriveRefuses(t *testing.T) {
 	} {
 		for _, dry := range []bool{true, false} {
 			log := mixedLog()
-			_, err := operationsOn(t, log).Redrive(t.Context(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, outcome}}, 0, dry)
+			_, err := operationsOn(t, log).Redrive(t.Context(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, outcome}}, 0, "", dry)
 			var refused *adapter.RefusedError
 			if !errors.As(err, &refused) || !strings.Contains(err.Error(), want) || log.redriven != nil {
 				t.Errorf("%s, dry %v: %v, redriven %v", outcome, dry, err, log.redriven)
@@ -276,7 +415,7 @@ func TestOperationsAreBounded(t *testing.T) {
 	ctx := context.Background()
 	for name, operate := range map[string]func(o *adapter.Deliveries, log *heldLog, limit int) ([]int64, error){
 		"redrive": func(o *adapter.Deliveries, log *heldLog, limit int) ([]int64, error) {
-			_, err := o.Redrive(ctx, adapter.Filter{}, limit, false)
+			_, err := o.Redrive(ctx, adapter.Filter{}, limit, "", false)
 			return log.redriven, err
 		},
 		"purge": func(o *adapter.Deliveries, log *heldLog, limit int) ([]int64, error) {
@@ -337,7 +476,7 @@ func TestPurge(t *testing.T) {
 func TestFailuresSayWhatWasDone(t *testing.T) {
 	for name, operate := range map[string]func(*adapter.Deliveries) error{
 		"500 deliveries were redriven": func(o *adapter.Deliveries) error {
-			done, err := o.Redrive(t.Context(), adapter.Filter{}, 0, false)
+			done, err := o.Redrive(t.Context(), adapter.Filter{}, 0, "", false)
 			if done.Sent != 500 {
 				t.Errorf("got %+v", done)
 			}

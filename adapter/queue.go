@@ -16,8 +16,9 @@ type Queue interface {
 	// other error that is unknown, and a redelivery finds out. The payloads are
 	// not used after the call.
 	Accept(ctx context.Context, arrivals []Arrival) error
-	// Lease hands out pending events that are due, oldest due time first, to this
-	// process alone: at most limit of them, and no more payload than maxBytes, but
+	// Lease hands out pending events that are due and were accepted for the tenant
+	// that the connection has, or moved to it, oldest due time first, to this process
+	// alone: at most limit of them, and no more payload than maxBytes, but
 	// at least one event. An empty answer means that nothing is due.
 	Lease(ctx context.Context, limit int, maxBytes int64) ([]Leased, error)
 	// MarkSending records that attempts at the leased events begin, for those that

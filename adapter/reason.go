@@ -92,6 +92,13 @@ const (
 	ReasonUnreadableAnswer Reason = "unreadable_answer"
 	// ReasonAccepted: the event is on disk and waits for its first attempt.
 	ReasonAccepted Reason = "accepted"
+	// ReasonTenantChanged: the event was accepted for another tenant than its
+	// connection has now. It waits until an operator moves it, or the connection has
+	// that tenant again.
+	ReasonTenantChanged Reason = "tenant_changed"
+	// ReasonConnectionRemoved: the configuration has no connection with the name of
+	// the event's. It waits until there is one again.
+	ReasonConnectionRemoved Reason = "connection_removed"
 	// ReasonInternalError: a fault of this program; the log has the details.
 	ReasonInternalError Reason = "internal_error"
 	// ReasonBudgetExceeded: the time for the answer to Segment was over before

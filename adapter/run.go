@@ -13,6 +13,8 @@ type Run struct {
 	// ID is unique in the store and grows from run to run.
 	ID         int64  `json:"id"`
 	Connection string `json:"connection"`
+	// Tenant is the name of the tenant that its events go to.
+	Tenant string `json:"tenant,omitempty"`
 	// Spec says what to replay and how. It is the replay's own and never changes.
 	Spec json.RawMessage `json:"spec"`
 	// Progress is how far the reading has come. It is the replay's own and changes
@@ -86,7 +88,9 @@ type RunState struct {
 	LiveWaiting bool `json:"live_waiting"`
 }
 
-// Replays is what a replay needs of a store. It is safe for concurrent use.
+// Replays is what a replay needs of a store. It is safe for concurrent use. TakeRun,
+// AcceptBatch and RunState return a [RefusedError] for a run whose connection has
+// another tenant by now.
 type Replays interface {
 	// BeginRun makes a run for the connection and returns it.
 	BeginRun(ctx context.Context, connection, tenant string, spec json.RawMessage) (*Run, error)

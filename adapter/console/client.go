@@ -139,13 +139,16 @@ func (c *Client) Verify(ctx context.Context) ([]adapter.Conservation, error) {
 }
 
 // Redrive makes deliveries pending again; see [adapter.Operations].
-func (c *Client) Redrive(ctx context.Context, filter adapter.Filter, limit int, dry bool) (*adapter.Redrive, error) {
-	return fetch[*adapter.Redrive](ctx, c, http.MethodPost, "/redrive", &query{filter, limit, dry})
+func (c *Client) Redrive(
+	ctx context.Context, filter adapter.Filter, limit int, toTenant string, dry bool,
+) (*adapter.Redrive, error) {
+	q := &query{filter: filter, limit: limit, dry: dry, toTenant: toTenant}
+	return fetch[*adapter.Redrive](ctx, c, http.MethodPost, "/redrive", q)
 }
 
 // Purge deletes deliveries; see [adapter.Operations].
 func (c *Client) Purge(ctx context.Context, filter adapter.Filter, limit int, dry bool) (*adapter.Purge, error) {
-	return fetch[*adapter.Purge](ctx, c, http.MethodPost, "/purge", &query{filter, limit, dry})
+	return fetch[*adapter.Purge](ctx, c, http.MethodPost, "/purge", &query{filter: filter, limit: limit, dry: dry})
 }
 
 // Export yields deliveries with their payloads; see [adapter.Operations]. An

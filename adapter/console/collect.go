@@ -39,7 +39,9 @@ var (
 	conservation = describe("conservation_difference", "Accepted events less those that have an outcome or are pending: 0 unless events are lost or made up.", "connection")
 	backlog      = describe("backlog_events", "Pending events.", "connection")
 	backlogBytes = describe("backlog_bytes", "Payloads of pending events.", "connection")
-	oldest       = describe("backlog_oldest_age_seconds", "Age of the oldest pending event, 0 if none is pending.", "connection")
+	oldest       = describe("backlog_oldest_age_seconds", "Age of the oldest pending event that is not held, 0 if there is none.", "connection")
+	held         = describe("held_events", "Pending events of a tenant that the connection does not have, or of no configured connection: not sent.",
+		"connection", "reason", "tenant")
 
 	paused   = describe("tenant_paused", "1 while no requests are sent but probes, else 0.", "connection", "reason")
 	limit    = describe("concurrency_limit", "Requests that may be under way at once at the moment.", "connection")
@@ -57,7 +59,7 @@ type storeCollector struct {
 
 // Describe lists the metrics.
 func (c *storeCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{storeUp, accepted, outcomes, conservation, backlog, backlogBytes, oldest} {
+	for _, desc := range []*prometheus.Desc{storeUp, accepted, outcomes, conservation, backlog, backlogBytes, oldest, held} {
 		to <- desc
 	}
 }
@@ -93,6 +95,11 @@ func (c *storeCollector) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(backlog, prometheus.GaugeValue, float64(b.Events), b.Connection)
 		to <- prometheus.MustNewConstMetric(backlogBytes, prometheus.GaugeValue, float64(b.Bytes), b.Connection)
 		to <- prometheus.MustNewConstMetric(oldest, prometheus.GaugeValue, age, b.Connection)
+		for i := range b.Held {
+			h := &b.Held[i]
+			to <- prometheus.MustNewConstMetric(held, prometheus.GaugeValue, float64(h.Events),
+				b.Connection, string(h.Reason), h.Tenant)
+		}
 	}
 }
 

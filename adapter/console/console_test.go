@@ -32,6 +32,7 @@ type served struct {
 	url        string
 	operations *adapter.Deliveries
 	queue      *store.Queue
+	former     *store.Queue // of a tenant that the connection had
 	metrics    *Metrics
 	log        *observer.ObservedLogs
 }
@@ -39,7 +40,7 @@ type served struct {
 func serve(t *testing.T, tokens ...string) *served {
 	t.Helper()
 	ctx := context.Background()
-	opened, err := store.Open(ctx, store.Options{Path: filepath.Join(t.TempDir(), "adapter.db")})
+	opened, err := store.Open(ctx, store.Options{Path: filepath.Join(t.TempDir(), "adapter.db"), Tenants: map[string]string{"default": "tenant"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +54,11 @@ func serve(t *testing.T, tokens ...string) *served {
 		t.Fatal(err)
 	}
 	core, log := observer.New(zapcore.DebugLevel)
-	s := &served{T: t, operations: adapter.NewDeliveries(opened, map[string]*mapping.Mapper{"default": mapper}), queue: queue, metrics: NewMetrics(), log: log}
+	former, err := opened.Connection(ctx, "default", "host/test_former")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &served{T: t, former: former, operations: adapter.NewDeliveries(opened, map[string]*mapping.Mapper{"default": mapper}, map[string]string{"default": "tenant"}), queue: queue, metrics: NewMetrics(), log: log}
 	s.metrics.WatchStore(opened, func() time.Time { return time.Now().Add(time.Minute) })
 	s.metrics.WatchGates(map[string]func() adapter.GateState{"default": func() adapter.GateState {
 		return adapter.GateState{Paused: true, Reason: adapter.ReasonUnauthorized, Limit: 4, InFlight: 1}
@@ -223,12 +228,13 @@ func TestClient(t *testing.T) {
 		"show none":   func(o adapter.Operations) (any, error) { return o.Show(ctx, 99) },
 		"stats":       func(o adapter.Operations) (any, error) { return o.Stats(ctx, adapter.Filter{}) },
 		"verify":      func(o adapter.Operations) (any, error) { return o.Verify(ctx) },
-		"dry redrive": func(o adapter.Operations) (any, error) { return o.Redrive(ctx, adapter.Filter{}, 0, true) },
+		"dry redrive": func(o adapter.Operations) (any, error) { return o.Redrive(ctx, adapter.Filter{}, 0, "", true) },
 		"dry purge": func(o adapter.Operations) (any, error) {
 			return o.Purge(ctx, adapter.Filter{Reason: adapter.ReasonRefused}, 1, true)
 		},
-		"refused": func(o adapter.Operations) (any, error) { return o.Purge(ctx, adapter.Filter{}, 0, false) },
-		"export":  func(o adapter.Operations) (any, error) { return export(o) },
+		"refused to no tenant": func(o adapter.Operations) (any, error) { return o.Redrive(ctx, adapter.Filter{}, 0, "nowhere", true) },
+		"refused":              func(o adapter.Operations) (any, error) { return o.Purge(ctx, adapter.Filter{}, 0, false) },
+		"export":               func(o adapter.Operations) (any, error) { return export(o) },
 	} {
 		got, gotErr := call(client)
 		want, wantErr := call(s.operations)
@@ -246,7 +252,7 @@ func TestClient(t *testing.T) {
 			t.Errorf("%s: error %v, want %v", name, gotErr, wantErr)
 		}
 	}
-	redriven, err := client.Redrive(ctx, adapter.Filter{}, 0, false)
+	redriven, err := client.Redrive(ctx, adapter.Filter{}, 0, "", false)
 	if err != nil || redriven.Matched != 2 || redriven.Sent != 1 || redriven.Unsendable["invalid_json"] != 1 {
 		t.Errorf("got %+v, %v", redriven, err)
 	}
@@ -268,6 +274,51 @@ func TestClient(t *testing.T) {
 		if !found {
 			t.Errorf("no line for %+v", want)
 		}
+	}
+}
+
+// TestRedriveToTenant moves an event to the connection's present tenant through the
+// admin API, and finds that in the log.
+func TestRedriveToTenant(t *testing.T) {
+	s := serve(t, token)
+	ctx := context.Background()
+	payload := `{"type":"track","userId":"u","event":"x","messageId":"message-former"}`
+	arrival := adapter.Arrival{MessageID: "message-former", Keyed: true, UserID: "u", AccountID: "u", EventKey: "x", Payload: []byte(payload), Outcome: adapter.Pending}
+	if err := s.former.Accept(ctx, []adapter.Arrival{arrival}); err != nil {
+		t.Fatal(err)
+	}
+	const held = `segment_saasquatch_held_events{connection="default",reason="tenant_changed",tenant="host/test_former"} 1`
+	if _, metrics := s.request(http.MethodGet, "/metrics", ""); !strings.Contains(metrics, held) {
+		t.Errorf("no %s in the metrics", held)
+	}
+	client, err := NewClient(s.url, adapter.NewSecret(token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := client.List(ctx, adapter.Filter{Tenant: "test_former"}, 10)
+	if err != nil || len(found) != 1 || found[0].Tenant != "host/test_former" || found[0].Reason != adapter.ReasonTenantChanged {
+		t.Errorf("got %+v, %v", found, err)
+	}
+	var refused *adapter.RefusedError
+	if _, err := client.Redrive(ctx, adapter.Filter{}, 0, "test_former", false); !errors.As(err, &refused) || !strings.Contains(err.Error(), "default has tenant") {
+		t.Errorf("to the former tenant: %v", err)
+	}
+	moves := []adapter.TenantMove{{Connection: "default", From: "host/test_former", To: "tenant", Events: 1}}
+	for _, dry := range []bool{true, false} {
+		done, err := client.Redrive(ctx, adapter.Filter{}, 0, "tenant", dry)
+		if err != nil || done.Matched != 1 || done.Sent != 1 || !reflect.DeepEqual(done.Moved, moves) {
+			t.Errorf("dry %v: got %+v, %v", dry, done, err)
+		}
+	}
+	if leased, err := s.queue.Lease(ctx, 10, 1<<20); err != nil || len(leased) != 1 {
+		t.Errorf("leased %+v, %v", leased, err)
+	}
+	lines := s.log.FilterMessage("admin action").FilterField(zap.String("filter", "to_tenant=tenant")).FilterFieldKey("moved")
+	if lines.Len() != 1 || lines.All()[0].ContextMap()["dry_run"] != false {
+		t.Errorf("logged %+v", s.log.All())
+	}
+	if status, body := s.request(http.MethodPost, "/admin/v1/purge?outcome=dead&to_tenant=tenant", "Bearer "+token); status != http.StatusBadRequest || !strings.Contains(body, "to_tenant is unknown") {
+		t.Errorf("%d %s", status, body)
 	}
 }
 
@@ -373,11 +424,11 @@ segment_saasquatch_store_up 0
 
 // FuzzParseQuery checks that what is read is written again as it was meant.
 func FuzzParseQuery(f *testing.F) {
-	f.Add("id=1&id=2&outcome=dead,pending&since=2026-01-02T03:04:05.678Z&limit=5&dry_run=true&before=9&user=u&message_id=m&event=e&reason=r&connection=c&until=2026-01-02T03:04:05Z")
+	f.Add("id=1&id=2&outcome=dead,pending&since=2026-01-02T03:04:05.678Z&limit=5&dry_run=true&before=9&user=u&message_id=m&event=e&reason=r&connection=c&until=2026-01-02T03:04:05Z&tenant=t&to_tenant=x")
 	f.Add("id=0&outcome=&x=y")
 	f.Add("since=2026-01-02T03:04:05%2B01:00")
 	f.Fuzz(func(t *testing.T, text string) {
-		q, err := parseQuery(text, ofChange)
+		q, err := parseQuery(text, ofMove)
 		if err != nil {
 			return
 		}
@@ -390,7 +441,7 @@ func FuzzParseQuery(f *testing.F) {
 				t.Errorf("%q: %s was overlooked", text, name)
 			}
 		}
-		again, err := parseQuery(q.encode().Encode(), ofChange)
+		again, err := parseQuery(q.encode().Encode(), ofMove)
 		if err != nil {
 			t.Fatalf("%q became %q: %v", text, q.encode().Encode(), err)
 		}

@@ -65,7 +65,7 @@ func New(opts Options) *Handler {
 	admin.GET("/deliveries/:id", h.action("show", nil, h.show))
 	admin.GET("/stats", h.action("stats", ofFilter, h.stats))
 	admin.GET("/verify", h.action("verify", nil, h.verify))
-	admin.POST("/redrive", h.action("redrive", ofChange, h.redrive))
+	admin.POST("/redrive", h.action("redrive", ofMove, h.redrive))
 	admin.POST("/purge", h.action("purge", ofChange, h.purge))
 	admin.GET("/export", h.action("export", ofMany, h.export))
 	h.addRuns(admin)
@@ -238,11 +238,14 @@ func (h *Handler) verify(c *gin.Context, _ *query) outcomeOf {
 }
 
 func (h *Handler) redrive(c *gin.Context, q *query) outcomeOf {
-	done, err := h.operations.Redrive(c.Request.Context(), q.filter, q.limit, q.dry)
+	done, err := h.operations.Redrive(c.Request.Context(), q.filter, q.limit, q.toTenant, q.dry)
 	if done == nil {
 		return outcomeOf{err: err}
 	}
 	fields := []zap.Field{zap.Int("matched", done.Matched), zap.Int("sent", done.Sent), zap.Int("duplicate", done.Duplicate)}
+	if len(done.Moved) > 0 {
+		fields = append(fields, zap.Any("moved", done.Moved))
+	}
 	if err == nil {
 		c.JSON(http.StatusOK, done)
 	}

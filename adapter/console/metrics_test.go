@@ -40,6 +40,10 @@ func TestMetricsGolden(t *testing.T) {
 		backlogs: []adapter.Backlog{
 			{Connection: "default", Events: 2, Bytes: 300, Oldest: now.Add(-90 * time.Second)},
 			{Connection: "eu"},
+			{Connection: "former", Events: 7, Bytes: 700, Held: []adapter.Held{
+				{Tenant: "https://host/test_ops", Reason: adapter.ReasonTenantChanged, Events: 3},
+				{Tenant: "https://host/test_other", Reason: adapter.ReasonTenantChanged, Events: 4},
+			}},
 			{Connection: "ahead", Events: 1, Bytes: 1, Oldest: now.Add(time.Second)}, // by another machine's clock
 		},
 	}, func() time.Time { return now })

@@ -18,6 +18,8 @@ type query struct {
 	filter adapter.Filter
 	limit  int
 	dry    bool
+	// toTenant is the alias of the tenant to move deliveries to, empty to leave them.
+	toTenant string
 }
 
 // Limits of lists.
@@ -28,9 +30,10 @@ const (
 
 // Parameters that an operation takes.
 var (
-	ofFilter = []string{"before", "connection", "event", "id", "message_id", "outcome", "reason", "run", "since", "until", "user"}
+	ofFilter = []string{"before", "connection", "event", "id", "message_id", "outcome", "reason", "run", "since", "tenant", "until", "user"}
 	ofMany   = append(slices.Clip(ofFilter), "limit")
 	ofChange = append(slices.Clip(ofMany), "dry_run")
+	ofMove   = append(slices.Clip(ofChange), "to_tenant")
 )
 
 // repeatable are the parameters of which a request may have several.
@@ -81,6 +84,8 @@ var parameters = map[string]func(*query, string) error{
 		}
 		return nil
 	},
+	"tenant":    func(q *query, text string) error { q.filter.Tenant = text; return nil },
+	"to_tenant": func(q *query, text string) error { q.toTenant = text; return nil },
 	"dry_run": func(q *query, text string) (err error) {
 		if q.dry, err = strconv.ParseBool(text); err != nil {
 			return fmt.Errorf("want true or false")
@@ -178,8 +183,10 @@ func (q *query) encode() url.Values {
 	if q.limit > 0 {
 		set("limit", strconv.Itoa(q.limit))
 	}
+	set("tenant", f.Tenant)
 	if q.dry {
 		set("dry_run", "true")
 	}
+	set("to_tenant", q.toTenant)
 	return values
 }

@@ -88,7 +88,10 @@ func (h *Handler) failRun(c *gin.Context, err error) int {
 	status, message := http.StatusInternalServerError, "the operation failed: the server's log has the details"
 	var unavailable *adapter.UnavailableError
 	var bad *badRequestError
+	var refused *adapter.RefusedError
 	switch {
+	case errors.As(err, &refused):
+		status, message = http.StatusUnprocessableEntity, refused.Problem
 	case errors.As(err, &bad):
 		status, message = http.StatusBadRequest, bad.Error()
 	case errors.As(err, &unavailable):

@@ -127,6 +127,27 @@ func BenchmarkDrain(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
 
+// BenchmarkDrainBehindHeld drains while a million events of another tenant are due
+// before those of the queue's. Target: as fast as BenchmarkDrain.
+func BenchmarkDrainBehindHeld(b *testing.B) {
+	const held = 1_000_000
+	opts := sqliteOptions(b)
+	opts.Tenants = map[string]string{"default": liveTenant}
+	s := open(b, opts)
+	fill(b, connection(b, s, "default", testTenant), held)
+	q := connection(b, s, "default", liveTenant)
+	fill(b, q, b.N)
+	b.ResetTimer()
+	drain(b, q)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+	b.StopTimer()
+	started := time.Now()
+	if _, err := s.Backlog(context.Background()); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(time.Since(started).Seconds()*1000, "backlog-ms")
+}
+
 func fill(b testing.TB, q *store.Queue, n int) {
 	for first := 0; first < n; first += 4000 {
 		if err := q.Accept(context.Background(), arrivals(first, min(4000, n-first))); err != nil {

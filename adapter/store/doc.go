@@ -7,4 +7,8 @@
 // in one transaction, together with the running totals. So at any moment, for
 // each connection, accepted = delivered + duplicate + skipped + rejected + dead +
 // pending; [Store.Verify] counts the rows and says so.
+//
+// An event belongs to the tenant that it was accepted for. Leases hand it out for
+// that tenant alone, and the ledger is one for each tenant. Where the connection has
+// another tenant by now, the event stays pending until an operator moves it.
 package store

@@ -49,32 +49,37 @@ type table struct {
 	columns string
 }
 
-var (
-	queueTable = table{
+// logTable has the settled events.
+var logTable = table{
+	name:   "deliveries",
+	reason: "reason",
+	columns: `id, connection, message_id, user_id, account_id, event_key, outcome, reason, detail, status, attempts,
+	received_at, received_at + first_attempt_ms, received_at + last_attempt_ms, received_at + settled_ms, NULL, ambiguous <> 0, run, tenant`,
+}
+
+// queueTable has the pending events. Why one is pending depends on the tenants that
+// the connections have.
+func (s *Store) queueTable() table {
+	reason := s.pendingReason()
+	return table{
 		name:   "queue",
-		reason: `coalesce(reason, '` + string(adapter.ReasonAccepted) + `')`,
-		columns: `id, connection, message_id, user_id, account_id, event_key, 6, coalesce(reason, '` + string(adapter.ReasonAccepted) + `'), detail, status, attempts,
-	received_at, first_attempt_at, last_attempt_at, NULL, CASE WHEN due_at < ` + heldText + ` THEN due_at END, ambiguous_at IS NOT NULL, run`,
+		reason: reason,
+		columns: `id, connection, message_id, user_id, account_id, event_key, 6, ` + reason + `, detail, status, attempts,
+	received_at, first_attempt_at, last_attempt_at, NULL, CASE WHEN due_at < ` + heldText + ` THEN due_at END, ambiguous_at IS NOT NULL, run, tenant`,
 	}
-	logTable = table{
-		name:   "deliveries",
-		reason: "reason",
-		columns: `id, connection, message_id, user_id, account_id, event_key, outcome, reason, detail, status, attempts,
-	received_at, received_at + first_attempt_ms, received_at + last_attempt_ms, received_at + settled_ms, NULL, ambiguous <> 0, run`,
-	}
-)
+}
 
 // tables returns where events with the outcomes are.
-func tables(outcomes []adapter.Outcome) []table {
+func (s *Store) tables(outcomes []adapter.Outcome) []table {
 	switch {
 	case len(outcomes) == 0:
-		return []table{queueTable, logTable}
+		return []table{s.queueTable(), logTable}
 	case !slices.Contains(outcomes, adapter.Pending):
 		return []table{logTable}
 	case len(outcomes) == 1:
-		return []table{queueTable}
+		return []table{s.queueTable()}
 	default:
-		return []table{queueTable, logTable}
+		return []table{s.queueTable(), logTable}
 	}
 }
 
@@ -112,6 +117,12 @@ func (s *Store) conditions(ctx context.Context, tx *sql.Tx, t table, f *adapter.
 	}
 	if f.Run != 0 {
 		c.add("run = ?", f.Run)
+	}
+	if f.Tenant != "" {
+		c.add("tenant IN " + idList(s.names.ofTenant(f.Tenant), func(id *int64) int64 { return *id }))
+	}
+	if f.Former {
+		c.add(s.byTenant("1 = 0", "1 = 1", "1 = 1"))
 	}
 	if f.EventKey != "" {
 		c.add("event_key = ?", cut(f.EventKey))

@@ -28,7 +28,7 @@ func (s *Store) Find(ctx context.Context, filter adapter.Filter, limit int) (fou
 
 func (s *Store) find(ctx context.Context, tx *sql.Tx, filter adapter.Filter, limit int) ([]adapter.Delivery, error) {
 	var found []adapter.Delivery
-	for _, t := range tables(filter.Outcomes) {
+	for _, t := range s.tables(filter.Outcomes) {
 		c, err := s.conditions(ctx, tx, t, &filter)
 		if errors.Is(err, errNothing) {
 			continue
@@ -57,15 +57,18 @@ func (s *Store) find(ctx context.Context, tx *sql.Tx, filter adapter.Filter, lim
 
 func (s *Store) scanDelivery(ctx context.Context, rows *sql.Rows) (adapter.Delivery, error) {
 	var d adapter.Delivery
-	var connection, received int64
+	var connection, tenant, received int64
 	var account, reason, detail sql.NullString
 	var status, first, last, settled, due, run sql.NullInt64
 	err := rows.Scan(&d.ID, &connection, &d.MessageID, &d.UserID, &account, &d.EventKey, &d.Outcome, &reason, &detail, &status, &d.Attempts,
-		&received, &first, &last, &settled, &due, &d.Ambiguous, &run)
+		&received, &first, &last, &settled, &due, &d.Ambiguous, &run, &tenant)
 	if err != nil {
 		return d, err
 	}
 	if d.Connection, err = s.names.name(ctx, connection); err != nil {
+		return d, err
+	}
+	if d.Tenant, err = s.names.name(ctx, tenant); err != nil {
 		return d, err
 	}
 	d.AccountID = d.UserID
@@ -177,7 +180,7 @@ func payloadsOf(ctx context.Context, tx *sql.Tx, ids []int64) (map[int64][]byte,
 // Summarize counts deliveries; see [adapter.DeliveryLog].
 func (s *Store) Summarize(ctx context.Context, filter adapter.Filter) (summaries []adapter.Summary, err error) {
 	err = s.engine.read(ctx, func(tx *sql.Tx) error {
-		for _, t := range tables(filter.Outcomes) {
+		for _, t := range s.tables(filter.Outcomes) {
 			c, err := s.conditions(ctx, tx, t, &filter)
 			if errors.Is(err, errNothing) {
 				continue
@@ -195,29 +198,32 @@ func (s *Store) Summarize(ctx context.Context, filter adapter.Filter) (summaries
 		return nil, fmt.Errorf("count deliveries: %w", err)
 	}
 	slices.SortFunc(summaries, func(a, b adapter.Summary) int {
-		return cmp.Or(cmp.Compare(a.Connection, b.Connection), cmp.Compare(a.Outcome, b.Outcome), cmp.Compare(a.Reason, b.Reason))
+		return cmp.Or(cmp.Compare(a.Connection, b.Connection), cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Outcome, b.Outcome), cmp.Compare(a.Reason, b.Reason))
 	})
 	return summaries, nil
 }
 
 func (s *Store) count(ctx context.Context, tx *sql.Tx, t table, c *conditions, summaries []adapter.Summary) (_ []adapter.Summary, err error) {
 	outcome := "outcome"
-	if t.name == queueTable.name {
+	if t.name != logTable.name {
 		outcome = "6"
 	}
-	rows, err := tx.QueryContext(ctx, fmt.Sprintf(`SELECT connection, o, r, count(*) FROM (SELECT connection, %s AS o, coalesce(%s, '') AS r FROM %s%s) AS picked
-		GROUP BY connection, o, r`, outcome, t.reason, t.name, c.where()), c.args...)
+	rows, err := tx.QueryContext(ctx, fmt.Sprintf(`SELECT connection, tenant, o, r, count(*) FROM (SELECT connection, tenant, %s AS o, coalesce(%s, '') AS r FROM %s%s) AS picked
+		GROUP BY connection, tenant, o, r`, outcome, t.reason, t.name, c.where()), c.args...)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var summary adapter.Summary
-		var connection int64
-		if err := rows.Scan(&connection, &summary.Outcome, &summary.Reason, &summary.Events); err != nil {
+		var connection, tenant int64
+		if err := rows.Scan(&connection, &tenant, &summary.Outcome, &summary.Reason, &summary.Events); err != nil {
 			return nil, err
 		}
 		if summary.Connection, err = s.names.name(ctx, connection); err != nil {
+			return nil, err
+		}
+		if summary.Tenant, err = s.names.name(ctx, tenant); err != nil {
 			return nil, err
 		}
 		summaries = append(summaries, summary)

@@ -19,10 +19,14 @@ func TestFind(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		c := newClock()
 		opts.Now = c.now
+		opts.Tenants = map[string]string{"one": "host/tenant", "two": "host/second"}
 		s := open(t, store.WithMessagesInMemory(opts, 50))
 		ctx := context.Background()
 		random := rand.New(rand.NewPCG(1, 2))
-		queues := []*store.Queue{connection(t, s, "one", "tenant"), connection(t, s, "two", "tenant 2")}
+		queues := []*store.Queue{
+			connection(t, s, "one", "host/tenant"), connection(t, s, "two", "host/second"),
+			connection(t, s, "two", "elsewhere/tenant"), connection(t, s, "gone", "host/second"),
+		}
 		start := c.now()
 		for i := range 300 {
 			a := event(fmt.Sprintf("message-%d", i%250))
@@ -30,14 +34,14 @@ func TestFind(t *testing.T) {
 			if random.IntN(4) == 0 {
 				a.Outcome, a.Reason = adapter.Rejected, "missing_type"
 			}
-			accept(t, queues[random.IntN(2)], a)
+			accept(t, queues[random.IntN(len(queues))], a)
 			c.advance(time.Duration(random.IntN(3600)) * time.Second)
 			if i%100 == 0 {
 				time.Sleep(store.MaintainInterval) // SQLite's index works on a real file
 			}
 		}
 		for _, q := range queues {
-			for i, l := range lease(t, q, 100) {
+			for i, l := range lease(t, q, 45) {
 				step := adapter.Step{Outcome: adapter.Delivered, At: c.now()}
 				if i%3 == 0 {
 					step = adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, At: c.now()}
@@ -52,6 +56,18 @@ func TestFind(t *testing.T) {
 		if !slices.IsSortedFunc(all, func(a, b adapter.Delivery) int { return int(b.ID - a.ID) }) {
 			t.Error("not the newest first")
 		}
+		for i := range all {
+			want := adapter.ReasonAccepted
+			switch {
+			case all[i].Connection == "gone":
+				want = adapter.ReasonConnectionRemoved
+			case all[i].Tenant == "elsewhere/tenant":
+				want = adapter.ReasonTenantChanged
+			}
+			if all[i].Outcome == adapter.Pending && all[i].Reason != want {
+				t.Errorf("%+v is pending for another reason than %s", all[i], want)
+			}
+		}
 		for range 300 {
 			f := randomFilter(random, start, c.now(), all)
 			limit := 1 + random.IntN(100)
@@ -59,7 +75,7 @@ func TestFind(t *testing.T) {
 			counts := make(map[adapter.Summary]int64)
 			for i := range all {
 				if picks(&f, &all[i]) {
-					counts[adapter.Summary{Connection: all[i].Connection, Outcome: all[i].Outcome, Reason: all[i].Reason}]++
+					counts[adapter.Summary{Connection: all[i].Connection, Tenant: all[i].Tenant, Outcome: all[i].Outcome, Reason: all[i].Reason}]++
 					if len(want) < limit {
 						want = append(want, all[i].ID)
 					}
@@ -98,7 +114,7 @@ func TestFind(t *testing.T) {
 func randomFilter(random *rand.Rand, from, to time.Time, all []adapter.Delivery) (f adapter.Filter) {
 	moment := func() time.Time { return from.Add(time.Duration(random.Int64N(int64(to.Sub(from))))) }
 	for _, set := range []func(){
-		func() { f.Connection = []string{"one", "two", "three"}[random.IntN(3)] },
+		func() { f.Connection = []string{"one", "two", "gone", "three"}[random.IntN(4)] },
 		func() {
 			for _, outcome := range adapter.Outcomes {
 				if random.IntN(2) == 0 {
@@ -107,8 +123,14 @@ func randomFilter(random *rand.Rand, from, to time.Time, all []adapter.Delivery)
 			}
 		},
 		func() {
-			f.Reason = []adapter.Reason{"missing_type", adapter.ReasonRefused, adapter.ReasonAccepted}[random.IntN(3)]
+			f.Reason = []adapter.Reason{
+				"missing_type", adapter.ReasonRefused, adapter.ReasonAccepted, adapter.ReasonTenantChanged, adapter.ReasonConnectionRemoved,
+			}[random.IntN(5)]
 		},
+		func() {
+			f.Tenant = []string{"host/tenant", "elsewhere/tenant", "tenant", "second", "one", "none"}[random.IntN(6)]
+		},
+		func() { f.Former = true },
 		func() { f.EventKey = fmt.Sprintf("key%d", random.IntN(4)) },
 		func() { f.UserID = fmt.Sprintf("user-%d", random.IntN(6)) },
 		func() { f.MessageID = fmt.Sprintf("message-%d", random.IntN(260)) },
@@ -128,6 +150,8 @@ func randomFilter(random *rand.Rand, from, to time.Time, all []adapter.Delivery)
 func picks(f *adapter.Filter, d *adapter.Delivery) bool {
 	return (f.IDs == nil || slices.Contains(f.IDs, d.ID)) &&
 		(f.Connection == "" || f.Connection == d.Connection) &&
+		(f.Tenant == "" || f.Tenant == d.Tenant || f.Tenant == adapter.TenantAlias(d.Tenant)) &&
+		(!f.Former || d.Connection == "gone" || d.Tenant == "elsewhere/tenant") &&
 		(len(f.Outcomes) == 0 || slices.Contains(f.Outcomes, d.Outcome)) &&
 		(f.Reason == "" || f.Reason == d.Reason) &&
 		(f.EventKey == "" || f.EventKey == d.EventKey) &&

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"fmt"
 	"sync"
+
+	"segment-saasquatch/adapter"
 )
 
 // names are the names of connections and tenants, by number and the other way round.
@@ -70,6 +72,18 @@ func (n *names) find(name string) (id int64, ok bool) {
 	defer n.mu.Unlock()
 	id, ok = n.ids[name]
 	return id, ok
+}
+
+// ofTenant returns the numbers of the tenants with this name, or this alias.
+func (n *names) ofTenant(tenant string) (ids []int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for name, id := range n.ids {
+		if name == tenant || adapter.TenantAlias(name) == tenant {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // name returns the name with the number; another process may have added it.

@@ -60,10 +60,10 @@ func (e *postgresEngine) lease(ctx context.Context, q *Queue, now time.Time, lim
 	return leased, nil
 }
 
-// dueIDs locks due events, the one that is due longest first.
+// dueIDs locks due events of the queue's tenant, the one that is due longest first.
 func dueIDs(ctx context.Context, tx pgx.Tx, q *Queue, now time.Time, limit int, maxBytes int64) ([]int64, error) {
-	rows, err := tx.Query(ctx, `SELECT id, octet_length(payload) FROM queue WHERE connection = $1 AND due_at <= $2
-		ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED`, q.connection, milliseconds(now), limit)
+	rows, err := tx.Query(ctx, `SELECT id, octet_length(payload) FROM queue WHERE connection = $1 AND tenant = $2 AND due_at <= $3
+		ORDER BY due_at, id LIMIT $4 FOR UPDATE SKIP LOCKED`, q.connection, q.tenant, milliseconds(now), limit)
 	if err != nil {
 		return nil, fmt.Errorf("look for due events: %w", err)
 	}

@@ -13,10 +13,14 @@ import (
 // Redrive makes deliveries pending again; see [adapter.DeliveryLog].
 func (s *Store) Redrive(ctx context.Context, redeliveries []adapter.Redelivery) (adapter.Redriven, error) {
 	var total adapter.Redriven
-	err := inSteps(redeliveries, func(step []adapter.Redelivery) error {
+	targets, err := s.targets(ctx, redeliveries)
+	if err != nil {
+		return total, fmt.Errorf("redrive deliveries: %w", err)
+	}
+	err = inSteps(redeliveries, func(step []adapter.Redelivery) error {
 		var redriven adapter.Redriven
 		err := s.engine.write(ctx, func(tx *sql.Tx) (err error) {
-			redriven, err = s.redrive(ctx, tx, step)
+			redriven, err = s.redrive(ctx, tx, step, targets)
 			return err
 		})
 		if err == nil {
@@ -32,24 +36,43 @@ func (s *Store) Redrive(ctx context.Context, redeliveries []adapter.Redelivery) 
 	return total, nil
 }
 
-func (s *Store) redrive(ctx context.Context, tx *sql.Tx, redeliveries []adapter.Redelivery) (adapter.Redriven, error) {
+func (s *Store) redrive(
+	ctx context.Context, tx *sql.Tx, redeliveries []adapter.Redelivery, targets map[string]int64,
+) (adapter.Redriven, error) {
 	now := s.now()
 	ids := make([]int64, len(redeliveries))
+	var staying, leaving []int64
 	byID := make(map[int64]*adapter.Redelivery, len(redeliveries))
 	for i := range redeliveries {
 		ids[i] = redeliveries[i].ID
 		byID[ids[i]] = &redeliveries[i]
+		if redeliveries[i].Tenant == "" {
+			staying = append(staying, ids[i])
+		} else {
+			leaving = append(leaving, ids[i])
+		}
 	}
-	redriven, err := s.hurry(ctx, tx, ids, now)
-	if err != nil {
-		return redriven, err
-	}
-	refused, err := s.refused(ctx, tx, ids)
+	redriven, err := s.hurry(ctx, tx, staying, now)
 	if err != nil {
 		return redriven, err
 	}
 	changed, runs := make(sums), make(runSums)
+	moved, err := s.movePending(ctx, tx, byID, leaving, targets, now, changed, runs)
+	if err != nil {
+		return redriven, err
+	}
+	redriven.Pending += moved.Pending
+	redriven.Duplicate += moved.Duplicate
+	refused, err := s.refused(ctx, tx, ids)
+	if err != nil {
+		return redriven, err
+	}
 	for _, row := range refused {
+		if to := byID[row.id].Tenant; to != "" {
+			if err := moveRefused(ctx, tx, row.id, targets[to]); err != nil {
+				return redriven, fmt.Errorf("move delivery %d: %w", row.id, err)
+			}
+		}
 		duplicate, bytes, err := s.enqueueAgain(ctx, tx, row, byID[row.id], now)
 		if err != nil {
 			return redriven, fmt.Errorf("put delivery %d back: %w", row.id, err)

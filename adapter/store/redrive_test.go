@@ -3,6 +3,7 @@ package store_test
 import (
 	"bytes"
 	"context"
+	"reflect"
 	"testing"
 	"time"
 
@@ -325,7 +326,7 @@ func TestManyAtOnce(t *testing.T) {
 		if got := balanced(t, s)[0]; got.Accepted != events || got.Removed[adapter.Dead] != events || got.Events[adapter.Dead] != events {
 			t.Errorf("got %+v", got)
 		}
-		if backlog, err := s.Backlog(context.Background()); err != nil || backlog[0] != (adapter.Backlog{Connection: "default"}) {
+		if backlog, err := s.Backlog(context.Background()); err != nil || !reflect.DeepEqual(backlog[0], adapter.Backlog{Connection: "default"}) {
 			t.Errorf("got %+v, %v", backlog, err)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -54,8 +55,10 @@ type pair struct {
 	ref    *reference
 	store  *store.Store
 	queues map[string]*store.Queue
-	hand   []held
-	did    []string // last
+	// tenants are those that the connections have at present.
+	tenants map[string]string
+	hand    []held
+	did     []string // last
 }
 
 // held is an event that the process has leased.
@@ -63,23 +66,27 @@ type held struct {
 	queue  *store.Queue
 	leased adapter.Leased
 	token  int64 // the reference's
+	tenant string
 }
 
-// tenants are those of the connections.
-var tenants = map[string]string{"one": "tenant", "sibling": "tenant", "other": "another tenant"}
+// tenants are those that connections have.
+var tenants = []string{"host/tenant", "host/another", "elsewhere/tenant"}
 
 func newPair(t *testing.T, opts store.Options, leaseFor time.Duration) *pair {
 	c := newClock()
 	opts.Now = c.now
 	p := &pair{t: t, opts: opts, clock: c, random: rand.New(rand.NewPCG(uint64(opts.Retention.Ledger), 11)),
-		ref: newReference(c.now, opts.Retention, leaseFor)}
+		ref:     newReference(c.now, opts.Retention, leaseFor),
+		tenants: map[string]string{"one": tenants[0], "sibling": tenants[0], "other": tenants[1]}}
+	p.ref.present = p.tenants
 	p.open()
 	return p
 }
 
 func (p *pair) open() {
+	p.opts.Tenants = maps.Clone(p.tenants)
 	p.store, p.queues = open(p.t, p.opts), make(map[string]*store.Queue)
-	for name, tenant := range tenants {
+	for name, tenant := range p.tenants {
 		p.queues[name] = connection(p.t, p.store, name, tenant)
 	}
 }
@@ -129,7 +136,7 @@ func (p *pair) accept() {
 	}
 	slices.Reverse(found) // ids grow with the order of acceptance
 	for i := range before {
-		p.ref.accept(name, tenants[name], found[i].ID, &before[i])
+		p.ref.accept(name, p.tenants[name], found[i].ID, &before[i])
 		want := p.ref.find(found[i].ID)
 		if before[i].Outcome == adapter.Pending && want.Outcome == adapter.Pending {
 			want.Reason = "" // the arrival bears none
@@ -164,7 +171,7 @@ func (p *pair) lease() {
 		}
 		token := p.random.Int64()
 		p.ref.handed(e, token)
-		p.hand = append(p.hand, held{p.queues[name], *l, token})
+		p.hand = append(p.hand, held{p.queues[name], *l, token, e.Tenant})
 	}
 }
 
@@ -202,7 +209,7 @@ func (p *pair) record() {
 			step.Due = p.clock.now().Add(time.Duration(p.random.IntN(120)) * time.Minute)
 		}
 		err := h.queue.Record(context.Background(), &h.leased, step)
-		switch held := p.ref.record(h.leased.ID, h.token, &step); {
+		switch held := p.ref.record(h.leased.ID, h.token, h.tenant, &step); {
 		case held && err != nil:
 			p.t.Fatal(err)
 		case !held && !errors.Is(err, adapter.ErrLeaseLost):
@@ -225,7 +232,7 @@ func (p *pair) mark() {
 		if err := h.queue.MarkSending(context.Background(), []*adapter.Leased{&h.leased}); err != nil {
 			p.t.Fatal(err)
 		}
-		if e := p.ref.inHand(h.leased.ID, h.token); e != nil {
+		if e := p.ref.ofTenant(h.leased.ID, h.token, h.tenant); e != nil {
 			e.sending = true
 		}
 		p.hand = append(p.hand, h)
@@ -250,6 +257,9 @@ func (p *pair) redrive() {
 		as := adapter.Redelivery{ID: id, UserID: "user-1", AccountID: "account", EventKey: "today's key", Keyed: p.random.IntN(3) > 0}
 		if !as.Keyed {
 			as.Fingerprint = int64(1 + p.random.IntN(2))
+		}
+		if p.random.IntN(2) == 0 {
+			as.Tenant = tenants[p.random.IntN(len(tenants))]
 		}
 		list = append(list, as)
 	}
@@ -293,6 +303,9 @@ func (p *pair) restart() {
 	}
 	p.hand = nil
 	p.ref.restart()
+	if p.random.IntN(2) == 0 {
+		p.tenants[p.connection()] = tenants[p.random.IntN(len(tenants))]
+	}
 	p.open()
 }
 
@@ -357,6 +370,9 @@ func (p *pair) shown(e *known) adapter.Delivery {
 	if d.Outcome == adapter.Pending {
 		due := e.due
 		d.DueAt = &due
+		if d.Tenant != p.tenants[d.Connection] {
+			d.Reason = adapter.ReasonTenantChanged
+		}
 	}
 	return d
 }

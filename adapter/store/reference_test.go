@@ -18,6 +18,8 @@ type reference struct {
 	retention store.Retention
 	// leaseFor is the length of a lease, 0 if it ends with the process.
 	leaseFor time.Duration
+	// present are the tenants of the connections.
+	present  map[string]string
 	events   []*known // by id
 	accepted map[string]int64
 	totals   map[string]map[adapter.Outcome]int64
@@ -27,7 +29,6 @@ type reference struct {
 // known is an event in the reference.
 type known struct {
 	adapter.Delivery
-	tenant string
 	// identity tells it from others of the tenant, the zero value if nothing does.
 	identity  identity
 	payload   []byte // nil once it is dropped
@@ -75,7 +76,7 @@ func (r *reference) same(tenant string, id identity) (reason adapter.Reason) {
 		return ""
 	}
 	for _, e := range r.events {
-		if e.tenant != tenant || e.identity != id {
+		if e.Tenant != tenant || e.identity != id {
 			continue
 		}
 		switch e.Outcome {
@@ -91,8 +92,8 @@ func (r *reference) same(tenant string, id identity) (reason adapter.Reason) {
 // accept stores an arrival under the id that the store has given it.
 func (r *reference) accept(connection, tenant string, id int64, a *adapter.Arrival) {
 	now := r.now()
-	e := &known{tenant: tenant, identity: identityOf(a.MessageID, a.Keyed, a.Fingerprint), due: now}
-	e.Delivery = adapter.Delivery{ID: id, Connection: connection, MessageID: a.MessageID, UserID: a.UserID, AccountID: a.AccountID, EventKey: a.EventKey,
+	e := &known{identity: identityOf(a.MessageID, a.Keyed, a.Fingerprint), due: now}
+	e.Delivery = adapter.Delivery{ID: id, Connection: connection, Tenant: tenant, MessageID: a.MessageID, UserID: a.UserID, AccountID: a.AccountID, EventKey: a.EventKey,
 		Outcome: a.Outcome, Reason: a.Reason, Detail: a.Detail, ReceivedAt: now}
 	e.payload = a.Payload
 	if a.Outcome == adapter.Pending {
@@ -126,7 +127,7 @@ func (r *reference) settlePayload(e *known, at time.Time) {
 func (r *reference) lease(connection string, limit int, maxBytes int64) (leased []*known) {
 	var due []*known
 	for _, e := range r.events {
-		if e.Connection == connection && e.Outcome == adapter.Pending && !e.due.After(r.now()) && (e.lease == 0 || r.leaseFor > 0) {
+		if e.Connection == connection && e.Tenant == r.present[connection] && e.Outcome == adapter.Pending && !e.due.After(r.now()) && (e.lease == 0 || r.leaseFor > 0) {
 			due = append(due, e)
 		}
 	}
@@ -167,10 +168,23 @@ func (r *reference) inHand(id, token int64) *known {
 	return e
 }
 
-// record takes a step and reports whether the lease was still held.
-func (r *reference) record(id, token int64, step *adapter.Step) bool {
+// ofTenant returns the event if the lease holds still, and it has not been moved to
+// another tenant since.
+func (r *reference) ofTenant(id, token int64, tenant string) *known {
 	e := r.inHand(id, token)
+	if e == nil || e.Tenant != tenant {
+		return nil
+	}
+	return e
+}
+
+// record takes a step and reports whether the lease was still held.
+func (r *reference) record(id, token int64, tenant string, step *adapter.Step) bool {
+	e := r.ofTenant(id, token, tenant)
 	if e == nil {
+		if e := r.inHand(id, token); e != nil {
+			e.lease = 0
+		}
 		return false
 	}
 	e.lease, e.sending = 0, false
@@ -229,7 +243,7 @@ func (r *reference) redrive(redeliveries []adapter.Redelivery) (done adapter.Red
 	for i := range redeliveries {
 		as := &redeliveries[i]
 		e := r.find(as.ID)
-		if e == nil || e.Outcome != adapter.Pending {
+		if e == nil || e.Outcome != adapter.Pending || as.Tenant != "" {
 			continue
 		}
 		done.Pending++
@@ -240,16 +254,22 @@ func (r *reference) redrive(redeliveries []adapter.Redelivery) (done adapter.Red
 	again := slices.Clone(redeliveries)
 	slices.SortFunc(again, func(a, b adapter.Redelivery) int { return cmp.Compare(a.ID, b.ID) })
 	for i := range again {
+		r.movePending(&again[i], &done)
+	}
+	for i := range again {
 		as := &again[i]
 		e := r.find(as.ID)
 		if e == nil || e.Outcome != adapter.Dead && e.Outcome != adapter.Rejected {
 			continue
 		}
 		now := r.now()
+		if as.Tenant != "" {
+			e.Tenant = as.Tenant
+		}
 		e.UserID, e.AccountID, e.EventKey = as.UserID, as.AccountID, as.EventKey
 		e.identity = identity{}
 		id := identityOf(e.MessageID, as.Keyed, as.Fingerprint)
-		if reason := r.same(e.tenant, id); reason != "" {
+		if reason := r.same(e.Tenant, id); reason != "" {
 			e.Reason, e.Detail, e.SettledAt = reason, "", &now
 			r.move(e, adapter.Duplicate)
 			r.settlePayload(e, now)
@@ -265,6 +285,35 @@ func (r *reference) redrive(redeliveries []adapter.Redelivery) (done adapter.Red
 		done.Pending++
 	}
 	return done
+}
+
+// movePending has a pending event go to another tenant, unless somebody has it in
+// hand.
+func (r *reference) movePending(as *adapter.Redelivery, done *adapter.Redriven) {
+	e, now := r.find(as.ID), r.now()
+	if e == nil || e.Outcome != adapter.Pending || as.Tenant == "" || r.leaseFor > 0 && e.lease != 0 && e.due.After(now) {
+		return
+	}
+	if r.leaseFor > 0 {
+		e.lease = 0
+	}
+	if e.Tenant == as.Tenant {
+		done.Pending++
+		return
+	}
+	reason := r.same(as.Tenant, e.identity)
+	e.Tenant = as.Tenant
+	if reason != "" {
+		e.UserID, e.AccountID = as.UserID, as.AccountID
+		e.Reason, e.Detail, e.SettledAt, e.identity = reason, "", &now, identity{}
+		r.move(e, adapter.Duplicate)
+		r.settlePayload(e, now)
+		done.Duplicate++
+		return
+	}
+	e.due, e.failed, e.redriven, e.FirstAttemptAt = now, 0, true, nil
+	e.ambiguous, e.Ambiguous, e.sending = time.Time{}, false, false
+	done.Pending++
 }
 
 func (r *reference) purge(ids []int64, outcomes []adapter.Outcome) (n int) {
@@ -340,13 +389,25 @@ func (r *reference) backlog() (backlogs []adapter.Backlog) {
 			if e.Connection != b.Connection || e.Outcome != adapter.Pending {
 				continue
 			}
-			if b.Events == 0 {
+			b.Events++
+			if e.Tenant != r.present[b.Connection] {
+				b.Held = hold(b.Held, e.Tenant)
+			} else if b.Oldest.IsZero() {
 				b.Oldest = e.ReceivedAt
 			}
-			b.Events++
 			b.Bytes += int64(len(e.payload))
 		}
 		backlogs = append(backlogs, b)
 	}
 	return backlogs
+}
+
+// hold counts an event of a former tenant.
+func hold(list []adapter.Held, tenant string) []adapter.Held {
+	i, ok := slices.BinarySearchFunc(list, tenant, func(h adapter.Held, tenant string) int { return strings.Compare(h.Tenant, tenant) })
+	if !ok {
+		list = slices.Insert(list, i, adapter.Held{Tenant: tenant, Reason: adapter.ReasonTenantChanged})
+	}
+	list[i].Events++
+	return list
 }

@@ -18,6 +18,9 @@ var heldText = strconv.Itoa(heldUntil)
 // AcceptBatch stores a batch of a run; see [adapter.Replays].
 func (s *Store) AcceptBatch(ctx context.Context, run *adapter.Run, batch *adapter.Batch) error {
 	q, err := s.queueOf(ctx, run.ID)
+	if err == nil {
+		err = s.checkRun(ctx, run.ID, q)
+	}
 	if err != nil {
 		return err
 	}

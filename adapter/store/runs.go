@@ -21,7 +21,7 @@ func (s *Store) BeginRun(ctx context.Context, connection, tenant string, spec js
 		return nil, err
 	}
 	now := s.now()
-	run := &adapter.Run{Connection: connection, Spec: spec, StartedAt: now, UpdatedAt: now, Owner: rand.Int64()}
+	run := &adapter.Run{Connection: connection, Tenant: tenant, Spec: spec, StartedAt: now, UpdatedAt: now, Owner: rand.Int64()}
 	err = s.engine.write(ctx, func(tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx, `INSERT INTO runs (connection, tenant, owner, spec, started_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5) RETURNING id`,
 			q.connection, q.tenant, run.Owner, string(spec), milliseconds(now)).Scan(&run.ID)
@@ -42,6 +42,13 @@ func (s *Store) explained(action string, err error) error {
 
 // TakeRun makes a run the caller's; see [adapter.Replays].
 func (s *Store) TakeRun(ctx context.Context, id int64) (run *adapter.Run, objects []adapter.ObjectProgress, err error) {
+	q, err := s.queueOf(ctx, id)
+	if err == nil {
+		err = s.checkRun(ctx, id, q)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
 	owner := rand.Int64()
 	err = s.engine.write(ctx, func(tx *sql.Tx) error {
 		found, err := affected(tx.ExecContext(ctx, `UPDATE runs SET owner = $1, ended_at = NULL WHERE id = $2`, owner, id))
@@ -94,7 +101,7 @@ func (s *Store) Runs(ctx context.Context) (runs []adapter.Run, err error) {
 
 // readRuns reads one run, or all of them if id is 0.
 func (s *Store) readRuns(ctx context.Context, tx *sql.Tx, id int64) (runs []adapter.Run, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id, connection, spec, progress, started_at, updated_at, ended_at FROM runs
+	rows, err := tx.QueryContext(ctx, `SELECT id, connection, tenant, spec, progress, started_at, updated_at, ended_at FROM runs
 		WHERE id = $1 OR $1 = 0 ORDER BY id DESC`, id)
 	if err != nil {
 		return nil, err
@@ -102,14 +109,17 @@ func (s *Store) readRuns(ctx context.Context, tx *sql.Tx, id int64) (runs []adap
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var run adapter.Run
-		var connection, started, updated int64
+		var connection, tenant, started, updated int64
 		var spec string
 		var progress sql.NullString
 		var ended sql.NullInt64
-		if err := rows.Scan(&run.ID, &connection, &spec, &progress, &started, &updated, &ended); err != nil {
+		if err := rows.Scan(&run.ID, &connection, &tenant, &spec, &progress, &started, &updated, &ended); err != nil {
 			return nil, err
 		}
 		if run.Connection, err = s.names.name(ctx, connection); err != nil {
+			return nil, err
+		}
+		if run.Tenant, err = s.names.name(ctx, tenant); err != nil {
 			return nil, err
 		}
 		run.Spec = json.RawMessage(spec)
@@ -175,6 +185,9 @@ const liveWait = 2 * time.Second
 // RunState says what a run is at; see [adapter.Replays].
 func (s *Store) RunState(ctx context.Context, run *adapter.Run) (state *adapter.RunState, err error) {
 	q, err := s.queueOf(ctx, run.ID)
+	if err == nil {
+		err = s.checkRun(ctx, run.ID, q)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -190,8 +203,8 @@ func (s *Store) RunState(ctx context.Context, run *adapter.Run) (state *adapter.
 		if err != nil {
 			return err
 		}
-		return tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM queue WHERE connection = $1 AND due_at <= $2 AND run IS NULL)`,
-			q.connection, milliseconds(now.Add(-liveWait))).Scan(&state.LiveWaiting)
+		return tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM queue WHERE connection = $1 AND tenant = $2 AND due_at <= $3 AND run IS NULL)`,
+			q.connection, q.tenant, milliseconds(now.Add(-liveWait))).Scan(&state.LiveWaiting)
 	})
 	if err != nil {
 		return nil, s.explained("ask for the state of a run", err)

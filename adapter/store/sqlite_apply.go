@@ -313,12 +313,14 @@ func (t *transaction) log(a *acceptance, arrival *adapter.Arrival, id int64, mes
 	return nil
 }
 
+// record settles an event or puts it back. One that an operator has moved to
+// another tenant meanwhile is lost.
 func (t *transaction) record(r *recording) error {
 	r.lost = false
 	step, id := &r.step, r.leased.ID
 	if step.Outcome == adapter.Pending {
 		found, err := affected(t.putBack.Exec(id, milliseconds(step.Due), orNull(cut(step.EventKey)), asInt(step.Counted),
-			r.counted(), r.ambiguous(), orNull(step.Status), orNull(string(step.Reason)), orNull(cut(step.Detail))))
+			r.counted(), r.ambiguous(), orNull(step.Status), orNull(string(step.Reason)), orNull(cut(step.Detail)), r.queue.tenant))
 		if err != nil {
 			return fmt.Errorf("put an event back: %w", err)
 		}
@@ -329,7 +331,7 @@ func (t *transaction) record(r *recording) error {
 	}
 	found, err := affected(t.settle.Exec(id, int64(step.Outcome), userHash(r.leased.UserID), cut(r.leased.UserID),
 		accountOf(cut(r.leased.AccountID), cut(r.leased.UserID)), orNull(cut(step.EventKey)), r.counted(), milliseconds(step.At),
-		asInt(step.Counted), orNull(step.Status), asInt(step.Ambiguous), orNull(string(step.Reason)), orNull(cut(step.Detail))))
+		asInt(step.Counted), orNull(step.Status), asInt(step.Ambiguous), orNull(string(step.Reason)), orNull(cut(step.Detail)), r.queue.tenant))
 	if err != nil {
 		return fmt.Errorf("settle an event: %w", err)
 	}
@@ -366,7 +368,7 @@ func (t *transaction) recordAttempt(r *recording) error {
 
 func (t *transaction) mark(m *marking) error {
 	for _, leased := range m.leased {
-		if _, err := t.markSending.Exec(leased.ID, milliseconds(m.at)); err != nil {
+		if _, err := t.markSending.Exec(leased.ID, milliseconds(m.at), m.queue.tenant); err != nil {
 			return fmt.Errorf("mark an event: %w", err)
 		}
 	}

@@ -101,10 +101,11 @@ func (e *sqliteEngine) lease(ctx context.Context, q *Queue, now time.Time, limit
 	return leased, err
 }
 
-// due returns the ids of due events; only the index is read for it.
+// due returns the ids of due events of the queue's tenant; only the index is read
+// for it.
 func (e *sqliteEngine) due(ctx context.Context, tx *sql.Tx, q *Queue, now time.Time, limit int) ([]int64, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id FROM queue WHERE connection = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3`,
-		q.connection, milliseconds(now), limit)
+	rows, err := tx.QueryContext(ctx, `SELECT id FROM queue WHERE connection = ?1 AND tenant = ?2 AND due_at <= ?3
+		ORDER BY due_at, id LIMIT ?4`, q.connection, q.tenant, milliseconds(now), limit)
 	if err != nil {
 		return nil, fmt.Errorf("look for due events: %w", err)
 	}

@@ -50,7 +50,7 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, 0, 0, ?12, ?13, ?14)`
 SELECT id, connection, tenant, ?2, body_hash, message_id, ?3, ?4, ?5,
 	coalesce(?6, event_key), received_at, coalesce(first_attempt_at, ?7) - received_at, coalesce(?7, last_attempt_at) - received_at, ?8 - received_at,
 	attempts + ?9, coalesce(?10, status), ambiguous_at IS NOT NULL OR ?11, ?12, ?13, run
-FROM queue WHERE id = ?1`
+FROM queue WHERE id = ?1 AND tenant = ?14`
 
 	keepQueuedSQL = `INSERT OR FAIL INTO payloads (delivery, keep_until, payload) SELECT id, ?2, payload FROM queue WHERE id = ?1`
 
@@ -63,12 +63,12 @@ FROM queue WHERE id = ?1`
 	status = CASE WHEN ?8 IS NULL THEN status ELSE ?7 END,
 	detail = CASE WHEN ?8 IS NULL THEN detail ELSE ?9 END,
 	reason = coalesce(?8, reason)
-WHERE id = ?1`
+WHERE id = ?1 AND tenant = ?10`
 
 	attemptSQL = `INSERT OR FAIL INTO attempts (delivery, number, began_at, duration_ms, status, reason, detail)
 SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5, ?6 FROM attempts WHERE delivery = ?1`
 
-	markSendingSQL = `UPDATE OR FAIL queue SET sending_at = ?2 WHERE id = ?1`
+	markSendingSQL = `UPDATE OR FAIL queue SET sending_at = ?2 WHERE id = ?1 AND tenant = ?3`
 
 	addTotalSQL = `INSERT INTO totals (connection, shard, outcome, events, removed, bytes) VALUES (?1, 0, ?2, ?3, 0, ?4)
 ON CONFLICT (connection, shard, outcome) DO UPDATE SET events = events + excluded.events, bytes = bytes + excluded.bytes`

@@ -22,6 +22,11 @@ type Options struct {
 	// Shared opens the database beside a process that delivers from it: for
 	// operators' work. It makes and migrates nothing. Default: false.
 	Shared bool
+	// Tenants are the names of the tenants that the configured connections have, by
+	// connection; empty where the tenant is not known. Pending events of another
+	// tenant, or of a connection that is not configured, show as held. They are never
+	// leased, whatever stands here. Default: nil, no event shows as held.
+	Tenants map[string]string
 	// Limits bound the backlog.
 	Limits Limits
 	// Retention says how long settled events are kept.
@@ -56,6 +61,7 @@ type Limits struct {
 type Store struct {
 	engine    engine
 	names     *names
+	tenants   map[string]string
 	limits    Limits
 	retention Retention
 	now       func() time.Time
@@ -97,6 +103,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	}
 	s := &Store{
 		engine:    opened,
+		tenants:   opts.Tenants,
 		limits:    opts.Limits,
 		retention: opts.Retention,
 		now:       opts.Now,
@@ -143,9 +150,10 @@ func (s *Store) Close() error {
 // Ready returns nil if the store works as far as is known, else what is wrong.
 func (s *Store) Ready() error { return s.health.err() }
 
-// Connection returns the queue of the connection's events. Events of connections
-// with the same tenant are told apart by their identity alone: one of them is a
-// duplicate of the other.
+// Connection returns the queue of the connection's events at its tenant. Events that
+// the connection has of another tenant stay in the store: no lease takes them.
+// Events of connections with the same tenant are told apart by their identity alone:
+// one of them is a duplicate of the other.
 func (s *Store) Connection(ctx context.Context, name, tenant string) (*Queue, error) {
 	q, err := s.newQueue(ctx, name, tenant)
 	if err != nil {

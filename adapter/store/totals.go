@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"segment-saasquatch/adapter"
@@ -161,14 +162,17 @@ func (s *Store) Backlog(ctx context.Context) (backlogs []adapter.Backlog, err er
 		if err != nil {
 			return err
 		}
+		tenants, err := pendingTenants(ctx, tx)
+		if err != nil {
+			return err
+		}
 		backlogs, err = inOrder(ctx, s.names, balances, func(name string, b *balance) (adapter.Backlog, error) {
 			backlog := adapter.Backlog{Connection: name, Events: b.totals[adapter.Pending], Bytes: b.bytes}
 			if backlog.Events == 0 {
 				return backlog, nil
 			}
 			id, _ := s.names.find(name)
-			backlog.Oldest, err = oldest(ctx, tx, id)
-			return backlog, err
+			return backlog, s.describeBacklog(ctx, tx, id, tenants[id], &backlog)
 		})
 		return err
 	})
@@ -178,16 +182,29 @@ func (s *Store) Backlog(ctx context.Context) (backlogs []adapter.Backlog, err er
 	return backlogs, nil
 }
 
-// oldest returns when the first event that is pending was received. The plus sign
-// keeps the database from another index than that of the ids.
-func oldest(ctx context.Context, tx *sql.Tx, connection int64) (time.Time, error) {
-	var received int64
-	err := tx.QueryRowContext(ctx, `SELECT received_at FROM queue WHERE +connection = $1 ORDER BY id LIMIT 1`, connection).Scan(&received)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return time.Time{}, nil
-	case err != nil:
-		return time.Time{}, err
+// oldestRows is how many of the first pending events are looked at for the oldest of
+// a tenant, before an index that is read as far as that tenant's backlog goes.
+const oldestRows = 200
+
+// oldest returns when the first pending event of the tenant was received, the zero
+// time if none is pending. The addition keeps the databases from looking for it in
+// the order of the ids, where a million of other events may come first.
+func oldest(ctx context.Context, tx *sql.Tx, connection, tenant int64) (time.Time, error) {
+	for _, query := range []string{
+		`SELECT received_at FROM (
+			SELECT id, connection, tenant, received_at FROM queue ORDER BY id LIMIT ` + strconv.Itoa(oldestRows) + `) AS first
+			WHERE connection = $1 AND tenant = $2 ORDER BY id LIMIT 1`,
+		`SELECT received_at FROM queue WHERE id = (SELECT min(id + 0) FROM queue WHERE connection = $1 AND tenant = $2)`,
+	} {
+		var received int64
+		err := tx.QueryRowContext(ctx, query, connection, tenant).Scan(&received)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			continue
+		case err != nil:
+			return time.Time{}, err
+		}
+		return time.UnixMilli(received).UTC(), nil
 	}
-	return time.UnixMilli(received).UTC(), nil
+	return time.Time{}, nil
 }

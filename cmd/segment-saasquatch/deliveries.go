@@ -44,6 +44,7 @@ type deliveriesFlags struct {
 	outcomes                          []string
 	connection, reason, event         string
 	user, messageID, since, untilText string
+	tenant                            string
 }
 
 func addDeliveriesFlags(cmd *cobra.Command) *deliveriesFlags {
@@ -64,6 +65,7 @@ func (f *deliveriesFlags) addFilter() {
 	flags.Int64SliceVar(&f.ids, "id", nil, "`numbers` of deliveries")
 	flags.StringSliceVar(&f.outcomes, "outcome", nil, "`outcomes`: delivered, duplicate, skipped, rejected, dead or pending")
 	flags.StringVar(&f.connection, "connection", "", "`name` of the connection")
+	flags.StringVar(&f.tenant, "tenant", "", "`alias` of the tenant that the events were accepted for")
 	flags.StringVar(&f.reason, "reason", "", "`reason` of the outcome")
 	flags.StringVar(&f.event, "event", "", "event `key`")
 	flags.StringVar(&f.user, "user", "", "`userId`")
@@ -75,7 +77,7 @@ func (f *deliveriesFlags) addFilter() {
 
 // givenFilters returns the names of the filter's flags that were given.
 func (f *deliveriesFlags) givenFilters() (names []string) {
-	for _, name := range []string{"connection", "reason", "event", "user", "message-id", "run", "since", "until", "outcome", "id"} {
+	for _, name := range []string{"connection", "tenant", "reason", "event", "user", "message-id", "run", "since", "until", "outcome", "id"} {
 		if f.cmd.Flags().Changed(name) {
 			names = append(names, name)
 		}
@@ -86,7 +88,7 @@ func (f *deliveriesFlags) givenFilters() (names []string) {
 // filter reads the filter's flags.
 func (f *deliveriesFlags) filter(now time.Time) (filter adapter.Filter, err error) {
 	filter = adapter.Filter{
-		Connection: f.connection, Reason: adapter.Reason(f.reason), EventKey: f.event, UserID: f.user, MessageID: f.messageID, Run: f.run,
+		Connection: f.connection, Reason: adapter.Reason(f.reason), EventKey: f.event, UserID: f.user, MessageID: f.messageID, Run: f.run, Tenant: f.tenant,
 	}
 	if f.cmd.Flags().Changed("id") {
 		filter.IDs = f.ids
@@ -157,7 +159,7 @@ func (p *program) operations(ctx context.Context, f *deliveriesFlags) (adapter.O
 	if err != nil {
 		return nil, nil, failed(err)
 	}
-	return adapter.NewDeliveries(opened, mappers), opened, nil
+	return adapter.NewDeliveries(opened, mappers, tenantsOf(cfg)), opened, nil
 }
 
 // newServerClient returns a client of the admin API at url, with the configured token.

@@ -102,18 +102,30 @@ func (p *program) redriveCommand() *cobra.Command {
 events are mapped with today's rules; those that the rules still reject or skip
 stay as they are. With --outcome pending it makes pending ones due at once. It
 says how many would be sent, and asks. Events that a replay brought for an import
-job are sent one by one, which fires programs and rewards: it says how many.`,
+job are sent one by one, which fires programs and rewards: it says how many.
+
+An event belongs to the tenant that it was accepted for. Redrive leaves those of a
+tenant that their connection does not have any more. With --to-tenant and the alias
+of the tenant that the connection has now, it takes those alone, pending ones as
+well, and moves them to that tenant. What that tenant has already is a duplicate
+and is not sent again.`,
 		Args: cobra.NoArgs,
 	}
 	f := addChangeFlags(cmd)
+	var toTenant string
+	cmd.Flags().StringVar(&toTenant, "to-tenant", "",
+		"`alias` of the connection's present tenant, to move events of former tenants there")
 	cmd.RunE = func(*cobra.Command, []string) error {
+		if toTenant == "" && cmd.Flags().Changed("to-tenant") {
+			return errors.New("--to-tenant is empty: name the alias of the tenant that the connection has now, or leave it out")
+		}
 		redrive := func(dry bool) func(context.Context, adapter.Operations, adapter.Filter) (string, any, error) {
 			return func(ctx context.Context, o adapter.Operations, filter adapter.Filter) (string, any, error) {
-				done, err := o.Redrive(ctx, filter, f.limit, dry)
+				done, err := o.Redrive(ctx, filter, f.limit, toTenant, dry)
 				if err != nil {
 					return "", nil, err
 				}
-				return redriveText(done, dry), done, nil
+				return redriveText(done, toTenant, dry), done, nil
 			}
 		}
 		return p.change(f, redrive(true), redrive(false))
@@ -121,14 +133,17 @@ job are sent one by one, which fires programs and rewards: it says how many.`,
 	return cmd
 }
 
-func redriveText(done *adapter.Redrive, dry bool) string {
+func redriveText(done *adapter.Redrive, toTenant string, dry bool) string {
 	var b strings.Builder
 	if dry {
 		fmt.Fprintf(&b, "%d of %d deliveries would be sent", done.Sent, done.Matched)
 	} else {
 		fmt.Fprintf(&b, "%d of %d deliveries are pending now", done.Sent, done.Matched)
 	}
-	if done.Duplicate > 0 {
+	switch {
+	case done.Duplicate > 0 && toTenant != "":
+		fmt.Fprintf(&b, "; the new tenant has %d already", done.Duplicate)
+	case done.Duplicate > 0:
 		fmt.Fprintf(&b, "; %d were delivered meanwhile", done.Duplicate)
 	}
 	for _, reason := range slices.Sorted(maps.Keys(done.Unsendable)) {
@@ -140,13 +155,33 @@ func redriveText(done *adapter.Redrive, dry bool) string {
 	if done.NoConnection > 0 {
 		fmt.Fprintf(&b, "; %d are of connections that are not configured", done.NoConnection)
 	}
-	if done.Held > 0 {
+	switch {
+	case done.Held > 0 && toTenant != "":
+		fmt.Fprintf(&b, "; %d wait for an import job, and are not moved: purge them and replay their archive again", done.Held)
+	case done.Held > 0:
 		fmt.Fprintf(&b, "; %d wait for an import job: go on with their run by replay --resume", done.Held)
+	}
+	if done.InHand > 0 {
+		fmt.Fprintf(&b, "; %d are in the hands of a server, or have changed meanwhile: repeat it in two minutes", done.InHand)
+	}
+	for i := range done.OtherTenant {
+		m := &done.OtherTenant[i]
+		fmt.Fprintf(&b, "; %d stay with the tenant %s, while their connection %s has %s: redrive --to-tenant %s moves them",
+			m.Events, m.From, m.Connection, m.To, adapter.TenantAlias(m.To))
 	}
 	if done.FiresPrograms > 0 && dry {
 		fmt.Fprintf(&b, "\n%d of them came for an import job: a redrive sends them one by one, which fires programs and rewards", done.FiresPrograms)
 	} else if done.FiresPrograms > 0 {
 		fmt.Fprintf(&b, "\n%d of them came for an import job: they are sent one by one, which fires programs and rewards", done.FiresPrograms)
+	}
+	warned := make(map[string]bool)
+	for i := range done.Moved {
+		m := &done.Moved[i]
+		fmt.Fprintf(&b, "\n%d go from the tenant %s to %s, connection %s", m.Events, m.From, m.To, m.Connection)
+		if warning := m.Warning(); warning != "" && !warned[warning] {
+			warned[warning] = true
+			fmt.Fprintf(&b, "\n%s", warning)
+		}
 	}
 	return b.String()
 }

@@ -40,7 +40,7 @@ func newFixedOperations() *fixedOperations {
 	return &fixedOperations{
 		deliveries: []adapter.Delivery{
 			{
-				ID: 1003, Connection: "default", MessageID: "ajs-next-1700000000003", UserID: "u-3", AccountID: "a-3", EventKey: "order_completed",
+				ID: 1003, Connection: "default", Tenant: "https://host/ops", MessageID: "ajs-next-1700000000003", UserID: "u-3", AccountID: "a-3", EventKey: "order_completed",
 				Outcome: adapter.Pending, Reason: adapter.ReasonServerError, Detail: "upstream is tired", Status: 503, Attempts: 2, Ambiguous: true,
 				ReceivedAt: day, FirstAttemptAt: at(time.Second), LastAttemptAt: at(9 * time.Second), DueAt: at(time.Minute),
 				History: []adapter.Try{
@@ -56,22 +56,29 @@ func newFixedOperations() *fixedOperations {
 				PayloadText: "no JSON \x1b[2J at all\nand more",
 			},
 			{
-				ID: 7, Connection: "eu", Outcome: adapter.Rejected, Reason: "missing_user_id", Detail: "userId is missing",
+				ID: 7, Connection: "eu", Tenant: "https://host/test_ops", Outcome: adapter.Rejected, Reason: "missing_user_id", Detail: "userId is missing",
 				ReceivedAt: day.Add(-30 * 24 * time.Hour), SettledAt: at(-30 * 24 * time.Hour),
 			},
 		},
 		stats: adapter.Stats{
 			Deliveries: []adapter.Summary{
-				{Connection: "default", Outcome: adapter.Delivered, Events: 1_000_000},
-				{Connection: "default", Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Events: 1},
-				{Connection: "default", Outcome: adapter.Pending, Reason: adapter.ReasonServerError, Events: 1},
-				{Connection: "eu", Outcome: adapter.Rejected, Reason: "missing_user_id", Events: 1},
+				{Connection: "default", Tenant: "https://host/ops", Outcome: adapter.Delivered, Events: 1_000_000},
+				{Connection: "default", Tenant: "https://host/ops", Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Events: 1},
+				{Connection: "default", Tenant: "https://host/ops", Outcome: adapter.Pending, Reason: adapter.ReasonServerError, Events: 1},
+				{Connection: "eu", Tenant: "https://host/test_ops", Outcome: adapter.Rejected, Reason: "missing_user_id", Events: 1},
+				{Connection: "eu", Tenant: "https://host/test_ops", Outcome: adapter.Pending, Reason: adapter.ReasonTenantChanged, Events: 3},
+				{Connection: "us", Tenant: "https://host/us", Outcome: adapter.Pending, Reason: adapter.ReasonConnectionRemoved, Events: 2},
 			},
 			Totals: []adapter.Totals{
 				{Connection: "default", Accepted: 1_000_002, Events: map[adapter.Outcome]int64{adapter.Delivered: 1_000_000, adapter.Dead: 1, adapter.Pending: 1}},
-				{Connection: "eu", Accepted: 1, Events: map[adapter.Outcome]int64{adapter.Rejected: 1}},
+				{Connection: "eu", Accepted: 4, Events: map[adapter.Outcome]int64{adapter.Rejected: 1, adapter.Pending: 3}},
+				{Connection: "us", Accepted: 2, Events: map[adapter.Outcome]int64{adapter.Pending: 2}},
 			},
-			Backlog: []adapter.Backlog{{Connection: "default", Events: 1, Bytes: 57, Oldest: day}},
+			Backlog: []adapter.Backlog{
+				{Connection: "default", Events: 1, Bytes: 57, Oldest: day},
+				{Connection: "eu", Events: 3, Bytes: 171, Held: []adapter.Held{{Tenant: "https://host/test_ops", Reason: adapter.ReasonTenantChanged, Events: 3}}},
+				{Connection: "us", Events: 2, Bytes: 114, Held: []adapter.Held{{Tenant: "https://host/us", Reason: adapter.ReasonConnectionRemoved, Events: 2}}},
+			},
 		},
 		verified: []adapter.Conservation{
 			{
@@ -117,12 +124,32 @@ func (o *fixedOperations) Verify(context.Context) ([]adapter.Conservation, error
 	return o.verified, nil
 }
 
-func (o *fixedOperations) Redrive(_ context.Context, _ adapter.Filter, _ int, dry bool) (*adapter.Redrive, error) {
+func (o *fixedOperations) Redrive(_ context.Context, filter adapter.Filter, _ int, toTenant string, dry bool) (*adapter.Redrive, error) {
 	done := &adapter.Redrive{
 		Matched: 10, Sent: 4, Unsendable: map[adapter.Reason]int{"missing_user_id": 1, "invalid_json": 2}, NoPayload: 2, NoConnection: 1, Held: 1, FiresPrograms: 2,
 	}
-	if !dry {
+	switch {
+	case toTenant != "":
+		done = &adapter.Redrive{
+			Matched: 10, Sent: 9, Held: 1,
+			OtherTenant: []adapter.TenantMove{{Connection: "us", From: "https://host/test_us", To: "https://host/us", Events: 2}},
+			Moved: []adapter.TenantMove{
+				{Connection: "default", From: "https://host/test_ops", To: "https://host/" + toTenant, Events: 6},
+				{Connection: "default", From: "https://host/former", To: "https://host/" + toTenant, Events: 3},
+			},
+		}
+	case filter.Tenant != "":
+		done = &adapter.Redrive{
+			Matched: 3, OtherTenant: []adapter.TenantMove{{Connection: "eu", From: "https://host/" + filter.Tenant, To: "https://host/eu", Events: 3}},
+		}
+	}
+	if !dry && toTenant == "" && filter.Tenant == "" {
 		done.Sent, done.Duplicate = 3, 1
+	}
+	if !dry && toTenant != "" {
+		done.Sent, done.InHand = 8, 1
+	}
+	if !dry {
 		o.changed = append(o.changed, "redrive")
 	}
 	return done, nil
@@ -183,6 +210,10 @@ func TestDeliveriesGolden(t *testing.T) {
 		"redrive_yes":       {"redrive", "--yes"},
 		"redrive_json":      {"redrive", "--yes", "--json"},
 		"redrive_unasked":   {"redrive"},
+		"redrive_former":    {"redrive", "--tenant", "test_ops", "--yes"},
+		"redrive_to_live":   {"redrive", "--to-tenant", "ops", "--dry-run"},
+		"redrive_to_test":   {"redrive", "--to-tenant", "test_ops", "--yes"},
+		"redrive_to_json":   {"redrive", "--to-tenant", "ops", "--yes", "--json"},
 		"purge_dry":         {"purge", "--dry-run", "--outcome", "pending,dead"},
 		"purge_yes":         {"purge", "--yes", "--outcome", "dead", "--outcome", "rejected"},
 		"purge_unasked":     {"purge", "--outcome", "pending"},

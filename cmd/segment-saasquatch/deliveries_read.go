@@ -142,6 +142,7 @@ func (p *program) printDelivery(d *adapter.Delivery) error {
 	}
 	row("delivery", strconv.FormatInt(d.ID, 10))
 	row("connection", d.Connection)
+	row("tenant", d.Tenant)
 	row("outcome", d.Outcome.String())
 	row("reason", string(d.Reason))
 	row("detail", plainLine(d.Detail))
@@ -253,9 +254,9 @@ that the balance does not hold.`,
 
 func (p *program) printStats(stats *adapter.Stats) error {
 	table := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "CONNECTION\tOUTCOME\tREASON\tEVENTS")
+	fmt.Fprintln(table, "CONNECTION\tTENANT\tOUTCOME\tREASON\tEVENTS")
 	for _, s := range stats.Deliveries {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\n", s.Connection, s.Outcome, orDash(string(s.Reason)), s.Events)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\n", s.Connection, orDash(s.Tenant), s.Outcome, orDash(string(s.Reason)), s.Events)
 	}
 	fmt.Fprintln(table, "\nCONNECTION\tACCEPTED\tDELIVERED\tDUPLICATE\tSKIPPED\tREJECTED\tDEAD\tPENDING\tPENDING BYTES\tOLDEST")
 	oldest := make(map[string]adapter.Backlog)
@@ -270,7 +271,18 @@ func (p *program) printStats(stats *adapter.Stats) error {
 		b := oldest[t.Connection]
 		fmt.Fprintf(table, "\t%d\t%s\n", b.Bytes, orDash(moment(&b.Oldest)))
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for i := range stats.Backlog {
+		b := &stats.Backlog[i]
+		for k := range b.Held {
+			h := &b.Held[k]
+			fmt.Fprintf(p.stdout, "\n%s: %d pending events of the tenant %s are held: %s; %s\n",
+				b.Connection, h.Events, h.Tenant, h.Reason, h.Remedy())
+		}
+	}
+	return nil
 }
 
 // errUnbalanced means that events are missing, or too many.

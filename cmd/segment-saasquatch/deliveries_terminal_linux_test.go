@@ -53,6 +53,9 @@ func TestAsking(t *testing.T) {
 		{"\n", []string{"redrive"}, false, "[y/N]"},
 		{endOfInput, []string{"redrive"}, false, "[y/N]"},
 		{"yesterday\n", []string{"redrive"}, false, "[y/N]"},
+		{"y\n", []string{"redrive", "--to-tenant", "ops"}, true, "6 go from the tenant https://host/test_ops to https://host/ops"},
+		{"n\n", []string{"redrive", "--to-tenant", "ops"}, false, "Events of a test tenant go to a live one"},
+		{"n\n", []string{"redrive", "--to-tenant", "test_ops"}, false, "Events of a live tenant go to a test one"},
 		{"y\n", []string{"purge", "--outcome", "pending"}, true, "would never be sent"},
 		{"n\n", []string{"purge", "--outcome", "pending"}, false, "1 deliveries would be deleted: 1 pending; those that are pending would never be sent"},
 	} {

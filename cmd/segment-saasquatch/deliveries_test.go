@@ -26,7 +26,7 @@ func storeWithDeliveries(t *testing.T) (env map[string]string, path string) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	q, err := s.Connection(ctx, "default", "tenant")
+	q, err := s.Connection(ctx, "default", "https://host/test_ops")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func storeWithDeliveries(t *testing.T) (env map[string]string, path string) {
 			t.Fatal(err)
 		}
 	}
-	return map[string]string{"DATA_DIR": dir}, path
+	return map[string]string{"DATA_DIR": dir, "SAASQUATCH_BASE_URL": "https://host", "SAASQUATCH_TENANT_ALIAS": "test_ops"}, path
 }
 
 func runDeliveries(t *testing.T, env map[string]string, args ...string) (code int, stdout, stderr string) {
@@ -122,6 +122,62 @@ func TestDeliveriesCommands(t *testing.T) {
 	var delivery adapter.Delivery
 	if err != nil || json.Unmarshal(text, &delivery) != nil || delivery.MessageID != "message-dead" || len(delivery.Payload) == 0 {
 		t.Errorf("exported %s, %v", text, err)
+	}
+}
+
+// TestDeliveriesOfAFormerTenant runs commands on a store whose connection has another
+// tenant than its deliveries were accepted for.
+func TestDeliveriesOfAFormerTenant(t *testing.T) {
+	env, _ := storeWithDeliveries(t)
+	live := map[string]string{"DATA_DIR": env["DATA_DIR"], "SAASQUATCH_BASE_URL": "https://host", "SAASQUATCH_TENANT_ALIAS": "ops"}
+	unknown := map[string]string{"DATA_DIR": env["DATA_DIR"]}
+	const fromTest = "go from the tenant https://host/test_ops to https://host/ops, connection default\n" +
+		"Events of a test tenant go to a live one: there they fire programs and rewards, and cannot be deleted."
+	for _, test := range []struct {
+		name string
+		env  map[string]string
+		args []string
+		code int
+		want []string // in standard output or standard error
+	}{
+		{"list", live, []string{"list"}, exitOK, []string{"pending    tenant_changed", "dead       refused"}},
+		{"list as JSON", live, []string{"list", "--outcome", "pending", "--json"}, exitOK, []string{`"tenant":"https://host/test_ops"`, `"reason":"tenant_changed"`}},
+		{"list by reason", live, []string{"list", "--reason", "tenant_changed", "--json"}, exitOK, []string{`"message_id":"message-pending"`}},
+		{"list by tenant", live, []string{"list", "--tenant", "test_ops", "--outcome", "dead"}, exitOK, []string{"message-dead"}},
+		{"list where the tenant is not known", unknown, []string{"list", "--outcome", "pending"}, exitOK, []string{"pending  accepted"}},
+		{"show", live, []string{"show", "3"}, exitOK, []string{"tenant        https://host/test_ops", "tenant_changed"}},
+		{"export", live, []string{"export", "--outcome", "dead"}, exitOK, []string{`"tenant":"https://host/test_ops"`}},
+		{"stats", live, []string{"stats"}, exitOK, []string{"default: 1 pending events of the tenant https://host/test_ops are held: tenant_changed", "--to-tenant"}},
+		{"stats as JSON", live, []string{"stats", "--json"}, exitOK, []string{`"held":[{"tenant":"https://host/test_ops","reason":"tenant_changed","events":1}]`}},
+		{"verify", live, []string{"stats", "--verify"}, exitOK, []string{"the balance holds"}},
+		{"redrive", live, []string{"redrive", "--yes"}, exitOK, []string{
+			"0 of 1 deliveries are pending now; 1 stay with the tenant https://host/test_ops, while their connection default has https://host/ops: redrive --to-tenant ops moves them"}},
+		{"redrive where the tenant is not known", unknown, []string{"redrive", "--yes"}, exitUsage, []string{"SAASQUATCH_TENANT_ALIAS"}},
+		{"redrive to an unknown tenant", live, []string{"redrive", "--to-tenant", "oops", "--yes"}, exitUsage, []string{`no connection has the tenant "oops"`, "default has ops"}},
+		{"redrive to the former tenant", live, []string{"redrive", "--to-tenant", "test_ops", "--yes"}, exitUsage, []string{`no connection has the tenant "test_ops"`}},
+		{"redrive to no tenant", live, []string{"redrive", "--to-tenant", "", "--yes"}, exitUsage, []string{"--to-tenant is empty"}},
+		{"move without a terminal", live, []string{"redrive", "--to-tenant", "ops"}, exitUsage, []string{"nothing was changed", "--yes"}},
+		{"move dry", live, []string{"redrive", "--to-tenant", "ops", "--dry-run"}, exitOK, []string{"2 of 2 deliveries would be sent\n2 " + fromTest}},
+		{"move some", live, []string{"redrive", "--to-tenant", "ops", "--outcome", "pending", "--yes"}, exitOK, []string{"1 of 1 deliveries are pending now\n1 " + fromTest}},
+		{"move", live, []string{"redrive", "--to-tenant", "ops", "--yes", "--json"}, exitOK, []string{
+			`"matched":1,"sent":1,"duplicate":0`, `"moved":[{"connection":"default","from":"https://host/test_ops","to":"https://host/ops","events":1}]`}},
+		{"move again", live, []string{"redrive", "--to-tenant", "ops", "--yes"}, exitOK, []string{"0 of 0 deliveries"}},
+		{"afterwards", live, []string{"stats", "--verify"}, exitOK, []string{"3 accepted = 1 delivered + 0 duplicate + 0 skipped + 0 rejected + 0 dead + 2 pending", "the balance holds"}},
+		{"move back", env, []string{"redrive", "--to-tenant", "test_ops", "--yes"}, exitOK, []string{"2 of 2 deliveries are pending now", "the live one never gets them"}},
+		{"purge by tenant", live, []string{"purge", "--tenant", "test_ops", "--dry-run"}, exitOK, []string{"3 deliveries would be deleted: 1 delivered, 2 pending"}},
+		{"purge by another tenant", live, []string{"purge", "--tenant", "ops", "--yes"}, exitOK, []string{"0 deliveries were deleted"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			code, stdout, stderr := runDeliveries(t, test.env, test.args...)
+			if code != test.code {
+				t.Errorf("exit code %d, want %d\n%s%s", code, test.code, stdout, stderr)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(stdout+stderr, want) {
+					t.Errorf("no %q in\n%s%s", want, stdout, stderr)
+				}
+			}
+		})
 	}
 }
 

@@ -131,7 +131,7 @@ func (d *delivering) addDirect(s *service, conn *config.Connection, sender adapt
 
 // tenantOf names the tenant of a connection in the store.
 func tenantOf(conn *config.Connection) string {
-	return conn.SaaSquatch.BaseURL + "/" + conn.SaaSquatch.TenantAlias
+	return adapter.TenantName(conn.SaaSquatch.BaseURL, conn.SaaSquatch.TenantAlias)
 }
 
 // addDurable has the events of a connection stored before the answer, and
@@ -175,12 +175,39 @@ func (d *delivering) addDurable(ctx, running context.Context, s *service, conn *
 	return nil
 }
 
+// logHeld names the pending events that are not sent, with the remedy: each of them
+// may be a reward that a customer waits for.
+func (d *delivering) logHeld(ctx context.Context, log *zap.Logger) {
+	if d.store == nil {
+		return
+	}
+	backlogs, err := d.store.Backlog(ctx)
+	if err != nil {
+		log.Error("look for held events", zap.Error(err))
+		return
+	}
+	for i := range backlogs {
+		b := &backlogs[i]
+		for k := range b.Held {
+			h := &b.Held[k]
+			fields := []zap.Field{
+				zap.String("connection", b.Connection), zap.String("reason", string(h.Reason)),
+				zap.Int64("events", h.Events), zap.String("tenant", h.Tenant),
+			}
+			if present, ok := d.tenants[b.Connection]; ok {
+				fields = append(fields, zap.String("present_tenant", present))
+			}
+			log.Warn("pending events are held", append(fields, zap.String("remedy", h.Remedy()))...)
+		}
+	}
+}
+
 // operations returns what operators can do with the deliveries, nil if none are kept.
 func (d *delivering) operations() adapter.Operations {
 	if d.store == nil {
 		return nil
 	}
-	return adapter.NewDeliveries(d.store, d.mappers)
+	return adapter.NewDeliveries(d.store, d.mappers, d.tenants)
 }
 
 // replays returns what replays need, nil if no deliveries are kept.

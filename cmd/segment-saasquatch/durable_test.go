@@ -244,8 +244,9 @@ func TestDiskFull(t *testing.T) {
 		}
 	})
 
+	sandbox := startSandbox(t)
 	env := []string{"DATA_DIR=" + filepath.Join(dir, "data")}
-	s := startDurable(t, "http://127.0.0.1:1", filepath.Join(dir, "data"), "BACKLOG_MIN_FREE_DISK=0")
+	s := startDurable(t, sandbox, filepath.Join(dir, "data"), "BACKLOG_MIN_FREE_DISK=0", "SAASQUATCH_API_KEY=TEST_wrong-key")
 	acknowledged := make(map[string]int)
 	full := reply{}
 	for range 100 {
@@ -284,7 +285,6 @@ func TestDiskFull(t *testing.T) {
 	}
 	checkConservation(t, env)
 
-	sandbox := startSandbox(t)
 	startDurable(t, sandbox, filepath.Join(dir, "data"))
 	awaitDrained(t, env, time.Minute)
 	checkExactlyOnce(t, sandbox, acknowledged)

@@ -420,8 +420,5 @@ func (r *replaying) confirm(spec *replay.Spec) error {
 	return nil
 }
 
-// isLive reports whether the tenant is a live one: the aliases of test tenants
-// begin with test_.
-func isLive(conn *config.Connection) bool {
-	return !strings.HasPrefix(conn.SaaSquatch.TenantAlias, "test_")
-}
+// isLive reports whether the tenant is a live one.
+func isLive(conn *config.Connection) bool { return !adapter.IsTestTenant(conn.SaaSquatch.TenantAlias) }

@@ -60,7 +60,7 @@ them. To replay an archive that is called list, write ./list.`,
 
 func (p *program) printRuns(runs []adapter.Run) error {
 	table := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "RUN\tBEGUN (UTC)\tLAST PROGRESS (UTC)\tCONNECTION\tSTATE\tOUTCOMES\tSOURCES")
+	fmt.Fprintln(table, "RUN\tBEGUN (UTC)\tLAST PROGRESS (UTC)\tCONNECTION\tTENANT\tSTATE\tOUTCOMES\tSOURCES")
 	for i := range runs {
 		run := &runs[i]
 		report, err := replay.ReportRun(run, nil)
@@ -78,8 +78,8 @@ func (p *program) printRuns(runs []adapter.Run) error {
 				state = "events are pending"
 			}
 		}
-		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", run.ID, run.StartedAt.Format(momentLayout), run.UpdatedAt.Format(momentLayout), run.Connection, state,
-			orDash(outcomesText(run.Outcomes)), plain(strings.Join(spec.Sources, " ")))
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", run.ID, run.StartedAt.Format(momentLayout), run.UpdatedAt.Format(momentLayout),
+			run.Connection, orDash(adapter.TenantAlias(run.Tenant)), state, orDash(outcomesText(run.Outcomes)), plain(strings.Join(spec.Sources, " ")))
 	}
 	return table.Flush()
 }

@@ -90,6 +90,7 @@ func (s *service) serve(ctx context.Context) (err error) {
 		return failed(err)
 	}
 	defer func() { err = failed(errors.Join(err, delivering.close())) }()
+	delivering.logHeld(ctx, s.log)
 	handler, err := s.newHandler(delivering)
 	if err != nil {
 		return err

@@ -15,15 +15,30 @@ const storeFile = "adapter.db"
 // storeOptions returns where the configured store is and how it is kept.
 func storeOptions(cfg *config.Config) store.Options {
 	return store.Options{
-		URL:    cfg.Store,
-		Path:   filepath.Join(cfg.DataDir, storeFile),
-		Limits: store.Limits{Events: int64(cfg.Backlog.MaxEvents), Bytes: cfg.Backlog.MaxBytes, FreeDisk: cfg.Backlog.MinFreeDisk},
+		URL:     cfg.Store,
+		Path:    filepath.Join(cfg.DataDir, storeFile),
+		Tenants: tenantsOf(cfg),
+		Limits:  store.Limits{Events: int64(cfg.Backlog.MaxEvents), Bytes: cfg.Backlog.MaxBytes, FreeDisk: cfg.Backlog.MinFreeDisk},
 		Retention: store.Retention{
 			Ledger:   cfg.LedgerRetention,
 			Dead:     cfg.DeadRetention,
 			Payloads: cfg.KeepPayloads,
 		},
 	}
+}
+
+// tenantsOf returns the names of the tenants in the store, by connection; empty where
+// the configuration names no tenant.
+func tenantsOf(cfg *config.Config) map[string]string {
+	tenants := make(map[string]string, len(cfg.Connections))
+	for i := range cfg.Connections {
+		conn := &cfg.Connections[i]
+		tenants[conn.Name] = ""
+		if conn.SaaSquatch.TenantAlias != "" {
+			tenants[conn.Name] = tenantOf(conn)
+		}
+	}
+	return tenants
 }
 
 // openStore opens the configured store beside a server that may have it open.

@@ -167,7 +167,7 @@ func TestRefusedFieldsDoNotBlockTheUser(t *testing.T) {
 func TestExpressionThatFails(t *testing.T) {
 	sandbox := strictSandbox(t)
 	dir := t.TempDir()
-	env := []string{"DELIVERY=durable", "DATA_DIR=" + dir}
+	env := []string{"DELIVERY=durable", "DATA_DIR=" + dir, "SAASQUATCH_TENANT_ALIAS=" + sandboxTenant, "SAASQUATCH_BASE_URL=" + sandbox}
 	s := startServer(t, sandbox, env, "--config", configFile(t, "events:\n  transform: '$merge([$, {\"fields\": 1 + \"a\"}])'\n"))
 	event := []byte(`{"type":"track","userId":"u","event":"x","messageId":"message-1"}`)
 	if got := post(t, s.url, testSecret, event, event); got.Results[0].Outcome != "rejected" || got.Results[0].Reason != "expression_failed" {

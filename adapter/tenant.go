@@ -1,0 +1,67 @@
+package adapter
+
+import "strings"
+
+// TenantName returns the name of a tenant in a store: host and alias, since an
+// alias is unique at one SaaSquatch only. Names are stored with the events, so they
+// must stay the same from version to version.
+func TenantName(baseURL, alias string) string { return baseURL + "/" + alias }
+
+// TenantAlias returns the alias of the tenant with the name.
+func TenantAlias(name string) string { return name[strings.LastIndexByte(name, '/')+1:] }
+
+// IsTestTenant reports whether the alias is that of a test tenant.
+func IsTestTenant(alias string) bool { return strings.HasPrefix(alias, "test_") }
+
+// Held are pending events that are not sent, since they were accepted for another
+// tenant than their connection has now, or their connection is not configured.
+type Held struct {
+	// Tenant is the name of the tenant that the events were accepted for.
+	Tenant string `json:"tenant"`
+	Reason Reason `json:"reason"`
+	Events int64  `json:"events"`
+}
+
+// Remedy says what to do about the events.
+func (h *Held) Remedy() string {
+	if h.Reason == ReasonConnectionRemoved {
+		return "to send them, configure the connection again; to delete them, use deliveries purge"
+	}
+	return "to send them where they were meant to go, configure that tenant again; " +
+		"to send them to the connection's present tenant, use deliveries redrive --to-tenant with its alias; " +
+		"to delete them, use deliveries purge"
+}
+
+// TenantMove is a number of a connection's events that were accepted for the tenant
+// From, while To is the connection's tenant now. Both are names.
+type TenantMove struct {
+	Connection string `json:"connection"`
+	From       string `json:"from"`
+	To         string `json:"to"`
+	Events     int    `json:"events"`
+}
+
+// Warning says what it means that the events change between a test tenant and a
+// live one, empty if they do not.
+func (m *TenantMove) Warning() string {
+	switch from, to := IsTestTenant(TenantAlias(m.From)), IsTestTenant(TenantAlias(m.To)); {
+	case from && !to:
+		return "Events of a test tenant go to a live one: there they fire programs and rewards, and cannot be deleted."
+	case !from && to:
+		return "Events of a live tenant go to a test one: the live one never gets them."
+	}
+	return ""
+}
+
+// moves counts events by connection and tenants, in the order in which they appear.
+type moves []TenantMove
+
+func (m *moves) add(connection, from, to string) {
+	for i := range *m {
+		if move := &(*m)[i]; move.Connection == connection && move.From == from && move.To == to {
+			move.Events++
+			return
+		}
+	}
+	*m = append(*m, TenantMove{Connection: connection, From: from, To: to, Events: 1})
+}
