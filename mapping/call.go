@@ -24,8 +24,8 @@ func (c *Call) Event() []byte { return c.env.text(envEvent) }
 // UserID returns the userId; nil if it has none.
 func (c *Call) UserID() []byte { return c.env.text(envUserID) }
 
-// MessageID returns the messageId; nil if it has none, or a number.
-func (c *Call) MessageID() []byte { return c.env.messageID() }
+// MessageID returns the messageId, or the literal text of a number; nil if it has none.
+func (c *Call) MessageID() []byte { return c.env.text(envMessageID) }
 
 // Time returns the event's time in milliseconds since the epoch, as rule M9 finds
 // it; ok is false if it has none.

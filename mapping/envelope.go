@@ -164,15 +164,6 @@ func (env *envelope) text(field envelopeField) []byte {
 	return textOrLiteral(value, env.validUTF8)
 }
 
-// messageID returns the text of the messageId, nil if it is absent or a number: a
-// number is no key (M16).
-func (env *envelope) messageID() []byte {
-	if value := env.values[envMessageID]; value == nil || value[0] != '"' {
-		return nil
-	}
-	return env.text(envMessageID)
-}
-
 // find returns the raw value at the path, nil if there is none. The first name
 // of the path may be one of the envelope.
 func (env *envelope) find(path []string) []byte {

@@ -29,6 +29,13 @@ func checkResult(t *testing.T, event []byte, r *mapping.Result) {
 	if !slices.IsSorted(r.Warnings) || len(slices.Compact(slices.Clone(r.Warnings))) != len(r.Warnings) {
 		t.Fatalf("warnings are not sorted and unique: %v", r.Warnings)
 	}
+	toSend := r.Kind == mapping.KindUserEvent || r.Kind == mapping.KindUserUpsert
+	if keyed := r.MessageID != "" && r.Keyed(); keyed && r.Identity != 0 || toSend && !keyed && (r.Identity != 0) != (r.MessageID != "") {
+		t.Fatalf("identity %d of messageId %q", r.Identity, r.MessageID)
+	}
+	if r.Kind == mapping.KindUserEvent && r.Keyed() != (r.UserEvent.IdempotencyKey != "") {
+		t.Fatalf("keyed %v with the key %q", r.Keyed(), r.UserEvent.IdempotencyKey)
+	}
 	switch r.Kind {
 	case mapping.KindUserEvent:
 		checkIDs(t, r.UserEvent.UserID, r.UserEvent.AccountID)

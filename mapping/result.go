@@ -20,9 +20,17 @@ const (
 // upserts, a skip and a reject, as Kind says.
 type Result struct {
 	Kind Kind
-	// MessageID is Segment's messageId as it stands, empty if the event has none
-	// or is not JSON.
+	// MessageID is Segment's messageId as it stands, or the literal text of a number;
+	// empty if the event has none or is not JSON.
 	MessageID string
+	// Identity tells an event whose MessageID is no idempotency key from others of
+	// the same MessageID. It is a hash of the envelope alone, so that neither the
+	// rules nor a later version change it. 0 where MessageID is a key, which tells the
+	// event from others by itself, and where there is no MessageID. A result with
+	// nothing to send may have none.
+	Identity int64
+	// Event is Segment's name of the event as it stands, empty if the call has none.
+	Event string
 	// UserEvent is set if Kind is KindUserEvent.
 	UserEvent UserEvent
 	// Upserts are set if Kind is KindUserUpsert, at least one, to be sent in their
@@ -41,6 +49,9 @@ type Result struct {
 	// Warnings are in alphabetical order, each at most once; nil if there are none.
 	Warnings []Warning
 }
+
+// Keyed reports whether MessageID is an idempotency key (M16).
+func (r *Result) Keyed() bool { return r.Identity == 0 && IsIdempotencyKey(r.MessageID) }
 
 // UserEvent is one event for SaaSquatch's Track User Event call.
 type UserEvent struct {
