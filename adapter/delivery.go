@@ -8,15 +8,19 @@ import (
 // Delivery is what a store knows of one event that was accepted.
 type Delivery struct {
 	// ID is unique in the store and grows with the order of acceptance.
-	ID         int64   `json:"id"`
-	Connection string  `json:"connection"`
-	MessageID  string  `json:"message_id,omitempty"`
-	UserID     string  `json:"user_id,omitempty"`
-	AccountID  string  `json:"account_id,omitempty"`
-	EventKey   string  `json:"event_key,omitempty"`
-	Outcome    Outcome `json:"outcome"`
-	Reason     Reason  `json:"reason,omitempty"`
-	Detail     string  `json:"detail,omitempty"`
+	ID         int64  `json:"id"`
+	Connection string `json:"connection"`
+	MessageID  string `json:"message_id,omitempty"`
+	UserID     string `json:"user_id,omitempty"`
+	AccountID  string `json:"account_id,omitempty"`
+	// Event is Segment's name of the event, empty if the call has none. Deliveries of
+	// versions that did not store it have none either, nor have those of a name beyond
+	// the number of names that a store holds.
+	Event    string  `json:"event,omitempty"`
+	EventKey string  `json:"event_key,omitempty"`
+	Outcome  Outcome `json:"outcome"`
+	Reason   Reason  `json:"reason,omitempty"`
+	Detail   string  `json:"detail,omitempty"`
 	// Status is the last HTTP status of SaaSquatch, 0 if there was none.
 	Status int `json:"status,omitempty"`
 	// Attempts is how many attempts were made that count.
@@ -34,6 +38,8 @@ type Delivery struct {
 	Tenant string `json:"tenant,omitempty"`
 	// Run is the replay that brought the event, 0 for live traffic.
 	Run int64 `json:"run,omitempty"`
+	// Repeats is how often replays brought the payload of a rejected event again.
+	Repeats int64 `json:"repeats,omitempty"`
 	// History lists the attempts that did not deliver, oldest first. Only Get fills it.
 	History []Try `json:"history,omitempty"`
 	// Payload is the event as Segment sent it, nil once it is dropped. Only Get
@@ -80,9 +86,11 @@ type Filter struct {
 	Connection string
 	Outcomes   []Outcome
 	Reason     Reason
-	EventKey   string
-	UserID     string
-	MessageID  string
+	// Event is Segment's name. It picks no delivery without a name.
+	Event     string
+	EventKey  string
+	UserID    string
+	MessageID string
 	// Run picks the events of a replay.
 	Run int64
 	// Tenant picks the events of a tenant, by its name or by its alias alone.

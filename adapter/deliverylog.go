@@ -51,9 +51,10 @@ type Redelivery struct {
 	// with its own.
 	Tenant                      string
 	UserID, AccountID, EventKey string
-	// Keyed and Fingerprint are as in an [Arrival].
-	Keyed       bool
-	Fingerprint int64
+	// Event, Keyed, Identity and Fingerprint are as in an [Arrival].
+	Event                 string
+	Keyed                 bool
+	Identity, Fingerprint int64
 }
 
 // Summary is a number of deliveries that have these in common.

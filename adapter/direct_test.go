@@ -635,3 +635,47 @@ func TestRedelivery(t *testing.T) {
 		}
 	})
 }
+
+// TestRedeliveryOfAnEventWithoutAKey has the mapping make something else of each
+// redelivery: it is known by its envelope.
+func TestRedeliveryOfAnEventWithoutAKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rules := mapping.DefaultRules()
+		rules.AnyAge, rules.Transform = true, `$merge([$, {"fields": {"sent_at": $string($now())}}])`
+		mapper, err := mapping.New(rules)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bodies := make(map[string]bool)
+		sender := &script{answer: func(event *mapping.UserEvent, _ int) Attempt {
+			if event.IdempotencyKey != "" {
+				t.Errorf("sent with the key %s", event.IdempotencyKey)
+			}
+			bodies[string(event.Body)] = true
+			return delivered
+		}}
+		d := NewDirect(mapper, NewForwarder(sender, ForwarderOptions{}), DirectOptions{})
+		number := []byte(`{"type":"track","userId":"u","event":"e","messageId":12345678}`)
+		other := []byte(`{"type":"track","userId":"u","event":"e","messageId":12345679}`)
+		for _, test := range []struct {
+			name  string
+			event []byte
+			want  Outcome
+		}{
+			{"a short messageId", track("u", "e", "short"), Delivered},
+			{"the same again", track("u", "e", "short"), Duplicate},
+			{"a number", number, Delivered},
+			{"the same number again", number, Duplicate},
+			{"another number", other, Delivered},
+			{"another user", track("v", "e", "short"), Delivered},
+		} {
+			if r := accept(t, d, test.event).Results[0]; r.Outcome != test.want {
+				t.Errorf("%s: %v, want %v", test.name, r.Outcome, test.want)
+			}
+			time.Sleep(time.Second)
+		}
+		if len(bodies) != 4 {
+			t.Errorf("%d different bodies were sent", len(bodies))
+		}
+	})
+}

@@ -86,8 +86,10 @@ func arrivalOf(payload []byte, mapped *mapping.Result, result *Result) Arrival {
 		MessageID: mapped.MessageID,
 		UserID:    of.userID,
 		AccountID: of.accountID,
+		Event:     mapped.Event,
 		EventKey:  eventKeyOf(mapped),
-		Keyed:     mapping.IsIdempotencyKey(mapped.MessageID),
+		Keyed:     mapped.Keyed(),
+		Identity:  mapped.Identity,
 		Payload:   payload,
 		Outcome:   result.Outcome,
 		Reason:    result.Reason,
@@ -99,8 +101,9 @@ func arrivalOf(payload []byte, mapped *mapping.Result, result *Result) Arrival {
 	return arrival
 }
 
-// fingerprintOf is a number for what would be sent. It is stored, so it must stay
-// the same from version to version.
+// fingerprintOf is a number for what would be sent: the identity that earlier
+// versions gave an event without a key. Their stores hold it, so it must stay the
+// same from version to version.
 func fingerprintOf(mapped *mapping.Result) int64 {
 	hash, of := sha256.New(), userOf(mapped)
 	for _, text := range []string{of.accountID, of.userID} {

@@ -42,19 +42,25 @@ func newMapper(t *testing.T) *mapping.Mapper {
 
 // TestArrivals looks at what the queue is given of each kind of event.
 func TestArrivals(t *testing.T) {
-	// The fingerprints are in stores out there and must never change.
+	// Identities and fingerprints are in stores out there and must never change.
 	for _, test := range []struct {
 		event string
 		want  adapter.Arrival
 	}{
 		{`{"type":"track","userId":"u","event":"Signed Up","messageId":"message-1"}`,
-			adapter.Arrival{MessageID: "message-1", UserID: "u", AccountID: "u", EventKey: "signedUp", Keyed: true, Outcome: adapter.Pending, Reason: adapter.ReasonAccepted}},
+			adapter.Arrival{MessageID: "message-1", UserID: "u", AccountID: "u", Event: "Signed Up", EventKey: "signedUp", Keyed: true, Outcome: adapter.Pending, Reason: adapter.ReasonAccepted}},
 		{`{"type":"track","userId":"u","event":"Signed Up","messageId":"m"}`,
-			adapter.Arrival{MessageID: "m", UserID: "u", AccountID: "u", EventKey: "signedUp", Fingerprint: -3999630102292682017, Outcome: adapter.Pending, Reason: adapter.ReasonAccepted}},
+			adapter.Arrival{MessageID: "m", UserID: "u", AccountID: "u", Event: "Signed Up", EventKey: "signedUp", Identity: 8311934401807003855, Fingerprint: -3999630102292682017,
+				Outcome: adapter.Pending, Reason: adapter.ReasonAccepted}},
 		{`{"type":"track","userId":"u","event":"Signed Up"}`,
-			adapter.Arrival{UserID: "u", AccountID: "u", EventKey: "signedUp", Outcome: adapter.Pending, Reason: adapter.ReasonAccepted}},
+			adapter.Arrival{UserID: "u", AccountID: "u", Event: "Signed Up", EventKey: "signedUp", Outcome: adapter.Pending, Reason: adapter.ReasonAccepted}},
 		{`{"type":"page","userId":"u","messageId":"message-2"}`,
 			adapter.Arrival{MessageID: "message-2", Keyed: true, Outcome: adapter.Skipped, Reason: "unsupported_type"}},
+		{`{"type":"track","userId":"u","event":"購入","messageId":12345678}`,
+			adapter.Arrival{MessageID: "12345678", Event: "購入", Identity: -2013695010812853125, Outcome: adapter.Rejected, Reason: "empty_event_key"}},
+		{`{"type":"track","userId":"u","event":"Signed Up","messageId":12345678}`,
+			adapter.Arrival{MessageID: "12345678", UserID: "u", AccountID: "u", Event: "Signed Up", EventKey: "signedUp", Identity: 7763763577085875309, Fingerprint: -3999630102292682017,
+				Outcome: adapter.Pending, Reason: adapter.ReasonAccepted}},
 		{`{"type":"track","userId":"u","messageId":"m"}`,
 			adapter.Arrival{MessageID: "m", Outcome: adapter.Rejected, Reason: "missing_event_name"}},
 		{`not JSON`, adapter.Arrival{Outcome: adapter.Rejected, Reason: "invalid_json"}},

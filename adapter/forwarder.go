@@ -138,7 +138,7 @@ func (f *Forwarder) count(mapped *mapping.Result, attempt *Attempt, tries *forei
 		return
 	}
 	// An event that comes again counts once, even without a messageId.
-	attempt.event = f.memory.fingerprint(mapped.MessageID, mapped)[0]
+	attempt.event = f.memory.fingerprintOfEvent(mapped)[0]
 	f.foreign.add(attempt, now)
 	tries.inARow++
 	attempt.Misconfigured = attempt.Misconfigured || f.foreign.blame(tries.began, now) == blameTenant

@@ -25,9 +25,9 @@ const memorySize = 100_000
 // send it again before they end.
 type memory struct {
 	seeds    [2]maphash.Seed
-	passed   *recentSet   // of messageIds with their bodies
+	passed   *recentSet   // of events
 	failed   *recentSet   // of idempotency keys
-	underway *underwaySet // of messageIds with their bodies
+	underway *underwaySet // of events
 }
 
 func newMemory() *memory {
@@ -42,22 +42,39 @@ func newMemory() *memory {
 // newSeeds returns the seeds of the two halves of a fingerprint.
 func newSeeds() [2]maphash.Seed { return [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()} }
 
-// fingerprint tells a text and what was mapped to send from others.
-func (m *memory) fingerprint(text string, mapped *mapping.Result) (f fingerprint) {
+// fingerprintOfEvent tells an event from others. A messageId that is no key is often
+// not unique: there the identity decides, as in a ledger, so that an expression that
+// yields something else each time does not hide a redelivery. Beside a key it is what
+// would be sent: SaaSquatch itself decides on another event with the same key.
+func (m *memory) fingerprintOfEvent(mapped *mapping.Result) (f fingerprint) {
 	for i, seed := range m.seeds {
 		var hash maphash.Hash
 		hash.SetSeed(seed)
-		_, _ = hash.WriteString(text) // never fails
-		if mapped != nil {
-			_ = hash.WriteByte(0)
-			_, _ = hash.Write(mapped.UserEvent.Body)
-			if mapped.Kind == mapping.KindUserUpsert {
-				for i := range mapped.Upserts {
-					_, _ = hash.Write(mapped.Upserts[i].Body)
-				}
-			}
+		_, _ = hash.WriteString(mapped.MessageID) // never fails
+		_ = hash.WriteByte(0)
+		if mapped.Identity != 0 {
+			maphash.WriteComparable(&hash, mapped.Identity)
+		} else {
+			writeBodies(&hash, mapped)
 		}
 		f[i] = hash.Sum64()
+	}
+	return f
+}
+
+func writeBodies(hash *maphash.Hash, mapped *mapping.Result) {
+	_, _ = hash.Write(mapped.UserEvent.Body)
+	if mapped.Kind == mapping.KindUserUpsert {
+		for i := range mapped.Upserts {
+			_, _ = hash.Write(mapped.Upserts[i].Body)
+		}
+	}
+}
+
+// fingerprintOfKey tells an idempotency key from others.
+func (m *memory) fingerprintOfKey(key string) (f fingerprint) {
+	for i, seed := range m.seeds {
+		f[i] = maphash.String(seed, key)
 	}
 	return f
 }
@@ -66,7 +83,7 @@ func (m *memory) fingerprint(text string, mapped *mapping.Result) (f fingerprint
 type remembered struct {
 	*memory
 	known, keyed bool
-	event        fingerprint // of messageId and body, because messageIds that are no valid keys are often not unique
+	event        fingerprint
 	key          fingerprint
 }
 
@@ -76,10 +93,10 @@ func (m *memory) of(mapped *mapping.Result) remembered {
 	key := mapped.UserEvent.IdempotencyKey
 	r := remembered{memory: m, known: mapped.MessageID != "", keyed: key != ""}
 	if r.known {
-		r.event = m.fingerprint(mapped.MessageID, mapped)
+		r.event = m.fingerprintOfEvent(mapped)
 	}
 	if r.keyed {
-		r.key = m.fingerprint(key, nil)
+		r.key = m.fingerprintOfKey(key)
 	}
 	return r
 }

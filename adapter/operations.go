@@ -324,7 +324,7 @@ func (d *Deliveries) plan(
 		}
 		redeliveries = append(redeliveries, Redelivery{
 			ID: delivery.ID, Tenant: tenant, UserID: arrival.UserID, AccountID: arrival.AccountID, EventKey: arrival.EventKey,
-			Keyed: arrival.Keyed, Fingerprint: arrival.Fingerprint,
+			Event: arrival.Event, Keyed: arrival.Keyed, Identity: arrival.Identity, Fingerprint: arrival.Fingerprint,
 		})
 		return nil
 	})
@@ -402,7 +402,7 @@ func (d *Deliveries) Purge(ctx context.Context, filter Filter, limit int, dry bo
 
 // picksAll reports whether the filter says nothing.
 func (f *Filter) picksAll() bool {
-	return f.IDs == nil && f.Connection == "" && len(f.Outcomes) == 0 && f.Reason == "" && f.EventKey == "" && f.UserID == "" &&
+	return f.IDs == nil && f.Connection == "" && len(f.Outcomes) == 0 && f.Reason == "" && f.Event == "" && f.EventKey == "" && f.UserID == "" &&
 		f.MessageID == "" && f.Run == 0 && f.Tenant == "" && !f.Former && f.Since.IsZero() && f.Until.IsZero() && f.Before == 0
 }
 

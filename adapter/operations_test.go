@@ -372,12 +372,12 @@ func TestRedriveKeepsTheIdentity(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := queue.arrivals[0]
-		want := adapter.Redelivery{ID: id, UserID: a.UserID, AccountID: a.AccountID, EventKey: a.EventKey, Keyed: a.Keyed, Fingerprint: a.Fingerprint}
+		want := adapter.Redelivery{ID: id, UserID: a.UserID, AccountID: a.AccountID, Event: a.Event, EventKey: a.EventKey, Keyed: a.Keyed, Identity: a.Identity, Fingerprint: a.Fingerprint}
 		if got := log.redeliveries[id]; got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}
-	if keyed, not := log.redeliveries[1], log.redeliveries[6]; !keyed.Keyed || keyed.Fingerprint != 0 || not.Keyed || not.Fingerprint == 0 {
+	if keyed, not := log.redeliveries[1], log.redeliveries[6]; !keyed.Keyed || keyed.Fingerprint != 0 || not.Keyed || not.Identity == 0 || not.Fingerprint == 0 {
 		t.Errorf("got %+v and %+v", keyed, not)
 	}
 }

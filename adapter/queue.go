@@ -65,13 +65,18 @@ type Arrival struct {
 	MessageID string
 	// UserID, AccountID and EventKey are empty where the mapping did not get so far.
 	UserID, AccountID, EventKey string
+	// Event is Segment's name of the event, empty if the call has none.
+	Event string
 	// Keyed says that MessageID is a valid idempotency key. Then it alone tells
 	// the event from others, for SaaSquatch as for the ledger.
 	Keyed bool
-	// Fingerprint is a hash of what would be sent, for events with a MessageID that
-	// is no valid key: those are often not unique, so MessageID and Fingerprint
+	// Identity is that of [mapping.Result], for events to deliver with a MessageID
+	// that is no valid key: those are often not unique, so MessageID and Identity
 	// together tell the event from others. 0 if Keyed, or without a MessageID; an
 	// event without one is never a duplicate.
+	Identity int64
+	// Fingerprint is a hash of what would be sent, which earlier versions stored in
+	// place of Identity. It finds the events that they have stored.
 	Fingerprint int64
 	// Payload is the event as Segment sent it.
 	Payload []byte
@@ -84,8 +89,10 @@ type Arrival struct {
 // Leased is a pending event that is this process's to deliver until the lease
 // ends.
 type Leased struct {
-	ID                int64
-	MessageID         string
+	ID        int64
+	MessageID string
+	// Keyed says that MessageID is a valid idempotency key.
+	Keyed             bool
 	UserID, AccountID string
 	Payload           []byte
 	ReceivedAt        time.Time

@@ -64,7 +64,10 @@ type ObjectProgress struct {
 // none, together with the place up to which it reaches.
 type Batch struct {
 	// Arrivals are to be delivered, or were rejected. They are stored; one that is
-	// pending or delivered already is marked as Duplicate, and only counted.
+	// pending or delivered already is marked as Duplicate, and only counted. So is a
+	// rejected one whose payload a replay of the connection and tenant has brought
+	// before and that is a dead letter still: the run counts it as rejected, the
+	// totals do not, and the dead letter counts one more of its Repeats.
 	Arrivals []Arrival
 	// Held keeps the arrivals from being delivered one by one: they wait for an
 	// import job.
@@ -112,10 +115,11 @@ type Replays interface {
 	// goes on.
 	EndRun(ctx context.Context, run *Run) error
 	// Failures calls yield with the payloads of the run's dead and rejected events,
-	// in the order of acceptance, and ends with the first error of yield.
+	// in the order of acceptance, and ends with the first error of yield. Payloads
+	// that are one dead letter are yielded once.
 	Failures(ctx context.Context, run int64, yield func(payload []byte) error) error
 	// Known says of each event whether the ledger has it, or it is pending; empty
-	// if neither. Only MessageID, Keyed and Fingerprint of the arrivals count.
+	// if neither. Only MessageID, Keyed, Identity and Fingerprint of the arrivals count.
 	Known(ctx context.Context, connection, tenant string, arrivals []Arrival) ([]Reason, error)
 }
 

@@ -61,6 +61,8 @@ func TestRunsThroughServer(t *testing.T) {
 			{MessageID: "message-1", Keyed: true, UserID: "u", AccountID: "u", EventKey: "key", Payload: []byte(`{"a":1}`), Outcome: adapter.Pending},
 			{MessageID: "message-1", Keyed: true, UserID: "u", AccountID: "u", EventKey: "key", Payload: []byte(`{"a":1}`), Outcome: adapter.Pending},
 			{Payload: []byte("\xff{"), Outcome: adapter.Rejected, Reason: "invalid_json"},
+			{MessageID: "m", Identity: -1 << 62, Fingerprint: 7, UserID: "u", AccountID: "u", Event: "Order Completed", EventKey: "key", Payload: []byte(`{"a":2}`), Outcome: adapter.Pending},
+			{MessageID: "m", Identity: -1<<62 + 1, Fingerprint: 7, UserID: "u", AccountID: "u", EventKey: "key", Payload: []byte(`{"a":3}`), Outcome: adapter.Pending},
 		},
 		Tallies:  []adapter.Tally{{Outcome: adapter.Skipped, Reason: "no_user_id", Events: 3}},
 		Objects:  []adapter.ObjectProgress{{Object: "a", Version: "v", Lines: 6, Done: true}},
@@ -69,16 +71,26 @@ func TestRunsThroughServer(t *testing.T) {
 	if err := client.AcceptBatch(ctx, run, batch); err != nil {
 		t.Fatal(err)
 	}
-	if a := batch.Arrivals; a[0].Outcome != adapter.Pending || a[1].Outcome != adapter.Duplicate || a[1].Reason != adapter.ReasonAlreadyAccepted || a[2].Outcome != adapter.Rejected {
+	if a := batch.Arrivals; a[0].Outcome != adapter.Pending || a[1].Outcome != adapter.Duplicate || a[1].Reason != adapter.ReasonAlreadyAccepted || a[2].Outcome != adapter.Rejected || a[3].Outcome != adapter.Pending || a[4].Outcome != adapter.Pending {
 		t.Errorf("arrivals %+v", a)
 	}
 	state, err := client.RunState(ctx, run)
-	if err != nil || state.Pending != 1 || state.Due != 1 || len(state.Outcomes) != 4 {
+	if err != nil || state.Pending != 3 || state.Due != 3 || len(state.Outcomes) != 4 {
 		t.Errorf("state %+v, %v", state, err)
 	}
+	for i := range batch.Arrivals { // a duplicate has no identity of its own
+		if batch.Arrivals[i].Outcome == adapter.Duplicate {
+			batch.Arrivals[i].Outcome = adapter.Pending
+		}
+	}
 	known, err := client.Known(ctx, "default", "whatever", batch.Arrivals)
-	if err != nil || !slices.Equal(known, []adapter.Reason{adapter.ReasonAlreadyAccepted, "", ""}) && !slices.Equal(known, []adapter.Reason{adapter.ReasonAlreadyAccepted, adapter.ReasonAlreadyAccepted, ""}) {
+	const accepted = adapter.ReasonAlreadyAccepted
+	if err != nil || !slices.Equal(known, []adapter.Reason{accepted, accepted, "", accepted, accepted}) {
 		t.Errorf("known %q, %v", known, err)
+	}
+	found, err := kept.Find(ctx, adapter.Filter{Event: "Order Completed"}, 10)
+	if err != nil || len(found) != 1 || found[0].MessageID != "m" {
+		t.Errorf("found %+v, %v", found, err)
 	}
 	var failures []string
 	err = client.Failures(ctx, run.ID, func(payload []byte) error {

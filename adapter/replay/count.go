@@ -125,7 +125,7 @@ func (f *fresh) duplicates(ctx context.Context, events []event) ([]adapter.Reaso
 			continue
 		}
 		a := &f.arrivals[i]
-		if a.Outcome == adapter.Pending && a.MessageID != "" && f.seen.add(a.MessageID, a.Fingerprint) {
+		if a.Outcome == adapter.Pending && a.MessageID != "" && f.seen.add(a.MessageID, a.Identity) {
 			f.reasons[i] = adapter.ReasonAlreadyAccepted
 		}
 	}

@@ -8,7 +8,6 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/saasquatch"
-	"segment-saasquatch/mapping"
 )
 
 // complete records what became of the events of a job that has completed.
@@ -87,7 +86,7 @@ func (i *importing) failures(ctx context.Context, seen adapter.ImportJob) (failu
 // judge says what a record means for its event that so many jobs have refused. The event
 // is pending if the next job is to have it.
 func (i *importing) judge(j *job, event *adapter.Leased, failure *adapter.RecordError, times int, step *adapter.Step) {
-	keyed := mapping.IsIdempotencyKey(event.MessageID)
+	keyed := event.Keyed
 	attempt := saasquatch.ClassifyRecord(failure, keyed)
 	step.Outcome, step.Reason = attempt.Outcome, attempt.Reason
 	switch {
@@ -184,6 +183,6 @@ func (i *importing) giveUpUnkeyed(ctx context.Context, j *job) error {
 		return adapter.Step{
 			Outcome: adapter.Dead, Reason: adapter.ReasonUnkeyedAmbiguous, Counted: true, Ambiguous: true, Began: j.state.Began, At: i.Now(),
 			Detail: "an import job may have processed it, and an event without an idempotency key is not sent twice",
-		}, !mapping.IsIdempotencyKey(event.MessageID)
+		}, !event.Keyed
 	})
 }

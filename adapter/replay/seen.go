@@ -29,10 +29,12 @@ func newSeenSet() *seenSet {
 	return &seenSet{seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
 }
 
-// add adds an event and reports whether it was there already. Fingerprint is 0
+// add adds an event and reports whether it was there already. Identity is 0
 // where the messageId alone counts.
-func (s *seenSet) add(messageID string, fingerprint int64) bool {
-	hash := [2]uint64{maphash.String(s.seeds[0], messageID) ^ uint64(fingerprint), maphash.String(s.seeds[1], messageID) + uint64(fingerprint)}
+func (s *seenSet) add(messageID string, identity int64) bool {
+	hash := [2]uint64{
+		maphash.String(s.seeds[0], messageID) ^ uint64(identity), maphash.String(s.seeds[1], messageID) + uint64(identity),
+	}
 	if hash == [2]uint64{} {
 		hash[0] = 1 // zero marks a free slot
 	}

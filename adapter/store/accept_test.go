@@ -22,10 +22,11 @@ func event(messageID string) adapter.Arrival {
 	}
 }
 
-// unkeyed returns an event to deliver whose messageId is no valid key.
-func unkeyed(messageID string, fingerprint int64) adapter.Arrival {
+// unkeyed returns an event to deliver whose messageId is no valid key. Its fingerprint
+// is the identity of another event, which a new store does not look for.
+func unkeyed(messageID string, identity int64) adapter.Arrival {
 	a := event(messageID)
-	a.Keyed, a.Fingerprint = false, fingerprint
+	a.Keyed, a.Identity, a.Fingerprint = false, identity, 3-identity
 	return a
 }
 
@@ -316,7 +317,7 @@ func TestOddArrivals(t *testing.T) {
 					if text == long && (i > 0 || k < 4) { // once is enough
 						continue
 					}
-					list = append(list, adapter.Arrival{MessageID: text, Fingerprint: int64(k + 1), UserID: text, AccountID: text, EventKey: text, Detail: text,
+					list = append(list, adapter.Arrival{MessageID: text, Identity: int64(k + 1), UserID: text, AccountID: text, Event: text, EventKey: text, Detail: text,
 						Outcome: outcome, Reason: "missing_type", Payload: payload})
 				}
 			}

@@ -3,6 +3,8 @@ package store_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -33,7 +35,7 @@ func arrivals(first, n int) []adapter.Arrival {
 		user := fmt.Sprintf("user-%08d", (first+i)%100_000)
 		list[i] = adapter.Arrival{
 			MessageID: fmt.Sprintf("5e8a1d3c-7f42-4b6e-9a0d-%012d", first+i), Keyed: true,
-			UserID: user, AccountID: user, EventKey: "order_completed", Payload: payload, Outcome: adapter.Pending,
+			UserID: user, AccountID: user, Event: "Order Completed", EventKey: "order_completed", Payload: payload, Outcome: adapter.Pending,
 		}
 	}
 	return list
@@ -189,8 +191,9 @@ func drain(b testing.TB, q *store.Queue) {
 	}
 }
 
-// BenchmarkDiskPerDelivered measures what a delivered event takes on disk.
-// Target: 200 bytes.
+// BenchmarkDiskPerDelivered measures what a delivered event takes on disk, with and
+// without the pages that the file keeps for events to come: up to 8 MB. Target: 160
+// bytes without them.
 func BenchmarkDiskPerDelivered(b *testing.B) {
 	const events = 100_000
 	for b.Loop() {
@@ -213,8 +216,24 @@ func BenchmarkDiskPerDelivered(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.ReportMetric(float64(info.Size())/events, "B/event")
+		b.ReportMetric(float64(info.Size())/events, "B/event-with-free-pages")
+		b.ReportMetric(float64(info.Size()-freeBytes(b, opts.Path))/events, "B/event")
 	}
+}
+
+// freeBytes returns how much of a database file is free pages.
+func freeBytes(b *testing.B, path string) int64 {
+	b.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	var pages, size int64
+	if err := errors.Join(db.QueryRow(`PRAGMA freelist_count`).Scan(&pages), db.QueryRow(`PRAGMA page_size`).Scan(&size)); err != nil {
+		b.Fatal(err)
+	}
+	return pages * size
 }
 
 // BenchmarkMillionPending opens a database with a million pending events in a

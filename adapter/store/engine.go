@@ -35,8 +35,8 @@ type engine interface {
 	// refresh has known find what another process has accepted meanwhile.
 	refresh(ctx context.Context, tx *sql.Tx) error
 	// sameEvent reports whether the event of a delivery in the log is pending or
-	// delivered under another id.
-	sameEvent(ctx context.Context, tx *sql.Tx, id int64) (isPending, isDelivered bool, err error)
+	// delivered under another id, with the same body hash or one of the former ones.
+	sameEvent(ctx context.Context, tx *sql.Tx, id int64, former []int64) (isPending, isDelivered bool, err error)
 	// forget is told of deliveries with a messageId whose rows were removed.
 	forget(ctx context.Context, tx *sql.Tx, removed []removedMessage) error
 	// shard is the part of the totals that this process writes.
@@ -68,7 +68,9 @@ type change interface {
 type acceptance struct {
 	queue    *Queue
 	arrivals []adapter.Arrival
-	at       time.Time
+	// events are the numbers of their names, 0 where there is none.
+	events []int64
+	at     time.Time
 	// run is the replay that the events are of, nil for live traffic, and batch
 	// what else is stored of it.
 	run   *adapter.Run

@@ -17,3 +17,10 @@ func WithLease(opts Options, d time.Duration) Options {
 	opts.leaseFor = d
 	return opts
 }
+
+// WithEventNames returns the options with another number of event names that the store
+// holds.
+func WithEventNames(opts Options, n int) Options {
+	opts.maxEventNames = n
+	return opts
+}

@@ -53,8 +53,10 @@ type table struct {
 var logTable = table{
 	name:   "deliveries",
 	reason: "reason",
-	columns: `id, connection, message_id, user_id, account_id, event_key, outcome, reason, detail, status, attempts,
-	received_at, received_at + first_attempt_ms, received_at + last_attempt_ms, received_at + settled_ms, NULL, ambiguous <> 0, run, tenant`,
+	columns: `id, connection, message_id, user_id, account_id, (SELECT name FROM event_names WHERE event_names.id = deliveries.event),
+	event_key, outcome, reason, detail, status, attempts,
+	received_at, received_at + first_attempt_ms, received_at + last_attempt_ms, received_at + settled_ms, NULL, ambiguous <> 0, run, tenant,
+	CASE WHEN outcome = 4 AND run IS NOT NULL THEN coalesce((SELECT repeats FROM rejected WHERE delivery = deliveries.id), 0) ELSE 0 END`,
 }
 
 // queueTable has the pending events. Why one is pending depends on the tenants that
@@ -64,8 +66,8 @@ func (s *Store) queueTable() table {
 	return table{
 		name:   "queue",
 		reason: reason,
-		columns: `id, connection, message_id, user_id, account_id, event_key, 6, ` + reason + `, detail, status, attempts,
-	received_at, first_attempt_at, last_attempt_at, NULL, CASE WHEN due_at < ` + heldText + ` THEN due_at END, ambiguous_at IS NOT NULL, run, tenant`,
+		columns: `id, connection, message_id, user_id, account_id, (SELECT name FROM event_names WHERE event_names.id = queue.event), event_key, 6, ` + reason + `, detail, status, attempts,
+	received_at, first_attempt_at, last_attempt_at, NULL, CASE WHEN due_at < ` + heldText + ` THEN due_at END, ambiguous_at IS NOT NULL, run, tenant, 0`,
 	}
 }
 
@@ -115,7 +117,10 @@ func (s *Store) conditions(ctx context.Context, tx *sql.Tx, t table, f *adapter.
 	if f.Reason != "" {
 		c.add(t.reason+" = ?", clean(string(f.Reason)))
 	}
-	if f.Run != 0 {
+	switch {
+	case f.Run != 0 && t.name == logTable.name: // with the dead letters that it brought again
+		c.add("(run = ? OR id IN (SELECT delivery FROM run_rejected WHERE run_rejected.run = ?))", f.Run, f.Run)
+	case f.Run != 0:
 		c.add("run = ?", f.Run)
 	}
 	if f.Tenant != "" {
@@ -123,6 +128,9 @@ func (s *Store) conditions(ctx context.Context, tx *sql.Tx, t table, f *adapter.
 	}
 	if f.Former {
 		c.add(s.byTenant("1 = 0", "1 = 1", "1 = 1"))
+	}
+	if f.Event != "" {
+		c.add("event = (SELECT id FROM event_names WHERE name = ?)", storedName(f.Event))
 	}
 	if f.EventKey != "" {
 		c.add("event_key = ?", cut(f.EventKey))

@@ -13,14 +13,14 @@ import (
 // FuzzArrival accepts an event of any bytes and gets its payload back as it was,
 // from the queue and, once it is dead, from the log.
 func FuzzArrival(f *testing.F) {
-	f.Add("message-1", "user", "account", "key", []byte(`{"type":"track"}`), true, int64(0))
-	f.Add("", "", "", "", []byte{}, false, int64(0))
-	f.Add("a\x00b", "\xff", "\xed\xa0\x80", "'", []byte("\x00\xff"), false, int64(-1))
+	f.Add("message-1", "user", "account", "Event", "key", []byte(`{"type":"track"}`), true, int64(0))
+	f.Add("", "", "", "", "", []byte{}, false, int64(0))
+	f.Add("a\x00b", "\xff", "\xed\xa0\x80", "\x00", "'", []byte("\x00\xff"), false, int64(-1))
 	s := open(f, store.Options{Path: filepath.Join(f.TempDir(), "adapter.db")})
 	q := connection(f, s, "default", "tenant")
 	ctx := context.Background()
-	f.Fuzz(func(t *testing.T, messageID, userID, accountID, eventKey string, payload []byte, keyed bool, fingerprint int64) {
-		arrival := adapter.Arrival{MessageID: messageID, UserID: userID, AccountID: accountID, EventKey: eventKey, Keyed: keyed, Fingerprint: fingerprint,
+	f.Fuzz(func(t *testing.T, messageID, userID, accountID, name, eventKey string, payload []byte, keyed bool, identity int64) {
+		arrival := adapter.Arrival{MessageID: messageID, UserID: userID, AccountID: accountID, Event: name, EventKey: eventKey, Keyed: keyed, Identity: identity | 1,
 			Payload: payload, Outcome: adapter.Pending}
 		// Dead events make no duplicates, so the one before does not matter.
 		if got := accept(t, q, arrival); got != "pending" {

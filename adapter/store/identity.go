@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"strings"
@@ -46,11 +47,15 @@ func bodyHash(a *adapter.Arrival) any {
 	case a.Keyed:
 		return int64(0)
 	case a.Outcome == adapter.Pending:
-		return a.Fingerprint
+		return unkeyedHash(a.Identity, a.Fingerprint)
 	default:
 		return nil
 	}
 }
+
+// unkeyedHash is the body hash of an event without a valid key. A replay of an earlier
+// version, which hands its events over to a server, knows the fingerprint alone.
+func unkeyedHash(identity, fingerprint int64) any { return orNull(cmp.Or(identity, fingerprint)) }
 
 // accountOf returns the accountId, nil where it is the userId.
 func accountOf(accountID, userID string) any {

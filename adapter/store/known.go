@@ -14,6 +14,7 @@ import (
 type eventIdentity struct {
 	messageID string
 	bodyHash  any
+	former    any // the body hash that an earlier version gave it, nil if it is not looked up
 }
 
 // Known looks events up; see [adapter.Replays]. Beside another process it knows of
@@ -25,7 +26,7 @@ func (s *Store) Known(ctx context.Context, _, tenant string, arrivals []adapter.
 	}
 	events := make([]eventIdentity, len(arrivals))
 	for i := range arrivals {
-		events[i] = eventIdentity{cut(arrivals[i].MessageID), bodyHash(&arrivals[i])}
+		events[i] = eventIdentity{cut(arrivals[i].MessageID), bodyHash(&arrivals[i]), s.formerHash(&arrivals[i])}
 	}
 	err = s.engine.read(ctx, func(tx *sql.Tx) error {
 		reasons, err = s.engine.known(ctx, tx, id, events)
@@ -62,7 +63,7 @@ func (e *sqliteEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, even
 				continue
 			}
 			var isPending, isDelivered bool
-			err := tx.QueryRowContext(ctx, sameEventSQL(candidates), tenant, part[i].bodyHash, part[i].messageID).Scan(&isPending, &isDelivered)
+			err := tx.QueryRowContext(ctx, sameEventSQL(candidates, hashList(part[i].former)), tenant, part[i].bodyHash, part[i].messageID).Scan(&isPending, &isDelivered)
 			if err != nil {
 				return nil, err
 			}
@@ -97,19 +98,21 @@ func findMessages(ctx context.Context, lookUp *sql.Stmt, hashes []any) (found ma
 func (e *postgresEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) (_ []adapter.Reason, err error) {
 	reasons := make([]adapter.Reason, len(events))
 	var places, hashes []int64
+	var former []*int64
 	var messageIDs []string
 	for i := range events {
 		if events[i].messageID != "" && events[i].bodyHash != nil {
 			places, hashes = append(places, int64(i)), append(hashes, events[i].bodyHash.(int64))
+			former = append(former, asPointer[int64](events[i].former))
 			messageIDs = append(messageIDs, events[i].messageID)
 		}
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT place, is_pending, is_delivered FROM (
 			SELECT i.place,
-				EXISTS (SELECT 1 FROM queue q WHERE q.message_key = md5(i.message_id)::uuid AND q.tenant = $1 AND q.body_hash = i.body_hash) AS is_pending,
-				EXISTS (SELECT 1 FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid AND d.tenant = $1 AND d.body_hash = i.body_hash AND d.outcome IN (1, 2)) AS is_delivered
-			FROM unnest($2::bigint[], $3::bigint[], $4::text[]) AS i (place, body_hash, message_id)) AS known
-		WHERE is_pending OR is_delivered`, tenant, places, hashes, messageIDs)
+				EXISTS (SELECT 1 FROM queue q WHERE q.message_key = md5(i.message_id)::uuid AND q.tenant = $1 AND q.body_hash IN (i.body_hash, i.former)) AS is_pending,
+				EXISTS (SELECT 1 FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid AND d.tenant = $1 AND d.body_hash IN (i.body_hash, i.former) AND d.outcome IN (1, 2)) AS is_delivered
+			FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[]) AS i (place, body_hash, former, message_id)) AS known
+		WHERE is_pending OR is_delivered`, tenant, places, hashes, former, messageIDs)
 	if err != nil {
 		return nil, err
 	}

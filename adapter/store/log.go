@@ -58,10 +58,10 @@ func (s *Store) find(ctx context.Context, tx *sql.Tx, filter adapter.Filter, lim
 func (s *Store) scanDelivery(ctx context.Context, rows *sql.Rows) (adapter.Delivery, error) {
 	var d adapter.Delivery
 	var connection, tenant, received int64
-	var account, reason, detail sql.NullString
+	var account, event, reason, detail sql.NullString
 	var status, first, last, settled, due, run sql.NullInt64
-	err := rows.Scan(&d.ID, &connection, &d.MessageID, &d.UserID, &account, &d.EventKey, &d.Outcome, &reason, &detail, &status, &d.Attempts,
-		&received, &first, &last, &settled, &due, &d.Ambiguous, &run, &tenant)
+	err := rows.Scan(&d.ID, &connection, &d.MessageID, &d.UserID, &account, &event, &d.EventKey, &d.Outcome, &reason, &detail, &status, &d.Attempts,
+		&received, &first, &last, &settled, &due, &d.Ambiguous, &run, &tenant, &d.Repeats)
 	if err != nil {
 		return d, err
 	}
@@ -75,6 +75,7 @@ func (s *Store) scanDelivery(ctx context.Context, rows *sql.Rows) (adapter.Deliv
 	if account.Valid {
 		d.AccountID = account.String
 	}
+	d.Event = event.String
 	d.Reason, d.Detail, d.Status = adapter.Reason(reason.String), detail.String, int(status.Int64)
 	d.ReceivedAt = time.UnixMilli(received).UTC()
 	d.Run = run.Int64

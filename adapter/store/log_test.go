@@ -31,6 +31,7 @@ func TestFind(t *testing.T) {
 		for i := range 300 {
 			a := event(fmt.Sprintf("message-%d", i%250))
 			a.UserID, a.AccountID, a.EventKey = fmt.Sprintf("user-%d", random.IntN(5)), "account", fmt.Sprintf("key%d", random.IntN(3))
+			a.Event = []string{"", "Order Completed", "Signed Up"}[random.IntN(3)]
 			if random.IntN(4) == 0 {
 				a.Outcome, a.Reason = adapter.Rejected, "missing_type"
 			}
@@ -131,6 +132,7 @@ func randomFilter(random *rand.Rand, from, to time.Time, all []adapter.Delivery)
 			f.Tenant = []string{"host/tenant", "elsewhere/tenant", "tenant", "second", "one", "none"}[random.IntN(6)]
 		},
 		func() { f.Former = true },
+		func() { f.Event = []string{"Order Completed", "Signed Up", "signedUp"}[random.IntN(3)] },
 		func() { f.EventKey = fmt.Sprintf("key%d", random.IntN(4)) },
 		func() { f.UserID = fmt.Sprintf("user-%d", random.IntN(6)) },
 		func() { f.MessageID = fmt.Sprintf("message-%d", random.IntN(260)) },
@@ -154,6 +156,7 @@ func picks(f *adapter.Filter, d *adapter.Delivery) bool {
 		(!f.Former || d.Connection == "gone" || d.Tenant == "elsewhere/tenant") &&
 		(len(f.Outcomes) == 0 || slices.Contains(f.Outcomes, d.Outcome)) &&
 		(f.Reason == "" || f.Reason == d.Reason) &&
+		(f.Event == "" || f.Event == d.Event) &&
 		(f.EventKey == "" || f.EventKey == d.EventKey) &&
 		(f.UserID == "" || f.UserID == d.UserID) &&
 		(f.MessageID == "" || f.MessageID == d.MessageID) &&
@@ -244,7 +247,7 @@ func TestOddFilters(t *testing.T) {
 		record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Delivered, At: newClock().now()})
 		for _, text := range []string{"\x00", "message-1\x00", "\xff", "' OR 1=1 --", "%", "_", "?", "$1", string(make([]byte, 1<<20))} {
 			for name, filter := range map[string]adapter.Filter{
-				"connection": {Connection: text}, "reason": {Reason: adapter.Reason(text)}, "event": {EventKey: text}, "user": {UserID: text}, "messageId": {MessageID: text},
+				"connection": {Connection: text}, "reason": {Reason: adapter.Reason(text)}, "event": {Event: text}, "event key": {EventKey: text}, "user": {UserID: text}, "messageId": {MessageID: text},
 			} {
 				found, err := s.Find(context.Background(), filter, 10)
 				if err != nil || len(found) > 0 {

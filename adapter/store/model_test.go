@@ -38,7 +38,7 @@ func TestConservation(t *testing.T) {
 						case 1:
 							a.Outcome, a.Reason = adapter.Skipped, "unsupported_type"
 						case 2:
-							a.Keyed, a.Fingerprint = false, int64(1+random.IntN(3))
+							a.Keyed, a.Identity = false, int64(1+random.IntN(3))
 						}
 						list = append(list, a)
 					}

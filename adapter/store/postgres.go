@@ -201,10 +201,10 @@ func (e *postgresEngine) byMessage(_ context.Context, _ *sql.Tx, messageID strin
 	return "message_key = md5(?)::uuid AND message_id = ?", []any{messageID, messageID}, nil
 }
 
-func (e *postgresEngine) sameEvent(ctx context.Context, tx *sql.Tx, id int64) (isPending, isDelivered bool, err error) {
+func (e *postgresEngine) sameEvent(ctx context.Context, tx *sql.Tx, id int64, former []int64) (isPending, isDelivered bool, err error) {
 	err = tx.QueryRowContext(ctx, `SELECT
-		EXISTS (SELECT 1 FROM queue q WHERE q.message_key = d.message_key AND q.tenant = d.tenant AND q.body_hash = d.body_hash),
-		EXISTS (SELECT 1 FROM deliveries o WHERE o.message_key = d.message_key AND o.tenant = d.tenant AND o.body_hash = d.body_hash AND o.outcome IN (1, 2))
-		FROM deliveries d WHERE d.id = $1`, id).Scan(&isPending, &isDelivered)
+		EXISTS (SELECT 1 FROM queue q WHERE q.message_key = d.message_key AND q.tenant = d.tenant AND (q.body_hash = d.body_hash OR d.body_hash IS NOT NULL AND q.body_hash = ANY ($2))),
+		EXISTS (SELECT 1 FROM deliveries o WHERE o.message_key = d.message_key AND o.tenant = d.tenant AND (o.body_hash = d.body_hash OR d.body_hash IS NOT NULL AND o.body_hash = ANY ($2)) AND o.outcome IN (1, 2))
+		FROM deliveries d WHERE d.id = $1`, id, former).Scan(&isPending, &isDelivered)
 	return isPending, isDelivered, err
 }

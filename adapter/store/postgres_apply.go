@@ -125,6 +125,7 @@ type incoming struct {
 	payloads                         [][]byte
 	dues                             []int64
 	runs, leases                     []*int64
+	names, former                    []*int64
 	of                               []arrivalOf
 }
 
@@ -159,6 +160,8 @@ func (in *incoming) add(of arrivalOf, id int64) {
 	in.dues = append(in.dues, of.acceptance.due())
 	in.runs = append(in.runs, asPointer[int64](orNull(of.acceptance.runID())))
 	in.leases = append(in.leases, asPointer[int64](of.acceptance.lease()))
+	in.names = append(in.names, asPointer[int64](orNull(of.acceptance.events[of.index])))
+	in.former = append(in.former, asPointer[int64](q.store.formerHash(a)))
 }
 
 // asPointer returns nil for nil.
@@ -193,15 +196,22 @@ func (t *postgresTransaction) accept(acceptances []*acceptance) error {
 	}
 	slices.Sort(ids)
 	var toQueue, toLog incoming
+	rejected := make(rejections)
 	for _, a := range acceptances {
 		for i := range a.arrivals {
-			to := &toLog
-			if a.arrivals[i].Outcome == adapter.Pending {
-				to = &toQueue
+			switch outcome := a.arrivals[i].Outcome; {
+			case outcome == adapter.Pending:
+				toQueue.add(arrivalOf{a, i}, ids[0])
+			case outcome == adapter.Rejected && a.run != nil:
+				rejected.add(arrivalOf{a, i}, ids[0])
+			default:
+				toLog.add(arrivalOf{a, i}, ids[0])
 			}
-			to.add(arrivalOf{a, i}, ids[0])
 			ids = ids[1:]
 		}
+	}
+	if err := t.reject(rejected, &toLog); err != nil {
+		return fmt.Errorf("look for dead letters: %w", err)
 	}
 	stored, err := t.enqueue(&toQueue)
 	if err != nil {
@@ -241,18 +251,21 @@ func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) 
 	if len(in.ids) == 0 {
 		return nil, nil
 	}
-	stored, err := t.ids(`INSERT INTO queue (id, connection, tenant, due_at, received_at, body_hash, message_id, user_id, account_id, event_key, payload, run, lease)
-		SELECT i.id, i.connection, i.tenant, i.due, i.at, i.body_hash, i.message_id, i.user_id, i.account_id, i.event_key, i.payload, i.run, i.lease
+	stored, err := t.ids(`INSERT INTO queue (id, connection, tenant, due_at, received_at, body_hash, message_id, user_id, account_id, event_key, payload, run, lease, event)
+		SELECT i.id, i.connection, i.tenant, i.due, i.at, i.body_hash, i.message_id, i.user_id, i.account_id, i.event_key, i.payload, i.run, i.lease, i.event
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bytea[],
-				$11::bigint[], $12::bigint[], $13::bigint[])
-			AS i (id, connection, tenant, at, body_hash, message_id, user_id, account_id, event_key, payload, due, run, lease)
-		WHERE i.body_hash IS NULL OR NOT EXISTS (
-			SELECT 1 FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid AND d.tenant = i.tenant AND d.body_hash = i.body_hash AND d.outcome IN (1, 2))
+				$11::bigint[], $12::bigint[], $13::bigint[], $14::integer[], $15::bigint[])
+			AS i (id, connection, tenant, at, body_hash, message_id, user_id, account_id, event_key, payload, due, run, lease, event, former)
+		WHERE (i.body_hash IS NULL OR NOT EXISTS (
+				SELECT 1 FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid AND d.tenant = i.tenant
+					AND d.body_hash IN (i.body_hash, i.former) AND d.outcome IN (1, 2)))
+			AND (i.former IS NULL OR NOT EXISTS (
+				SELECT 1 FROM queue q WHERE q.message_key = md5(i.message_id)::uuid AND q.tenant = i.tenant AND q.body_hash = i.former))
 		ORDER BY i.id
 		ON CONFLICT (tenant, message_key, body_hash) WHERE message_key IS NOT NULL AND body_hash IS NOT NULL DO NOTHING
 		RETURNING id`,
 		in.ids, in.connections, in.tenants, in.times, in.bodyHashes, in.messageIDs, in.users, in.accounts, in.events, in.payloads,
-		in.dues, in.runs, in.leases)
+		in.dues, in.runs, in.leases, in.names, in.former)
 	if err != nil {
 		return nil, err
 	}
@@ -272,9 +285,9 @@ func (t *postgresTransaction) explainDuplicates(in *incoming) error {
 	if len(in.ids) == 0 {
 		return nil
 	}
-	pending, err := t.ids(`SELECT i.id FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[]) AS i (id, tenant, body_hash, message_id)
-		WHERE EXISTS (SELECT 1 FROM queue q WHERE q.message_key = md5(i.message_id)::uuid AND q.tenant = i.tenant AND q.body_hash = i.body_hash)`,
-		in.ids, in.tenants, in.bodyHashes, in.messageIDs)
+	pending, err := t.ids(`SELECT i.id FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[]) AS i (id, tenant, body_hash, former, message_id)
+		WHERE EXISTS (SELECT 1 FROM queue q WHERE q.message_key = md5(i.message_id)::uuid AND q.tenant = i.tenant AND q.body_hash IN (i.body_hash, i.former))`,
+		in.ids, in.tenants, in.bodyHashes, in.former, in.messageIDs)
 	if err != nil {
 		return err
 	}
@@ -319,11 +332,11 @@ func (t *postgresTransaction) log(in *incoming) error {
 		}
 	}
 	_, err := t.tx.Exec(t.ctx, `INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id, event_key,
-			received_at, settled_ms, attempts, ambiguous, reason, detail, run)
-		SELECT i.id, i.connection, i.tenant, i.outcome, i.body_hash, i.message_id, i.user_hash, i.user_id, i.account_id, i.event_key, i.at, 0, 0, 0, i.reason, i.detail, i.run
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::text[], $13::text[], $14::bigint[])
-			AS i (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id, event_key, at, reason, detail, run)`,
-		in.ids, in.connections, in.tenants, in.outcomes, in.bodyHashes, in.messageIDs, in.userHashes, in.users, in.accounts, in.events, in.times, in.reasons, in.details, in.runs)
+			received_at, settled_ms, attempts, ambiguous, reason, detail, run, event)
+		SELECT i.id, i.connection, i.tenant, i.outcome, i.body_hash, i.message_id, i.user_hash, i.user_id, i.account_id, i.event_key, i.at, 0, 0, 0, i.reason, i.detail, i.run, i.event
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::text[], $13::text[], $14::bigint[], $15::integer[])
+			AS i (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id, event_key, at, reason, detail, run, event)`,
+		in.ids, in.connections, in.tenants, in.outcomes, in.bodyHashes, in.messageIDs, in.userHashes, in.users, in.accounts, in.events, in.times, in.reasons, in.details, in.runs, in.names)
 	if err != nil || len(kept.ids) == 0 {
 		return err
 	}

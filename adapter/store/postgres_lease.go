@@ -33,7 +33,7 @@ func (e *postgresEngine) lease(ctx context.Context, q *Queue, now time.Time, lim
 			return err
 		}
 		rows, err := tx.Query(ctx, `UPDATE queue SET due_at = $1, lease = $2 WHERE id = ANY ($3)
-			RETURNING id, message_id, user_id, account_id, received_at, attempts, failed, redriven <> 0, first_attempt_at, ambiguous_at, sending_at, payload, coalesce(run, 0)`,
+			RETURNING id, message_id, coalesce(body_hash, 1) = 0, user_id, account_id, received_at, attempts, failed, redriven <> 0, first_attempt_at, ambiguous_at, sending_at, payload, coalesce(run, 0)`,
 			milliseconds(until), token, ids)
 		if err != nil {
 			return fmt.Errorf("lease events: %w", err)
@@ -43,7 +43,7 @@ func (e *postgresEngine) lease(ctx context.Context, q *Queue, now time.Time, lim
 			var account sql.NullString
 			var received int64
 			var first, ambiguous, sending sql.NullInt64
-			err := row.Scan(&l.ID, &l.MessageID, &l.UserID, &account, &received, &l.Attempts, &l.Failed, &l.Redriven, &first, &ambiguous, &sending, &l.Payload, &l.Run)
+			err := row.Scan(&l.ID, &l.MessageID, &l.Keyed, &l.UserID, &account, &received, &l.Attempts, &l.Failed, &l.Redriven, &first, &ambiguous, &sending, &l.Payload, &l.Run)
 			complete(&l, account, received, first, ambiguous, sending)
 			return l, err
 		})
@@ -172,10 +172,10 @@ func (t *postgresTransaction) settle(s *steps) (map[int64]struct{}, error) {
 			INSERT INTO payloads (delivery, keep_until, payload) SELECT q.id, s.keep_until, q.payload FROM gone q JOIN step s ON s.id = q.id WHERE s.keep <> 0
 		)
 		INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id, event_key, received_at,
-			first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason, detail, run)
+			first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason, detail, run, event)
 		SELECT q.id, q.connection, q.tenant, s.outcome, q.body_hash, q.message_id, s.user_hash, s.user_id, s.account_id, coalesce(s.event_key, q.event_key), q.received_at,
 			coalesce(q.first_attempt_at, s.counted) - q.received_at, coalesce(s.counted, q.last_attempt_at) - q.received_at, s.at - q.received_at,
-			q.attempts + s.count, coalesce(s.status, q.status), (q.ambiguous_at IS NOT NULL OR s.ambiguous IS NOT NULL)::int, s.reason, s.detail, q.run
+			q.attempts + s.count, coalesce(s.status, q.status), (q.ambiguous_at IS NOT NULL OR s.ambiguous IS NOT NULL)::int, s.reason, s.detail, q.run, q.event
 		FROM gone q JOIN step s ON s.id = q.id
 		RETURNING id`,
 		s.ids, s.tokens, s.times, s.outcomes, s.userHashes, s.users, s.accounts, s.events, s.counts, s.counted,

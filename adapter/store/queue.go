@@ -22,7 +22,11 @@ func (q *Queue) Accept(ctx context.Context, arrivals []adapter.Arrival) error {
 	if len(arrivals) == 0 {
 		return nil
 	}
-	a := &acceptance{queue: q, arrivals: arrivals, at: q.store.now()}
+	events, err := q.store.nameEvents(ctx, arrivals)
+	if err != nil {
+		return err
+	}
+	a := &acceptance{queue: q, arrivals: arrivals, events: events, at: q.store.now()}
 	if err := q.store.admit(a.weight()); err != nil {
 		return err
 	}

@@ -18,9 +18,13 @@ func (s *Store) Redrive(ctx context.Context, redeliveries []adapter.Redelivery) 
 		return total, fmt.Errorf("redrive deliveries: %w", err)
 	}
 	err = inSteps(redeliveries, func(step []adapter.Redelivery) error {
+		events, err := s.eventNames.of(ctx, len(step), func(i int) string { return step[i].Event })
+		if err != nil {
+			return err
+		}
 		var redriven adapter.Redriven
-		err := s.engine.write(ctx, func(tx *sql.Tx) (err error) {
-			redriven, err = s.redrive(ctx, tx, step, targets)
+		err = s.engine.write(ctx, func(tx *sql.Tx) (err error) {
+			redriven, err = s.redrive(ctx, tx, step, events, targets)
 			return err
 		})
 		if err == nil {
@@ -37,15 +41,15 @@ func (s *Store) Redrive(ctx context.Context, redeliveries []adapter.Redelivery) 
 }
 
 func (s *Store) redrive(
-	ctx context.Context, tx *sql.Tx, redeliveries []adapter.Redelivery, targets map[string]int64,
+	ctx context.Context, tx *sql.Tx, redeliveries []adapter.Redelivery, events []int64, targets map[string]int64,
 ) (adapter.Redriven, error) {
 	now := s.now()
 	ids := make([]int64, len(redeliveries))
 	var staying, leaving []int64
-	byID := make(map[int64]*adapter.Redelivery, len(redeliveries))
+	byID := make(map[int64]redelivery, len(redeliveries))
 	for i := range redeliveries {
 		ids[i] = redeliveries[i].ID
-		byID[ids[i]] = &redeliveries[i]
+		byID[ids[i]] = redelivery{&redeliveries[i], events[i]}
 		if redeliveries[i].Tenant == "" {
 			staying = append(staying, ids[i])
 		} else {
@@ -65,6 +69,9 @@ func (s *Store) redrive(
 	redriven.Duplicate += moved.Duplicate
 	refused, err := s.refused(ctx, tx, ids)
 	if err != nil {
+		return redriven, err
+	}
+	if err := forgetRejected(ctx, tx, idList(refused, func(row *settled) int64 { return row.id })); err != nil {
 		return redriven, err
 	}
 	for _, row := range refused {
@@ -105,7 +112,7 @@ func (s *Store) hurry(ctx context.Context, tx *sql.Tx, ids []int64, now time.Tim
 // refused returns those of the deliveries that are dead or rejected and have
 // their payload still.
 func (s *Store) refused(ctx context.Context, tx *sql.Tx, ids []int64) (refused []settled, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id, connection, outcome, coalesce(run, 0), coalesce(reason, '') FROM deliveries WHERE outcome IN (4, 5)
+	rows, err := tx.QueryContext(ctx, `SELECT id, connection, outcome, coalesce(run, 0), coalesce(reason, ''), body_hash FROM deliveries WHERE outcome IN (4, 5)
 		AND EXISTS (SELECT 1 FROM payloads WHERE delivery = deliveries.id)
 		AND id IN `+idList(ids, func(id *int64) int64 { return *id })+` ORDER BY id`)
 	if err != nil {
@@ -114,7 +121,7 @@ func (s *Store) refused(ctx context.Context, tx *sql.Tx, ids []int64) (refused [
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var row settled
-		if err := rows.Scan(&row.id, &row.connection, &row.outcome, &row.run, &row.reason); err != nil {
+		if err := rows.Scan(&row.id, &row.connection, &row.outcome, &row.run, &row.reason, &row.bodyHash); err != nil {
 			return nil, err
 		}
 		refused = append(refused, row)
@@ -126,15 +133,15 @@ func (s *Store) refused(ctx context.Context, tx *sql.Tx, ids []int64) (refused [
 // has come to be pending or delivered; then it is a duplicate from now on. It
 // forgets the horizon: whoever redrives wants the event sent. It returns why the
 // event is a duplicate, or nothing.
-func (s *Store) enqueueAgain(ctx context.Context, tx *sql.Tx, row settled, as *adapter.Redelivery, now time.Time) (duplicate adapter.Reason, bytes int64, err error) {
+func (s *Store) enqueueAgain(ctx context.Context, tx *sql.Tx, row settled, as redelivery, now time.Time) (duplicate adapter.Reason, bytes int64, err error) {
 	// Today's rules may tell it from others where those of its first day did not.
 	_, err = tx.ExecContext(ctx, `UPDATE deliveries SET body_hash = CASE WHEN message_id = '' THEN NULL ELSE CAST($1 AS bigint) END,
-		user_hash = $2, user_id = $3, account_id = $4, event_key = $5 WHERE id = $6`,
-		redriveHash(as), userHash(as.UserID), cut(as.UserID), accountOf(cut(as.AccountID), cut(as.UserID)), cut(as.EventKey), row.id)
+		user_hash = $2, user_id = $3, account_id = $4, event_key = $5, event = coalesce($6, event) WHERE id = $7`,
+		redriveHash(as), userHash(as.UserID), cut(as.UserID), accountOf(cut(as.AccountID), cut(as.UserID)), cut(as.EventKey), orNull(as.event), row.id)
 	if err != nil {
 		return "", 0, err
 	}
-	isPending, isDelivered, err := s.engine.sameEvent(ctx, tx, row.id)
+	isPending, isDelivered, err := s.engine.sameEvent(ctx, tx, row.id, s.formerHashes(row, as))
 	if err != nil {
 		return "", 0, err
 	}
@@ -143,9 +150,9 @@ func (s *Store) enqueueAgain(ctx context.Context, tx *sql.Tx, row settled, as *a
 		return duplicate, 0, s.nowDuplicate(ctx, tx, row, duplicate, now)
 	}
 	err = tx.QueryRowContext(ctx, `INSERT INTO queue (id, connection, tenant, due_at, body_hash, message_id, user_id, account_id, event_key,
-			received_at, attempts, redriven, first_attempt_at, last_attempt_at, status, reason, detail, payload, run)
+			received_at, attempts, redriven, first_attempt_at, last_attempt_at, status, reason, detail, payload, run, event)
 		SELECT d.id, d.connection, d.tenant, $1, d.body_hash, d.message_id, d.user_id, d.account_id, d.event_key,
-			d.received_at, d.attempts, 1, NULL, d.received_at + d.last_attempt_ms, d.status, d.reason, d.detail, p.payload, d.run
+			d.received_at, d.attempts, 1, NULL, d.received_at + d.last_attempt_ms, d.status, d.reason, d.detail, p.payload, d.run, d.event
 		FROM deliveries d JOIN payloads p ON p.delivery = d.id WHERE d.id = $2
 		RETURNING length(payload)`, milliseconds(now), row.id).Scan(&bytes)
 	if err != nil {
@@ -176,10 +183,40 @@ func (s *Store) nowDuplicate(ctx context.Context, tx *sql.Tx, row settled, reaso
 	return err
 }
 
+// redelivery is a delivery to put back, with the number of its event's name.
+type redelivery struct {
+	*adapter.Redelivery
+	event int64
+}
+
 // redriveHash is the body hash of an event with a messageId; see bodyHash.
-func redriveHash(as *adapter.Redelivery) int64 {
+func redriveHash(as redelivery) any {
 	if as.Keyed {
-		return 0
+		return int64(0)
 	}
-	return as.Fingerprint
+	return unkeyedHash(as.Identity, as.Fingerprint)
+}
+
+// formerHashes are the body hashes under which earlier versions may have stored the
+// same event: what today's rules make of it, and what the row had until now.
+func (s *Store) formerHashes(row settled, as redelivery) (hashes []int64) {
+	if as.Keyed || !s.former.Load() {
+		return nil
+	}
+	if as.Fingerprint != 0 {
+		hashes = append(hashes, as.Fingerprint)
+	}
+	if row.bodyHash.Int64 != 0 {
+		hashes = append(hashes, row.bodyHash.Int64)
+	}
+	return hashes
+}
+
+// forgetRejected is told of rejected deliveries that are not rejected any more, or
+// gone: when a replay brings them again, they are new dead letters.
+func forgetRejected(ctx context.Context, tx *sql.Tx, ids string) error {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM rejected WHERE delivery IN `+ids); err != nil {
+		return fmt.Errorf("forget dead letters: %w", err)
+	}
+	return nil
 }

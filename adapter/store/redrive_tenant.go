@@ -36,12 +36,25 @@ type movable struct {
 	bytes                       int64
 }
 
+// identity tells the event from others, as today's version does. An earlier version may
+// have stored it under the body hash of the row.
+func (m *movable) identity(as redelivery) eventIdentity {
+	identity := eventIdentity{messageID: m.messageID}
+	if m.bodyHash.Valid {
+		identity.bodyHash = redriveHash(as)
+		if identity.bodyHash != any(m.bodyHash.Int64) {
+			identity.former = m.bodyHash.Int64
+		}
+	}
+	return identity
+}
+
 // movePending has pending events go to other tenants. To those they are new: no
 // attempt was made there, and what the tenant has already makes them duplicates.
 // Events that a process has in hand stay with it, and so do those that wait for an
 // import job.
 func (s *Store) movePending(
-	ctx context.Context, tx *sql.Tx, byID map[int64]*adapter.Redelivery, ids []int64, targets map[string]int64, now time.Time,
+	ctx context.Context, tx *sql.Tx, byID map[int64]redelivery, ids []int64, targets map[string]int64, now time.Time,
 	changed sums, runs runSums,
 ) (redriven adapter.Redriven, err error) {
 	if len(ids) == 0 {
@@ -62,10 +75,7 @@ func (s *Store) movePending(
 			redriven.Pending++ // another redrive was faster
 			continue
 		}
-		identity := eventIdentity{messageID: row.messageID}
-		if row.bodyHash.Valid {
-			identity.bodyHash = row.bodyHash.Int64
-		}
+		identity := row.identity(as)
 		reasons, err := s.engine.known(ctx, tx, target, []eventIdentity{identity})
 		if err != nil {
 			return redriven, err
@@ -81,7 +91,9 @@ func (s *Store) movePending(
 			continue
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE queue SET tenant = $1, due_at = $2, redriven = 1, failed = 0,
-			first_attempt_at = NULL, ambiguous_at = NULL, sending_at = NULL WHERE id = $3`, target, milliseconds(now), row.id)
+			first_attempt_at = NULL, ambiguous_at = NULL, sending_at = NULL, body_hash = CAST($3 AS bigint),
+			event = coalesce($4, event) WHERE id = $5`,
+			target, milliseconds(now), identity.bodyHash, orNull(as.event), row.id)
 		if err != nil {
 			return redriven, err
 		}
@@ -118,15 +130,15 @@ func (s *Store) lockMovable(
 // settleDuplicate moves a pending event to the log as a duplicate at the tenant. As
 // nowDuplicate does, it takes the body hash.
 func (s *Store) settleDuplicate(
-	ctx context.Context, tx *sql.Tx, row *movable, as *adapter.Redelivery, tenant int64, reason adapter.Reason, now time.Time,
+	ctx context.Context, tx *sql.Tx, row *movable, as redelivery, tenant int64, reason adapter.Reason, now time.Time,
 ) error {
 	user, account := cut(as.UserID), cut(as.AccountID)
 	_, err := tx.ExecContext(ctx, `INSERT INTO deliveries (id, connection, tenant, outcome, message_id,
-			user_hash, user_id, account_id, event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason, run)
+			user_hash, user_id, account_id, event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason, run, event)
 		SELECT id, connection, $1, 2, message_id, $2, $3, $4, event_key, received_at,
-			first_attempt_at - received_at, last_attempt_at - received_at, $5 - received_at, attempts, status, CASE WHEN ambiguous_at IS NULL THEN 0 ELSE 1 END, $6, run
-		FROM queue WHERE id = $7`,
-		tenant, userHash(as.UserID), user, accountOf(account, user), milliseconds(now), string(reason), row.id)
+			first_attempt_at - received_at, last_attempt_at - received_at, $5 - received_at, attempts, status, CASE WHEN ambiguous_at IS NULL THEN 0 ELSE 1 END, $6, run, coalesce($7, event)
+		FROM queue WHERE id = $8`,
+		tenant, userHash(as.UserID), user, accountOf(account, user), milliseconds(now), string(reason), orNull(as.event), row.id)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ func redrive(t *testing.T, s *store.Store, ids ...int64) adapter.Redriven {
 	t.Helper()
 	var list []adapter.Redelivery
 	for _, id := range ids {
-		list = append(list, adapter.Redelivery{ID: id, UserID: "user", AccountID: "account", EventKey: "today's key", Keyed: true})
+		list = append(list, adapter.Redelivery{ID: id, UserID: "user", AccountID: "account", Event: "today's name", EventKey: "today's key", Keyed: true})
 	}
 	done, err := s.Redrive(context.Background(), list)
 	if err != nil {
@@ -277,7 +277,7 @@ func TestRedriveUnderOtherRules(t *testing.T) {
 		accept(t, q, rejected, event("message-1"))
 		leased := lease(t, q, 1)
 		record(t, q, leased, adapter.Step{Outcome: adapter.Delivered, At: leased[0].ReceivedAt})
-		as := adapter.Redelivery{ID: leased[0].ID - 1, UserID: "user", AccountID: "account", EventKey: "key", Fingerprint: 7}
+		as := adapter.Redelivery{ID: leased[0].ID - 1, UserID: "user", AccountID: "account", EventKey: "key", Identity: 7}
 		done, err := s.Redrive(context.Background(), []adapter.Redelivery{as})
 		if err != nil || done != (adapter.Redriven{Pending: 1}) {
 			t.Fatalf("an event of its own: %+v, %v", done, err)

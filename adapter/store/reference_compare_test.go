@@ -114,6 +114,7 @@ func (p *pair) accept() {
 		*a = event(fmt.Sprintf("message-%d", p.random.IntN(80)))
 		a.UserID = fmt.Sprintf("user-%d", p.random.IntN(3))
 		a.AccountID = []string{a.UserID, "account"}[p.random.IntN(2)]
+		a.Event = p.name()
 		a.Payload = fmt.Appendf(nil, `{"n":%0*d}`, p.random.IntN(50), p.random.IntN(10))
 		switch p.random.IntN(10) {
 		case 0:
@@ -123,7 +124,7 @@ func (p *pair) accept() {
 		case 2:
 			a.MessageID, a.Keyed = "", false
 		case 3, 4:
-			a.Keyed, a.Fingerprint = false, int64(1+p.random.IntN(2))
+			a.Keyed, a.Identity, a.Fingerprint = false, int64(1+p.random.IntN(2)), int64(1+p.random.IntN(2))
 		}
 	}
 	before := slices.Clone(list)
@@ -150,6 +151,9 @@ func (p *pair) accept() {
 	}
 }
 
+// name returns Segment's name of an event, sometimes none.
+func (p *pair) name() string { return []string{"", "Order Completed", "Signed Up"}[p.random.IntN(3)] }
+
 func (p *pair) lease() {
 	name := p.connection()
 	limit, maxBytes := 1+p.random.IntN(10), int64(1+p.random.IntN(400))
@@ -163,7 +167,7 @@ func (p *pair) lease() {
 	}
 	for i := range leased {
 		l, e := &leased[i], want[i]
-		expected := adapter.Leased{ID: e.ID, MessageID: e.MessageID, UserID: e.UserID, AccountID: e.AccountID, Payload: e.payload, ReceivedAt: e.ReceivedAt.Local(),
+		expected := adapter.Leased{ID: e.ID, MessageID: e.MessageID, Keyed: e.identity.keyed(), UserID: e.UserID, AccountID: e.AccountID, Payload: e.payload, ReceivedAt: e.ReceivedAt.Local(),
 			Attempts: e.Attempts, Failed: e.failed, Redriven: e.redriven, AmbiguousSince: local(&e.ambiguous), FirstAttempt: local(e.FirstAttemptAt),
 			Interrupted: e.sending, Until: l.Until, Token: l.Token}
 		if !reflect.DeepEqual(*l, expected) {
@@ -254,9 +258,9 @@ func (p *pair) someIDs() (ids []int64) {
 func (p *pair) redrive() {
 	var list []adapter.Redelivery
 	for _, id := range p.someIDs() {
-		as := adapter.Redelivery{ID: id, UserID: "user-1", AccountID: "account", EventKey: "today's key", Keyed: p.random.IntN(3) > 0}
+		as := adapter.Redelivery{ID: id, Event: p.name(), UserID: "user-1", AccountID: "account", EventKey: "today's key", Keyed: p.random.IntN(3) > 0}
 		if !as.Keyed {
-			as.Fingerprint = int64(1 + p.random.IntN(2))
+			as.Identity, as.Fingerprint = int64(1+p.random.IntN(2)), int64(1+p.random.IntN(2))
 		}
 		if p.random.IntN(2) == 0 {
 			as.Tenant = tenants[p.random.IntN(len(tenants))]

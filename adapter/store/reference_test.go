@@ -41,20 +41,22 @@ type known struct {
 	lease     int64 // token of the process that has it in hand, 0 if none has
 }
 
-// identity is of an event with a messageId; keyed ones have no fingerprint.
+// identity is of an event with a messageId; keyed ones have no hash.
 type identity struct {
-	messageID   string
-	fingerprint int64
+	messageID string
+	hash      int64
 }
 
-func identityOf(messageID string, keyed bool, fingerprint int64) identity {
+func (i identity) keyed() bool { return i.messageID != "" && i.hash == 0 }
+
+func identityOf(messageID string, keyed bool, hash int64) identity {
 	switch {
 	case messageID == "":
 		return identity{}
 	case keyed:
 		return identity{messageID, 0}
 	default:
-		return identity{messageID, fingerprint}
+		return identity{messageID, hash}
 	}
 }
 
@@ -92,8 +94,8 @@ func (r *reference) same(tenant string, id identity) (reason adapter.Reason) {
 // accept stores an arrival under the id that the store has given it.
 func (r *reference) accept(connection, tenant string, id int64, a *adapter.Arrival) {
 	now := r.now()
-	e := &known{identity: identityOf(a.MessageID, a.Keyed, a.Fingerprint), due: now}
-	e.Delivery = adapter.Delivery{ID: id, Connection: connection, Tenant: tenant, MessageID: a.MessageID, UserID: a.UserID, AccountID: a.AccountID, EventKey: a.EventKey,
+	e := &known{identity: identityOf(a.MessageID, a.Keyed, a.Identity), due: now}
+	e.Delivery = adapter.Delivery{ID: id, Connection: connection, Tenant: tenant, MessageID: a.MessageID, UserID: a.UserID, AccountID: a.AccountID, Event: a.Event, EventKey: a.EventKey,
 		Outcome: a.Outcome, Reason: a.Reason, Detail: a.Detail, ReceivedAt: now}
 	e.payload = a.Payload
 	if a.Outcome == adapter.Pending {
@@ -267,8 +269,11 @@ func (r *reference) redrive(redeliveries []adapter.Redelivery) (done adapter.Red
 			e.Tenant = as.Tenant
 		}
 		e.UserID, e.AccountID, e.EventKey = as.UserID, as.AccountID, as.EventKey
+		if as.Event != "" {
+			e.Event = as.Event
+		}
 		e.identity = identity{}
-		id := identityOf(e.MessageID, as.Keyed, as.Fingerprint)
+		id := identityOf(e.MessageID, as.Keyed, as.Identity)
 		if reason := r.same(e.Tenant, id); reason != "" {
 			e.Reason, e.Detail, e.SettledAt = reason, "", &now
 			r.move(e, adapter.Duplicate)
@@ -301,8 +306,19 @@ func (r *reference) movePending(as *adapter.Redelivery, done *adapter.Redriven) 
 		done.Pending++
 		return
 	}
-	reason := r.same(as.Tenant, e.identity)
-	e.Tenant = as.Tenant
+	id := identity{}
+	if e.identity != id {
+		id = identityOf(e.MessageID, as.Keyed, as.Identity)
+	}
+	// An earlier version may have stored it under the identity that it has.
+	reason := r.same(as.Tenant, id)
+	if former := r.same(as.Tenant, e.identity); reason == "" || former == adapter.ReasonAlreadyAccepted {
+		reason = former
+	}
+	e.Tenant, e.identity = as.Tenant, id
+	if as.Event != "" {
+		e.Event = as.Event
+	}
 	if reason != "" {
 		e.UserID, e.AccountID = as.UserID, as.AccountID
 		e.Reason, e.Detail, e.SettledAt, e.identity = reason, "", &now, identity{}

@@ -77,6 +77,9 @@ func (s *Store) remove(ctx context.Context, tx *sql.Tx, ids []int64, outcomes []
 			return 0, fmt.Errorf("delete %s: %w", table, err)
 		}
 	}
+	if err := forgetRejected(ctx, tx, list); err != nil {
+		return 0, err
+	}
 	for key, count := range removed {
 		if err := s.addTotal(ctx, tx, key, sum{}, count); err != nil {
 			return 0, err

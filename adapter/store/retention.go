@@ -80,7 +80,7 @@ func (s *Store) maintain(ctx context.Context) {
 // the space they took back to the file system. The store does so by itself every
 // minute. It works in small steps, between which events go on.
 func (s *Store) Retain(ctx context.Context) error {
-	steps := []func(context.Context) (more bool, err error){s.dropPayloads, s.deleteOld(), s.deleteRuns, s.engine.compact}
+	steps := []func(context.Context) (more bool, err error){s.dropPayloads, s.deleteOld(), s.forgetFormer, s.deleteRuns, s.engine.compact}
 	for _, step := range steps {
 		for {
 			more, err := step(ctx)
@@ -158,7 +158,7 @@ func (s *Store) deleteRuns(ctx context.Context) (more bool, err error) {
 	before := milliseconds(s.now().Add(-s.retention.Ledger))
 	return false, s.engine.write(ctx, func(tx *sql.Tx) error {
 		old := ` IN (SELECT id FROM runs WHERE ended_at < $1 AND NOT EXISTS (SELECT 1 FROM queue WHERE queue.run = runs.id))`
-		for _, table := range []string{"run_objects", "run_outcomes", "run_jobs"} {
+		for _, table := range []string{"run_objects", "run_outcomes", "run_jobs", "run_rejected"} {
 			if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE run`+old, before); err != nil {
 				return err
 			}
@@ -173,8 +173,9 @@ type settled struct {
 	id, connection int64
 	outcome        adapter.Outcome
 	// Only of those that are redriven.
-	run    int64
-	reason adapter.Reason
+	run      int64
+	reason   adapter.Reason
+	bodyHash sql.NullInt64
 }
 
 // findOld looks at some rows after an id. It returns where to go on, and whether

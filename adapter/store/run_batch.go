@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -24,7 +26,11 @@ func (s *Store) AcceptBatch(ctx context.Context, run *adapter.Run, batch *adapte
 	if err != nil {
 		return err
 	}
-	a := &acceptance{queue: q, arrivals: batch.Arrivals, at: s.now(), run: run, batch: batch}
+	events, err := s.nameEvents(ctx, batch.Arrivals)
+	if err != nil {
+		return err
+	}
+	a := &acceptance{queue: q, arrivals: batch.Arrivals, events: events, at: s.now(), run: run, batch: batch}
 	if err := s.admit(a.weight()); err != nil {
 		return err
 	}
@@ -93,6 +99,14 @@ func (a *acceptance) reasonOf(i int, outcome adapter.Outcome) adapter.Reason {
 		return ""
 	}
 	return a.arrivals[i].Reason
+}
+
+// digest names the payload of a rejected arrival of a run.
+func (a *acceptance) digest(arrival *adapter.Arrival) []byte {
+	hash := sha256.New()
+	_ = binary.Write(hash, binary.BigEndian, [2]int64{a.queue.connection, a.queue.tenant}) // a hash takes everything
+	_, _ = hash.Write(arrival.Payload)
+	return hash.Sum(nil)
 }
 
 // advance records how far a run has come.

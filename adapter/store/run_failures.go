@@ -36,8 +36,15 @@ func (s *Store) Failures(ctx context.Context, run int64, yield func([]byte) erro
 
 // failuresAfter returns some payloads, and the id of the last.
 func failuresAfter(ctx context.Context, tx *sql.Tx, run, after int64) (payloads [][]byte, last int64, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT d.id, p.payload FROM deliveries d JOIN payloads p ON p.delivery = d.id
-		WHERE d.run = $1 AND d.id > $2 AND d.outcome IN (4, 5) ORDER BY d.id LIMIT `+strconv.Itoa(failurePage), run, after)
+	// Those that it stored, and those that an earlier run had stored already.
+	page := strconv.Itoa(failurePage)
+	rows, err := tx.QueryContext(ctx, `SELECT id, payload FROM (
+			SELECT * FROM (SELECT d.id, p.payload FROM deliveries d JOIN payloads p ON p.delivery = d.id
+				WHERE d.run = $1 AND d.id > $2 AND d.outcome IN (4, 5) ORDER BY d.id LIMIT `+page+`) AS own
+			UNION ALL
+			SELECT * FROM (SELECT d.id, p.payload FROM run_rejected r JOIN deliveries d ON d.id = r.delivery JOIN payloads p ON p.delivery = d.id
+				WHERE r.run = $1 AND r.delivery > $2 AND d.run <> $1 AND d.outcome IN (4, 5) ORDER BY r.delivery LIMIT `+page+`) AS again
+		) AS failures ORDER BY id LIMIT `+page, run, after)
 	if err != nil {
 		return nil, after, err
 	}

@@ -127,11 +127,11 @@ func (t *transaction) accept(a *acceptance) error {
 		arrival := &a.arrivals[i]
 		id := t.nextID
 		t.nextID++
-		outcome, err := t.store(a, i, id)
+		outcome, stored, err := t.store(a, i, id)
 		if err != nil {
 			return fmt.Errorf("store an event: %w", err)
 		}
-		if a.run != nil && outcome == adapter.Duplicate {
+		if !stored {
 			continue // it is only counted: an archive may be replayed often
 		}
 		t.runs.add(a.runID(), outcome, a.reasonOf(i, outcome), 1)
@@ -188,55 +188,79 @@ func (t *transaction) askKnown(hashes []any) error {
 	return errors.Join(rows.Err(), rows.Close())
 }
 
-// store stores one arrival and returns its outcome.
-func (t *transaction) store(a *acceptance, i int, id int64) (outcome adapter.Outcome, err error) {
+// store stores one arrival and returns its outcome. Of a replay some arrivals are only
+// counted; then stored is false.
+func (t *transaction) store(a *acceptance, i int, id int64) (outcome adapter.Outcome, stored bool, err error) {
 	arrival := &a.arrivals[i]
 	messageID := cut(arrival.MessageID)
 	hash := textHash(messageID)
 	if messageID != "" {
 		// After the look for others of the same id.
 		defer func() {
-			if a.run == nil || outcome != adapter.Duplicate {
+			if stored {
 				t.own.add(entry{hash, id})
 			}
 		}()
 	}
 	body := bodyHash(arrival)
+	if a.run != nil && arrival.Outcome == adapter.Rejected {
+		if again, err := t.rejectedAgain(a, arrival, id); err != nil || again {
+			return adapter.Rejected, false, err
+		}
+	}
 	if arrival.Outcome != adapter.Pending {
-		return arrival.Outcome, t.log(a, arrival, id, messageID, body, arrival.Reason)
+		return arrival.Outcome, true, t.log(a, i, arrival, id, messageID, body, arrival.Reason)
 	}
 	if body != nil {
 		_, onDisk := t.known[hash]
 		candidates := t.own.find(hash, t.index.inMemory(hash))
 		if onDisk || len(candidates) > 0 {
-			reason, err := t.duplicateOf(a, hash, candidates, body, messageID)
+			reason, err := t.duplicateOf(a, hash, candidates, body, a.queue.store.formerHash(arrival), messageID)
 			if err != nil {
-				return 0, err
+				return 0, false, err
 			}
 			if reason != "" {
 				a.duplicates = append(a.duplicates, duplicate{i, reason})
 				if a.run != nil {
 					t.runs.add(a.run.ID, adapter.Duplicate, reason, 1)
-					return adapter.Duplicate, nil
+					return adapter.Duplicate, false, nil
 				}
 				copied := *arrival
 				copied.Outcome = adapter.Duplicate
-				return adapter.Duplicate, t.log(a, &copied, id, messageID, nil, reason)
+				return adapter.Duplicate, true, t.log(a, i, &copied, id, messageID, nil, reason)
 			}
 		}
 	}
 	at := milliseconds(a.at)
 	t.rows = append(t.rows, id, a.queue.connection, a.due(), at, a.queue.tenant, body, messageID,
 		clean(arrival.UserID), accountOf(clean(arrival.AccountID), clean(arrival.UserID)), cut(arrival.EventKey), payloadOf(arrival),
-		orNull(a.runID()), a.lease())
+		orNull(a.runID()), a.lease(), orNull(a.events[i]))
 	if len(t.rows) == manyRows*rowColumns {
-		return adapter.Pending, t.flush()
+		return adapter.Pending, true, t.flush()
 	}
-	return adapter.Pending, nil
+	return adapter.Pending, true, nil
+}
+
+// rejectedAgain counts a rejected arrival of a run whose payload is a dead letter of
+// a run already, and reports whether it is one. Otherwise that of id is to be the
+// dead letter.
+func (t *transaction) rejectedAgain(a *acceptance, arrival *adapter.Arrival, id int64) (again bool, err error) {
+	var first int64
+	if err := t.rejectAgain.QueryRow(a.digest(arrival), id).Scan(&first); err != nil {
+		return false, fmt.Errorf("look for a dead letter: %w", err)
+	}
+	if first == id {
+		return false, nil
+	}
+	if _, err := t.runRejected.Exec(a.run.ID, first); err != nil {
+		return false, fmt.Errorf("record the failure of a run: %w", err)
+	}
+	t.runs.add(a.run.ID, adapter.Rejected, arrival.Reason, 1)
+	return true, nil
 }
 
 // rowColumns is how many values a row of the queue has to begin with.
-const rowColumns = 13
+const rowColumns = 14
 
 // payloadOf returns the payload, which may be empty but not null.
 func payloadOf(a *adapter.Arrival) []byte {
@@ -265,7 +289,7 @@ func (t *transaction) flush() error {
 
 // duplicateOf looks for the same event among those with the same hash, and returns
 // why it is a duplicate, or nothing.
-func (t *transaction) duplicateOf(a *acceptance, hash int64, candidates []int64, body any, messageID string) (adapter.Reason, error) {
+func (t *transaction) duplicateOf(a *acceptance, hash int64, candidates []int64, body, former any, messageID string) (adapter.Reason, error) {
 	if err := t.flush(); err != nil { // it may be in the same request
 		return "", err
 	}
@@ -274,7 +298,7 @@ func (t *transaction) duplicateOf(a *acceptance, hash int64, candidates []int64,
 		return "", err
 	}
 	var isPending, isDelivered bool
-	err = t.conn.QueryRowContext(context.Background(), sameEventSQL(candidates), a.queue.tenant, body, messageID).Scan(&isPending, &isDelivered)
+	err = t.conn.QueryRowContext(context.Background(), sameEventSQL(candidates, hashList(former)), a.queue.tenant, body, messageID).Scan(&isPending, &isDelivered)
 	if err != nil || !isPending && !isDelivered {
 		return "", err
 	}
@@ -298,11 +322,11 @@ func (t *transaction) candidatesOnDisk(hash int64, ids []int64) (_ []int64, err 
 }
 
 // log puts an arrival that is settled already in the log.
-func (t *transaction) log(a *acceptance, arrival *adapter.Arrival, id int64, messageID string, body any, reason adapter.Reason) error {
+func (t *transaction) log(a *acceptance, i int, arrival *adapter.Arrival, id int64, messageID string, body any, reason adapter.Reason) error {
 	q := a.queue
 	if _, err := t.logArrival.Exec(id, q.connection, q.tenant, int64(arrival.Outcome), body, messageID,
 		userHash(arrival.UserID), cut(arrival.UserID), accountOf(cut(arrival.AccountID), cut(arrival.UserID)), cut(arrival.EventKey), milliseconds(a.at),
-		orNull(string(reason)), orNull(cut(arrival.Detail)), orNull(a.runID())); err != nil {
+		orNull(string(reason)), orNull(cut(arrival.Detail)), orNull(a.runID()), orNull(a.events[i])); err != nil {
 		return err
 	}
 	if keep, until := q.store.retention.payload(arrival.Outcome, a.at); keep {

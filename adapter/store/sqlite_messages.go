@@ -248,7 +248,7 @@ func (e *sqliteEngine) byMessage(ctx context.Context, tx *sql.Tx, messageID stri
 }
 
 // sameEvent looks for the event of a delivery in the log elsewhere.
-func (e *sqliteEngine) sameEvent(ctx context.Context, tx *sql.Tx, id int64) (isPending, isDelivered bool, err error) {
+func (e *sqliteEngine) sameEvent(ctx context.Context, tx *sql.Tx, id int64, former []int64) (isPending, isDelivered bool, err error) {
 	var tenant int64
 	var messageID string
 	var bodyHash sql.NullInt64
@@ -262,14 +262,28 @@ func (e *sqliteEngine) sameEvent(ctx context.Context, tx *sql.Tx, id int64) (isP
 	if err != nil {
 		return false, false, err
 	}
-	err = tx.QueryRowContext(ctx, sameEventSQL(ids), tenant, bodyHash.Int64, messageID).Scan(&isPending, &isDelivered)
+	err = tx.QueryRowContext(ctx, sameEventSQL(ids, former), tenant, bodyHash.Int64, messageID).Scan(&isPending, &isDelivered)
 	return isPending, isDelivered, err
 }
 
-// sameEventSQL asks which of the candidates make an event a duplicate.
-func sameEventSQL(candidates []int64) string {
-	same := ` WHERE id IN ` + idList(candidates, func(id *int64) int64 { return *id }) + ` AND tenant = ?1 AND body_hash = ?2 AND message_id = ?3`
+// sameEventSQL asks which of the candidates make an event a duplicate, which may also
+// have one of the former body hashes.
+func sameEventSQL(candidates, former []int64) string {
+	number := func(n *int64) int64 { return *n }
+	same := ` WHERE id IN ` + idList(candidates, number) + ` AND tenant = ?1 AND message_id = ?3 AND (body_hash = ?2`
+	if len(former) > 0 {
+		same += ` OR body_hash IN ` + idList(former, number)
+	}
+	same += `)`
 	return `SELECT EXISTS (SELECT 1 FROM queue` + same + `), EXISTS (SELECT 1 FROM deliveries` + same + ` AND outcome IN (1, 2))`
+}
+
+// hashList returns a body hash, which may be nil, as a list.
+func hashList(hash any) []int64 {
+	if hash == nil {
+		return nil
+	}
+	return []int64{hash.(int64)}
 }
 
 // forget takes deliveries that were removed out of the table. In memory they

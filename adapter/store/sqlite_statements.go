@@ -27,29 +27,31 @@ type statements struct {
 	runProgress             *sql.Stmt
 	runObject               *sql.Stmt
 	addRunOutcome           *sql.Stmt
+	rejectAgain             *sql.Stmt
+	runRejected             *sql.Stmt
 }
 
 // An error ends the whole transaction, so OR FAIL spares SQLite the preparations
 // to undo a single statement.
 const (
-	enqueueSQL = `INSERT OR FAIL INTO queue (id, connection, due_at, received_at, tenant, body_hash, message_id, user_id, account_id, event_key, payload, run, lease) VALUES `
-	enqueueRow = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	enqueueSQL = `INSERT OR FAIL INTO queue (id, connection, due_at, received_at, tenant, body_hash, message_id, user_id, account_id, event_key, payload, run, lease, event) VALUES `
+	enqueueRow = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 	knownSQL = `SELECT hash FROM messages WHERE hash IN `
 
 	candidatesSQL = `SELECT delivery FROM messages WHERE hash = ?1`
 
 	logArrivalSQL = `INSERT OR FAIL INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id,
-	event_key, received_at, settled_ms, attempts, ambiguous, reason, detail, run)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, 0, 0, ?12, ?13, ?14)`
+	event_key, received_at, settled_ms, attempts, ambiguous, reason, detail, run, event)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, 0, 0, ?12, ?13, ?14, ?15)`
 
 	keepPayloadSQL = `INSERT OR FAIL INTO payloads (delivery, keep_until, payload) VALUES (?1, ?2, ?3)`
 
 	settleSQL = `INSERT OR FAIL INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id,
-	event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason, detail, run)
+	event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason, detail, run, event)
 SELECT id, connection, tenant, ?2, body_hash, message_id, ?3, ?4, ?5,
 	coalesce(?6, event_key), received_at, coalesce(first_attempt_at, ?7) - received_at, coalesce(?7, last_attempt_at) - received_at, ?8 - received_at,
-	attempts + ?9, coalesce(?10, status), ambiguous_at IS NOT NULL OR ?11, ?12, ?13, run
+	attempts + ?9, coalesce(?10, status), ambiguous_at IS NOT NULL OR ?11, ?12, ?13, run, event
 FROM queue WHERE id = ?1 AND tenant = ?14`
 
 	keepQueuedSQL = `INSERT OR FAIL INTO payloads (delivery, keep_until, payload) SELECT id, ?2, payload FROM queue WHERE id = ?1`
@@ -80,6 +82,11 @@ ON CONFLICT (run, object) DO UPDATE SET version = excluded.version, lines = excl
 
 	addRunOutcomeSQL = `INSERT INTO run_outcomes (run, shard, outcome, reason, events) VALUES (?1, 0, ?2, ?3, ?4)
 ON CONFLICT (run, shard, outcome, reason) DO UPDATE SET events = events + excluded.events`
+
+	rejectAgainSQL = `INSERT INTO rejected (digest, delivery, repeats) VALUES (?1, ?2, 0)
+ON CONFLICT (digest) DO UPDATE SET repeats = repeats + 1 RETURNING delivery`
+
+	runRejectedSQL = `INSERT OR IGNORE INTO run_rejected (run, delivery) VALUES (?1, ?2)`
 )
 
 // Statements for many rows at once cost much less than as many for one.
@@ -131,6 +138,8 @@ func (s *statements) all() []statement {
 		{&s.runProgress, runProgressSQL},
 		{&s.runObject, runObjectSQL},
 		{&s.addRunOutcome, addRunOutcomeSQL},
+		{&s.rejectAgain, rejectAgainSQL},
+		{&s.runRejected, runRejectedSQL},
 	}
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,7 @@ type Options struct {
 	// For tests.
 	messagesInMemory int           // of SQLite's index
 	leaseFor         time.Duration // of PostgreSQL
+	maxEventNames    int
 }
 
 // Limits bound the pending events of all connections together. Beyond one of
@@ -59,19 +61,25 @@ type Limits struct {
 
 // Store is an open database. It is safe for concurrent use.
 type Store struct {
-	engine    engine
-	names     *names
-	tenants   map[string]string
-	limits    Limits
-	retention Retention
-	now       func() time.Time
-	backlog   backlog
-	health    health
-	submitted chan *submission
-	stop      context.CancelFunc
-	stopped   context.Context // ends when Close begins
-	workers   sync.WaitGroup
-	closing   atomic.Bool
+	engine  engine
+	names   *names
+	tenants map[string]string
+	// eventNames are Segment's names of events.
+	eventNames *eventNames
+	// former says that events are looked up by their former identity too.
+	former atomic.Bool
+	// oldestFormer is the first id at which forgetFormer has to look for such events.
+	oldestFormer atomic.Int64
+	limits       Limits
+	retention    Retention
+	now          func() time.Time
+	backlog      backlog
+	health       health
+	submitted    chan *submission
+	stop         context.CancelFunc
+	stopped      context.Context // ends when Close begins
+	workers      sync.WaitGroup
+	closing      atomic.Bool
 
 	mu     sync.Mutex
 	queues map[int64][]*Queue // by connection
@@ -113,6 +121,12 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		runs:      make(map[int64]*Queue),
 	}
 	if s.names, err = loadNames(ctx, opened); err == nil {
+		s.eventNames, err = loadEventNames(ctx, opened, cmp.Or(opts.maxEventNames, maxEventNames))
+	}
+	if err == nil {
+		err = s.loadFormerIdentities(ctx)
+	}
+	if err == nil {
 		err = s.measure(ctx)
 	}
 	if err != nil {

@@ -559,6 +559,8 @@ func TestOlderDatabase(t *testing.T) {
 		closeStore(t, s)
 		db := raw(t, opts)
 		for _, statement := range []string{
+			`DROP TABLE former_identities`, `DROP TABLE event_names`, `DROP TABLE rejected`, `DROP TABLE run_rejected`,
+			`ALTER TABLE queue DROP COLUMN event`, `ALTER TABLE deliveries DROP COLUMN event`,
 			`DROP INDEX queue_tenant_due`, `CREATE INDEX queue_due ON queue (connection, due_at)`,
 			`DELETE FROM schema_version WHERE version_id > 2`,
 		} {

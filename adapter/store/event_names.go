@@ -1,0 +1,179 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"segment-saasquatch/adapter"
+)
+
+// maxEventNames is how many of Segment's event names a store holds. Names come from
+// senders, who can invent any number of them: events of further names are stored
+// without theirs. Each name is cut to 512 bytes, so that they take 5 MB at most, in
+// memory as on disk.
+const maxEventNames = 10_000
+
+// eventNames gives Segment's event names their numbers, which stand in the rows. A
+// name keeps its number for as long as the store lives.
+type eventNames struct {
+	engine engine
+	limit  int
+	// registering has one place, for the caller that adds names; see
+	// sqliteEngine.writing for why it is no mutex.
+	registering chan struct{}
+
+	mu  sync.RWMutex
+	ids map[string]int64
+	// full says that all names of the store are in ids, and no more are added.
+	full bool
+}
+
+func loadEventNames(ctx context.Context, e engine, limit int) (*eventNames, error) {
+	n := &eventNames{engine: e, limit: limit, registering: make(chan struct{}, 1), ids: make(map[string]int64)}
+	err := e.read(ctx, func(tx *sql.Tx) error { return readEventNames(ctx, tx, n.ids, "") })
+	if err != nil {
+		return nil, fmt.Errorf("read the names of events: %w", err)
+	}
+	return n, nil
+}
+
+// readEventNames adds the names that a condition picks to ids.
+func readEventNames(ctx context.Context, tx *sql.Tx, ids map[string]int64, where string, args ...any) (err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id, name FROM event_names`+where, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var id int64
+		var name string
+		if err := rows.Scan(&id, &name); err != nil {
+			return err
+		}
+		ids[name] = id
+	}
+	return rows.Err()
+}
+
+// storedName returns a name as it is stored, empty for a blank one.
+func storedName(name string) string {
+	if name = cut(name); strings.TrimSpace(name) == "" {
+		return ""
+	}
+	return name
+}
+
+// of returns the numbers of count names, 0 where there is none. It adds names that
+// are new, in a transaction of their own.
+func (n *eventNames) of(ctx context.Context, count int, name func(int) string) ([]int64, error) {
+	ids := make([]int64, count)
+	unknown := n.find(ids, name)
+	if len(unknown) == 0 {
+		return ids, nil
+	}
+	select {
+	case n.registering <- struct{}{}:
+		defer func() { <-n.registering }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if unknown = n.find(ids, name); len(unknown) == 0 {
+		return ids, nil
+	}
+	// In one order, or two processes could wait for each other.
+	slices.Sort(unknown)
+	if err := n.register(ctx, slices.Compact(unknown)); err != nil {
+		return nil, err
+	}
+	n.find(ids, name)
+	return ids, nil
+}
+
+// find fills in the numbers that are known and returns the names that may have none
+// yet.
+func (n *eventNames) find(ids []int64, name func(int) string) (unknown []string) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	for i := range ids {
+		stored := storedName(name(i))
+		if stored == "" {
+			continue
+		}
+		id, ok := n.ids[stored]
+		if ids[i] = id; !ok && !n.full {
+			unknown = append(unknown, stored)
+		}
+	}
+	return unknown
+}
+
+// register adds names, as far as there is room for them.
+func (n *eventNames) register(ctx context.Context, names []string) error {
+	registered, full := make(map[string]int64), false
+	err := n.engine.write(ctx, func(tx *sql.Tx) error {
+		clear(registered)
+		var held int
+		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM event_names`).Scan(&held); err != nil {
+			return err
+		}
+		if full = held >= n.limit; full {
+			return readEventNames(ctx, tx, registered, "")
+		}
+		for part := range slices.Chunk(names[:min(len(names), n.limit-held)], insertRows) {
+			if err := insertEventNames(ctx, tx, registered, part); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	maps.Copy(n.ids, registered)
+	n.full = full
+	return nil
+}
+
+// insertEventNames adds names and tells their numbers. Another process may have added
+// some of them.
+func insertEventNames(ctx context.Context, tx *sql.Tx, ids map[string]int64, names []string) error {
+	var rows, places []string
+	var args []any
+	for i, name := range names {
+		place := "$" + strconv.Itoa(i+1)
+		rows, places, args = append(rows, "("+place+")"), append(places, place), append(args, name)
+	}
+	insert := `INSERT INTO event_names (name) VALUES ` + strings.Join(rows, ", ") + ` ON CONFLICT (name) DO NOTHING`
+	_, err := tx.ExecContext(ctx, insert, args...)
+	if err != nil {
+		return err
+	}
+	return readEventNames(ctx, tx, ids, ` WHERE name IN (`+strings.Join(places, ", ")+`)`, args...)
+}
+
+// nameEvents returns the numbers of the arrivals' names. An error says that nothing
+// was stored.
+func (s *Store) nameEvents(ctx context.Context, arrivals []adapter.Arrival) ([]int64, error) {
+	ids, err := s.eventNames.of(ctx, len(arrivals), func(i int) string { return arrivals[i].Event })
+	switch {
+	case err == nil:
+		return ids, nil
+	case ctx.Err() != nil:
+		return nil, &adapter.UnavailableError{Message: "the store was busy for too long", Err: ctx.Err()}
+	}
+	err = s.explained("store the names of events", err)
+	var unavailable *adapter.UnavailableError
+	if errors.As(err, &unavailable) {
+		s.health.set(unavailable)
+	}
+	return nil, err
+}

@@ -1,0 +1,34 @@
+-- +goose Up
+
+-- In the events before this id, body_hash is a hash of what was to be sent. From it on
+-- it is the identity of the envelope. A store that never held such events has no row,
+-- and the row goes when the ledger has forgotten them.
+CREATE TABLE former_identities (
+    before_id INTEGER NOT NULL
+) STRICT;
+INSERT INTO former_identities SELECT next_id FROM counter WHERE next_id > 1;
+
+-- Segment's names of events, which many rows share. Null where there is none, where
+-- the row is older than these names, or where there were too many of them.
+CREATE TABLE event_names (
+    id   INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+) STRICT;
+ALTER TABLE queue ADD COLUMN event INTEGER;
+ALTER TABLE deliveries ADD COLUMN event INTEGER;
+
+-- The rejected deliveries that replays brought, by the SHA-256 of connection, tenant
+-- and payload, and how often replays brought each of them again.
+CREATE TABLE rejected (
+    digest   BLOB    PRIMARY KEY,
+    delivery INTEGER NOT NULL,
+    repeats  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX rejected_delivery ON rejected (delivery);
+
+-- The rejected deliveries that a run brought again.
+CREATE TABLE run_rejected (
+    run      INTEGER NOT NULL,
+    delivery INTEGER NOT NULL,
+    PRIMARY KEY (run, delivery)
+) STRICT, WITHOUT ROWID;
