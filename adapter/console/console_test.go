@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -79,7 +80,7 @@ func (s *served) fill() {
 	s.Helper()
 	ctx := context.Background()
 	arrival := func(id, payload string) adapter.Arrival {
-		return adapter.Arrival{MessageID: id, Keyed: true, UserID: "u", AccountID: "u", EventKey: "x", Payload: []byte(payload), Outcome: adapter.Pending}
+		return adapter.Arrival{MessageID: id, Keyed: true, UserID: "u", AccountID: "u", Event: "X Ordered", EventKey: "x", Payload: []byte(payload), Outcome: adapter.Pending}
 	}
 	list := []adapter.Arrival{
 		arrival("message-dead", `{"type":"track","userId":"u","event":"x","messageId":"message-dead"}`),
@@ -221,6 +222,17 @@ func TestClient(t *testing.T) {
 	for name, call := range map[string]func(adapter.Operations) (any, error){
 		"list": func(o adapter.Operations) (any, error) {
 			return o.List(ctx, adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, adapter.Pending}, Since: time.Now().Add(-time.Hour), UserID: "u"}, 2)
+		},
+		"list by name": func(o adapter.Operations) (any, error) {
+			found, err := o.List(ctx, adapter.Filter{Event: "X Ordered", EventKey: "x"}, 10)
+			if len(found) != 4 || found[0].Event != "X Ordered" {
+				err = errors.Join(err, fmt.Errorf("found %+v", found))
+			}
+			return found, err
+		},
+		"list by a key as a name": func(o adapter.Operations) (any, error) {
+			found, err := o.List(ctx, adapter.Filter{Event: "x"}, 10)
+			return len(found), err
 		},
 		"list one":    func(o adapter.Operations) (any, error) { return o.List(ctx, adapter.Filter{IDs: []int64{1, 99}}, 10) },
 		"show":        func(o adapter.Operations) (any, error) { return o.Show(ctx, 1) },
@@ -424,7 +436,7 @@ segment_saasquatch_store_up 0
 
 // FuzzParseQuery checks that what is read is written again as it was meant.
 func FuzzParseQuery(f *testing.F) {
-	f.Add("id=1&id=2&outcome=dead,pending&since=2026-01-02T03:04:05.678Z&limit=5&dry_run=true&before=9&user=u&message_id=m&event=e&reason=r&connection=c&until=2026-01-02T03:04:05Z&tenant=t&to_tenant=x")
+	f.Add("id=1&id=2&outcome=dead,pending&since=2026-01-02T03:04:05.678Z&limit=5&dry_run=true&before=9&user=u&message_id=m&event=e&event_key=k&reason=r&connection=c&until=2026-01-02T03:04:05Z&tenant=t&to_tenant=x")
 	f.Add("id=0&outcome=&x=y")
 	f.Add("since=2026-01-02T03:04:05%2B01:00")
 	f.Fuzz(func(t *testing.T, text string) {

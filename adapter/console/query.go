@@ -30,7 +30,7 @@ const (
 
 // Parameters that an operation takes.
 var (
-	ofFilter = []string{"before", "connection", "event", "id", "message_id", "outcome", "reason", "run", "since", "tenant", "until", "user"}
+	ofFilter = []string{"before", "connection", "event", "event_key", "id", "message_id", "outcome", "reason", "run", "since", "tenant", "until", "user"}
 	ofMany   = append(slices.Clip(ofFilter), "limit")
 	ofChange = append(slices.Clip(ofMany), "dry_run")
 	ofMove   = append(slices.Clip(ofChange), "to_tenant")
@@ -61,7 +61,8 @@ var parameters = map[string]func(*query, string) error{
 		return nil
 	},
 	"reason":     func(q *query, text string) error { q.filter.Reason = adapter.Reason(text); return nil },
-	"event":      func(q *query, text string) error { q.filter.EventKey = text; return nil },
+	"event":      func(q *query, text string) error { q.filter.Event = text; return nil },
+	"event_key":  func(q *query, text string) error { q.filter.EventKey = text; return nil },
 	"user":       func(q *query, text string) error { q.filter.UserID = text; return nil },
 	"message_id": func(q *query, text string) error { q.filter.MessageID = text; return nil },
 	"run": func(q *query, text string) (err error) {
@@ -165,7 +166,8 @@ func (q *query) encode() url.Values {
 		set("outcome", outcome.String())
 	}
 	set("reason", string(f.Reason))
-	set("event", f.EventKey)
+	set("event", f.Event)
+	set("event_key", f.EventKey)
 	set("user", f.UserID)
 	set("message_id", f.MessageID)
 	if f.Run > 0 {

@@ -42,7 +42,8 @@ type deliveriesFlags struct {
 	ids                               []int64
 	run                               int64
 	outcomes                          []string
-	connection, reason, event         string
+	connection, reason                string
+	event, eventKey                   string
 	user, messageID, since, untilText string
 	tenant                            string
 }
@@ -67,7 +68,8 @@ func (f *deliveriesFlags) addFilter() {
 	flags.StringVar(&f.connection, "connection", "", "`name` of the connection")
 	flags.StringVar(&f.tenant, "tenant", "", "`alias` of the tenant that the events were accepted for")
 	flags.StringVar(&f.reason, "reason", "", "`reason` of the outcome")
-	flags.StringVar(&f.event, "event", "", "event `key`")
+	flags.StringVar(&f.event, "event", "", "`name` of the events, exactly as in Segment; older deliveries have none")
+	flags.StringVar(&f.eventKey, "event-key", "", "`key` of the events at SaaSquatch")
 	flags.StringVar(&f.user, "user", "", "`userId`")
 	flags.StringVar(&f.messageID, "message-id", "", "`messageId`")
 	flags.Int64Var(&f.run, "run", 0, "`number` of the replay that brought the events")
@@ -77,7 +79,7 @@ func (f *deliveriesFlags) addFilter() {
 
 // givenFilters returns the names of the filter's flags that were given.
 func (f *deliveriesFlags) givenFilters() (names []string) {
-	for _, name := range []string{"connection", "tenant", "reason", "event", "user", "message-id", "run", "since", "until", "outcome", "id"} {
+	for _, name := range []string{"connection", "tenant", "reason", "event", "event-key", "user", "message-id", "run", "since", "until", "outcome", "id"} {
 		if f.cmd.Flags().Changed(name) {
 			names = append(names, name)
 		}
@@ -88,7 +90,7 @@ func (f *deliveriesFlags) givenFilters() (names []string) {
 // filter reads the filter's flags.
 func (f *deliveriesFlags) filter(now time.Time) (filter adapter.Filter, err error) {
 	filter = adapter.Filter{
-		Connection: f.connection, Reason: adapter.Reason(f.reason), EventKey: f.event, UserID: f.user, MessageID: f.messageID, Run: f.run, Tenant: f.tenant,
+		Connection: f.connection, Reason: adapter.Reason(f.reason), Event: f.event, EventKey: f.eventKey, UserID: f.user, MessageID: f.messageID, Run: f.run, Tenant: f.tenant,
 	}
 	if f.cmd.Flags().Changed("id") {
 		filter.IDs = f.ids

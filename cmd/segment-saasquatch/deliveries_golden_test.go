@@ -40,7 +40,7 @@ func newFixedOperations() *fixedOperations {
 	return &fixedOperations{
 		deliveries: []adapter.Delivery{
 			{
-				ID: 1003, Connection: "default", Tenant: "https://host/ops", MessageID: "ajs-next-1700000000003", UserID: "u-3", AccountID: "a-3", EventKey: "order_completed",
+				ID: 1003, Connection: "default", Tenant: "https://host/ops", MessageID: "ajs-next-1700000000003", UserID: "u-3", AccountID: "a-3", Event: "Order Completed", EventKey: "order_completed",
 				Outcome: adapter.Pending, Reason: adapter.ReasonServerError, Detail: "upstream is tired", Status: 503, Attempts: 2, Ambiguous: true,
 				ReceivedAt: day, FirstAttemptAt: at(time.Second), LastAttemptAt: at(9 * time.Second), DueAt: at(time.Minute),
 				History: []adapter.Try{
@@ -51,12 +51,12 @@ func newFixedOperations() *fixedOperations {
 			},
 			{
 				ID: 1002, Connection: "default", MessageID: "evil\x1b]0;owned\x07\u202emessage", UserID: "evil\x1b[31muser\tx\n" + strings.Repeat("z", 100),
-				AccountID: "日本", EventKey: "order_completed", Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Detail: "no\x9b1m\r\nfield \x7f", Status: 422,
+				AccountID: "日本", Event: "\x1b[2JOrder\nCompleted", EventKey: "order_completed", Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Detail: "no\x9b1m\r\nfield \x7f", Status: 422,
 				Attempts: 1, ReceivedAt: day.Add(-time.Hour), FirstAttemptAt: at(-time.Hour), LastAttemptAt: at(-time.Hour), SettledAt: at(-time.Hour + 1500*time.Millisecond),
 				PayloadText: "no JSON \x1b[2J at all\nand more",
 			},
 			{
-				ID: 7, Connection: "eu", Tenant: "https://host/test_ops", Outcome: adapter.Rejected, Reason: "missing_user_id", Detail: "userId is missing",
+				ID: 7, Connection: "eu", Tenant: "https://host/test_ops", Outcome: adapter.Rejected, Reason: "missing_user_id", Detail: "userId is missing", Event: "Signed Up", Run: 3, Repeats: 2,
 				ReceivedAt: day.Add(-30 * 24 * time.Hour), SettledAt: at(-30 * 24 * time.Hour),
 			},
 		},
@@ -195,6 +195,7 @@ func TestDeliveriesGolden(t *testing.T) {
 		"list_first":        {"list", "--limit", "1"},
 		"list_json":         {"list", "--json", "--outcome", "rejected"},
 		"list_none":         {"list", "--outcome", "skipped"},
+		"list_unnamed":      {"list", "--outcome", "skipped", "--event", "Order Completed"},
 		"show_pending":      {"show", "1003"},
 		"show_hostile":      {"show", "1002"},
 		"show_rejected":     {"show", "7"},

@@ -44,6 +44,9 @@ func (p *program) listCommand() *cobra.Command {
 			if f.asJSON {
 				return writeLines(p.stdout, found)
 			}
+			if len(found) == 0 && filter.Event != "" {
+				fmt.Fprintln(p.stderr, "no delivery is listed: --event takes the name of Segment, --event-key the key at SaaSquatch, and deliveries of earlier versions have no name")
+			}
 			return p.printList(found, limit)
 		})
 	}
@@ -64,11 +67,11 @@ const momentLayout = "2006-01-02 15:04:05"
 
 func (p *program) printList(found []adapter.Delivery, limit int) error {
 	table := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tRECEIVED (UTC)\tCONNECTION\tOUTCOME\tREASON\tSTATUS\tATTEMPTS\tEVENT\tUSER\tMESSAGE ID")
+	fmt.Fprintln(table, "ID\tRECEIVED (UTC)\tCONNECTION\tOUTCOME\tREASON\tSTATUS\tATTEMPTS\tEVENT\tEVENT KEY\tUSER\tMESSAGE ID")
 	for i := range found {
 		d := &found[i]
-		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", d.ID, d.ReceivedAt.UTC().Format(momentLayout), d.Connection, d.Outcome, orDash(string(d.Reason)),
-			orDash(statusText(d.Status)), d.Attempts, orDash(plain(d.EventKey)), orDash(plain(d.UserID)), orDash(plain(d.MessageID)))
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", d.ID, d.ReceivedAt.UTC().Format(momentLayout), d.Connection, d.Outcome, orDash(string(d.Reason)),
+			orDash(statusText(d.Status)), d.Attempts, orDash(plain(d.Event)), orDash(plain(d.EventKey)), orDash(plain(d.UserID)), orDash(plain(d.MessageID)))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -150,7 +153,8 @@ func (p *program) printDelivery(d *adapter.Delivery) error {
 	row("message id", plainLine(d.MessageID))
 	row("user", plainLine(d.UserID))
 	row("account", plainLine(d.AccountID))
-	row("event", plainLine(d.EventKey))
+	row("event", plainLine(d.Event))
+	row("event key", plainLine(d.EventKey))
 	row("received", moment(&d.ReceivedAt))
 	row("first attempt", moment(d.FirstAttemptAt))
 	row("last attempt", moment(d.LastAttemptAt))
@@ -160,6 +164,9 @@ func (p *program) printDelivery(d *adapter.Delivery) error {
 		row("lag", d.Lag().Round(time.Millisecond).String())
 	}
 	row("attempts", strconv.Itoa(d.Attempts))
+	if d.Repeats > 0 {
+		row("repeats", strconv.FormatInt(d.Repeats, 10)+", the times that replays brought the same payload again")
+	}
 	if d.Ambiguous {
 		row("ambiguous", "an attempt that failed may have been processed")
 	}

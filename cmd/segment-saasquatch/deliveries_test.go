@@ -31,7 +31,7 @@ func storeWithDeliveries(t *testing.T) (env map[string]string, path string) {
 		t.Fatal(err)
 	}
 	arrival := func(id, user string) adapter.Arrival {
-		return adapter.Arrival{MessageID: id, Keyed: true, UserID: user, AccountID: user, EventKey: "x", Outcome: adapter.Pending,
+		return adapter.Arrival{MessageID: id, Keyed: true, UserID: user, AccountID: user, Event: "X Ordered", EventKey: "x", Outcome: adapter.Pending,
 			Payload: []byte(`{"type":"track","userId":"u","event":"x","messageId":"` + id + `"}`)}
 	}
 	list := []adapter.Arrival{arrival("message-dead", "evil\x1b[31muser"), arrival("message-delivered", "u"), arrival("message-pending", "u")}
@@ -78,6 +78,10 @@ func TestDeliveriesCommands(t *testing.T) {
 		{"list", []string{"list"}, exitOK, []string{"MESSAGE ID", "message-dead", "message-delivered", "message-pending", "evil·[31muser"}, []string{"\x1b"}},
 		{"list some", []string{"list", "--outcome", "dead,pending", "--limit", "1"}, exitOK, []string{"message-pending", "there may be more"}, []string{"message-dead"}},
 		{"list by user", []string{"list", "--user", "u", "--since", "1h", "--json"}, exitOK, []string{`"message_id":"message-delivered"`}, []string{"message-dead"}},
+		{"list by Segment's name", []string{"list", "--event", "X Ordered"}, exitOK, []string{"message-dead", "message-pending", "X Ordered  x "}, nil},
+		{"list by the event key", []string{"list", "--event-key", "x", "--outcome", "dead"}, exitOK, []string{"message-dead"}, []string{"message-pending"}},
+		{"list by the key as a name", []string{"list", "--event", "x"}, exitOK, []string{"no delivery is listed", "--event-key"}, []string{"message-"}},
+		{"list by an empty name", []string{"list", "--event", ""}, exitUsage, []string{"--event is empty"}, nil},
 		{"list nothing", []string{"list", "--since", "2999-01-01", "--json"}, exitOK, nil, []string{"{"}},
 		{"list with an empty filter", []string{"list", "--user", ""}, exitUsage, []string{"--user is empty"}, nil},
 		{"list with an unknown outcome", []string{"list", "--outcome", "lost"}, exitUsage, []string{"lost", "delivered"}, nil},
