@@ -40,7 +40,7 @@ var onlyIn = map[string][]string{
 	"gocloud.dev/blob":              {"adapter/archive", "adapter/archive/archivetest"},
 	"github.com/gin-gonic/gin":      {"adapter/webhook", "adapter/console"},
 	"go.uber.org/zap":               {"adapter/webhook", "adapter/httpserver", "adapter/console", "cmd/segment-saasquatch"},
-	"net/http":                      {"adapter/saasquatch", "adapter/webhook", "adapter/httpserver", "adapter/console", "adapter/sandbox", "cmd/segment-saasquatch"},
+	"net/http":                      {"adapter/archive/archivetest", "adapter/saasquatch", "adapter/webhook", "adapter/httpserver", "adapter/console", "adapter/sandbox", "cmd/segment-saasquatch"},
 }
 
 // pure packages know no network, clock, environment, logger or context.
