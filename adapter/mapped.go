@@ -49,3 +49,7 @@ func mergeWarnings(a, b []mapping.Warning) []mapping.Warning {
 	slices.Sort(merged)
 	return slices.Compact(merged)
 }
+
+// TimeOf returns the time of a Segment event as the mapping finds it, in milliseconds
+// since 1970; ok is false if the event has none.
+func TimeOf(payload []byte) (millis int64, ok bool) { return mapping.TimeOf(payload) }

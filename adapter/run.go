@@ -121,7 +121,36 @@ type Replays interface {
 	// Known says of each event whether the ledger has it, or it is pending; empty
 	// if neither. Only MessageID, Keyed, Identity and Fingerprint of the arrivals count.
 	Known(ctx context.Context, connection, tenant string, arrivals []Arrival) ([]Reason, error)
+	// Identifies returns identify calls that are delivered or pending and newer than
+	// the queries ask, at most MaxIdentifies of each user. There are at most
+	// MaxIdentifyQueries.
+	Identifies(ctx context.Context, connection, tenant string, queries []IdentifyQuery) ([]KnownIdentify, error)
 }
+
+// IdentifyQuery asks for the identify calls of a user that are newer than a time.
+type IdentifyQuery struct {
+	UserID    string `json:"user_id"`
+	AccountID string `json:"account_id"`
+	// Since is in milliseconds since 1970.
+	Since int64 `json:"since"`
+}
+
+// KnownIdentify is an identify call that a store has as delivered, or as pending.
+type KnownIdentify struct {
+	// Query is the number of the query that it answers, from 0.
+	Query     int    `json:"query"`
+	MessageID string `json:"message_id"`
+	// At is the call's own time where its payload is kept, else when the adapter
+	// received it, in milliseconds since 1970. A call that a replay brought has only
+	// its own time: without a payload it is left out.
+	At int64 `json:"at"`
+}
+
+// Bounds of [Replays.Identifies].
+const (
+	MaxIdentifies      = 50
+	MaxIdentifyQueries = 500
+)
 
 var (
 	// ErrNoRun means that the store has no run with this id.

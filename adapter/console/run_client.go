@@ -117,6 +117,18 @@ func (c *Client) Known(ctx context.Context, connection, _ string, arrivals []ada
 	return reasons, err
 }
 
+// Identifies looks for newer identify calls; see [adapter.Replays]. The tenant is that of
+// the server's connection.
+func (c *Client) Identifies(ctx context.Context, connection, _ string, queries []adapter.IdentifyQuery) ([]adapter.KnownIdentify, error) {
+	known, err := send[[]adapter.KnownIdentify](ctx, c, ofConnection("/runs/identifies", connection), identifiesRequest{queries})
+	for i := range known {
+		if known[i].Query < 0 || known[i].Query >= len(queries) {
+			return nil, errors.New("the server answers what was not asked")
+		}
+	}
+	return known, err
+}
+
 // Failures yields the payloads of a run's dead and rejected events; see
 // [adapter.Replays]. An answer that breaks off is an error.
 func (c *Client) Failures(ctx context.Context, run int64, yield func([]byte) error) error {

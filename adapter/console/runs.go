@@ -30,6 +30,10 @@ type (
 	knownRequest struct {
 		Arrivals []adapter.Arrival `json:"arrivals"`
 	}
+	// identifiesRequest asks for identify calls that are newer.
+	identifiesRequest struct {
+		Queries []adapter.IdentifyQuery `json:"queries"`
+	}
 	// failureLine is an event that is dead or rejected.
 	failureLine struct {
 		Payload []byte `json:"payload"`
@@ -45,6 +49,7 @@ func (h *Handler) addRuns(admin *gin.RouterGroup) {
 	admin.GET("/runs", h.runAction("list runs", audited, h.listRuns))
 	admin.POST("/runs", h.runAction("begin run", audited, h.beginRun))
 	admin.POST("/runs/known", h.runAction("look up events", frequent, h.known))
+	admin.POST("/runs/identifies", h.runAction("look up identify calls", frequent, h.identifies))
 	admin.GET("/runs/:id", h.runAction("show run", frequent, h.showRun))
 	admin.POST("/runs/:id/take", h.runAction("take run", audited, h.takeRun))
 	admin.POST("/runs/:id/batch", h.runAction("accept batch", frequent, h.acceptBatch))
@@ -287,5 +292,28 @@ func (h *Handler) known(c *gin.Context) (int64, error) {
 		return 0, err
 	}
 	c.JSON(http.StatusOK, reasons)
+	return 0, nil
+}
+
+func (h *Handler) identifies(c *gin.Context) (int64, error) {
+	connection, tenant, err := h.tenant(c)
+	if err != nil {
+		return 0, err
+	}
+	var request identifiesRequest
+	if err := readJSON(c, &request); err != nil {
+		return 0, err
+	}
+	if len(request.Queries) > adapter.MaxIdentifyQueries {
+		return 0, &badRequestError{fmt.Sprintf("%d queries are more than %d", len(request.Queries), adapter.MaxIdentifyQueries)}
+	}
+	known, err := h.replays.Identifies(c.Request.Context(), connection, tenant, request.Queries)
+	if err != nil {
+		return 0, err
+	}
+	if known == nil {
+		known = []adapter.KnownIdentify{}
+	}
+	c.JSON(http.StatusOK, known)
 	return 0, nil
 }

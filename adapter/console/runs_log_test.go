@@ -50,6 +50,12 @@ func (f *failingReplays) Known(context.Context, string, string, []adapter.Arriva
 	return nil, f.err
 }
 
+func (f *failingReplays) Identifies(
+	context.Context, string, string, []adapter.IdentifyQuery,
+) ([]adapter.KnownIdentify, error) {
+	return nil, f.err
+}
+
 // runActions are all requests that a replay makes.
 var runActions = []struct {
 	method, path, body, action string
@@ -58,6 +64,7 @@ var runActions = []struct {
 	{http.MethodGet, "/runs", "", "list runs", true},
 	{http.MethodPost, "/runs?connection=default", "{}", "begin run", true},
 	{http.MethodPost, "/runs/known?connection=default", "{}", "look up events", false},
+	{http.MethodPost, "/runs/identifies?connection=default", "{}", "look up identify calls", false},
 	{http.MethodGet, "/runs/7", "", "show run", false},
 	{http.MethodPost, "/runs/7/take", "", "take run", true},
 	{http.MethodPost, "/runs/7/batch", `{"owner":"1","batch":{}}`, "accept batch", false},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -91,6 +92,19 @@ func TestRunsThroughServer(t *testing.T) {
 	found, err := kept.Find(ctx, adapter.Filter{Event: "Order Completed"}, 10)
 	if err != nil || len(found) != 1 || found[0].MessageID != "m" {
 		t.Errorf("found %+v, %v", found, err)
+	}
+	profile := &adapter.Batch{Arrivals: []adapter.Arrival{{
+		MessageID: "message-2", Keyed: true, UserID: "u", AccountID: "u", EventKey: adapter.UpsertEventKey, Payload: []byte(`{"timestamp":"2026-03-01T12:00:00Z"}`), Outcome: adapter.Pending,
+	}}, Progress: json.RawMessage(`{"lines":6}`)}
+	if err := client.AcceptBatch(ctx, run, profile); err != nil {
+		t.Fatal(err)
+	}
+	newer, err := client.Identifies(ctx, "default", "whatever", []adapter.IdentifyQuery{{UserID: "v", AccountID: "v"}, {UserID: "u", AccountID: "u", Since: math.MinInt64}})
+	if err != nil || len(newer) != 1 || newer[0] != (adapter.KnownIdentify{Query: 1, MessageID: "message-2", At: 1772366400000}) {
+		t.Errorf("identify calls %+v, %v", newer, err)
+	}
+	if _, err := client.Identifies(ctx, "default", "", make([]adapter.IdentifyQuery, adapter.MaxIdentifyQueries+1)); err == nil {
+		t.Error("too many queries were answered")
 	}
 	var failures []string
 	err = client.Failures(ctx, run.ID, func(payload []byte) error {

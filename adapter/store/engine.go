@@ -34,6 +34,9 @@ type engine interface {
 	known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) ([]adapter.Reason, error)
 	// refresh has known find what another process has accepted meanwhile.
 	refresh(ctx context.Context, tx *sql.Tx) error
+	// deliveredIdentifies calls yield with delivered identify calls of the tenant, at most
+	// adapter.MaxIdentifies of each user.
+	deliveredIdentifies(ctx context.Context, tx *sql.Tx, tenant int64, users []identifyUser, yield func(*identifyRow) error) error
 	// sameEvent reports whether the event of a delivery in the log is pending or
 	// delivered under another id, with the same body hash or one of the former ones.
 	sameEvent(ctx context.Context, tx *sql.Tx, id int64, former []int64) (isPending, isDelivered bool, err error)
