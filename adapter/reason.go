@@ -24,6 +24,9 @@ const (
 	// ReasonIntegrationDisabled: the event's integrations object switches the
 	// destination off. Segment itself heeds it for webhooks, but not for archives.
 	ReasonIntegrationDisabled Reason = "integration_disabled"
+	// ReasonConsentDenied: the event denies a category of consent that the replay asks
+	// for.
+	ReasonConsentDenied Reason = "consent_denied"
 	// ReasonFilteredEvent, ReasonFilteredUser, ReasonFilteredTime,
 	// ReasonFilteredWhere and ReasonFilteredSample: a filter of the replay leaves
 	// the event out.
@@ -32,12 +35,15 @@ const (
 	ReasonFilteredTime   Reason = "filtered_time"
 	ReasonFilteredWhere  Reason = "filtered_where"
 	ReasonFilteredSample Reason = "filtered_sample"
+	// ReasonFilteredWhereFailed: the condition of the replay fails over the event, so
+	// that nothing says whether the event is wanted.
+	ReasonFilteredWhereFailed Reason = "filtered_where_failed"
 	// ReasonFilteredIdentify: a replay leaves identify calls out.
 	ReasonFilteredIdentify Reason = "filtered_identify"
-	// ReasonIdentifySuperseded: the archive has a newer identify call of the user.
+	// ReasonIdentifySuperseded: the archive or the ledger has a newer identify call of
+	// the user.
 	ReasonIdentifySuperseded Reason = "identify_superseded"
-	// ReasonExpressionFailed: an expression of the configuration or the command
-	// line failed over the event.
+	// ReasonExpressionFailed: an expression of the configuration failed over the event.
 	ReasonExpressionFailed Reason = "expression_failed"
 
 	// ReasonImportAborted: SaaSquatch gave several import jobs with the event up. It

@@ -31,17 +31,6 @@ func (c *Call) MessageID() []byte { return c.env.text(envMessageID) }
 // it; ok is false if it has none.
 func (c *Call) Time() (millis int64, ok bool) { return c.env.triggered() }
 
-// Integration reports whether the call's integrations object switches the
-// destination on or off; named is false if it says nothing of it. Only false
-// switches off: an object in its place holds the destination's settings.
-func (c *Call) Integration(name string) (on, named bool) {
-	value := findMember(c.env.values[envIntegrations], name, c.env.validUTF8)
-	if value == nil || string(value) == "null" {
-		return false, false
-	}
-	return string(value) != "false", true
-}
-
 // Selector picks calls before they are mapped. It returns no Kind for a call to
 // map, else KindSkip or KindReject with the reason, and an explanation for a
 // person that quotes nothing of the event. It is called for every call that is

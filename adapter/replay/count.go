@@ -3,6 +3,7 @@ package replay
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
@@ -11,6 +12,7 @@ import (
 // Ledger knows what has been delivered, or is pending.
 type Ledger interface {
 	Known(ctx context.Context, connection, tenant string, arrivals []adapter.Arrival) ([]adapter.Reason, error)
+	Identifies(ctx context.Context, connection, tenant string, queries []adapter.IdentifyQuery) ([]adapter.KnownIdentify, error)
 }
 
 // LookUp is where to look for what has been delivered.
@@ -34,6 +36,7 @@ type Counted struct {
 // alone. It keeps 18 to 30 bytes for each event that would be sent.
 func Count(ctx context.Context, look *LookUp, spec *Spec, blocks Blocks, opts Options) (*Counted, error) {
 	opts = opts.withDefaults()
+	opts.Ledger = look
 	c := &counting{Options: opts, spec: spec, counts: newCounts(), outcomes: make(tallies), fresh: newFresh(look)}
 	err := opts.newPipeline(spec, blocks).run(ctx, c.take)
 	if err == errLimit {
@@ -56,43 +59,72 @@ type counting struct {
 }
 
 func (c *counting) take(ctx context.Context, b *mappedBlock) error {
-	for i := range b.skipped {
-		c.outcomes.add(adapter.Skipped, adapter.Reason(b.skipped[i].reason), 1)
-	}
-	c.counts.Lines += b.lines
-	c.counts.read(b)
-	if b.End && b.Err != nil {
-		c.faults = append(c.faults, adapter.ObjectProgress{Object: b.Object.Key, Version: b.Object.Version, Lines: b.last(), Fault: faultOf(b)})
+	if err := c.supersede(ctx, b); err != nil {
+		return err
 	}
 	reasons, err := c.fresh.duplicates(ctx, b.events)
 	if err != nil {
 		return err
 	}
-	for i := range b.events {
-		mapped := &b.events[i].mapped
-		if !b.events[i].isSent() {
-			c.outcomes.add(adapter.Rejected, adapter.Reason(mapped.Reason), 1)
-			continue
-		}
-		c.counts.add(&b.events[i])
-		if reason := reasons[i]; reason != "" {
-			c.outcomes.add(adapter.Duplicate, reason, 1)
-			continue
-		}
-		c.outcomes.add(adapter.Pending, "", 1)
-		if c.send != nil {
-			if err := c.send(mapped); err != nil {
-				return err
-			}
-		}
-		if c.sent++; c.spec.Limit > 0 && c.sent == c.spec.Limit {
-			return errLimit
+	skipped := b.skipped
+	skipTo := func(line int64) {
+		for len(skipped) > 0 && skipped[0].line < line {
+			c.outcomes.add(adapter.Skipped, adapter.Reason(skipped[0].reason), 1)
+			c.counts.Lines++
+			skipped = skipped[1:]
 		}
 	}
+	for i := range b.events {
+		e := &b.events[i]
+		skipTo(e.line)
+		c.counts.Lines++
+		if err := c.count(e, reasons[i]); err != nil {
+			if err == errLimit && e.line == b.last() {
+				c.end(b)
+			}
+			return err
+		}
+	}
+	skipTo(math.MaxInt64)
+	c.end(b)
 	c.Progress.update(func(s *Snapshot) {
 		s.Object, s.Counts, s.Outcomes = b.Object.Key, *c.counts.clone(), c.outcomes.list()
 	})
 	return nil
+}
+
+// count counts an event. It returns errLimit behind the last.
+func (c *counting) count(e *event, duplicate adapter.Reason) error {
+	if !e.isSent() {
+		c.outcomes.add(adapter.Rejected, adapter.Reason(e.mapped.Reason), 1)
+		if c.Failed == nil || len(e.text) == 0 {
+			return nil
+		}
+		return c.Failed(e.text)
+	}
+	c.counts.add(e)
+	if duplicate != "" {
+		c.outcomes.add(adapter.Duplicate, duplicate, 1)
+		return nil
+	}
+	c.outcomes.add(adapter.Pending, "", 1)
+	if c.send != nil {
+		if err := c.send(&e.mapped); err != nil {
+			return err
+		}
+	}
+	if c.sent++; c.spec.Limit > 0 && c.sent == c.spec.Limit {
+		return errLimit
+	}
+	return nil
+}
+
+// end counts a block that was read to its end.
+func (c *counting) end(b *mappedBlock) {
+	c.counts.read(b)
+	if b.End && b.Err != nil {
+		c.faults = append(c.faults, adapter.ObjectProgress{Object: b.Object.Key, Version: b.Object.Version, Lines: b.last(), Fault: faultOf(b)})
+	}
 }
 
 // fresh tells events from those that the ledger has, or that came before.
@@ -111,7 +143,7 @@ func (f *fresh) duplicates(ctx context.Context, events []event) ([]adapter.Reaso
 	f.reasons = append(f.reasons[:0], make([]adapter.Reason, len(events))...)
 	f.arrivals = f.arrivals[:0]
 	for i := range events {
-		f.arrivals = append(f.arrivals, adapter.ArrivalOf(nil, &events[i].mapped))
+		f.arrivals = append(f.arrivals, events[i].arrival(nil))
 	}
 	if f.look != nil && len(events) > 0 {
 		known, err := f.look.Ledger.Known(ctx, f.look.Connection, f.look.Tenant, f.arrivals)

@@ -24,6 +24,13 @@ type Counts struct {
 	Lines int64 `json:"lines"`
 	// Warnings are those of the mapping, in number of events.
 	Warnings map[mapping.Warning]int64 `json:"warnings,omitempty"`
+	// Merged are identify calls with traits of older calls of their user, and MergedCut
+	// those among them for which there were more than 1 MiB of these.
+	Merged    int64 `json:"identify_merged,omitempty"`
+	MergedCut int64 `json:"identify_merged_cut,omitempty"`
+	// ConsentDenials are events that the mapping takes although they deny a category of
+	// consent. They are counted where the spec names no category.
+	ConsentDenials int64 `json:"consent_denials,omitempty"`
 	// Events are those that the mapping takes, duplicates among them, by event key;
 	// identify calls are under [adapter.UpsertEventKey].
 	Events map[string]*KeyCounts `json:"events,omitempty"`
@@ -90,6 +97,15 @@ func (c *Counts) read(b *mappedBlock) {
 func (c *Counts) add(e *event) {
 	for _, warning := range e.mapped.Warnings {
 		c.Warnings[warning]++
+	}
+	if e.denies {
+		c.ConsentDenials++
+	}
+	if e.identity != 0 {
+		c.Merged++
+		if e.chosen.cut {
+			c.MergedCut++
+		}
 	}
 	key, at, timed := e.mapped.UserEvent.Key, e.mapped.UserEvent.DateTriggered, e.mapped.UserEvent.Timed
 	if e.mapped.Kind == mapping.KindUserUpsert {

@@ -23,15 +23,32 @@ type Options struct {
 	// Window is how many events may be due for delivery, or under way, at once.
 	// Default: 512.
 	Window int
-	// Newest are the identify calls to send, nil for all that the filter picks.
-	Newest *Newest
+	// Chosen are the identify calls to send, nil for all that the filter picks.
+	Chosen *Chosen
+	// Ledger is where the replay looks for what was delivered, and for profiles newer
+	// than those of Chosen; nil for nowhere.
+	Ledger *LookUp
+	// Memory bounds the identify calls that are kept in memory to choose among them, in
+	// bytes. Default: 32 MiB.
+	Memory int
+	// Dir is where those beyond Memory are kept. Default: the system's directory for
+	// temporary files.
+	Dir string
+	// Failed is told of the text of each event that a dry run finds to be rejected, in
+	// their order. Default: nobody is told.
+	Failed func(text []byte) error
+	// Users is told whose events were read. Default: nobody is told.
+	Users *UserMatches
 	// Progress is kept up to date. Default: nobody looks.
 	Progress *Progress
 	// OnPanic is told of panics in the mapping. Default: nobody is told.
 	OnPanic adapter.PanicFunc
 }
 
-const defaultWindow = 512
+const (
+	defaultWindow = 512
+	defaultMemory = 32 << 20
+)
 
 func (o Options) withDefaults() Options {
 	if o.Now == nil {
@@ -39,6 +56,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Window <= 0 {
 		o.Window = defaultWindow
+	}
+	if o.Memory <= 0 {
+		o.Memory = defaultMemory
 	}
 	if o.Progress == nil {
 		o.Progress = &Progress{}
@@ -55,12 +75,12 @@ func (o *Options) newPipeline(spec *Spec, blocks Blocks) *pipeline {
 	if spec.Identify == IdentifyNone {
 		selects = withoutIdentify(selects)
 	}
-	p := &pipeline{blocks: blocks, mapper: o.Mapper, selects: selects, panicked: o.OnPanic}
+	p := &pipeline{
+		blocks: blocks, mapper: o.Mapper, selects: o.Users.marking(selects), panicked: o.OnPanic,
+		chosen: o.Chosen, denials: len(spec.Filter.Consent) == 0,
+	}
 	if !spec.AnyAge {
 		p.now = o.Now()
-	}
-	if o.Newest != nil {
-		p.superseded = o.superseded
 	}
 	return p
 }
@@ -114,12 +134,11 @@ func (s *storing) read(ctx context.Context, blocks Blocks) (err error) {
 		return err
 	}
 	s.sent = sent(s.run.Outcomes)
-	if s.limitReached() {
-		return nil
-	}
-	err = s.newPipeline(s.spec, blocks).run(ctx, s.take)
-	if err != nil && !errors.Is(err, errLimit) {
-		return err
+	if !s.limitReached() {
+		err = s.newPipeline(s.spec, blocks).run(ctx, s.take)
+		if err != nil && !errors.Is(err, errLimit) {
+			return err
+		}
 	}
 	return retry(ctx, s.Progress, func() error { return s.replays.EndRun(ctx, s.run) })
 }
@@ -129,6 +148,9 @@ func (s *storing) limitReached() bool { return s.spec.Limit > 0 && s.sent >= s.s
 // take stores a block, a batch at a time.
 func (s *storing) take(ctx context.Context, b *mappedBlock) error {
 	s.Progress.update(func(snapshot *Snapshot) { snapshot.Object = b.Object.Key })
+	if err := retry(ctx, s.Progress, func() error { return s.supersede(ctx, b) }); err != nil {
+		return err
+	}
 	at := place{line: b.FirstLine - 1}
 	if b.Object.Key == stdinKey {
 		line, err := s.stdin.skip(b)
@@ -199,10 +221,14 @@ type place struct {
 	events, skipped int   // how many of each
 }
 
-// batch returns what comes next of the block, with room events at most.
+// batch returns what comes next of the block, with room events at most. It ends with
+// its last event where the limit may be reached with that: what is behind the limit is
+// not read.
 func (s *storing) batch(b *mappedBlock, from place, room int) (*adapter.Batch, place) {
 	to := place{line: b.last(), events: len(b.events), skipped: len(b.skipped)}
-	if fitting := s.fitting(b.events[from.events:], room); fitting < len(b.events)-from.events {
+	fitting := s.fitting(b.events[from.events:], room)
+	limited := s.spec.Limit > 0 && fitting > 0 && s.sent+int64(fitting) >= s.spec.Limit
+	if limited || fitting < len(b.events)-from.events {
 		to.events = from.events + fitting
 		to.line = b.events[to.events-1].line
 		to.skipped = from.skipped
@@ -222,7 +248,7 @@ func (s *storing) batch(b *mappedBlock, from place, room int) (*adapter.Batch, p
 	}
 	for i := from.events; i < to.events; i++ {
 		e := &b.events[i]
-		batch.Arrivals = append(batch.Arrivals, adapter.ArrivalOf(e.text, &e.mapped))
+		batch.Arrivals = append(batch.Arrivals, e.arrival(e.text))
 		if e.isSent() {
 			s.counts.add(e)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
+	"strings"
 	"time"
 
 	"segment-saasquatch/adapter"
@@ -18,6 +19,10 @@ type Filter struct {
 	// Users are the userIds to replay alone, Except those to leave out.
 	Users  []string `json:"users,omitempty"`
 	Except []string `json:"except_users,omitempty"`
+	// UserFile and ExceptFile are the files that the last of Users, and of Except, are
+	// from; nil for none.
+	UserFile   *UserFile `json:"user_file,omitempty"`
+	ExceptFile *UserFile `json:"except_user_file,omitempty"`
 	// Since and Until bound the event's own time: from Since on, before Until. An
 	// event without a time is then left out.
 	Since time.Time `json:"since,omitzero"`
@@ -28,15 +33,18 @@ type Filter struct {
 	// Sample is the share of events to take, above 0 and up to 1; 0 for all. It
 	// goes by the messageId, so that it is the same events every time.
 	Sample float64 `json:"sample,omitempty"`
-	// Integrations are names of the destination in the events' integrations object;
-	// the first that an event has decides. Segment's archives hold events that were
-	// never meant for it. None takes all events.
+	// Integrations are names of the destination in the events' integrations object.
+	// The first that an event names decides, else its entry for all destinations;
+	// [mapping.Call.Switch] compares the names. Archives hold events that were never
+	// meant for the destination. None takes all events.
 	Integrations []string `json:"integrations,omitempty"`
+	// Consent names the categories of consent that the destination needs. An event
+	// that denies one of them is left out.
+	Consent []string `json:"consent,omitempty"`
 }
 
-// DefaultIntegrations are SaaSquatch's own destination in Segment, and Segment's
-// word for all of them.
-var DefaultIntegrations = []string{"SaaSquatch v2", "All"}
+// DefaultIntegrations is SaaSquatch's own destination in Segment.
+var DefaultIntegrations = []string{"SaaSquatch v2"}
 
 // Condition is a compiled expression over an event. It is safe for concurrent use.
 type Condition interface {
@@ -48,6 +56,11 @@ func (f *Filter) Validate() error {
 	var faults []error
 	if f.Sample < 0 || f.Sample > 1 || math.IsNaN(f.Sample) {
 		faults = append(faults, fmt.Errorf("sample is %v: write a share above 0 and up to 1, such as 1%%", f.Sample))
+	}
+	for _, category := range f.Consent {
+		if strings.TrimSpace(category) == "" {
+			faults = append(faults, errors.New("a category of consent is empty: write one as the events name it"))
+		}
 	}
 	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
 		faults = append(faults, fmt.Errorf("until is %s, not after since, which is %s: exchange them", f.Until.Format(time.RFC3339), f.Since.Format(time.RFC3339)))
@@ -61,6 +74,7 @@ func (f *Filter) Selector(where Condition) mapping.Selector {
 	events, users, except := setOf(f.Events), setOf(f.Users), setOf(f.Except)
 	since, until := f.Since.UnixMilli(), f.Until.UnixMilli()
 	timed := !f.Since.IsZero() || !f.Until.IsZero()
+	integrations := f.integrations()
 	return func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
 		if events != nil && !events.has(c.Event()) {
 			return skip(adapter.ReasonFilteredEvent)
@@ -68,8 +82,11 @@ func (f *Filter) Selector(where Condition) mapping.Selector {
 		if users != nil && !users.has(c.UserID()) || except.has(c.UserID()) {
 			return skip(adapter.ReasonFilteredUser)
 		}
-		if !f.integrated(c) {
+		if !integrated(c, integrations) {
 			return skip(adapter.ReasonIntegrationDisabled)
+		}
+		if len(f.Consent) > 0 && c.DeniesConsent(f.Consent) {
+			return skip(adapter.ReasonConsentDenied)
 		}
 		if timed {
 			at, ok := c.Time()
@@ -84,7 +101,7 @@ func (f *Filter) Selector(where Condition) mapping.Selector {
 			ok, err := where.EvalBool(c.Raw())
 			switch {
 			case err != nil:
-				return mapping.KindReject, mapping.Reason(adapter.ReasonExpressionFailed), "where: " + err.Error()
+				return mapping.KindReject, mapping.Reason(adapter.ReasonFilteredWhereFailed), "where: " + err.Error()
 			case !ok:
 				return skip(adapter.ReasonFilteredWhere)
 			}
@@ -107,10 +124,23 @@ func skip(reason adapter.Reason) (mapping.Kind, mapping.Reason, string) {
 	return mapping.KindSkip, mapping.Reason(reason), ""
 }
 
-// integrated reports whether the event is meant for the destination.
-func (f *Filter) integrated(c *mapping.Call) bool {
+// integrations returns the integrations to ask for, in their order: those of the
+// filter, then all destinations.
+func (f *Filter) integrations() []mapping.Integration {
+	if len(f.Integrations) == 0 {
+		return nil
+	}
+	list := make([]mapping.Integration, 0, len(f.Integrations)+1)
 	for _, name := range f.Integrations {
-		if on, named := c.Integration(name); named {
+		list = append(list, mapping.NewIntegration(name))
+	}
+	return append(list, mapping.NewIntegration("all"))
+}
+
+// integrated reports whether the event is meant for the destination (M23).
+func integrated(c *mapping.Call, integrations []mapping.Integration) bool {
+	for i := range integrations {
+		if on, named := c.Switch(&integrations[i]); named {
 			return on
 		}
 	}

@@ -92,22 +92,33 @@ type process struct {
 	mapper     *mapping.Mapper
 	stop       context.CancelFunc
 	dispatcher sync.WaitGroup
+	settled    chan adapter.Result // of live traffic and replays, as far as there is room
 }
 
 func startProcess(t testing.TB, path string, to adapter.Sender) *process {
+	t.Helper()
+	return startProcessWith(t, path, to, newMapper(t))
+}
+
+func startProcessWith(t testing.TB, path string, to adapter.Sender, mapper *mapping.Mapper) *process {
 	t.Helper()
 	opened, err := store.Open(context.Background(), store.Options{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, store: opened, mapper: newMapper(t)}
+	p := &process{t: t, store: opened, mapper: mapper, settled: make(chan adapter.Result, 100)}
 	queue, err := opened.Connection(context.Background(), testConnection, testTenant)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var running context.Context
 	running, p.stop = context.WithCancel(context.Background())
-	dispatcher := adapter.NewDispatcher(p.mapper, to, adapter.NewGate(adapter.GateOptions{}), queue, adapter.DispatcherOptions{})
+	dispatcher := adapter.NewDispatcher(p.mapper, to, adapter.NewGate(adapter.GateOptions{}), queue, adapter.DispatcherOptions{Record: func(result adapter.Result) {
+		select {
+		case p.settled <- result:
+		default:
+		}
+	}})
 	p.dispatcher.Go(func() {
 		if err := dispatcher.Run(running); err != nil {
 			t.Error(err)
@@ -166,13 +177,37 @@ func read(t testing.TB, spec *replay.Spec, stdin io.Reader, resume func(archive.
 func (p *process) deliver(spec *replay.Spec) []adapter.Tally {
 	p.t.Helper()
 	run := p.begin(p.store, spec)
+	opts := p.choose(spec, p.options())
 	err := read(p.t, spec, nil, nil, func(blocks replay.Blocks) error {
-		return replay.Deliver(context.Background(), p.store, run, nil, blocks, p.options())
+		return replay.Deliver(context.Background(), p.store, run, nil, blocks, opts)
 	})
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	return p.outcomes(run.ID)
+}
+
+// choose chooses the identify calls of the spec, if it asks for one of each user.
+func (p *process) choose(spec *replay.Spec, opts replay.Options) replay.Options {
+	p.t.Helper()
+	opts.Ledger = &replay.LookUp{Ledger: p.store, Connection: testConnection, Tenant: testTenant}
+	return chooseIdentify(p.t, spec, opts)
+}
+
+func chooseIdentify(t testing.TB, spec *replay.Spec, opts replay.Options) replay.Options {
+	t.Helper()
+	if spec.Identify != replay.IdentifyMerged && spec.Identify != replay.IdentifyNewest {
+		return opts
+	}
+	err := read(t, spec, nil, nil, func(blocks replay.Blocks) (err error) {
+		opts.Chosen, err = replay.ChooseIdentify(context.Background(), spec, blocks, opts)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(opts.Chosen.Close)
+	return opts
 }
 
 func (p *process) outcomes(id int64) []adapter.Tally {
@@ -205,7 +240,7 @@ func check(t testing.TB, want *archivetest.Expectation, received map[string]int,
 }
 
 func expect(made *archivetest.Archive) *archivetest.Expectation {
-	return made.Expect(testNow, replay.DefaultIntegrations)
+	return made.Expect(testNow, append(slices.Clone(replay.DefaultIntegrations), "All"))
 }
 
 // makeArchive makes an archive in a directory.

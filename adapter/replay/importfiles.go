@@ -26,6 +26,7 @@ type Written struct {
 // anything is written.
 func WriteFiles(ctx context.Context, look *LookUp, spec *Spec, blocks Blocks, dir string, opts ImportOptions) (*Written, error) {
 	opts = opts.withDefaults()
+	opts.Ledger = look
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("make the directory: %w", err)
 	}

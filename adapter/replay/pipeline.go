@@ -36,6 +36,15 @@ type event struct {
 	// When it was made, of identify calls only.
 	millis int64
 	timed  bool
+	// denies says that the event denies a category of consent.
+	denies bool
+	// traits are those of an identify call, if the calls of a user are merged.
+	traits []byte
+	// chosen is the choice for which an identify call is sent, nil if none was made.
+	chosen *choice
+	// identity tells an upsert of merged traits from the call that brought the newest
+	// of them, which live traffic may have delivered. 0 for all other events.
+	identity int64
 }
 
 // isSent reports whether the event is one to send.
@@ -55,6 +64,9 @@ type mappedBlock struct {
 	events  []event
 	skipped []skipped
 	lines   int64 // those with something in them
+	// choices are the identify calls to send among the lines up to seen.
+	choices []choice
+	seen    int64
 }
 
 // last is the number of the block's last line.
@@ -74,8 +86,12 @@ type pipeline struct {
 	// now is the time of the mapping's time window, zero for none.
 	now      time.Time
 	panicked adapter.PanicFunc
-	// superseded reports whether an identify call is not to be sent. Default: none is.
-	superseded func(*mappedBlock, *event) bool
+	// chosen are the identify calls to send. Default: all.
+	chosen *Chosen
+	// gathers keeps the traits of identify calls.
+	gathers bool
+	// denials marks the events that deny a category of consent.
+	denials bool
 }
 
 // run calls take with each block, until the last or the first error. Take must not
@@ -135,6 +151,12 @@ func (p *pipeline) read(ctx context.Context, work, inOrder chan<- mapped) error 
 			return err
 		}
 		m := mapped{block: newMappedBlock(block), done: make(chan struct{})}
+		if p.chosen != nil {
+			if m.block.choices, m.block.seen, err = p.chosen.of(m.block); err != nil {
+				m.block.free()
+				return err
+			}
+		}
 		inOrder <- m
 		work <- m
 	}
@@ -161,8 +183,15 @@ func (p *pipeline) mapBlock(b *mappedBlock) {
 	selects := func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
 		if c.IsIdentify() {
 			e.millis, e.timed = c.Time()
+			if p.gathers || p.chosen != nil {
+				e.traits = c.Traits()
+			}
 		}
-		return p.selects(c)
+		kind, reason, detail := p.selects(c)
+		if kind == 0 && p.denials {
+			e.denies = c.DeniesConsent(nil)
+		}
+		return kind, reason, detail
 	}
 	for line := range b.Lines() {
 		b.lines++
@@ -172,8 +201,8 @@ func (p *pipeline) mapBlock(b *mappedBlock) {
 		} else {
 			e.mapped = p.mapLine(line.Text, selects)
 		}
-		if p.superseded != nil && p.superseded(b, &e) {
-			e.mapped = mapping.Result{Kind: mapping.KindSkip, Reason: mapping.Reason(adapter.ReasonIdentifySuperseded)}
+		if p.chosen != nil && e.mapped.Kind == mapping.KindUserUpsert {
+			p.choose(b, &e)
 		}
 		if e.mapped.Kind == mapping.KindSkip {
 			b.skipped = append(b.skipped, skipped{line.Number, e.mapped.Reason})

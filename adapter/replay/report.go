@@ -31,6 +31,8 @@ type Report struct {
 	// PassedOver is how many objects were not read, PassedOverFor which, by reason.
 	PassedOver    int64        `json:"objects_passed_over"`
 	PassedOverFor []PassedOver `json:"passed_over,omitempty"`
+	// UserFiles says how many lines of the files of userIds matched no event.
+	UserFiles []UserFileReport `json:"user_files,omitempty"`
 	// Files are those of import lines that were written.
 	Files []string `json:"files,omitempty"`
 	// Jobs are the import jobs of the run.

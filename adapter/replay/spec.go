@@ -73,12 +73,12 @@ func (s *Spec) Validate() error {
 		faults = append(faults, fmt.Errorf("via is %q: write %s or %s", s.Via, ViaAPI, ViaImport))
 	}
 	switch s.Identify {
-	case "", IdentifyNewest, IdentifyAll, IdentifyNone:
+	case "", IdentifyMerged, IdentifyNewest, IdentifyAll, IdentifyNone:
 	default:
-		faults = append(faults, fmt.Errorf("identify is %q: write %s, %s or %s", s.Identify, IdentifyNewest, IdentifyAll, IdentifyNone))
+		faults = append(faults, fmt.Errorf("identify is %q: write %s, %s, %s or %s", s.Identify, IdentifyMerged, IdentifyNewest, IdentifyAll, IdentifyNone))
 	}
-	if s.Identify == IdentifyNewest && slices.Contains(s.Sources, stdinKey) {
-		faults = append(faults, errors.New("identify is newest, but standard input can be read only once: write all or none"))
+	if s.Identify.chooses() && slices.Contains(s.Sources, stdinKey) {
+		faults = append(faults, fmt.Errorf("identify is %s, but standard input can be read only once: write all or none", s.Identify))
 	}
 	if s.Via == ViaImport && s.Identify != IdentifyNone {
 		faults = append(faults, errors.New("an import job takes events only: replay the users before it, with via api and the condition type = \"identify\", and leave identify calls out here with identify none"))

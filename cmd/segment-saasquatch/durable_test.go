@@ -228,22 +228,7 @@ func TestFsyncBeforeTheAnswer(t *testing.T) {
 // TestDiskFull fills a small disk, makes room again, and looks for every event
 // that was acknowledged.
 func TestDiskFull(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "disk")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", dir).CombinedOutput(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("mount a small disk: %v: %s", err, out)
-		}
-		t.Skipf("SKIP: start the test with the right to mount: %s", out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
-			t.Errorf("unmount: %v: %s", err, out)
-		}
-	})
-
+	dir := smallDisk(t, 8)
 	sandbox := startSandbox(t)
 	env := []string{"DATA_DIR=" + filepath.Join(dir, "data")}
 	s := startDurable(t, sandbox, filepath.Join(dir, "data"), "BACKLOG_MIN_FREE_DISK=0", "SAASQUATCH_API_KEY=TEST_wrong-key")
@@ -417,6 +402,27 @@ func TestWrongKeyPauses(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &summary); code != exitOK || err != nil {
 		t.Errorf("stats --json: exit code %d, %v: %s", code, err, out)
 	}
+}
+
+// smallDisk mounts a disk of a few megabytes.
+func smallDisk(t *testing.T, megabytes int) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "disk")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dm", megabytes), "tmpfs", dir).CombinedOutput(); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("mount a small disk: %v: %s", err, out)
+		}
+		t.Skipf("SKIP: start the test with the right to mount: %s", out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
+			t.Errorf("unmount: %v: %s", err, out)
+		}
+	})
+	return dir
 }
 
 // newDatabase makes a PostgreSQL database of the test's own and returns its URL.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -62,12 +64,16 @@ type replaying struct {
 	flags   *replayFlags
 	service *service
 	conn    *config.Connection
-	mapper  *mapping.Mapper
-	spec    *replay.Spec // that of the flags; a run that is resumed has its own
-	began   time.Time
-	watch   *replay.Progress
+	// connections are the names of all that the configuration has.
+	connections []string
+	mapper      *mapping.Mapper
+	spec        *replay.Spec // that of the flags; a run that is resumed has its own
+	began       time.Time
+	watch       *replay.Progress
 
 	passedOver []replay.PassedOver
+	chosen     *replay.Chosen // nil if no identify calls are chosen
+	users      *replay.UserMatches
 }
 
 // newReplaying reads flags and configuration.
@@ -114,6 +120,9 @@ func (r *replaying) configure() (err error) {
 	if r.conn, err = pickConnection(cfg, r.flags.connection); err != nil {
 		return err
 	}
+	for i := range cfg.Connections {
+		r.connections = append(r.connections, cfg.Connections[i].Name)
+	}
 	if r.flags.concurrency > 0 {
 		r.conn.SaaSquatch.Concurrency = r.flags.concurrency
 	}
@@ -139,6 +148,9 @@ func pickConnection(cfg *config.Config, name string) (*config.Connection, error)
 }
 
 func (r *replaying) close() {
+	if r.chosen != nil {
+		r.chosen.Close()
+	}
 	if r.service.sandbox != nil {
 		r.service.closeSandbox()
 	}
@@ -169,9 +181,13 @@ func (r *replaying) openArchive(ctx context.Context, spec *replay.Spec) (*archiv
 
 // options are those that every kind of replay has.
 func (r *replaying) options(spec *replay.Spec) (replay.Options, error) {
-	opts := replay.Options{Mapper: r.mapper, Progress: r.watch, Rate: r.flags.rate, OnPanic: r.logPanic}
+	// Of a resumed run the archive's start is read again only to choose identify calls.
+	r.users = replay.NewUserMatches(&spec.Filter, r.flags.resume != 0 && !r.chooses(spec))
+	opts := replay.Options{Mapper: r.mapper, Progress: r.watch, Rate: r.flags.rate, OnPanic: r.logPanic, Users: r.users}
 	if r.flags.server != "" {
 		opts.Window = r.flags.concurrency // how many requests are under way is the server's
+	} else if cfg := r.service.cfg; storeExists(cfg) && cfg.Store.IsZero() {
+		opts.Dir = cfg.DataDir // where the events are anyway
 	}
 	if spec.Filter.Where == "" {
 		return opts, nil
@@ -184,15 +200,22 @@ func (r *replaying) options(spec *replay.Spec) (replay.Options, error) {
 	return opts, nil
 }
 
-// findNewest looks for the newest identify calls if the spec asks for those alone.
-func (r *replaying) findNewest(ctx context.Context, spec *replay.Spec, opts replay.Options) (replay.Options, error) {
-	if spec.Identify != replay.IdentifyNewest || !r.conn.Mapping.Identify {
+// chooses reports whether the archive is read once to choose identify calls.
+func (r *replaying) chooses(spec *replay.Spec) bool {
+	return r.conn.Mapping.Identify && (spec.Identify == replay.IdentifyMerged || spec.Identify == replay.IdentifyNewest)
+}
+
+// chooseIdentify reads the archive for the identify calls to send if the spec asks for
+// one of each user.
+func (r *replaying) chooseIdentify(ctx context.Context, spec *replay.Spec, opts replay.Options) (replay.Options, error) {
+	if !r.chooses(spec) {
 		return opts, nil
 	}
 	err := r.reading(ctx, spec, nil, func(blocks replay.Blocks) (err error) {
-		opts.Newest, err = replay.FindNewest(ctx, spec, blocks, opts)
+		r.chosen, err = replay.ChooseIdentify(ctx, spec, blocks, opts)
 		return err
 	})
+	opts.Chosen = r.chosen
 	r.passedOver = nil // they are counted at the second reading
 	switch {
 	case err == nil:
@@ -210,7 +233,7 @@ func (r *replaying) looking(ctx context.Context, fn func(*replay.LookUp, replay.
 	if err != nil {
 		return err
 	}
-	if opts, err = r.findNewest(ctx, r.spec, opts); err != nil {
+	if opts, err = r.chooseIdentify(ctx, r.spec, opts); err != nil {
 		return err
 	}
 	look, closeLedger, err := r.openLedger(ctx)
@@ -218,7 +241,19 @@ func (r *replaying) looking(ctx context.Context, fn func(*replay.LookUp, replay.
 		return failed(err)
 	}
 	defer closeLedger()
-	return failed(r.reading(ctx, r.spec, nil, func(blocks replay.Blocks) error { return fn(look, blocks, opts) }))
+	read := func() error {
+		return r.reading(ctx, r.spec, nil, func(blocks replay.Blocks) error { return fn(look, blocks, opts) })
+	}
+	if r.flags.failedFile == "" {
+		return failed(read())
+	}
+	return failed(writeFile(r.flags.failedFile, func(out *bufio.Writer) error {
+		opts.Failed = func(text []byte) error {
+			_, err := out.Write(append(bytes.Clone(text), '\n'))
+			return err
+		}
+		return read()
+	}))
 }
 
 // logPanic tells of a fault of the program while an event was mapped.
@@ -295,11 +330,10 @@ func (r *replaying) send(ctx context.Context) error {
 }
 
 func (r *replaying) sendThrough(ctx context.Context, replays adapter.Replays) (err error) {
-	var run *adapter.Run
-	var objects []adapter.ObjectProgress
 	spec := r.spec
 	if r.flags.resume != 0 {
-		if run, objects, err = replays.TakeRun(ctx, r.flags.resume); err != nil {
+		run, _, err := replays.Run(ctx, r.flags.resume)
+		if err != nil {
 			return failed(fmt.Errorf("resume: %w", err))
 		}
 		if spec, err = r.specOf(run); err != nil {
@@ -310,16 +344,16 @@ func (r *replaying) sendThrough(ctx context.Context, replays adapter.Replays) (e
 	if err != nil {
 		return err
 	}
+	opts.Ledger = &replay.LookUp{Ledger: replays, Connection: r.conn.Name, Tenant: tenantOf(r.conn)}
 	if err := r.confirm(spec); err != nil {
 		return err
 	}
-	if opts, err = r.findNewest(ctx, spec, opts); err != nil {
+	if opts, err = r.chooseIdentify(ctx, spec, opts); err != nil {
 		return err
 	}
-	if run == nil {
-		if run, err = r.begin(ctx, replays, spec); err != nil {
-			return failed(err)
-		}
+	run, objects, err := r.takeOrBegin(ctx, replays, spec)
+	if err != nil {
+		return failed(err)
 	}
 	fmt.Fprintf(r.stderr, "run %d%s\n", run.ID, r.goOn(": if it is interrupted, go on with", run.ID))
 	sendErr := r.reading(ctx, spec, replay.Resume(objects), func(blocks replay.Blocks) error {
@@ -331,14 +365,27 @@ func (r *replaying) sendThrough(ctx context.Context, replays adapter.Replays) (e
 	return r.finish(ctx, replays, run.ID, sendErr)
 }
 
+// takeOrBegin takes the run that is resumed, or begins one. A run is taken last, so that
+// one that cannot be resumed here stays as it is.
+func (r *replaying) takeOrBegin(ctx context.Context, replays adapter.Replays, spec *replay.Spec) (*adapter.Run, []adapter.ObjectProgress, error) {
+	if r.flags.resume == 0 {
+		run, err := r.begin(ctx, replays, spec)
+		return run, nil, err
+	}
+	run, objects, err := replays.TakeRun(ctx, r.flags.resume)
+	if err != nil {
+		return nil, nil, fmt.Errorf("resume: %w", err)
+	}
+	return run, objects, nil
+}
+
 // specOf returns the spec of a run that is resumed.
 func (r *replaying) specOf(run *adapter.Run) (*replay.Spec, error) {
 	if run.Connection != r.conn.Name {
-		i := slices.IndexFunc(r.service.cfg.Connections, func(c config.Connection) bool { return c.Name == run.Connection })
-		if i < 0 {
-			return nil, fmt.Errorf("run %d is of connection %s, which the configuration does not have", run.ID, run.Connection)
+		if !slices.Contains(r.connections, run.Connection) {
+			return nil, fmt.Errorf("run %d is of connection %s, which the configuration does not have: use that with which it began", run.ID, run.Connection)
 		}
-		return nil, fmt.Errorf("run %d is of connection %s: name it with --connection", run.ID, run.Connection)
+		return nil, fmt.Errorf("run %d is of connection %s: name it with --connection %s", run.ID, run.Connection, run.Connection)
 	}
 	return replay.ParseSpec(run.Spec)
 }
@@ -390,6 +437,9 @@ func (r *replaying) goOn(when string, run int64) string {
 		return ""
 	}
 	command := fmt.Sprintf("segment-saasquatch replay --resume %d", run)
+	if r.flags.connection != "" {
+		command += " --connection " + r.flags.connection
+	}
 	if r.flags.server != "" {
 		command += " --server " + r.flags.server
 	}

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,7 +45,13 @@ type replayed struct {
 		Outcome, Reason string
 		Events          int
 	}
-	Lines  int64
+	Lines          int64
+	Merged         int64 `json:"identify_merged"`
+	ConsentDenials int64 `json:"consent_denials"`
+	UserFiles      []struct {
+		File             string
+		Lines, Unmatched int
+	} `json:"user_files"`
 	Faults []struct{ Object, Fault string }
 	Files  []string
 	Jobs   []struct {
@@ -109,7 +116,7 @@ func compare(t *testing.T, want *archivetest.Expectation, received, outcomes map
 func makeArchive(o archivetest.Options) (*archivetest.Archive, *archivetest.Expectation) {
 	o.Now = time.Now()
 	made := archivetest.Generate(o)
-	return made, made.Expect(o.Now, replay.DefaultIntegrations)
+	return made, made.Expect(o.Now, append(slices.Clone(replay.DefaultIntegrations), "All"))
 }
 
 // passTwoDays moves the sandbox's clock, so that it forgets the keys.

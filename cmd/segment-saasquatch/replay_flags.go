@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +22,7 @@ type replayFlags struct {
 
 	from, to, since, until           string
 	sources, events, users           []string
-	integrations                     []string
+	integrations, consent            []string
 	userFile, exceptFile             string
 	where, sample                    string
 	limit                            int64
@@ -41,7 +39,7 @@ type replayFlags struct {
 
 // specFlags are those that make the spec of a run: one that is resumed keeps its own.
 var specFlags = []string{"from", "to", "source", "event", "user", "user-file", "except-user-file", "since", "until", "where", "limit", "sample",
-	"integration", "any-age", "identify", "via", "out", "fire-programs", "connection", "dry-run"}
+	"integration", "consent", "any-age", "identify", "via", "out", "fire-programs", "dry-run"}
 
 func addReplayFlags(cmd *cobra.Command) *replayFlags {
 	f := &replayFlags{cmd: cmd}
@@ -57,17 +55,18 @@ func addReplayFlags(cmd *cobra.Command) *replayFlags {
 
 	flags.StringArrayVar(&f.events, "event", nil, "`name` of events to replay, exactly as in Segment; may be repeated")
 	flags.StringArrayVar(&f.users, "user", nil, "`userId` whose events to replay; may be repeated")
-	flags.StringVar(&f.userFile, "user-file", "", "`file` of userIds, one a line, whose events to replay")
-	flags.StringVar(&f.exceptFile, "except-user-file", "", "`file` of userIds, one a line, whose events to leave out")
+	flags.StringVar(&f.userFile, "user-file", "", "`file` of userIds, one a line as it stands or in CSV's quotation marks, whose events to replay")
+	flags.StringVar(&f.exceptFile, "except-user-file", "", "`file` of userIds, in the same form, whose events to leave out")
 	flags.StringVar(&f.since, "since", "", "replay events of this `time` or later, by their own time")
 	flags.StringVar(&f.until, "until", "", "replay events before this `time`, by their own time")
-	flags.StringVar(&f.where, "where", "", "JSONata `expression` over the event that has to be true")
+	flags.StringVar(&f.where, "where", "", "JSONata `expression` over the event that has to be true, such as $number(properties.revenue) > 100")
 	flags.StringVar(&f.sample, "sample", "", "`share` of the events to take, such as 1%; the same ones every time")
 	flags.Int64Var(&f.limit, "limit", 0, "stop after so many `events` that are sent; 0 for all")
-	flags.StringArrayVar(&f.integrations, "integration", replay.DefaultIntegrations, "`name` in the events' integrations that switches them on or off; the first that an event has decides; \"\" for none")
+	flags.StringArrayVar(&f.integrations, "integration", replay.DefaultIntegrations, "`name` of the destination in the events' integrations, which switch it on or off; may be repeated: the first that an event has decides, else its entry for all; \"\" takes all events")
+	flags.StringArrayVar(&f.consent, "consent", nil, "leave out events that deny this `category` of consent; may be repeated")
 	flags.BoolVar(&f.anyAge, "any-age", false, "replay events of any age, whatever max_age and max_ahead say")
 
-	flags.StringVar(&f.identify, "identify", "", "identify calls to replay: newest (of each user; reads the archive twice), all or none (default: newest; none for standard input and --via import)")
+	flags.StringVar(&f.identify, "identify", "", "identify calls to replay: merged (one of each user, with the traits of all; reads the archive twice), newest (of each user, as it is), all or none (default: merged; none for standard input and --via import)")
 	flags.StringVar(&f.via, "via", string(replay.ViaAPI), "api (each event by itself, as live traffic; fires programs) or import (bulk import jobs)")
 	flags.StringVar(&f.out, "out", "", "with --via import: only write the files into this `directory`")
 	flags.BoolVar(&f.firePrograms, "fire-programs", false, "with --via import: have SaaSquatch evaluate its programs, which gives rewards")
@@ -79,7 +78,7 @@ func addReplayFlags(cmd *cobra.Command) *replayFlags {
 
 	flags.StringVar(&f.progress, "progress", "auto", "bar, json (a line a second), none, or auto: bar on a terminal, json otherwise")
 	flags.StringVar(&f.reportFile, "report", "", "write the report as JSON to this `file` as well")
-	flags.StringVar(&f.failedFile, "failures", "", "write the dead and rejected events to this `file`, ready to be replayed again")
+	flags.StringVar(&f.failedFile, "failures", "", "write the dead and rejected events to this `file`, ready to be replayed again; also of a dry run")
 	config.RegisterFlags(flags)
 	return f
 }
@@ -131,7 +130,7 @@ func (f *replayFlags) spec(args []string, now time.Time) (*replay.Spec, error) {
 	spec := &replay.Spec{
 		Sources: args, SourceIDs: f.sources, AnyAge: f.anyAge, Limit: f.limit, Via: replay.Via(f.via), FirePrograms: f.firePrograms,
 		Identify: replay.Identify(f.identify),
-		Filter:   replay.Filter{Events: f.events, Users: f.users, Where: f.where},
+		Filter:   replay.Filter{Events: f.events, Users: f.users, Where: f.where, Consent: f.consent},
 	}
 	var faults []error
 	read := func(flag string, err error) {
@@ -160,14 +159,14 @@ func (f *replayFlags) spec(args []string, now time.Time) (*replay.Spec, error) {
 		}
 	}
 	if spec.Identify == "" {
-		if spec.Identify = replay.IdentifyNewest; spec.Via == replay.ViaImport || readsStdin(spec) {
+		if spec.Identify = replay.IdentifyMerged; spec.Via == replay.ViaImport || readsStdin(spec) {
 			spec.Identify = replay.IdentifyNone
 		}
 	}
-	users, err := readUsers(f.userFile)
+	users, file, err := readUsers(f.userFile)
 	read("user-file", err)
-	spec.Filter.Users = append(spec.Filter.Users, users...)
-	spec.Filter.Except, err = readUsers(f.exceptFile)
+	spec.Filter.Users, spec.Filter.UserFile = append(spec.Filter.Users, users...), file
+	spec.Filter.Except, spec.Filter.ExceptFile, err = readUsers(f.exceptFile)
 	read("except-user-file", err)
 	return spec, errors.Join(append(faults, spec.Validate())...)
 }
@@ -188,35 +187,25 @@ func parseShare(text string) (float64, error) {
 	return share, nil
 }
 
-// maxUserFile bounds a file of userIds, in bytes.
-const maxUserFile = 256 << 20
-
-// readUsers reads a file of userIds, one a line. Without a name there are none.
-func readUsers(name string) (users []string, err error) {
+// readUsers reads a file of userIds; see [replay.ParseUsers]. Without a name there are
+// none.
+func readUsers(name string) (users []string, read *replay.UserFile, err error) {
 	if name == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	info, err := os.Stat(name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if info.Size() > maxUserFile {
-		return nil, fmt.Errorf("%s is larger than 256 MiB: split it", name)
+	if info.Size() > replay.MaxUserFile {
+		return nil, nil, fmt.Errorf("%s is larger than 256 MiB: split it", name)
 	}
 	content, err := os.ReadFile(name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if !utf8.Valid(content) {
-		return nil, fmt.Errorf("%s is not UTF-8: write userIds as plain text, one a line", name)
+	if users, err = replay.ParseUsers(content); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
-	for line := range bytes.Lines(bytes.TrimPrefix(content, []byte("\ufeff"))) {
-		if user := string(bytes.TrimSpace(line)); user != "" {
-			users = append(users, user)
-		}
-	}
-	if len(users) == 0 {
-		return nil, fmt.Errorf("%s has no userId in it: write one a line", name)
-	}
-	return users, nil
+	return users, &replay.UserFile{Name: name, Lines: len(users)}, nil
 }

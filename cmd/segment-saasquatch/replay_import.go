@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/config"
@@ -58,6 +59,10 @@ func (r *replaying) conclude(report *replay.Report) error {
 		return errInterrupted
 	case len(report.Faults) > 0:
 		return failed(damaged(report, ""))
+	case report.Failed() > 0 && r.flags.failedFile != "":
+		return failed(fmt.Errorf("%d events are rejected: %s has them", report.Failed(), r.flags.failedFile))
+	case report.Failed() > 0:
+		return failed(fmt.Errorf("%d events are rejected: --failures FILE writes them", report.Failed()))
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -22,6 +23,7 @@ import (
 func (r *replaying) report(report *replay.Report) error {
 	report.Took = time.Since(r.began)
 	report.SetPassedOver(r.passedOver)
+	report.UserFiles = r.users.Report()
 	if r.flags.reportFile != "" {
 		if err := writeFile(r.flags.reportFile, func(out *bufio.Writer) error {
 			encoder := json.NewEncoder(out)
@@ -94,6 +96,7 @@ func (r *replaying) printReport(report *replay.Report) error {
 			fmt.Fprintf(r.stdout, "  %d, %s: %s\n", passed.Objects, passed.Reason, plainLine(namesText(&passed)))
 		}
 	}
+	printRemarks(r.stdout, report)
 	if report.DryRun {
 		fmt.Fprintf(r.stdout, "%d requests", report.Requests)
 		if report.Estimate > 0 {
@@ -120,6 +123,26 @@ func namesText(passed *replay.PassedOver) string {
 		text += ", …"
 	}
 	return text
+}
+
+// printRemarks writes what an operator may not expect.
+func printRemarks(out io.Writer, report *replay.Report) {
+	if report.ConsentDenials > 0 {
+		fmt.Fprintf(out, "%d events deny a category of consent, and are not left out for it: --consent CATEGORY does that\n", report.ConsentDenials)
+	}
+	if report.Merged > 0 {
+		fmt.Fprintf(out, "%d identify calls have traits of older calls of their users\n", report.Merged)
+	}
+	if report.MergedCut > 0 {
+		fmt.Fprintf(out, "%d of them lack the oldest traits, which come to more than 1 MiB\n", report.MergedCut)
+	}
+	for _, file := range report.UserFiles {
+		since := ""
+		if file.Resumed {
+			since = " since the run was resumed"
+		}
+		fmt.Fprintf(out, "%s: %d of %d lines matched no event%s\n", plain(file.File), file.Unmatched, file.Lines, since)
+	}
 }
 
 func second(t *time.Time) string {

@@ -1,7 +1,6 @@
 package replay_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -39,6 +38,7 @@ func TestIdentify(t *testing.T) {
 		which replay.Identify
 		want  string
 	}{
+		{replay.IdentifyMerged, "5 delivered, 5 skipped identify_superseded"},
 		{replay.IdentifyNewest, "5 delivered, 5 skipped identify_superseded"},
 		{replay.IdentifyAll, "10 delivered"},
 		{replay.IdentifyNone, "10 skipped filtered_identify"},
@@ -48,29 +48,12 @@ func TestIdentify(t *testing.T) {
 			p := startProcess(t, storePath(t), to)
 			defer p.end()
 			spec := &replay.Spec{Sources: []string{dir}, Via: replay.ViaAPI, Identify: test.which}
-			opts := p.options()
-			if test.which == replay.IdentifyNewest {
-				err := read(t, spec, nil, nil, func(blocks replay.Blocks) (err error) {
-					opts.Newest, err = replay.FindNewest(context.Background(), spec, blocks, opts)
-					return err
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
-			run := p.begin(p.store, spec)
-			err := read(t, spec, nil, nil, func(blocks replay.Blocks) error {
-				return replay.Deliver(context.Background(), p.store, run, nil, blocks, opts)
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := text(p.outcomes(run.ID)); got != test.want {
+			if got := text(p.deliver(spec)); got != test.want {
 				t.Errorf("got %s, want %s", got, test.want)
 			}
 			to.mu.Lock()
 			defer to.mu.Unlock()
-			if test.which != replay.IdentifyNewest {
+			if test.which != replay.IdentifyNewest && test.which != replay.IdentifyMerged {
 				return
 			}
 			for user, name := range newest {
