@@ -14,6 +14,20 @@ type batch struct {
 	first    []byte // the first element as it stands in the array, not unwrapped
 }
 
+// onlyNulls reports whether the body is an array of nulls, at least one, as they stand
+// or wrapped as the Extensible Webhook wraps events.
+func (b batch) onlyNulls() bool {
+	for _, element := range b.elements {
+		if inner, wrapped := wrappedJSON(element); wrapped {
+			element = inner
+		}
+		if !bytes.Equal(element, []byte("null")) {
+			return false
+		}
+	}
+	return b.array && len(b.elements) > 0
+}
+
 // split cuts a body into its events: one object, or the elements of an array. It
 // looks at brackets and strings only, without a limit on nesting, so that an
 // element that is no good does not cost the others: the mapping judges each. It
@@ -179,21 +193,30 @@ func skipSpace(b []byte, i int) int {
 // unwrap returns the event in an element of an Extensible Webhook's batch, which
 // has it in an object of its own: {"json":{…event…}}.
 func unwrap(element []byte) []byte {
+	if event, ok := wrappedJSON(element); ok && event[0] == '{' {
+		return event
+	}
+	return element
+}
+
+// wrappedJSON returns the value of the member json of an object that has no other.
+func wrappedJSON(element []byte) (value []byte, ok bool) {
 	i := skipSpace(element, 1)
 	if element[0] != '{' || element[len(element)-1] != '}' || !bytes.HasPrefix(element[i:], []byte(`"json"`)) {
-		return element
+		return nil, false
 	}
 	i = skipSpace(element, i+len(`"json"`))
 	if i == len(element) || element[i] != ':' {
-		return element
+		return nil, false
 	}
 	start := skipSpace(element, i+1)
-	if start == len(element) || element[start] != '{' {
-		return element
+	end := len(element) - 1
+	if start < end && element[start] == '{' {
+		end = skipValue(element, start)
+		if end < 0 || skipSpace(element, end) != len(element)-1 {
+			return nil, false
+		}
 	}
-	end := skipValue(element, start)
-	if end < 0 || skipSpace(element, end) != len(element)-1 {
-		return element
-	}
-	return element[start:end]
+	value = bytes.TrimRight(element[start:end], " \t\r\n")
+	return value, len(value) > 0
 }

@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -173,8 +172,10 @@ func (v *verifier) checkBody(header http.Header, body []byte, events batch) (var
 		return "", err
 	}
 	if signature == nil {
-		// Segment does not sign a request whose first event its mapping left empty.
-		if bytes.Equal(events.first, []byte("null")) && v.hasOther() {
+		// Segment does not sign a batch whose first event its mapping left empty. The
+		// absence is excused only where nothing could be delivered, or a null in front
+		// would spare a sender the signature of what follows it.
+		if events.onlyNulls() && v.hasOther() {
 			return verifiedByHeader, nil
 		}
 		return "", errUnsigned

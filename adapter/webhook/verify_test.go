@@ -36,6 +36,7 @@ const (
 	lone       = `[ {"type":"track","n":1} ]`
 	extensible = `[{"json":{"type":"track","n":1}},{"json":{"type":"track","n":2}}]`
 	nullFirst  = `[null,{"type":"track","n":2}]`
+	onlyNulls  = `[null, {"json":null},{ "json" : null } ]`
 )
 
 func TestVerify(t *testing.T) {
@@ -76,7 +77,14 @@ func TestVerify(t *testing.T) {
 		{"second element signed", Credentials{SharedSecrets: secrets("secret-1"), AllowFirstElementSignature: true}, header(xs, signature("secret-1", `{"type":"track","n":2}`)), double, ""},
 		{"extensible, inner signed", both, header(xs, signature("secret-1", single), auth, "Bearer token-1"), extensible, verifiedByFirst},
 		{"extensible, element signed", both, header(xs, signature("secret-1", `{"json":`+single+`}`), auth, "Bearer token-1"), extensible, verifiedByFirst},
-		{"null first, unsigned, with token", both, header(auth, "Bearer token-1"), nullFirst, verifiedByHeader},
+		{"null first, unsigned, with token", both, header(auth, "Bearer token-1"), nullFirst, ""},
+		{"wrapped null first, unsigned, with token", both, header(auth, "Bearer token-1"), `[{"json":null},{"json":` + single + `}]`, ""},
+		{"null last, unsigned, with token", both, header(auth, "Bearer token-1"), `[` + single + `,null]`, ""},
+		{"no null, unsigned, with token", both, header(auth, "Bearer token-1"), `[{"json":"null"}]`, ""},
+		{"only nulls, unsigned, with token", both, header(auth, "Bearer token-1"), onlyNulls, verifiedByHeader},
+		{"only nulls, unsigned, wrong token", both, header(auth, "Bearer token-2"), onlyNulls, ""},
+		{"only nulls, unsigned, no token", signed, header(), onlyNulls, ""},
+		{"empty array, unsigned, with token", both, header(auth, "Bearer token-1"), `[]`, ""},
 		{"null first, unsigned, no token", signed, header(), nullFirst, ""},
 		{"null first, wrongly signed, with token", both, header(auth, "Bearer token-1", xs, signature("x", "null")), nullFirst, ""},
 		{"empty array unsigned", signed, header(), "[]", ""},
@@ -129,6 +137,53 @@ func TestVerify(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNoShapeLiftsACredential checks that a request that lacks a kind of credential
+// delivers no event, whatever the shape of its batch.
+func TestNoShapeLiftsACredential(t *testing.T) {
+	const secret, token = "secret-1", "token-1"
+	evil := []string{"null", single, `{"json":null}`, `{"json":` + single + `}`, `{"json":"null"}`, `""`, `[]`}
+	var bodies []string
+	for _, first := range evil {
+		bodies = append(bodies, "["+first+"]")
+		for _, second := range evil {
+			bodies = append(bodies, "["+first+","+second+"]", "[null,"+first+","+second+"]", " [ "+first+" , "+second+" ] ")
+		}
+	}
+	for _, other := range []Credentials{
+		{BearerTokens: secrets(token)}, {BasicKeys: secrets(token)}, {HeaderName: "X-Key", HeaderValues: secrets(token)},
+	} {
+		other.SharedSecrets = secrets(secret)
+		verifier, err := newVerifier(other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, body := range bodies {
+			events, err := split([]byte(body), DefaultMaxEvents)
+			if err != nil {
+				t.Fatal(err)
+			}
+			authorized := http.Header{"X-Key": {token}, "Authorization": {"Bearer " + token}}
+			if len(other.BasicKeys) > 0 {
+				authorized.Set("Authorization", basic(token, ""))
+			}
+			if err := verifier.checkHeaders(authorized); err != nil {
+				t.Fatal(err)
+			}
+			for _, signatures := range [][]string{nil, {""}, {signature("x", body)}, {signature(secret, "null")}, {signature(secret, "")}} {
+				authorized["X-Signature"] = signatures
+				_, err := verifier.checkBody(authorized, []byte(body), events)
+				signedNull := len(signatures) > 0 && signatures[0] == signature(secret, "null")
+				if err == nil && strings.Contains(body, "track") && !(signedNull && strings.HasPrefix(strings.TrimLeft(body, " [")+",", "null")) {
+					t.Errorf("%s with the signatures %q passes", body, signatures)
+				}
+			}
+			if err := verifier.checkHeaders(http.Header{}); err == nil {
+				t.Error("a signature spares the other credential")
+			}
+		}
 	}
 }
 
