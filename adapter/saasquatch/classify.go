@@ -19,13 +19,13 @@ import (
 // other 4xx is SaaSquatch's word only with its error object.
 func classify(status int, failure apiError, keyed bool) adapter.Attempt {
 	attempt := adapter.Attempt{Status: status, Outcome: adapter.Pending}
-	if status <= 299 {
+	if 200 <= status && status <= 299 {
 		attempt.Outcome = adapter.Delivered
 		return attempt
 	}
 	code, refusal := failure.code(), 400 <= status && status <= 499
 	switch {
-	case status <= 399:
+	case 300 <= status && status <= 399:
 		attempt.Reason, attempt.Misconfigured, attempt.Unprocessed = adapter.ReasonRedirected, true, true
 	case status == http.StatusUnauthorized:
 		attempt.Reason, attempt.Misconfigured, attempt.Unprocessed = adapter.ReasonUnauthorized, true, true
@@ -51,7 +51,7 @@ func classify(status int, failure apiError, keyed bool) adapter.Attempt {
 		attempt.Outcome, attempt.Reason = adapter.Dead, adapter.ReasonUserNotFound
 	case refusal:
 		attempt.Outcome, attempt.Reason = adapter.Dead, adapter.ReasonRefused
-	default: // 5xx, and statuses that HTTP does not know
+	default: // 5xx, those below 200, and statuses that HTTP does not know
 		attempt.Reason = adapter.ReasonServerError
 	}
 	return attempt

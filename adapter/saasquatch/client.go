@@ -11,7 +11,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -70,7 +69,7 @@ func New(opts Options) (*Client, error) {
 		return nil, err
 	}
 	return &Client{
-		transport: newTransport(opts),
+		transport: newTransport(opts.Concurrency, opts.TLS),
 		scheme:    base.Scheme,
 		host:      base.Host,
 		account:   "/api/v1/" + escapeSegment(opts.TenantAlias) + "/open/account/",
@@ -110,26 +109,6 @@ func (o *Options) authorization() []string {
 	authorized := http.Request{Header: make(http.Header)}
 	authorized.SetBasicAuth(o.UserName, o.APIKey.Reveal())
 	return authorized.Header["Authorization"]
-}
-
-// newTransport keeps as many connections open as requests may be under way, so
-// that none is opened and closed for a request where the server speaks HTTP/1.1.
-func newTransport(opts Options) *http.Transport {
-	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dialer.DialContext,
-		TLSClientConfig:       opts.TLS,
-		TLSHandshakeTimeout:   5 * time.Second,
-		ForceAttemptHTTP2:     true,
-		MaxIdleConns:          opts.Concurrency,
-		MaxIdleConnsPerHost:   opts.Concurrency,
-		MaxConnsPerHost:       opts.Concurrency,
-		IdleConnTimeout:       60 * time.Second,
-		ExpectContinueTimeout: time.Second,
-		DisableCompression:    true, // answers are small
-		HTTP2:                 &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
-	}
 }
 
 // Track makes one Track User Event call.
@@ -177,7 +156,7 @@ type response struct {
 // together with the status: proxies answer 200 with pages of their own, and gateways
 // with an error. A body that breaks off, or none, leaves the status alone to say it.
 func (r *response) plainSuccess() bool {
-	return r.status <= 299 && r.body.form != formOther && !r.body.failure.stated
+	return 200 <= r.status && r.status <= 299 && r.body.form != formOther && !r.body.failure.stated
 }
 
 // judge says what an answer means that is no plain success. A 2xx with SaaSquatch's
@@ -186,7 +165,7 @@ func (r *response) judge(classify func(status int) adapter.Attempt, private *mas
 	var attempt adapter.Attempt
 	failure := &r.body.failure
 	switch {
-	case r.status > 299:
+	case r.status < 200 || r.status > 299:
 		attempt = classify(r.status)
 	case failure.status() != 0:
 		attempt = classify(failure.status())

@@ -224,7 +224,7 @@ func TestNoConnection(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := newClient(t, never(t).ServeHTTP)
-			connect(t, client, client.transport.(*http.Transport))
+			connect(t, client, client.transport.(finalOnly).RoundTripper.(*http.Transport))
 			if got := client.Track(t.Context(), testEvent("u1")); !got.Unprocessed || got.Outcome != adapter.Pending || got.Status != 0 {
 				t.Errorf("got %+v", got)
 			}

@@ -62,12 +62,10 @@ func NewImporter(opts Options) (*Importer, error) {
 	if err != nil {
 		return nil, err
 	}
-	other := opts
-	other.TLS = nil // it is for the host of SaaSquatch
 	return &Importer{
 		base:            base,
-		here:            newTransport(opts),
-		elsewhere:       newTransport(other),
+		here:            newTransport(opts.Concurrency, opts.TLS),
+		elsewhere:       newTransport(opts.Concurrency, nil), // opts.TLS is for the host of SaaSquatch
 		tenant:          "/api/v1/" + escapeSegment(opts.TenantAlias) + "/",
 		authorization:   opts.authorization(),
 		userAgent:       opts.UserAgent,

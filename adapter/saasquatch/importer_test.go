@@ -155,7 +155,7 @@ func TestCallsThatFail(t *testing.T) {
 		for name, call := range calls {
 			t.Run(test.name+"/"+name, func(t *testing.T) {
 				importer := newImporter(t, test.handler)
-				importer.here.(*http.Transport).ExpectContinueTimeout = time.Minute
+				importer.here.(finalOnly).RoundTripper.(*http.Transport).ExpectContinueTimeout = time.Minute
 				err := call(t.Context(), importer)
 				if got := kind(t, err); got != test.kind || ambiguous(err) != test.ambiguous || !strings.Contains(fmt.Sprint(err), test.text) {
 					t.Errorf("got %s, ambiguous=%t, %v\nwant %s, ambiguous=%t, %s", got, ambiguous(err), err, test.kind, test.ambiguous, test.text)

@@ -109,7 +109,7 @@ func (f *failing) Read(p []byte) (int, error) {
 // TestUploadRefusedEarly checks that nothing of a file is sent with a wrong key.
 func TestUploadRefusedEarly(t *testing.T) {
 	importer := newImporter(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) })
-	importer.here.(*http.Transport).ExpectContinueTimeout = time.Minute
+	importer.here.(finalOnly).RoundTripper.(*http.Transport).ExpectContinueTimeout = time.Minute
 	_, err := importer.Upload(t.Context(), "f.jsonl", 1<<40, func() (io.ReadCloser, error) {
 		return io.NopCloser(&failing{"", fmt.Errorf("the file was read")}), nil
 	})
