@@ -84,12 +84,15 @@ func (w *writing) write(mapped *mapping.Result) error {
 	return err
 }
 
-const partialSuffix = ".partial"
-
 func (w *writing) begin() (err error) {
 	name := filepath.Join(w.dir, fmt.Sprintf("events-%04d.jsonl", len(w.files)+1))
-	if w.file, err = os.OpenFile(name+partialSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640); err != nil {
+	// A new file of a random name: what is in the directory is neither followed nor
+	// overwritten.
+	if w.file, err = os.CreateTemp(w.dir, ".events-*.partial"); err != nil {
 		return fmt.Errorf("make a file: %w", err)
+	}
+	if err := w.file.Chmod(0o640); err != nil {
+		return errors.Join(fmt.Errorf("make a file: %w", err), w.file.Close(), os.Remove(w.file.Name()))
 	}
 	w.files = append(w.files, name)
 	w.lines, w.bytes = 0, 0
@@ -105,11 +108,11 @@ func (w *writing) finish() error {
 	if w.file == nil {
 		return nil
 	}
-	name := w.files[len(w.files)-1]
+	name, partial := w.files[len(w.files)-1], w.file.Name()
 	err := errors.Join(w.out.Flush(), w.file.Sync(), w.file.Close())
 	w.file = nil
 	if err == nil {
-		err = os.Rename(name+partialSuffix, name)
+		err = os.Rename(partial, name)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
@@ -122,7 +125,6 @@ func (w *writing) abandon() error {
 	if w.file == nil {
 		return nil
 	}
-	name := w.files[len(w.files)-1]
 	w.files = w.files[:len(w.files)-1]
-	return errors.Join(w.file.Close(), os.Remove(name+partialSuffix))
+	return errors.Join(w.file.Close(), os.Remove(w.file.Name()))
 }

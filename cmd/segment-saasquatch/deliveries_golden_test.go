@@ -276,11 +276,11 @@ func TestExportAppearsWhole(t *testing.T) {
 	o := newFixedOperations()
 	env, server := throughServer(t, o)
 	_, brokenServer := throughServer(t, &brokenExport{o})
-	code, _, stderr := runDeliveries(t, env, "export", brokenServer, "--out", out)
+	code, _, stderr := runDeliveries(t, env, "export", brokenServer, "--out", out, "--force")
 	if text, err := os.ReadFile(out); code != exitFailed || err != nil || string(text) != "earlier" || !strings.Contains(stderr, "broke off after 1") {
 		t.Errorf("exit code %d, %q, %v\n%s", code, text, err, stderr)
 	}
-	if code, _, stderr := runDeliveries(t, env, "export", server, "--out", out); code != exitOK {
+	if code, _, stderr := runDeliveries(t, env, "export", server, "--out", out, "--force"); code != exitOK {
 		t.Errorf("exit code %d\n%s", code, stderr)
 	}
 	if text, err := os.ReadFile(out); err != nil || bytes.Count(text, []byte("\n")) != len(o.deliveries) {

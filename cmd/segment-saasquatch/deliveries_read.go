@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -322,6 +320,7 @@ func (p *program) verify(ctx context.Context, o adapter.Operations, asJSON bool)
 func (p *program) exportCommand() *cobra.Command {
 	var limit int
 	var out string
+	var force bool
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Write deliveries with their payloads, a line of JSON each",
@@ -331,6 +330,7 @@ func (p *program) exportCommand() *cobra.Command {
 	f.addFilter()
 	cmd.Flags().IntVar(&limit, "limit", 0, "most `deliveries` to write, 0 for all")
 	cmd.Flags().StringVar(&out, "out", "", "`file` to write, which appears once it is whole; otherwise to standard output")
+	cmd.Flags().BoolVar(&force, "force", false, "let --out replace a file that exists")
 	cmd.RunE = func(*cobra.Command, []string) error {
 		filter, err := f.filter(time.Now())
 		if err != nil {
@@ -338,6 +338,12 @@ func (p *program) exportCommand() *cobra.Command {
 		}
 		if limit < 0 {
 			return fmt.Errorf("--limit is %d: write a number, 0 for all", limit)
+		}
+		file := &outputFile{"out", out, force}
+		if out != "" {
+			if err := file.check(nil); err != nil {
+				return err
+			}
 		}
 		return p.withOperations(f, func(ctx context.Context, o adapter.Operations) error {
 			export := func(to io.Writer) error {
@@ -348,24 +354,8 @@ func (p *program) exportCommand() *cobra.Command {
 			if out == "" {
 				return export(p.stdout)
 			}
-			return writeWhole(out, export)
+			return file.write(export)
 		})
 	}
 	return cmd
-}
-
-// writeWhole makes a file that is there whole or not at all.
-func writeWhole(path string, write func(io.Writer) error) error {
-	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	err = errors.Join(write(file), file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(file.Name()))
-	}
-	return nil
 }

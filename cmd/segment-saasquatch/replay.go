@@ -1,11 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -85,6 +85,9 @@ func (p *program) newReplaying(f *replayFlags, args []string) (r *replaying, err
 	r = &replaying{program: p, flags: f, began: now, watch: &replay.Progress{}}
 	if f.resume == 0 {
 		if r.spec, err = f.spec(args, now); err != nil {
+			return nil, err
+		}
+		if err := f.checkOutputs(r.spec.Sources); err != nil {
 			return nil, err
 		}
 	}
@@ -247,7 +250,7 @@ func (r *replaying) looking(ctx context.Context, fn func(*replay.LookUp, replay.
 	if r.flags.failedFile == "" {
 		return failed(read())
 	}
-	return failed(writeFile(r.flags.failedFile, func(out *bufio.Writer) error {
+	return failed(r.flags.failures().write(func(out io.Writer) error {
 		opts.Failed = func(text []byte) error {
 			_, err := out.Write(append(bytes.Clone(text), '\n'))
 			return err
@@ -337,6 +340,9 @@ func (r *replaying) sendThrough(ctx context.Context, replays adapter.Replays) (e
 			return failed(fmt.Errorf("resume: %w", err))
 		}
 		if spec, err = r.specOf(run); err != nil {
+			return err
+		}
+		if err := r.flags.checkOutputs(spec.Sources); err != nil {
 			return err
 		}
 	}

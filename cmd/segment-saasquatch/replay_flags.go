@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,6 +37,7 @@ type replayFlags struct {
 	rate                             float64
 	concurrency                      int
 	progress, reportFile, failedFile string
+	force                            bool
 }
 
 // specFlags are those that make the spec of a run: one that is resumed keeps its own.
@@ -79,6 +82,7 @@ func addReplayFlags(cmd *cobra.Command) *replayFlags {
 	flags.StringVar(&f.progress, "progress", "auto", "bar, json (a line a second), none, or auto: bar on a terminal, json otherwise")
 	flags.StringVar(&f.reportFile, "report", "", "write the report as JSON to this `file` as well")
 	flags.StringVar(&f.failedFile, "failures", "", "write the dead and rejected events to this `file`, ready to be replayed again; also of a dry run")
+	flags.BoolVar(&f.force, "force", false, "let --report and --failures replace files that exist")
 	config.RegisterFlags(flags)
 	return f
 }
@@ -124,6 +128,26 @@ func (f *replayFlags) check(args []string) error {
 }
 
 const maxReplayConcurrency = 1000
+
+func (f *replayFlags) report() *outputFile { return &outputFile{"report", f.reportFile, f.force} }
+
+func (f *replayFlags) failures() *outputFile { return &outputFile{"failures", f.failedFile, f.force} }
+
+// checkOutputs returns why a file cannot be written, joined. The archive and the files
+// that the command line names are never replaced.
+func (f *replayFlags) checkOutputs(sources []string) error {
+	inputs := append(slices.Clone(sources), f.file, f.userFile, f.exceptFile)
+	var faults []error
+	for _, out := range []*outputFile{f.report(), f.failures()} {
+		if out.name != "" {
+			faults = append(faults, out.check(inputs))
+		}
+	}
+	if f.reportFile != "" && filepath.Clean(f.reportFile) == filepath.Clean(f.failedFile) {
+		faults = append(faults, errors.New("--report and --failures name one file: name two"))
+	}
+	return errors.Join(faults...)
+}
 
 // spec reads the flags that make the spec of a run.
 func (f *replayFlags) spec(args []string, now time.Time) (*replay.Spec, error) {

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,7 +22,7 @@ func (r *replaying) report(report *replay.Report) error {
 	report.SetPassedOver(r.passedOver)
 	report.UserFiles = r.users.Report()
 	if r.flags.reportFile != "" {
-		if err := writeFile(r.flags.reportFile, func(out *bufio.Writer) error {
+		if err := r.flags.report().write(func(out io.Writer) error {
 			encoder := json.NewEncoder(out)
 			encoder.SetIndent("", "  ")
 			return encoder.Encode(report)
@@ -34,22 +31,6 @@ func (r *replaying) report(report *replay.Report) error {
 		}
 	}
 	return r.printReport(report)
-}
-
-// writeFile writes a file as a whole: it takes the place of one of that name only
-// when it is complete.
-func writeFile(name string, write func(*bufio.Writer) error) (err error) {
-	partial := name + ".partial"
-	file, err := os.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	out := bufio.NewWriterSize(file, 64<<10)
-	err = errors.Join(write(out), out.Flush(), file.Sync(), file.Close())
-	if err != nil {
-		return errors.Join(err, os.Remove(partial))
-	}
-	return os.Rename(partial, name)
 }
 
 func (r *replaying) printReport(report *replay.Report) error {
@@ -171,7 +152,7 @@ func (r *replaying) writeFailures(ctx context.Context, replays adapter.Replays, 
 	if r.flags.failedFile == "" {
 		return nil
 	}
-	return writeFile(r.flags.failedFile, func(out *bufio.Writer) error {
+	return r.flags.failures().write(func(out io.Writer) error {
 		return replays.Failures(ctx, run, func(payload []byte) error {
 			_, err := out.Write(append(payload, '\n'))
 			return err

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// outputFile is a file that a command writes as a whole: it appears when it is complete,
+// or not at all.
+type outputFile struct {
+	flag string // the name of its option, without dashes
+	name string
+	// force says that it may replace a regular file.
+	force bool
+}
+
+// check returns why the file cannot be written, before the command begins its work.
+// Inputs are files and directories that the command reads: neither they nor a file in
+// one of the directories is replaced, whatever force says.
+func (o *outputFile) check(inputs []string) error {
+	fault := func(format string, args ...any) error {
+		return fmt.Errorf("--%s is %s, "+format, append([]any{o.flag, o.name}, args...)...)
+	}
+	there, err := os.Lstat(o.name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if dir, err := os.Stat(filepath.Dir(o.name)); err != nil || !dir.IsDir() {
+			return fault("whose directory does not exist: make it, or name another file")
+		}
+		return nil
+	case err != nil:
+		return fmt.Errorf("--%s: %w", o.flag, err)
+	case !there.Mode().IsRegular():
+		return fault("which is no regular file: name a file that does not exist")
+	}
+	for _, input := range inputs {
+		if reads(input, o.name, there) {
+			return fault("which is read from: name another file")
+		}
+	}
+	if !o.force {
+		return fault("which exists: name another file, or add --force to replace it")
+	}
+	return nil
+}
+
+// reads reports whether a command that reads the input reads the file.
+func reads(input, name string, there fs.FileInfo) bool {
+	paths, err := filepath.Glob(input)
+	if err != nil || len(paths) == 0 {
+		paths = []string{input}
+	}
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			continue // no file: a bucket, or standard input
+		}
+		if os.SameFile(info, there) || info.IsDir() && isInside(path, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// isInside reports whether the file is in the directory or below it.
+func isInside(dir, name string) bool {
+	dir, err := resolved(dir)
+	if err != nil {
+		return false
+	}
+	name, err = resolved(name)
+	if err != nil {
+		return false
+	}
+	relative, err := filepath.Rel(dir, name)
+	return err == nil && relative != ".." && !strings.HasPrefix(relative, ".."+string(filepath.Separator))
+}
+
+// resolved returns the absolute path without symbolic links.
+func resolved(path string) (string, error) {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(path)
+}
+
+// write writes the file. Its temporary file has a random name, is new, and is readable
+// by its owner only.
+func (o *outputFile) write(write func(io.Writer) error) error {
+	file, err := os.CreateTemp(filepath.Dir(o.name), "."+filepath.Base(o.name)+"-*.partial")
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriterSize(file, 64<<10)
+	err = errors.Join(write(out), out.Flush(), file.Sync(), file.Close())
+	if err == nil {
+		err = o.publish(file.Name())
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(file.Name()))
+	}
+	return nil
+}
+
+// publish gives the complete file its name. Without force it takes no name that was
+// taken since check: a link, unlike a renaming, fails then. Where the file system has no
+// links, it looks once more.
+func (o *outputFile) publish(partial string) error {
+	if !o.force {
+		switch err := os.Link(partial, o.name); {
+		case err == nil:
+			return os.Remove(partial)
+		case errors.Is(err, fs.ErrExist):
+			return fmt.Errorf("%s was made meanwhile, and is kept: name another file", o.name)
+		}
+	}
+	there, err := os.Lstat(o.name)
+	switch {
+	case err == nil && (!o.force || !there.Mode().IsRegular()):
+		return fmt.Errorf("%s was made meanwhile, and is kept: name another file", o.name)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return os.Rename(partial, o.name)
+}
