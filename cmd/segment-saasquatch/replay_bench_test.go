@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -38,6 +40,59 @@ func BenchmarkReplayMemory(b *testing.B) {
 			b.ReportMetric(most, "MiB-peak")
 		})
 	}
+}
+
+// BenchmarkReplayIdentify runs dry runs over logs of identify calls, three of each user,
+// and reports the most memory that the program had, and that beyond a run which leaves
+// identify calls out in bytes a user. A dry run itself keeps 18 to 30 bytes for each
+// event that it would send.
+func BenchmarkReplayIdentify(b *testing.B) {
+	for _, users := range []int{100_000, 1_000_000} {
+		name := writeIdentifyLog(b, users, 3)
+		for _, identify := range []string{"none", "newest", "merged"} {
+			b.Run(fmt.Sprintf("users=%d/identify=%s", users, identify), func(b *testing.B) {
+				most := 0.0
+				for b.Loop() {
+					cmd := exec.Command(binary, "replay", "--dry-run", "--identify", identify, "--progress", "none", name)
+					cmd.Env = []string{"DATA_DIR=" + b.TempDir(), "SAASQUATCH_TENANT_ALIAS=" + sandboxTenant, "SAASQUATCH_API_KEY=" + sandboxKey}
+					if out, err := cmd.CombinedOutput(); err != nil {
+						b.Fatalf("%v\n%s", err, out)
+					}
+					most = max(most, float64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)/1024)
+				}
+				if identify == "none" {
+					leastIdentify[users] = most
+				}
+				b.ReportMetric(most, "MiB-peak")
+				b.ReportMetric((most-leastIdentify[users])*(1<<20)/float64(users), "B/user")
+				b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/float64(users), "µs/user")
+			})
+		}
+	}
+}
+
+// leastIdentify is the memory of the runs without identify calls, by the number of users.
+var leastIdentify = make(map[int]float64)
+
+// writeIdentifyLog writes identify calls of users, whose traits come in parts.
+func writeIdentifyLog(b *testing.B, users, calls int) string {
+	b.Helper()
+	name := filepath.Join(b.TempDir(), "identify.ndjson")
+	file, err := os.Create(name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	out := bufio.NewWriterSize(file, 1<<20)
+	for call := range calls {
+		for user := range users {
+			fmt.Fprintf(out, `{"type":"identify","userId":"user-%08d","messageId":"ajs-%08d-%d","timestamp":"2026-10-%02dT%02d:00:00.000Z","context":{"library":{"name":"analytics.js","version":"2.11.1"},"locale":"en-US"},"traits":{"email":"user-%d@example.com","plan":"gold","trait%d":%d,"signedUp":true}}`+"\n",
+				user, user, call, 1+(user+7*call)%28, user%24, user, call, user)
+		}
+	}
+	if err := errors.Join(out.Flush(), file.Close()); err != nil {
+		b.Fatal(err)
+	}
+	return name
 }
 
 func writeLog(b *testing.B, size int64) string {
