@@ -47,6 +47,7 @@ says otherwise.`,
 			if check {
 				return p.reportCheck(cfg)
 			}
+			outliveTerminal()
 			return s.serve(cmd.Context())
 		},
 	}
