@@ -57,6 +57,7 @@ type Client struct {
 	host      string
 	account   string // path up to and including the slash before the accountId
 	header    http.Header
+	secrets   secrets // in header
 	timeout   time.Duration
 }
 
@@ -79,6 +80,7 @@ func New(opts Options) (*Client, error) {
 			"Accept":        {"application/json"},
 			"User-Agent":    {opts.UserAgent},
 		},
+		secrets: credentialForms(opts.UserName, opts.APIKey),
 		timeout: opts.AttemptTimeout,
 	}, nil
 }
@@ -123,7 +125,7 @@ func (c *Client) Track(ctx context.Context, event *mapping.UserEvent) adapter.At
 	}
 	keyed := event.IdempotencyKey != ""
 	return response.judge(func(status int) adapter.Attempt { return classify(status, response.body.failure, keyed) },
-		&mask{accountID: event.AccountID, userID: event.UserID, body: event.Body})
+		&mask{accountID: event.AccountID, userID: event.UserID, body: event.Body, secrets: c.secrets})
 }
 
 // Upsert makes one User Upsert call, which creates the user and its account if
@@ -141,7 +143,7 @@ func (c *Client) Upsert(ctx context.Context, upsert *mapping.UserUpsert) adapter
 		return adapter.Attempt{Outcome: adapter.Delivered, Status: response.status}
 	}
 	return response.judge(func(status int) adapter.Attempt { return classifyUpsert(status, response.body.failure) },
-		&mask{accountID: upsert.AccountID, userID: upsert.UserID, body: upsert.Body, valuesToo: true})
+		&mask{accountID: upsert.AccountID, userID: upsert.UserID, body: upsert.Body, valuesToo: true, secrets: c.secrets})
 }
 
 // response is what matters of an answer.

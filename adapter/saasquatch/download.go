@@ -99,7 +99,7 @@ func (i *Importer) open(ctx context.Context, op string, link adapter.Secret) (io
 			return response.Body, nil
 		case next == nil || err != nil || redirects == maxRedirects:
 			defer response.Body.Close()
-			return nil, downloadRefusal(op, response, trusted)
+			return nil, i.secrets.clean(downloadRefusal(op, response, trusted))
 		}
 		// Read so that the connection can be used again.
 		_, _ = io.CopyN(io.Discard, response.Body, maxAnswer)

@@ -37,14 +37,14 @@ func (i *Importer) graphQL(ctx context.Context, op, query string, variables, dat
 	}
 	defer response.Body.Close()
 	if response.StatusCode < 200 || response.StatusCode > 299 {
-		return refusal(op, response)
+		return i.secrets.clean(refusal(op, response))
 	}
 	text, err := readAll(ctx, op, response, maxGraphQLAnswer)
 	if err != nil {
 		return err
 	}
 	if failure := readAnswer(op, response, text, data); failure != nil {
-		return failure
+		return i.secrets.clean(failure)
 	}
 	return nil
 }

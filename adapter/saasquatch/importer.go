@@ -32,6 +32,7 @@ type Importer struct {
 	here, elsewhere http.RoundTripper
 	tenant          string // path up to and including the slash after the tenant alias
 	authorization   []string
+	secrets         secrets // in authorization
 	userAgent       string
 	// plain says that files may come over http.
 	plain bool
@@ -68,6 +69,7 @@ func NewImporter(opts Options) (*Importer, error) {
 		elsewhere:       newTransport(opts.Concurrency, nil), // opts.TLS is for the host of SaaSquatch
 		tenant:          "/api/v1/" + escapeSegment(opts.TenantAlias) + "/",
 		authorization:   opts.authorization(),
+		secrets:         credentialForms(opts.UserName, opts.APIKey),
 		userAgent:       opts.UserAgent,
 		plain:           base.Scheme == "http" && isLoopback(base.Hostname()),
 		callTimeout:     max(opts.AttemptTimeout, minCallTimeout),

@@ -22,6 +22,8 @@ type mask struct {
 	// valuesToo says that SaaSquatch's own messages may quote values: an e-mail
 	// address must not show. Those on events name what a person has to mend.
 	valuesToo bool
+	// secrets are those of the request's header.
+	secrets secrets
 }
 
 // minHidden is the length from which on a text is hidden inside other words too, in
@@ -51,13 +53,16 @@ func (m *mask) hide(text string, values bool) string {
 	if !whole {
 		text = withoutOpenEscape(text)
 	}
-	text = unescape(text)
+	text = m.secrets.hide(unescape(text))
 	folded := fold(text)
 	var all []hidden
 	add := func(text, shown string) {
 		if text != "" {
 			all = append(all, hidden{text, fold(text), shown})
 		}
+	}
+	for _, form := range m.secrets { // for one that the end of the text cuts in two
+		add(form, secretShown)
 	}
 	for _, id := range []string{m.userID, m.accountID} {
 		add(id, "[id]")

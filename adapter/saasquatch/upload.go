@@ -64,7 +64,7 @@ func (i *Importer) Upload(ctx context.Context, name string, size int64, open fun
 	}
 	progress.moves()
 	if response.StatusCode < 200 || response.StatusCode > 299 {
-		return "", refusal(op, response)
+		return "", i.secrets.clean(refusal(op, response))
 	}
 	text, err := readAll(ctx, op, response, maxAnswer)
 	if err != nil {
