@@ -321,3 +321,30 @@ func TestShared(t *testing.T) {
 		balanced(t, server)
 	})
 }
+
+// TestOpenedFilesArePrivate opens a database that everybody may read.
+func TestOpenedFilesArePrivate(t *testing.T) {
+	opts := store.Options{Path: filepath.Join(t.TempDir(), "adapter.db")}
+	s, q := openWith(t, opts, testTenant)
+	accept(t, q, event("message-1"))
+	closeStore(t, s)
+	for _, mode := range []os.FileMode{0o666, 0o640, 0o604, 0o600} {
+		for _, name := range []string{opts.Path, opts.Path + "-wal", opts.Path + "-shm", opts.Path + ".lock"} {
+			if err := os.Chmod(name, mode); err != nil && !errors.Is(err, os.ErrNotExist) {
+				t.Fatal(err)
+			}
+		}
+		s, q = openWith(t, opts, testTenant)
+		accept(t, q, event("message-"+mode.String()))
+		files, err := filepath.Glob(opts.Path + "*")
+		if err != nil || len(files) < 3 {
+			t.Fatalf("%v, %v", files, err)
+		}
+		for _, name := range files {
+			if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("%v: %s has %v, %v", mode, filepath.Base(name), info.Mode(), err)
+			}
+		}
+		closeStore(t, s)
+	}
+}

@@ -71,14 +71,27 @@ func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 	return e, nil
 }
 
-// createPrivate makes the file if need be, readable by its owner only: it holds
-// the payloads.
+// createPrivate makes the file if need be. It and its companions are readable by their
+// owner only from then on, because they hold the payloads. Files of another owner stay
+// as they are.
 func createPrivate(path string) error {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
-	return file.Close()
+	if err := file.Close(); err != nil {
+		return err
+	}
+	for _, name := range []string{path, path + "-wal", path + "-shm", path + ".lock"} {
+		info, err := os.Stat(name)
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			err = os.Chmod(name, 0o600)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+	}
+	return nil
 }
 
 // pageSize is SQLite's default, in bytes.
