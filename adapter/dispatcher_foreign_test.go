@@ -167,8 +167,8 @@ func TestWrongBaseURLKillsNothing(t *testing.T) {
 	}
 }
 
-// TestLoneEventIsNotGivenUp has the only event of a tenant get pages for days: nobody
-// knows whose fault that is. Once another gets an answer, it is the event's.
+// TestLoneEventIsNotGivenUp has the only event of a tenant get pages for days: the
+// fault may be its own or the tenant's. Once another gets an answer, it is the event's.
 func TestLoneEventIsNotGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tenant := &answersByUser{foreign: theOddOnes}
@@ -242,8 +242,8 @@ func TestManyOddEventsAmongGoodOnes(t *testing.T) {
 	})
 }
 
-// TestPageInThePlaceOfASuccess has a proxy answer 200 with pages for a time: nobody
-// knows what SaaSquatch got. With a key an event is tried until its key is forgotten,
+// TestPageInThePlaceOfASuccess has a proxy answer 200 with pages for a time: it is
+// unknown what SaaSquatch got. With a key an event is tried until its key is forgotten,
 // without one the configuration decides.
 func TestPageInThePlaceOfASuccess(t *testing.T) {
 	for name, test := range map[string]struct {

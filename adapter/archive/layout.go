@@ -24,8 +24,8 @@ type place struct {
 	level  level
 	source string    // from inSource on
 	day    time.Time // from inDay on
-	// copied says that the source is in no segment-logs: somebody has copied what is
-	// in there, and nothing else is known of the tree.
+	// copied says that the source is in no segment-logs: the tree is a copy of what is
+	// in there, and nothing else is known of it.
 	copied bool
 }
 

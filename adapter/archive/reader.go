@@ -40,7 +40,7 @@ type ReadOptions struct {
 	// by several goroutines at once. Default: every object from its start.
 	Resume func(o Object) (afterLine int64, done bool)
 	// Prompt has a block come as soon as it has a line and nothing more has come to
-	// read, for lines that somebody types. Default: blocks are full.
+	// read, for lines that a person types. Default: blocks are full.
 	Prompt bool
 	// Ahead is how many objects are open at once, the one being consumed included.
 	// Default: GOMAXPROCS, at least 8 for buckets, at most 16.

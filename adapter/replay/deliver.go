@@ -37,7 +37,7 @@ type Options struct {
 	// Failed is told of the text of each event that a dry run finds to be rejected, in
 	// their order. Default: nobody is told.
 	Failed func(text []byte) error
-	// Users is told whose events were read. Default: nobody is told.
+	// Users is told whose events were read. Default: none is told.
 	Users *UserMatches
 	// Progress is kept up to date. Default: nobody looks.
 	Progress *Progress

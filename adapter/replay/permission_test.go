@@ -169,7 +169,7 @@ func TestConsentDenialsAreCounted(t *testing.T) {
 	line := func(id int, preferences string) string {
 		return fmt.Sprintf(`{"type":"track","event":"E","userId":"u","messageId":"message-%d","context":{"consent":{"categoryPreferences":%s}}}`+"\n", id, preferences)
 	}
-	// The one of another user is left out by the filter, so nobody need be told of it.
+	// The one of another user is left out by the filter, so its consent is not counted.
 	lines := line(1, `{"A":true}`) + line(2, `{"A":true,"B":false}`) + line(3, `{"A":0}`) + strings.ReplaceAll(line(4, `{"A":false}`), `"u"`, `"v"`)
 	if err := os.WriteFile(file, []byte(lines), 0o600); err != nil {
 		t.Fatal(err)

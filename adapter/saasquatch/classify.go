@@ -57,8 +57,8 @@ func classify(status int, failure apiError, keyed bool) adapter.Attempt {
 	return attempt
 }
 
-// unexpected is a 2xx whose body is not SaaSquatch's: nobody knows whether it has
-// processed what was sent.
+// unexpected is a 2xx whose body is not SaaSquatch's: it is unknown whether SaaSquatch
+// has processed what was sent.
 func unexpected(status int) adapter.Attempt {
 	return adapter.Attempt{Status: status, Outcome: adapter.Pending, Reason: adapter.ReasonUnexpectedAnswer}
 }

@@ -292,7 +292,7 @@ func (r *reference) redrive(redeliveries []adapter.Redelivery) (done adapter.Red
 	return done
 }
 
-// movePending has a pending event go to another tenant, unless somebody has it in
+// movePending has a pending event go to another tenant, unless a process has it in
 // hand.
 func (r *reference) movePending(as *adapter.Redelivery, done *adapter.Redriven) {
 	e, now := r.find(as.ID), r.now()

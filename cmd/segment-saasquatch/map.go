@@ -98,7 +98,7 @@ func (p *program) mapSource(
 	if err != nil {
 		return err
 	}
-	// Each line that somebody types is answered at once.
+	// Each line that a person types is answered at once.
 	reader := opened.Read(ctx, archive.ReadOptions{Ahead: 1, Prompt: true})
 	err = mapBlocks(reader, mapper, now, out)
 	return errors.Join(err, reader.Close(), opened.Close())
