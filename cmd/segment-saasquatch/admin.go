@@ -34,10 +34,10 @@ func (s *service) startAdmin(d *delivering) (*admin, error) {
 			s.cfg.Admin.ListenAddr, err)
 	}
 	server, err := httpserver.New(&http.Server{
-		Handler: console.New(console.Options{
+		Handler: httpserver.LoopbackHosts(listener.Addr(), console.New(console.Options{
 			Operations: d.operations(), Replays: d.replays(), Tenants: d.tenants,
 			Tokens: s.cfg.Admin.Token, Metrics: s.metrics, Log: s.log,
-		}),
+		})),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout, // there is no limit on writing: an export takes its time

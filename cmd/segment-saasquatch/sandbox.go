@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"segment-saasquatch/adapter/httpserver"
 	"segment-saasquatch/adapter/sandbox"
 )
 
@@ -79,7 +80,7 @@ JSON at /_sandbox/events and /_sandbox/stats.`,
 			}
 			fmt.Fprintf(p.stdout, "simulated SaaSquatch: http://%s\n  page     http://%[1]s/_sandbox/\n  tenant   SAASQUATCH_TENANT_ALIAS=%s\n  API key  SAASQUATCH_API_KEY=%s\n  base URL SAASQUATCH_BASE_URL=http://%[1]s\n",
 				listener.Addr(), tenant, apiKey)
-			return failed(serveUntil(cmd.Context(), newSandboxServer(server), listener))
+			return failed(serveUntil(cmd.Context(), newSandboxServer(listener.Addr(), server), listener))
 		},
 	}
 	flags := cmd.Flags()
@@ -137,7 +138,8 @@ func parseFaults(fail []string, resetRate, timeoutRate string, retryAfter time.D
 	return faults, errors.Join(errs...)
 }
 
-func newSandboxServer(handler http.Handler) *http.Server {
+func newSandboxServer(address net.Addr, handler http.Handler) *http.Server {
+	handler = httpserver.LoopbackHosts(address, handler)
 	return &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout}
 }
 
@@ -172,7 +174,7 @@ func newEmbeddedSandbox() (*embeddedSandbox, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("listen for sandbox: %w", err)
 	}
-	server := newSandboxServer(handler)
+	server := newSandboxServer(listener.Addr(), handler)
 	go func() { _ = server.Serve(listener) }() // ends with close
 	return &embeddedSandbox{server: server, sandbox: handler, url: "http://" + listener.Addr().String(), generated: make(map[string]bool)}, key, nil
 }
