@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -35,6 +36,9 @@ func newImportTenant(t *testing.T, o sandbox.Options) *importTenant {
 	o.Tenants = map[string]string{"test_tenant": importKey}
 	if o.Users == 0 {
 		o.Users = sandbox.AnyUser
+	}
+	if o.Rand == nil { // what a test expects must not be left to chance
+		o.Rand = rand.New(rand.NewPCG(1, 2))
 	}
 	server, err := sandbox.New(o)
 	if err != nil {
