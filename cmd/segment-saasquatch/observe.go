@@ -17,10 +17,10 @@ import (
 func (s *service) record(connection string) func(adapter.Result) {
 	write, count := logResult(s.events, connection), s.metrics.Event(connection)
 	return func(r adapter.Result) {
-		write(r)
 		if r.Outcome.Settled() {
-			count(r)
+			count(r) // first: a reader of the line finds it in the metrics
 		}
+		write(r)
 	}
 }
 
