@@ -61,9 +61,6 @@ func (m *mask) hide(text string, values bool) string {
 			all = append(all, hidden{text, fold(text), shown})
 		}
 	}
-	for _, form := range m.secrets { // for one that the end of the text cuts in two
-		add(form, secretShown)
-	}
 	for _, id := range []string{m.userID, m.accountID} {
 		add(id, "[id]")
 		if strings.Contains(id, " ") { // as a form encodes it
@@ -78,7 +75,11 @@ func (m *mask) hide(text string, values bool) string {
 	// The longest first: an account's id may begin with the user's.
 	slices.SortStableFunc(all, func(a, b hidden) int { return cmp.Compare(len(b.text), len(a.text)) })
 	if !whole {
-		text = withoutOpenEnd(text, folded, all)
+		ends := slices.Clone(all)
+		for _, form := range m.secrets {
+			ends = append(ends, hidden{form, fold(form), secretShown})
+		}
+		text = withoutOpenEnd(text, folded, ends)
 		folded = folded[:len(text)]
 	}
 	all = slices.DeleteFunc(all, func(h hidden) bool { return !strings.Contains(folded, h.folded) })

@@ -48,7 +48,7 @@ func TestEarlyAnswersArrive(t *testing.T) {
 			if header != "" {
 				header += "\r\n"
 			}
-			_, err := fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%sContent-Length: %d\r\n\r\n%s",
+			_, err := fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n%sContent-Length: %d\r\n\r\n%s",
 				line, header, test.megabytes<<20, strings.Repeat(" ", test.megabytes<<20))
 			if err != nil {
 				t.Errorf("%s, %d MB: %v", line, test.megabytes, err)
