@@ -2,24 +2,13 @@ package httpserver
 
 import (
 	"bytes"
+	"container/list"
 	"crypto/tls"
 	"net"
+	"strconv"
 	"sync/atomic"
+	"time"
 )
-
-// listener makes every connection a conn.
-type listener struct {
-	net.Listener
-	discarder *discarder
-}
-
-func (l *listener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return &conn{Conn: c, discarder: l.discarder}, nil
-}
 
 // conn is a connection that knows whether a request's header has come whole.
 //
@@ -29,8 +18,16 @@ func (l *listener) Accept() (net.Conn, error) {
 // this answer.
 type conn struct {
 	net.Conn
-	discarder *discarder
-	state     atomic.Int32
+	discarder   *discarder
+	connections *connections
+	state       atomic.Int32
+	refused     func(status int)
+	silent      atomic.Bool // no byte has come since the accept or the last request
+
+	// Guarded by connections.mu:
+	requests int           // in the handler
+	place    *list.Element // among those that wait for a request
+	since    time.Time     // the accept, or the end of the last request
 }
 
 // States of a conn.
@@ -67,6 +64,9 @@ func (c *conn) headerCame() {
 
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	if n > 0 && c.silent.CompareAndSwap(true, false) {
+		c.connections.spoke(c)
+	}
 	if err != nil {
 		// net/http reads ahead in another goroutine before it calls the handler. So
 		// headerCame overrides this.
@@ -79,10 +79,20 @@ func (c *conn) Write(p []byte) (int, error) {
 	if c.state.Load() == brokeOff {
 		return 0, net.ErrClosed
 	}
-	if bytes.HasPrefix(p, []byte("HTTP/1.")) { // unlike a TLS handshake
-		c.state.CompareAndSwap(awaiting, refusing)
+	if bytes.HasPrefix(p, []byte("HTTP/1.")) && c.state.CompareAndSwap(awaiting, refusing) { // unlike a TLS handshake
+		c.refused(statusOf(p))
 	}
 	return c.Conn.Write(p)
+}
+
+// statusOf returns the status of an answer of HTTP/1, 0 if it has none.
+func statusOf(answer []byte) int {
+	const version = "HTTP/1.1 "
+	if len(answer) < len(version)+3 {
+		return 0
+	}
+	status, _ := strconv.Atoi(string(answer[len(version):][:3]))
+	return status
 }
 
 // CloseWrite is for net/http, which looks for it.
@@ -99,5 +109,6 @@ func (c *conn) Close() error {
 	if c.state.CompareAndSwap(refusing, handling) {
 		c.discarder.discard(c)
 	}
+	c.connections.remove(c)
 	return c.Conn.Close()
 }

@@ -45,22 +45,26 @@ func (d *discarder) wait(ctx context.Context) {
 
 // handler closes a connection whose request was answered before its body had come,
 // once the rest of it has come.
-func (d *discarder) handler(next http.Handler) http.Handler {
+func (s *Server) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, _ := r.Context().Value(connKey{}).(*conn)
 		c.headerCame()
-		if r.ProtoMajor != 1 || r.Body == http.NoBody {
-			next.ServeHTTP(w, r)
-			return
-		}
-		body := &requestBody{ReadCloser: r.Body}
-		r.Body = body
-		next.ServeHTTP(&responseWriter{ResponseWriter: w, body: body}, r)
-		if body.ended {
-			return
-		}
-		closeUnread(w.Header(), body) // of a handler that has not written
 		control := http.NewResponseController(w)
+		e := &exchange{conn: c, control: control, began: time.Now()}
+		writer := &responseWriter{ResponseWriter: w, exchange: e}
+		var unread *requestBody // nil if the body's end does not matter to the connection
+		if r.Body != http.NoBody {
+			body := &requestBody{ReadCloser: r.Body, exchange: e}
+			r.Body = body
+			if r.ProtoMajor == 1 {
+				unread, writer.body = body, body
+			}
+		}
+		s.serve(next, writer, r, e)
+		if unread == nil || unread.ended {
+			return
+		}
+		closeUnread(w.Header(), unread) // of a handler that has not written
 		flushErr := control.Flush()
 		// A hijacked connection is no request under way for Shutdown, and net/http does
 		// not read from it.
@@ -70,9 +74,19 @@ func (d *discarder) handler(next http.Handler) http.Handler {
 		}
 		defer hijacked.Close()
 		if flushErr == nil {
-			d.discard(hijacked)
+			s.discarder.discard(hijacked)
 		}
 	})
+}
+
+// serve calls the handler, and notes when it begins and returns.
+func (s *Server) serve(next http.Handler, w http.ResponseWriter, r *http.Request, e *exchange) {
+	s.connections.begin(e)
+	defer func() {
+		e.end()
+		s.connections.end(e)
+	}()
+	next.ServeHTTP(w, r)
 }
 
 // discard says that no more is written, and reads within the bounds until the peer
@@ -101,63 +115,3 @@ func (d *discarder) discard(c net.Conn) {
 	defer unregister()
 	_, _ = io.CopyN(io.Discard, c, d.bytes)
 }
-
-// requestBody notes whether the body has been read to its end.
-type requestBody struct {
-	io.ReadCloser
-	ended bool
-}
-
-func (b *requestBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF {
-		b.ended = true
-	}
-	return n, err
-}
-
-// responseWriter announces that the connection is closed after an answer that comes
-// before the end of the body.
-type responseWriter struct {
-	http.ResponseWriter
-	body    *requestBody
-	written bool
-}
-
-// closeUnread has the end of the connection end an answer without a length, because
-// net/http writes no last chunk to a connection that is hijacked.
-func closeUnread(header http.Header, body *requestBody) {
-	if body.ended {
-		return
-	}
-	header.Set("Connection", "close")
-	if header.Get("Content-Length") == "" {
-		header.Set("Transfer-Encoding", "identity")
-	}
-}
-
-func (w *responseWriter) WriteHeader(status int) {
-	if !w.written && status >= http.StatusOK {
-		w.written = true
-		closeUnread(w.Header(), w.body)
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *responseWriter) Write(p []byte) (int, error) {
-	if !w.written {
-		w.WriteHeader(http.StatusOK)
-	}
-	return w.ResponseWriter.Write(p)
-}
-
-// Flush is for handlers that look for it.
-func (w *responseWriter) Flush() {
-	if !w.written {
-		w.WriteHeader(http.StatusOK)
-	}
-	_ = http.NewResponseController(w.ResponseWriter).Flush()
-}
-
-// Unwrap is for [http.ResponseController].
-func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"strings"
@@ -43,6 +44,7 @@ func newServer(handler http.HandlerFunc) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: time.Minute,
+		ErrorLog: log.New(io.Discard, "", 0),
 	}
 }
 
@@ -251,6 +253,7 @@ func bubble(t *testing.T, handler http.HandlerFunc, opts Options, test func(*tes
 			t.Error(err)
 		}
 		s.discarder.wait(context.Background())
+		time.Sleep(2 * time.Second) // in which drip sees that its connection is closed
 	})
 }
 

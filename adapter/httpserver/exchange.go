@@ -1,0 +1,136 @@
+package httpserver
+
+import (
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// exchange is a request in the handler, and its answer. It knows what the handler waits
+// for, so that the end of the server waits for no sender that stalls.
+type exchange struct {
+	conn    *conn // nil if it came from another listener
+	control *http.ResponseController
+	began   time.Time
+
+	received atomic.Int64 // bytes of the body
+	reading  atomic.Bool  // the handler waits for the body
+	writing  atomic.Int64 // since when it waits for the peer to read, as a duration from began; 0 if it does not
+
+	mu            sync.Mutex
+	ended         bool
+	readExpired   time.Time // when reading was told to fail
+	writeExpired  time.Time // when writing was told to fail
+	receivedSoFar int64     // when the server began to stop
+}
+
+// expireRead makes reads of the body fail from now on.
+func (e *exchange) expireRead(now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.ended && e.readExpired.IsZero() { // the controller is only valid while the handler runs
+		e.readExpired = now
+		_ = e.control.SetReadDeadline(now)
+	}
+}
+
+// expireWrite makes writes of the answer fail from now on.
+func (e *exchange) expireWrite(now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.ended && e.writeExpired.IsZero() {
+		e.writeExpired = now
+		_ = e.control.SetWriteDeadline(now)
+	}
+}
+
+// write notes that the handler waits for the peer to read, until the function is called
+// that it returns.
+func (e *exchange) write() (written func()) {
+	e.writing.Store(int64(max(time.Since(e.began), 1)))
+	return func() { e.writing.Store(0) }
+}
+
+// stuck reports whether the handler waits for the peer although it was told before t
+// that it must not.
+func (e *exchange) stuck(t time.Time) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	before := func(expired time.Time) bool { return !expired.IsZero() && expired.Before(t) }
+	return before(e.readExpired) && e.reading.Load() || before(e.writeExpired) && e.writing.Load() != 0
+}
+
+func (e *exchange) end() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ended = true
+}
+
+// requestBody notes how much of the body has been read, and whether that was all.
+type requestBody struct {
+	io.ReadCloser
+	exchange *exchange
+	ended    bool
+}
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	b.exchange.reading.Store(true)
+	n, err := b.ReadCloser.Read(p)
+	b.exchange.reading.Store(false)
+	b.exchange.received.Add(int64(n))
+	if err == io.EOF {
+		b.ended = true
+	}
+	return n, err
+}
+
+// responseWriter announces that the connection is closed after an answer that comes
+// before the end of the body.
+type responseWriter struct {
+	http.ResponseWriter
+	exchange *exchange
+	body     *requestBody // nil if that is not to be announced
+	written  bool
+}
+
+// closeUnread has the end of the connection end an answer without a length, because
+// net/http writes no last chunk to a connection that is hijacked.
+func closeUnread(header http.Header, body *requestBody) {
+	if body == nil || body.ended {
+		return
+	}
+	header.Set("Connection", "close")
+	if header.Get("Content-Length") == "" {
+		header.Set("Transfer-Encoding", "identity")
+	}
+}
+
+func (w *responseWriter) WriteHeader(status int) {
+	if !w.written && status >= http.StatusOK {
+		w.written = true
+		closeUnread(w.Header(), w.body)
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *responseWriter) Write(p []byte) (int, error) {
+	if !w.written {
+		w.WriteHeader(http.StatusOK)
+	}
+	defer w.exchange.write()()
+	return w.ResponseWriter.Write(p)
+}
+
+// Flush is for handlers that look for it.
+func (w *responseWriter) Flush() {
+	if !w.written {
+		w.WriteHeader(http.StatusOK)
+	}
+	defer w.exchange.write()()
+	_ = http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
