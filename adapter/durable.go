@@ -46,7 +46,8 @@ func NewDurable(mapper Mapper, queue Queue, opts DurableOptions) *Durable {
 
 // Accept maps the events and stores them, all or none. In the receipt those to
 // deliver are pending with the reason accepted, and nobody has to send them
-// again. An error is that of the queue.
+// again. An error is that of the queue. The end of ctx does not end the storing: the
+// sender has sent everything, and what is stored need not be sent again.
 func (d *Durable) Accept(ctx context.Context, events [][]byte) (Receipt, error) {
 	results := make([]Result, len(events))
 	arrivals := make([]Arrival, len(events))
@@ -57,7 +58,7 @@ func (d *Durable) Accept(ctx context.Context, events [][]byte) (Receipt, error) 
 		}
 		arrivals[i] = arrivalOf(events[i], &mapped, &results[i])
 	})
-	if err := d.queue.Accept(ctx, arrivals); err != nil {
+	if err := d.queue.Accept(context.WithoutCancel(ctx), arrivals); err != nil {
 		return Receipt{}, err
 	}
 	for i := range results {

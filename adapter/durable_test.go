@@ -194,3 +194,27 @@ func TestDurableKeepsWhatItCannotMap(t *testing.T) {
 		}
 	}
 }
+
+// TestStoringOutlastsTheSender: a sender that hangs up does not keep its events from being
+// stored.
+func TestStoringOutlastsTheSender(t *testing.T) {
+	ctx, hangUp := context.WithCancel(t.Context())
+	queue := &lastingQueue{hangUp: hangUp}
+	receipt, err := adapter.NewDurable(newMapper(t), queue, adapter.DurableOptions{}).
+		Accept(ctx, [][]byte{[]byte(`{"type":"track","userId":"u","event":"e","messageId":"message-1"}`)})
+	if err != nil || ctx.Err() == nil || len(receipt.Results) != 1 || receipt.Results[0].Outcome != adapter.Pending {
+		t.Errorf("got %+v, %v", receipt, err)
+	}
+}
+
+// lastingQueue is a Queue whose Accept lasts until the sender has left, and heeds its
+// context.
+type lastingQueue struct {
+	adapter.Queue
+	hangUp func()
+}
+
+func (q *lastingQueue) Accept(ctx context.Context, _ []adapter.Arrival) error {
+	q.hangUp()
+	return ctx.Err()
+}

@@ -57,8 +57,21 @@ type Options struct {
 	// answer has the text of an error with a method Unavailable() string, and
 	// nothing of any other. Default: always nil.
 	Ready func() error
+	// Observe is told of each answer, except those of /healthz and /readyz. Default:
+	// nobody is told.
+	Observe func(Request)
 	// Log gets a line for each request. Default: none.
 	Log *zap.Logger
+}
+
+// Request is a request that was answered. Each of its fields has few values.
+type Request struct {
+	// Connection is the name of the connection that has the path, empty if none has.
+	Connection string
+	// Status is the HTTP status of the answer.
+	Status int
+	// Reason is empty if the request was accepted.
+	Reason Reason
 }
 
 // Defaults of Options.
@@ -75,6 +88,7 @@ type Handler struct {
 	engine    *gin.Engine
 	started   atomic.Bool
 	ready     func() error
+	observe   func(Request)
 	panics    atomic.Uint64
 	reader    *bodyReader
 	maxEvents int
@@ -96,12 +110,16 @@ func New(connections []Connection, opts Options) (*Handler, error) {
 	if opts.Ready == nil {
 		opts.Ready = func() error { return nil }
 	}
+	if opts.Observe == nil {
+		opts.Observe = func(Request) {}
+	}
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
 	}
 	h := &Handler{
 		reader:    newBodyReader(opts.BodyLimit, opts.ReadLimit),
 		ready:     opts.Ready,
+		observe:   opts.Observe,
 		maxEvents: opts.MaxEvents,
 		log:       opts.Log,
 	}
@@ -146,7 +164,7 @@ func (h *Handler) route(endpoints map[string]*endpoint) *gin.Engine {
 	engine.RedirectFixedPath = false
 	engine.HandleMethodNotAllowed = true
 	engine.UseRawPath = false
-	engine.Use(h.recoverPanic)
+	engine.Use(h.count(endpoints), h.recoverPanic)
 	engine.NoRoute(func(c *gin.Context) { answerMessage(c, http.StatusNotFound, "no webhook at this path") })
 	engine.NoMethod(func(c *gin.Context) {
 		answerMessage(c, http.StatusMethodNotAllowed, "method "+bounded(c.Request.Method)+" is not allowed here: "+
@@ -176,6 +194,31 @@ func handle(engine *gin.Engine, methods []string, path string, handler gin.Handl
 		c.Header("Allow", allow)
 		c.AbortWithStatus(http.StatusNoContent)
 	})
+}
+
+// countedKey is where receive notes that it has told of its answer.
+const countedKey = "counted"
+
+// count tells of the answers to senders.
+func (h *Handler) count(endpoints map[string]*endpoint) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		c.Next()
+		path := strings.TrimSuffix(c.Request.URL.Path, "/")
+		if path == healthPath || path == readyPath || c.GetBool(countedKey) {
+			return
+		}
+		status, name := c.Writer.Status(), ""
+		if e := endpoints[path]; e != nil {
+			name = e.Name
+		}
+		h.observe(Request{Connection: name, Status: status, Reason: reasonOfStatus(status)})
+	}
+}
+
+// CountRefused notes a request that did not reach the handler, since the server refused
+// its header with this status.
+func (h *Handler) CountRefused(status int) {
+	h.observe(Request{Status: status, Reason: ReasonMalformedRequest})
 }
 
 func (h *Handler) answerReady(c *gin.Context) {
@@ -232,14 +275,21 @@ func (h *Handler) receive(c *gin.Context, e *endpoint) {
 	started := time.Now()
 	request := received{}
 	status, answer := h.accept(c.Request, e, &request)
+	left := c.Request.Context().Err() != nil
+	if left && (request.reason == "" || request.reason == ReasonNotDelivered) {
+		request.reason = ReasonSenderLeft
+	}
 	answerJSON(c, status, answer)
+	c.Set(countedKey, true)
+	h.observe(Request{Connection: e.Name, Status: status, Reason: request.reason}) // a reader of the line finds it counted
 
 	level := zap.InfoLevel
-	if status != http.StatusOK {
+	if status != http.StatusOK || left {
 		level = zap.WarnLevel
 	}
 	h.log.Log(level, "request",
 		zap.String("connection", e.Name), zap.String("method", c.Request.Method), zap.Int("status", status),
+		zap.String("reason", string(request.reason)), zap.Bool("sender_left", left),
 		zap.String("message", answer.Message), zap.String("verified_by", request.variant),
 		zap.Int("events", request.events), zap.Int("bytes", request.bytes), zap.Duration("duration_ms", time.Since(started)))
 }
@@ -248,21 +298,28 @@ func (h *Handler) receive(c *gin.Context, e *endpoint) {
 type received struct {
 	bytes, events int
 	variant       string
+	reason        Reason
+}
+
+// refuse answers with an error.
+func (r *received) refuse(err error) (status int, a answer) {
+	r.reason = reasonOf(err)
+	return statusOf(err), answer{Message: err.Error()}
 }
 
 func (h *Handler) accept(r *http.Request, e *endpoint, request *received) (status int, a answer) {
 	// What needs no body comes first: strangers are to cost little.
 	if err := e.verifier.checkHeaders(r.Header); err != nil {
-		return statusOf(err), answer{Message: err.Error()}
+		return request.refuse(err)
 	}
 	if r.ContentLength != 0 { // Segment never signs an empty body; its sender learns the remedy below
 		if err := e.verifier.checkSigned(r.Header); err != nil {
-			return statusOf(err), answer{Message: err.Error()}
+			return request.refuse(err)
 		}
 	}
 	body, err := h.reader.read(r)
 	if err != nil {
-		return statusOf(err), answer{Message: err.Error()}
+		return request.refuse(err)
 	}
 	defer h.reader.release(body)
 	request.bytes = len(body.bytes)
@@ -273,20 +330,22 @@ func (h *Handler) accept(r *http.Request, e *endpoint, request *received) (statu
 		// an empty one there is nothing to tell, and Segment does not sign it.
 		var refused error
 		if request.variant, refused = e.verifier.checkBody(r.Header, body.bytes, events); refused != nil {
-			return statusOf(refused), answer{Message: refused.Error()}
+			return request.refuse(refused)
 		}
 	}
 	if err != nil {
-		return statusOf(err), answer{Message: err.Error()}
+		return request.refuse(err)
 	}
 	request.events = len(events.elements)
 	receipt, err := e.Acceptor.Accept(r.Context(), events.elements)
 	if err != nil {
 		h.log.Error("accept events", zap.String("connection", e.Name), zap.Error(err))
+		request.reason = ReasonStoreUnavailable
 		return http.StatusServiceUnavailable, answer{Message: unavailableText(err, "the events could not be accepted") + "; send this request again"}
 	}
 	status = http.StatusOK
 	if receipt.Redeliver {
+		request.reason = ReasonNotDelivered
 		status = http.StatusServiceUnavailable
 	}
 	return status, answerOf(receipt)
@@ -296,12 +355,18 @@ func (h *Handler) accept(r *http.Request, e *endpoint, request *received) (statu
 type requestError struct {
 	status  int
 	message string
+	reason  Reason // empty if the status stands for one
 }
 
 func (e *requestError) Error() string { return e.message }
 
 func refuse(status int, format string, args ...any) error {
-	return &requestError{status, fmt.Sprintf(format, args...)}
+	return &requestError{status: status, message: fmt.Sprintf(format, args...)}
+}
+
+// refuseFor is refuse for a status that stands for several reasons.
+func refuseFor(reason Reason, status int, format string, args ...any) error {
+	return &requestError{status: status, message: fmt.Sprintf(format, args...), reason: reason}
 }
 
 func statusOf(err error) int {

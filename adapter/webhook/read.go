@@ -138,7 +138,7 @@ func (br *bodyReader) newBody(limit int64) *body {
 func (br *bodyReader) fill(b *body, from io.Reader) error {
 	for {
 		if int64(len(b.bytes)) == b.reserved && !br.reserve(b) {
-			return refuse(http.StatusServiceUnavailable, "too many large requests at once: send this request again")
+			return refuseFor(ReasonTooManyBodies, http.StatusServiceUnavailable, "too many large requests at once: send this request again")
 		}
 		n, err := from.Read(b.bytes[len(b.bytes):b.reserved])
 		b.bytes = b.bytes[:len(b.bytes)+n]

@@ -18,10 +18,10 @@ import (
 )
 
 // serveAt serves a Handler until stop, with the limits that the serve command sets.
-func serveAt(t *testing.T, l net.Listener, h http.Handler) (stop func()) {
+func serveAt(t *testing.T, l net.Listener, h *Handler) (stop func()) {
 	t.Helper()
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second}
-	s, err := httpserver.New(server, httpserver.Options{})
+	s, err := httpserver.New(server, httpserver.Options{Refused: h.CountRefused})
 	if err != nil {
 		t.Fatal(err)
 	}
