@@ -43,6 +43,10 @@ type Config struct {
 	// BodyLimit bounds a request body in bytes, counted after decompression,
 	// from 64 KiB to 256 MiB. Default: 10 MiB.
 	BodyLimit int64
+	// MaxOpenConnections is how many connections senders may have open at once, from
+	// 16 to 1 000 000; 0 has the process work it out from its limits of open files and
+	// of memory, up to 2048. Default: 0.
+	MaxOpenConnections int
 	// AnswerBudget is how long the answer to Segment waits for direct delivery,
 	// above 0 and at most 60 s. Segment documents that it waits 5 s. Default: 4 s.
 	AnswerBudget time.Duration

@@ -105,6 +105,8 @@ var settings = complete([]setting{
 		func(c *Config) field { return secretsField{&c.Admin.Token} }),
 	process("body_limit", "BODY_LIMIT", "largest request body after decompression, 64KiB to 256MiB",
 		func(c *Config) field { return sizeField{&c.BodyLimit} }),
+	process("max_open_connections", "MAX_OPEN_CONNECTIONS", "how many connections senders may have open, 16 to 1000000; at the bound idle ones are closed; 0: by the limit of open files, up to 2048",
+		func(c *Config) field { return wholeField{&c.MaxOpenConnections} }),
 	process("answer_budget", "ANSWER_BUDGET", "how long an answer waits for direct delivery, up to 60s; Segment waits 5s",
 		func(c *Config) field { return durationField{&c.AnswerBudget} }),
 	process("shutdown_delay", "SHUTDOWN_DELAY", "how long a stopping process, no longer ready, goes on taking requests, up to 5m",

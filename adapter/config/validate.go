@@ -17,6 +17,8 @@ import (
 const (
 	minBodyLimit       = 64 * kibibyte
 	maxBodyLimit       = 256 * mebibyte
+	minOpenConnections = 16
+	maxOpenConnections = 1_000_000
 	maxAnswerBudget    = time.Minute
 	maxShutdownTimeout = 10 * time.Minute
 	maxShutdownDelay   = 5 * time.Minute
@@ -112,6 +114,10 @@ func (v *validator) process() {
 	v.oneOf("delivery", string(c.Delivery), string(DeliveryDurable), string(DeliveryDirect))
 	if c.BodyLimit < minBodyLimit || c.BodyLimit > maxBodyLimit {
 		v.fault("body_limit", "is %s: write a size from %s to %s", formatSize(c.BodyLimit), formatSize(minBodyLimit), formatSize(maxBodyLimit))
+	}
+	if n := c.MaxOpenConnections; n != 0 && (n < minOpenConnections || n > maxOpenConnections) {
+		v.fault("max_open_connections", "is %d: write a number from %d to %d, or 0 for one that fits the limit of open files",
+			n, minOpenConnections, maxOpenConnections)
 	}
 	v.duration("answer_budget", c.AnswerBudget, maxAnswerBudget)
 	if d := c.ShutdownDelay; d < 0 || d > maxShutdownDelay {

@@ -18,9 +18,24 @@ type Log interface {
 }
 
 // WatchStore adds the store's numbers to the metrics. Processes that share a store
-// all report the same.
-func (m *Metrics) WatchStore(log Log, now func() time.Time) {
-	m.registry.MustRegister(&storeCollector{log, now})
+// all report the same. The store is up if ready, which /readyz asks too, returns nil
+// and the numbers can be read.
+func (m *Metrics) WatchStore(log Log, ready func() error, now func() time.Time) {
+	m.registry.MustRegister(&storeCollector{log, ready, now})
+}
+
+// WatchConnections adds how many connections an address has open, and how many were
+// closed so far to make room for others. The setting of the address names it.
+func (m *Metrics) WatchConnections(setting string, count func() (open int, shed uint64)) {
+	labels := prometheus.Labels{"address": setting}
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "open_connections", Help: "Connections that clients have open.", ConstLabels: labels,
+		}, func() float64 { open, _ := count(); return float64(open) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Namespace: namespace, Name: "connections_shed_total",
+			Help: "Connections without a request that were closed to make room for others.", ConstLabels: labels,
+		}, func() float64 { _, shed := count(); return float64(shed) }))
 }
 
 // WatchGates adds the state of the connections' gates.
@@ -33,7 +48,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	storeUp      = describe("store_up", "1 if the store answered, else 0.")
+	storeUp      = describe("store_up", "1 if the store works, as /readyz says, and answered, else 0.")
 	accepted     = describe("deliveries_accepted_total", "Events accepted since the store was made.", "connection")
 	outcomes     = describe("deliveries", "Events by what has become of them since the store was made.", "connection", "outcome")
 	conservation = describe("conservation_difference", "Accepted events less those that have an outcome or are pending: 0 unless events are lost or made up.", "connection")
@@ -53,8 +68,9 @@ const collectTimeout = 5 * time.Second
 
 // storeCollector asks the store whenever the metrics are read.
 type storeCollector struct {
-	log Log
-	now func() time.Time
+	log   Log
+	ready func() error
+	now   func() time.Time
 }
 
 // Describe lists the metrics.
@@ -74,7 +90,7 @@ func (c *storeCollector) Collect(to chan<- prometheus.Metric) {
 		backlogs, err = c.log.Backlog(ctx)
 	}
 	up := 1.0
-	if err != nil {
+	if err != nil || c.ready() != nil {
 		up = 0
 	}
 	to <- prometheus.MustNewConstMetric(storeUp, prometheus.GaugeValue, up)

@@ -60,7 +60,7 @@ func serve(t *testing.T, tokens ...string) *served {
 		t.Fatal(err)
 	}
 	s := &served{T: t, former: former, operations: adapter.NewDeliveries(opened, map[string]*mapping.Mapper{"default": mapper}, map[string]string{"default": "tenant"}), queue: queue, metrics: NewMetrics(), log: log}
-	s.metrics.WatchStore(opened, func() time.Time { return time.Now().Add(time.Minute) })
+	s.metrics.WatchStore(opened, opened.Ready, func() time.Time { return time.Now().Add(time.Minute) })
 	s.metrics.WatchGates(map[string]func() adapter.GateState{"default": func() adapter.GateState {
 		return adapter.GateState{Paused: true, Reason: adapter.ReasonUnauthorized, Limit: 4, InFlight: 1}
 	}})
@@ -424,13 +424,24 @@ func (failingLog) Backlog(context.Context) ([]adapter.Backlog, error) {
 }
 
 func TestMetricsOfAStoreThatFails(t *testing.T) {
-	m := NewMetrics()
-	m.WatchStore(failingLog{}, time.Now)
-	if err := testutil.GatherAndCompare(m.registry, strings.NewReader(`# HELP segment_saasquatch_store_up 1 if the store answered, else 0.
+	works, full := func() error { return nil }, func() error { return errors.New("the disk is full") }
+	for _, test := range []struct {
+		log   Log
+		ready func() error
+		up    string
+	}{
+		{&fixedLog{}, works, "1"},
+		{&fixedLog{}, full, "0"}, // which can be read
+		{failingLog{}, works, "0"},
+		{failingLog{}, full, "0"},
+	} {
+		m := NewMetrics()
+		m.WatchStore(test.log, test.ready, time.Now)
+		if err := testutil.GatherAndCompare(m.registry, strings.NewReader(`# HELP segment_saasquatch_store_up 1 if the store works, as /readyz says, and answered, else 0.
 # TYPE segment_saasquatch_store_up gauge
-segment_saasquatch_store_up 0
-`), "segment_saasquatch_store_up", "segment_saasquatch_backlog_events"); err != nil {
-		t.Error(err)
+segment_saasquatch_store_up `+test.up+"\n"), "segment_saasquatch_store_up", "segment_saasquatch_backlog_events"); err != nil {
+			t.Errorf("%T, %v: %v", test.log, test.ready(), err)
+		}
 	}
 }
 

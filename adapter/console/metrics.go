@@ -19,6 +19,7 @@ const namespace = "segment_saasquatch"
 // of connections, outcomes, reasons and statuses.
 type Metrics struct {
 	registry *prometheus.Registry
+	received *prometheus.CounterVec
 	events   *prometheus.CounterVec
 	requests *prometheus.CounterVec
 	attempts *prometheus.HistogramVec
@@ -29,6 +30,10 @@ type Metrics struct {
 func NewMetrics() *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
+		received: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "requests_total",
+			Help: "Requests of senders by the HTTP status of the answer; without a connection at unknown paths, or refused by the server itself.",
+		}, []string{"connection", "status", "reason"}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: namespace, Name: "events_total",
 			Help: "Events that have their outcome.",
@@ -52,9 +57,14 @@ func NewMetrics() *Metrics {
 			NativeHistogramMinResetDuration: time.Hour,
 		}, []string{"connection"}),
 	}
-	m.registry.MustRegister(m.events, m.requests, m.attempts, m.lag,
+	m.registry.MustRegister(m.received, m.events, m.requests, m.attempts, m.lag,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// Request counts a request of a sender.
+func (m *Metrics) Request(connection string, status int, reason string) {
+	m.received.WithLabelValues(connection, strconv.Itoa(status), reason).Inc()
 }
 
 // Event returns what is to be told the outcomes of a connection's events.

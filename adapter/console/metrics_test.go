@@ -46,13 +46,17 @@ func TestMetricsGolden(t *testing.T) {
 			}},
 			{Connection: "ahead", Events: 1, Bytes: 1, Oldest: now.Add(time.Second)}, // by another machine's clock
 		},
-	}, func() time.Time { return now })
+	}, func() error { return nil }, func() time.Time { return now })
+	m.WatchConnections("listen_addr", func() (int, uint64) { return 3, 17 })
 	m.WatchGates(map[string]func() adapter.GateState{
 		"default": func() adapter.GateState { return adapter.GateState{Limit: 64, InFlight: 3} },
 		"eu": func() adapter.GateState {
 			return adapter.GateState{Paused: true, Reason: adapter.ReasonUnauthorized, Limit: 1, InFlight: 1}
 		},
 	})
+	m.Request("default", 200, "")
+	m.Request("default", 503, "store_unavailable")
+	m.Request("", 404, "unknown_path")
 	event, attempt := m.Event("default"), m.Attempt("default")
 	for _, lag := range []time.Duration{5 * time.Millisecond, 200 * time.Millisecond, time.Hour, 30 * time.Hour} {
 		event(adapter.Result{Outcome: adapter.Delivered, Lag: lag})

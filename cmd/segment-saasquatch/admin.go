@@ -24,7 +24,7 @@ type admin struct {
 const adminStop = 2 * time.Second
 
 // startAdmin listens for operators.
-func (s *service) startAdmin(d *delivering) (*admin, error) {
+func (s *service) startAdmin(d *delivering, connections int) (*admin, error) {
 	if !s.cfg.Admin.Enabled() {
 		return nil, nil
 	}
@@ -43,10 +43,11 @@ func (s *service) startAdmin(d *delivering) (*admin, error) {
 		IdleTimeout:       idleTimeout, // there is no limit on writing: an export takes its time
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          zap.NewStdLog(s.log.Named("admin")),
-	}, httpserver.Options{})
+	}, httpserver.Options{Connections: connections, Log: s.log.Named("admin")})
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
+	s.metrics.WatchConnections("admin.listen_addr", server.Connections)
 	a := &admin{server: server, done: make(chan struct{})}
 	go func() {
 		defer close(a.done)

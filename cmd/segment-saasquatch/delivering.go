@@ -90,7 +90,7 @@ func (d *delivering) watch(metrics *console.Metrics) {
 	if d.store == nil {
 		return
 	}
-	metrics.WatchStore(d.store, time.Now)
+	metrics.WatchStore(d.store, d.ready, time.Now)
 	states := make(map[string]func() adapter.GateState, len(d.gates))
 	for connection, gate := range d.gates {
 		states[connection] = gate.State

@@ -107,7 +107,13 @@ func (o *output) await(t *testing.T, pattern string) []string {
 // start starts the program with only env as its environment.
 func start(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command(binary, args...), t: t, exited: make(chan error, 1)}
+	return startCommand(t, env, exec.Command(binary, args...))
+}
+
+// startCommand starts the program by another one that becomes it.
+func startCommand(t *testing.T, env []string, command *exec.Cmd) *process {
+	t.Helper()
+	p := &process{Cmd: command, t: t, exited: make(chan error, 1)}
 	p.stdout.changed, p.stderr.changed = make(chan struct{}), make(chan struct{})
 	p.Env, p.Stdout, p.Stderr = append([]string{}, env...), &p.stdout, &p.stderr
 	if err := p.Start(); err != nil {
@@ -117,7 +123,7 @@ func start(t *testing.T, env []string, args ...string) *process {
 	t.Cleanup(func() {
 		_ = p.Process.Kill()
 		if t.Failed() {
-			t.Logf("%v\nstdout:\n%.3000s\nstderr:\n%.6000s", args, &p.stdout, &p.stderr)
+			t.Logf("%v\nstdout:\n%.3000s\nstderr:\n%.6000s", command.Args[1:], &p.stdout, &p.stderr)
 		}
 	})
 	return p
@@ -154,7 +160,19 @@ func startSandbox(t *testing.T, args ...string) string {
 // it delivers before it answers, so that the answer has the outcomes.
 func startServer(t *testing.T, sandbox string, env []string, args ...string) *server {
 	t.Helper()
-	env = append([]string{
+	return serving(t, sandbox, start(t, serverEnv(sandbox, env), append([]string{"serve"}, args...)...))
+}
+
+// serving waits until the adapter serves.
+func serving(t *testing.T, sandbox string, p *process) *server {
+	t.Helper()
+	address := p.stderr.await(t, `"msg":"serving","address":"([^"]+)"`)[1]
+	return &server{process: p, url: "http://" + address + "/segment", sandbox: sandbox}
+}
+
+// serverEnv is the environment of an adapter that startServer starts.
+func serverEnv(sandbox string, env []string) []string {
+	return append([]string{
 		"LISTEN_ADDR=127.0.0.1:0",
 		"ADMIN_LISTEN_ADDR=none",
 		"DELIVERY=direct",
@@ -163,9 +181,6 @@ func startServer(t *testing.T, sandbox string, env []string, args ...string) *se
 		"SAASQUATCH_API_KEY=" + sandboxKey,
 		"SAASQUATCH_BASE_URL=" + sandbox,
 	}, env...)
-	p := start(t, env, append([]string{"serve"}, args...)...)
-	address := p.stderr.await(t, `"msg":"serving","address":"([^"]+)"`)[1]
-	return &server{process: p, url: "http://" + address + "/segment", sandbox: sandbox}
 }
 
 // reply is an answer of the adapter.

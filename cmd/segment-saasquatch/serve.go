@@ -96,12 +96,13 @@ func (s *service) serve(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	admin, err := s.startAdmin(delivering)
+	senders, operators := s.boundConnections()
+	admin, err := s.startAdmin(delivering, operators)
 	if err != nil {
 		return err
 	}
 	defer admin.close()
-	server, err := s.newServer(handler)
+	server, err := s.newServer(handler, senders)
 	if err != nil {
 		return failed(err)
 	}
@@ -165,7 +166,10 @@ func (s *service) newHandler(d *delivering) (*webhook.Handler, error) {
 			Acceptor: d.acceptors[conn.Name],
 		})
 	}
-	return webhook.New(connections, webhook.Options{BodyLimit: s.cfg.BodyLimit, Ready: d.ready, Log: s.log})
+	return webhook.New(connections, webhook.Options{
+		BodyLimit: s.cfg.BodyLimit, Ready: d.ready, Log: s.log,
+		Observe: func(r webhook.Request) { s.metrics.Request(r.Connection, r.Status, string(r.Reason)) },
+	})
 }
 
 // Limits of a client's connection. Segment opens a connection for each request
@@ -174,11 +178,11 @@ const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 30 * time.Second
 	idleTimeout       = 60 * time.Second
-	maxHeaderBytes    = 64 << 10
+	maxHeaderBytes    = 16 << 10 // each open connection may fill as much
 )
 
-func (s *service) newServer(handler http.Handler) (*httpserver.Server, error) {
-	return httpserver.New(&http.Server{
+func (s *service) newServer(handler *webhook.Handler, connections int) (*httpserver.Server, error) {
+	server, err := httpserver.New(&http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
@@ -189,9 +193,16 @@ func (s *service) newServer(handler http.Handler) (*httpserver.Server, error) {
 	}, httpserver.Options{
 		// A body that is refused for its length is seldom longer than twice the limit.
 		DiscardBytes: max(2*s.cfg.BodyLimit, httpserver.DefaultDiscardBytes),
+		Connections:  connections,
 		CertFile:     s.cfg.TLS.CertFile, KeyFile: s.cfg.TLS.KeyFile,
-		Log: s.log,
+		Refused: handler.CountRefused,
+		Log:     s.log,
 	})
+	if err != nil {
+		return nil, err
+	}
+	s.metrics.WatchConnections("listen_addr", server.Connections)
+	return server, nil
 }
 
 // drainReserve is what attempts under way have of the shutdown timeout at least,
