@@ -51,7 +51,9 @@ type Redelivery struct {
 	// with its own.
 	Tenant                      string
 	UserID, AccountID, EventKey string
-	// Event, Keyed, Identity and Fingerprint are as in an [Arrival].
+	// Event, Keyed, Identity and Fingerprint are as in an [Arrival]. The last three count
+	// only for a delivery without an identity of its own, or with that of an earlier
+	// version.
 	Event                 string
 	Keyed                 bool
 	Identity, Fingerprint int64

@@ -15,8 +15,8 @@ import (
 // up by both.
 func (s *Store) loadFormerIdentities(ctx context.Context) error {
 	return s.engine.read(ctx, func(tx *sql.Tx) error {
-		_, found, err := formerIdentities(ctx, tx)
-		s.former.Store(found)
+		before, _, err := formerIdentities(ctx, tx)
+		s.former.Store(before)
 		return err
 	})
 }
@@ -37,7 +37,7 @@ func formerIdentities(ctx context.Context, tx *sql.Tx) (before int64, found bool
 // formerHash returns the body hash that an earlier version gave the event, nil if it is
 // not to be looked up.
 func (s *Store) formerHash(a *adapter.Arrival) any {
-	if a.Keyed || a.MessageID == "" || a.Fingerprint == 0 || !s.former.Load() {
+	if a.Keyed || a.MessageID == "" || a.Fingerprint == 0 || s.former.Load() == 0 {
 		return nil
 	}
 	return a.Fingerprint
@@ -46,7 +46,7 @@ func (s *Store) formerHash(a *adapter.Arrival) any {
 // forgetFormer ends the look-up of former identities once the ledger has forgotten all
 // that was accepted under them.
 func (s *Store) forgetFormer(ctx context.Context) (more bool, err error) {
-	if !s.former.Load() {
+	if s.former.Load() == 0 {
 		return false, nil
 	}
 	var held bool
@@ -62,22 +62,27 @@ func (s *Store) forgetFormer(ctx context.Context) (more bool, err error) {
 		return err
 	})
 	if err == nil {
-		s.former.Store(false)
+		s.former.Store(0)
 	}
 	return false, err
 }
 
 // holdsFormer reports whether the store holds events under former identities that make
-// duplicates. Dead letters make none, and have the new identity once they are redriven.
+// duplicates, or dead letters, which have the new identity once they are redriven.
 func (s *Store) holdsFormer(ctx context.Context, tx *sql.Tx) (held bool, err error) {
 	before, found, err := formerIdentities(ctx, tx)
 	if err != nil || !found {
 		return false, err
 	}
 	var id int64
-	err = tx.QueryRowContext(ctx, `SELECT id FROM queue WHERE id < $1 LIMIT 1`, before).Scan(&id)
-	if !errors.Is(err, sql.ErrNoRows) {
-		return true, err
+	for _, query := range []string{
+		`SELECT id FROM queue WHERE id < $1 LIMIT 1`,
+		`SELECT id FROM deliveries WHERE id < $1 AND outcome IN (4, 5) AND body_hash IS NOT NULL LIMIT 1`,
+	} {
+		err = tx.QueryRowContext(ctx, query, before).Scan(&id)
+		if !errors.Is(err, sql.ErrNoRows) {
+			return true, err
+		}
 	}
 	err = tx.QueryRowContext(ctx, `SELECT id FROM deliveries WHERE id >= $1 AND id < $2 AND outcome IN (1, 2)
 		ORDER BY id LIMIT 1`, s.oldestFormer.Load(), before).Scan(&id)

@@ -150,6 +150,33 @@ func TestNewStoreHasNoFormerIdentities(t *testing.T) {
 	})
 }
 
+// TestFormerDeadLetter redrives a dead letter of an earlier version after the ledger has
+// forgotten what that delivered: from then on it has today's identity.
+func TestFormerDeadLetter(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		c := newClock()
+		opts.Now, opts.Retention = c.now, store.Retention{Ledger: 90 * 24 * time.Hour}
+		formerStore(t, opts, c.now())
+		s := open(t, opts)
+		q := connection(t, s, "default", "tenant")
+		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: c.now()})
+		c.advance(91 * 24 * time.Hour)
+		retain(t, s)
+		redriven, err := s.Redrive(context.Background(), []adapter.Redelivery{{ID: 3, UserID: "u", AccountID: "u", EventKey: "key", Identity: 103, Fingerprint: 34}})
+		if err != nil || redriven != (adapter.Redriven{Pending: 1}) {
+			t.Errorf("redriven %+v, %v", redriven, err)
+		}
+		wantText(t, "redriven", accept(t, q, again("m-3", 103, 35)), "duplicate already_accepted")
+		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: c.now()})
+		c.advance(91 * 24 * time.Hour)
+		retain(t, s)
+		if n := formerRows(t, opts); n != 0 {
+			t.Errorf("%d rows say what the store has forgotten", n)
+		}
+		balanced(t, s)
+	})
+}
+
 // TestSettleFormerWhileAccepted has events come again under their new identity while
 // another process settles what an earlier version stored of them.
 func TestSettleFormerWhileAccepted(t *testing.T) {

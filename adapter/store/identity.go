@@ -38,8 +38,8 @@ func textHash(text string) int64 {
 }
 
 // bodyHash is what tells events of one messageId apart: 0 where the messageId is
-// a valid key, since then it alone counts, and nil where the event can be no
-// duplicate and make none.
+// a valid key, since then it alone counts, and nil where the event has no identity. A
+// redrive keeps it.
 func bodyHash(a *adapter.Arrival) any {
 	switch {
 	case a.MessageID == "", a.Outcome == adapter.Duplicate:
@@ -48,8 +48,8 @@ func bodyHash(a *adapter.Arrival) any {
 		return int64(0)
 	case a.Outcome == adapter.Pending:
 		return unkeyedHash(a.Identity, a.Fingerprint)
-	default:
-		return nil
+	default: // for a redrive
+		return orNull(a.Identity)
 	}
 }
 

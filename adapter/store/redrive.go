@@ -134,10 +134,9 @@ func (s *Store) refused(ctx context.Context, tx *sql.Tx, ids []int64) (refused [
 // forgets the horizon: whoever redrives wants the event sent. It returns why the
 // event is a duplicate, or nothing.
 func (s *Store) enqueueAgain(ctx context.Context, tx *sql.Tx, row settled, as redelivery, now time.Time) (duplicate adapter.Reason, bytes int64, err error) {
-	// Today's rules may tell it from others where those of its first day did not.
 	_, err = tx.ExecContext(ctx, `UPDATE deliveries SET body_hash = CASE WHEN message_id = '' THEN NULL ELSE CAST($1 AS bigint) END,
 		user_hash = $2, user_id = $3, account_id = $4, event_key = $5, event = coalesce($6, event) WHERE id = $7`,
-		redriveHash(as), userHash(as.UserID), cut(as.UserID), accountOf(cut(as.AccountID), cut(as.UserID)), cut(as.EventKey), orNull(as.event), row.id)
+		s.redriveHash(row.id, row.bodyHash, as), userHash(as.UserID), cut(as.UserID), accountOf(cut(as.AccountID), cut(as.UserID)), cut(as.EventKey), orNull(as.event), row.id)
 	if err != nil {
 		return "", 0, err
 	}
@@ -189,18 +188,31 @@ type redelivery struct {
 	event int64
 }
 
-// redriveHash is the body hash of an event with a messageId; see bodyHash.
-func redriveHash(as redelivery) any {
-	if as.Keyed {
+// redriveHash is the body hash of a row with a messageId that is put back, which is its
+// own. The payload does not say it: that of merged traits looks like the call whose
+// messageId it bears. A row that has none, such as a rejected event, or one of an earlier
+// version, gets what today's mapping says; see bodyHash.
+func (s *Store) redriveHash(id int64, own sql.NullInt64, as redelivery) any {
+	switch {
+	case own.Valid && !s.isFormer(id, own.Int64, as):
+		return own.Int64
+	case as.Keyed:
 		return int64(0)
+	default:
+		return unkeyedHash(as.Identity, as.Fingerprint)
 	}
-	return unkeyedHash(as.Identity, as.Fingerprint)
+}
+
+// isFormer reports whether a row has the body hash of an earlier version: it is that
+// old, or a replay of an earlier version brought it.
+func (s *Store) isFormer(id, bodyHash int64, as redelivery) bool {
+	return id < s.former.Load() || bodyHash != 0 && bodyHash == as.Fingerprint
 }
 
 // formerHashes are the body hashes under which earlier versions may have stored the
 // same event: what today's rules make of it, and what the row had until now.
 func (s *Store) formerHashes(row settled, as redelivery) (hashes []int64) {
-	if as.Keyed || !s.former.Load() {
+	if as.Keyed || s.former.Load() == 0 {
 		return nil
 	}
 	if as.Fingerprint != 0 {

@@ -38,10 +38,10 @@ type movable struct {
 
 // identity tells the event from others, as today's version does. An earlier version may
 // have stored it under the body hash of the row.
-func (m *movable) identity(as redelivery) eventIdentity {
+func (s *Store) identity(m *movable, as redelivery) eventIdentity {
 	identity := eventIdentity{messageID: m.messageID}
 	if m.bodyHash.Valid {
-		identity.bodyHash = redriveHash(as)
+		identity.bodyHash = s.redriveHash(m.id, m.bodyHash, as)
 		if identity.bodyHash != any(m.bodyHash.Int64) {
 			identity.former = m.bodyHash.Int64
 		}
@@ -75,7 +75,7 @@ func (s *Store) movePending(
 			redriven.Pending++ // another redrive was faster
 			continue
 		}
-		identity := row.identity(as)
+		identity := s.identity(row, as)
 		reasons, err := s.engine.known(ctx, tx, target, []eventIdentity{identity})
 		if err != nil {
 			return redriven, err

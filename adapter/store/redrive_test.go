@@ -266,9 +266,9 @@ func TestRedrivenDuplicate(t *testing.T) {
 	})
 }
 
-// TestRedriveUnderOtherRules makes an event another one: the rules of today say
-// that its messageId is a key, or is none.
-func TestRedriveUnderOtherRules(t *testing.T) {
+// TestRedriveKeepsIdentity gives a rejected event the identity that today's mapping
+// finds, and leaves a dead one its own: what stands in its payload may be another.
+func TestRedriveKeepsIdentity(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
@@ -287,9 +287,12 @@ func TestRedriveUnderOtherRules(t *testing.T) {
 		}
 		leased = lease(t, q, 1)
 		record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, At: leased[0].ReceivedAt})
-		as.Keyed = true
-		if done, err = s.Redrive(context.Background(), []adapter.Redelivery{as}); err != nil || done != (adapter.Redriven{Duplicate: 1}) {
-			t.Errorf("the event that was delivered: %+v, %v", done, err)
+		as.Keyed, as.Identity = true, 0
+		if done, err = s.Redrive(context.Background(), []adapter.Redelivery{as}); err != nil || done != (adapter.Redriven{Pending: 1}) {
+			t.Errorf("one that looks like the event that was delivered: %+v, %v", done, err)
+		}
+		if got := accept(t, q, unkeyed("message-1", 7)); got != "duplicate already_accepted" {
+			t.Errorf("got %s", got)
 		}
 		balanced(t, s)
 	})

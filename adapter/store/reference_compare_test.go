@@ -119,6 +119,9 @@ func (p *pair) accept() {
 		switch p.random.IntN(10) {
 		case 0:
 			a.Outcome, a.Reason, a.Detail = adapter.Rejected, "missing_type", "no type"
+			if p.random.IntN(2) == 0 {
+				a.Keyed, a.Identity = false, int64(1+p.random.IntN(2))
+			}
 		case 1:
 			a.Outcome, a.Reason = adapter.Skipped, "unsupported_type"
 		case 2:
@@ -260,7 +263,7 @@ func (p *pair) redrive() {
 	for _, id := range p.someIDs() {
 		as := adapter.Redelivery{ID: id, Event: p.name(), UserID: "user-1", AccountID: "account", EventKey: "today's key", Keyed: p.random.IntN(3) > 0}
 		if !as.Keyed {
-			as.Identity, as.Fingerprint = int64(1+p.random.IntN(2)), int64(1+p.random.IntN(2))
+			as.Identity, as.Fingerprint = int64(1+p.random.IntN(2)), int64(3+p.random.IntN(2)) // no identity is a fingerprint
 		}
 		if p.random.IntN(2) == 0 {
 			as.Tenant = tenants[p.random.IntN(len(tenants))]

@@ -272,8 +272,10 @@ func (r *reference) redrive(redeliveries []adapter.Redelivery) (done adapter.Red
 		if as.Event != "" {
 			e.Event = as.Event
 		}
-		e.identity = identity{}
-		id := identityOf(e.MessageID, as.Keyed, as.Identity)
+		id := e.identity
+		if e.identity = (identity{}); id == e.identity {
+			id = identityOf(e.MessageID, as.Keyed, as.Identity)
+		}
 		if reason := r.same(e.Tenant, id); reason != "" {
 			e.Reason, e.Detail, e.SettledAt = reason, "", &now
 			r.move(e, adapter.Duplicate)
@@ -306,16 +308,8 @@ func (r *reference) movePending(as *adapter.Redelivery, done *adapter.Redriven) 
 		done.Pending++
 		return
 	}
-	id := identity{}
-	if e.identity != id {
-		id = identityOf(e.MessageID, as.Keyed, as.Identity)
-	}
-	// An earlier version may have stored it under the identity that it has.
-	reason := r.same(as.Tenant, id)
-	if former := r.same(as.Tenant, e.identity); reason == "" || former == adapter.ReasonAlreadyAccepted {
-		reason = former
-	}
-	e.Tenant, e.identity = as.Tenant, id
+	reason := r.same(as.Tenant, e.identity)
+	e.Tenant = as.Tenant
 	if as.Event != "" {
 		e.Event = as.Event
 	}

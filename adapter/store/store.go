@@ -66,8 +66,9 @@ type Store struct {
 	tenants map[string]string
 	// eventNames are Segment's names of events.
 	eventNames *eventNames
-	// former says that events are looked up by their former identity too.
-	former atomic.Bool
+	// former is the id before which events may have a former identity, by which they are
+	// looked up too. 0 if there are none.
+	former atomic.Int64
 	// oldestFormer is the first id at which forgetFormer has to look for such events.
 	oldestFormer atomic.Int64
 	limits       Limits
