@@ -10,9 +10,10 @@ type Delivery struct {
 	// ID is unique in the store and grows with the order of acceptance.
 	ID         int64  `json:"id"`
 	Connection string `json:"connection"`
-	MessageID  string `json:"message_id,omitempty"`
-	UserID     string `json:"user_id,omitempty"`
-	AccountID  string `json:"account_id,omitempty"`
+	// MessageID is as in an [Arrival], cut to 512 bytes.
+	MessageID string `json:"message_id,omitempty"`
+	UserID    string `json:"user_id,omitempty"`
+	AccountID string `json:"account_id,omitempty"`
 	// Event is Segment's name of the event, empty if the call has none. Deliveries of
 	// versions that did not store it have none either, nor have those of a name beyond
 	// the number of names that a store holds.

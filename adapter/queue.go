@@ -61,7 +61,8 @@ func (e *UnavailableError) Unavailable() string { return e.Message }
 
 // Arrival is an event on its way into a Queue.
 type Arrival struct {
-	// MessageID is Segment's messageId, empty if it has none.
+	// MessageID is Segment's messageId, empty if it has none. A replay names an upsert
+	// of merged traits whose newest call has none.
 	MessageID string
 	// UserID, AccountID and EventKey are empty where the mapping did not get so far.
 	UserID, AccountID, EventKey string
@@ -73,7 +74,8 @@ type Arrival struct {
 	// Identity is that of [mapping.Result], for events to deliver with a MessageID
 	// that is no valid key: those are often not unique, so MessageID and Identity
 	// together tell the event from others. 0 if Keyed, or without a MessageID; an
-	// event without one is never a duplicate.
+	// event without one is never a duplicate. An upsert of merged traits has one that
+	// tells it from the call whose messageId it bears, and is not Keyed.
 	Identity int64
 	// Fingerprint is a hash of what would be sent, which earlier versions stored in
 	// place of Identity. It finds the events that they have stored.

@@ -10,7 +10,7 @@ import (
 type Result struct {
 	// Index is the event's place in the request, from 0.
 	Index int
-	// MessageID is Segment's messageId, whether or not it is a valid key.
+	// MessageID is Segment's messageId, whether or not it is a valid key; see [Arrival].
 	MessageID string
 	// IdempotencyKey is the key that was sent, empty if there was none.
 	IdempotencyKey string

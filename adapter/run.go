@@ -138,12 +138,14 @@ type IdentifyQuery struct {
 // KnownIdentify is an identify call that a store has as delivered, or as pending.
 type KnownIdentify struct {
 	// Query is the number of the query that it answers, from 0.
-	Query     int    `json:"query"`
+	Query int `json:"query"`
+	// MessageID is as the store holds it, see [StoredText]; empty if the call has none.
 	MessageID string `json:"message_id"`
-	// At is the call's own time where its payload is kept, else when the adapter
-	// received it, in milliseconds since 1970. A call that a replay brought has only
-	// its own time: without a payload it is left out.
-	At int64 `json:"at"`
+	// At is the call's own time where its payload is kept, as Own says, else when the
+	// adapter received it, in milliseconds since 1970. A call that a replay brought has
+	// only its own time: without a payload it is left out.
+	At  int64 `json:"at"`
+	Own bool  `json:"own,omitempty"`
 }
 
 // Bounds of [Replays.Identifies].

@@ -30,6 +30,10 @@ func (env *envelope) identify(result *Result, messageID []byte) {
 	}
 }
 
+// Identity returns the identity that the call has in a [Result] whose messageId is no
+// idempotency key. It is here whatever the messageId is, and without one.
+func (c *Call) Identity() int64 { return c.env.identity(c.MessageID()) }
+
 // identity returns the identity of an event whose messageId is no
 // idempotency key; see [Result]. Stores keep it, so it must never change.
 //

@@ -49,6 +49,29 @@ func TestIdentityIsStored(t *testing.T) {
 	}
 }
 
+// TestIdentityOfCall holds the identity that a selector sees against that of the result,
+// which has none beside a key and without a messageId.
+func TestIdentityOfCall(t *testing.T) {
+	for messageID, want := range map[string]int64{
+		`"messageId":"m",`:         1370488933937779531,
+		`"messageId":12345678,`:    4754243457063855637,
+		`"messageId":"12345678",`:  4754243457063855637,
+		`"messageId":"message-2",`: 8779071154661324887,
+		`"messageId":"",`:          -1512086705321597961,
+		``:                         -1512086705321597961,
+	} {
+		var seen int64
+		event := `{"type":"identify","userId":"u",` + messageID + `"timestamp":"2026-11-26T07:57:16Z"}`
+		got := mapperOf(t, nil).MapSelected([]byte(event), time.Time{}, func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
+			seen = c.Identity()
+			return 0, "", ""
+		})
+		if seen != want || got.Identity != 0 && got.Identity != seen {
+			t.Errorf("%s: got %d, want %d; the result has %d", event, seen, want, got.Identity)
+		}
+	}
+}
+
 // TestIdentityOfOneEvent has the same event spelled otherwise, and seen by other rules.
 func TestIdentityOfOneEvent(t *testing.T) {
 	of := func(mapper *mapping.Mapper, event string) int64 {

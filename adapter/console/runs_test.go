@@ -100,7 +100,7 @@ func TestRunsThroughServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	newer, err := client.Identifies(ctx, "default", "whatever", []adapter.IdentifyQuery{{UserID: "v", AccountID: "v"}, {UserID: "u", AccountID: "u", Since: math.MinInt64}})
-	if err != nil || len(newer) != 1 || newer[0] != (adapter.KnownIdentify{Query: 1, MessageID: "message-2", At: 1772366400000}) {
+	if err != nil || len(newer) != 1 || newer[0] != (adapter.KnownIdentify{Query: 1, MessageID: "message-2", At: 1772366400000, Own: true}) {
 		t.Errorf("identify calls %+v, %v", newer, err)
 	}
 	if _, err := client.Identifies(ctx, "default", "", make([]adapter.IdentifyQuery, adapter.MaxIdentifyQueries+1)); err == nil {

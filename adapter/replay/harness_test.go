@@ -33,6 +33,8 @@ type tenant struct {
 	events map[string]int      // by idempotency key, or body
 	users  map[string][]string // bodies of upserts, by user
 	answer func(*mapping.UserEvent) adapter.Attempt
+	// refuses has upserts refused for good.
+	refuses bool
 }
 
 func newTenant() *tenant {
@@ -45,6 +47,9 @@ func (s *tenant) Send(_ context.Context, mapped *mapping.Result) adapter.Attempt
 	if mapped.Kind == mapping.KindUserUpsert {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if s.refuses {
+			return adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Status: 400}
+		}
 		for _, upsert := range mapped.Upserts {
 			s.users[upsert.UserID] = append(s.users[upsert.UserID], string(upsert.Body))
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 
+	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
 )
 
@@ -114,12 +115,13 @@ func (c *Chosen) user(upsert *mapping.UserUpsert) (key userKey) {
 	return key
 }
 
-// messageHash stands for a messageId among those of one user, 0 if there is none.
+// messageHash stands for a messageId among those of one user, 0 if there is none. The
+// ledger compares messageIds as it stores them.
 func (c *Chosen) messageHash(messageID string) uint64 {
 	if messageID == "" {
 		return 0
 	}
-	return maphash.String(c.seeds[0], messageID)
+	return maphash.String(c.seeds[0], adapter.StoredText(messageID))
 }
 
 // A gathered call is a record with the user and the call's age as its key, so that
@@ -234,16 +236,20 @@ type chosenUser struct {
 	user  userKey
 	place [placeSize]byte // of the newest call
 	// newest is a copy of the newest call's traits, until there is another call.
-	newest []byte
-	names  map[string]struct{} // of the traits so far, nil before the second call
-	added  []byte              // members of older calls, each behind a comma
-	cut    bool                // a trait was left out, since there is too much
-	hashes []byte
+	newest  []byte
+	names   map[string]struct{} // of the traits so far, nil before the second call
+	added   []byte              // members of older calls, each behind a comma
+	cut     bool                // a trait was left out, since there is too much
+	hashes  []byte
+	unnamed bool // a call has no messageId
 }
 
 func (u *chosenUser) add(key, value []byte) {
 	hash, traits := value[:8], value[8:]
-	if len(u.hashes) < 8*maxCallHashes && binary.BigEndian.Uint64(hash) != 0 {
+	switch {
+	case binary.BigEndian.Uint64(hash) == 0:
+		u.unnamed = true
+	case len(u.hashes) < 8*maxCallHashes:
 		u.hashes = append(u.hashes, hash...)
 	}
 	if !u.known {
@@ -281,14 +287,20 @@ func (u *chosenUser) choice() [][]byte {
 	head = append(head, u.user[:]...)
 	flags := byte(0)
 	if u.cut {
-		flags = choiceCut
+		flags |= choiceCut
+	}
+	if u.unnamed {
+		flags |= choiceUnnamed
 	}
 	head = append(head, flags)
 	head = binary.BigEndian.AppendUint32(head, uint32(len(u.hashes)))
 	return [][]byte{head, u.hashes, u.added}
 }
 
-const choiceCut = 1
+const (
+	choiceCut = 1 << iota
+	choiceUnnamed
+)
 
 func (u *chosenUser) forget() {
 	*u = chosenUser{newest: u.newest[:0], added: u.added[:0], hashes: u.hashes[:0]}
@@ -299,17 +311,18 @@ func (u *chosenUser) forget() {
 
 // choice is the call of a user that is sent.
 type choice struct {
-	line   int64
-	user   userKey
-	cut    bool
-	added  []byte // members to add to its traits, each behind a comma
-	hashes []byte // of the messageIds of the user's calls, 8 bytes each
+	line    int64
+	user    userKey
+	cut     bool
+	added   []byte // members to add to its traits, each behind a comma
+	hashes  []byte // of the messageIds of the user's calls, 8 bytes each
+	unnamed bool   // one of the calls has no messageId
 }
 
 func parseChoice(key, value []byte) choice {
 	c := choice{line: int64(binary.BigEndian.Uint64(key[8:])), user: userKey(value)}
 	value = value[len(c.user):]
-	c.cut = value[0]&choiceCut != 0
+	c.cut, c.unnamed = value[0]&choiceCut != 0, value[0]&choiceUnnamed != 0
 	hashes := binary.BigEndian.Uint32(value[1:])
 	rest := bytes.Clone(value[5:])
 	c.hashes, c.added = rest[:hashes:hashes], rest[hashes:]

@@ -3,6 +3,7 @@ package replay
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
@@ -53,7 +54,7 @@ func (p *pipeline) merge(e *event, c *choice) {
 		return // an older trait leads to another account, so it is not merged
 	}
 	e.text, e.mapped = text, merged
-	e.identity = mergedIdentity(own, all)
+	e.identity = mergedIdentity(e.call, all)
 }
 
 // bytesOf returns what stands between the braces of an object without its last one.
@@ -68,22 +69,26 @@ func bytesOf(object []byte) []byte {
 	return nil
 }
 
-// mergedIdentity is a number for the merged traits of a user. It is stored, so it must
-// stay the same from version to version.
-func mergedIdentity(of *mapping.UserUpsert, traits []byte) int64 {
-	hash := sha256.New()
-	for _, text := range []string{"merged", of.AccountID, of.UserID, string(traits)} {
-		_, _ = hash.Write(binary.AppendUvarint(nil, uint64(len(text)))) // a hash takes everything
-		_, _ = hash.Write([]byte(text))
-	}
-	return int64(binary.BigEndian.Uint64(hash.Sum(nil)) | 1) // 0 stands for a key
+// mergedIdentity tells the upsert of merged traits from others: by the identity of the
+// newest call and the traits as they are sent. Another replay of the same calls finds
+// it, and one of more calls does not. It is stored, so it must never change.
+func mergedIdentity(newest int64, traits []byte) int64 {
+	text := binary.BigEndian.AppendUint64([]byte("merged"), uint64(newest))
+	sum := sha256.Sum256(append(text, traits...))
+	return int64(binary.BigEndian.Uint64(sum[:]) | 1) // 0 stands for a key
 }
 
-// arrival describes the event to a queue.
+// arrival describes the event to a queue. An upsert of merged traits has its own
+// identity whatever the mapping makes of it, since a redrive sends it by that one.
+// Without a messageId it gets a name, since a ledger finds nothing without one.
 func (e *event) arrival(payload []byte) adapter.Arrival {
 	arrival := adapter.ArrivalOf(payload, &e.mapped)
-	if e.identity != 0 && arrival.Outcome == adapter.Pending && arrival.MessageID != "" {
-		arrival.Keyed, arrival.Fingerprint = false, e.identity
+	if e.identity == 0 {
+		return arrival
+	}
+	arrival.Keyed, arrival.Identity, arrival.Fingerprint = false, e.identity, 0
+	if arrival.MessageID == "" {
+		arrival.MessageID = fmt.Sprintf("merged:%016x", uint64(e.identity))
 	}
 	return arrival
 }

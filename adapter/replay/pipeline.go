@@ -42,6 +42,8 @@ type event struct {
 	traits []byte
 	// chosen is the choice for which an identify call is sent, nil if none was made.
 	chosen *choice
+	// call is the identity of an identify call, if the calls of a user are merged.
+	call int64
 	// identity tells an upsert of merged traits from the call that brought the newest
 	// of them, which live traffic may have delivered. 0 for all other events.
 	identity int64
@@ -185,6 +187,9 @@ func (p *pipeline) mapBlock(b *mappedBlock) {
 			e.millis, e.timed = c.Time()
 			if p.gathers || p.chosen != nil {
 				e.traits = c.Traits()
+			}
+			if p.chosen != nil {
+				e.call = c.Identity()
 			}
 		}
 		kind, reason, detail := p.selects(c)

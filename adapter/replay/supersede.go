@@ -17,7 +17,9 @@ import (
 // A call of the ledger is known by its messageId to be in the archive or not, because
 // the ledger seldom has its own time. It has the time of its acceptance, and Segment
 // sends a call again for hours. The holes: what comes live between this look and the
-// delivery; and what earlier replays brought, unless payloads are kept.
+// delivery; what earlier replays brought, unless payloads are kept; and a newer call
+// without a messageId, unless its payload is kept, if the archive has a call of the
+// user without one.
 func (o *Options) supersede(ctx context.Context, b *mappedBlock) error {
 	if o.Chosen == nil || o.Ledger == nil {
 		return nil
@@ -45,7 +47,8 @@ func (o *Options) supersede(ctx context.Context, b *mappedBlock) error {
 		}
 		for i := range known {
 			of := part[known[i].Query]
-			if !b.events[of].chosen.holds(o.Chosen.messageHash(known[i].MessageID)) {
+			// By its own time it is newer than all calls of the archive.
+			if known[i].Own || !b.events[of].chosen.holds(o.Chosen.messageHash(known[i].MessageID)) {
 				superseded = append(superseded, of)
 			}
 		}
@@ -54,8 +57,11 @@ func (o *Options) supersede(ctx context.Context, b *mappedBlock) error {
 	return nil
 }
 
-// holds reports whether a messageId is one of the user's calls in the archive.
+// holds reports whether a messageId may be one of the user's calls in the archive.
 func (c *choice) holds(hash uint64) bool {
+	if hash == 0 {
+		return c.unnamed
+	}
 	for known := range slices.Chunk(c.hashes, 8) {
 		if binary.BigEndian.Uint64(known) == hash {
 			return true

@@ -43,7 +43,7 @@ func (r *identifyRow) known(since int64) (adapter.KnownIdentify, bool) {
 	at, timed := adapter.TimeOf(r.payload)
 	switch {
 	case timed:
-		known.At = at
+		known.At, known.Own = at, true
 	case r.run.Valid:
 		return known, false // it was received long after it was made
 	}

@@ -4,31 +4,15 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
-	"strings"
-	"unicode/utf8"
 
 	"segment-saasquatch/adapter"
 )
 
-// maxText is how much of a text from outside is kept of a settled event, in bytes.
-const maxText = 512
+// clean makes a text storable.
+func clean(text string) string { return adapter.StorableText(text) }
 
-// clean makes a text storable: PostgreSQL takes valid UTF-8 without zero bytes.
-func clean(text string) string {
-	if utf8.ValidString(text) && strings.IndexByte(text, 0) < 0 {
-		return text
-	}
-	return strings.ReplaceAll(strings.ToValidUTF8(text, "�"), "\x00", "�")
-}
-
-// cut shortens a text to what is kept, without breaking a character.
-func cut(text string) string {
-	text = clean(text)
-	if len(text) <= maxText {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxText], "")
-}
+// cut shortens a text from outside to what is kept of a settled event.
+func cut(text string) string { return adapter.StoredText(text) }
 
 // textHash is a number of 48 bits for a text, which SQLite stores in six bytes.
 // Where it finds a row, the text itself is compared as well.
