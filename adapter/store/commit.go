@@ -85,21 +85,46 @@ func (s *Store) applyBatch(batch []*submission) {
 	err := s.apply(changes)
 	if err != nil && len(batch) > 1 && !errors.As(err, new(*adapter.UnavailableError)) {
 		for i := range batch {
-			batch[i].done <- s.apply(changes[i : i+1])
+			batch[i].done <- answer(changes[i], s.apply(changes[i:i+1]))
 		}
 		return
 	}
 	for i := range batch {
-		batch[i].done <- err
+		batch[i].done <- answer(changes[i], err)
 	}
+}
+
+// unconfirmedError means that changes were committed to files that a restart does not
+// find. Nothing may be acknowledged on their account.
+type unconfirmedError struct{ *adapter.UnavailableError }
+
+func (e *unconfirmedError) Unwrap() error { return e.UnavailableError }
+
+// answer returns what the submitter of the change is told. An outcome that was committed
+// to lost files is not recorded again: should they be put back, it is there.
+func answer(c change, err error) error {
+	unconfirmed, ok := errors.AsType[*unconfirmedError](err)
+	if !ok {
+		return err
+	}
+	if _, ok := c.(*recording); ok {
+		return nil
+	}
+	return unconfirmed.UnavailableError
 }
 
 // apply applies the changes and keeps an eye on the health of the database.
 func (s *Store) apply(changes []change) error {
 	err := s.engine.apply(changes)
 	if err == nil {
-		s.health.set(nil)
 		s.backlog.count(changes)
+		s.committed()
+		if lost := s.engine.check(); lost != nil {
+			unavailable := s.engine.explain(lost)
+			s.health.set(unavailable)
+			return &unconfirmedError{unavailable}
+		}
+		s.health.set(nil)
 		return nil
 	}
 	if unavailable := s.engine.explain(err); unavailable != nil {

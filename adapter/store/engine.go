@@ -44,6 +44,8 @@ type engine interface {
 	forget(ctx context.Context, tx *sql.Tx, removed []removedMessage) error
 	// shard is the part of the totals that this process writes.
 	shard() int64
+	// check finds out whether what was committed is still where a restart looks for it.
+	check() error
 	// probe writes something, to see whether that works.
 	probe(ctx context.Context) error
 	// explain returns what the sender may be told of err, nil if err does not say

@@ -24,3 +24,10 @@ func WithEventNames(opts Options, n int) Options {
 	opts.maxEventNames = n
 	return opts
 }
+
+// WithCommitted returns the options with a function that is called between each commit
+// and its answer.
+func WithCommitted(opts Options, f func()) Options {
+	opts.committed = f
+	return opts
+}

@@ -13,12 +13,15 @@ type health struct {
 	onChange func(error)
 
 	mu    sync.Mutex
-	fault error
+	fault *adapter.UnavailableError // nil if the database works
 }
 
 func (h *health) err() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.fault == nil {
+		return nil
+	}
 	return h.fault
 }
 
@@ -26,15 +29,14 @@ func (h *health) err() error {
 func (h *health) set(fault *adapter.UnavailableError) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	was := h.fault
+	h.fault = fault
 	switch {
-	case fault == nil && h.fault != nil:
-		h.fault = nil
-	case fault != nil && h.fault == nil:
-		h.fault = fault
-	default:
-		return
+	case fault == nil && was != nil:
+		h.onChange(nil)
+	case fault != nil && (was == nil || was.Message != fault.Message):
+		h.onChange(fault)
 	}
-	h.onChange(h.fault)
 }
 
 const (
@@ -60,7 +62,10 @@ func (s *Store) watch(ctx context.Context) {
 func (s *Store) examine(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	err := s.measure(ctx)
+	err := s.engine.check()
+	if err == nil {
+		err = s.measure(ctx)
+	}
 	if err == nil && s.Ready() != nil {
 		err = s.engine.probe(ctx)
 	}

@@ -3,33 +3,216 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
-// fileLock keeps a second process from a database file. The system lets go of it
-// when the process ends, however it ends.
-type fileLock struct{ file *os.File }
-
 // InUseError means that another process has the SQLite file.
 type InUseError struct {
+	// Path is the file that it holds.
 	Path string
 	// PID is the other process, 0 if it is not known.
 	PID int
 }
 
 func (e *InUseError) Error() string {
-	by := "another process"
+	by := "another process, which `fuser` names"
 	if e.PID != 0 {
 		by = "process " + strconv.Itoa(e.PID)
 	}
-	return fmt.Sprintf("the store is in use by %s, which holds %s: end it, or set another data_dir; several processes can share a PostgreSQL store", by, e.Path)
+	return fmt.Sprintf("the store is in use by %s: it holds %s: end it, or set another data_dir; several processes can share a PostgreSQL store", by, e.Path)
 }
 
-func lockFile(path string) (*fileLock, error) {
+// claim is a store's hold on its database file.
+type claim struct {
+	// path is the file behind symlinks, as SQLite names it.
+	path      string
+	id        fileID
+	file      *os.File
+	exclusive bool
+	// locks are the locked companions, of an exclusive claim.
+	locks []*os.File
+}
+
+// claimed are the database files that this process has open, by any name. SQLite's own
+// locks are those of a process: the system drops all of them when any descriptor of the
+// file is closed. So no descriptor is closed before the last store of the file is.
+var claimed = struct {
+	mu    sync.Mutex
+	files map[fileID]*claimedFile
+}{files: make(map[fileID]*claimedFile)}
+
+type claimedFile struct {
+	stores      int
+	exclusive   bool
+	descriptors []*os.File
+}
+
+// claimDatabase opens or makes the database file and keeps other processes from
+// claiming it, whatever they call it, until release or the end of this process.
+//
+// On Linux the lock is on the file itself, so that no other name leads around it. The
+// lock on a companion, FILE.lock, is for programs before that, and for other systems:
+// there a hard link leads around it.
+func claimDatabase(path string) (_ *claim, err error) {
+	claimed.mu.Lock()
+	defer claimed.mu.Unlock()
+	if info, err := statFile(path); err == nil {
+		if file := claimed.files[info.id]; file != nil && file.exclusive {
+			return nil, &InUseError{Path: path, PID: os.Getpid()}
+		}
+	}
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	c, err := join(file)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.leave())
+		}
+	}()
+	if c.path, err = filepath.EvalSymlinks(path); err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	if err := c.lockCompanions(path); err != nil {
+		return nil, err
+	}
+	switch err := lockDatabase(file); {
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EACCES):
+		return nil, &InUseError{Path: c.path}
+	case err != nil:
+		return nil, fmt.Errorf("lock the store: %s: %w", c.path, err)
+	}
+	if err := oneName(c.path); err != nil {
+		return nil, err
+	}
+	c.exclusive, claimed.files[c.id].exclusive = true, true
+	return c, nil
+}
+
+// joinDatabase opens the database file beside a process that may have claimed it.
+func joinDatabase(path string) (_ *claim, err error) {
+	claimed.mu.Lock()
+	defer claimed.mu.Unlock()
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	c, err := join(file)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.leave())
+		}
+	}()
+	if c.path, err = filepath.EvalSymlinks(path); err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	// SQLite finds its log and the locks of other processes by the name of the database.
+	if locked, err := databaseLocked(file); err != nil {
+		return nil, fmt.Errorf("look for the lock of the store: %s: %w", c.path, err)
+	} else if _, err := statFile(c.path + indexSuffix); locked && errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open the store: the server that has %s open calls it by another name: set data_dir as the server has it", c.path)
+	}
+	if err := oneName(c.path); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// oneName returns an error if the database has another name, a hard link: a process
+// that opens it by that name finds neither the log nor the locks of this one.
+func oneName(path string) error {
+	info, err := statFile(path)
+	if err != nil {
+		return fmt.Errorf("open the store: %w", err)
+	}
+	if info.links > 1 {
+		return fmt.Errorf("open the store: %s has %d names, and opened by two of them it would be damaged: remove the hard links that `find -inum %d` shows; a copy is made with `cp`",
+			path, info.links, info.id.inode)
+	}
+	return nil
+}
+
+// join counts a store of the file. The caller holds claimed.mu.
+func join(file *os.File) (*claim, error) {
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &stat); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the store: %s: %w", file.Name(), err), file.Close())
+	}
+	id := infoOf(&stat).id
+	if claimed.files[id] == nil {
+		claimed.files[id] = &claimedFile{}
+	}
+	claimed.files[id].stores++
+	claimed.files[id].descriptors = append(claimed.files[id].descriptors, file)
+	return &claim{id: id, file: file}, nil
+}
+
+// lockCompanions locks the companion of the file and that of its configured name, since
+// a program that does not lock the database itself may have been given either.
+func (c *claim) lockCompanions(path string) error {
+	directory, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("lock the store: %w", err)
+	}
+	names := []string{c.path + ".lock"}
+	if name := filepath.Join(directory, filepath.Base(path)) + ".lock"; name != names[0] {
+		names = append(names, name)
+	}
+	for _, name := range names {
+		lock, err := lockFile(name)
+		if err != nil {
+			return err
+		}
+		c.locks = append(c.locks, lock)
+	}
+	return nil
+}
+
+// release gives up the claim. SQLite must have closed the file.
+func (c *claim) release() error {
+	claimed.mu.Lock()
+	defer claimed.mu.Unlock()
+	return c.leave()
+}
+
+// leave is release for callers that hold claimed.mu.
+func (c *claim) leave() error {
+	var errs []error
+	file := claimed.files[c.id]
+	file.stores--
+	if c.exclusive {
+		file.exclusive = false
+		errs = append(errs, unlockDatabase(c.file))
+	}
+	for _, lock := range c.locks {
+		errs = append(errs, lock.Close())
+	}
+	if file.stores == 0 {
+		delete(claimed.files, c.id)
+		for _, descriptor := range file.descriptors {
+			errs = append(errs, descriptor.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// lockFile makes and locks a companion of the database. The file stays when the lock is
+// given up: to remove it would let two processes lock two files of one name.
+func lockFile(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock the store: %w", err)
@@ -50,18 +233,5 @@ func lockFile(path string) (*fileLock, error) {
 	if err := file.Truncate(0); err == nil {
 		_, _ = file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
-	return &fileLock{file}, nil
-}
-
-// release gives the lock up. The file stays: to remove it would let two processes
-// lock two files of one name.
-func (l *fileLock) release() error { return l.file.Close() }
-
-// freeDisk returns the room that is left for this user on the disk, in bytes.
-func freeDisk(dir string) (int64, error) {
-	var stat unix.Statfs_t
-	if err := unix.Statfs(dir, &stat); err != nil {
-		return 0, fmt.Errorf("ask for the free disk of %s: %w", dir, err)
-	}
-	return int64(stat.Bavail) * int64(stat.Bsize), nil
+	return file, nil
 }

@@ -1,14 +1,11 @@
 package store_test
 
 import (
-	"bufio"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -235,31 +232,12 @@ func TestTruncatedDatabase(t *testing.T) {
 // that has been killed. It runs itself as the other process.
 func TestOtherProcess(t *testing.T) {
 	if path := os.Getenv("TEST_HOLD_STORE"); path != "" {
-		accept(t, connection(t, open(t, store.Options{Path: path}), "default", "tenant"), event("message-1"))
-		fmt.Println("holding")
-		_, _ = io.Copy(io.Discard, os.Stdin) // until the test ends
+		holdUntilTheEnd(t, path)
 		return
 	}
 	opts := sqliteOptions(t)
-	other := exec.Command(os.Args[0], "-test.run=^TestOtherProcess$")
-	other.Env = append(os.Environ(), "TEST_HOLD_STORE="+opts.Path)
-	in, err := other.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	out, err := other.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := other.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = other.Process.Kill() }()
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "holding\n" {
-		t.Fatalf("the other process says %q, %v", line, err)
-	}
-	_, err = store.Open(context.Background(), opts)
+	other := holdStore(t, opts.Path)
+	_, err := store.Open(context.Background(), opts)
 	var inUse *store.InUseError
 	if !errors.As(err, &inUse) || inUse.PID != other.Process.Pid || !strings.Contains(err.Error(), fmt.Sprintf("process %d", inUse.PID)) {
 		t.Errorf("got %v", err)

@@ -188,6 +188,9 @@ func (e *postgresEngine) maintain(context.Context) error { return nil }
 // would lock the table.
 func (e *postgresEngine) compact(context.Context) (bool, error) { return false, nil }
 
+// check does nothing: the server looks after its files.
+func (e *postgresEngine) check() error { return nil }
+
 // freeDisk is not known: the disk is the server's.
 func (e *postgresEngine) freeDisk() (int64, error) { return -1, nil }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,8 +22,10 @@ import (
 // sqliteEngine is a database in a file, for one process. One connection writes
 // and others read, none of which waits for the other.
 type sqliteEngine struct {
-	path    string
-	lock    *fileLock // nil if shared
+	path    string // behind symlinks
+	shared  bool   // see Options
+	claim   *claim
+	files   databaseFiles
 	readers *sql.DB
 	writers *sql.DB // of one connection
 
@@ -41,48 +44,50 @@ type sqliteEngine struct {
 
 // openSQLite opens or makes the file.
 func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
-	e := &sqliteEngine{path: opts.Path, writing: make(chan struct{}, 1), leases: newLeases(), messages: messageIndex{limit: cmp.Or(opts.messagesInMemory, messagesInMemory), recent: newMessageSet()}}
+	e := &sqliteEngine{
+		shared: opts.Shared, writing: make(chan struct{}, 1), leases: newLeases(),
+		messages: messageIndex{limit: cmp.Or(opts.messagesInMemory, messagesInMemory), recent: newMessageSet()},
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.close())
 		}
 	}()
+	path, err := filepath.Abs(opts.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
 	if opts.Shared {
-		if _, err := os.Stat(opts.Path); err != nil {
-			return nil, fmt.Errorf("open the store: %w", err)
-		}
-	} else {
-		if err := os.MkdirAll(filepath.Dir(opts.Path), 0o750); err != nil {
-			return nil, fmt.Errorf("make the data directory: %w", e.remedy(err))
-		}
-		if e.lock, err = lockFile(opts.Path + ".lock"); err != nil {
+		if e.claim, err = joinDatabase(path); err != nil {
 			return nil, e.remedy(err)
 		}
-		if err := createPrivate(opts.Path); err != nil {
+	} else {
+		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+			return nil, fmt.Errorf("make the data directory: %w", e.remedy(err))
+		}
+		if e.claim, err = claimDatabase(path); err != nil {
+			return nil, e.remedy(err)
+		}
+		if err := makePrivate(e.claim.path); err != nil {
 			return nil, fmt.Errorf("open the store: %w", e.remedy(err))
 		}
 	}
-	if err := wholePages(opts.Path); err != nil {
-		return nil, fmt.Errorf("open the store %s: %w", opts.Path, err)
+	e.path = e.claim.path
+	e.files.names = [files]string{path, e.path + logSuffix, e.path + indexSuffix}
+	if err := wholePages(e.path); err != nil {
+		return nil, fmt.Errorf("open the store %s: %w", e.path, err)
 	}
 	if err := e.connect(ctx, opts.Shared); err != nil {
-		return nil, fmt.Errorf("open the store %s: %w", opts.Path, e.remedy(err))
+		return nil, fmt.Errorf("open the store %s: %w", e.path, e.remedy(err))
 	}
 	return e, nil
 }
 
-// createPrivate makes the file if need be. It and its companions are readable by their
-// owner only from then on, because they hold the payloads. Files of another owner stay
-// as they are.
-func createPrivate(path string) error {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := file.Close(); err != nil {
-		return err
-	}
-	for _, name := range []string{path, path + "-wal", path + "-shm", path + ".lock"} {
+// makePrivate makes the file and its companions readable by their owner only, because
+// they hold the payloads. SQLite gives new companions the mode of the file. Files of
+// another owner stay as they are.
+func makePrivate(path string) error {
+	for _, name := range []string{path, path + logSuffix, path + indexSuffix, path + ".lock"} {
 		info, err := os.Stat(name)
 		if err == nil && info.Mode().Perm()&0o077 != 0 {
 			err = os.Chmod(name, 0o600)
@@ -105,7 +110,7 @@ func wholePages(path string) error {
 	if err != nil {
 		return err
 	}
-	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 || file.Size()%pageSize == 0 {
+	if log, err := os.Stat(path + logSuffix); err == nil && log.Size() > 0 || file.Size()%pageSize == 0 {
 		return nil
 	}
 	return fmt.Errorf("the store is damaged: its file ends within a page: %s", damagedRemedy)
@@ -117,40 +122,82 @@ const damagedRemedy = "put the file aside and restore a backup, or start with a 
 const sqliteReaders = 4
 
 func (e *sqliteEngine) connect(ctx context.Context, shared bool) (err error) {
-	if e.writers, err = sql.Open("sqlite", e.dsn("_txlock=immediate&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-32768)")); err != nil {
+	if e.writers, err = e.pool("_txlock=immediate&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-32768)", 1); err != nil {
 		return err
 	}
-	e.writers.SetMaxOpenConns(1)
 	if err := migrate(ctx, e.writers, "sqlite", shared); err != nil {
 		return err
 	}
-	if e.readers, err = sql.Open("sqlite", e.dsn("_pragma=query_only(true)")); err != nil {
+	if e.readers, err = e.pool("_pragma=query_only(true)", sqliteReaders); err != nil {
 		return err
 	}
-	e.readers.SetMaxOpenConns(sqliteReaders)
-	if e.checkpointer, err = sql.Open("sqlite", e.dsn("_pragma=wal_autocheckpoint(0)")); err != nil {
+	if e.checkpointer, err = e.pool("_pragma=wal_autocheckpoint(0)", 1); err != nil {
 		return err
 	}
-	e.checkpointer.SetMaxOpenConns(1)
 	if e.connection, err = e.writers.Conn(ctx); err != nil {
 		return err
 	}
 	if e.statements, err = prepareStatements(ctx, e.connection); err != nil {
 		return err
 	}
-	return e.read(ctx, func(tx *sql.Tx) error { return e.loadMessages(ctx, tx) })
+	if err := e.read(ctx, func(tx *sql.Tx) error { return e.loadMessages(ctx, tx) }); err != nil {
+		return err
+	}
+	return e.files.learn()
 }
+
+// pool returns up to n connections, which are kept. A new one would open what stands
+// under the name of the database, so it is refused if that is another file by then.
+func (e *sqliteEngine) pool(settings string, n int) (*sql.DB, error) {
+	connector, err := sqlite.NewConnector(e.dsn(settings))
+	if err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(checkedConnector{connector, e.check})
+	db.SetMaxOpenConns(n)
+	db.SetMaxIdleConns(n)
+	return db, nil
+}
+
+// checkedConnector connects while check finds nothing.
+type checkedConnector struct {
+	driver.Connector
+	check func() error
+}
+
+func (c checkedConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.check(); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+// check returns a *FilesLostError if the files are not the ones that were opened.
+func (e *sqliteEngine) check() error { return e.files.check() }
 
 // dsn returns the data source with the settings that all connections share. With
 // synchronous(full) a transaction in the write-ahead log is on disk when it is
 // committed.
 func (e *sqliteEngine) dsn(settings string) string {
 	path := url.URL{Scheme: "file", Opaque: (&url.URL{Path: e.path}).EscapedPath()}
-	return path.String() + "?_pragma=busy_timeout(10000)&_pragma=auto_vacuum(incremental)&_pragma=journal_mode(wal)" +
+	return path.String() + "?mode=rw&_pragma=busy_timeout(10000)&_pragma=auto_vacuum(incremental)&_pragma=journal_mode(wal)" +
 		"&_pragma=synchronous(full)&_pragma=journal_size_limit(67108864)&" + settings
 }
 
+// close closes the database. Files that are lost stay open until the process ends: the
+// last connection to close would delete the log of the file that has taken the place of
+// the database.
 func (e *sqliteEngine) close() error {
+	if lost := e.check(); lost != nil {
+		return lost
+	}
 	var errs []error
 	if e.readers != nil {
 		errs = append(errs, e.readers.Close())
@@ -167,8 +214,8 @@ func (e *sqliteEngine) close() error {
 	if e.writers != nil {
 		errs = append(errs, e.writers.Close())
 	}
-	if e.lock != nil {
-		errs = append(errs, e.lock.release())
+	if e.claim != nil {
+		errs = append(errs, e.claim.release())
 	}
 	return errors.Join(errs...)
 }
@@ -195,6 +242,9 @@ func (e *sqliteEngine) read(ctx context.Context, fn func(*sql.Tx) error) error {
 func (e *sqliteEngine) write(ctx context.Context, fn func(*sql.Tx) error) error {
 	e.lockWriter()
 	defer e.unlockWriter()
+	if err := e.check(); err != nil {
+		return err
+	}
 	tx, err := e.connection.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -202,7 +252,10 @@ func (e *sqliteEngine) write(ctx context.Context, fn func(*sql.Tx) error) error 
 	if err := fn(tx); err != nil {
 		return errors.Join(err, tx.Rollback())
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	return e.check()
 }
 
 // probe writes a row over itself.
@@ -215,6 +268,9 @@ func (e *sqliteEngine) probe(ctx context.Context) error {
 
 // explain tells a database that is out of order from a fault of ours.
 func (e *sqliteEngine) explain(err error) *adapter.UnavailableError {
+	if lost, ok := errors.AsType[*FilesLostError](err); ok {
+		return &adapter.UnavailableError{Message: "the store's files are lost", Err: lost}
+	}
 	var fault *sqlite.Error
 	if !errors.As(err, &fault) {
 		return nil

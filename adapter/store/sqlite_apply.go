@@ -16,6 +16,9 @@ import (
 func (e *sqliteEngine) apply(changes []change) error {
 	e.lockWriter()
 	defer e.unlockWriter()
+	if err := e.check(); err != nil {
+		return err
+	}
 	if _, err := e.statements.begin.Exec(); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}

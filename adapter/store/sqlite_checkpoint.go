@@ -53,7 +53,7 @@ func (e *sqliteEngine) checkpoint(ctx context.Context, byWriter bool) error {
 // messageIds to their table.
 func (e *sqliteEngine) maintain(ctx context.Context) error {
 	var errs []error
-	if e.lock != nil {
+	if !e.shared {
 		errs = append(errs, e.mergeMessages(ctx))
 	}
 	if e.checkpoints.frames.Load() >= checkpointFrames {

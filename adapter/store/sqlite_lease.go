@@ -61,6 +61,10 @@ func (l *leases) take(id int64) bool {
 }
 
 func (e *sqliteEngine) lease(ctx context.Context, q *Queue, now time.Time, limit int, maxBytes int64) (leased []adapter.Leased, err error) {
+	// An outcome would go to a file that a restart does not find.
+	if err := e.check(); err != nil {
+		return nil, err
+	}
 	e.leases.leasing.Lock()
 	defer e.leases.leasing.Unlock()
 	inHand := e.leases.begin()

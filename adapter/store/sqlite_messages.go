@@ -213,7 +213,7 @@ func insertMessages(ctx context.Context, tx *sql.Tx, entries []entry) (err error
 // refresh reads the newest messageIds again where another process may have accepted
 // events.
 func (e *sqliteEngine) refresh(ctx context.Context, tx *sql.Tx) error {
-	if e.lock != nil {
+	if !e.shared {
 		return nil
 	}
 	return e.loadMessages(ctx, tx)

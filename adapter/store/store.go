@@ -44,6 +44,7 @@ type Options struct {
 	messagesInMemory int           // of SQLite's index
 	leaseFor         time.Duration // of PostgreSQL
 	maxEventNames    int
+	committed        func() // called between a commit and its answer
 }
 
 // Limits bound the pending events of all connections together. Beyond one of
@@ -76,6 +77,7 @@ type Store struct {
 	now          func() time.Time
 	backlog      backlog
 	health       health
+	committed    func()
 	submitted    chan *submission
 	stop         context.CancelFunc
 	stopped      context.Context // ends when Close begins
@@ -97,6 +99,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if opts.OnHealth == nil {
 		opts.OnHealth = func(error) {}
 	}
+	if opts.committed == nil {
+		opts.committed = func() {}
+	}
 	if opts.OnRetention == nil {
 		opts.OnRetention = func(error) {}
 	}
@@ -117,6 +122,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		retention: opts.Retention,
 		now:       opts.Now,
 		health:    health{onChange: opts.OnHealth},
+		committed: opts.committed,
 		submitted: make(chan *submission),
 		queues:    make(map[int64][]*Queue),
 		runs:      make(map[int64]*Queue),

@@ -1,0 +1,46 @@
+package store
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockByte is the byte of the database that is locked. SQLite locks 512 bytes at 1 GiB;
+// this one lies behind them. A lock changes nothing in the file and may lie beyond its end.
+const lockByte = 1<<30 + 1024
+
+// lockDatabase locks the file until all duplicates of the descriptor are closed. It
+// returns EAGAIN if another descriptor has the lock, of any process and by any name.
+// The lock is the descriptor's, not the process's, so SQLite's locks and this one do not
+// disturb each other.
+//
+// A file system, or a kernel before 3.15, may not have such locks. Then the companion's
+// lock has to do.
+func lockDatabase(file *os.File) error {
+	err := unix.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Start: lockByte, Len: 1})
+	if errors.Is(err, unix.EINVAL) {
+		return nil
+	}
+	return err
+}
+
+// unlockDatabase gives up the lock of lockDatabase.
+func unlockDatabase(file *os.File) error {
+	err := unix.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK, Start: lockByte, Len: 1})
+	if errors.Is(err, unix.EINVAL) {
+		return nil
+	}
+	return err
+}
+
+// databaseLocked reports whether another descriptor has the lock.
+func databaseLocked(file *os.File) (bool, error) {
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Start: lockByte, Len: 1}
+	err := unix.FcntlFlock(file.Fd(), unix.F_OFD_GETLK, &lock)
+	if errors.Is(err, unix.EINVAL) {
+		return false, nil
+	}
+	return err == nil && lock.Type != unix.F_UNLCK, err
+}
