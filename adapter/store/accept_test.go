@@ -239,16 +239,6 @@ func TestLimits(t *testing.T) {
 	})
 }
 
-func TestFreeDisk(t *testing.T) {
-	opts := sqliteOptions(t)
-	opts.Limits.FreeDisk = 1 << 60
-	err := connection(t, open(t, opts), "default", "tenant").Accept(context.Background(), []adapter.Arrival{event("message-1")})
-	var unavailable *adapter.UnavailableError
-	if !errors.As(err, &unavailable) || !strings.Contains(unavailable.Message, "the disk has") {
-		t.Errorf("got %v", err)
-	}
-}
-
 // TestAcceptIsAllOrNothing has a request fail in its midst, together with others.
 func TestAcceptIsAllOrNothing(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {

@@ -34,12 +34,18 @@ func (s *Store) admit(events int, bytes int64) error {
 		return full("%d events are pending, and no more than %d may be", b.events+b.admittedEvents, limits.Events)
 	case limits.Bytes > 0 && b.bytes+b.admittedBytes+bytes > limits.Bytes:
 		return full("%d bytes are pending, and no more than %d may be", b.bytes+b.admittedBytes, limits.Bytes)
-	case limits.FreeDisk > 0 && b.freeDisk >= 0 && b.freeDisk-b.admittedBytes-bytes < limits.FreeDisk:
-		return full("the disk has %d bytes left, and %d are to stay free", b.freeDisk, limits.FreeDisk)
+	case limits.FreeDisk > 0 && b.freeDisk >= 0 && b.freeDisk-footprint(b.admittedEvents+int64(events), b.admittedBytes+bytes) < limits.FreeDisk:
+		return diskFull(b.freeDisk, limits.FreeDisk)
 	}
 	b.admittedEvents += int64(events)
 	b.admittedBytes += bytes
 	return nil
+}
+
+// footprint is about how much of the disk events take up until the log is copied to the
+// database file: the pages of their rows, of their payloads and of the indexes in both.
+func footprint(events, bytes int64) int64 {
+	return 2 * pageSize * (4 + events + bytes/3000)
 }
 
 // leave gives up the room that was set aside for a change. What was stored of it
@@ -58,6 +64,35 @@ func (b *backlog) leave(c change) {
 
 func full(format string, args ...any) error {
 	return &adapter.UnavailableError{Message: "the backlog is full: " + fmt.Sprintf(format, args...)}
+}
+
+// diskFull says that the disk has less than its reserve. The message is the same for all
+// numbers, so that the log tells of it once.
+func diskFull(free, reserve int64) *adapter.UnavailableError {
+	return &adapter.UnavailableError{
+		Message: "the backlog is full: the disk has too little room left",
+		Err:     fmt.Errorf("%d bytes are left, and %d are to stay free (backlog.min_free_disk)", free, reserve),
+	}
+}
+
+// watchDisk measures the room on the disk.
+func (s *Store) watchDisk() error {
+	free, err := s.engine.freeDisk()
+	if err != nil {
+		return fmt.Errorf("measure the free disk: %w", err)
+	}
+	s.backlog.mu.Lock()
+	s.backlog.freeDisk = free
+	s.backlog.mu.Unlock()
+	reserve := s.limits.FreeDisk
+	switch {
+	case reserve == 0 || free < 0:
+	case free < reserve+footprint(1, 0):
+		s.health.setFull(diskFull(free, reserve))
+	case free >= reserve+footprint(1, 0)+reserve/16: // so that it does not come and go
+		s.health.setFull(nil)
+	}
+	return nil
 }
 
 // count adds what the changes have added to the backlog. Events that were marked
@@ -101,13 +136,11 @@ func (s *Store) measure(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("measure the backlog: %w", err)
 	}
-	free, err := s.engine.freeDisk()
-	if err != nil {
-		return fmt.Errorf("measure the free disk: %w", err)
+	if err := s.watchDisk(); err != nil {
+		return err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.freeDisk = free
 	if b.changed == changed { // otherwise what was read is of the past
 		b.events, b.bytes = events, bytes
 	}

@@ -125,6 +125,9 @@ func (s *Store) apply(changes []change) error {
 			return &unconfirmedError{unavailable}
 		}
 		s.health.set(nil)
+		if s.limits.FreeDisk > 0 {
+			_ = s.watchDisk() // the next measurement tells what is wrong
+		}
 		return nil
 	}
 	if unavailable := s.engine.explain(err); unavailable != nil {

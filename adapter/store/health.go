@@ -8,34 +8,56 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// health is whether the database works, as far as is known.
+// health is whether events can be accepted and delivered, as far as is known.
 type health struct {
 	onChange func(error)
 
 	mu    sync.Mutex
-	fault *adapter.UnavailableError // nil if the database works
+	fault *adapter.UnavailableError // of the database; nil if it works
+	full  *adapter.UnavailableError // nil if the disk has its reserve
 }
 
+// err returns what keeps events from being accepted.
 func (h *health) err() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.fault == nil {
-		return nil
+	if worst := h.worst(); worst != nil {
+		return worst
 	}
-	return h.fault
+	return nil
 }
 
-// set records the present state and tells of changes, in their order.
-func (h *health) set(fault *adapter.UnavailableError) {
+func (h *health) worst() *adapter.UnavailableError {
+	if h.fault != nil {
+		return h.fault
+	}
+	return h.full
+}
+
+// broken reports whether the database is out of order.
+func (h *health) broken() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	was := h.fault
-	h.fault = fault
-	switch {
-	case fault == nil && was != nil:
+	return h.fault != nil
+}
+
+// set records the state of the database.
+func (h *health) set(fault *adapter.UnavailableError) { h.change(&h.fault, fault) }
+
+// setFull records the state of the disk.
+func (h *health) setFull(full *adapter.UnavailableError) { h.change(&h.full, full) }
+
+// change records a state and tells of changes, in their order.
+func (h *health) change(state **adapter.UnavailableError, to *adapter.UnavailableError) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	was := h.worst()
+	*state = to
+	switch is := h.worst(); {
+	case is == nil && was != nil:
 		h.onChange(nil)
-	case fault != nil && (was == nil || was.Message != fault.Message):
-		h.onChange(fault)
+	case is != nil && (was == nil || was.Message != is.Message):
+		h.onChange(is)
 	}
 }
 
@@ -66,7 +88,7 @@ func (s *Store) examine(ctx context.Context) {
 	if err == nil {
 		err = s.measure(ctx)
 	}
-	if err == nil && s.Ready() != nil {
+	if err == nil && s.health.broken() {
 		err = s.engine.probe(ctx)
 	}
 	switch {

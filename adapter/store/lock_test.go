@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -47,7 +48,20 @@ func holdStore(t *testing.T, path string) *exec.Cmd {
 
 // holdUntilTheEnd is what the other process does.
 func holdUntilTheEnd(t *testing.T, path string) {
-	accept(t, connection(t, open(t, store.Options{Path: path}), "default", "tenant"), event("message-1"))
+	opts := store.Options{Path: path}
+	reserve := os.Getenv("TEST_RESERVE")
+	if reserve != "" {
+		size, err := strconv.ParseInt(reserve, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opts.Limits.FreeDisk = size
+	}
+	q := connection(t, open(t, opts), "default", "tenant")
+	accept(t, q, event("message-1"))
+	if reserve != "" {
+		acceptUntilFull(t, q)
+	}
 	fmt.Println("holding")
 	_, _ = io.Copy(io.Discard, os.Stdin) // until the test ends
 }

@@ -26,6 +26,7 @@ type sqliteEngine struct {
 	shared  bool   // see Options
 	claim   *claim
 	files   databaseFiles
+	ballast ballast
 	readers *sql.DB
 	writers *sql.DB // of one connection
 
@@ -73,6 +74,11 @@ func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 		}
 	}
 	e.path = e.claim.path
+	if !opts.Shared {
+		if err := e.prepareDisk(opts.Limits.FreeDisk); err != nil {
+			return nil, fmt.Errorf("open the store %s: %w", e.path, err)
+		}
+	}
 	e.files.names = [files]string{path, e.path + logSuffix, e.path + indexSuffix}
 	if err := wholePages(e.path); err != nil {
 		return nil, fmt.Errorf("open the store %s: %w", e.path, err)
@@ -81,6 +87,17 @@ func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 		return nil, fmt.Errorf("open the store %s: %w", e.path, e.remedy(err))
 	}
 	return e, nil
+}
+
+// prepareDisk finds out whether the disk can keep the reserve, and keeps the ballast. A
+// ballast that cannot be made is none: the disk may be full.
+func (e *sqliteEngine) prepareDisk(reserve int64) error {
+	if err := fitsReserve(filepath.Dir(e.path), reserve); err != nil {
+		return err
+	}
+	e.ballast = newBallast(e.path, reserve)
+	_ = e.ballast.keep()
+	return nil
 }
 
 // makePrivate makes the file and its companions readable by their owner only, because
@@ -143,7 +160,13 @@ func (e *sqliteEngine) connect(ctx context.Context, shared bool) (err error) {
 	if err := e.read(ctx, func(tx *sql.Tx) error { return e.loadMessages(ctx, tx) }); err != nil {
 		return err
 	}
-	return e.files.learn()
+	if err := e.files.learn(); err != nil {
+		return err
+	}
+	// A process that was killed may have left a long log.
+	log, err := statFile(e.path + logSuffix)
+	e.checkpoints.frames.Store(log.size / pageSize)
+	return err
 }
 
 // pool returns up to n connections, which are kept. A new one would open what stands
@@ -250,7 +273,11 @@ func (e *sqliteEngine) write(ctx context.Context, fn func(*sql.Tx) error) error 
 		return err
 	}
 	if err := fn(tx); err != nil {
-		return errors.Join(err, tx.Rollback())
+		err = errors.Join(err, tx.Rollback())
+		if isFull(err) { // the next try may find room
+			e.makeRoom()
+		}
+		return err
 	}
 	if err := tx.Commit(); err != nil {
 		return err
@@ -321,24 +348,41 @@ func (e *sqliteEngine) remedy(err error) error {
 // compactPages is how many pages are given back at a time.
 const compactPages = 512
 
-// slackPages stay free for the events to come.
+// slackPages stay free for the events to come, as long as the disk has room.
 const slackPages = 4 * compactPages
 
 // compact gives back free pages beyond the slack.
 func (e *sqliteEngine) compact(ctx context.Context) (more bool, err error) {
+	room, err := e.freeDisk()
+	if err != nil {
+		return false, err
+	}
+	slack := int64(slackPages)
+	if room < e.ballast.reserve {
+		slack = 0
+	}
 	e.lockWriter()
 	defer e.unlockWriter()
+	if err := e.check(); err != nil {
+		return false, err
+	}
 	var free int64
 	if err := e.connection.QueryRowContext(ctx, `PRAGMA freelist_count`).Scan(&free); err != nil {
 		return false, fmt.Errorf("count free pages: %w", err)
 	}
-	if free <= slackPages {
+	if free <= slack {
 		return false, nil
 	}
-	if err := runPragma(ctx, e.connection, fmt.Sprintf(`PRAGMA incremental_vacuum(%d)`, compactPages)); err != nil {
+	vacuum := fmt.Sprintf(`PRAGMA incremental_vacuum(%d)`, compactPages)
+	if err = runPragma(ctx, e.connection, vacuum); isFull(err) {
+		e.makeRoom()
+		err = runPragma(ctx, e.connection, vacuum)
+	}
+	if err != nil {
 		return false, fmt.Errorf("give back free pages: %w", err)
 	}
-	return free-compactPages > slackPages, nil
+	e.checkpoints.frames.Add(compactPages)
+	return free-compactPages > slack, nil
 }
 
 // runPragma steps through all rows of a pragma, as incremental_vacuum demands.
@@ -351,5 +395,3 @@ func runPragma(ctx context.Context, conn *sql.Conn, pragma string) error {
 	}
 	return errors.Join(rows.Err(), rows.Close())
 }
-
-func (e *sqliteEngine) freeDisk() (int64, error) { return freeDisk(filepath.Dir(e.path)) }

@@ -19,6 +19,17 @@ func (e *sqliteEngine) apply(changes []change) error {
 	if err := e.check(); err != nil {
 		return err
 	}
+	err := e.applyOnce(changes)
+	if isFull(err) && !slices.ContainsFunc(changes, func(c change) bool { _, accepts := c.(*acceptance); return accepts }) {
+		// What frees room must not fail for want of it.
+		e.makeRoom()
+		err = e.applyOnce(changes)
+	}
+	return err
+}
+
+// applyOnce makes the changes in one transaction. The caller has the writer.
+func (e *sqliteEngine) applyOnce(changes []change) error {
 	if _, err := e.statements.begin.Exec(); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
@@ -33,7 +44,7 @@ func (e *sqliteEngine) apply(changes []change) error {
 		return err
 	}
 	e.messages.add(t.own)
-	if e.checkpoints.wrote(changes); e.checkpoints.frames.Load() >= forcedFrames {
+	if e.checkpoints.wrote(changes); e.checkpoints.frames.Load() >= e.forcedFrames() {
 		// If it fails the log grows; the next transaction tries again.
 		_ = e.checkpoint(context.Background(), true)
 	}

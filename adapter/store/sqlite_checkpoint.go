@@ -14,6 +14,15 @@ const (
 	forcedFrames     = 16384 // while events wait, 64 MiB
 )
 
+// forcedFrames is the length of the log that is not waited with: half of the ballast is
+// room enough to copy it on a full disk.
+func (e *sqliteEngine) forcedFrames() int64 {
+	if e.ballast.size == 0 {
+		return forcedFrames
+	}
+	return min(forcedFrames, e.ballast.size/2/pageSize)
+}
+
 // checkpoints decides when to bring the write-ahead log to the database file.
 type checkpoints struct {
 	frames atomic.Int64 // about how many there are
@@ -34,6 +43,9 @@ func (c *checkpoints) wrote(changes []change) {
 // meanwhile, unless it is the writer's connection that does it: then the log
 // begins anew with the next transaction.
 func (e *sqliteEngine) checkpoint(ctx context.Context, byWriter bool) error {
+	if err := e.check(); err != nil { // lost files stay as they are, to be copied
+		return err
+	}
 	var busy, frames, copied int64
 	row := e.checkpointer.QueryRowContext
 	if byWriter {
@@ -50,13 +62,13 @@ func (e *sqliteEngine) checkpoint(ctx context.Context, byWriter bool) error {
 }
 
 // maintain brings the write-ahead log to the database file and the newest
-// messageIds to their table.
+// messageIds to their table, and keeps the ballast.
 func (e *sqliteEngine) maintain(ctx context.Context) error {
 	var errs []error
 	if !e.shared {
-		errs = append(errs, e.mergeMessages(ctx))
+		errs = append(errs, e.mergeMessages(ctx), e.ballast.keep())
 	}
-	if e.checkpoints.frames.Load() >= checkpointFrames {
+	if e.checkpoints.frames.Load() >= min(checkpointFrames, e.forcedFrames()) {
 		errs = append(errs, e.checkpoint(ctx, false))
 	}
 	return errors.Join(errs...)

@@ -56,7 +56,9 @@ type Limits struct {
 	Events int64
 	// Bytes is how large their payloads may be together.
 	Bytes int64
-	// FreeDisk is how much room there must be where the SQLite file is, in bytes.
+	// FreeDisk is how much room stays free where the SQLite file is, in bytes. A quarter
+	// of it, at most 64 MiB, is taken up by a ballast, which the store gives up when other
+	// programs have filled the disk.
 	FreeDisk int64
 }
 
@@ -168,7 +170,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Ready returns nil if the store works as far as is known, else what is wrong.
+// Ready returns nil if the store accepts and delivers events as far as is known, else what
+// is wrong. A backlog of too many events or bytes is none of that: it gets smaller.
 func (s *Store) Ready() error { return s.health.err() }
 
 // Connection returns the queue of the connection's events at its tenant. Events that
