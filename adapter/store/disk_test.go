@@ -18,10 +18,10 @@ import (
 )
 
 // smallDisk mounts a disk of a few megabytes.
-func smallDisk(t *testing.T, megabytes int) (dir string) {
+func smallDisk(t *testing.T, megabytes int, options ...string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	out, err := exec.Command("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dm", megabytes), "tmpfs", dir).CombinedOutput()
+	out, err := exec.Command("mount", "-t", "tmpfs", "-o", strings.Join(append(options, fmt.Sprintf("size=%dm", megabytes)), ","), "tmpfs", dir).CombinedOutput()
 	if err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatalf("cannot mount a tmpfs: %v: %s", err, out)

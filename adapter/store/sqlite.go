@@ -12,11 +12,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
-
-	"segment-saasquatch/adapter"
 )
 
 // sqliteEngine is a database in a file, for one process. One connection writes
@@ -58,6 +54,7 @@ func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
+	e.path = path // until it is known where symlinks lead
 	if opts.Shared {
 		if e.claim, err = joinDatabase(path); err != nil {
 			return nil, e.remedy(err)
@@ -291,58 +288,6 @@ func (e *sqliteEngine) probe(ctx context.Context) error {
 		_, err := tx.ExecContext(ctx, `UPDATE counter SET next_id = next_id + 1`)
 		return err
 	})
-}
-
-// explain tells a database that is out of order from a fault of ours.
-func (e *sqliteEngine) explain(err error) *adapter.UnavailableError {
-	if lost, ok := errors.AsType[*FilesLostError](err); ok {
-		return &adapter.UnavailableError{Message: "the store's files are lost", Err: lost}
-	}
-	var fault *sqlite.Error
-	if !errors.As(err, &fault) {
-		return nil
-	}
-	message := ""
-	switch fault.Code() & 0xff {
-	case sqlite3.SQLITE_FULL:
-		message = "the disk is full"
-	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH:
-		message = "the store cannot be written to"
-	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		message = "the store is damaged"
-	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL:
-		message = "the disk reports an error"
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
-		message = "the store is busy"
-	case sqlite3.SQLITE_NOMEM:
-		message = "the store is out of memory"
-	default:
-		return nil
-	}
-	return &adapter.UnavailableError{Message: message, Err: err}
-}
-
-// remedy adds to an error on opening what can be done about it.
-func (e *sqliteEngine) remedy(err error) error {
-	unavailable := e.explain(err)
-	if unavailable == nil {
-		switch {
-		case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS):
-			return fmt.Errorf("%w: the user of this process must be able to write there, or set another data_dir", err)
-		case errors.Is(err, unix.EISDIR):
-			return fmt.Errorf("%w: the database is a file: remove the directory, or set another data_dir", err)
-		}
-		return err
-	}
-	var fault *sqlite.Error
-	errors.As(err, &fault)
-	switch fault.Code() & 0xff {
-	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		return fmt.Errorf("%w: %s", unavailable, damagedRemedy)
-	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN:
-		return fmt.Errorf("%w: the user of this process must be able to write the file and its directory", unavailable)
-	}
-	return unavailable
 }
 
 // compactPages is how many pages are given back at a time.

@@ -1,0 +1,222 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"segment-saasquatch/adapter"
+)
+
+// cause is a condition of the machine that keeps the SQLite store from working.
+type cause struct {
+	// errors are what the system says, or SQLite's extended codes where it keeps that to
+	// itself.
+	errors []unix.Errno
+	codes  []int
+	// message is for senders; see adapter.UnavailableError.
+	message string
+	// remedy is for the operator.
+	remedy string
+}
+
+// causes are the conditions that a remedy is known for. The first that fits is taken.
+var causes = []cause{
+	{
+		errors:  []unix.Errno{unix.EROFS},
+		message: "the file system is read-only",
+		remedy:  "the user of this process must be able to write there: remount it for writing (the kernel's log may say why it is not), or set another data_dir",
+	},
+	{
+		errors:  []unix.Errno{unix.EACCES, unix.EPERM},
+		codes:   []int{sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM},
+		message: "the store cannot be written to",
+		remedy:  "the user of this process must be able to write the file and its directory, or set another data_dir",
+	},
+	noInodes,
+	{
+		errors:  []unix.Errno{unix.ENOSPC},
+		codes:   []int{sqlite3.SQLITE_FULL},
+		message: "the disk is full",
+		remedy:  "make room on it; the store goes on by itself",
+	},
+	{
+		errors:  []unix.Errno{unix.EDQUOT},
+		message: "the disk quota is used up",
+		remedy:  "raise the quota of the user of this process, or make room; the store goes on by itself",
+	},
+	{
+		errors:  []unix.Errno{unix.EFBIG},
+		message: "the store's file may not grow",
+		remedy:  "raise the limit on the size of files (ulimit -f, or LimitFSIZE of systemd), or set data_dir on a file system with larger files",
+	},
+	{
+		errors:  []unix.Errno{unix.EMFILE},
+		message: "the server has too many files open",
+		remedy:  "raise the limit on open files (ulimit -n, or LimitNOFILE of systemd)",
+	},
+	{
+		errors:  []unix.Errno{unix.ENFILE},
+		message: "the machine has too many files open",
+		remedy:  "raise fs.file-max, or end what opens the files",
+	},
+	{
+		errors: []unix.Errno{unix.ENOLCK, unix.EOPNOTSUPP, unix.ENOTSUP, unix.ENOSYS},
+		codes: []int{
+			sqlite3.SQLITE_IOERR_LOCK, sqlite3.SQLITE_IOERR_RDLOCK, sqlite3.SQLITE_IOERR_UNLOCK, sqlite3.SQLITE_PROTOCOL,
+			sqlite3.SQLITE_IOERR_SHMLOCK, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMOPEN,
+		},
+		message: "the file system has no locks",
+		remedy:  "set data_dir on a local disk: network file systems such as NFS lack the locks or the shared memory that SQLite needs; for several machines there is the PostgreSQL store",
+	},
+	{
+		errors:  []unix.Errno{unix.ESTALE},
+		message: "the file system is gone",
+		remedy:  "mount it again and restart, and better set data_dir on a local disk",
+	},
+	{
+		errors:  []unix.Errno{unix.EISDIR},
+		message: "the store is a directory",
+		remedy:  "the database is a file: remove the directory, or set another data_dir",
+	},
+	{
+		errors:  []unix.Errno{unix.ENOTDIR},
+		message: "the data directory is a file",
+		remedy:  "a part of the path is a file: remove it, or set another data_dir",
+	},
+	{
+		errors:  []unix.Errno{unix.ELOOP, unix.ENAMETOOLONG, unix.ENOENT, unix.EEXIST},
+		message: "the data directory is not there",
+		remedy:  "the path leads nowhere: make the directory, or set another data_dir",
+	},
+	{
+		errors:  []unix.Errno{unix.ENOMEM},
+		codes:   []int{sqlite3.SQLITE_NOMEM},
+		message: "the store is out of memory",
+		remedy:  "give the process more memory",
+	},
+	{
+		codes:   []int{sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB},
+		message: "the store is damaged",
+		remedy:  damagedRemedy,
+	},
+	{
+		codes:   []int{sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED},
+		message: "the store is busy",
+		remedy:  "end what has the database open for long",
+	},
+	{
+		codes:   []int{sqlite3.SQLITE_AUTH},
+		message: "the store cannot be written to",
+		remedy:  "the user of this process must be able to write the file and its directory",
+	},
+	{
+		errors:  []unix.Errno{unix.EIO, unix.ENXIO, unix.ENODEV},
+		codes:   []int{sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN},
+		message: "the disk reports an error",
+		remedy:  "look into the kernel's log, and replace the disk if it fails",
+	},
+}
+
+// noInodes has the error of a full disk.
+var noInodes = cause{
+	message: "the file system has no inodes left",
+	remedy:  "delete files that are not needed, as `df -i` shows, or make the file system with more inodes; the store goes on by itself",
+}
+
+// explain returns what keeps the database from working, nil if err is a fault of ours.
+func (e *sqliteEngine) explain(err error) *adapter.UnavailableError {
+	if lost, ok := errors.AsType[*FilesLostError](err); ok {
+		return &adapter.UnavailableError{Message: "the store's files are lost", Err: lost}
+	}
+	if fault, ok := errors.AsType[*sqlite.Error](err); ok {
+		c := causeOf(fault.Code(), 0)
+		switch fault.Code() & 0xff {
+		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
+			// SQLite does not tell what the system said.
+			if found := e.tryOut(); found != nil {
+				err = fmt.Errorf("%w (%w)", err, found)
+				if system := e.causeOfSystem(found); system != nil {
+					c = system
+				}
+			}
+		}
+		if c == nil {
+			return nil
+		}
+		return &adapter.UnavailableError{Message: c.message, Err: fmt.Errorf("%w: %s", err, c.remedy)}
+	}
+	return nil
+}
+
+// remedy adds to an error on opening what can be done about it.
+func (e *sqliteEngine) remedy(err error) error {
+	if unavailable := e.explain(err); unavailable != nil {
+		return unavailable
+	}
+	if c := e.causeOfSystem(err); c != nil {
+		return fmt.Errorf("%s: %w: %s", c.message, err, c.remedy)
+	}
+	return err
+}
+
+// causeOfSystem returns the cause of an error of the system, nil if none is known.
+func (e *sqliteEngine) causeOfSystem(err error) *cause {
+	errno, ok := errors.AsType[unix.Errno](err)
+	if !ok {
+		return nil
+	}
+	if errno == unix.ENOSPC {
+		var stat unix.Statfs_t
+		if err := unix.Statfs(filepath.Dir(e.path), &stat); err == nil && stat.Files > 0 && stat.Ffree == 0 {
+			return &noInodes
+		}
+	}
+	return causeOf(0, errno)
+}
+
+// causeOf returns the cause with SQLite's code, or else with the error of the system.
+func causeOf(code int, errno unix.Errno) *cause {
+	for _, exact := range []int{code, code & 0xff} {
+		for i := range causes {
+			if code != 0 && slices.Contains(causes[i].codes, exact) || code == 0 && slices.Contains(causes[i].errors, errno) {
+				return &causes[i]
+			}
+		}
+	}
+	return nil
+}
+
+// tryOut does to a file of its own what SQLite does to the database, and returns what the
+// system has against that.
+func (e *sqliteEngine) tryOut() (err error) {
+	var end int64
+	for _, name := range []string{e.path, e.path + logSuffix} {
+		// It is not opened: to close it would give up SQLite's locks.
+		if err := unix.Access(name, unix.W_OK); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return &fs.PathError{Op: "write", Path: name, Err: err}
+		}
+		if info, err := statFile(name); err == nil {
+			end = max(end, info.size)
+		}
+	}
+	file, err := os.CreateTemp(filepath.Dir(e.path), "."+filepath.Base(e.path)+"-try-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close(), os.Remove(file.Name())) }()
+	if _, err := file.WriteAt(make([]byte, pageSize), end); err != nil {
+		return err
+	}
+	if err := file.Sync(); err != nil {
+		return err
+	}
+	return unix.FcntlFlock(file.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Len: 1})
+}
