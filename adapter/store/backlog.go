@@ -34,7 +34,8 @@ func (s *Store) admit(events int, bytes int64) error {
 		return full("%d events are pending, and no more than %d may be", b.events+b.admittedEvents, limits.Events)
 	case limits.Bytes > 0 && b.bytes+b.admittedBytes+bytes > limits.Bytes:
 		return full("%d bytes are pending, and no more than %d may be", b.bytes+b.admittedBytes, limits.Bytes)
-	case limits.FreeDisk > 0 && b.freeDisk >= 0 && b.freeDisk-footprint(b.admittedEvents+int64(events), b.admittedBytes+bytes) < limits.FreeDisk:
+	case limits.FreeDisk > 0 && b.freeDisk >= 0 &&
+		b.freeDisk-footprint(b.admittedEvents+int64(events), b.admittedBytes+bytes) < limits.FreeDisk:
 		return diskFull(b.freeDisk, limits.FreeDisk)
 	}
 	b.admittedEvents += int64(events)

@@ -32,7 +32,8 @@ var causes = []cause{
 	{
 		errors:  []unix.Errno{unix.EROFS},
 		message: "the file system is read-only",
-		remedy:  "the user of this process must be able to write there: remount it for writing (the kernel's log may say why it is not), or set another data_dir",
+		remedy: "the user of this process must be able to write there: remount it for writing " +
+			"(the kernel's log may say why it is read-only), or set another data_dir",
 	},
 	{
 		errors:  []unix.Errno{unix.EACCES, unix.EPERM},
@@ -55,7 +56,8 @@ var causes = []cause{
 	{
 		errors:  []unix.Errno{unix.EFBIG},
 		message: "the store's file may not grow",
-		remedy:  "raise the limit on the size of files (ulimit -f, or LimitFSIZE of systemd), or set data_dir on a file system with larger files",
+		remedy: "raise the limit on the size of files (ulimit -f, or LimitFSIZE of systemd), " +
+			"or set data_dir on a file system with larger files",
 	},
 	{
 		errors:  []unix.Errno{unix.EMFILE},
@@ -74,7 +76,8 @@ var causes = []cause{
 			sqlite3.SQLITE_IOERR_SHMLOCK, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMOPEN,
 		},
 		message: "the file system has no locks",
-		remedy:  "set data_dir on a local disk: network file systems such as NFS lack the locks or the shared memory that SQLite needs; for several machines there is the PostgreSQL store",
+		remedy: "set data_dir on a local disk: network file systems such as NFS lack the locks or the shared memory " +
+			"that SQLite needs; for several machines there is the PostgreSQL store",
 	},
 	{
 		errors:  []unix.Errno{unix.ESTALE},
@@ -128,7 +131,8 @@ var causes = []cause{
 // noInodes has the error of a full disk.
 var noInodes = cause{
 	message: "the file system has no inodes left",
-	remedy:  "delete files that are not needed, as `df -i` shows, or make the file system with more inodes; the store goes on by itself",
+	remedy: "delete files (`df -i` shows the number), or make the file system with more inodes; " +
+		"the store goes on by itself",
 }
 
 // explain returns what keeps the database from working, nil if err is a fault of ours.
@@ -139,7 +143,8 @@ func (e *sqliteEngine) explain(err error) *adapter.UnavailableError {
 	if fault, ok := errors.AsType[*sqlite.Error](err); ok {
 		c := causeOf(fault.Code(), 0)
 		switch fault.Code() & 0xff {
-		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
+		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY,
+			sqlite3.SQLITE_PERM:
 			// SQLite does not tell what the system said.
 			if found := e.tryOut(); found != nil {
 				err = fmt.Errorf("%w (%w)", err, found)
@@ -186,7 +191,7 @@ func (e *sqliteEngine) causeOfSystem(err error) *cause {
 func causeOf(code int, errno unix.Errno) *cause {
 	for _, exact := range []int{code, code & 0xff} {
 		for i := range causes {
-			if code != 0 && slices.Contains(causes[i].codes, exact) || code == 0 && slices.Contains(causes[i].errors, errno) {
+			if slices.Contains(causes[i].codes, exact) || code == 0 && slices.Contains(causes[i].errors, errno) {
 				return &causes[i]
 			}
 		}

@@ -122,7 +122,8 @@ func fitsReserve(dir string, reserve int64) error {
 		return err
 	}
 	if reserve > 0 && room.total < reserve {
-		return fmt.Errorf("the disk of %s has %d bytes in all, and backlog.min_free_disk keeps %d of them free, so no event could be accepted: take a larger disk, or lower backlog.min_free_disk",
+		return fmt.Errorf("the disk of %s has %d bytes in all, and backlog.min_free_disk is to keep %d free, "+
+			"so no event could be accepted: take a larger disk, or lower backlog.min_free_disk",
 			dir, room.total, reserve)
 	}
 	return nil

@@ -110,6 +110,8 @@ type FilesLostError struct {
 	Files []string
 	// Remedy says how to save what only this process holds.
 	Remedy string
+
+	unnamed bool // no name leads to the events any more
 }
 
 func (e *FilesLostError) Error() string { return strings.Join(e.Files, ", ") + ": " + e.Remedy }
@@ -142,13 +144,14 @@ func (f *databaseFiles) describe(seen [files]fileID) *FilesLostError {
 	}
 	switch {
 	case movable && replaced:
-		lost.Remedy = "put aside what stands there now and move it back; the store works again then: " + strings.Join(moves, " && ")
+		lost.Remedy = "put aside what stands there now and move it back; the store works again then: " +
+			strings.Join(moves, " && ")
 	case movable:
 		lost.Remedy = "move it back; the store works again then: " + strings.Join(moves, " && ")
 	case seen[databaseFile] == f.opened[databaseFile] && seen[logFile] == f.opened[logFile]:
 		lost.Remedy = "no event is lost, but other processes cannot see the locks of this one: restart it"
 	default:
-		lost.Remedy = f.rescue(held)
+		lost.Remedy, lost.unnamed = f.rescue(held), true
 	}
 	return lost
 }
@@ -161,7 +164,8 @@ func (f *databaseFiles) rescue(held [files]heldFile) string {
 	}
 	directory, log := filepath.Split(f.names[logFile])
 	name := strings.TrimSuffix(log, logSuffix)
-	return text + fmt.Sprintf("save them with `mkdir SAVED && cp %s SAVED/'%s' && cp %s SAVED/'%s'`; then end it, put both files into %s in place of what is there, and start it again",
+	return text + fmt.Sprintf("save them with `mkdir SAVED && cp %s SAVED/'%s' && cp %s SAVED/'%s'`; "+
+		"then end it, put both files into %s in place of what is there, and start it again",
 		held[databaseFile].descriptor, name, held[logFile].descriptor, log, directory)
 }
 

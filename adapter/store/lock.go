@@ -26,7 +26,8 @@ func (e *InUseError) Error() string {
 	if e.PID != 0 {
 		by = "process " + strconv.Itoa(e.PID)
 	}
-	return fmt.Sprintf("the store is in use by %s: it holds %s: end it, or set another data_dir; several processes can share a PostgreSQL store", by, e.Path)
+	return fmt.Sprintf("the store is in use by %s: it holds %s: end it, or set another data_dir; "+
+		"several processes can share a PostgreSQL store", by, e.Path)
 }
 
 // claim is a store's hold on its database file.
@@ -124,7 +125,8 @@ func joinDatabase(path string) (_ *claim, err error) {
 	if locked, err := databaseLocked(file); err != nil {
 		return nil, fmt.Errorf("look for the lock of the store: %s: %w", c.path, err)
 	} else if _, err := statFile(c.path + indexSuffix); locked && errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("open the store: the server that has %s open calls it by another name: set data_dir as the server has it", c.path)
+		return nil, fmt.Errorf("open the store: the server that has %s open calls it by another name: "+
+			"set data_dir as the server has it", c.path)
 	}
 	if err := oneName(c.path); err != nil {
 		return nil, err
@@ -140,7 +142,8 @@ func oneName(path string) error {
 		return fmt.Errorf("open the store: %w", err)
 	}
 	if info.links > 1 {
-		return fmt.Errorf("open the store: %s has %d names, and opened by two of them it would be damaged: remove the hard links that `find -inum %d` shows; a copy is made with `cp`",
+		return fmt.Errorf("open the store: %s has %d names, and opened by two of them it would be damaged: "+
+			"remove the hard links that `find -inum %d` shows",
 			path, info.links, info.id.inode)
 	}
 	return nil

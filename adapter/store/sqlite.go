@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"modernc.org/sqlite"
 )
@@ -215,8 +216,8 @@ func (e *sqliteEngine) dsn(settings string) string {
 // last connection to close would delete the log of the file that has taken the place of
 // the database.
 func (e *sqliteEngine) close() error {
-	if lost := e.check(); lost != nil {
-		return lost
+	if err := e.check(); err != nil {
+		return e.save(err)
 	}
 	var errs []error
 	if e.readers != nil {
@@ -238,6 +239,28 @@ func (e *sqliteEngine) close() error {
 		errs = append(errs, e.claim.release())
 	}
 	return errors.Join(errs...)
+}
+
+// save copies a database that no name leads to any more, since the end of this process
+// would be the end of it, and adds to the error where the copy is.
+func (e *sqliteEngine) save(err error) error {
+	lost, ok := errors.AsType[*FilesLostError](err)
+	if !ok || !lost.unnamed || e.shared || e.connection == nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(e.path), 0o750); err != nil {
+		return errors.Join(lost, fmt.Errorf("save the events: %w", e.remedy(err)))
+	}
+	file, err := os.CreateTemp(filepath.Dir(e.path), filepath.Base(e.path)+".saved-*")
+	if err != nil {
+		return errors.Join(lost, fmt.Errorf("save the events: %w", e.remedy(err)))
+	}
+	_, err = e.connection.ExecContext(context.Background(), `VACUUM INTO ?1`, file.Name())
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return errors.Join(lost, fmt.Errorf("save the events: %w", e.remedy(err)))
+	}
+	return fmt.Errorf("%s: the events were saved to %s: put it in place of %s, take %s and %s away, and start again",
+		strings.Join(lost.Files, ", "), file.Name(), e.path, e.path+logSuffix, e.path+indexSuffix)
 }
 
 func (e *sqliteEngine) lockWriter() { e.writing <- struct{}{} }

@@ -20,7 +20,8 @@ func (e *sqliteEngine) apply(changes []change) error {
 		return err
 	}
 	err := e.applyOnce(changes)
-	if isFull(err) && !slices.ContainsFunc(changes, func(c change) bool { _, accepts := c.(*acceptance); return accepts }) {
+	accepts := func(c change) bool { _, ok := c.(*acceptance); return ok }
+	if isFull(err) && !slices.ContainsFunc(changes, accepts) {
 		// What frees room must not fail for want of it.
 		e.makeRoom()
 		err = e.applyOnce(changes)
