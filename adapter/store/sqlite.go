@@ -57,7 +57,11 @@ func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 	}
 	e.path = path // until it is known where symlinks lead
 	if opts.Shared {
-		if e.claim, err = joinDatabase(path); err != nil {
+		e.claim, err = joinDatabase(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // there is no store yet, which is no fault of the machine
+			return nil, err
+		case err != nil:
 			return nil, e.remedy(err)
 		}
 	} else {
