@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -65,15 +64,13 @@ func (b *ballast) drop() bool { return b.size > 0 && os.Remove(b.path) == nil }
 // keep makes the file where the whole reserve is free, and drops it where not even its
 // own size is. Between these it stays as it is.
 func (b *ballast) keep() error {
-	held := b.held()
-	if held != b.size && held != 0 || b.size == 0 { // another reserve is configured
-		if err := os.Remove(b.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("delete the ballast: %w", err)
-		}
-		held = 0
-	}
 	if b.size == 0 {
 		return nil
+	}
+	held := b.held()
+	if held != b.size && held != 0 { // another reserve was configured
+		b.drop()
+		held = 0
 	}
 	room, err := diskOf(filepath.Dir(b.path))
 	switch {

@@ -98,6 +98,9 @@ func (e *sqliteEngine) prepareDisk(reserve int64) error {
 		return err
 	}
 	e.ballast = newBallast(e.path, reserve)
+	if e.ballast.size == 0 { // there may be one of another configuration
+		_ = os.Remove(e.ballast.path)
+	}
 	_ = e.ballast.keep()
 	return nil
 }
