@@ -15,10 +15,16 @@ const (
 
 	// Timeout bounds the time of one evaluation, and of one compilation, where steps
 	// do not tell: ErrTimeout. A usual expression takes less than a thousandth of it,
-	// so that a busy machine does not fail a good one. A match of a regular expression
-	// that is under way is seen to its end, or to matchTimeout, so the bound is twice
-	// that in the worst case.
+	// so that a busy machine does not fail a good one. Where more evaluations run at once
+	// than there are processors, it is longer in that proportion. The evaluation itself
+	// ends then, after MatchTimeout at the latest.
 	Timeout = 2 * time.Second
+
+	// MatchTimeout bounds one match of a regular expression by backtracking. A match that
+	// takes longer never succeeds: ErrTimeout, when the time of the evaluation is over. The
+	// expressions with back references or look-around backtrack, and all others for the
+	// matches behind the first of a text. Nothing interrupts a match that is under way, so this is how late an evaluation may end.
+	MatchTimeout = 250 * time.Millisecond
 
 	// MaxDepth is how deep evaluation may nest: ErrTooDeep. A recursive function
 	// takes about three levels each time, a recursive tail call none. Results that
@@ -43,9 +49,10 @@ const (
 	// frames, so this is what stops the parser on an expression that nests deep.
 	maxFrames = 10 * MaxDepth
 
-	// matchTimeout bounds one match of a regular expression that backtracks. It is
-	// longer than Timeout, so that whoever runs into it is interrupted.
-	matchTimeout = Timeout + 200*time.Millisecond
+	// maxMatch bounds one match of a regular expression without backtracking: the UTF-16
+	// code units of the text, times the instructions of the compiled expression. One takes
+	// up to 10 ns, as measured in 2026, so that this is half a second: ErrTooLong.
+	maxMatch = 50_000_000
 
 	// maxCompiled bounds the expressions that one evaluator holds ready.
 	maxCompiled = 128

@@ -81,6 +81,41 @@
     // The reference takes base64 from the browser or from Node.js.
     globalThis.window = {btoa: limits.btoa, atob: limits.atob};
 
+    // RegexEngine is a regular expression as the reference uses one. No interrupt ends a
+    // match that is under way, so each is bounded by itself.
+    function RegexEngine(value) {
+        var native = new RegExp(value);
+        var source = value.source;
+        var cost = limits.cost(source); // 0 for one that needs backtracking
+        this.lastIndex = 0;
+        this.exec = function (text) {
+            text = String(text);
+            if (cost > 0 && this.lastIndex === 0) {
+                if (text.length * cost > limits.match) {
+                    limits.tooLong();
+                }
+                native.lastIndex = 0;
+                var found = native.exec(text);
+                this.lastIndex = native.lastIndex;
+                return found;
+            }
+            var spans = limits.backtrack(source, value.ignoreCase, value.multiline, text, this.lastIndex);
+            this.lastIndex = spans ? spans[1] : 0;
+            return spans && matchOf(text, spans);
+        };
+    }
+
+    // matchOf makes what RegExp.prototype.exec yields of the places in the text where a
+    // match and its groups begin and end, -1 for a group that has no part in it.
+    function matchOf(text, spans) {
+        var match = [];
+        for (var i = 0; i < spans.length; i += 2) {
+            match.push(spans[i] < 0 ? undefined : text.substring(spans[i], spans[i + 1]));
+        }
+        match.index = spans[0];
+        return match;
+    }
+
     // No expression leaves anything behind that the next one could see.
     [Object, NativeArray, String, Number, Boolean, Function, RegExp, Date, Error].forEach(function (type) {
         Object.preventExtensions(type.prototype);
@@ -88,7 +123,7 @@
 
     function compile(source) {
         spent = steps = 0;
-        var expression = jsonata(source, {stack: limits.depth});
+        var expression = jsonata(source, {stack: limits.depth, RegexEngine: RegexEngine});
         expression.assign(Symbol.for('jsonata.__evaluate_entry'), step);
         return function (input) {
             spent = steps = 0;

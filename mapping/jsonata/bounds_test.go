@@ -35,6 +35,7 @@ func TestBounds(t *testing.T) {
 		{"wide year", `$fromMillis(0, "[Y,1000000000]")`, jsonata.ErrTooLarge},
 		{"backtracking", `$contains($pad("", 60, "a"), /(a+)+(?=b)$/)`, jsonata.ErrTimeout},
 		{"backtracking replacement", `$replace("b" & $pad("", 60, "a"), /b|(a+)+$(?=b)/, "")`, jsonata.ErrTimeout},
+		{"linear match", `$contains($pad("", 90000, "a"), /((a?){30}){10}b/)`, jsonata.ErrTooLong},
 		{"hidden in $eval", `$eval("[1..1e7]")`, jsonata.ErrTooLarge},
 		{"large result", `[[1..1e5], [1..1e5]]`, jsonata.ErrTooLarge},
 	} {

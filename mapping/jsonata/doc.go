@@ -9,8 +9,8 @@
 //
 // What differs from the reference:
 //
-//   - Every evaluation is bounded, see [MaxSteps], [Timeout], [MaxDepth],
-//     [MaxArray], [MaxText] and [MaxResult].
+//   - Every evaluation is bounded, see [MaxSteps], [Timeout], [MatchTimeout], [MaxDepth],
+//     [MaxArray], [MaxText] and [MaxResult]. The caller can end it before.
 //   - $toMillis reads a timestamp without a zone as UTC, whatever the machine's zone.
 //   - Elements of an array and members of an object are evaluated one after the
 //     other, as in versions 1.x, not interleaved. This can be seen only where one

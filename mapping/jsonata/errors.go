@@ -5,6 +5,10 @@ import (
 	"fmt"
 )
 
+// ErrEnded says that the caller ended an evaluation before it had a result. It says
+// nothing of the expression or its input.
+var ErrEnded = errors.New("the evaluation was ended")
+
 // Errors of an evaluation that exceeds its bounds. All but ErrTimeout depend on
 // nothing but the expression and its input; ErrTimeout may be the fault of a machine
 // that is overloaded, and another try may succeed.

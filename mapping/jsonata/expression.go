@@ -25,8 +25,12 @@ func Compile(source string) (*Expression, error) {
 	}
 	e := acquire()
 	defer release(e)
-	if _, err := e.expression(source); err != nil {
-		return nil, err
+	err := e.run(nil, func() error {
+		_, err := e.expression(source)
+		return err
+	})
+	if err != nil {
+		return nil, compileError(source, err)
 	}
 	return &Expression{source: source}, nil
 }
@@ -40,11 +44,18 @@ func (x *Expression) String() string { return x.source }
 func (x *Expression) UndefinedFunction() string {
 	e := acquire()
 	defer release(e)
-	name, err := e.call(e.missing, e.vm.ToValue(x.source))
+	var name string
+	err := e.run(nil, func() error {
+		found, err := e.call(e.missing, e.vm.ToValue(x.source))
+		if err == nil {
+			name = found.String()
+		}
+		return err
+	})
 	if err != nil {
 		return "" // it exceeds the bounds, as it may when it is evaluated
 	}
-	return name.String()
+	return name
 }
 
 // Eval is EvalAt with the machine's time for $now and $millis.
@@ -52,14 +63,22 @@ func (x *Expression) Eval(input []byte) (result []byte, defined bool, err error)
 	return x.EvalAt(input, time.Now())
 }
 
-// EvalAt evaluates the expression over one JSON value, which must be valid, at
-// the time now. An empty input is JSONata's undefined. The result is JSON; defined is false if the expression yields
-// nothing, or a function, which has no JSON. The error is an *EvalError,
-// ErrTimeout, ErrTooLong, ErrTooLarge or ErrTooDeep. EvalAt never panics, does not change input
-// and keeps nothing of it.
+// EvalAt is EvalUntil without an end.
 func (x *Expression) EvalAt(input []byte, now time.Time) (result []byte, defined bool, err error) {
-	err = x.eval(input, now, func(value goja.Value) (err error) {
-		result, defined, err = appendValue(nil, value)
+	return x.EvalUntil(input, now, nil)
+}
+
+// EvalUntil evaluates the expression over one JSON value, which must be valid, at
+// the time now. An empty input is JSONata's undefined. The result is JSON; defined is
+// false if the expression yields nothing, or a function, which has no JSON. The error
+// is an *EvalError, ErrTimeout, ErrTooLong, ErrTooLarge, ErrTooDeep, or ErrEnded once
+// done is closed: that ends the evaluation itself, as Timeout does, within
+// [MatchTimeout]. EvalUntil never panics, does not change input and keeps nothing of it.
+func (x *Expression) EvalUntil(
+	input []byte, now time.Time, done <-chan struct{},
+) (result []byte, defined bool, err error) {
+	err = x.eval(input, now, done, func(value goja.Value, guard *guard) (err error) {
+		result, defined, err = appendValue(nil, value, guard)
 		return err
 	})
 	if err != nil {
@@ -76,35 +95,38 @@ func (x *Expression) EvalBool(input []byte) (bool, error) {
 // EvalBoolAt evaluates a condition: it says what $boolean makes of the result, and
 // false if the expression yields nothing. The errors are those of EvalAt.
 func (x *Expression) EvalBoolAt(input []byte, now time.Time) (holds bool, err error) {
-	err = x.eval(input, now, func(value goja.Value) (err error) {
-		holds, err = truth(value, 0)
+	err = x.eval(input, now, nil, func(value goja.Value, guard *guard) (err error) {
+		holds, err = truth(value, 0, guard)
 		return err
 	})
 	return holds && err == nil, err
 }
 
 // eval hands the value of the expression to use, while the evaluator is still held.
-func (x *Expression) eval(input []byte, now time.Time, use func(goja.Value) error) (err error) {
+func (x *Expression) eval(
+	input []byte, now time.Time, done <-chan struct{}, use func(goja.Value, *guard) error,
+) error {
+	select {
+	case <-done:
+		return ErrEnded
+	default:
+	}
 	e := acquire()
-	defer func() {
-		if fault := recover(); fault != nil {
-			e.broken = true
-			err = &EvalError{Message: fmt.Sprintf("the engine failed: %v", fault)}
+	defer release(e)
+	return e.run(done, func() error {
+		evaluate, err := e.expression(x.source)
+		if err != nil {
+			return &EvalError{Message: err.Error()} // it compiled once, so the machine is in trouble
 		}
-		release(e)
-	}()
-	evaluate, err := e.expression(x.source)
-	if err != nil {
-		return &EvalError{Message: err.Error()} // it compiled once, so the machine is in trouble
-	}
-	e.now = now
-	root, err := e.input.root(input)
-	if err != nil {
-		return err
-	}
-	value, err := e.call(evaluate, root)
-	if err == nil {
-		err = use(value)
-	}
-	return cmp.Or(e.input.err, evalError(err))
+		e.now = now
+		root, err := e.input.root(input)
+		if err != nil {
+			return err
+		}
+		value, err := e.call(evaluate, root)
+		if err == nil {
+			err = use(value, e.guard)
+		}
+		return cmp.Or(e.input.err, evalError(err))
+	})
 }

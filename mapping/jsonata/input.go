@@ -15,6 +15,8 @@ type decoder struct {
 	vm   *goja.Runtime
 	json jsontext.Decoder
 	err  error // the first fault that was found while an expression looked
+	// guard is that of the evaluation under way.
+	guard *guard
 }
 
 // root makes the value of the whole input; an empty input is undefined.
@@ -71,6 +73,9 @@ func (d *decoder) array(raw []byte, depth int) (goja.Value, error) {
 	}
 	items := make([]any, len(spans))
 	for i, span := range spans {
+		if err := d.guard.reason(); err != nil {
+			return nil, err
+		}
 		item, err := d.value(span, depth+1)
 		if err != nil {
 			return nil, err

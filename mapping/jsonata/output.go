@@ -12,15 +12,18 @@ import (
 // appendValue appends a value as JSON.stringify would write it. It does so itself
 // because values that share their parts can be exponential as text. ok is false,
 // and nothing is appended, if the value is undefined or a function.
-func appendValue(dst []byte, value goja.Value) (result []byte, ok bool, err error) {
-	result, ok, err = appendAt(dst, value, 0)
+func appendValue(dst []byte, value goja.Value, guard *guard) (result []byte, ok bool, err error) {
+	result, ok, err = appendAt(dst, value, 0, guard)
 	if err != nil || !ok {
 		return nil, false, err
 	}
 	return result, true, nil
 }
 
-func appendAt(dst []byte, value goja.Value, depth int) (result []byte, ok bool, err error) {
+func appendAt(dst []byte, value goja.Value, depth int, guard *guard) (result []byte, ok bool, err error) {
+	if err := guard.reason(); err != nil {
+		return dst, false, err
+	}
 	switch {
 	case len(dst) > MaxResult:
 		return dst, false, ErrTooLarge
@@ -34,11 +37,11 @@ func appendAt(dst []byte, value goja.Value, depth int) (result []byte, ok bool, 
 	if object, is := value.(*goja.Object); is {
 		switch {
 		case object.ClassName() == "Array":
-			dst, err = appendArray(dst, object, depth)
+			dst, err = appendArray(dst, object, depth, guard)
 		case isFunction(object):
 			return dst, false, nil
 		default:
-			dst, err = appendObject(dst, object, depth)
+			dst, err = appendObject(dst, object, depth, guard)
 		}
 		return dst, err == nil, err
 	}
@@ -61,14 +64,14 @@ func appendScalar(dst []byte, value goja.Value) ([]byte, error) {
 	return append(dst, value.String()...), nil // a number as JavaScript writes it, or a boolean
 }
 
-func appendArray(dst []byte, array *goja.Object, depth int) (_ []byte, err error) {
+func appendArray(dst []byte, array *goja.Object, depth int, guard *guard) (_ []byte, err error) {
 	dst = append(dst, '[')
 	for i := range length(array) {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
 		var ok bool
-		if dst, ok, err = appendAt(dst, array.Get(strconv.Itoa(i)), depth+1); err != nil {
+		if dst, ok, err = appendAt(dst, array.Get(strconv.Itoa(i)), depth+1, guard); err != nil {
 			return dst, err
 		}
 		if !ok {
@@ -78,7 +81,7 @@ func appendArray(dst []byte, array *goja.Object, depth int) (_ []byte, err error
 	return append(dst, ']'), nil
 }
 
-func appendObject(dst []byte, object *goja.Object, depth int) (_ []byte, err error) {
+func appendObject(dst []byte, object *goja.Object, depth int, guard *guard) (_ []byte, err error) {
 	dst = append(dst, '{')
 	for _, name := range object.Keys() {
 		start := len(dst)
@@ -90,7 +93,7 @@ func appendObject(dst []byte, object *goja.Object, depth int) (_ []byte, err err
 		}
 		dst = append(dst, ':')
 		var ok bool
-		if dst, ok, err = appendAt(dst, object.Get(name), depth+1); err != nil {
+		if dst, ok, err = appendAt(dst, object.Get(name), depth+1, guard); err != nil {
 			return dst, err
 		}
 		if !ok {

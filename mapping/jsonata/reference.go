@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/dlclark/regexp2/v2"
 	"github.com/dop251/goja"
 )
 
@@ -41,7 +40,3 @@ func synchronous(source string) string {
 		return strings.TrimPrefix(strings.TrimPrefix(word, "await "), "async ")
 	})
 }
-
-// goja gives regular expressions that need backtracking to regexp2, and has no
-// other way to bound them.
-func init() { regexp2.DefaultMatchTimeout = matchTimeout }

@@ -10,7 +10,10 @@ import (
 
 // truth is what $boolean makes of a value (https://docs.jsonata.org/boolean-functions#boolean):
 // false for nothing, null, false, 0, "", {}, functions and arrays without an element that is true.
-func truth(value goja.Value, depth int) (bool, error) {
+func truth(value goja.Value, depth int, guard *guard) (bool, error) {
+	if err := guard.reason(); err != nil {
+		return false, err
+	}
 	if value == nil || goja.IsUndefined(value) || goja.IsNull(value) {
 		return false, nil
 	}
@@ -28,7 +31,7 @@ func truth(value goja.Value, depth int) (bool, error) {
 		return value.ToBoolean(), nil
 	case object.ClassName() == "Array":
 		for i := range length(object) {
-			if holds, err := truth(object.Get(strconv.Itoa(i)), depth+1); holds || err != nil {
+			if holds, err := truth(object.Get(strconv.Itoa(i)), depth+1, guard); holds || err != nil {
 				return holds, err
 			}
 		}

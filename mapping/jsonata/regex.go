@@ -1,0 +1,151 @@
+package jsonata
+
+import (
+	"fmt"
+	"regexp/syntax"
+	"strings"
+	"time"
+
+	"github.com/dlclark/regexp2/v2"
+	"github.com/dop251/goja"
+	"github.com/dop251/goja/parser"
+)
+
+// goja matches a regular expression with the regexp package, in a time in proportion to
+// the text, or with regexp2, which backtracks: where the regexp package does not know the
+// syntax, and everywhere but at the start of a text. It takes a match of regexp2 that ran
+// out of time for no match, so expressions match by regexp2 themselves; see RegexEngine of
+// bounds.js.
+
+// clockPeriod is how late regexp2 may notice the end of MatchTimeout.
+const clockPeriod = 20 * time.Millisecond
+
+func init() {
+	regexp2.DefaultMatchTimeout = MatchTimeout
+	regexp2.SetTimeoutCheckPeriod(clockPeriod)
+}
+
+// regexes are what an evaluator knows of regular expressions.
+type regexes struct {
+	costs        map[string]int             // by source
+	backtracking map[string]*regexp2.Regexp // by source and flags
+	// text is the one that was matched last by regexp2, and units are its code units.
+	text  goja.Value
+	units []rune
+}
+
+// matchCost returns how many instructions a regular expression has, 0 if it needs
+// backtracking.
+func (e *evaluator) matchCost(source string) int {
+	cost, known := e.regexes.costs[source]
+	if !known {
+		if len(e.regexes.costs) >= maxCompiled || e.regexes.costs == nil {
+			e.regexes.costs = make(map[string]int)
+		}
+		cost = matchCost(source)
+		e.regexes.costs[source] = cost
+	}
+	return cost
+}
+
+func matchCost(source string) int {
+	linear, err := parser.TransformRegExp(inUTF16(source), false, false)
+	if err != nil {
+		return 0
+	}
+	tree, err := syntax.Parse(linear, syntax.Perl)
+	if err != nil {
+		return 0
+	}
+	program, err := syntax.Compile(tree.Simplify())
+	if err != nil {
+		return 0
+	}
+	return len(program.Inst)
+}
+
+// backtrack matches a text by regexp2, from the code unit at the index from on. It
+// returns where the match and its groups begin and end, -1 for a group without a part
+// in it, and null for no match, or once the evaluation has to end.
+func (e *evaluator) backtrack(source string, ignoreCase, multiline bool, text goja.Value, from int) any {
+	regex, err := e.regexp2(source, ignoreCase, multiline)
+	if err != nil {
+		panic(e.vm.NewTypeError(err.Error()))
+	}
+	units := e.unitsOf(text)
+	if from > len(units) {
+		return nil
+	}
+	match, err := regex.FindRunesMatchStartingAt(units, from)
+	// regexp2 has no other error than the end of MatchTimeout. It may come early where the
+	// process did not run for a while, so only the end of the evaluation counts.
+	for err != nil && e.guard.reason() == nil {
+		match, err = regex.FindRunesMatchStartingAt(units, from)
+	}
+	if err != nil || match == nil {
+		return nil
+	}
+	var spans []int
+	for _, group := range match.Groups() {
+		if len(group.Captures) == 0 {
+			spans = append(spans, -1, -1)
+			continue
+		}
+		spans = append(spans, group.RuneIndex, group.RuneIndex+group.RuneLength)
+	}
+	return spans
+}
+
+// regexp2 returns the compiled expression.
+func (e *evaluator) regexp2(source string, ignoreCase, multiline bool) (*regexp2.Regexp, error) {
+	key := fmt.Sprint(ignoreCase, multiline, source)
+	if regex := e.regexes.backtracking[key]; regex != nil {
+		return regex, nil
+	}
+	options := regexp2.ECMAScript
+	if ignoreCase {
+		options |= regexp2.IgnoreCase
+	}
+	if multiline {
+		options |= regexp2.Multiline
+	}
+	regex, err := regexp2.Compile(inUTF16(source), options)
+	if err != nil {
+		return nil, fmt.Errorf("compile regular expression: %w", err)
+	}
+	if len(e.regexes.backtracking) >= maxCompiled || e.regexes.backtracking == nil {
+		e.regexes.backtracking = make(map[string]*regexp2.Regexp)
+	}
+	e.regexes.backtracking[key] = regex
+	return regex, nil
+}
+
+// unitsOf returns the code units of a text. It remembers those of the last one, in which
+// the next match is often looked for.
+func (e *evaluator) unitsOf(text goja.Value) []rune {
+	if e.regexes.text != nil && e.regexes.text.SameAs(text) {
+		return e.regexes.units
+	}
+	whole := text.ToString().(goja.String)
+	units := make([]rune, whole.Length())
+	for i := range units {
+		units[i] = rune(whole.CharAt(i))
+	}
+	e.regexes.text, e.regexes.units = text, units
+	return units
+}
+
+// inUTF16 writes characters of two code units as their escapes, since texts are matched
+// by code units.
+func inUTF16(source string) string {
+	var escaped strings.Builder
+	for _, r := range source {
+		if r < 0x10000 {
+			escaped.WriteRune(r)
+			continue
+		}
+		r -= 0x10000
+		fmt.Fprintf(&escaped, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
+	}
+	return escaped.String()
+}
