@@ -18,8 +18,16 @@ func (d *Dispatcher) deliver(ctx context.Context, event *Leased) bool {
 		return true
 	}
 	// Today's rules decide, at the time at which the event was accepted.
-	mapped := mapOne(d.mapper, event.Payload, mapTime(event.ReceivedAt, event.Run), d.OnPanic)
+	mapped := d.mapLeased(ctx, event)
 	switch mapped.Kind {
+	case mapping.KindUnfinished:
+		if ctx.Err() != nil {
+			return false
+		}
+		// The lease is about to end. What kind of call it is the rules alone tell.
+		byRules := d.mapEvent(event, mapping.Options{RulesOnly: true})
+		d.giveBack(ctx, event, &byRules)
+		return true
 	case mapping.KindSkip, mapping.KindReject:
 		result := resultOf(0, &mapped)
 		d.settle(ctx, event, &mapped, &Step{Outcome: result.Outcome, Reason: result.Reason, Detail: result.Detail, At: d.Now()}, mapped.Warnings, 0)
@@ -31,6 +39,17 @@ func (d *Dispatcher) deliver(ctx context.Context, event *Leased) bool {
 		return true
 	}
 	return d.send(ctx, event, &mapped)
+}
+
+// mapLeased maps an event as long as the lease leaves time for an attempt.
+func (d *Dispatcher) mapLeased(ctx context.Context, event *Leased) mapping.Result {
+	ctx, cancel := d.withinLease(ctx, event)
+	defer cancel()
+	return d.mapEvent(event, mapping.Options{Done: ctx.Done()})
+}
+
+func (d *Dispatcher) mapEvent(event *Leased, opts mapping.Options) mapping.Result {
+	return mapOne(d.mapper, event.Payload, mapTime(event.ReceivedAt, event.Run), opts, d.OnPanic)
 }
 
 // send sends an event when the gate lets it.
@@ -276,12 +295,18 @@ func (d *Dispatcher) recordStep(ctx context.Context, event *Leased, step *Step) 
 
 // acquire waits for the gate as long as the lease leaves time for an attempt.
 func (d *Dispatcher) acquire(ctx context.Context, event *Leased) (*Pass, error) {
-	if !event.Until.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, d.leaseLeft(event))
-		defer cancel()
-	}
+	ctx, cancel := d.withinLease(ctx, event)
+	defer cancel()
 	return d.gate.Acquire(ctx)
+}
+
+// withinLease returns a context that ends when it is too late to begin an attempt at the
+// event.
+func (d *Dispatcher) withinLease(ctx context.Context, event *Leased) (context.Context, context.CancelFunc) {
+	if event.Until.IsZero() {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, d.leaseLeft(event))
 }
 
 // leaseLeft returns for how long an attempt at the event may still begin.

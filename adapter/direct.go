@@ -73,14 +73,14 @@ func contain(panicked PanicFunc) {
 }
 
 // Accept maps and sends the events. It returns when each has its outcome, when
-// the budget is over or when ctx ends; attempts under way then go on without the
-// caller. Events of one user are sent in their order, one after the other. It
+// the budget is over or when ctx ends, which ends the evaluation of expressions;
+// attempts under way then go on without the caller. Events of one user are sent in their order, one after the other. It
 // never returns an error.
 func (d *Direct) Accept(ctx context.Context, events [][]byte) (Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.budget)
 	defer cancel()
 
-	request := d.newRequest(events)
+	request := d.newRequest(ctx, events)
 	defer close(request.answered)
 	if len(request.users) > 0 {
 		d.send(ctx, request)
@@ -100,11 +100,12 @@ func (d *Direct) Accept(ctx context.Context, events [][]byte) (Receipt, error) {
 	return receipt, nil
 }
 
-// newRequest maps the events and sorts those to send by user.
-func (d *Direct) newRequest(events [][]byte) *request {
+// newRequest maps the events and sorts those to send by user. Events whose expressions
+// are not evaluated when ctx ends are pending.
+func (d *Direct) newRequest(ctx context.Context, events [][]byte) *request {
 	r := &request{results: make([]Result, len(events)), settled: make(chan struct{}), answered: make(chan struct{})}
 	deliveries := make([]delivery, len(events))
-	mapAll(d.mapper, events, d.now(), d.panicked, func(i int, mapped mapping.Result) {
+	mapAll(d.mapper, events, d.now(), mapping.Options{Done: ctx.Done()}, d.panicked, func(i int, mapped mapping.Result) {
 		r.results[i] = resultOf(i, &mapped)
 		deliveries[i] = delivery{index: i, mapped: mapped}
 	})

@@ -471,8 +471,8 @@ type panicMapper struct {
 	user string
 }
 
-func (m panicMapper) Map(event []byte, now time.Time) mapping.Result {
-	result := m.Mapper.Map(event, now)
+func (m panicMapper) MapWith(event []byte, now time.Time, opts mapping.Options) mapping.Result {
+	result := m.Mapper.MapWith(event, now, opts)
 	if result.UserEvent.UserID == m.user {
 		panic("secret of the mapping")
 	}

@@ -237,7 +237,9 @@ func TestWrongConfigurationKillsNothing(t *testing.T) {
 // mapperFunc is a Mapper.
 type mapperFunc func(event []byte, now time.Time) mapping.Result
 
-func (f mapperFunc) Map(event []byte, now time.Time) mapping.Result { return f(event, now) }
+func (f mapperFunc) MapWith(event []byte, now time.Time, _ mapping.Options) mapping.Result {
+	return f(event, now)
+}
 
 // TestTodaysRulesDecide changes the rules between acceptance and delivery.
 func TestTodaysRulesDecide(t *testing.T) {
@@ -293,7 +295,7 @@ func TestPanicInMappingIsRetried(t *testing.T) {
 			if _, ok := mended.Load(true); !ok && bytes.Contains(event, []byte("message-1")) {
 				panic("a fault")
 			}
-			return sound.Map(event, now)
+			return sound.MapWith(event, now, mapping.Options{})
 		})
 		stop := s.start()
 		pass(time.Minute)

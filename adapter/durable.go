@@ -51,7 +51,7 @@ func NewDurable(mapper Mapper, queue Queue, opts DurableOptions) *Durable {
 func (d *Durable) Accept(ctx context.Context, events [][]byte) (Receipt, error) {
 	results := make([]Result, len(events))
 	arrivals := make([]Arrival, len(events))
-	mapAll(d.mapper, events, d.now(), d.panicked, func(i int, mapped mapping.Result) {
+	mapAll(d.mapper, events, d.now(), mapping.Options{}, d.panicked, func(i int, mapped mapping.Result) {
 		results[i] = resultOf(i, &mapped)
 		if mapped.Kind != 0 && results[i].Outcome == Pending {
 			results[i].Reason, results[i].Detail = ReasonAccepted, ""

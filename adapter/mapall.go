@@ -13,7 +13,7 @@ import (
 // Mapper maps one event at the time now, as [mapping.Mapper] does; at the zero time
 // whatever the event's age. It is safe for concurrent use.
 type Mapper interface {
-	Map(event []byte, now time.Time) mapping.Result
+	MapWith(event []byte, now time.Time, opts mapping.Options) mapping.Result
 }
 
 // PanicFunc is told the cause and the stack of a panic that was contained. Both
@@ -30,13 +30,16 @@ const mapChunk = 32
 // mapAll maps the events on all processors and calls took with each result, for
 // several of them at once. It returns when took has returned for the last. A panic
 // of the mapper costs the others nothing: its event has a result without a Kind.
-func mapAll(mapper Mapper, events [][]byte, now time.Time, panicked PanicFunc, took func(i int, mapped mapping.Result)) {
+func mapAll(
+	mapper Mapper, events [][]byte, now time.Time, opts mapping.Options,
+	panicked PanicFunc, took func(i int, mapped mapping.Result),
+) {
 	var taken atomic.Int64
 	work := func() {
 		for {
 			end := int(taken.Add(mapChunk))
 			for i := end - mapChunk; i < min(end, len(events)); i++ {
-				took(i, mapOne(mapper, events[i], now, panicked))
+				took(i, mapOne(mapper, events[i], now, opts, panicked))
 			}
 			if end >= len(events) {
 				return
@@ -51,12 +54,14 @@ func mapAll(mapper Mapper, events [][]byte, now time.Time, panicked PanicFunc, t
 	others.Wait()
 }
 
-func mapOne(mapper Mapper, event []byte, now time.Time, panicked PanicFunc) (mapped mapping.Result) {
+func mapOne(
+	mapper Mapper, event []byte, now time.Time, opts mapping.Options, panicked PanicFunc,
+) (mapped mapping.Result) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			mapped = mapping.Result{}
 			panicked(cause, debug.Stack())
 		}
 	}()
-	return mapper.Map(event, now)
+	return mapper.MapWith(event, now, opts)
 }

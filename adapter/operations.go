@@ -295,9 +295,12 @@ func (d *Deliveries) plan(
 		}
 		// A panic goes unreported here: the event is left as it is, and the map
 		// command shows it.
-		mapped := mapOne(mapper, payload, mapTime(delivery.ReceivedAt, delivery.Run), func(any, []byte) {})
+		mapped := mapOne(mapper, payload, mapTime(delivery.ReceivedAt, delivery.Run),
+			mapping.Options{Done: ctx.Done()}, func(any, []byte) {})
 		switch mapped.Kind {
 		case mapping.KindUserEvent, mapping.KindUserUpsert:
+		case mapping.KindUnfinished:
+			return ctx.Err()
 		case 0:
 			done.Unsendable[ReasonInternalError]++
 			return nil

@@ -133,7 +133,7 @@ func operationsOn(t *testing.T, log adapter.DeliveryLog) *adapter.Deliveries {
 
 type faultyMapper struct{}
 
-func (faultyMapper) Map([]byte, time.Time) mapping.Result { panic("a fault") }
+func (faultyMapper) MapWith([]byte, time.Time, mapping.Options) mapping.Result { panic("a fault") }
 
 var received = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 

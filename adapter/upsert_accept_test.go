@@ -16,7 +16,7 @@ import (
 // are user and messageId; with a third word "track" it makes an event of it.
 type upsertMapper struct{}
 
-func (upsertMapper) Map(event []byte, _ time.Time) mapping.Result {
+func (upsertMapper) MapWith(event []byte, _ time.Time, _ mapping.Options) mapping.Result {
 	words := strings.Fields(string(event))
 	if words[2] == "track" {
 		return mapping.Result{Kind: mapping.KindUserEvent, MessageID: words[1], Ensure: mapping.EnsureNever, UserEvent: mapping.UserEvent{UserID: words[0], AccountID: words[0], Key: "x", Body: event}}
@@ -84,7 +84,7 @@ func TestDirectKeepsOrder(t *testing.T) {
 // TestArrivalsOfUpserts checks what tells an identify from others in the store.
 func TestArrivalsOfUpserts(t *testing.T) {
 	arrival := func(event string) Arrival {
-		mapped := upsertMapper{}.Map([]byte(event), time.Time{})
+		mapped := upsertMapper{}.MapWith([]byte(event), time.Time{}, mapping.Options{})
 		return ArrivalOf([]byte(event), &mapped)
 	}
 	got := arrival(`u message-1 {} {}`)

@@ -53,8 +53,11 @@ func compileFromTrack(text string) (Ensure, *expression, error) {
 // have an expression for the body, sets that (M22).
 func (m *Mapper) ensureUser(e *encoder, env *envelope, now time.Time, result *Result) (refused *Result) {
 	result.Ensure = m.rules.ensure
+	if e.evaluation.off {
+		return nil
+	}
 	if m.rules.fromTrack != nil {
-		if result.Ensure, refused = ensureOf(m.rules.fromTrack, env, now); refused != nil {
+		if result.Ensure, refused = ensureOf(e, env, now); refused != nil {
 			return refused
 		}
 	}
@@ -86,8 +89,9 @@ func (r *Result) UserUpsert() (upsert UserUpsert, ok bool) {
 }
 
 // ensureOf asks the expression of users.from_track.
-func ensureOf(fromTrack *expression, env *envelope, now time.Time) (Ensure, *Result) {
-	yield, refused := fromTrack.eval(env.message(), expressionTime(env, now))
+func ensureOf(e *encoder, env *envelope, now time.Time) (Ensure, *Result) {
+	fromTrack := e.rules.fromTrack
+	yield, refused := fromTrack.eval(env.message(), expressionTime(env, now), e.evaluation)
 	if refused != nil {
 		return 0, refused
 	}
@@ -112,7 +116,7 @@ func ensureOf(fromTrack *expression, env *envelope, now time.Time) (Ensure, *Res
 // yields. The fields that identify calls have too are held to the same rules; the
 // others of SaaSquatch's open user upsert pass as they are.
 func (m *Mapper) trackUser(e *encoder, env *envelope, now time.Time, event *UserEvent) ([]UserUpsert, *Result) {
-	yield, refused := m.rules.fromTrackBody.eval(env.message(), expressionTime(env, now))
+	yield, refused := m.rules.fromTrackBody.eval(env.message(), expressionTime(env, now), e.evaluation)
 	if refused != nil {
 		return nil, refused
 	}

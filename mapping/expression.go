@@ -39,10 +39,32 @@ func compileExpression(key, source string) (*expression, error) {
 	return nil, fault
 }
 
+// evaluation is how the expressions of one mapping are evaluated.
+type evaluation struct {
+	// off leaves them out.
+	off bool
+	// done ends an evaluation when it is closed.
+	done <-chan struct{}
+	// places are those of the Mapper.
+	places chan struct{}
+}
+
+// unfinished is the result of a mapping that was ended.
+func unfinished() *Result { return &Result{Kind: KindUnfinished} }
+
 // eval returns the JSON that the expression yields over the input, nil if that is
 // nothing or null. What goes wrong is a reject.
-func (x *expression) eval(input []byte, now time.Time) (yield []byte, refused *Result) {
-	yield, defined, err := x.compiled.EvalAt(input, now)
+func (x *expression) eval(input []byte, now time.Time, how evaluation) (yield []byte, refused *Result) {
+	select {
+	case how.places <- struct{}{}:
+		defer func() { <-how.places }()
+	case <-how.done:
+		return nil, unfinished()
+	}
+	yield, defined, err := x.compiled.EvalUntil(input, now, how.done)
+	if errors.Is(err, jsonata.ErrEnded) {
+		return nil, unfinished()
+	}
 	if err != nil {
 		text := err.Error()
 		if failed, ok := errors.AsType[*jsonata.EvalError](err); ok {

@@ -10,6 +10,7 @@ type encoder struct {
 	validUTF8   bool // the whole event is UTF-8
 	unsupported bool // the current top-level field holds what M13 is about
 	rules       *compiledRules
+	evaluation  evaluation
 }
 
 func (e *encoder) raw(text string)    { e.dst = append(e.dst, text...) }

@@ -62,10 +62,10 @@ func TestIdentityOfCall(t *testing.T) {
 	} {
 		var seen int64
 		event := `{"type":"identify","userId":"u",` + messageID + `"timestamp":"2026-11-26T07:57:16Z"}`
-		got := mapperOf(t, nil).MapSelected([]byte(event), time.Time{}, func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
+		got := mapperOf(t, nil).MapWith([]byte(event), time.Time{}, mapping.Options{Selects: func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
 			seen = c.Identity()
 			return 0, "", ""
-		})
+		}})
 		if seen != want || got.Identity != 0 && got.Identity != seen {
 			t.Errorf("%s: got %d, want %d; the result has %d", event, seen, want, got.Identity)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +14,11 @@ import (
 )
 
 // Mapper maps events by fixed rules. It may be used by several goroutines at once.
-type Mapper struct{ rules compiledRules }
+type Mapper struct {
+	rules compiledRules
+	// places has room for each expression that is being evaluated.
+	places chan struct{}
+}
 
 // compiledRules are Rules made ready for use.
 type compiledRules struct {
@@ -64,7 +69,13 @@ func New(rules Rules) (*Mapper, error) {
 	if err := errors.Join(compiled.compile()...); err != nil {
 		return nil, err
 	}
-	return &Mapper{rules: compiled}, nil
+	return &Mapper{rules: compiled, places: make(chan struct{}, runtime.GOMAXPROCS(0))}, nil
+}
+
+// WithEvaluations returns a mapper by the same rules that evaluates at most n expressions
+// at once, whatever others do. A mapper of [New] evaluates one on each processor.
+func (m *Mapper) WithEvaluations(n int) *Mapper {
+	return &Mapper{rules: m.rules, places: make(chan struct{}, n)}
 }
 
 // compile compiles the expressions and returns their faults, nil for each that has
@@ -95,12 +106,11 @@ func set(names []string) map[string]struct{} {
 // Expressions take now for the present time; at the zero time, they take the
 // event's own (M9), or 1970 if it has none.
 func (m *Mapper) Map(event []byte, now time.Time) Result {
-	return m.MapSelected(event, now, nil)
+	return m.MapWith(event, now, Options{})
 }
 
-// MapSelected is Map for the events that the selector picks; the others are
-// skipped for its reasons. A nil selector picks all.
-func (m *Mapper) MapSelected(event []byte, now time.Time, selects Selector) Result {
+// MapWith is Map with options.
+func (m *Mapper) MapWith(event []byte, now time.Time, opts Options) Result {
 	p := parse(event)
 	defer p.release()
 	if p.fault != "" {
@@ -108,9 +118,9 @@ func (m *Mapper) MapSelected(event []byte, now time.Time, selects Selector) Resu
 	}
 	env := &p.env
 	messageID := env.text(envMessageID)
-	if selects != nil {
+	if opts.Selects != nil {
 		p.call = Call{env, env.event}
-		if kind, reason, detail := selects(&p.call); kind != 0 {
+		if kind, reason, detail := opts.Selects(&p.call); kind != 0 {
 			result := Result{Kind: kind, MessageID: string(messageID), Reason: reason, Detail: detail}
 			if kind != KindSkip { // the caller counts skipped calls, and stores none
 				env.identify(&result, messageID)
@@ -118,7 +128,10 @@ func (m *Mapper) MapSelected(event []byte, now time.Time, selects Selector) Resu
 			return result
 		}
 	}
-	p.body = encoder{rules: &m.rules, validUTF8: env.validUTF8, scratch: p.body.scratch[:0]}
+	p.body = encoder{
+		rules: &m.rules, validUTF8: env.validUTF8, scratch: p.body.scratch[:0],
+		evaluation: evaluation{places: m.places, done: opts.Done, off: opts.RulesOnly},
+	}
 	result := m.mapCall(&p.body, env, messageID, now)
 	env.identify(&result, messageID)
 	return result
@@ -244,7 +257,7 @@ func (m *Mapper) mapTrack(body *encoder, env *envelope, messageID []byte, now ti
 		return *unsupportedFields("properties")
 	}
 	body.appendDate(event)
-	if m.rules.transform != nil {
+	if m.rules.transform != nil && !body.evaluation.off {
 		if refused := m.transform(body, env, now, event); refused != nil {
 			return *refused
 		}

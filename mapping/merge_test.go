@@ -43,10 +43,10 @@ func FuzzMerge(f *testing.F) {
 		f.Fatal(err)
 	}
 	traitsOf := func(event []byte) (traits []byte, taken bool) {
-		mapper.MapSelected(event, time.Time{}, func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
+		mapper.MapWith(event, time.Time{}, mapping.Options{Selects: func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
 			traits, taken = append(traits, c.Traits()...), true
 			return mapping.KindSkip, "", ""
-		})
+		}})
 		return traits, taken
 	}
 	f.Fuzz(func(t *testing.T, event, other []byte) {

@@ -14,10 +14,13 @@ const (
 	KindReject
 	// KindUserUpsert: Result.Upserts holds bodies to send, in their order.
 	KindUserUpsert
+	// KindUnfinished: the mapping was ended by [Options.Done] and says nothing of the
+	// event.
+	KindUnfinished
 )
 
 // Result is what the mapping made of one event: exactly one of a user event, user
-// upserts, a skip and a reject, as Kind says.
+// upserts, a skip and a reject, as Kind says; none of them if the mapping was ended.
 type Result struct {
 	Kind Kind
 	// MessageID is Segment's messageId as it stands, or the literal text of a number;

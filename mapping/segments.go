@@ -19,10 +19,10 @@ const (
 // segmentsOf returns the segment operations of an identify call as a JSON array,
 // nil if there are none.
 func (m *Mapper) segmentsOf(e *encoder, env *envelope, now time.Time) (array []byte, refused *Result) {
-	if m.rules.segments == nil {
+	if m.rules.segments == nil || e.evaluation.off {
 		return nil, nil
 	}
-	yield, refused := m.rules.segments.eval(env.message(), expressionTime(env, now))
+	yield, refused := m.rules.segments.eval(env.message(), expressionTime(env, now), e.evaluation)
 	if yield == nil {
 		return nil, refused
 	}

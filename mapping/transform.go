@@ -13,7 +13,7 @@ import (
 // longer to M14 and M10.
 func (m *Mapper) transform(e *encoder, env *envelope, now time.Time, event *UserEvent) (refused *Result) {
 	transform := m.rules.transform
-	yield, refused := transform.eval(e.dst[event.eventAt:], expressionTime(env, now))
+	yield, refused := transform.eval(e.dst[event.eventAt:], expressionTime(env, now), e.evaluation)
 	switch {
 	case refused != nil:
 		return refused

@@ -53,9 +53,9 @@ func NewSurvey() *Survey {
 	}
 }
 
-// Mapper maps the events that a selector picks, as [mapping.Mapper] does.
+// Mapper maps an event, as [mapping.Mapper] does.
 type Mapper interface {
-	MapSelected(event []byte, now time.Time, selects mapping.Selector) mapping.Result
+	MapWith(event []byte, now time.Time, opts mapping.Options) mapping.Result
 }
 
 // Take maps an event and adds what comes of it, unless the selector leaves the event
@@ -65,20 +65,20 @@ type Mapper interface {
 func (s *Survey) Take(m Mapper, event []byte, now time.Time, selects mapping.Selector) bool {
 	var name string
 	leftOut := false
-	result := m.MapSelected(event, now, func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
+	result := m.MapWith(event, now, mapping.Options{Selects: func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
 		kind, reason, detail := selects(c)
 		leftOut = kind != 0
 		if !leftOut {
 			name = string(c.Event())
 		}
 		return kind, reason, detail
-	})
+	}})
 	if leftOut {
 		return false
 	}
 	s.Add(name, &result)
 	if result.Kind == mapping.KindSkip && result.Reason == mapping.SkipOutsideTimeWindow {
-		timeless := m.MapSelected(event, time.Time{}, nil)
+		timeless := m.MapWith(event, time.Time{}, mapping.Options{})
 		s.addNames(name, &timeless)
 	}
 	return true

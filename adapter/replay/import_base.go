@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // findBase finds out whether SaaSquatch counts the records of a file from 0 or from
@@ -87,7 +88,7 @@ func (i *importing) sumLines(ctx context.Context, j *job) (*lineSums, bool, erro
 		sums := &lineSums{lines: make([]uint64, len(j.ids))}
 		allTimed := true
 		err := i.eachHeld(ctx, j, func(line int, held *adapter.Leased) error {
-			mapped := i.Mapper.MapSelected(held.Payload, time.Time{}, nil)
+			mapped := i.Mapper.MapWith(held.Payload, time.Time{}, mapping.Options{})
 			event := &mapped.UserEvent
 			allTimed = allTimed && event.Timed
 			sums.lines[line] = sumOf(event.AccountID, event.UserID, event.Key, event.DateTriggered, timed)

@@ -73,7 +73,7 @@ func (i *importing) takeLeft(ctx context.Context, j *job) (size int64, err error
 // line appends the line of a held event. It appends nothing if today's rules send
 // it no more.
 func (i *importing) line(dst []byte, held *adapter.Leased) []byte {
-	mapped := i.Mapper.MapSelected(held.Payload, time.Time{}, nil)
+	mapped := i.Mapper.MapWith(held.Payload, time.Time{}, mapping.Options{})
 	if mapped.Kind != mapping.KindUserEvent {
 		return dst
 	}
@@ -168,7 +168,7 @@ func (i *importing) eachHeld(ctx context.Context, j *job, fn func(line int, even
 
 // settleUnsent records the outcome of an event that today's rules skip or reject.
 func (i *importing) settleUnsent(ctx context.Context, event *adapter.Leased) error {
-	mapped := i.Mapper.MapSelected(event.Payload, time.Time{}, nil)
+	mapped := i.Mapper.MapWith(event.Payload, time.Time{}, mapping.Options{})
 	step := adapter.Step{Outcome: adapter.Skipped, Reason: adapter.Reason(mapped.Reason), Detail: mapped.Detail, At: i.Now()}
 	if mapped.Kind == mapping.KindReject {
 		step.Outcome = adapter.Rejected

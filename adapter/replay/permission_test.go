@@ -30,7 +30,7 @@ func kept(t *testing.T, filter *replay.Filter, lines []string) []bool {
 	mapper := newMapper(t)
 	kept := make([]bool, len(lines))
 	for i, line := range lines {
-		result := mapper.MapSelected([]byte(line), time.Time{}, selects)
+		result := mapper.MapWith([]byte(line), time.Time{}, mapping.Options{Selects: selects})
 		if result.Kind != mapping.KindUserEvent && string(result.Reason) != "integration_disabled" {
 			t.Fatalf("%s: %+v", line, result)
 		}

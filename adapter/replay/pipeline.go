@@ -22,10 +22,9 @@ type Blocks interface {
 	Stop()
 }
 
-// Mapper maps the events that a selector picks, as [mapping.Mapper] does. It is
-// safe for concurrent use.
+// Mapper maps an event, as [mapping.Mapper] does. It is safe for concurrent use.
 type Mapper interface {
-	MapSelected(event []byte, now time.Time, selects mapping.Selector) mapping.Result
+	MapWith(event []byte, now time.Time, opts mapping.Options) mapping.Result
 }
 
 // event is a line that is not skipped.
@@ -94,12 +93,14 @@ type pipeline struct {
 	gathers bool
 	// denials marks the events that deny a category of consent.
 	denials bool
+	done    <-chan struct{} // of the run's context
 }
 
-// run calls take with each block, until the last or the first error. Take must not
-// keep the block.
+// run calls take with each block, until the last or the first error, or until ctx ends,
+// which ends the evaluation of expressions too. Take must not keep the block.
 func (p *pipeline) run(ctx context.Context, take func(context.Context, *mappedBlock) error) error {
 	ctx, cancel := context.WithCancel(ctx)
+	p.done = ctx.Done()
 	workers := runtime.GOMAXPROCS(0)
 	work := make(chan mapped, workers)
 	inOrder := make(chan mapped, 2*workers)
@@ -122,7 +123,11 @@ func (p *pipeline) run(ctx context.Context, take func(context.Context, *mappedBl
 	for m := range inOrder {
 		<-m.done
 		if err == nil {
-			if err = take(ctx, m.block); err != nil {
+			// Before take, since a block that was mapped when ctx ended may lack events.
+			if err = ctx.Err(); err == nil {
+				err = take(ctx, m.block)
+			}
+			if err != nil {
 				// And go on to the end, so that nobody is left waiting.
 				cancel()
 				p.blocks.Stop()
@@ -179,7 +184,7 @@ func (b *mappedBlock) free() {
 	mappedBlocks.Put(b)
 }
 
-// mapBlock maps the lines of a block.
+// mapBlock maps the lines of a block, up to the one at which the run's context ends.
 func (p *pipeline) mapBlock(b *mappedBlock) {
 	var e event
 	selects := func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
@@ -209,6 +214,9 @@ func (p *pipeline) mapBlock(b *mappedBlock) {
 		if p.chosen != nil && e.mapped.Kind == mapping.KindUserUpsert {
 			p.choose(b, &e)
 		}
+		if e.mapped.Kind == mapping.KindUnfinished {
+			return
+		}
 		if e.mapped.Kind == mapping.KindSkip {
 			b.skipped = append(b.skipped, skipped{line.Number, e.mapped.Reason})
 			continue
@@ -225,5 +233,5 @@ func (p *pipeline) mapLine(text []byte, selects mapping.Selector) (result mappin
 			p.panicked(cause, debug.Stack())
 		}
 	}()
-	return p.mapper.MapSelected(text, p.now, selects)
+	return p.mapper.MapWith(text, p.now, mapping.Options{Selects: selects, Done: p.done})
 }

@@ -19,7 +19,7 @@ import (
 // each of the user u.
 type firstUpserts struct{}
 
-func (firstUpserts) Map(event []byte, _ time.Time) mapping.Result {
+func (firstUpserts) MapWith(event []byte, _ time.Time, _ mapping.Options) mapping.Result {
 	if id, ok := bytes.CutPrefix(event, []byte("identify ")); ok {
 		return mapping.Result{Kind: mapping.KindUserUpsert, MessageID: string(id), Upserts: []mapping.UserUpsert{{UserID: "u", AccountID: "u", Body: event}}}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -62,9 +63,11 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 	tenants := make(map[string]*adapter.Gate)
 	for i := range s.cfg.Connections {
 		conn := &s.cfg.Connections[i]
-		if d.mappers[conn.Name], err = mapping.New(conn.Mapping); err != nil {
+		mapper, err := mapping.New(conn.Mapping)
+		if err != nil {
 			return nil, fmt.Errorf("connection %s: %w", conn.Name, err)
 		}
+		d.mappers[conn.Name] = mapper.WithEvaluations(evaluations(len(s.cfg.Connections)))
 		client, err := newClient(conn)
 		if err != nil {
 			return nil, fmt.Errorf("connection %s: %w", conn.Name, err)
@@ -83,6 +86,17 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 	}
 	d.watch(s.metrics)
 	return d, nil
+}
+
+// evaluations returns how many expressions of a connection are evaluated at once: one on
+// each processor, or on half of them if there are other connections, whose events must
+// not wait for slow expressions of this one.
+func evaluations(connections int) int {
+	processors := runtime.GOMAXPROCS(0)
+	if connections > 1 {
+		return max(1, processors/2)
+	}
+	return processors
 }
 
 // watch has the metrics show the store and the gates.

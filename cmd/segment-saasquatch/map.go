@@ -100,15 +100,21 @@ func (p *program) mapSource(
 	}
 	// Each line that a person types is answered at once.
 	reader := opened.Read(ctx, archive.ReadOptions{Ahead: 1, Prompt: true})
-	err = mapBlocks(reader, mapper, now, out)
+	err = mapBlocks(ctx, reader, mapper, now, out)
 	return errors.Join(err, reader.Close(), opened.Close())
 }
 
-// mapBlocks maps all lines. What is wrong with objects it returns at the end, joined.
-func mapBlocks(reader *archive.Reader, mapper *mapping.Mapper, now func() time.Time, out *bufio.Writer) error {
+// mapBlocks maps all lines until ctx ends. What is wrong with objects it returns at the
+// end, joined.
+func mapBlocks(
+	ctx context.Context, reader *archive.Reader, mapper *mapping.Mapper, now func() time.Time, out *bufio.Writer,
+) error {
 	var faults []error
 	var text []byte
 	for {
+		if ctx.Err() != nil {
+			return errors.Join(append(faults, ctx.Err())...)
+		}
 		block, err := reader.Next()
 		switch {
 		case errors.Is(err, io.EOF):
@@ -119,7 +125,10 @@ func mapBlocks(reader *archive.Reader, mapper *mapping.Mapper, now func() time.T
 		for line := range block.Lines() {
 			result := mapping.Result{Kind: mapping.KindReject, Reason: mapping.RejectInvalidJSON, Detail: "the line is longer than 10 MiB"}
 			if !line.TooLong {
-				result = mapper.Map(line.Text, now())
+				result = mapper.MapWith(line.Text, now(), mapping.Options{Done: ctx.Done()})
+			}
+			if result.Kind == mapping.KindUnfinished {
+				break // ctx has ended, which is told instead of the next block
 			}
 			text = append(result.AppendJSON(text[:0]), '\n')
 			if _, err = out.Write(text); err != nil {

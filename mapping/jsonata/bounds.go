@@ -54,6 +54,9 @@ const (
 	// up to 10 ns, as measured in 2026, so that this is half a second: ErrTooLong.
 	maxMatch = 50_000_000
 
+	// maxIdle is how many evaluators are kept for the next evaluations, 0.8 MB each.
+	maxIdle = 32
+
 	// maxCompiled bounds the expressions that one evaluator holds ready.
 	maxCompiled = 128
 )

@@ -1,36 +1,44 @@
 package jsonata
 
-import "runtime"
+import "sync"
 
-// evaluators holds one place for each processor, for evaluation does nothing but
-// compute. Who finds no evaluator free waits for one, at most for the [Timeout] of
-// each that is ahead. An evaluator is made when its place is first taken.
-var evaluators = func() chan *evaluator {
-	places := make(chan *evaluator, runtime.GOMAXPROCS(0))
-	for range cap(places) {
-		places <- nil
-	}
-	return places
-}()
+// idle are the evaluators that wait for the next evaluation, the one used last at the
+// end. Callers bound how many evaluations run at once, since they know for whom.
+var idle struct {
+	mu   sync.Mutex
+	list []*evaluator
+}
 
-// acquire takes an evaluator, which the caller must release.
+// acquire returns an evaluator, which the caller must release. It makes one if none is
+// idle.
 func acquire() *evaluator {
-	e := <-evaluators
-	if e == nil {
-		defer func() {
-			if e == nil { // making it panicked
-				evaluators <- nil
-			}
-		}()
-		e = newEvaluator()
+	active.Add(1)
+	if e := takeIdle(); e != nil {
+		return e
 	}
+	return newEvaluator()
+}
+
+func takeIdle() *evaluator {
+	idle.mu.Lock()
+	defer idle.mu.Unlock()
+	last := len(idle.list) - 1
+	if last < 0 {
+		return nil
+	}
+	e := idle.list[last]
+	idle.list[last] = nil
+	idle.list = idle.list[:last]
 	return e
 }
 
-// release gives an evaluator back, or, if it is broken, its place.
+// release keeps an evaluator for the next evaluation, unless it is broken or enough
+// are kept.
 func release(e *evaluator) {
-	if e.broken {
-		e = nil
+	active.Add(-1)
+	idle.mu.Lock()
+	defer idle.mu.Unlock()
+	if !e.broken && len(idle.list) < maxIdle {
+		idle.list = append(idle.list, e)
 	}
-	evaluators <- e
 }
