@@ -44,14 +44,17 @@ func NewDurable(mapper Mapper, queue Queue, opts DurableOptions) *Durable {
 	return &Durable{mapper: mapper, queue: queue, now: opts.Now, record: opts.Record, panicked: opts.OnPanic}
 }
 
-// Accept maps the events and stores them, all or none. In the receipt those to
-// deliver are pending with the reason accepted, and nobody has to send them
-// again. An error is that of the queue. The end of ctx does not end the storing: the
-// sender has sent everything, and what is stored need not be sent again.
+// Accept maps the events by the rules alone and stores them, all or none. In the
+// receipt those to deliver are pending with the reason accepted, and the sender need not
+// send them again. Expressions are evaluated at delivery, so that none of them takes
+// time that the sender waits for; they may still skip or reject a pending event, which
+// the log and the store then tell. An error is that of the queue. The end of ctx does not
+// end the storing: the sender has sent everything, and what is stored need not be sent
+// again.
 func (d *Durable) Accept(ctx context.Context, events [][]byte) (Receipt, error) {
 	results := make([]Result, len(events))
 	arrivals := make([]Arrival, len(events))
-	mapAll(d.mapper, events, d.now(), mapping.Options{}, d.panicked, func(i int, mapped mapping.Result) {
+	mapAll(d.mapper, events, d.now(), mapping.Options{RulesOnly: true}, d.panicked, func(i int, mapped mapping.Result) {
 		results[i] = resultOf(i, &mapped)
 		if mapped.Kind != 0 && results[i].Outcome == Pending {
 			results[i].Reason, results[i].Detail = ReasonAccepted, ""
@@ -104,7 +107,9 @@ func arrivalOf(payload []byte, mapped *mapping.Result, result *Result) Arrival {
 
 // fingerprintOf is a number for what would be sent: the identity that earlier
 // versions gave an event without a key. Their stores hold it, so it must stay the
-// same from version to version.
+// same from version to version. Those versions had expressions evaluated before they
+// accepted an event. One that an expression has changed is not found by what the rules
+// alone make of it: Segment's redelivery of it, across the upgrade, is sent again.
 func fingerprintOf(mapped *mapping.Result) int64 {
 	hash, of := sha256.New(), userOf(mapped)
 	for _, text := range []string{of.accountID, of.userID} {

@@ -162,17 +162,22 @@ func TestRefusedFieldsDoNotBlockTheUser(t *testing.T) {
 	}
 }
 
-// TestExpressionThatFails costs the event nothing: it is a dead letter with the
-// message, and a redrive with better rules sends it.
+// TestExpressionThatFails costs the event nothing: it is accepted, and at its delivery
+// becomes a dead letter with the message; a redrive with better rules sends it.
 func TestExpressionThatFails(t *testing.T) {
 	sandbox := strictSandbox(t)
 	dir := t.TempDir()
 	env := []string{"DELIVERY=durable", "DATA_DIR=" + dir, "SAASQUATCH_TENANT_ALIAS=" + sandboxTenant, "SAASQUATCH_BASE_URL=" + sandbox}
 	s := startServer(t, sandbox, env, "--config", configFile(t, "events:\n  transform: '$merge([$, {\"fields\": 1 + \"a\"}])'\n"))
 	event := []byte(`{"type":"track","userId":"u","event":"x","messageId":"message-1"}`)
-	if got := post(t, s.url, testSecret, event, event); got.Results[0].Outcome != "rejected" || got.Results[0].Reason != "expression_failed" {
+	if got := post(t, s.url, testSecret, event, event); got.Results[0].Outcome != "pending" || got.Results[0].Reason != "accepted" {
 		t.Errorf("got %+v", got)
 	}
+	s.stderr.await(t, `"outcome":"rejected","reason":"expression_failed"`)
+	if _, list, _ := deliveries(t, env, "list", "--json"); !strings.Contains(list, `"outcome":"rejected","reason":"expression_failed"`) {
+		t.Errorf("the store has %s", list)
+	}
+	checkConservation(t, env)
 	if code, out, stderr := deliveries(t, env, "redrive", "--yes"); code != exitOK || !strings.Contains(out, "1 of 1 deliveries are pending now") {
 		t.Errorf("exit code %d: %s%s", code, out, stderr)
 	}
