@@ -199,6 +199,8 @@ func (d *Dispatcher) schedule(event *Leased, attempt *Attempt, step *Step) {
 	case !step.Due.After(last):
 	case last.Sub(step.At) > d.Policy.Base:
 		step.Due = last
+	case tried.AmbiguousSince.IsZero() && d.uptime.at(d.Now()) < min(minTrial, d.Horizon):
+		// Most of its time has passed without attempts.
 	default:
 		step.Outcome, step.Reason = Dead, ReasonHorizonOver
 		step.Detail = d.horizonDetail() + "; the last ended in " + string(attempt.Reason)

@@ -30,7 +30,7 @@ type DirectOptions struct {
 	// Budget is how long an answer may wait for outcomes. Segment gives 5 s.
 	// Default: 4 s.
 	Budget time.Duration
-	// Now is the clock. Default: time.Now.
+	// Now is the clock. Default: that of a [Clock].
 	Now func() time.Time
 	// Record is told the result of every event, and once more that of an event
 	// that was pending in the answer and has its outcome since. It is called by several goroutines at
@@ -50,7 +50,7 @@ func NewDirect(mapper Mapper, forwarder *Forwarder, opts DirectOptions) *Direct 
 		opts.Budget = DefaultBudget
 	}
 	if opts.Now == nil {
-		opts.Now = time.Now
+		opts.Now = NewClock(ClockOptions{}).Now
 	}
 	if opts.Record == nil {
 		opts.Record = func(Result) {}

@@ -31,6 +31,7 @@ type Dispatcher struct {
 
 	lanes    lanes
 	holds    holds
+	uptime   uptime
 	troubled atomic.Bool // recording fails, and somebody has been told
 }
 
@@ -41,8 +42,9 @@ type DispatcherOptions struct {
 	// Horizon is how long an event is tried, from the first attempt that SaaSquatch
 	// may have processed, or else from the first that counts. SaaSquatch forgets a
 	// key after 24 h; after that an attempt could deliver an event a second time. An
-	// event that no attempt can have delivered is tried once more even if the process
-	// was down, or the tenant paused, until after the horizon. Default: 23 h.
+	// event that no attempt can have delivered is tried once more even if the tenant
+	// was paused until after the horizon. If the process was down, the machine suspended
+	// or the clock moved forward, it is tried for at least another hour. Default: 23 h.
 	Horizon time.Duration
 	// UnkeyedDead gives an event without an idempotency key up as soon as
 	// SaaSquatch may have processed it, instead of risking to send it twice.
@@ -53,7 +55,8 @@ type DispatcherOptions struct {
 	Concurrency int
 	// AttemptTimeout is how long the Sender takes at most. Default: 10 s.
 	AttemptTimeout time.Duration
-	// Now is the clock. Default: time.Now.
+	// Now is the clock. Leases end by it, so it should be the Now of a [Clock], which a
+	// suspended machine does not stop. Default: that of a Clock.
 	Now func() time.Time
 	// Random is the source of jitter, uniform in [0,1). Default: math/rand/v2.
 	Random func() float64
@@ -91,7 +94,7 @@ func NewDispatcher(mapper Mapper, sender Sender, gate *Gate, queue Queue, opts D
 		opts.AttemptTimeout = 10 * time.Second
 	}
 	if opts.Now == nil {
-		opts.Now = time.Now
+		opts.Now = NewClock(ClockOptions{}).Now
 	}
 	if opts.Random == nil {
 		opts.Random = randomFloat
@@ -165,6 +168,7 @@ func (d *Dispatcher) fill(ctx context.Context) {
 	rest := leaseRest
 	failing := false
 	for ctx.Err() == nil {
+		d.uptime.at(d.Now())
 		room, bytes := d.lanes.room()
 		if room < windowEvents/2 || bytes < windowBytes/2 {
 			d.park(ctx, d.lanes.surplus(2*d.Concurrency, d.Now()))

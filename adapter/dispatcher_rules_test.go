@@ -48,9 +48,6 @@ func TestHistoryDecides(t *testing.T) {
 		"never processed, days ago": {keyed, func(e *simulatedEvent, now time.Time) {
 			e.Attempts, e.FirstAttempt = 5, now.Add(-72*time.Hour)
 		}, false, delivered, 1, adapter.Delivered, "", 6},
-		"never processed, days ago, and once more": {keyed, func(e *simulatedEvent, now time.Time) {
-			e.Attempts, e.FirstAttempt = 5, now.Add(-72*time.Hour)
-		}, false, unreachable, 1, adapter.Dead, adapter.ReasonHorizonOver, 6},
 		"received days ago":       {keyed, func(e *simulatedEvent, now time.Time) { e.ReceivedAt = now.Add(-240 * time.Hour) }, false, delivered, 1, adapter.Delivered, "", 1},
 		"keyed, interrupted":      {keyed, func(e *simulatedEvent, _ time.Time) { e.marked = true }, true, delivered, 1, adapter.Delivered, "", 1},
 		"unkeyed, interrupted":    {unkeyed, func(e *simulatedEvent, _ time.Time) { e.marked = true }, true, delivered, 0, adapter.Dead, adapter.ReasonUnkeyedAmbiguous, 0},

@@ -21,7 +21,7 @@ type Durable struct {
 
 // DurableOptions are the choices of durable acceptance.
 type DurableOptions struct {
-	// Now is the clock. Default: time.Now.
+	// Now is the clock. Default: that of a [Clock].
 	Now func() time.Time
 	// Record is told the result of every event that has its outcome when it is
 	// accepted. Default: nobody is told.
@@ -33,7 +33,7 @@ type DurableOptions struct {
 // NewDurable returns acceptance by mapper into queue.
 func NewDurable(mapper Mapper, queue Queue, opts DurableOptions) *Durable {
 	if opts.Now == nil {
-		opts.Now = time.Now
+		opts.Now = NewClock(ClockOptions{}).Now
 	}
 	if opts.Record == nil {
 		opts.Record = func(Result) {}

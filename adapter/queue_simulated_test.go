@@ -21,6 +21,11 @@ type simulatedQueue struct {
 	leaseFor time.Duration // how long leases last, 0 until they are ended
 	// fault is asked before every operation. Default: none fails.
 	fault func(operation string) error
+	// now is the clock of the process, and clock that of the database, by which leases
+	// end. Default: time.Now for both.
+	now, clock func() time.Time
+	// overstated is how much later than in truth the process takes its leases to end.
+	overstated time.Duration
 	// takes is how long a Record takes.
 	takes time.Duration
 
@@ -40,18 +45,20 @@ type simulatedQueue struct {
 // simulatedEvent is an event and what the queue knows of it.
 type simulatedEvent struct {
 	adapter.Leased
-	keyed     bool
-	due       time.Time
-	lease     int64 // the token it is leased under, 0 if it is not
-	marked    bool  // an attempt was marked as begun, and no end recorded
-	outcome   adapter.Outcome
-	last      adapter.Step
-	attempts  int // that were recorded, counted or not
-	dueBefore time.Duration
+	keyed bool
+	due   time.Time
+	lease int64 // the token it is leased under, 0 if it is not
+	// leasedUntil is when the lease ends, on the database's clock.
+	leasedUntil time.Time
+	marked      bool // an attempt was marked as begun, and no end recorded
+	outcome     adapter.Outcome
+	last        adapter.Step
+	attempts    int // that were recorded, counted or not
+	dueBefore   time.Duration
 }
 
 func newSimulatedQueue(t testing.TB) *simulatedQueue {
-	return &simulatedQueue{t: t, fault: func(string) error { return nil }, wake: make(chan struct{}, 1)}
+	return &simulatedQueue{t: t, fault: func(string) error { return nil }, now: time.Now, clock: time.Now, wake: make(chan struct{}, 1)}
 }
 
 func (q *simulatedQueue) Accept(_ context.Context, arrivals []adapter.Arrival) error {
@@ -62,7 +69,7 @@ func (q *simulatedQueue) Accept(_ context.Context, arrivals []adapter.Arrival) e
 	defer q.mu.Unlock()
 	for i := range arrivals {
 		a := &arrivals[i]
-		now := time.Now()
+		now := q.now()
 		event := &simulatedEvent{
 			Leased: adapter.Leased{
 				ID: int64(len(q.events) + 1), MessageID: a.MessageID, UserID: a.UserID, AccountID: a.AccountID,
@@ -96,11 +103,14 @@ func (q *simulatedQueue) Lease(_ context.Context, limit int, maxBytes int64) (le
 	if limit <= 0 || maxBytes <= 0 {
 		q.t.Errorf("lease of %d events and %d bytes", limit, maxBytes)
 	}
-	now := time.Now()
+	now := q.now()
+	if q.leaseFor > 0 && q.inHand > 0 {
+		q.endLeases(now)
+	}
 	for len(q.due) > 0 && !q.due[0].at.After(now) && len(leased) < limit {
 		entry := q.due[0]
 		event := q.events[entry.id-1]
-		if event.outcome != adapter.Pending || !event.due.Equal(entry.at) || event.lease != 0 && now.Before(event.Until) {
+		if event.outcome != adapter.Pending || !event.due.Equal(entry.at) || event.lease != 0 {
 			heap.Pop(&q.due) // it is of the past
 			continue
 		}
@@ -108,13 +118,10 @@ func (q *simulatedQueue) Lease(_ context.Context, limit int, maxBytes int64) (le
 			break
 		}
 		heap.Pop(&q.due)
-		q.drop(event)
 		q.token++
 		event.lease, event.Token, event.Interrupted = q.token, q.token, event.marked
 		if q.leaseFor > 0 {
-			event.Until = now.Add(q.leaseFor)
-			event.due = event.Until
-			q.offer(event)
+			event.Until, event.leasedUntil = now.Add(q.leaseFor+q.overstated), q.clock().Add(q.leaseFor)
 		}
 		q.inHand++
 		q.bytes += int64(len(event.Payload))
@@ -122,6 +129,17 @@ func (q *simulatedQueue) Lease(_ context.Context, limit int, maxBytes int64) (le
 	}
 	q.mostInHand, q.mostBytes = max(q.mostInHand, q.inHand), max(q.mostBytes, q.bytes)
 	return leased, nil
+}
+
+// endLeases has events be due whose leases are over by the database's clock.
+func (q *simulatedQueue) endLeases(now time.Time) {
+	for _, event := range q.events {
+		if event.lease != 0 && !q.clock().Before(event.leasedUntil) {
+			q.drop(event)
+			event.due = now
+			q.offer(event)
+		}
+	}
 }
 
 // drop ends the event's lease, if there is one.
@@ -196,7 +214,7 @@ func (q *simulatedQueue) Release(_ context.Context, leased []*adapter.Leased) er
 	for _, l := range leased {
 		if event := q.events[l.ID-1]; event.lease == l.Token {
 			q.drop(event)
-			event.due = time.Now()
+			event.due = q.now()
 			q.offer(event)
 		}
 	}

@@ -15,7 +15,7 @@ type Options struct {
 	Mapper Mapper
 	// Where is the compiled Filter.Where, nil without one.
 	Where Condition
-	// Now is the clock. Default: time.Now.
+	// Now is the clock. Default: that of an [adapter.Clock].
 	Now func() time.Time
 	// Rate is how many events are handed over for delivery in a second, 0 for any
 	// number. Default: 0.
@@ -52,7 +52,7 @@ const (
 
 func (o Options) withDefaults() Options {
 	if o.Now == nil {
-		o.Now = time.Now
+		o.Now = adapter.NewClock(adapter.ClockOptions{}).Now
 	}
 	if o.Window <= 0 {
 		o.Window = defaultWindow

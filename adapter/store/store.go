@@ -32,7 +32,7 @@ type Options struct {
 	Limits Limits
 	// Retention says how long settled events are kept.
 	Retention Retention
-	// Now is the clock. Default: time.Now.
+	// Now is the clock of the process. Default: that of an [adapter.Clock].
 	Now func() time.Time
 	// OnHealth is told when the store stops working, with the error, and when it
 	// works again, with nil. Default: nobody is told.
@@ -96,7 +96,7 @@ type Store struct {
 // process (unless Options.Shared), or damaged.
 func Open(ctx context.Context, opts Options) (*Store, error) {
 	if opts.Now == nil {
-		opts.Now = time.Now
+		opts.Now = adapter.NewClock(adapter.ClockOptions{}).Now
 	}
 	if opts.OnHealth == nil {
 		opts.OnHealth = func(error) {}

@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -49,8 +48,10 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 			err = errors.Join(err, d.close())
 		}
 	}()
+	s.clock = adapter.NewClock(adapter.ClockOptions{OnJump: s.logJump})
 	if s.cfg.Delivery == config.DeliveryDurable {
 		opts := storeOptions(s.cfg)
+		opts.Now = s.clock.Now
 		opts.OnHealth = s.logHealth
 		opts.OnRetention = func(err error) { s.log.Error("retention", zap.Error(err)) }
 		if d.store, err = store.Open(ctx, opts); err != nil {
@@ -84,7 +85,7 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 			return nil, err
 		}
 	}
-	d.watch(s.metrics)
+	d.watch(s.metrics, s.clock)
 	return d, nil
 }
 
@@ -100,11 +101,11 @@ func evaluations(connections int) int {
 }
 
 // watch has the metrics show the store and the gates.
-func (d *delivering) watch(metrics *console.Metrics) {
+func (d *delivering) watch(metrics *console.Metrics, clock *adapter.Clock) {
 	if d.store == nil {
 		return
 	}
-	metrics.WatchStore(d.store, d.ready, time.Now)
+	metrics.WatchStore(d.store, d.ready, clock.Now)
 	states := make(map[string]func() adapter.GateState, len(d.gates))
 	for connection, gate := range d.gates {
 		states[connection] = gate.State
@@ -136,6 +137,7 @@ func (d *delivering) addDirect(s *service, conn *config.Connection, sender adapt
 	})
 	direct := adapter.NewDirect(d.mappers[conn.Name], forwarder, adapter.DirectOptions{
 		Budget:  s.cfg.AnswerBudget,
+		Now:     s.clock.Now,
 		Record:  s.record(conn.Name),
 		OnPanic: s.logPanic,
 	})
@@ -169,6 +171,7 @@ func (d *delivering) addDurable(ctx, running context.Context, s *service, conn *
 	}
 	d.gates[conn.Name] = gate
 	d.acceptors[conn.Name] = adapter.NewDurable(d.mappers[conn.Name], queue, adapter.DurableOptions{
+		Now:     s.clock.Now,
 		Record:  s.record(conn.Name),
 		OnPanic: s.logPanic,
 	})
@@ -177,6 +180,7 @@ func (d *delivering) addDurable(ctx, running context.Context, s *service, conn *
 		UnkeyedDead:    s.cfg.UnkeyedAmbiguous == config.UnkeyedDead,
 		Concurrency:    conn.SaaSquatch.Concurrency,
 		AttemptTimeout: conn.SaaSquatch.AttemptTimeout,
+		Now:            s.clock.Now,
 		Record:         s.record(conn.Name),
 		OnPanic:        s.logPanic,
 		OnError:        func(err error) { s.log.Error("deliver", zap.String("connection", conn.Name), zap.Error(err)) },

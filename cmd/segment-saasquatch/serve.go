@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/config"
 	"segment-saasquatch/adapter/console"
 	"segment-saasquatch/adapter/httpserver"
@@ -75,6 +76,7 @@ type service struct {
 	events  *zap.Logger      // has a line for every event, whatever the level
 	sandbox *embeddedSandbox // nil without --sandbox
 	metrics *console.Metrics
+	clock   *adapter.Clock // of all that is accepted and delivered, from startDelivering on
 }
 
 func (s *service) serve(ctx context.Context) (err error) {
