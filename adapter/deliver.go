@@ -56,6 +56,9 @@ func (d *Dispatcher) mapEvent(event *Leased, opts mapping.Options) mapping.Resul
 func (d *Dispatcher) send(ctx context.Context, event *Leased, mapped *mapping.Result) bool {
 	keyed := repeatable(mapped)
 	for {
+		if !d.awaitRecording(ctx, event) {
+			return false
+		}
 		// Before the gate, so that what is not sent does not use up its rate limit.
 		if d.withhold(ctx, event, mapped, keyed) {
 			return true
@@ -69,19 +72,33 @@ func (d *Dispatcher) send(ctx context.Context, event *Leased, mapped *mapping.Re
 			return true
 		}
 		// And behind it, because the wait may have been long.
+		if d.overdue.any() {
+			pass.Cancel()
+			continue
+		}
 		if d.withhold(ctx, event, mapped, keyed) {
 			pass.Cancel()
 			return true
 		}
 		if !keyed && d.UnkeyedDead {
 			// Not cut short by ctx, or an event that was never sent could be marked.
-			if err := d.queue.MarkSending(context.WithoutCancel(ctx), []*Leased{event}); err != nil {
+			switch err := d.queue.MarkSending(context.WithoutCancel(ctx), event); {
+			case errors.Is(err, ErrLeaseLost):
+				pass.Cancel()
+				return true // it is another's to deliver
+			case err != nil:
 				pass.Cancel()
 				d.trouble(fmt.Errorf("mark an event: %w", err))
 				if !wait(ctx, leaseRest) {
 					return false
 				}
 				continue
+			}
+			if d.leaseOver(event) { // while it was being marked
+				pass.Cancel()
+				now := d.Now()
+				d.recordStep(ctx, event, &Step{Outcome: Pending, At: now, Due: now}) // takes the mark off
+				return true
 			}
 		}
 		began := d.Now()
@@ -110,7 +127,7 @@ func (d *Dispatcher) withhold(ctx context.Context, event *Leased, mapped *mappin
 	ambiguous := !event.AmbiguousSince.IsZero()
 	step := &Step{Outcome: Dead, At: now}
 	switch {
-	case !event.Until.IsZero() && d.leaseLeft(event) <= 0:
+	case d.leaseOver(event):
 		d.giveBack(ctx, event, mapped)
 		return true
 	case !keyed && d.UnkeyedDead && event.Interrupted:
@@ -267,6 +284,8 @@ func (d *Dispatcher) settle(ctx context.Context, event *Leased, mapped *mapping.
 // recordStep records a step and goes on trying while the queue fails, for only so
 // long the outcome is known. It returns false if it could not.
 func (d *Dispatcher) recordStep(ctx context.Context, event *Leased, step *Step) bool {
+	watch := d.overdue.watch()
+	defer watch.end()
 	lasting, ending := context.WithoutCancel(ctx), ctx
 	for rest := leaseRest; ; rest = min(2*rest, maxLeaseRest) {
 		err := d.queue.Record(lasting, event, *step)
@@ -281,6 +300,9 @@ func (d *Dispatcher) recordStep(ctx context.Context, event *Leased, step *Step) 
 			return false
 		}
 		d.trouble(fmt.Errorf("record %s: %w", step.Outcome, err))
+		if !errors.As(err, new(*UnavailableError)) {
+			watch.end() // a fault that other events may not meet
+		}
 		if wait(ending, rest) {
 			continue
 		}
@@ -314,6 +336,12 @@ func (d *Dispatcher) withinLease(ctx context.Context, event *Leased) (context.Co
 // leaseLeft returns for how long an attempt at the event may still begin.
 func (d *Dispatcher) leaseLeft(event *Leased) time.Duration {
 	return event.Until.Sub(d.Now()) - d.AttemptTimeout - leaseMargin
+}
+
+// leaseOver reports whether no attempt at the event may begin any more: its outcome
+// could not be recorded before the lease ends.
+func (d *Dispatcher) leaseOver(event *Leased) bool {
+	return !event.Until.IsZero() && d.leaseLeft(event) <= 0
 }
 
 // giveBack releases an event whose lease is about to end.

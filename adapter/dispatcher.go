@@ -31,6 +31,7 @@ type Dispatcher struct {
 
 	lanes    lanes
 	holds    holds
+	overdue  overdue
 	uptime   uptime
 	troubled atomic.Bool // recording fails, and somebody has been told
 }

@@ -95,10 +95,10 @@ func (q *memoryQueue) Lease(_ context.Context, limit int, _ int64) ([]adapter.Le
 	return leased, nil
 }
 
-func (q *memoryQueue) MarkSending(_ context.Context, leased []*adapter.Leased) error {
+func (q *memoryQueue) MarkSending(_ context.Context, leased *adapter.Leased) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.marks += len(leased)
+	q.marks++
 	return q.fail
 }
 

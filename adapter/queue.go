@@ -21,9 +21,11 @@ type Queue interface {
 	// alone: at most limit of them, and no more payload than maxBytes, but
 	// at least one event. An empty answer means that nothing is due.
 	Lease(ctx context.Context, limit int, maxBytes int64) ([]Leased, error)
-	// MarkSending records that attempts at the leased events begin, for those that
-	// must not be sent twice if the process dies during the attempt.
-	MarkSending(ctx context.Context, leased []*Leased) error
+	// MarkSending records that an attempt at the leased event begins, for one that must
+	// not be sent twice if the process dies during the attempt. It returns ErrLeaseLost
+	// if the event was given to another process, moved to another tenant, or purged in
+	// the meantime; then nothing was recorded, and the event must not be sent.
+	MarkSending(ctx context.Context, leased *Leased) error
 	// Record ends a lease: it settles the event, or puts it back until Step.Due. It
 	// returns ErrLeaseLost if the event was given to another process, or purged,
 	// in the meantime; then nothing was recorded.
@@ -116,7 +118,8 @@ type Leased struct {
 	Interrupted bool
 	// Run is the replay that brought the event, 0 for live traffic.
 	Run int64
-	// Until is when the lease ends, zero if it ends with the process.
+	// Until is when the lease ends on the clock of this process, zero if it ends with
+	// the process.
 	Until time.Time
 	// Token tells this lease from others of the same event. It is the store's own.
 	Token int64

@@ -151,17 +151,17 @@ func (q *simulatedQueue) drop(event *simulatedEvent) {
 	}
 }
 
-func (q *simulatedQueue) MarkSending(_ context.Context, leased []*adapter.Leased) error {
+func (q *simulatedQueue) MarkSending(_ context.Context, leased *adapter.Leased) error {
 	if err := q.fault("mark"); err != nil {
 		return err
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, l := range leased {
-		if event := q.events[l.ID-1]; event.lease == l.Token {
-			event.marked = true
-		}
+	event := q.events[leased.ID-1]
+	if event.lease != leased.Token {
+		return adapter.ErrLeaseLost
 	}
+	event.marked = true
 	return nil
 }
 

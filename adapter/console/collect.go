@@ -38,6 +38,14 @@ func (m *Metrics) WatchConnections(setting string, count func() (open int, shed 
 		}, func() float64 { _, shed := count(); return float64(shed) }))
 }
 
+// WatchSkew adds how far the clock of this process is ahead of the database's.
+func (m *Metrics) WatchSkew(skew func() time.Duration) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "clock_skew_seconds",
+		Help: "How far the clock of this process is ahead of the database's, negative if it is behind; 0 with SQLite.",
+	}, func() float64 { return skew().Seconds() }))
+}
+
 // WatchGates adds the state of the connections' gates.
 func (m *Metrics) WatchGates(gates map[string]func() adapter.GateState) {
 	m.registry.MustRegister(gateCollector(gates))

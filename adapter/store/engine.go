@@ -18,8 +18,9 @@ type engine interface {
 	// in what they want to know. An error means that none was made, unless it is
 	// an errUnknown.
 	apply(changes []change) error
-	// lease hands out pending events that are due, and no more than about maxBytes
-	// of payload beyond the first.
+	// lease hands out pending events that are due at a time of the process, and no more
+	// than about maxBytes of payload beyond the first. The time has to be from before the
+	// call, because the leases count from it.
 	lease(ctx context.Context, q *Queue, now time.Time, limit int, maxBytes int64) ([]adapter.Leased, error)
 	// read runs fn on one snapshot of the database.
 	read(ctx context.Context, fn func(*sql.Tx) error) error
@@ -48,6 +49,10 @@ type engine interface {
 	check() error
 	// probe writes something, to see whether that works.
 	probe(ctx context.Context) error
+	// clock returns the time of the database, and false if it has no clock of its own.
+	clock(ctx context.Context) (now time.Time, known bool, err error)
+	// leaseTime returns the time by which leases end. Now is that of the process.
+	leaseTime(ctx context.Context, tx *sql.Tx, now time.Time) (time.Time, error)
 	// explain returns what the sender may be told of err, nil if err does not say
 	// that the database is out of order.
 	explain(err error) *adapter.UnavailableError
@@ -153,14 +158,16 @@ func (r *recording) failedAttempt() bool {
 	}
 }
 
-// marking says that attempts begin.
+// marking says that an attempt begins.
 type marking struct {
 	queue  *Queue
-	leased []*adapter.Leased
+	leased *adapter.Leased
 	at     time.Time
+	// lost is set if the event was not the process's any more.
+	lost bool
 }
 
-func (m *marking) weight() (rows int, bytes int64) { return len(m.leased), 0 }
+func (m *marking) weight() (rows int, bytes int64) { return 1, 0 }
 
 // release gives leased events back.
 type release struct {

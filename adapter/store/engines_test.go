@@ -67,7 +67,7 @@ func postgresOptions(t testing.TB) store.Options {
 
 func open(t testing.TB, opts store.Options) *store.Store {
 	t.Helper()
-	s, err := store.Open(context.Background(), opts)
+	s, err := store.Open(context.Background(), store.OnOneClock(opts))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // WithMessagesInMemory returns the options with another size of SQLite's index in
 // memory, so that a test need not store a great many events to have it spill.
@@ -9,12 +12,30 @@ func WithMessagesInMemory(opts Options, n int) Options {
 	return opts
 }
 
+// Examine looks at the database as the store does every second.
+func (s *Store) Examine(ctx context.Context) { s.examine(ctx) }
+
 // MaintainInterval is how often an engine looks after itself.
 const MaintainInterval = maintainInterval
 
 // WithLease returns the options with another length of PostgreSQL's leases.
 func WithLease(opts Options, d time.Duration) Options {
 	opts.leaseFor = d
+	return opts
+}
+
+// WithDatabaseClock returns the options with another clock in the place of PostgreSQL's.
+func WithDatabaseClock(opts Options, now func() time.Time) Options {
+	opts.databaseNow = now
+	return opts
+}
+
+// OnOneClock returns the options with the clock of the process in the place of
+// PostgreSQL's, unless they have one.
+func OnOneClock(opts Options) Options {
+	if opts.databaseNow == nil {
+		opts.databaseNow = opts.Now
+	}
 	return opts
 }
 

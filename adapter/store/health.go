@@ -66,7 +66,7 @@ const (
 	probeTimeout  = 5 * time.Second
 )
 
-// watch measures the backlog now and then, since other processes change it too,
+// watch measures the backlog and the clocks now and then, since other processes change it too,
 // and finds out when a database that was out of order works again.
 func (s *Store) watch(ctx context.Context) {
 	ticker := time.NewTicker(watchInterval)
@@ -87,6 +87,9 @@ func (s *Store) examine(ctx context.Context) {
 	err := s.engine.check()
 	if err == nil {
 		err = s.measure(ctx)
+	}
+	if err == nil {
+		err = s.measureSkew(ctx)
 	}
 	if err == nil && s.health.broken() {
 		err = s.engine.probe(ctx)

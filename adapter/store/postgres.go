@@ -18,13 +18,14 @@ import (
 
 // postgresEngine is a database that several processes share. Events are leased to
 // one of them for a while; those of a process that dies are due again when its
-// leases end. The clocks of the processes should agree to within half a minute.
+// leases end, by the clock of the database.
 type postgresEngine struct {
 	pool     *pgxpool.Pool
 	db       *sql.DB // over the pool
 	shards   chan int64
 	leaseFor time.Duration
-	now      func() time.Time
+	// databaseNow takes the place of the database's clock in tests, nil for none.
+	databaseNow func() time.Time
 }
 
 const (
@@ -61,8 +62,8 @@ func openPostgres(ctx context.Context, opts Options) (_ engine, err error) {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	e := &postgresEngine{
-		pool: pool, db: stdlib.OpenDBFromPool(pool), shards: make(chan int64, postgresCommitters), now: opts.Now,
-		leaseFor: leaseFor,
+		pool: pool, db: stdlib.OpenDBFromPool(pool), shards: make(chan int64, postgresCommitters),
+		leaseFor: leaseFor, databaseNow: opts.databaseNow,
 	}
 	if opts.leaseFor > 0 {
 		e.leaseFor = opts.leaseFor
@@ -178,6 +179,31 @@ func (e *postgresEngine) explain(err error) *adapter.UnavailableError {
 		return nil
 	}
 	return &adapter.UnavailableError{Message: message, Err: err}
+}
+
+// clockSQL asks for the time of the database in milliseconds, at the moment at which the
+// statement runs, and not that at which the transaction began.
+const clockSQL = `SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)`
+
+// clockOf reads the answer to clockSQL.
+func (e *postgresEngine) clockOf(row interface{ Scan(...any) error }) (time.Time, error) {
+	var now int64
+	if err := row.Scan(&now); err != nil {
+		return time.Time{}, err
+	}
+	if e.databaseNow != nil {
+		return e.databaseNow(), nil
+	}
+	return time.UnixMilli(now), nil
+}
+
+func (e *postgresEngine) clock(ctx context.Context) (now time.Time, known bool, err error) {
+	now, err = e.clockOf(e.pool.QueryRow(ctx, clockSQL))
+	return now, true, err
+}
+
+func (e *postgresEngine) leaseTime(ctx context.Context, tx *sql.Tx, _ time.Time) (time.Time, error) {
+	return e.clockOf(tx.QueryRowContext(ctx, clockSQL))
 }
 
 // maintain has nothing to do: PostgreSQL looks after itself.

@@ -14,8 +14,10 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// lease takes due events that no other process has in hand. A lease whose end has
-// come is due like any other event: its process has died, or has given it up.
+// lease takes due events that no other process has in hand. A lease whose end has come
+// on the database's clock is due like any other event: its process has died, or has
+// given it up. The process takes it to end by its own clocks, counted from before it
+// asked, so that it never goes on for longer than the database lets it.
 func (e *postgresEngine) lease(ctx context.Context, q *Queue, now time.Time, limit int, maxBytes int64) ([]adapter.Leased, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -28,13 +30,17 @@ func (e *postgresEngine) lease(ctx context.Context, q *Queue, now time.Time, lim
 	var leased []adapter.Leased
 	var ids []int64
 	err := pgx.BeginFunc(ctx, e.pool, func(tx pgx.Tx) (err error) {
-		ids, err = dueIDs(ctx, tx, q, now, limit, maxBytes)
+		database, err := e.clockOf(tx.QueryRow(ctx, clockSQL))
+		if err != nil {
+			return fmt.Errorf("ask for the time: %w", err)
+		}
+		ids, err = dueIDs(ctx, tx, q, now, database, limit, maxBytes)
 		if err != nil || len(ids) == 0 {
 			return err
 		}
 		rows, err := tx.Query(ctx, `UPDATE queue SET due_at = $1, lease = $2 WHERE id = ANY ($3)
 			RETURNING id, message_id, coalesce(body_hash, 1) = 0, user_id, account_id, received_at, attempts, failed, redriven <> 0, first_attempt_at, ambiguous_at, sending_at, payload, coalesce(run, 0)`,
-			milliseconds(until), token, ids)
+			milliseconds(database.Add(e.leaseFor)), token, ids)
 		if err != nil {
 			return fmt.Errorf("lease events: %w", err)
 		}
@@ -60,10 +66,17 @@ func (e *postgresEngine) lease(ctx context.Context, q *Queue, now time.Time, lim
 	return leased, nil
 }
 
-// dueIDs locks due events of the queue's tenant, the one that is due longest first.
-func dueIDs(ctx context.Context, tx pgx.Tx, q *Queue, now time.Time, limit int, maxBytes int64) ([]int64, error) {
+// dueIDs locks due events of the queue's tenant, the one that is due longest first. Those
+// that are leased are due at the end of the lease, on the database's clock.
+func dueIDs(ctx context.Context, tx pgx.Tx, q *Queue, now, database time.Time, limit int, maxBytes int64) ([]int64, error) {
+	latest := now
+	if database.After(now) {
+		latest = database
+	}
 	rows, err := tx.Query(ctx, `SELECT id, octet_length(payload) FROM queue WHERE connection = $1 AND tenant = $2 AND due_at <= $3
-		ORDER BY due_at, id LIMIT $4 FOR UPDATE SKIP LOCKED`, q.connection, q.tenant, milliseconds(now), limit)
+		AND due_at <= CASE WHEN lease IS NULL THEN $4::bigint ELSE $5::bigint END
+		ORDER BY due_at, id LIMIT $6 FOR UPDATE SKIP LOCKED`,
+		q.connection, q.tenant, milliseconds(latest), milliseconds(now), milliseconds(database), limit)
 	if err != nil {
 		return nil, fmt.Errorf("look for due events: %w", err)
 	}
@@ -236,14 +249,25 @@ func leasedArrays(leased []*adapter.Leased) (ids, tokens []int64) {
 	return ids, tokens
 }
 
+// mark records that attempts begin. One whose lease is lost is left alone.
 func (t *postgresTransaction) mark(marks []*marking) error {
+	if len(marks) == 0 {
+		return nil
+	}
+	// In one order, or two transactions could wait for each other.
+	slices.SortFunc(marks, func(a, b *marking) int { return cmp.Compare(a.leased.ID, b.leased.ID) })
+	var ids, tokens, times []int64
 	for _, m := range marks {
-		ids, tokens := leasedArrays(slices.Clone(m.leased))
-		_, err := t.tx.Exec(t.ctx, `UPDATE queue q SET sending_at = $1 FROM unnest($2::bigint[], $3::bigint[]) AS s (id, token)
-			WHERE q.id = s.id AND q.lease = s.token`, milliseconds(m.at), ids, tokens)
-		if err != nil {
-			return fmt.Errorf("mark events: %w", err)
-		}
+		ids, tokens, times = append(ids, m.leased.ID), append(tokens, m.leased.Token), append(times, milliseconds(m.at))
+	}
+	marked, err := t.ids(`UPDATE queue q SET sending_at = s.at FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS s (id, token, at)
+		WHERE q.id = s.id AND q.lease = s.token RETURNING q.id`, ids, tokens, times)
+	if err != nil {
+		return fmt.Errorf("mark events: %w", err)
+	}
+	for _, m := range marks {
+		_, found := marked[m.leased.ID]
+		m.lost = !found
 	}
 	return nil
 }

@@ -49,9 +49,16 @@ func (q *Queue) Lease(ctx context.Context, limit int, maxBytes int64) ([]adapter
 	return nil, err
 }
 
-// MarkSending records that attempts begin; see [adapter.Queue].
-func (q *Queue) MarkSending(ctx context.Context, leased []*adapter.Leased) error {
-	return q.store.commit(ctx, &marking{queue: q, leased: leased, at: q.store.now()})
+// MarkSending records that an attempt begins; see [adapter.Queue].
+func (q *Queue) MarkSending(ctx context.Context, leased *adapter.Leased) error {
+	m := &marking{queue: q, leased: leased, at: q.store.now()}
+	if err := q.store.commit(ctx, m); err != nil {
+		return err
+	}
+	if m.lost {
+		return adapter.ErrLeaseLost
+	}
+	return nil
 }
 
 // Record settles a leased event or puts it back; see [adapter.Queue].

@@ -69,7 +69,7 @@ func TestLease(t *testing.T) {
 			t.Errorf("got %+v, %v", delivery, err)
 		}
 		again = lease(t, q, 10)
-		if err := q.MarkSending(context.Background(), []*adapter.Leased{&again[0]}); err != nil {
+		if err := q.MarkSending(context.Background(), &again[0]); err != nil {
 			t.Fatal(err)
 		}
 		if err := q.Release(context.Background(), []*adapter.Leased{&again[0], &rest[0]}); err != nil {
@@ -224,6 +224,12 @@ func TestDeadProcess(t *testing.T) {
 	if len(taken) != 2 || taken[0].Token == leased[0].Token {
 		t.Fatalf("got %+v", taken)
 	}
+	if err := q.MarkSending(context.Background(), &leased[0]); !errors.Is(err, adapter.ErrLeaseLost) {
+		t.Errorf("the dead process marks: %v", err)
+	}
+	if err := left.MarkSending(context.Background(), &taken[1]); err != nil {
+		t.Error(err)
+	}
 	step := adapter.Step{Outcome: adapter.Delivered, At: c.now()}
 	if err := q.Record(context.Background(), &leased[0], step); !errors.Is(err, adapter.ErrLeaseLost) {
 		t.Errorf("the dead process records: %v", err)
@@ -351,7 +357,10 @@ func TestStaleSteps(t *testing.T) {
 		}
 		ctx := context.Background()
 		both := []*adapter.Leased{&leased[0], &leased[1]}
-		if err := q.MarkSending(ctx, both); err != nil {
+		if err := q.MarkSending(ctx, &leased[0]); !errors.Is(err, adapter.ErrLeaseLost) {
+			t.Errorf("marked what is gone: %v", err)
+		}
+		if err := q.MarkSending(ctx, &leased[1]); err != nil {
 			t.Error(err)
 		}
 		for _, step := range []adapter.Step{

@@ -107,10 +107,14 @@ func (s *Store) movePending(
 func (s *Store) lockMovable(
 	ctx context.Context, tx *sql.Tx, ids []int64, now time.Time,
 ) (movables []movable, err error) {
+	over, err := s.engine.leaseTime(ctx, tx, now)
+	if err != nil {
+		return nil, err
+	}
 	list := idList(ids, func(id *int64) int64 { return *id })
 	rows, err := tx.QueryContext(ctx, `UPDATE queue SET lease = NULL WHERE id IN `+list+`
 		AND due_at < `+heldText+` AND (lease IS NULL OR due_at <= $1)
-		RETURNING id, connection, tenant, coalesce(run, 0), message_id, body_hash, length(payload)`, milliseconds(now))
+		RETURNING id, connection, tenant, coalesce(run, 0), message_id, body_hash, length(payload)`, milliseconds(over))
 	if err != nil {
 		return nil, err
 	}

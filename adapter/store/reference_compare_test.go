@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,7 +51,8 @@ func TestReference(t *testing.T) {
 type pair struct {
 	t      *testing.T
 	opts   store.Options
-	clock  *clock
+	clock  *clock       // of the database
+	skew   atomic.Int64 // of the process's clock to it
 	random *rand.Rand
 	ref    *reference
 	store  *store.Store
@@ -74,14 +76,18 @@ var tenants = []string{"host/tenant", "host/another", "elsewhere/tenant"}
 
 func newPair(t *testing.T, opts store.Options, leaseFor time.Duration) *pair {
 	c := newClock()
-	opts.Now = c.now
-	p := &pair{t: t, opts: opts, clock: c, random: rand.New(rand.NewPCG(uint64(opts.Retention.Ledger), 11)),
-		ref:     newReference(c.now, opts.Retention, leaseFor),
+	p := &pair{t: t, clock: c, random: rand.New(rand.NewPCG(uint64(opts.Retention.Ledger), 11)),
 		tenants: map[string]string{"one": tenants[0], "sibling": tenants[0], "other": tenants[1]}}
+	opts.Now = p.now
+	p.opts = store.WithDatabaseClock(opts, c.now)
+	p.ref = newReference(p.now, c.now, opts.Retention, leaseFor)
 	p.ref.present = p.tenants
 	p.open()
 	return p
 }
+
+// now is the clock of the process.
+func (p *pair) now() time.Time { return p.clock.now().Add(time.Duration(p.skew.Load())) }
 
 func (p *pair) open() {
 	p.opts.Tenants = maps.Clone(p.tenants)
@@ -172,7 +178,10 @@ func (p *pair) lease() {
 		l, e := &leased[i], want[i]
 		expected := adapter.Leased{ID: e.ID, MessageID: e.MessageID, Keyed: e.identity.keyed(), UserID: e.UserID, AccountID: e.AccountID, Payload: e.payload, ReceivedAt: e.ReceivedAt.Local(),
 			Attempts: e.Attempts, Failed: e.failed, Redriven: e.redriven, AmbiguousSince: local(&e.ambiguous), FirstAttempt: local(e.FirstAttemptAt),
-			Interrupted: e.sending, Until: l.Until, Token: l.Token}
+			Interrupted: e.sending, Token: l.Token}
+		if p.ref.leaseFor > 0 {
+			expected.Until = p.now().Add(p.ref.leaseFor)
+		}
 		if !reflect.DeepEqual(*l, expected) {
 			p.t.Errorf("leased %+v, want %+v", *l, expected)
 		}
@@ -202,7 +211,7 @@ func (p *pair) take() []held {
 func (p *pair) record() {
 	for _, h := range p.take() {
 		step := adapter.Step{Outcome: adapter.Outcomes[p.random.IntN(len(adapter.Outcomes))], Status: []int{0, 200, 503}[p.random.IntN(3)],
-			Counted: p.random.IntN(2) == 0, Ambiguous: p.random.IntN(3) == 0, Began: p.clock.now(), At: p.clock.now().Add(time.Duration(p.random.IntN(5000)) * time.Millisecond)}
+			Counted: p.random.IntN(2) == 0, Ambiguous: p.random.IntN(3) == 0, Began: p.now(), At: p.now().Add(time.Duration(p.random.IntN(5000)) * time.Millisecond)}
 		if p.random.IntN(2) == 0 { // half of them are put back
 			step.Outcome = adapter.Pending
 		}
@@ -213,7 +222,7 @@ func (p *pair) record() {
 			step.EventKey = "new key"
 		}
 		if step.Outcome == adapter.Pending {
-			step.Due = p.clock.now().Add(time.Duration(p.random.IntN(120)) * time.Minute)
+			step.Due = p.now().Add(time.Duration(p.random.IntN(120)) * time.Minute)
 		}
 		err := h.queue.Record(context.Background(), &h.leased, step)
 		switch held := p.ref.record(h.leased.ID, h.token, h.tenant, &step); {
@@ -236,11 +245,14 @@ func (p *pair) release() {
 
 func (p *pair) mark() {
 	for _, h := range p.take() {
-		if err := h.queue.MarkSending(context.Background(), []*adapter.Leased{&h.leased}); err != nil {
+		err := h.queue.MarkSending(context.Background(), &h.leased)
+		switch held := p.ref.mark(h.leased.ID, h.token, h.tenant); {
+		case held && err != nil:
 			p.t.Fatal(err)
-		}
-		if e := p.ref.ofTenant(h.leased.ID, h.token, h.tenant); e != nil {
-			e.sending = true
+		case !held && !errors.Is(err, adapter.ErrLeaseLost):
+			p.t.Fatalf("marked without a lease: %v", err)
+		case !held:
+			continue // the process has lost it
 		}
 		p.hand = append(p.hand, h)
 	}
@@ -295,6 +307,9 @@ func (p *pair) purge() {
 // it does so in the background too.
 func (p *pair) passTime() {
 	p.clock.advance(time.Duration(p.random.IntN(200)) * time.Minute)
+	if p.ref.leaseFor > 0 { // the clock of another replica
+		p.skew.Store(int64(p.random.IntN(3)-1) * int64(5*time.Minute))
+	}
 	if err := p.store.Retain(context.Background()); err != nil {
 		p.t.Fatal(err)
 	}

@@ -14,7 +14,9 @@ import (
 // a loop over it for every question. Whatever is done to a store is done to it as
 // well, and both have to answer alike.
 type reference struct {
-	now       func() time.Time
+	now func() time.Time
+	// database is the clock by which leases end.
+	database  func() time.Time
 	retention store.Retention
 	// leaseFor is the length of a lease, 0 if it ends with the process.
 	leaseFor time.Duration
@@ -60,8 +62,8 @@ func identityOf(messageID string, keyed bool, hash int64) identity {
 	}
 }
 
-func newReference(now func() time.Time, retention store.Retention, leaseFor time.Duration) *reference {
-	return &reference{now: now, retention: retention, leaseFor: leaseFor, accepted: make(map[string]int64),
+func newReference(now, database func() time.Time, retention store.Retention, leaseFor time.Duration) *reference {
+	return &reference{now: now, database: database, retention: retention, leaseFor: leaseFor, accepted: make(map[string]int64),
 		totals: make(map[string]map[adapter.Outcome]int64), removed: make(map[string]map[adapter.Outcome]int64)}
 }
 
@@ -127,14 +129,15 @@ func (r *reference) settlePayload(e *known, at time.Time) {
 
 // lease returns what is to be handed out.
 func (r *reference) lease(connection string, limit int, maxBytes int64) (leased []*known) {
-	var due []*known
+	var list []*known
 	for _, e := range r.events {
-		if e.Connection == connection && e.Tenant == r.present[connection] && e.Outcome == adapter.Pending && !e.due.After(r.now()) && (e.lease == 0 || r.leaseFor > 0) {
-			due = append(due, e)
+		due := r.over(e) || e.lease == 0 && !e.due.After(r.now())
+		if due && e.Connection == connection && e.Tenant == r.present[connection] && e.Outcome == adapter.Pending {
+			list = append(list, e)
 		}
 	}
-	slices.SortFunc(due, func(a, b *known) int { return cmp.Or(a.due.Compare(b.due), cmp.Compare(a.ID, b.ID)) })
-	for _, e := range due {
+	slices.SortFunc(list, func(a, b *known) int { return cmp.Or(a.due.Compare(b.due), cmp.Compare(a.ID, b.ID)) })
+	for _, e := range list {
 		if len(leased) == limit || maxBytes <= 0 {
 			break
 		}
@@ -148,8 +151,13 @@ func (r *reference) lease(connection string, limit int, maxBytes int64) (leased 
 func (r *reference) handed(e *known, token int64) {
 	e.lease = token
 	if r.leaseFor > 0 {
-		e.due = r.now().Add(r.leaseFor)
+		e.due = r.database().Add(r.leaseFor)
 	}
+}
+
+// over reports whether the event has a lease that is over.
+func (r *reference) over(e *known) bool {
+	return r.leaseFor > 0 && e.lease != 0 && !e.due.After(r.database())
 }
 
 // find returns the event, nil if it is no more.
@@ -232,6 +240,19 @@ func (r *reference) move(e *known, outcome adapter.Outcome) {
 	e.Outcome = outcome
 }
 
+// mark marks an event as being sent and reports whether the lease was still held.
+func (r *reference) mark(id, token int64, tenant string) bool {
+	e := r.ofTenant(id, token, tenant)
+	if e == nil {
+		if e := r.inHand(id, token); e != nil {
+			e.lease = 0
+		}
+		return false
+	}
+	e.sending = true
+	return true
+}
+
 func (r *reference) release(id, token int64) {
 	if e := r.inHand(id, token); e != nil {
 		e.lease = 0
@@ -298,7 +319,7 @@ func (r *reference) redrive(redeliveries []adapter.Redelivery) (done adapter.Red
 // hand.
 func (r *reference) movePending(as *adapter.Redelivery, done *adapter.Redriven) {
 	e, now := r.find(as.ID), r.now()
-	if e == nil || e.Outcome != adapter.Pending || as.Tenant == "" || r.leaseFor > 0 && e.lease != 0 && e.due.After(now) {
+	if e == nil || e.Outcome != adapter.Pending || as.Tenant == "" || r.leaseFor > 0 && e.lease != 0 && !r.over(e) {
 		return
 	}
 	if r.leaseFor > 0 {

@@ -55,6 +55,10 @@ func (e *sqliteEngine) applyOnce(changes []change) error {
 			c.markDuplicates()
 		case *recording:
 			e.leases.end(c.leased.ID)
+		case *marking:
+			if c.lost { // nothing more is recorded of it
+				e.leases.end(c.leased.ID)
+			}
 		case *release:
 			for _, leased := range c.leased {
 				e.leases.end(leased.ID)
@@ -405,12 +409,14 @@ func (t *transaction) recordAttempt(r *recording) error {
 	return nil
 }
 
+// mark records that an attempt begins. An event that an operator has purged, or moved to
+// another tenant, is lost.
 func (t *transaction) mark(m *marking) error {
-	for _, leased := range m.leased {
-		if _, err := t.markSending.Exec(leased.ID, milliseconds(m.at), m.queue.tenant); err != nil {
-			return fmt.Errorf("mark an event: %w", err)
-		}
+	found, err := affected(t.markSending.Exec(m.leased.ID, milliseconds(m.at), m.queue.tenant))
+	if err != nil {
+		return fmt.Errorf("mark an event: %w", err)
 	}
+	m.lost = !found
 	return nil
 }
 

@@ -105,6 +105,15 @@ func (e *sqliteEngine) lease(ctx context.Context, q *Queue, now time.Time, limit
 	return leased, err
 }
 
+// clock has nothing to tell: SQLite runs in this process.
+func (e *sqliteEngine) clock(context.Context) (now time.Time, known bool, err error) {
+	return time.Time{}, false, nil
+}
+
+func (e *sqliteEngine) leaseTime(_ context.Context, _ *sql.Tx, now time.Time) (time.Time, error) {
+	return now, nil
+}
+
 // due returns the ids of due events of the queue's tenant; only the index is read
 // for it.
 func (e *sqliteEngine) due(ctx context.Context, tx *sql.Tx, q *Queue, now time.Time, limit int) ([]int64, error) {

@@ -34,6 +34,10 @@ type Options struct {
 	Retention Retention
 	// Now is the clock of the process. Default: that of an [adapter.Clock].
 	Now func() time.Time
+	// OnSkew is told how far the clock of the process is ahead of the database's when
+	// that exceeds MaxSkew in either direction, and when it does not any more. Default:
+	// it is told to nothing.
+	OnSkew func(ahead time.Duration)
 	// OnHealth is told when the store stops working, with the error, and when it
 	// works again, with nil. Default: nobody is told.
 	OnHealth func(error)
@@ -43,6 +47,7 @@ type Options struct {
 	// For tests.
 	messagesInMemory int           // of SQLite's index
 	leaseFor         time.Duration // of PostgreSQL
+	databaseNow      func() time.Time
 	maxEventNames    int
 	committed        func() // called between a commit and its answer
 }
@@ -80,6 +85,7 @@ type Store struct {
 	backlog      backlog
 	health       health
 	committed    func()
+	skew         skew
 	submitted    chan *submission
 	stop         context.CancelFunc
 	stopped      context.Context // ends when Close begins
@@ -104,6 +110,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if opts.committed == nil {
 		opts.committed = func() {}
 	}
+	if opts.OnSkew == nil {
+		opts.OnSkew = func(time.Duration) {}
+	}
 	if opts.OnRetention == nil {
 		opts.OnRetention = func(error) {}
 	}
@@ -125,6 +134,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		now:       opts.Now,
 		health:    health{onChange: opts.OnHealth},
 		committed: opts.committed,
+		skew:      skew{onChange: opts.OnSkew},
 		submitted: make(chan *submission),
 		queues:    make(map[int64][]*Queue),
 		runs:      make(map[int64]*Queue),

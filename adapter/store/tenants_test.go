@@ -223,15 +223,12 @@ func TestMoveInHand(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
 		opts := sqliteOptions(t)
 		server, old := openWith(t, opts, testTenant)
-		accept(t, old, event("message-1"), event("message-2"))
-		leased := lease(t, old, 2)
+		accept(t, old, event("message-1"), event("message-2"), event("message-3"))
+		leased := lease(t, old, 3)
 		opts.Shared = true
 		operator, live := openWith(t, opts, liveTenant)
-		if got := redriveTo(t, operator, liveTenant, leased[0].ID, leased[1].ID); got != (adapter.Redriven{Pending: 2}) {
+		if got := redriveTo(t, operator, liveTenant, leased[0].ID, leased[1].ID, leased[2].ID); got != (adapter.Redriven{Pending: 3}) {
 			t.Errorf("got %+v", got)
-		}
-		if err := old.MarkSending(ctx, []*adapter.Leased{&leased[0]}); err != nil {
-			t.Fatal(err)
 		}
 		if err := old.Record(ctx, &leased[0], step); !errors.Is(err, adapter.ErrLeaseLost) {
 			t.Errorf("recorded for another tenant: %v", err)
@@ -243,11 +240,18 @@ func TestMoveInHand(t *testing.T) {
 		if err := old.Record(ctx, &leased[1], back); !errors.Is(err, adapter.ErrLeaseLost) {
 			t.Errorf("put back for another tenant: %v", err)
 		}
+		if err := old.MarkSending(ctx, &leased[2]); !errors.Is(err, adapter.ErrLeaseLost) {
+			t.Errorf("marked for another tenant: %v", err)
+		}
 		if again := lease(t, old, 10); len(again) > 0 {
 			t.Errorf("the former tenant gets %+v", again)
 		}
-		if moved := lease(t, live, 10); len(moved) != 2 || moved[0].Interrupted || moved[1].Failed > 0 {
+		if moved := lease(t, live, 10); len(moved) != 3 || moved[2].Interrupted || moved[1].Failed > 0 {
 			t.Errorf("the new tenant gets %+v", moved)
+		}
+		// The process that has lost them has nothing in hand any more.
+		if moved := lease(t, connection(t, server, "default", liveTenant), 10); len(moved) != 3 {
+			t.Errorf("%d of the events that were lost can be leased", len(moved))
 		}
 		balanced(t, server)
 	})

@@ -52,6 +52,7 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 	if s.cfg.Delivery == config.DeliveryDurable {
 		opts := storeOptions(s.cfg)
 		opts.Now = s.clock.Now
+		opts.OnSkew = s.logSkew
 		opts.OnHealth = s.logHealth
 		opts.OnRetention = func(err error) { s.log.Error("retention", zap.Error(err)) }
 		if d.store, err = store.Open(ctx, opts); err != nil {
@@ -106,6 +107,7 @@ func (d *delivering) watch(metrics *console.Metrics, clock *adapter.Clock) {
 		return
 	}
 	metrics.WatchStore(d.store, d.ready, clock.Now)
+	metrics.WatchSkew(d.store.Skew)
 	states := make(map[string]func() adapter.GateState, len(d.gates))
 	for connection, gate := range d.gates {
 		states[connection] = gate.State
