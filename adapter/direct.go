@@ -33,8 +33,9 @@ type DirectOptions struct {
 	// Now is the clock. Default: that of a [Clock].
 	Now func() time.Time
 	// Record is told the result of every event, and once more that of an event
-	// that was pending in the answer and has its outcome since. It is called by several goroutines at
-	// once. Default: nobody is told.
+	// that was pending in the answer and has its outcome since. Beyond the first hundred,
+	// the rejected events of a request with one reason share a result, which has their
+	// number. It is called by several goroutines at once. Default: nobody is told.
 	Record func(Result)
 	// OnPanic is told of a panic in mapping, sending or recording an event.
 	// Default: nobody is told.
@@ -90,13 +91,15 @@ func (d *Direct) Accept(ctx context.Context, events [][]byte) (Receipt, error) {
 		}
 	}
 	receipt := Receipt{Results: request.close()}
+	recorder := requestRecorder{record: d.record}
 	for i := range receipt.Results {
 		result := &receipt.Results[i]
 		receipt.Redeliver = receipt.Redeliver || !result.Outcome.Settled()
 		if !result.recorded {
-			d.record(*result)
+			recorder.add(result)
 		}
 	}
+	recorder.end()
 	return receipt, nil
 }
 

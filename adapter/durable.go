@@ -24,7 +24,8 @@ type DurableOptions struct {
 	// Now is the clock. Default: that of a [Clock].
 	Now func() time.Time
 	// Record is told the result of every event that has its outcome when it is
-	// accepted. Default: nobody is told.
+	// accepted. Beyond the first hundred, the rejected events of a request with one reason
+	// share a result, which has their number. Default: nobody is told.
 	Record func(Result)
 	// OnPanic is told of panics in the mapping. Default: nobody is told.
 	OnPanic PanicFunc
@@ -64,15 +65,17 @@ func (d *Durable) Accept(ctx context.Context, events [][]byte) (Receipt, error) 
 	if err := d.queue.Accept(context.WithoutCancel(ctx), arrivals); err != nil {
 		return Receipt{}, err
 	}
+	recorder := requestRecorder{record: d.record}
 	for i := range results {
 		result := &results[i]
 		if arrivals[i].Outcome == Duplicate {
 			result.Outcome, result.Reason = Duplicate, arrivals[i].Reason
 		}
 		if result.Outcome.Settled() {
-			d.record(*result)
+			recorder.add(result)
 		}
 	}
+	recorder.end()
 	return Receipt{Results: results}, nil
 }
 

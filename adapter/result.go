@@ -30,6 +30,9 @@ type Result struct {
 	Duration time.Duration
 	// Lag is the time from acceptance to the outcome, 0 if the event was not stored.
 	Lag time.Duration
+	// Events is how many events of a request the result stands for, where they are
+	// recorded together; 0 is one.
+	Events int
 
 	recorded bool // the result has been recorded, so the answer need not
 }

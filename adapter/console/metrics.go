@@ -71,7 +71,7 @@ func (m *Metrics) Request(connection string, status int, reason string) {
 func (m *Metrics) Event(connection string) func(adapter.Result) {
 	lag := m.lag.WithLabelValues(connection)
 	return func(r adapter.Result) {
-		m.events.WithLabelValues(connection, r.Outcome.String(), string(r.Reason)).Inc()
+		m.events.WithLabelValues(connection, r.Outcome.String(), string(r.Reason)).Add(float64(max(1, r.Events)))
 		if r.Outcome == adapter.Delivered && r.Lag > 0 {
 			lag.Observe(r.Lag.Seconds())
 		}

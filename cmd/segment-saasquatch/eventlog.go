@@ -7,7 +7,8 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// logResult writes the one line of an event: no payload and no user.
+// logResult writes the one line of an event, or of several that share it: no payload and
+// no user.
 func logResult(log *zap.Logger, connection string) func(adapter.Result) {
 	log = log.With(zap.String("connection", connection))
 	return func(r adapter.Result) {
@@ -15,7 +16,7 @@ func logResult(log *zap.Logger, connection string) func(adapter.Result) {
 		if entry == nil {
 			return
 		}
-		fields := make([]zap.Field, 0, 13)
+		fields := make([]zap.Field, 0, 14)
 		fields = append(fields, zap.String("outcome", r.Outcome.String()))
 		for _, field := range [...]struct{ key, value string }{
 			{"reason", string(r.Reason)}, {"message_id", bounded(r.MessageID)}, {"idempotency_key", r.IdempotencyKey},
@@ -24,6 +25,9 @@ func logResult(log *zap.Logger, connection string) func(adapter.Result) {
 			if field.value != "" {
 				fields = append(fields, zap.String(field.key, field.value))
 			}
+		}
+		if r.Events > 1 {
+			fields = append(fields, zap.Int("events", r.Events))
 		}
 		if len(r.Warnings) > 0 {
 			fields = append(fields, zap.Any("warnings", r.Warnings))

@@ -1,0 +1,40 @@
+package adapter
+
+// ownResults is how many rejected events of a request are recorded one by one, for each
+// reason.
+const ownResults = 100
+
+// requestRecorder records the results of one request. A request of 30 KB can hold
+// 10 000 events that are rejected: those beyond ownResults with one reason share a
+// result, and with it a line of the log.
+type requestRecorder struct {
+	record func(Result)
+	// rejected counts the rejected events by reason.
+	rejected map[Reason]int
+	// shared are the reasons of more than ownResults, in their order.
+	shared []Reason
+}
+
+func (r *requestRecorder) add(result *Result) {
+	if result.Outcome != Rejected {
+		r.record(*result)
+		return
+	}
+	if r.rejected == nil {
+		r.rejected = make(map[Reason]int)
+	}
+	r.rejected[result.Reason]++
+	switch n := r.rejected[result.Reason]; {
+	case n <= ownResults:
+		r.record(*result)
+	case n == ownResults+1:
+		r.shared = append(r.shared, result.Reason)
+	}
+}
+
+// end records what the results have in common that share one.
+func (r *requestRecorder) end() {
+	for _, reason := range r.shared {
+		r.record(Result{Outcome: Rejected, Reason: reason, Events: r.rejected[reason] - ownResults})
+	}
+}

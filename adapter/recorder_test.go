@@ -1,0 +1,84 @@
+package adapter_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
+)
+
+// TestRejectedEventsShareResults rejects many events of one request for two reasons, in
+// both kinds of delivery. The receipt and the sum of what is recorded have all of them.
+func TestRejectedEventsShareResults(t *testing.T) {
+	const n = 1000
+	var events [][]byte
+	for range n {
+		events = append(events, []byte(`{}`), []byte(`{"type":"page"}`), []byte(`{"type":"track","userId":"u"}`))
+	}
+	events = events[:3*n-2] // n of the first reason
+	events = append(events, []byte(`{"type":"track","userId":"u","event":"x","messageId":"message-1"}`))
+	var mu sync.Mutex
+	var told []adapter.Result
+	record := func(r adapter.Result) {
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, r)
+	}
+	sender := senderFunc(func(*mapping.UserEvent) adapter.Attempt { return delivered })
+	for name, acceptor := range map[string]interface {
+		Accept(context.Context, [][]byte) (adapter.Receipt, error)
+	}{
+		"durable": adapter.NewDurable(newMapper(t), &arrivalsQueue{}, adapter.DurableOptions{Record: record}),
+		"direct":  adapter.NewDirect(newMapper(t), adapter.NewForwarder(sender, adapter.ForwarderOptions{}), adapter.DirectOptions{Record: record}),
+	} {
+		told = nil
+		receipt, err := acceptor.Accept(t.Context(), events)
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts := receipt.Counts()
+		if counts[adapter.Rejected] != 2*n-1 || counts[adapter.Skipped] != n-1 {
+			t.Errorf("%s: receipt %v", name, counts)
+		}
+		lines, sums := make(map[adapter.Reason]int), make(map[adapter.Reason]int)
+		var shared []string
+		for _, r := range told {
+			lines[r.Reason]++
+			sums[r.Reason] += max(1, r.Events)
+			if r.Events > 0 {
+				shared = append(shared, fmt.Sprintf("%s %s %d %q", r.Outcome, r.Reason, r.Events, r.MessageID))
+			}
+		}
+		if lines["missing_type"] != 101 || lines["missing_event_name"] != 101 || lines["unsupported_type"] != n-1 {
+			t.Errorf("%s: recorded %v", name, lines)
+		}
+		if sums["missing_type"] != n || sums["missing_event_name"] != n-1 {
+			t.Errorf("%s: recorded %v events", name, sums)
+		}
+		if want := []string{`rejected missing_type 900 ""`, `rejected missing_event_name 899 ""`}; !slices.Equal(shared, want) {
+			t.Errorf("%s: shared %q, want %q", name, shared, want)
+		}
+	}
+}
+
+// TestFewRejectedEventsShareNothing has a hundred of each reason.
+func TestFewRejectedEventsShareNothing(t *testing.T) {
+	var told []adapter.Result
+	d := adapter.NewDurable(newMapper(t), &arrivalsQueue{}, adapter.DurableOptions{Record: func(r adapter.Result) { told = append(told, r) }})
+	for range 2 { // requests
+		var events [][]byte
+		for range 100 {
+			events = append(events, []byte(`{}`), []byte(`{"type":"track","userId":"u"}`))
+		}
+		if _, err := d.Accept(t.Context(), events); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(told) != 400 || slices.ContainsFunc(told, func(r adapter.Result) bool { return r.Events != 0 }) {
+		t.Errorf("%d results", len(told))
+	}
+}
