@@ -13,6 +13,11 @@ import (
 // deliver makes one attempt at an event, if that is called for, and records what
 // it came to. It returns false if ctx ended before that.
 func (d *Dispatcher) deliver(ctx context.Context, event *Leased) bool {
+	if event.Damaged {
+		step := DamagedStep(d.Now())
+		d.settle(ctx, event, &mapping.Result{}, &step, nil, 0)
+		return true
+	}
 	if due, held := d.holds.until(event, d.Now()); held {
 		d.recordStep(ctx, event, &Step{Outcome: Pending, At: d.Now(), Due: due})
 		return true
@@ -50,6 +55,14 @@ func (d *Dispatcher) mapLeased(ctx context.Context, event *Leased) mapping.Resul
 
 func (d *Dispatcher) mapEvent(event *Leased, opts mapping.Options) mapping.Result {
 	return mapOne(d.mapper, event.Payload, mapTime(event.ReceivedAt, event.Run), opts, d.OnPanic)
+}
+
+// DamagedStep makes an event with a damaged payload a dead letter.
+func DamagedStep(at time.Time) Step {
+	return Step{
+		Outcome: Dead, Reason: ReasonPayloadDamaged, At: at,
+		Detail: "the stored payload does not match its checksum: check the disk of the store, and replay the event from the Segment archive",
+	}
 }
 
 // send sends an event when the gate lets it.

@@ -46,19 +46,26 @@ type Delivery struct {
 	// Payload is the event as Segment sent it, nil once it is dropped. Only Get
 	// fills it.
 	Payload json.RawMessage `json:"payload,omitempty"`
-	// PayloadText stands in its place where it is not JSON.
+	// PayloadText stands in its place where it is not JSON, or is damaged.
 	PayloadText string `json:"payload_text,omitempty"`
+	// PayloadDropped says that a rejected or dead event has no payload any more, since
+	// dead_letters.max_bytes had no room for it.
+	PayloadDropped bool `json:"payload_dropped,omitempty"`
+	// PayloadDamaged says that the stored payload does not match its checksum. Nothing
+	// sends it. Only Get fills it.
+	PayloadDamaged bool `json:"payload_damaged,omitempty"`
 }
 
-// setPayload fills in the payload, so that the delivery can be written as JSON.
-func (d *Delivery) setPayload(payload []byte) {
-	d.Payload, d.PayloadText = nil, ""
+// setPayload fills in the payload, so that the delivery can be written as JSON. A
+// damaged one is text, so that nothing takes it for an event.
+func (d *Delivery) setPayload(payload StoredPayload) {
+	d.Payload, d.PayloadText, d.PayloadDamaged = nil, "", payload.Damaged
 	switch {
-	case payload == nil:
-	case json.Valid(payload):
-		d.Payload = payload
+	case payload.Bytes == nil:
+	case !payload.Damaged && json.Valid(payload.Bytes):
+		d.Payload = payload.Bytes
 	default:
-		d.PayloadText = string(payload)
+		d.PayloadText = string(payload.Bytes)
 	}
 }
 

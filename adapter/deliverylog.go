@@ -14,7 +14,7 @@ type DeliveryLog interface {
 	// Get returns one delivery with its history and payload, or ErrNoDelivery.
 	Get(ctx context.Context, id int64) (*Delivery, error)
 	// Payloads returns the payloads of the deliveries that have theirs still.
-	Payloads(ctx context.Context, ids []int64) (map[int64][]byte, error)
+	Payloads(ctx context.Context, ids []int64) (map[int64]StoredPayload, error)
 	// Summarize counts the deliveries that the filter picks.
 	Summarize(ctx context.Context, filter Filter) ([]Summary, error)
 	// Redrive makes dead and rejected deliveries pending again, and pending ones
@@ -38,6 +38,13 @@ type DeliveryLog interface {
 	Run(ctx context.Context, id int64) (*Run, []ObjectProgress, error)
 	// Backlog describes the pending events of every connection.
 	Backlog(ctx context.Context) ([]Backlog, error)
+}
+
+// StoredPayload is the payload of a delivery.
+type StoredPayload struct {
+	Bytes []byte
+	// Damaged says that it is not what was stored, by its checksum.
+	Damaged bool
 }
 
 // ErrNoDelivery means that the store has no delivery with this ID.
@@ -82,6 +89,9 @@ type Totals struct {
 	Connection string            `json:"connection"`
 	Accepted   int64             `json:"accepted"`
 	Events     map[Outcome]int64 `json:"events"`
+	// PayloadBytes is how large the payloads of rejected and dead events are that are
+	// kept now.
+	PayloadBytes map[Outcome]int64 `json:"payload_bytes"`
 }
 
 // Conservation is the balance of one connection: every accepted event has exactly

@@ -376,6 +376,34 @@ func TestDispatchOutcomes(t *testing.T) {
 	}
 }
 
+// TestDamagedPayloadIsNotSent has the store find one of a user's payloads to be damaged.
+// What it holds would map to another event.
+func TestDamagedPayloadIsNotSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent []string
+		r := newRig(t, func(event *mapping.UserEvent) adapter.Attempt {
+			sent = append(sent, event.IdempotencyKey)
+			return delivered
+		})
+		r.accept([]string{"u"}, messages("m", 3))
+		r.queue.events[2].Damaged = true
+		r.start()
+		pass(time.Minute)
+		if !slices.Equal(sent, []string{"m-000000", "m-000002"}) {
+			t.Errorf("sent %q", sent)
+		}
+		got := r.result("m-000001")
+		if got.Outcome != adapter.Dead || got.Reason != adapter.ReasonPayloadDamaged || got.Attempts != 0 || got.IdempotencyKey != "" ||
+			!strings.Contains(got.Detail, "replay the event") {
+			t.Errorf("got %+v", got)
+		}
+		if step := r.queue.settled[2]; step.Counted || !step.Began.IsZero() {
+			t.Errorf("recorded as an attempt: %+v", step)
+		}
+		r.end()
+	})
+}
+
 // TestNothingIsSentAfterTheHorizon has a process be down for longer.
 func TestNothingIsSentAfterTheHorizon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -59,6 +59,8 @@ type Redrive struct {
 	Unsendable map[Reason]int `json:"unsendable,omitempty"`
 	// NoPayload are those whose payload is gone.
 	NoPayload int `json:"no_payload"`
+	// Damaged are those whose stored payload does not match its checksum.
+	Damaged int `json:"damaged,omitempty"`
 	// NoConnection are those of connections that are not configured any more.
 	NoConnection int `json:"no_connection"`
 	// Held are those that wait for an import job: their run has them sent when it is
@@ -121,7 +123,7 @@ func (d *Deliveries) Show(ctx context.Context, id int64) (*Delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	delivery.setPayload(delivery.Payload)
+	delivery.setPayload(StoredPayload{Bytes: delivery.Payload, Damaged: delivery.PayloadDamaged})
 	return delivery, nil
 }
 
@@ -275,7 +277,7 @@ func (d *Deliveries) plan(
 	ctx context.Context, page []Delivery, toTenant string, done *Redrive, runs map[int64]bool,
 ) ([]Redelivery, error) {
 	var redeliveries []Redelivery
-	err := d.withPayloads(ctx, page, func(delivery *Delivery, payload []byte) error {
+	err := d.withPayloads(ctx, page, func(delivery *Delivery, payload StoredPayload) error {
 		done.Matched++
 		mapper, tenant := d.mappers[delivery.Connection], d.tenants[delivery.Connection]
 		isFormer := delivery.Tenant != tenant
@@ -289,13 +291,16 @@ func (d *Deliveries) plan(
 		case isFormer && delivery.Outcome == Pending && delivery.DueAt == nil:
 			done.Held++
 			return nil
-		case payload == nil:
+		case payload.Bytes == nil:
 			done.NoPayload++
+			return nil
+		case payload.Damaged:
+			done.Damaged++
 			return nil
 		}
 		// A panic goes unreported here: the event is left as it is, and the map
 		// command shows it.
-		mapped := mapOne(mapper, payload, mapTime(delivery.ReceivedAt, delivery.Run),
+		mapped := mapOne(mapper, payload.Bytes, mapTime(delivery.ReceivedAt, delivery.Run),
 			mapping.Options{Done: ctx.Done()}, func(any, []byte) {})
 		switch mapped.Kind {
 		case mapping.KindUserEvent, mapping.KindUserUpsert:
@@ -338,9 +343,9 @@ func (d *Deliveries) plan(
 // large as a request.
 const payloadPage = 20
 
-// withPayloads calls fn with each delivery and its payload, which is nil if it is
-// not kept.
-func (d *Deliveries) withPayloads(ctx context.Context, page []Delivery, fn func(*Delivery, []byte) error) error {
+// withPayloads calls fn with each delivery and its payload, without bytes if it is not
+// kept.
+func (d *Deliveries) withPayloads(ctx context.Context, page []Delivery, fn func(*Delivery, StoredPayload) error) error {
 	for part := range slices.Chunk(page, payloadPage) {
 		payloads, err := d.log.Payloads(ctx, idsOf(part))
 		if err != nil {
@@ -348,8 +353,8 @@ func (d *Deliveries) withPayloads(ctx context.Context, page []Delivery, fn func(
 		}
 		for i := range part {
 			payload, kept := payloads[part[i].ID]
-			if kept && payload == nil {
-				payload = []byte{}
+			if kept && payload.Bytes == nil {
+				payload.Bytes = []byte{}
 			}
 			if err := fn(&part[i], payload); err != nil {
 				return err
@@ -412,7 +417,7 @@ func (f *Filter) picksAll() bool {
 // Export yields deliveries with their payloads; see [Operations].
 func (d *Deliveries) Export(ctx context.Context, filter Filter, limit int, yield func(*Delivery) error) error {
 	return d.pages(ctx, filter, limit, func(page []Delivery) error {
-		return d.withPayloads(ctx, page, func(delivery *Delivery, payload []byte) error {
+		return d.withPayloads(ctx, page, func(delivery *Delivery, payload StoredPayload) error {
 			delivery.setPayload(payload)
 			return yield(delivery)
 		})

@@ -23,6 +23,7 @@ type heldLog struct {
 	held     []adapter.Delivery // oldest first
 	payloads map[int64][]byte
 
+	damaged              []int64
 	redriven, purged     []int64
 	redeliveries         map[int64]adapter.Redelivery
 	mostRows, mostWanted int
@@ -68,12 +69,12 @@ func (l *heldLog) Find(_ context.Context, f adapter.Filter, limit int) ([]adapte
 	return found, nil
 }
 
-func (l *heldLog) Payloads(_ context.Context, ids []int64) (map[int64][]byte, error) {
+func (l *heldLog) Payloads(_ context.Context, ids []int64) (map[int64]adapter.StoredPayload, error) {
 	l.mostWanted = max(l.mostWanted, len(ids))
-	payloads := make(map[int64][]byte)
+	payloads := make(map[int64]adapter.StoredPayload)
 	for _, id := range ids {
 		if payload, kept := l.payloads[id]; kept {
-			payloads[id] = payload
+			payloads[id] = adapter.StoredPayload{Bytes: payload, Damaged: slices.Contains(l.damaged, id)}
 		}
 	}
 	return payloads, nil
@@ -497,6 +498,34 @@ func TestFailuresSayWhatWasDone(t *testing.T) {
 		if err := operate(operationsOn(t, log)); !errors.Is(err, errDisk) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestDamagedPayloadsStay redrives, shows and exports deliveries with a damaged payload.
+func TestDamagedPayloadsStay(t *testing.T) {
+	log := &heldLog{damaged: []int64{1, 3}}
+	for _, outcome := range []adapter.Outcome{adapter.Dead, adapter.Dead, adapter.Pending} {
+		log.add(adapter.Delivery{Outcome: outcome, ReceivedAt: received}, trackOf("u", "message-1"))
+	}
+	operations := operationsOn(t, log)
+	for _, dry := range []bool{true, false} {
+		filter := adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, adapter.Pending}}
+		done, err := operations.Redrive(t.Context(), filter, 0, "", dry)
+		if err != nil || done.Matched != 3 || done.Sent != 1 || done.Damaged != 2 {
+			t.Errorf("dry %v: %+v, %v", dry, done, err)
+		}
+	}
+	if !slices.Equal(log.redriven, []int64{2}) {
+		t.Errorf("redriven %v", log.redriven)
+	}
+	var got []string
+	err := operations.Export(t.Context(), adapter.Filter{}, 2, func(d *adapter.Delivery) error {
+		got = append(got, fmt.Sprintf("%d %s|%s|%v", d.ID, d.Payload, d.PayloadText, d.PayloadDamaged))
+		return nil
+	})
+	event := trackOf("u", "message-1")
+	if want := []string{"3 |" + event + "|true", "2 " + event + "||false"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v\nwant %q", got, err, want)
 	}
 }
 

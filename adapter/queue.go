@@ -99,7 +99,10 @@ type Leased struct {
 	Keyed             bool
 	UserID, AccountID string
 	Payload           []byte
-	ReceivedAt        time.Time
+	// Damaged says that Payload is not what was accepted, by its checksum. It must not be
+	// mapped or sent.
+	Damaged    bool
+	ReceivedAt time.Time
 	// Attempts is how many attempts have been made that count.
 	Attempts int
 	// Failed is how many of them failed since the event was accepted or redriven

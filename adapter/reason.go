@@ -68,6 +68,10 @@ const (
 	// asks not to risk sending it a second time.
 	ReasonUnkeyedAmbiguous Reason = "unkeyed_ambiguous"
 
+	// ReasonPayloadDamaged: the stored payload does not match its checksum, so the event
+	// is not sent. The Segment archive has it.
+	ReasonPayloadDamaged Reason = "payload_damaged"
+
 	// ReasonUnauthorized: 401, the API key is wrong.
 	ReasonUnauthorized Reason = "unauthorized"
 	// ReasonForbidden: 403, the tenant does not allow this call.

@@ -116,8 +116,9 @@ type Replays interface {
 	EndRun(ctx context.Context, run *Run) error
 	// Failures calls yield with the payloads of the run's dead and rejected events,
 	// in the order of acceptance, and ends with the first error of yield. Payloads
-	// that are one dead letter are yielded once.
-	Failures(ctx context.Context, run int64, yield func(payload []byte) error) error
+	// that are one dead letter are yielded once. It returns how many have no payload to
+	// yield: those that were dropped, and those that are damaged.
+	Failures(ctx context.Context, run int64, yield func(payload []byte) error) (missing int64, err error)
 	// Known says of each event whether the ledger has it, or it is pending; empty
 	// if neither. Only MessageID, Keyed, Identity and Fingerprint of the arrivals count.
 	Known(ctx context.Context, connection, tenant string, arrivals []Arrival) ([]Reason, error)

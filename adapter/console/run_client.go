@@ -131,11 +131,18 @@ func (c *Client) Identifies(ctx context.Context, connection, _ string, queries [
 
 // Failures yields the payloads of a run's dead and rejected events; see
 // [adapter.Replays]. An answer that breaks off is an error.
-func (c *Client) Failures(ctx context.Context, run int64, yield func([]byte) error) error {
+func (c *Client) Failures(ctx context.Context, run int64, yield func([]byte) error) (missing int64, err error) {
 	body, err := c.do(ctx, http.MethodGet, runPath(run, "/failures"), nil)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer body.Close()
-	return readExport(body, "the list of failures", func(failure *failureLine) error { return yield(failure.Payload) })
+	err = readExport(body, "the list of failures", func(failure *failureLine) error {
+		if failure.Missing > 0 {
+			missing = failure.Missing
+			return nil
+		}
+		return yield(failure.Payload)
+	})
+	return missing, err
 }

@@ -34,9 +34,11 @@ type (
 	identifiesRequest struct {
 		Queries []adapter.IdentifyQuery `json:"queries"`
 	}
-	// failureLine is an event that is dead or rejected.
+	// failureLine is an event that is dead or rejected, or the number of those without a
+	// payload.
 	failureLine struct {
 		Payload []byte `json:"payload"`
+		Missing int64  `json:"missing,omitempty"`
 	}
 )
 
@@ -268,10 +270,14 @@ func (h *Handler) failures(c *gin.Context) (int64, error) {
 	c.Header("Content-Type", "application/x-ndjson")
 	lines := json.NewEncoder(c.Writer)
 	n := 0
-	err = h.replays.Failures(c.Request.Context(), run.ID, func(payload []byte) error {
+	missing, err := h.replays.Failures(c.Request.Context(), run.ID, func(payload []byte) error {
 		n++
-		return lines.Encode(failureLine{payload})
+		return lines.Encode(failureLine{Payload: payload})
 	})
+	if err == nil && missing > 0 {
+		n++
+		err = lines.Encode(failureLine{Missing: missing})
+	}
 	if err == nil {
 		err = lines.Encode(exportEnd{&n})
 	}

@@ -44,7 +44,9 @@ func (f *failingReplays) RunState(context.Context, *adapter.Run) (*adapter.RunSt
 
 func (f *failingReplays) EndRun(context.Context, *adapter.Run) error { return f.err }
 
-func (f *failingReplays) Failures(context.Context, int64, func([]byte) error) error { return f.err }
+func (f *failingReplays) Failures(context.Context, int64, func([]byte) error) (int64, error) {
+	return 0, f.err
+}
 
 func (f *failingReplays) Known(context.Context, string, string, []adapter.Arrival) ([]adapter.Reason, error) {
 	return nil, f.err

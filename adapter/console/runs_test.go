@@ -107,12 +107,12 @@ func TestRunsThroughServer(t *testing.T) {
 		t.Error("too many queries were answered")
 	}
 	var failures []string
-	err = client.Failures(ctx, run.ID, func(payload []byte) error {
+	missing, err := client.Failures(ctx, run.ID, func(payload []byte) error {
 		failures = append(failures, string(payload))
 		return nil
 	})
-	if err != nil || !slices.Equal(failures, []string{"\xff{"}) {
-		t.Errorf("failures %q, %v", failures, err)
+	if err != nil || missing != 0 || !slices.Equal(failures, []string{"\xff{"}) {
+		t.Errorf("failures %q, %d missing, %v", failures, missing, err)
 	}
 	taken, objects, err := client.TakeRun(ctx, run.ID)
 	if err != nil || len(objects) != 1 || objects[0] != batch.Objects[0] || string(taken.Progress) != `{"lines":6}` {

@@ -367,7 +367,7 @@ func TestDeadEvents(t *testing.T) {
 		}
 	}
 	var failures int64
-	err := p.store.Failures(context.Background(), 1, func(payload []byte) error {
+	_, err := p.store.Failures(context.Background(), 1, func(payload []byte) error {
 		if strings.Contains(string(payload), "Order Completed") {
 			failures++
 		}

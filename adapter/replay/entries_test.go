@@ -99,7 +99,7 @@ func TestResumeEntries(t *testing.T) {
 				}
 				// A failure is a line, ready to be replayed.
 				var failures []string
-				if err := p.store.Failures(context.Background(), run.ID, func(payload []byte) error {
+				if _, err := p.store.Failures(context.Background(), run.ID, func(payload []byte) error {
 					failures = append(failures, string(payload))
 					return nil
 				}); err != nil {

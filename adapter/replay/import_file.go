@@ -71,8 +71,11 @@ func (i *importing) takeLeft(ctx context.Context, j *job) (size int64, err error
 }
 
 // line appends the line of a held event. It appends nothing if today's rules send
-// it no more.
+// it no more, or its payload is damaged.
 func (i *importing) line(dst []byte, held *adapter.Leased) []byte {
+	if held.Damaged {
+		return dst
+	}
 	mapped := i.Mapper.MapWith(held.Payload, time.Time{}, mapping.Options{})
 	if mapped.Kind != mapping.KindUserEvent {
 		return dst
@@ -166,8 +169,12 @@ func (i *importing) eachHeld(ctx context.Context, j *job, fn func(line int, even
 	return nil
 }
 
-// settleUnsent records the outcome of an event that today's rules skip or reject.
+// settleUnsent records the outcome of an event that today's rules skip or reject, or
+// whose payload is damaged.
 func (i *importing) settleUnsent(ctx context.Context, event *adapter.Leased) error {
+	if event.Damaged {
+		return i.settle(ctx, event, adapter.DamagedStep(i.Now()))
+	}
 	mapped := i.Mapper.MapWith(event.Payload, time.Time{}, mapping.Options{})
 	step := adapter.Step{Outcome: adapter.Skipped, Reason: adapter.Reason(mapped.Reason), Detail: mapped.Detail, At: i.Now()}
 	if mapped.Kind == mapping.KindReject {

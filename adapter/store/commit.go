@@ -115,7 +115,7 @@ func answer(c change, err error) error {
 
 // apply applies the changes and keeps an eye on the health of the database.
 func (s *Store) apply(changes []change) error {
-	err := s.engine.apply(changes)
+	done, err := s.engine.apply(changes)
 	if err == nil {
 		s.backlog.count(changes)
 		s.committed()
@@ -128,6 +128,7 @@ func (s *Store) apply(changes []change) error {
 		if s.limits.FreeDisk > 0 {
 			_ = s.watchDisk() // the next measurement tells what is wrong
 		}
+		s.afterApply(done)
 		return nil
 	}
 	if unavailable := s.engine.explain(err); unavailable != nil {

@@ -17,7 +17,7 @@ type engine interface {
 	// apply makes the changes durable in one transaction, all or none, and fills
 	// in what they want to know. An error means that none was made, unless it is
 	// an errUnknown.
-	apply(changes []change) error
+	apply(changes []change) (applied, error)
 	// lease hands out pending events that are due at a time of the process, and no more
 	// than about maxBytes of payload beyond the first. The time has to be from before the
 	// call, because the leases count from it.
@@ -43,6 +43,9 @@ type engine interface {
 	sameEvent(ctx context.Context, tx *sql.Tx, id int64, former []int64) (isPending, isDelivered bool, err error)
 	// forget is told of deliveries with a messageId whose rows were removed.
 	forget(ctx context.Context, tx *sql.Tx, removed []removedMessage) error
+	// lockRows ends a SELECT whose rows no other transaction may change until this one
+	// ends.
+	lockRows() string
 	// shard is the part of the totals that this process writes.
 	shard() int64
 	// check finds out whether what was committed is still where a restart looks for it.
@@ -125,6 +128,8 @@ type recording struct {
 	// settled; zero keeps it as long as the event.
 	keepPayload bool
 	keepUntil   time.Time
+	// stored says that the payload of a dead letter is kept; the engine decides.
+	stored bool
 	// lost is set if the event was not the process's any more.
 	lost bool
 }

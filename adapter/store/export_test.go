@@ -15,6 +15,9 @@ func WithMessagesInMemory(opts Options, n int) Options {
 // Examine looks at the database as the store does every second.
 func (s *Store) Examine(ctx context.Context) { s.examine(ctx) }
 
+// TrimSlack is the part of the limit on dead letters that is freed beyond need.
+const TrimSlack = trimSlack
+
 // MaintainInterval is how often an engine looks after itself.
 const MaintainInterval = maintainInterval
 

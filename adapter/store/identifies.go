@@ -35,6 +35,8 @@ type identifyRow struct {
 	received  int64
 	run       sql.NullInt64
 	payload   []byte // nil if it is not kept
+	id        int64
+	checksum  sql.NullInt64
 }
 
 // known returns what the row says, if it is newer.
@@ -42,7 +44,7 @@ func (r *identifyRow) known(since int64) (adapter.KnownIdentify, bool) {
 	known := adapter.KnownIdentify{Query: r.query, MessageID: r.messageID, At: r.received}
 	at, timed := adapter.TimeOf(r.payload)
 	switch {
-	case timed:
+	case timed && !isDamaged(r.payload, r.id, r.checksum):
 		known.At, known.Own = at, true
 	case r.run.Valid:
 		return known, false // it was received long after it was made
@@ -98,7 +100,7 @@ func pendingIdentifies(ctx context.Context, tx *sql.Tx, tenant int64, queries []
 		places = append(places, "$"+strconv.Itoa(len(args)))
 	}
 	// Without the payload, which most rows are not asked for.
-	rows, err := tx.QueryContext(ctx, `SELECT q.user_id, q.account_id, q.message_id, q.received_at, q.run, q.payload
+	rows, err := tx.QueryContext(ctx, `SELECT q.user_id, q.account_id, q.message_id, q.received_at, q.run, q.payload, q.id, q.checksum
 		FROM (SELECT id, tenant, user_id, event_key FROM queue ORDER BY id DESC LIMIT `+strconv.Itoa(pendingRows)+`) AS last JOIN queue q ON q.id = last.id
 		WHERE last.tenant = $1 AND last.event_key = $2 AND last.user_id IN (`+strings.Join(places, ", ")+`)`, args...)
 	if err != nil {
@@ -109,7 +111,7 @@ func pendingIdentifies(ctx context.Context, tx *sql.Tx, tenant int64, queries []
 		var row identifyRow
 		var userID string
 		var accountID sql.NullString
-		if err := rows.Scan(&userID, &accountID, &row.messageID, &row.received, &row.run, &row.payload); err != nil {
+		if err := rows.Scan(&userID, &accountID, &row.messageID, &row.received, &row.run, &row.payload, &row.id, &row.checksum); err != nil {
 			return err
 		}
 		for _, i := range ofUser[userID] {
@@ -126,7 +128,7 @@ func pendingIdentifies(ctx context.Context, tx *sql.Tx, tenant int64, queries []
 }
 
 func (e *sqliteEngine) deliveredIdentifies(ctx context.Context, tx *sql.Tx, tenant int64, users []identifyUser, yield func(*identifyRow) error) (err error) {
-	lookUp, err := tx.PrepareContext(ctx, `SELECT d.message_id, d.received_at, d.run, p.payload FROM (
+	lookUp, err := tx.PrepareContext(ctx, `SELECT d.message_id, d.received_at, d.run, p.payload, d.id, p.checksum FROM (
 			SELECT id, tenant, outcome, user_id, account_id, event_key, message_id, received_at, run FROM deliveries
 			WHERE user_hash = $1 ORDER BY id DESC LIMIT `+strconv.Itoa(userRows)+`) AS d LEFT JOIN payloads p ON p.delivery = d.id
 		WHERE d.tenant = $2 AND d.outcome = `+deliveredText+` AND d.event_key = $3 AND d.user_id = $4 AND d.account_id IS $5 AND d.received_at > $6
@@ -153,7 +155,7 @@ func eachIdentify(ctx context.Context, lookUp *sql.Stmt, tenant int64, of *ident
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		row := identifyRow{query: of.query}
-		if err := rows.Scan(&row.messageID, &row.received, &row.run, &row.payload); err != nil {
+		if err := rows.Scan(&row.messageID, &row.received, &row.run, &row.payload, &row.id, &row.checksum); err != nil {
 			return err
 		}
 		if err := yield(&row); err != nil {
@@ -177,7 +179,7 @@ func (e *postgresEngine) deliveredIdentifies(ctx context.Context, tx *sql.Tx, te
 	}
 	// Not in the order of ids: the planner would walk the whole table backwards for a
 	// user with few rows.
-	rows, err := tx.QueryContext(ctx, `SELECT i.query, d.message_id, d.received_at, d.run, p.payload
+	rows, err := tx.QueryContext(ctx, `SELECT i.query, d.message_id, d.received_at, d.run, p.payload, d.id, p.checksum
 		FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[]) AS i (query, user_hash, user_id, account_id, since)
 		CROSS JOIN LATERAL (
 			SELECT id, message_id, received_at, run FROM deliveries d
@@ -191,7 +193,7 @@ func (e *postgresEngine) deliveredIdentifies(ctx context.Context, tx *sql.Tx, te
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var row identifyRow
-		if err := rows.Scan(&row.query, &row.messageID, &row.received, &row.run, &row.payload); err != nil {
+		if err := rows.Scan(&row.query, &row.messageID, &row.received, &row.run, &row.payload, &row.id, &row.checksum); err != nil {
 			return err
 		}
 		if err := yield(&row); err != nil {

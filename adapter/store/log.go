@@ -61,7 +61,7 @@ func (s *Store) scanDelivery(ctx context.Context, rows *sql.Rows) (adapter.Deliv
 	var account, event, reason, detail sql.NullString
 	var status, first, last, settled, due, run sql.NullInt64
 	err := rows.Scan(&d.ID, &connection, &d.MessageID, &d.UserID, &account, &event, &d.EventKey, &d.Outcome, &reason, &detail, &status, &d.Attempts,
-		&received, &first, &last, &settled, &due, &d.Ambiguous, &run, &tenant, &d.Repeats)
+		&received, &first, &last, &settled, &due, &d.Ambiguous, &run, &tenant, &d.Repeats, &d.PayloadDropped)
 	if err != nil {
 		return d, err
 	}
@@ -107,7 +107,7 @@ func (s *Store) Get(ctx context.Context, id int64) (delivery *adapter.Delivery, 
 			return err
 		}
 		payloads, err := payloadsOf(ctx, tx, []int64{id})
-		delivery.Payload = payloads[id]
+		delivery.Payload, delivery.PayloadDamaged = payloads[id].Bytes, payloads[id].Damaged
 		return err
 	})
 	if err != nil {
@@ -138,7 +138,7 @@ func history(ctx context.Context, tx *sql.Tx, id int64) (tries []adapter.Try, er
 }
 
 // Payloads returns the payloads that are kept; see [adapter.DeliveryLog].
-func (s *Store) Payloads(ctx context.Context, ids []int64) (payloads map[int64][]byte, err error) {
+func (s *Store) Payloads(ctx context.Context, ids []int64) (payloads map[int64]adapter.StoredPayload, err error) {
 	err = s.engine.read(ctx, func(tx *sql.Tx) error {
 		payloads, err = payloadsOf(ctx, tx, ids)
 		return err
@@ -149,15 +149,15 @@ func (s *Store) Payloads(ctx context.Context, ids []int64) (payloads map[int64][
 	return payloads, nil
 }
 
-func payloadsOf(ctx context.Context, tx *sql.Tx, ids []int64) (map[int64][]byte, error) {
-	payloads := make(map[int64][]byte, len(ids))
+func payloadsOf(ctx context.Context, tx *sql.Tx, ids []int64) (map[int64]adapter.StoredPayload, error) {
+	payloads := make(map[int64]adapter.StoredPayload, len(ids))
 	if len(ids) == 0 {
 		return payloads, nil
 	}
 	list := idList(ids, func(id *int64) int64 { return *id })
 	for _, query := range []string{
-		`SELECT id, payload FROM queue WHERE id IN ` + list,
-		`SELECT delivery, payload FROM payloads WHERE delivery IN ` + list,
+		`SELECT id, payload, checksum FROM queue WHERE id IN ` + list,
+		`SELECT delivery, payload, checksum FROM payloads WHERE delivery IN ` + list,
 	} {
 		rows, err := tx.QueryContext(ctx, query)
 		if err != nil {
@@ -166,10 +166,11 @@ func payloadsOf(ctx context.Context, tx *sql.Tx, ids []int64) (map[int64][]byte,
 		for rows.Next() {
 			var id int64
 			var payload []byte
-			if err := rows.Scan(&id, &payload); err != nil {
+			var sum sql.NullInt64
+			if err := rows.Scan(&id, &payload, &sum); err != nil {
 				return nil, errors.Join(err, rows.Close())
 			}
-			payloads[id] = payload
+			payloads[id] = adapter.StoredPayload{Bytes: payload, Damaged: isDamaged(payload, id, sum)}
 		}
 		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 			return nil, err

@@ -96,6 +96,8 @@ func (e *postgresEngine) committers() int { return postgresCommitters }
 
 func (e *postgresEngine) shard() int64 { return 0 }
 
+func (e *postgresEngine) lockRows() string { return " FOR UPDATE" }
+
 func (e *postgresEngine) read(ctx context.Context, fn func(*sql.Tx) error) error {
 	tx, err := e.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {

@@ -18,44 +18,44 @@ const applyTimeout = 30 * time.Second
 
 // apply makes the changes in one transaction, in few statements however many
 // they are.
-func (e *postgresEngine) apply(changes []change) (err error) {
+func (e *postgresEngine) apply(changes []change) (done applied, err error) {
 	shard := <-e.shards
 	defer func() { e.shards <- shard }()
 	for range postgresTries {
-		if err = e.applyOnce(changes, shard); !isConflict(err) {
+		if done, err = e.applyOnce(changes, shard); !isConflict(err) {
 			break
 		}
 	}
 	if err != nil {
-		return err
+		return applied{}, err
 	}
 	for _, c := range changes {
 		if a, ok := c.(*acceptance); ok {
 			a.markDuplicates()
 		}
 	}
-	return nil
+	return done, nil
 }
 
-func (e *postgresEngine) applyOnce(changes []change, shard int64) error {
+func (e *postgresEngine) applyOnce(changes []change, shard int64) (applied, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), applyTimeout)
 	defer cancel()
 	tx, err := e.pool.Begin(ctx)
 	if err != nil {
-		return err
+		return applied{}, err
 	}
 	t := postgresTransaction{tx: tx, ctx: ctx, sums: make(sums), runs: make(runSums)}
 	if err := t.apply(changes, shard); err != nil {
 		_ = tx.Rollback(ctx) // the error is what matters
-		return err
+		return applied{}, err
 	}
 	if err := tx.Commit(ctx); err != nil {
 		if isConflict(err) || errors.Is(err, pgx.ErrTxCommitRollback) {
-			return err
+			return applied{}, err
 		}
-		return unknownCommitError{fmt.Errorf("commit: %w", err)}
+		return applied{}, unknownCommitError{fmt.Errorf("commit: %w", err)}
 	}
-	return nil
+	return t.letters.applied(), nil
 }
 
 type postgresTransaction struct {
@@ -63,6 +63,8 @@ type postgresTransaction struct {
 	ctx  context.Context
 	sums sums
 	runs runSums
+	// letters are nil until there is one.
+	letters *deadLetters
 }
 
 func (t *postgresTransaction) apply(changes []change, shard int64) error {
@@ -123,6 +125,7 @@ type incoming struct {
 	messageIDs, users, events        []string
 	accounts, reasons, details       []*string
 	payloads                         [][]byte
+	checksums                        []int64
 	dues                             []int64
 	runs, leases                     []*int64
 	names, former                    []*int64
@@ -157,6 +160,7 @@ func (in *incoming) add(of arrivalOf, id int64) {
 		payload = []byte{}
 	}
 	in.payloads = append(in.payloads, payload)
+	in.checksums = append(in.checksums, checksum(payload, id))
 	in.dues = append(in.dues, of.acceptance.due())
 	in.runs = append(in.runs, asPointer[int64](orNull(of.acceptance.runID())))
 	in.leases = append(in.leases, asPointer[int64](of.acceptance.lease()))
@@ -251,11 +255,11 @@ func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) 
 	if len(in.ids) == 0 {
 		return nil, nil
 	}
-	stored, err := t.ids(`INSERT INTO queue (id, connection, tenant, due_at, received_at, body_hash, message_id, user_id, account_id, event_key, payload, run, lease, event)
-		SELECT i.id, i.connection, i.tenant, i.due, i.at, i.body_hash, i.message_id, i.user_id, i.account_id, i.event_key, i.payload, i.run, i.lease, i.event
+	stored, err := t.ids(`INSERT INTO queue (id, connection, tenant, due_at, received_at, body_hash, message_id, user_id, account_id, event_key, payload, run, lease, event, checksum)
+		SELECT i.id, i.connection, i.tenant, i.due, i.at, i.body_hash, i.message_id, i.user_id, i.account_id, i.event_key, i.payload, i.run, i.lease, i.event, i.checksum
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bytea[],
-				$11::bigint[], $12::bigint[], $13::bigint[], $14::integer[], $15::bigint[])
-			AS i (id, connection, tenant, at, body_hash, message_id, user_id, account_id, event_key, payload, due, run, lease, event, former)
+				$11::bigint[], $12::bigint[], $13::bigint[], $14::integer[], $15::bigint[], $16::integer[])
+			AS i (id, connection, tenant, at, body_hash, message_id, user_id, account_id, event_key, payload, due, run, lease, event, former, checksum)
 		WHERE (i.body_hash IS NULL OR NOT EXISTS (
 				SELECT 1 FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid AND d.tenant = i.tenant
 					AND d.body_hash IN (i.body_hash, i.former) AND d.outcome IN (1, 2)))
@@ -265,7 +269,7 @@ func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) 
 		ON CONFLICT (tenant, message_key, body_hash) WHERE message_key IS NOT NULL AND body_hash IS NOT NULL DO NOTHING
 		RETURNING id`,
 		in.ids, in.connections, in.tenants, in.times, in.bodyHashes, in.messageIDs, in.users, in.accounts, in.events, in.payloads,
-		in.dues, in.runs, in.leases, in.names, in.former)
+		in.dues, in.runs, in.leases, in.names, in.former, in.checksums)
 	if err != nil {
 		return nil, err
 	}
@@ -325,9 +329,25 @@ func (t *postgresTransaction) log(in *incoming) error {
 		if outcome != adapter.Duplicate { // those have been counted
 			t.runs.add(of.acceptance.runID(), outcome, of.acceptance.arrivals[of.index].Reason, 1)
 		}
-		if keep, until := of.acceptance.queue.store.retention.payload(outcome, of.acceptance.at); keep {
+		keep, until := of.acceptance.queue.store.retention.payload(outcome, of.acceptance.at)
+		if keep && isDeadLetter(outcome) {
+			letters, err := t.deadLetters(of.acceptance.queue)
+			if err != nil {
+				return err
+			}
+			bytes := int64(len(in.payloads[i]))
+			if keep = letters.keep(outcome, bytes); keep {
+				t.sums.add(of.acceptance.queue.connection, outcome, 0, bytes)
+			} else {
+				letters.refuse(id, bytes)
+			}
+		}
+		if keep {
 			kept.ids = append(kept.ids, id)
+			kept.connections = append(kept.connections, in.connections[i])
+			kept.outcomes = append(kept.outcomes, in.outcomes[i])
 			kept.payloads = append(kept.payloads, in.payloads[i])
+			kept.checksums = append(kept.checksums, in.checksums[i])
 			keepUntil = append(keepUntil, asPointer[int64](timeOrNull(until)))
 		}
 	}
@@ -340,9 +360,39 @@ func (t *postgresTransaction) log(in *incoming) error {
 	if err != nil || len(kept.ids) == 0 {
 		return err
 	}
-	_, err = t.tx.Exec(t.ctx, `INSERT INTO payloads (delivery, keep_until, payload)
-		SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[])`, kept.ids, keepUntil, kept.payloads)
+	_, err = t.tx.Exec(t.ctx, `WITH kept AS (
+			SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::integer[], $5::bigint[], $6::smallint[])
+				AS k (delivery, keep_until, payload, checksum, connection, outcome)
+		), letters AS (
+			INSERT INTO dead_letters (outcome, delivery, connection, bytes)
+			SELECT outcome, delivery, connection, length(payload) FROM kept WHERE outcome IN (4, 5)
+		)
+		INSERT INTO payloads (delivery, keep_until, payload, checksum) SELECT delivery, keep_until, payload, checksum FROM kept`,
+		kept.ids, keepUntil, kept.payloads, kept.checksums, kept.connections, kept.outcomes)
 	return err
+}
+
+// deadLetters returns how large they are, those of this transaction included.
+func (t *postgresTransaction) deadLetters(q *Queue) (*deadLetters, error) {
+	if t.letters != nil {
+		return t.letters, nil
+	}
+	letters := &deadLetters{limit: q.store.limits.DeadLetters}
+	rows, err := t.tx.Query(t.ctx, sizesSQL)
+	if err != nil {
+		return nil, fmt.Errorf("read the size of dead letters: %w", err)
+	}
+	var outcome int16
+	var bytes int64
+	_, err = pgx.ForEachRow(rows, []any{&outcome, &bytes}, func() error {
+		letters.set(adapter.Outcome(outcome), bytes)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the size of dead letters: %w", err)
+	}
+	t.letters = letters
+	return letters, nil
 }
 
 // addTotals comes last: what a shard holds up is only the commit.

@@ -39,7 +39,7 @@ func (e *postgresEngine) lease(ctx context.Context, q *Queue, now time.Time, lim
 			return err
 		}
 		rows, err := tx.Query(ctx, `UPDATE queue SET due_at = $1, lease = $2 WHERE id = ANY ($3)
-			RETURNING id, message_id, coalesce(body_hash, 1) = 0, user_id, account_id, received_at, attempts, failed, redriven <> 0, first_attempt_at, ambiguous_at, sending_at, payload, coalesce(run, 0)`,
+			RETURNING id, message_id, coalesce(body_hash, 1) = 0, user_id, account_id, received_at, attempts, failed, redriven <> 0, first_attempt_at, ambiguous_at, sending_at, payload, coalesce(run, 0), checksum`,
 			milliseconds(database.Add(e.leaseFor)), token, ids)
 		if err != nil {
 			return fmt.Errorf("lease events: %w", err)
@@ -48,8 +48,9 @@ func (e *postgresEngine) lease(ctx context.Context, q *Queue, now time.Time, lim
 			l := adapter.Leased{Until: until, Token: token}
 			var account sql.NullString
 			var received int64
-			var first, ambiguous, sending sql.NullInt64
-			err := row.Scan(&l.ID, &l.MessageID, &l.Keyed, &l.UserID, &account, &received, &l.Attempts, &l.Failed, &l.Redriven, &first, &ambiguous, &sending, &l.Payload, &l.Run)
+			var first, ambiguous, sending, sum sql.NullInt64
+			err := row.Scan(&l.ID, &l.MessageID, &l.Keyed, &l.UserID, &account, &received, &l.Attempts, &l.Failed, &l.Redriven, &first, &ambiguous, &sending, &l.Payload, &l.Run, &sum)
+			l.Damaged = isDamaged(l.Payload, l.ID, sum)
 			complete(&l, account, received, first, ambiguous, sending)
 			return l, err
 		})
@@ -125,7 +126,7 @@ func (s *steps) add(r *recording) {
 	s.statuses = append(s.statuses, asPointer[int64](orNull(int64(step.Status))))
 	s.reasons = append(s.reasons, asPointer[string](orNull(string(step.Reason))))
 	s.details = append(s.details, asPointer[string](orNull(cut(step.Detail))))
-	s.keeps = append(s.keeps, asInt(r.keepPayload))
+	s.keeps = append(s.keeps, asInt(r.stored))
 	s.keepUntil = append(s.keepUntil, asPointer[int64](timeOrNull(r.keepUntil)))
 }
 
@@ -140,9 +141,17 @@ func (t *postgresTransaction) record(recordings []*recording) error {
 	for _, r := range recordings {
 		if r.step.Outcome == adapter.Pending {
 			putBack.add(r)
-		} else {
-			settle.add(r)
+			continue
 		}
+		r.stored = r.keepPayload
+		if r.keepPayload && isDeadLetter(r.step.Outcome) {
+			letters, err := t.deadLetters(r.queue)
+			if err != nil {
+				return err
+			}
+			r.stored = letters.keep(r.step.Outcome, int64(len(r.leased.Payload)))
+		}
+		settle.add(r)
 	}
 	settled, err := t.settle(&settle)
 	if err != nil {
@@ -162,6 +171,13 @@ func (t *postgresTransaction) record(recordings []*recording) error {
 		if isSettled {
 			t.sums.add(r.queue.connection, adapter.Pending, -1, -int64(len(r.leased.Payload)))
 			t.sums.add(r.queue.connection, r.step.Outcome, 1, 0)
+			switch bytes := int64(len(r.leased.Payload)); {
+			case !isDeadLetter(r.step.Outcome):
+			case r.stored:
+				t.sums.add(r.queue.connection, r.step.Outcome, 0, bytes)
+			default:
+				t.letters.refuse(r.leased.ID, bytes)
+			}
 			t.runs.settle(r.leased.Run, r.step.Outcome, r.step.Reason)
 		}
 		if r.failedAttempt() {
@@ -182,7 +198,11 @@ func (t *postgresTransaction) settle(s *steps) (map[int64]struct{}, error) {
 		), gone AS (
 			DELETE FROM queue q USING step s WHERE q.id = s.id AND q.lease = s.token RETURNING q.*
 		), kept AS (
-			INSERT INTO payloads (delivery, keep_until, payload) SELECT q.id, s.keep_until, q.payload FROM gone q JOIN step s ON s.id = q.id WHERE s.keep <> 0
+			INSERT INTO payloads (delivery, keep_until, payload, checksum)
+			SELECT q.id, s.keep_until, q.payload, q.checksum FROM gone q JOIN step s ON s.id = q.id WHERE s.keep <> 0
+		), letters AS (
+			INSERT INTO dead_letters (outcome, delivery, connection, bytes)
+			SELECT s.outcome, q.id, q.connection, length(q.payload) FROM gone q JOIN step s ON s.id = q.id WHERE s.keep <> 0 AND s.outcome IN (4, 5)
 		)
 		INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id, event_key, received_at,
 			first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason, detail, run, event)

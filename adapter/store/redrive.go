@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"segment-saasquatch/adapter"
@@ -110,23 +111,43 @@ func (s *Store) hurry(ctx context.Context, tx *sql.Tx, ids []int64, now time.Tim
 }
 
 // refused returns those of the deliveries that are dead or rejected and have
-// their payload still.
-func (s *Store) refused(ctx context.Context, tx *sql.Tx, ids []int64) (refused []settled, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id, connection, outcome, coalesce(run, 0), coalesce(reason, ''), body_hash FROM deliveries WHERE outcome IN (4, 5)
-		AND EXISTS (SELECT 1 FROM payloads WHERE delivery = deliveries.id)
-		AND id IN `+idList(ids, func(id *int64) int64 { return *id })+` ORDER BY id`)
+// their payload still. They do not count as dead letters any more.
+func (s *Store) refused(ctx context.Context, tx *sql.Tx, ids []int64) ([]settled, error) {
+	list := idList(ids, func(id *int64) int64 { return *id })
+	refused, err := s.lockRefused(ctx, tx, `id IN `+list, len(ids))
+	if err != nil || len(refused) == 0 {
+		return nil, err
+	}
+	// From here on no other transaction drops their payloads.
+	if _, err := s.takeDeadLetters(ctx, tx, ids); err != nil {
+		return nil, err
+	}
+	kept, err := idsIn(ctx, tx, `SELECT delivery FROM payloads WHERE delivery IN `+list)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(refused, func(row settled) bool {
+		_, ok := kept[row.id]
+		return !ok
+	}), nil
+}
+
+// idsIn returns the ids that a query yields.
+func idsIn(ctx context.Context, tx *sql.Tx, query string) (ids map[int64]struct{}, err error) {
+	rows, err := tx.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
+	ids = make(map[int64]struct{})
 	for rows.Next() {
-		var row settled
-		if err := rows.Scan(&row.id, &row.connection, &row.outcome, &row.run, &row.reason, &row.bodyHash); err != nil {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
 			return nil, err
 		}
-		refused = append(refused, row)
+		ids[id] = struct{}{}
 	}
-	return refused, rows.Err()
+	return ids, rows.Err()
 }
 
 // enqueueAgain moves a delivery from the log to the queue, unless the same event
@@ -149,9 +170,9 @@ func (s *Store) enqueueAgain(ctx context.Context, tx *sql.Tx, row settled, as re
 		return duplicate, 0, s.nowDuplicate(ctx, tx, row, duplicate, now)
 	}
 	err = tx.QueryRowContext(ctx, `INSERT INTO queue (id, connection, tenant, due_at, body_hash, message_id, user_id, account_id, event_key,
-			received_at, attempts, redriven, first_attempt_at, last_attempt_at, status, reason, detail, payload, run, event)
+			received_at, attempts, redriven, first_attempt_at, last_attempt_at, status, reason, detail, payload, run, event, checksum)
 		SELECT d.id, d.connection, d.tenant, $1, d.body_hash, d.message_id, d.user_id, d.account_id, d.event_key,
-			d.received_at, d.attempts, 1, NULL, d.received_at + d.last_attempt_ms, d.status, d.reason, d.detail, p.payload, d.run, d.event
+			d.received_at, d.attempts, 1, NULL, d.received_at + d.last_attempt_ms, d.status, d.reason, d.detail, p.payload, d.run, d.event, p.checksum
 		FROM deliveries d JOIN payloads p ON p.delivery = d.id WHERE d.id = $2
 		RETURNING length(payload)`, milliseconds(now), row.id).Scan(&bytes)
 	if err != nil {

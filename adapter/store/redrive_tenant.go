@@ -147,8 +147,8 @@ func (s *Store) settleDuplicate(
 		return err
 	}
 	if keep, until := s.retention.payload(adapter.Duplicate, now); keep {
-		_, err := tx.ExecContext(ctx, `INSERT INTO payloads (delivery, keep_until, payload)
-			SELECT id, $1, payload FROM queue WHERE id = $2`, timeOrNull(until), row.id)
+		_, err := tx.ExecContext(ctx, `INSERT INTO payloads (delivery, keep_until, payload, checksum)
+			SELECT id, $1, payload, checksum FROM queue WHERE id = $2`, timeOrNull(until), row.id)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,13 +20,16 @@ import (
 // TestReference does thousands of random things to a store and to the reference,
 // and has both tell all they know again and again.
 func TestReference(t *testing.T) {
-	for name, retention := range map[string]store.Retention{
-		"bounded":  {Ledger: 30 * time.Hour, Dead: 50 * time.Hour, Payloads: 3 * time.Hour},
-		"for ever": {},
+	for name, bounds := range map[string]struct {
+		retention   store.Retention
+		deadLetters int64
+	}{
+		"bounded":  {store.Retention{Ledger: 30 * time.Hour, Dead: 50 * time.Hour, Payloads: 3 * time.Hour}, 1500},
+		"for ever": {store.Retention{}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			forEachEngine(t, func(t *testing.T, opts store.Options) {
-				opts.Retention = retention
+				opts.Retention, opts.Limits.DeadLetters = bounds.retention, bounds.deadLetters
 				operations := 1000
 				leaseFor := time.Duration(0)
 				if opts.Path == "" {
@@ -60,7 +64,10 @@ type pair struct {
 	// tenants are those that the connections have at present.
 	tenants map[string]string
 	hand    []held
-	did     []string // last
+	did     []string   // last
+	mu      sync.Mutex // the store drops in the background too
+	// dropped are the payloads that the store told of.
+	dropped map[adapter.Outcome]int64
 }
 
 // held is an event that the process has leased.
@@ -80,8 +87,14 @@ func newPair(t *testing.T, opts store.Options, leaseFor time.Duration) *pair {
 		tenants: map[string]string{"one": tenants[0], "sibling": tenants[0], "other": tenants[1]}}
 	opts.Now = p.now
 	p.opts = store.WithDatabaseClock(opts, c.now)
-	p.ref = newReference(p.now, c.now, opts.Retention, leaseFor)
+	p.ref = newReference(p.now, c.now, opts.Retention, opts.Limits.DeadLetters, leaseFor)
 	p.ref.present = p.tenants
+	p.dropped = make(map[adapter.Outcome]int64)
+	p.opts.OnDropped = func(d store.Dropped) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.dropped[d.Outcome] += d.Payloads
+	}
 	p.open()
 	return p
 }
@@ -110,6 +123,11 @@ func (p *pair) operate() {
 	}[p.random.IntN(13)]
 	p.did = append(p.did[max(0, len(p.did)-10):], operation.name)
 	operation.do()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !maps.Equal(p.dropped, p.ref.dropped) {
+		p.t.Errorf("%s: dropped %v, want %v", operation.name, p.dropped, p.ref.dropped)
+	}
 }
 
 func (p *pair) accept() {
@@ -158,6 +176,7 @@ func (p *pair) accept() {
 			want.Reason = adapter.ReasonAccepted
 		}
 	}
+	p.ref.trim()
 }
 
 // name returns Segment's name of an event, sometimes none.
@@ -225,7 +244,9 @@ func (p *pair) record() {
 			step.Due = p.now().Add(time.Duration(p.random.IntN(120)) * time.Minute)
 		}
 		err := h.queue.Record(context.Background(), &h.leased, step)
-		switch held := p.ref.record(h.leased.ID, h.token, h.tenant, &step); {
+		held := p.ref.record(h.leased.ID, h.token, h.tenant, &step)
+		p.ref.trim()
+		switch {
 		case held && err != nil:
 			p.t.Fatal(err)
 		case !held && !errors.Is(err, adapter.ErrLeaseLost):
@@ -402,11 +423,11 @@ func (p *pair) shown(e *known) adapter.Delivery {
 func (p *pair) comparePayloads() {
 	p.t.Helper()
 	ids := []int64{1 << 40}
-	want := make(map[int64][]byte)
+	want := make(map[int64]adapter.StoredPayload)
 	for _, e := range p.ref.events {
 		ids = append(ids, e.ID)
 		if e.payload != nil {
-			want[e.ID] = e.payload
+			want[e.ID] = adapter.StoredPayload{Bytes: e.payload}
 		}
 	}
 	got, err := p.store.Payloads(context.Background(), ids)

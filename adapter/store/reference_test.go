@@ -20,6 +20,9 @@ type reference struct {
 	retention store.Retention
 	// leaseFor is the length of a lease, 0 if it ends with the process.
 	leaseFor time.Duration
+	// deadLetters bounds the payloads of rejected and dead events, 0 for no bound.
+	deadLetters int64
+	dropped     map[adapter.Outcome]int64
 	// present are the tenants of the connections.
 	present  map[string]string
 	events   []*known // by id
@@ -62,8 +65,9 @@ func identityOf(messageID string, keyed bool, hash int64) identity {
 	}
 }
 
-func newReference(now, database func() time.Time, retention store.Retention, leaseFor time.Duration) *reference {
-	return &reference{now: now, database: database, retention: retention, leaseFor: leaseFor, accepted: make(map[string]int64),
+func newReference(now, database func() time.Time, retention store.Retention, deadLetters int64, leaseFor time.Duration) *reference {
+	return &reference{now: now, database: database, retention: retention, deadLetters: deadLetters, leaseFor: leaseFor,
+		dropped: make(map[adapter.Outcome]int64), accepted: make(map[string]int64),
 		totals: make(map[string]map[adapter.Outcome]int64), removed: make(map[string]map[adapter.Outcome]int64)}
 }
 
@@ -118,12 +122,59 @@ func (r *reference) accept(connection, tenant string, id int64, a *adapter.Arriv
 // settlePayload decides what becomes of the payload of a settled event.
 func (r *reference) settlePayload(e *known, at time.Time) {
 	switch {
+	case e.Outcome == adapter.Rejected && !r.hasRoom(e):
+		e.drop(r)
 	case e.Outcome == adapter.Dead || e.Outcome == adapter.Rejected:
 		e.keepUntil = time.Time{}
 	case r.retention.Payloads > 0:
 		e.keepUntil = at.Add(r.retention.Payloads)
 	default:
 		e.payload = nil
+	}
+}
+
+// kept is how large the payloads of events with the outcome are.
+func (r *reference) kept(outcome adapter.Outcome) (bytes int64) {
+	for _, e := range r.events {
+		if e.Outcome == outcome {
+			bytes += int64(len(e.payload))
+		}
+	}
+	return bytes
+}
+
+// hasRoom reports whether the payload of a rejected event is kept.
+func (r *reference) hasRoom(e *known) bool {
+	dead, rejected := r.kept(adapter.Dead), r.kept(adapter.Rejected)
+	if slices.Contains(r.events, e) {
+		rejected -= int64(len(e.payload))
+	}
+	return r.deadLetters == 0 || dead+int64(len(e.payload)) <= r.deadLetters && dead+rejected <= r.deadLetters+r.deadLetters/8
+}
+
+func (e *known) drop(r *reference) {
+	e.payload, e.PayloadDropped = nil, true
+	r.dropped[e.Outcome]++
+}
+
+// trim drops payloads of rejected events, and then of dead ones, the oldest first.
+func (r *reference) trim() {
+	if r.deadLetters == 0 {
+		return
+	}
+	excess := r.kept(adapter.Rejected) + r.kept(adapter.Dead) - r.deadLetters
+	if excess <= 0 {
+		return
+	}
+	slack := r.deadLetters / store.TrimSlack
+	for _, outcome := range []adapter.Outcome{adapter.Rejected, adapter.Dead} {
+		for _, e := range r.events {
+			if e.Outcome == outcome && e.payload != nil && excess+slack > 0 {
+				excess -= int64(len(e.payload))
+				e.drop(r)
+			}
+		}
+		slack = 0
 	}
 }
 
@@ -282,7 +333,7 @@ func (r *reference) redrive(redeliveries []adapter.Redelivery) (done adapter.Red
 	for i := range again {
 		as := &again[i]
 		e := r.find(as.ID)
-		if e == nil || e.Outcome != adapter.Dead && e.Outcome != adapter.Rejected {
+		if e == nil || e.Outcome != adapter.Dead && e.Outcome != adapter.Rejected || e.payload == nil {
 			continue
 		}
 		now := r.now()
@@ -398,12 +449,16 @@ func (r *reference) balance() (balances []adapter.Conservation) {
 	for connection, accepted := range r.accepted {
 		b := adapter.Conservation{Totals: adapter.Totals{Connection: connection, Accepted: accepted, Events: make(map[adapter.Outcome]int64)},
 			Rows: make(map[adapter.Outcome]int64), Removed: make(map[adapter.Outcome]int64), Faults: []string{}}
+		b.PayloadBytes = map[adapter.Outcome]int64{adapter.Rejected: 0, adapter.Dead: 0}
 		for _, outcome := range adapter.Outcomes {
 			b.Events[outcome], b.Removed[outcome], b.Rows[outcome] = r.totals[connection][outcome], r.removed[connection][outcome], 0
 		}
 		for _, e := range r.events {
 			if e.Connection == connection {
 				b.Rows[e.Outcome]++
+				if _, ok := b.PayloadBytes[e.Outcome]; ok {
+					b.PayloadBytes[e.Outcome] += int64(len(e.payload))
+				}
 			}
 		}
 		balances = append(balances, b)

@@ -71,7 +71,14 @@ func (s *Store) remove(ctx context.Context, tx *sql.Tx, ids []int64, outcomes []
 		return 0, fmt.Errorf("forget messageIds: %w", err)
 	}
 	// Those alone: another may have been redriven meanwhile.
-	list := idList(messages, func(m *removedMessage) int64 { return m.id })
+	removedIDs := make([]int64, len(messages))
+	for i := range messages {
+		removedIDs[i] = messages[i].id
+	}
+	if _, err := s.takeDeadLetters(ctx, tx, removedIDs); err != nil {
+		return 0, err
+	}
+	list := idList(removedIDs, func(id *int64) int64 { return *id })
 	for _, table := range []string{"payloads", "attempts"} {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE delivery IN `+list); err != nil {
 			return 0, fmt.Errorf("delete %s: %w", table, err)

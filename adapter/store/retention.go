@@ -16,8 +16,8 @@ type Retention struct {
 	// Ledger is for delivered, duplicate and skipped events: as long as that a
 	// redelivery is recognised. 0 keeps them for ever.
 	Ledger time.Duration
-	// Dead is for dead and rejected events, with their payloads. 0 keeps them for
-	// ever.
+	// Dead is for dead and rejected events, with their payloads as far as
+	// Limits.DeadLetters goes. 0 keeps them for ever.
 	Dead time.Duration
 	// Payloads is for the payloads of delivered, duplicate and skipped events. 0
 	// drops them at once.
@@ -76,11 +76,13 @@ func (s *Store) maintain(ctx context.Context) {
 	}
 }
 
-// Retain deletes the deliveries and payloads that are past their time and gives
-// the space they took back to the file system. The store does so by itself every
+// Retain deletes the deliveries and payloads that are past their time, or beyond the
+// limit, and gives the space they took back to the file system. The store does so by itself every
 // minute. It works in small steps, between which events go on.
 func (s *Store) Retain(ctx context.Context) error {
-	steps := []func(context.Context) (more bool, err error){s.dropPayloads, s.deleteOld(), s.forgetFormer, s.deleteRuns, s.engine.compact}
+	steps := []func(context.Context) (more bool, err error){
+		s.dropPayloads, s.deleteOld(), s.countDeadLetters, s.trimDeadLetters, s.forgetFormer, s.deleteRuns, s.engine.compact,
+	}
 	for _, step := range steps {
 		for {
 			more, err := step(ctx)

@@ -13,7 +13,7 @@ const failurePage = 20
 
 // Failures yields the payloads of a run's dead and rejected events; see
 // [adapter.Replays].
-func (s *Store) Failures(ctx context.Context, run int64, yield func([]byte) error) error {
+func (s *Store) Failures(ctx context.Context, run int64, yield func([]byte) error) (missing int64, err error) {
 	for after := int64(0); ; {
 		var payloads [][]byte
 		err := s.engine.read(ctx, func(tx *sql.Tx) (err error) {
@@ -21,28 +21,33 @@ func (s *Store) Failures(ctx context.Context, run int64, yield func([]byte) erro
 			return err
 		})
 		if err != nil {
-			return s.explained("read the failures of a run", err)
+			return missing, s.explained("read the failures of a run", err)
 		}
 		if len(payloads) == 0 {
-			return nil
+			return missing, nil
 		}
 		for _, payload := range payloads {
+			if payload == nil {
+				missing++
+				continue
+			}
 			if err := yield(payload); err != nil {
-				return err
+				return missing, err
 			}
 		}
 	}
 }
 
-// failuresAfter returns some payloads, and the id of the last.
+// failuresAfter returns some payloads, nil for those that are dropped or damaged, and the
+// id of the last.
 func failuresAfter(ctx context.Context, tx *sql.Tx, run, after int64) (payloads [][]byte, last int64, err error) {
 	// Those that it stored, and those that an earlier run had stored already.
 	page := strconv.Itoa(failurePage)
-	rows, err := tx.QueryContext(ctx, `SELECT id, payload FROM (
-			SELECT * FROM (SELECT d.id, p.payload FROM deliveries d JOIN payloads p ON p.delivery = d.id
+	rows, err := tx.QueryContext(ctx, `SELECT id, kept, payload, checksum FROM (
+			SELECT * FROM (SELECT d.id, p.delivery AS kept, p.payload, p.checksum FROM deliveries d LEFT JOIN payloads p ON p.delivery = d.id
 				WHERE d.run = $1 AND d.id > $2 AND d.outcome IN (4, 5) ORDER BY d.id LIMIT `+page+`) AS own
 			UNION ALL
-			SELECT * FROM (SELECT d.id, p.payload FROM run_rejected r JOIN deliveries d ON d.id = r.delivery JOIN payloads p ON p.delivery = d.id
+			SELECT * FROM (SELECT d.id, p.delivery AS kept, p.payload, p.checksum FROM run_rejected r JOIN deliveries d ON d.id = r.delivery LEFT JOIN payloads p ON p.delivery = d.id
 				WHERE r.run = $1 AND r.delivery > $2 AND d.run <> $1 AND d.outcome IN (4, 5) ORDER BY r.delivery LIMIT `+page+`) AS again
 		) AS failures ORDER BY id LIMIT `+page, run, after)
 	if err != nil {
@@ -52,8 +57,15 @@ func failuresAfter(ctx context.Context, tx *sql.Tx, run, after int64) (payloads 
 	last = after
 	for rows.Next() {
 		var payload []byte
-		if err := rows.Scan(&last, &payload); err != nil {
+		var kept, sum sql.NullInt64
+		if err := rows.Scan(&last, &kept, &payload, &sum); err != nil {
 			return nil, after, err
+		}
+		switch {
+		case !kept.Valid || isDamaged(payload, last, sum):
+			payload = nil
+		case payload == nil:
+			payload = []byte{}
 		}
 		payloads = append(payloads, payload)
 	}

@@ -25,7 +25,7 @@ func (s *Store) Held(ctx context.Context, run *adapter.Run, after int64, limit i
 }
 
 func readHeld(ctx context.Context, tx *sql.Tx, run, after int64, limit int, maxBytes int64) (held []adapter.Leased, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id, message_id, coalesce(body_hash, 1) = 0, user_id, account_id, received_at, attempts, failed, first_attempt_at, ambiguous_at, sending_at, payload
+	rows, err := tx.QueryContext(ctx, `SELECT id, message_id, coalesce(body_hash, 1) = 0, user_id, account_id, received_at, attempts, failed, first_attempt_at, ambiguous_at, sending_at, payload, checksum
 		FROM queue WHERE run = $1 AND due_at = `+heldText+` AND id > $2 ORDER BY id LIMIT $3`, run, after, limit)
 	if err != nil {
 		return nil, err
@@ -35,10 +35,11 @@ func readHeld(ctx context.Context, tx *sql.Tx, run, after int64, limit int, maxB
 		l := adapter.Leased{Run: run, Token: run}
 		var account sql.NullString
 		var received int64
-		var first, ambiguous, sending sql.NullInt64
-		if err := rows.Scan(&l.ID, &l.MessageID, &l.Keyed, &l.UserID, &account, &received, &l.Attempts, &l.Failed, &first, &ambiguous, &sending, &l.Payload); err != nil {
+		var first, ambiguous, sending, sum sql.NullInt64
+		if err := rows.Scan(&l.ID, &l.MessageID, &l.Keyed, &l.UserID, &account, &received, &l.Attempts, &l.Failed, &first, &ambiguous, &sending, &l.Payload, &sum); err != nil {
 			return nil, err
 		}
+		l.Damaged = isDamaged(l.Payload, l.ID, sum)
 		complete(&l, account, received, first, ambiguous, sending)
 		maxBytes -= int64(len(l.Payload))
 		held = append(held, l)

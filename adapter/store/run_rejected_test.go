@@ -22,12 +22,12 @@ func bad(payload string) adapter.Arrival {
 func failures(t *testing.T, s *store.Store, run *adapter.Run) string {
 	t.Helper()
 	var payloads []string
-	err := s.Failures(context.Background(), run.ID, func(payload []byte) error {
+	missing, err := s.Failures(context.Background(), run.ID, func(payload []byte) error {
 		payloads = append(payloads, string(payload))
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || missing > 0 {
+		t.Fatalf("%d missing, %v", missing, err)
 	}
 	return strings.Join(payloads, " ")
 }

@@ -119,7 +119,7 @@ func TestRunOutcomes(t *testing.T) {
 		wantText(t, "recorded", outcomes(t, s, run), "1 delivered, 7 skipped no_user_id, 1 rejected invalid_json, 1 dead user_not_found, 1 pending")
 
 		var payloads []string
-		err := s.Failures(context.Background(), run.ID, func(payload []byte) error {
+		_, err := s.Failures(context.Background(), run.ID, func(payload []byte) error {
 			payloads = append(payloads, string(payload))
 			return nil
 		})

@@ -278,6 +278,9 @@ func (e *sqliteEngine) committers() int { return 1 }
 
 func (e *sqliteEngine) shard() int64 { return 0 }
 
+// lockRows is not needed: one transaction writes at a time.
+func (e *sqliteEngine) lockRows() string { return "" }
+
 // read runs fn on a snapshot.
 func (e *sqliteEngine) read(ctx context.Context, fn func(*sql.Tx) error) error {
 	tx, err := e.readers.BeginTx(ctx, nil)

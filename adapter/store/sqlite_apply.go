@@ -13,26 +13,26 @@ import (
 
 // apply makes the changes in one transaction. It cannot be interrupted: whether
 // an event is on disk must not depend on the patience of the caller.
-func (e *sqliteEngine) apply(changes []change) error {
+func (e *sqliteEngine) apply(changes []change) (applied, error) {
 	e.lockWriter()
 	defer e.unlockWriter()
 	if err := e.check(); err != nil {
-		return err
+		return applied{}, err
 	}
-	err := e.applyOnce(changes)
+	done, err := e.applyOnce(changes)
 	accepts := func(c change) bool { _, ok := c.(*acceptance); return ok }
 	if isFull(err) && !slices.ContainsFunc(changes, accepts) {
 		// What frees room must not fail for want of it.
 		e.makeRoom()
-		err = e.applyOnce(changes)
+		done, err = e.applyOnce(changes)
 	}
-	return err
+	return done, err
 }
 
 // applyOnce makes the changes in one transaction. The caller has the writer.
-func (e *sqliteEngine) applyOnce(changes []change) error {
+func (e *sqliteEngine) applyOnce(changes []change) (applied, error) {
 	if _, err := e.statements.begin.Exec(); err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return applied{}, fmt.Errorf("begin: %w", err)
 	}
 	t := transaction{statements: e.statements, conn: e.connection, index: &e.messages, own: newMessageSet(), known: make(map[int64]struct{}), sums: make(sums), runs: make(runSums)}
 	err := t.apply(changes)
@@ -42,7 +42,7 @@ func (e *sqliteEngine) applyOnce(changes []change) error {
 	if err != nil {
 		// Some errors end the transaction by themselves; then this one says so.
 		_, _ = e.statements.rollback.Exec()
-		return err
+		return applied{}, err
 	}
 	e.messages.add(t.own)
 	if e.checkpoints.wrote(changes); e.checkpoints.frames.Load() >= e.forcedFrames() {
@@ -65,20 +65,22 @@ func (e *sqliteEngine) applyOnce(changes []change) error {
 			}
 		}
 	}
-	return nil
+	return t.letters.applied(), nil
 }
 
 // transaction is one under way.
 type transaction struct {
 	*statements
-	conn   *sql.Conn
-	index  *messageIndex
-	own    *messageSet        // the messageIds of this transaction
-	known  map[int64]struct{} // those of its hashes that are in the table of messageIds
-	sums   sums
-	runs   runSums
-	nextID int64
-	rows   []any // of the queue, that wait for more to be inserted together
+	conn  *sql.Conn
+	index *messageIndex
+	own   *messageSet        // the messageIds of this transaction
+	known map[int64]struct{} // those of its hashes that are in the table of messageIds
+	sums  sums
+	runs  runSums
+	// letters are nil until there is one.
+	letters *deadLetters
+	nextID  int64
+	rows    []any // of the queue, that wait for more to be inserted together
 }
 
 func (t *transaction) apply(changes []change) error {
@@ -253,7 +255,7 @@ func (t *transaction) store(a *acceptance, i int, id int64) (outcome adapter.Out
 	at := milliseconds(a.at)
 	t.rows = append(t.rows, id, a.queue.connection, a.due(), at, a.queue.tenant, body, messageID,
 		clean(arrival.UserID), accountOf(clean(arrival.AccountID), clean(arrival.UserID)), cut(arrival.EventKey), payloadOf(arrival),
-		orNull(a.runID()), a.lease(), orNull(a.events[i]))
+		orNull(a.runID()), a.lease(), orNull(a.events[i]), checksum(arrival.Payload, id))
 	if len(t.rows) == manyRows*rowColumns {
 		return adapter.Pending, true, t.flush()
 	}
@@ -279,7 +281,7 @@ func (t *transaction) rejectedAgain(a *acceptance, arrival *adapter.Arrival, id 
 }
 
 // rowColumns is how many values a row of the queue has to begin with.
-const rowColumns = 14
+const rowColumns = 15
 
 // payloadOf returns the payload, which may be empty but not null.
 func payloadOf(a *adapter.Arrival) []byte {
@@ -348,12 +350,56 @@ func (t *transaction) log(a *acceptance, i int, arrival *adapter.Arrival, id int
 		orNull(string(reason)), orNull(cut(arrival.Detail)), orNull(a.runID()), orNull(a.events[i])); err != nil {
 		return err
 	}
-	if keep, until := q.store.retention.payload(arrival.Outcome, a.at); keep {
-		if _, err := t.keepPayload.Exec(id, timeOrNull(until), payloadOf(arrival)); err != nil {
+	keep, until := q.store.retention.payload(arrival.Outcome, a.at)
+	if keep && isDeadLetter(arrival.Outcome) {
+		var err error
+		if keep, err = t.keepDeadLetter(q, arrival.Outcome, id, int64(len(arrival.Payload))); err != nil {
 			return err
 		}
 	}
+	if keep {
+		_, err := t.keepPayload.Exec(id, timeOrNull(until), payloadOf(arrival), checksum(arrival.Payload, id))
+		return err
+	}
 	return nil
+}
+
+// keepDeadLetter reports whether there is room for the payload of a dead letter, and
+// counts it.
+func (t *transaction) keepDeadLetter(q *Queue, outcome adapter.Outcome, id, bytes int64) (bool, error) {
+	if t.letters == nil {
+		if err := t.readDeadLetters(q.store.limits.DeadLetters); err != nil {
+			return false, fmt.Errorf("read the size of dead letters: %w", err)
+		}
+	}
+	if !t.letters.keep(outcome, bytes) {
+		t.letters.refuse(id, bytes)
+		return false, nil
+	}
+	t.sums.add(q.connection, outcome, 0, bytes)
+	if _, err := t.addDeadLetter.Exec(int64(outcome), id, q.connection, bytes); err != nil {
+		return false, fmt.Errorf("count a dead letter: %w", err)
+	}
+	return true, nil
+}
+
+func (t *transaction) readDeadLetters(limit int64) (err error) {
+	letters := &deadLetters{limit: limit}
+	rows, err := t.deadLetterSizes.Query()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var outcome adapter.Outcome
+		var bytes int64
+		if err := rows.Scan(&outcome, &bytes); err != nil {
+			return err
+		}
+		letters.set(outcome, bytes)
+	}
+	t.letters = letters
+	return rows.Err()
 }
 
 // record settles an event or puts it back. One that an operator has moved to
@@ -381,7 +427,13 @@ func (t *transaction) record(r *recording) error {
 	if r.lost = !found; r.lost {
 		return nil
 	}
-	if r.keepPayload {
+	r.stored = r.keepPayload
+	if r.keepPayload && isDeadLetter(step.Outcome) {
+		if r.stored, err = t.keepDeadLetter(r.queue, step.Outcome, id, int64(len(r.leased.Payload))); err != nil {
+			return err
+		}
+	}
+	if r.stored {
 		if _, err := t.keepQueued.Exec(id, timeOrNull(r.keepUntil)); err != nil {
 			return fmt.Errorf("keep a payload: %w", err)
 		}

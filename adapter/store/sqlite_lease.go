@@ -134,14 +134,15 @@ func (e *sqliteEngine) due(ctx context.Context, tx *sql.Tx, q *Queue, now time.T
 	return ids, rows.Err()
 }
 
-const loadSQL = `SELECT message_id, coalesce(body_hash, 1) = 0, user_id, account_id, received_at, attempts, failed, redriven, first_attempt_at, ambiguous_at, sending_at, payload, coalesce(run, 0)
+const loadSQL = `SELECT message_id, coalesce(body_hash, 1) = 0, user_id, account_id, received_at, attempts, failed, redriven, first_attempt_at, ambiguous_at, sending_at, payload, coalesce(run, 0), checksum
 FROM queue WHERE id = ?1`
 
 func scanLeased(row *sql.Row, l *adapter.Leased) error {
 	var account sql.NullString
 	var received int64
-	var first, ambiguous, sending sql.NullInt64
-	err := row.Scan(&l.MessageID, &l.Keyed, &l.UserID, &account, &received, &l.Attempts, &l.Failed, &l.Redriven, &first, &ambiguous, &sending, &l.Payload, &l.Run)
+	var first, ambiguous, sending, sum sql.NullInt64
+	err := row.Scan(&l.MessageID, &l.Keyed, &l.UserID, &account, &received, &l.Attempts, &l.Failed, &l.Redriven, &first, &ambiguous, &sending, &l.Payload, &l.Run, &sum)
+	l.Damaged = isDamaged(l.Payload, l.ID, sum)
 	complete(l, account, received, first, ambiguous, sending)
 	return err
 }

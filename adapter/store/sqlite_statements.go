@@ -29,13 +29,15 @@ type statements struct {
 	addRunOutcome           *sql.Stmt
 	rejectAgain             *sql.Stmt
 	runRejected             *sql.Stmt
+	deadLetterSizes         *sql.Stmt
+	addDeadLetter           *sql.Stmt
 }
 
 // An error ends the whole transaction, so OR FAIL spares SQLite the preparations
 // to undo a single statement.
 const (
-	enqueueSQL = `INSERT OR FAIL INTO queue (id, connection, due_at, received_at, tenant, body_hash, message_id, user_id, account_id, event_key, payload, run, lease, event) VALUES `
-	enqueueRow = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	enqueueSQL = `INSERT OR FAIL INTO queue (id, connection, due_at, received_at, tenant, body_hash, message_id, user_id, account_id, event_key, payload, run, lease, event, checksum) VALUES `
+	enqueueRow = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 	knownSQL = `SELECT hash FROM messages WHERE hash IN `
 
@@ -45,7 +47,7 @@ const (
 	event_key, received_at, settled_ms, attempts, ambiguous, reason, detail, run, event)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, 0, 0, ?12, ?13, ?14, ?15)`
 
-	keepPayloadSQL = `INSERT OR FAIL INTO payloads (delivery, keep_until, payload) VALUES (?1, ?2, ?3)`
+	keepPayloadSQL = `INSERT OR FAIL INTO payloads (delivery, keep_until, payload, checksum) VALUES (?1, ?2, ?3, ?4)`
 
 	settleSQL = `INSERT OR FAIL INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id,
 	event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason, detail, run, event)
@@ -54,7 +56,7 @@ SELECT id, connection, tenant, ?2, body_hash, message_id, ?3, ?4, ?5,
 	attempts + ?9, coalesce(?10, status), ambiguous_at IS NOT NULL OR ?11, ?12, ?13, run, event
 FROM queue WHERE id = ?1 AND tenant = ?14`
 
-	keepQueuedSQL = `INSERT OR FAIL INTO payloads (delivery, keep_until, payload) SELECT id, ?2, payload FROM queue WHERE id = ?1`
+	keepQueuedSQL = `INSERT OR FAIL INTO payloads (delivery, keep_until, payload, checksum) SELECT id, ?2, payload, checksum FROM queue WHERE id = ?1`
 
 	dequeueSQL = `DELETE FROM queue WHERE id = ?1`
 
@@ -87,6 +89,8 @@ ON CONFLICT (run, shard, outcome, reason) DO UPDATE SET events = events + exclud
 ON CONFLICT (digest) DO UPDATE SET repeats = repeats + 1 RETURNING delivery`
 
 	runRejectedSQL = `INSERT OR IGNORE INTO run_rejected (run, delivery) VALUES (?1, ?2)`
+
+	addDeadLetterSQL = `INSERT OR FAIL INTO dead_letters (outcome, delivery, connection, bytes) VALUES (?1, ?2, ?3, ?4)`
 )
 
 // Statements for many rows at once cost much less than as many for one.
@@ -140,6 +144,8 @@ func (s *statements) all() []statement {
 		{&s.addRunOutcome, addRunOutcomeSQL},
 		{&s.rejectAgain, rejectAgainSQL},
 		{&s.runRejected, runRejectedSQL},
+		{&s.deadLetterSizes, sizesSQL},
+		{&s.addDeadLetter, addDeadLetterSQL},
 	}
 }
 

@@ -43,6 +43,9 @@ type Options struct {
 	OnHealth func(error)
 	// OnRetention is told what went wrong with background work. Default: nobody.
 	OnRetention func(error)
+	// OnDropped is told of payloads that Limits.DeadLetters has no room for. Those of dead
+	// deliveries may be rewards that nobody gets. Default: nobody.
+	OnDropped func(Dropped)
 
 	// For tests.
 	messagesInMemory int           // of SQLite's index
@@ -52,8 +55,8 @@ type Options struct {
 	committed        func() // called between a commit and its answer
 }
 
-// Limits bound the pending events of all connections together. Beyond one of
-// them nothing is accepted. Several processes on one PostgreSQL database learn of
+// Limits bound the events of all connections together. Beyond one of the limits on
+// pending events nothing is accepted. Several processes on one PostgreSQL database learn of
 // each other's events with a second's delay, so together they can go a little
 // beyond. 0 sets no limit.
 type Limits struct {
@@ -65,6 +68,10 @@ type Limits struct {
 	// of it, at most 64 MiB, is taken up by a ballast, which the store gives up when other
 	// programs have filled the disk.
 	FreeDisk int64
+	// DeadLetters is how large the payloads of dead and rejected deliveries may be
+	// together, in bytes. Beyond it the oldest are dropped, and those of dead deliveries only
+	// when no rejected one has any. Unlike the other limits it keeps no event out.
+	DeadLetters int64
 }
 
 // Store is an open database. It is safe for concurrent use.
@@ -86,11 +93,15 @@ type Store struct {
 	health       health
 	committed    func()
 	skew         skew
-	submitted    chan *submission
-	stop         context.CancelFunc
-	stopped      context.Context // ends when Close begins
-	workers      sync.WaitGroup
-	closing      atomic.Bool
+	onDropped    func(Dropped)
+	// trimming has one place, for the goroutine that drops payloads. It is no mutex, as in
+	// sqliteEngine.
+	trimming  chan struct{}
+	submitted chan *submission
+	stop      context.CancelFunc
+	stopped   context.Context // ends when Close begins
+	workers   sync.WaitGroup
+	closing   atomic.Bool
 
 	mu     sync.Mutex
 	queues map[int64][]*Queue // by connection
@@ -116,6 +127,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if opts.OnRetention == nil {
 		opts.OnRetention = func(error) {}
 	}
+	if opts.OnDropped == nil {
+		opts.OnDropped = func(Dropped) {}
+	}
 	var opened engine
 	var err error
 	if opts.URL.IsZero() {
@@ -135,6 +149,8 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		health:    health{onChange: opts.OnHealth},
 		committed: opts.committed,
 		skew:      skew{onChange: opts.OnSkew},
+		onDropped: opts.OnDropped,
+		trimming:  make(chan struct{}, 1),
 		submitted: make(chan *submission),
 		queues:    make(map[int64][]*Queue),
 		runs:      make(map[int64]*Queue),

@@ -565,6 +565,8 @@ func TestOlderDatabase(t *testing.T) {
 		for _, statement := range []string{
 			`DROP TABLE former_identities`, `DROP TABLE event_names`, `DROP TABLE rejected`, `DROP TABLE run_rejected`,
 			`ALTER TABLE queue DROP COLUMN event`, `ALTER TABLE deliveries DROP COLUMN event`,
+			`DROP TABLE dead_letters`, `DROP TABLE uncounted_dead_letters`, `ALTER TABLE queue DROP COLUMN checksum`, `ALTER TABLE payloads DROP COLUMN checksum`,
+			`UPDATE totals SET bytes = 0 WHERE outcome = 5`,
 			`DROP INDEX queue_tenant_due`, `CREATE INDEX queue_due ON queue (connection, due_at)`,
 			`DELETE FROM schema_version WHERE version_id > 2`,
 		} {

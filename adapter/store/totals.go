@@ -18,7 +18,17 @@ type balance struct {
 	totals  map[adapter.Outcome]int64
 	removed map[adapter.Outcome]int64
 	rows    map[adapter.Outcome]int64
-	bytes   int64 // pending
+	// bytes are the payloads of pending events, and those kept of rejected and dead ones.
+	bytes map[adapter.Outcome]int64
+	// found are the payloads of rejected and dead deliveries that are there.
+	found map[adapter.Outcome]int64
+}
+
+func newBalance() *balance {
+	return &balance{
+		totals: make(map[adapter.Outcome]int64), removed: make(map[adapter.Outcome]int64), rows: make(map[adapter.Outcome]int64),
+		bytes: make(map[adapter.Outcome]int64), found: make(map[adapter.Outcome]int64),
+	}
 }
 
 // readTotals reads the running totals by connection number.
@@ -37,13 +47,10 @@ func readTotals(ctx context.Context, tx *sql.Tx) (balances map[int64]*balance, e
 		}
 		b := balances[connection]
 		if b == nil {
-			b = &balance{make(map[adapter.Outcome]int64), make(map[adapter.Outcome]int64), make(map[adapter.Outcome]int64), 0}
+			b = newBalance()
 			balances[connection] = b
 		}
-		b.totals[outcome], b.removed[outcome] = events, removed
-		if outcome == adapter.Pending {
-			b.bytes = bytes
-		}
+		b.totals[outcome], b.removed[outcome], b.bytes[outcome] = events, removed, bytes
 	}
 	return balances, rows.Err()
 }
@@ -68,6 +75,9 @@ func (b *balance) asTotals(name string) adapter.Totals {
 	totals := adapter.Totals{Connection: name, Accepted: b.totals[accepted], Events: make(map[adapter.Outcome]int64, len(adapter.Outcomes))}
 	for _, outcome := range adapter.Outcomes {
 		totals.Events[outcome] = b.totals[outcome]
+	}
+	totals.PayloadBytes = map[adapter.Outcome]int64{
+		adapter.Rejected: b.bytes[adapter.Rejected], adapter.Dead: b.bytes[adapter.Dead],
 	}
 	return totals
 }
@@ -103,6 +113,9 @@ func (s *Store) Verify(ctx context.Context) (verified []adapter.Conservation, er
 		if err := countRows(ctx, tx, balances); err != nil {
 			return err
 		}
+		if err := measurePayloads(ctx, tx, balances); err != nil {
+			return err
+		}
 		verified, err = inOrder(ctx, s.names, balances, func(name string, b *balance) (adapter.Conservation, error) { return b.verify(name), nil })
 		return err
 	})
@@ -128,10 +141,34 @@ func countRows(ctx context.Context, tx *sql.Tx, balances map[int64]*balance) (er
 		}
 		b := balances[connection]
 		if b == nil {
-			b = &balance{make(map[adapter.Outcome]int64), make(map[adapter.Outcome]int64), make(map[adapter.Outcome]int64), 0}
+			b = newBalance()
 			balances[connection] = b
 		}
 		b.rows[outcome] = n
+	}
+	return rows.Err()
+}
+
+// measurePayloads adds up the payloads of rejected and dead deliveries, without those of
+// an earlier version that are not counted yet. It finds connections only that countRows
+// has found.
+func measurePayloads(ctx context.Context, tx *sql.Tx, balances map[int64]*balance) (err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT d.connection, d.outcome, CAST(sum(length(p.payload)) AS bigint)
+		FROM deliveries d JOIN payloads p ON p.delivery = d.id
+		WHERE d.outcome IN (4, 5) AND (NOT EXISTS (SELECT 1 FROM uncounted_dead_letters)
+			OR EXISTS (SELECT 1 FROM dead_letters l WHERE l.outcome = d.outcome AND l.delivery = d.id))
+		GROUP BY d.connection, d.outcome`)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var connection, bytes int64
+		var outcome adapter.Outcome
+		if err := rows.Scan(&connection, &outcome, &bytes); err != nil {
+			return err
+		}
+		balances[connection].found[outcome] = bytes
 	}
 	return rows.Err()
 }
@@ -147,6 +184,9 @@ func (b *balance) verify(name string) adapter.Conservation {
 		if kept := events - b.removed[outcome]; kept != b.rows[outcome] {
 			c.Faults = append(c.Faults, fmt.Sprintf("%s: %d counted less %d removed are %d, but there are %d rows",
 				outcome, events, b.removed[outcome], kept, b.rows[outcome]))
+		}
+		if isDeadLetter(outcome) && b.bytes[outcome] != b.found[outcome] {
+			c.Faults = append(c.Faults, fmt.Sprintf("%s: payloads of %d bytes counted, but there are %d bytes", outcome, b.bytes[outcome], b.found[outcome]))
 		}
 	}
 	if sum != b.totals[accepted] {
@@ -167,7 +207,7 @@ func (s *Store) Backlog(ctx context.Context) (backlogs []adapter.Backlog, err er
 			return err
 		}
 		backlogs, err = inOrder(ctx, s.names, balances, func(name string, b *balance) (adapter.Backlog, error) {
-			backlog := adapter.Backlog{Connection: name, Events: b.totals[adapter.Pending], Bytes: b.bytes}
+			backlog := adapter.Backlog{Connection: name, Events: b.totals[adapter.Pending], Bytes: b.bytes[adapter.Pending]}
 			if backlog.Events == 0 {
 				return backlog, nil
 			}

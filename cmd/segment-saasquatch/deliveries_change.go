@@ -150,7 +150,10 @@ func redriveText(done *adapter.Redrive, toTenant string, dry bool) string {
 		fmt.Fprintf(&b, "; %d stay as they are: %s", done.Unsendable[reason], reason)
 	}
 	if done.NoPayload > 0 {
-		fmt.Fprintf(&b, "; %d have no payload any more", done.NoPayload)
+		fmt.Fprintf(&b, "; %d have no payload any more, since dead_letters.max_bytes had no room: replay them from the Segment archive", done.NoPayload)
+	}
+	if done.Damaged > 0 {
+		fmt.Fprintf(&b, "; %d have a payload that is damaged in the store, and stay as they are: replay them from the Segment archive", done.Damaged)
 	}
 	if done.NoConnection > 0 {
 		fmt.Fprintf(&b, "; %d are of connections that are not configured", done.NoConnection)

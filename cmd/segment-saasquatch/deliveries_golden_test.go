@@ -57,7 +57,7 @@ func newFixedOperations() *fixedOperations {
 			},
 			{
 				ID: 7, Connection: "eu", Tenant: "https://host/test_ops", Outcome: adapter.Rejected, Reason: "missing_user_id", Detail: "userId is missing", Event: "Signed Up", Run: 3, Repeats: 2,
-				ReceivedAt: day.Add(-30 * 24 * time.Hour), SettledAt: at(-30 * 24 * time.Hour),
+				ReceivedAt: day.Add(-30 * 24 * time.Hour), SettledAt: at(-30 * 24 * time.Hour), PayloadDropped: true,
 			},
 		},
 		stats: adapter.Stats{
@@ -70,7 +70,8 @@ func newFixedOperations() *fixedOperations {
 				{Connection: "us", Tenant: "https://host/us", Outcome: adapter.Pending, Reason: adapter.ReasonConnectionRemoved, Events: 2},
 			},
 			Totals: []adapter.Totals{
-				{Connection: "default", Accepted: 1_000_002, Events: map[adapter.Outcome]int64{adapter.Delivered: 1_000_000, adapter.Dead: 1, adapter.Pending: 1}},
+				{Connection: "default", Accepted: 1_000_002, Events: map[adapter.Outcome]int64{adapter.Delivered: 1_000_000, adapter.Dead: 1, adapter.Pending: 1},
+					PayloadBytes: map[adapter.Outcome]int64{adapter.Rejected: 0, adapter.Dead: 33}},
 				{Connection: "eu", Accepted: 4, Events: map[adapter.Outcome]int64{adapter.Rejected: 1, adapter.Pending: 3}},
 				{Connection: "us", Accepted: 2, Events: map[adapter.Outcome]int64{adapter.Pending: 2}},
 			},
@@ -126,7 +127,7 @@ func (o *fixedOperations) Verify(context.Context) ([]adapter.Conservation, error
 
 func (o *fixedOperations) Redrive(_ context.Context, filter adapter.Filter, _ int, toTenant string, dry bool) (*adapter.Redrive, error) {
 	done := &adapter.Redrive{
-		Matched: 10, Sent: 4, Unsendable: map[adapter.Reason]int{"missing_user_id": 1, "invalid_json": 2}, NoPayload: 2, NoConnection: 1, Held: 1, FiresPrograms: 2,
+		Matched: 11, Sent: 4, Unsendable: map[adapter.Reason]int{"missing_user_id": 1, "invalid_json": 2}, NoPayload: 2, Damaged: 1, NoConnection: 1, Held: 1, FiresPrograms: 2,
 	}
 	switch {
 	case toTenant != "":

@@ -183,6 +183,10 @@ func (p *program) printDelivery(d *adapter.Delivery) error {
 		}
 	}
 	switch {
+	case d.PayloadDropped:
+		fmt.Fprintln(p.stdout, "\nthe payload was dropped: dead_letters.max_bytes had no room for it; the Segment archive has the event")
+	case d.PayloadDamaged:
+		fmt.Fprintf(p.stdout, "\npayload, damaged in the store: it does not match its checksum\n%s\n", plainText(d.PayloadText))
 	case d.Payload != nil:
 		var indented bytes.Buffer
 		if err := json.Indent(&indented, d.Payload, "", "  "); err != nil {

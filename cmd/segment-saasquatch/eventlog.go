@@ -47,6 +47,10 @@ func levelOf(r adapter.Result) zapcore.Level {
 	switch r.Outcome {
 	case adapter.Delivered, adapter.Duplicate, adapter.Skipped:
 		return zap.InfoLevel
+	case adapter.Dead:
+		if r.Reason == adapter.ReasonPayloadDamaged {
+			return zap.ErrorLevel
+		}
 	case adapter.Pending:
 		switch r.Reason {
 		case adapter.ReasonUnauthorized, adapter.ReasonForbidden, adapter.ReasonTenantNotFound, adapter.ReasonRedirected, adapter.ReasonUnexpectedAnswer:

@@ -152,10 +152,16 @@ func (r *replaying) writeFailures(ctx context.Context, replays adapter.Replays, 
 	if r.flags.failedFile == "" {
 		return nil
 	}
-	return r.flags.failures().write(func(out io.Writer) error {
-		return replays.Failures(ctx, run, func(payload []byte) error {
+	var missing int64
+	err := r.flags.failures().write(func(out io.Writer) (err error) {
+		missing, err = replays.Failures(ctx, run, func(payload []byte) error {
 			_, err := out.Write(append(payload, '\n'))
 			return err
 		})
+		return err
 	})
+	if err == nil && missing > 0 {
+		fmt.Fprintf(r.stderr, "%d dead or rejected events are not in the file: their payloads were dropped for dead_letters.max_bytes, or are damaged\n", missing)
+	}
+	return err
 }

@@ -1,0 +1,342 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"segment-saasquatch/adapter"
+)
+
+// Payloads of rejected and dead deliveries, the dead letters, are kept within
+// Limits.DeadLetters. Each has a row in the table dead_letters, and the totals of its
+// outcome hold the sum of their sizes. A transaction that exceeds the limit is
+// committed; then the oldest payloads are dropped in steps, those of rejected deliveries
+// first. The deliveries stay.
+
+// Bounds of a step, for which the writer is taken.
+const (
+	trimRows  = 1000
+	trimBytes = 8 << 20
+	// trimSteps is how many steps follow a transaction at once. What they leave is left to
+	// the next transaction, and to Retain.
+	trimSteps = 8
+)
+
+// trimSlack is the part of the limit that is freed beyond need where payloads of
+// rejected deliveries are dropped, so that not every transaction has to drop some.
+const trimSlack = 64
+
+// Dropped are payloads that were dropped, or not stored, for want of room.
+type Dropped struct {
+	// Outcome is Rejected or Dead.
+	Outcome adapter.Outcome
+	// Payloads is how many they were, and Bytes how large.
+	Payloads, Bytes int64
+	// First and Last are the lowest and the highest id of their deliveries.
+	First, Last int64
+}
+
+func (d *Dropped) add(id, bytes int64) {
+	if d.Payloads == 0 || id < d.First {
+		d.First = id
+	}
+	d.Last = max(d.Last, id)
+	d.Payloads++
+	d.Bytes += bytes
+}
+
+// isDeadLetter reports whether deliveries with the outcome have a payload that can be
+// sent again.
+func isDeadLetter(outcome adapter.Outcome) bool {
+	return outcome == adapter.Rejected || outcome == adapter.Dead
+}
+
+// deadLetters is the size of the kept payloads during a transaction.
+type deadLetters struct {
+	limit          int64 // 0 for none
+	rejected, dead int64
+	// unkept are those that found no room.
+	unkept Dropped
+}
+
+const sizesSQL = `SELECT outcome, CAST(sum(bytes) AS bigint) FROM totals WHERE outcome IN (4, 5) GROUP BY outcome`
+
+func (l *deadLetters) set(outcome adapter.Outcome, bytes int64) {
+	if outcome == adapter.Dead {
+		l.dead = bytes
+	} else {
+		l.rejected = bytes
+	}
+}
+
+// keep reports whether the payload of a delivery is kept, and counts it. That of a dead
+// one always is. That of a rejected one is not if the dead ones leave no room that could
+// be made for it, or if payloads come faster than the older ones are dropped.
+func (l *deadLetters) keep(outcome adapter.Outcome, bytes int64) bool {
+	if outcome == adapter.Dead {
+		l.dead += bytes
+		return true
+	}
+	if l.limit > 0 && (l.dead+bytes > l.limit || l.dead+l.rejected > l.limit+l.limit/8) {
+		return false
+	}
+	l.rejected += bytes
+	return true
+}
+
+// refuse counts the payload of a rejected delivery that is not kept.
+func (l *deadLetters) refuse(id, bytes int64) {
+	l.unkept.Outcome = adapter.Rejected
+	l.unkept.add(id, bytes)
+}
+
+// excess is how much has to be dropped.
+func (l *deadLetters) excess() int64 {
+	if l.limit == 0 {
+		return 0
+	}
+	return max(0, l.dead+l.rejected-l.limit)
+}
+
+// applied is what a transaction did to the dead letters.
+type applied struct {
+	// over says that they exceed the limit.
+	over bool
+	// unkept are payloads that found no room.
+	unkept Dropped
+}
+
+// applied returns that of a transaction; nil is one without dead letters.
+func (l *deadLetters) applied() applied {
+	if l == nil {
+		return applied{}
+	}
+	return applied{over: l.excess() > 0, unkept: l.unkept}
+}
+
+// afterApply makes room if a transaction has left too little, and tells what was dropped.
+func (s *Store) afterApply(done applied) {
+	s.tellDropped(done.unkept)
+	if !done.over {
+		return
+	}
+	for range trimSteps {
+		// An error is left to Retain, which does the same: the events are stored.
+		if more, err := s.trimDeadLetters(s.stopped); err != nil || !more {
+			return
+		}
+	}
+}
+
+func (s *Store) tellDropped(dropped Dropped) {
+	if dropped.Payloads > 0 {
+		s.onDropped(dropped)
+	}
+}
+
+// trimDeadLetters drops some payloads if they exceed the limit, and reports whether there
+// is more to drop.
+func (s *Store) trimDeadLetters(ctx context.Context) (more bool, err error) {
+	if s.limits.DeadLetters == 0 {
+		return false, nil
+	}
+	// One at a time, and until OnDropped has been told: a caller that finds nothing to drop
+	// any more can rely on that.
+	select {
+	case s.trimming <- struct{}{}:
+		defer func() { <-s.trimming }()
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	var rejected, dead Dropped
+	err = s.engine.write(ctx, func(tx *sql.Tx) error {
+		rejected, dead, more = Dropped{}, Dropped{}, false // it may be tried again
+		sizes, err := s.readDeadLetters(ctx, tx)
+		if err != nil {
+			return err
+		}
+		excess := sizes.excess()
+		if excess == 0 {
+			return nil
+		}
+		var left bool
+		rejected, left, err = s.dropOldest(ctx, tx, adapter.Rejected, excess+s.limits.DeadLetters/trimSlack)
+		if excess -= rejected.Bytes; err != nil || excess <= 0 {
+			return err
+		}
+		if more = left; left {
+			return nil
+		}
+		dead, more, err = s.dropOldest(ctx, tx, adapter.Dead, excess)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("drop payloads of dead letters: %w", err)
+	}
+	s.tellDropped(rejected)
+	s.tellDropped(dead)
+	return more, nil
+}
+
+func (s *Store) readDeadLetters(ctx context.Context, tx *sql.Tx) (l deadLetters, err error) {
+	l.limit = s.limits.DeadLetters
+	rows, err := tx.QueryContext(ctx, sizesSQL)
+	if err != nil {
+		return l, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var outcome adapter.Outcome
+		var bytes int64
+		if err := rows.Scan(&outcome, &bytes); err != nil {
+			return l, err
+		}
+		l.set(outcome, bytes)
+	}
+	return l, rows.Err()
+}
+
+// letter is a row of the table dead_letters.
+type letter struct{ id, connection, bytes int64 }
+
+// dropOldest drops the oldest payloads of deliveries with the outcome, until so many bytes
+// are free or the step is large enough. It reports whether more of the outcome are left
+// that have to be dropped.
+func (s *Store) dropOldest(ctx context.Context, tx *sql.Tx, outcome adapter.Outcome, bytes int64) (dropped Dropped, more bool, err error) {
+	dropped.Outcome = outcome
+	rows, err := tx.QueryContext(ctx, `SELECT delivery, bytes FROM dead_letters WHERE outcome = $1 ORDER BY delivery LIMIT `+strconv.Itoa(trimRows), int64(outcome))
+	if err != nil {
+		return dropped, false, err
+	}
+	var ids []int64
+	var chosen int64
+	for chosen < min(bytes, trimBytes) && rows.Next() {
+		var id, size int64
+		if err := rows.Scan(&id, &size); err != nil {
+			return dropped, false, errors.Join(err, rows.Close())
+		}
+		ids = append(ids, id)
+		chosen += size
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return dropped, false, err
+	}
+	letters, err := s.takeDeadLetters(ctx, tx, ids)
+	if err != nil {
+		return dropped, false, err
+	}
+	for i := range letters {
+		dropped.add(letters[i].id, letters[i].bytes)
+	}
+	_, err = tx.ExecContext(ctx, `DELETE FROM payloads WHERE delivery IN `+idList(letters, func(l *letter) int64 { return l.id }))
+	// Where another process took some of them, the totals have changed.
+	more = chosen < bytes && (chosen >= trimBytes || len(ids) == trimRows) || len(letters) < len(ids)
+	return dropped, more, err
+}
+
+// takeDeadLetters takes the deliveries out of the table and their sizes out of the
+// totals, and returns them. The payloads are the caller's to delete or to move. Whoever
+// moves a delivery locks its row first.
+func (s *Store) takeDeadLetters(ctx context.Context, tx *sql.Tx, ids []int64) (taken []letter, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	changed := make(sums)
+	rows, err := tx.QueryContext(ctx, `DELETE FROM dead_letters WHERE outcome IN (4, 5) AND delivery IN `+
+		idList(ids, func(id *int64) int64 { return *id })+` RETURNING delivery, connection, outcome, bytes`)
+	if err != nil {
+		return nil, fmt.Errorf("take dead letters: %w", err)
+	}
+	for rows.Next() {
+		var one letter
+		var outcome adapter.Outcome
+		if err := rows.Scan(&one.id, &one.connection, &outcome, &one.bytes); err != nil {
+			return nil, errors.Join(err, rows.Close())
+		}
+		taken = append(taken, one)
+		changed.add(one.connection, outcome, 0, -one.bytes)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, fmt.Errorf("take dead letters: %w", err)
+	}
+	return taken, s.addSums(ctx, tx, changed)
+}
+
+// countDeadLetters brings some dead letters of an earlier version into the table and the
+// totals, and reports whether there are more.
+func (s *Store) countDeadLetters(ctx context.Context) (more bool, err error) {
+	var after int64
+	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT after_id FROM uncounted_dead_letters`).Scan(&after)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err == nil {
+		err = s.engine.write(ctx, func(tx *sql.Tx) error {
+			more, err = s.countAfter(ctx, tx, after)
+			return err
+		})
+	}
+	if err != nil {
+		return false, fmt.Errorf("count dead letters: %w", err)
+	}
+	return more, nil
+}
+
+func (s *Store) countAfter(ctx context.Context, tx *sql.Tx, after int64) (more bool, err error) {
+	found, err := s.lockRefused(ctx, tx, `id > `+strconv.FormatInt(after, 10), retainRows)
+	if err != nil {
+		return false, err
+	}
+	if len(found) == 0 {
+		_, err := tx.ExecContext(ctx, `DELETE FROM uncounted_dead_letters`)
+		return false, err
+	}
+	changed := make(sums)
+	rows, err := tx.QueryContext(ctx, `INSERT INTO dead_letters (outcome, delivery, connection, bytes)
+		SELECT d.outcome, d.id, d.connection, length(p.payload) FROM deliveries d JOIN payloads p ON p.delivery = d.id
+		WHERE d.id IN `+idList(found, func(row *settled) int64 { return row.id })+`
+		ON CONFLICT DO NOTHING RETURNING connection, outcome, bytes`)
+	if err != nil {
+		return false, err
+	}
+	for rows.Next() {
+		var connection, bytes int64
+		var outcome adapter.Outcome
+		if err := rows.Scan(&connection, &outcome, &bytes); err != nil {
+			return false, errors.Join(err, rows.Close())
+		}
+		changed.add(connection, outcome, 0, bytes)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return false, err
+	}
+	if err := s.addSums(ctx, tx, changed); err != nil {
+		return false, err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE uncounted_dead_letters SET after_id = $1`, found[len(found)-1].id)
+	return true, err
+}
+
+// lockRefused returns dead and rejected deliveries in the order of their ids. Until the
+// transaction ends, no other can change them.
+func (s *Store) lockRefused(ctx context.Context, tx *sql.Tx, condition string, limit int) (found []settled, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id, connection, outcome, coalesce(run, 0), coalesce(reason, ''), body_hash FROM deliveries
+		WHERE outcome IN (4, 5) AND `+condition+` ORDER BY id LIMIT `+strconv.Itoa(limit)+s.engine.lockRows())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var row settled
+		if err := rows.Scan(&row.id, &row.connection, &row.outcome, &row.run, &row.reason, &row.bodyHash); err != nil {
+			return nil, err
+		}
+		found = append(found, row)
+	}
+	return found, rows.Err()
+}
