@@ -38,6 +38,8 @@ type Config struct {
 	KeepPayloads time.Duration
 	// Backlog bounds what may be pending.
 	Backlog Backlog
+	// DeadLetters bounds what is kept of dead and rejected events.
+	DeadLetters DeadLetters
 	// Admin is where operators are served.
 	Admin Admin
 	// BodyLimit bounds a request body in bytes, counted after decompression,
@@ -110,6 +112,14 @@ type Backlog struct {
 	// MinFreeDisk is how much of the disk under the SQLite store must stay free,
 	// in bytes; 0 for no limit. Default: 256 MiB.
 	MinFreeDisk int64
+}
+
+// DeadLetters bounds the payloads of dead and rejected events.
+type DeadLetters struct {
+	// MaxBytes is how large they may be together, at least 1 MiB. Beyond it the oldest
+	// are dropped: those of rejected events first, and those of dead events only when no
+	// rejected one has any. Default: 4 GiB.
+	MaxBytes int64
 }
 
 // Admin is where metrics and the admin API are served.
@@ -237,6 +247,7 @@ func Default() *Config {
 		LedgerRetention:  90 * day,
 		DeadRetention:    90 * day,
 		Backlog:          Backlog{MaxEvents: 10_000_000, MaxBytes: 16 * gibibyte, MinFreeDisk: 256 * mebibyte},
+		DeadLetters:      DeadLetters{MaxBytes: 4 * gibibyte},
 		Admin:            Admin{ListenAddr: "127.0.0.1:9090"},
 		BodyLimit:        10 * mebibyte,
 		AnswerBudget:     4 * time.Second,

@@ -18,6 +18,7 @@ const (
 	maxRetryHorizon    = 23*time.Hour + 30*time.Minute
 	minLedgerRetention = 24 * time.Hour
 	minBacklogBytes    = mebibyte
+	minDeadLetterBytes = mebibyte
 	// minAdminToken is the least number of characters of a token of the admin API.
 	minAdminToken = 16
 )
@@ -51,6 +52,9 @@ func (v *validator) durable() {
 	}
 	if n := c.Backlog.MinFreeDisk; n < 0 {
 		v.fault("backlog.min_free_disk", "is %s: write a size, or 0 for no limit", formatSize(n))
+	}
+	if n := c.DeadLetters.MaxBytes; n < minDeadLetterBytes {
+		v.fault("dead_letters.max_bytes", "is %s: write a size of at least %s", formatSize(n), formatSize(minDeadLetterBytes))
 	}
 }
 

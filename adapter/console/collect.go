@@ -60,6 +60,7 @@ var (
 	accepted     = describe("deliveries_accepted_total", "Events accepted since the store was made.", "connection")
 	outcomes     = describe("deliveries", "Events by what has become of them since the store was made.", "connection", "outcome")
 	conservation = describe("conservation_difference", "Accepted events less those that have an outcome or are pending: 0 unless events are lost or made up.", "connection")
+	letterBytes  = describe("dead_letter_bytes", "Payloads of rejected and dead events that are kept.", "connection", "outcome")
 	backlog      = describe("backlog_events", "Pending events.", "connection")
 	backlogBytes = describe("backlog_bytes", "Payloads of pending events.", "connection")
 	oldest       = describe("backlog_oldest_age_seconds", "Age of the oldest pending event that is not held, 0 if there is none.", "connection")
@@ -83,7 +84,7 @@ type storeCollector struct {
 
 // Describe lists the metrics.
 func (c *storeCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{storeUp, accepted, outcomes, conservation, backlog, backlogBytes, oldest, held} {
+	for _, desc := range []*prometheus.Desc{storeUp, accepted, outcomes, conservation, letterBytes, backlog, backlogBytes, oldest, held} {
 		to <- desc
 	}
 }
@@ -107,6 +108,9 @@ func (c *storeCollector) Collect(to chan<- prometheus.Metric) {
 		for outcome, events := range t.Events {
 			difference -= events
 			to <- prometheus.MustNewConstMetric(outcomes, prometheus.GaugeValue, float64(events), t.Connection, outcome.String())
+		}
+		for outcome, bytes := range t.PayloadBytes {
+			to <- prometheus.MustNewConstMetric(letterBytes, prometheus.GaugeValue, float64(bytes), t.Connection, outcome.String())
 		}
 		to <- prometheus.MustNewConstMetric(accepted, prometheus.CounterValue, float64(t.Accepted), t.Connection)
 		to <- prometheus.MustNewConstMetric(conservation, prometheus.GaugeValue, float64(difference), t.Connection)

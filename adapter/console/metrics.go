@@ -22,6 +22,7 @@ type Metrics struct {
 	received *prometheus.CounterVec
 	events   *prometheus.CounterVec
 	requests *prometheus.CounterVec
+	dropped  *prometheus.CounterVec
 	attempts *prometheus.HistogramVec
 	lag      *prometheus.HistogramVec
 }
@@ -42,6 +43,10 @@ func NewMetrics() *Metrics {
 			Namespace: namespace, Name: "upstream_requests_total",
 			Help: "Requests to SaaSquatch by HTTP status; status 0 had no answer.",
 		}, []string{"connection", "status"}),
+		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "payloads_dropped_total",
+			Help: "Payloads of rejected and dead events that dead_letters.max_bytes had no room for.",
+		}, []string{"outcome"}),
 		attempts: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "upstream_request_duration_seconds",
 			Help:    "Time that requests to SaaSquatch took.",
@@ -57,7 +62,10 @@ func NewMetrics() *Metrics {
 			NativeHistogramMinResetDuration: time.Hour,
 		}, []string{"connection"}),
 	}
-	m.registry.MustRegister(m.received, m.events, m.requests, m.attempts, m.lag,
+	for _, outcome := range []adapter.Outcome{adapter.Rejected, adapter.Dead} {
+		m.PayloadsDropped(outcome, 0) // an alert sees the first increase
+	}
+	m.registry.MustRegister(m.received, m.events, m.requests, m.dropped, m.attempts, m.lag,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -76,6 +84,11 @@ func (m *Metrics) Event(connection string) func(adapter.Result) {
 			lag.Observe(r.Lag.Seconds())
 		}
 	}
+}
+
+// PayloadsDropped counts payloads of events with the outcome that were dropped.
+func (m *Metrics) PayloadsDropped(outcome adapter.Outcome, payloads int64) {
+	m.dropped.WithLabelValues(outcome.String()).Add(float64(payloads))
 }
 
 // Attempt returns what is to be told the requests of a connection.

@@ -34,7 +34,7 @@ func TestMetricsGolden(t *testing.T) {
 		totals: []adapter.Totals{
 			{Connection: "default", Accepted: 10, Events: map[adapter.Outcome]int64{
 				adapter.Delivered: 4, adapter.Duplicate: 1, adapter.Skipped: 1, adapter.Rejected: 1, adapter.Dead: 1, adapter.Pending: 2,
-			}},
+			}, PayloadBytes: map[adapter.Outcome]int64{adapter.Rejected: 2, adapter.Dead: 1000}},
 			{Connection: "eu", Accepted: 2, Events: map[adapter.Outcome]int64{adapter.Delivered: 1}},
 		},
 		backlogs: []adapter.Backlog{

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
 
@@ -90,6 +91,30 @@ func (s *service) logHealth(fault error) {
 		return
 	}
 	s.log.Info("the store works again")
+}
+
+// droppedEvery is the least time between two lines on payloads of rejected events.
+const droppedEvery = time.Minute
+
+// observeDropped returns what counts and logs the payloads that dead_letters.max_bytes has
+// no room for.
+func (s *service) observeDropped() func(store.Dropped) {
+	var rejected atomic.Int64
+	sometimes := rate.Sometimes{First: 1, Interval: droppedEvery}
+	return func(d store.Dropped) {
+		s.metrics.PayloadsDropped(d.Outcome, d.Payloads)
+		if d.Outcome == adapter.Dead {
+			s.log.Error("the oldest dead events lost their payloads and cannot be redriven: dead_letters.max_bytes is full of dead events; "+
+				"raise it, redrive or purge them, and replay the lost ones from the Segment archive",
+				zap.Int64("events", d.Payloads), zap.Int64("bytes", d.Bytes), zap.Int64("first", d.First), zap.Int64("last", d.Last))
+			return
+		}
+		rejected.Add(d.Payloads)
+		sometimes.Do(func() {
+			s.log.Warn("rejected events lost their payloads, or were stored without: dead_letters.max_bytes is full",
+				zap.Int64("events", rejected.Swap(0)))
+		})
+	}
 }
 
 // logGate tells of a tenant that is paused, or not any more. What a person has to

@@ -18,7 +18,10 @@ func storeOptions(cfg *config.Config) store.Options {
 		URL:     cfg.Store,
 		Path:    filepath.Join(cfg.DataDir, storeFile),
 		Tenants: tenantsOf(cfg),
-		Limits:  store.Limits{Events: int64(cfg.Backlog.MaxEvents), Bytes: cfg.Backlog.MaxBytes, FreeDisk: cfg.Backlog.MinFreeDisk},
+		Limits: store.Limits{
+			Events: int64(cfg.Backlog.MaxEvents), Bytes: cfg.Backlog.MaxBytes, FreeDisk: cfg.Backlog.MinFreeDisk,
+			DeadLetters: cfg.DeadLetters.MaxBytes,
+		},
 		Retention: store.Retention{
 			Ledger:   cfg.LedgerRetention,
 			Dead:     cfg.DeadRetention,
