@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -44,11 +45,15 @@ type Options struct {
 	// BodyLimit bounds a body in bytes, counted after decompression. Segment's
 	// batches are 4 MB by default. Default: 10 MiB.
 	BodyLimit int64
-	// ReadLimit bounds the bytes of all bodies that have come and are not answered
-	// yet; a request that would exceed it is answered with 503. A gzip body counts
-	// beside what it unpacks to while that is done. The limit is never less than
-	// the largest body needs. Default: 256 MiB.
-	ReadLimit int64
+	// Memory bounds what all requests that are not answered yet hold, in bytes: their
+	// bodies, and an estimate of what handling them takes. A request that would exceed
+	// it is answered with 503. A part of it is for bodies of up to 256 KiB, another for
+	// bodies whose signature is not verified yet. Each part has room for one body of
+	// BodyLimit, however small Memory is. Default: 160 MiB.
+	Memory int64
+	// TrustedProxies are the networks whose X-Forwarded-For is believed: the address of
+	// a sender is the last one in it that is not in these networks. Default: none.
+	TrustedProxies []netip.Prefix
 	// MaxEvents bounds the events of a request; one with more is answered with 413.
 	// Segment documents 4000 at most. Default: 10 000.
 	MaxEvents int
@@ -77,7 +82,7 @@ type Request struct {
 // Defaults of Options.
 const (
 	DefaultBodyLimit = 10 << 20  // bytes
-	DefaultReadLimit = 256 << 20 // bytes
+	DefaultMemory    = 160 << 20 // bytes
 	DefaultMaxEvents = 10_000
 )
 
@@ -101,8 +106,8 @@ func New(connections []Connection, opts Options) (*Handler, error) {
 	if opts.BodyLimit <= 0 {
 		opts.BodyLimit = DefaultBodyLimit
 	}
-	if opts.ReadLimit <= 0 {
-		opts.ReadLimit = DefaultReadLimit
+	if opts.Memory <= 0 {
+		opts.Memory = DefaultMemory
 	}
 	if opts.MaxEvents <= 0 {
 		opts.MaxEvents = DefaultMaxEvents
@@ -117,7 +122,7 @@ func New(connections []Connection, opts Options) (*Handler, error) {
 		opts.Log = zap.NewNop()
 	}
 	h := &Handler{
-		reader:    newBodyReader(opts.BodyLimit, opts.ReadLimit),
+		reader:    &bodyReader{limit: opts.BodyLimit, memory: newMemory(opts.Memory, opts.BodyLimit), now: time.Now},
 		ready:     opts.Ready,
 		observe:   opts.Observe,
 		maxEvents: opts.MaxEvents,
@@ -143,6 +148,13 @@ func New(connections []Connection, opts Options) (*Handler, error) {
 		return nil, errors.Join(errs...)
 	}
 	h.engine = h.route(endpoints)
+	proxies := make([]string, len(opts.TrustedProxies))
+	for i, proxy := range opts.TrustedProxies {
+		proxies[i] = proxy.String()
+	}
+	if err := h.engine.SetTrustedProxies(proxies); err != nil {
+		return nil, fmt.Errorf("trusted proxies: %w", err)
+	}
 	return h, nil
 }
 
@@ -164,6 +176,7 @@ func (h *Handler) route(endpoints map[string]*endpoint) *gin.Engine {
 	engine.RedirectFixedPath = false
 	engine.HandleMethodNotAllowed = true
 	engine.UseRawPath = false
+	engine.RemoteIPHeaders = []string{"X-Forwarded-For"} // not X-Real-IP, which few proxies clear
 	engine.Use(h.count(endpoints), h.recoverPanic)
 	engine.NoRoute(func(c *gin.Context) { answerMessage(c, http.StatusNotFound, "no webhook at this path") })
 	engine.NoMethod(func(c *gin.Context) {
@@ -274,7 +287,11 @@ func (h *Handler) recoverPanic(c *gin.Context) {
 func (h *Handler) receive(c *gin.Context, e *endpoint) {
 	started := time.Now()
 	request := received{}
-	status, answer := h.accept(c.Request, e, &request)
+	remote := c.ClientIP()
+	address, _ := netip.ParseAddr(remote) // invalid for a connection that has no address
+	status, answer := h.accept(&arrival{
+		Request: c.Request, connection: http.NewResponseController(c.Writer), remote: address,
+	}, e, &request)
 	left := c.Request.Context().Err() != nil
 	if left && (request.reason == "" || request.reason == ReasonNotDelivered) {
 		request.reason = ReasonSenderLeft
@@ -288,7 +305,8 @@ func (h *Handler) receive(c *gin.Context, e *endpoint) {
 		level = zap.WarnLevel
 	}
 	h.log.Log(level, "request",
-		zap.String("connection", e.Name), zap.String("method", c.Request.Method), zap.Int("status", status),
+		zap.String("connection", e.Name), zap.String("remote", remote),
+		zap.String("method", c.Request.Method), zap.Int("status", status),
 		zap.String("reason", string(request.reason)), zap.Bool("sender_left", left),
 		zap.String("message", answer.Message), zap.String("verified_by", request.variant),
 		zap.Int("events", request.events), zap.Int("bytes", request.bytes), zap.Duration("duration_ms", time.Since(started)))
@@ -307,7 +325,7 @@ func (r *received) refuse(err error) (status int, a answer) {
 	return statusOf(err), answer{Message: err.Error()}
 }
 
-func (h *Handler) accept(r *http.Request, e *endpoint, request *received) (status int, a answer) {
+func (h *Handler) accept(r *arrival, e *endpoint, request *received) (status int, a answer) {
 	// What needs no body comes first: strangers are to cost little.
 	if err := e.verifier.checkHeaders(r.Header); err != nil {
 		return request.refuse(err)
@@ -317,6 +335,7 @@ func (h *Handler) accept(r *http.Request, e *endpoint, request *received) (statu
 			return request.refuse(err)
 		}
 	}
+	r.vouches = e.verifier.vouching(r.Header)
 	body, err := h.reader.read(r)
 	if err != nil {
 		return request.refuse(err)
@@ -337,6 +356,11 @@ func (h *Handler) accept(r *http.Request, e *endpoint, request *received) (statu
 		return request.refuse(err)
 	}
 	request.events = len(events.elements)
+	done, err := h.reader.memory.handle(r.Context(), body, len(events.elements))
+	if err != nil {
+		return request.refuse(err)
+	}
+	defer done()
 	receipt, err := e.Acceptor.Accept(r.Context(), events.elements)
 	if err != nil {
 		h.log.Error("accept events", zap.String("connection", e.Name), zap.Error(err))

@@ -454,34 +454,6 @@ type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-func TestMemoryOfBodiesIsBounded(t *testing.T) {
-	entered, leave := make(chan struct{}), make(chan struct{})
-	h := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) {
-		entered <- struct{}{}
-		<-leave
-		return adapter.Receipt{}, nil
-	}), Options{BodyLimit: 1 << 20, ReadLimit: 4 << 20})
-	body := `{"pad":"` + strings.Repeat("x", 900<<10) + `"}`
-	first := make(chan int)
-	for range 4 {
-		go func() { first <- serve(h, "POST", "/segment", strings.NewReader(body)).Code }()
-		<-entered
-	}
-	if w := serve(h, "POST", "/segment", strings.NewReader(body)); w.Code != 503 {
-		t.Errorf("fifth large body: %d", w.Code)
-	}
-	close(leave)
-	for range 4 {
-		if code := <-first; code != 200 {
-			t.Errorf("one of four large bodies: %d", code)
-		}
-	}
-	go func() { <-entered }()
-	if w := serve(h, "POST", "/segment", strings.NewReader(body)); w.Code != 200 {
-		t.Errorf("large body after them: %d", w.Code)
-	}
-}
-
 func TestNewRefusesPaths(t *testing.T) {
 	insecure := Credentials{Insecure: true}
 	for name, connections := range map[string][]Connection{

@@ -14,6 +14,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
@@ -124,10 +126,27 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
+// checkMemoryIsFree checks that no request holds memory any more.
+func checkMemoryIsFree(t *testing.T, h *Handler) {
+	t.Helper()
+	m := h.reader.memory
+	for name, lane := range map[string]*lane{"small": &m.small, "door": &m.door, "large": &m.large} {
+		if !lane.bodies.TryAcquire(lane.room) || !lane.handling.TryAcquire(lane.most) {
+			t.Errorf("memory of %s requests is still reserved", name)
+			continue
+		}
+		lane.bodies.Release(lane.room)
+		lane.handling.Release(lane.most)
+	}
+	if ss := &m.strangers; ss.used != 0 || len(ss.shares) > 0 || ss.coming.Len() > 0 {
+		t.Errorf("memory of strangers is still reserved: %d bytes of %v, %d bodies", ss.used, ss.shares, ss.coming.Len())
+	}
+}
+
 // TestDeclaredBytesAreNotReserved checks that strangers who declare large bodies and
 // send next to nothing keep nobody else from being served.
 func TestDeclaredBytesAreNotReserved(t *testing.T) {
-	h := newHandler(t, mapAndDeliver(t), Options{BodyLimit: 1 << 20, ReadLimit: 4 << 20})
+	h := newHandler(t, mapAndDeliver(t), Options{BodyLimit: 1 << 20, Memory: 128 << 20})
 	for _, encoding := range []string{"", "gzip"} {
 		var pipes []*io.PipeWriter
 		done := make(chan int, 100)
@@ -159,54 +178,57 @@ func TestDeclaredBytesAreNotReserved(t *testing.T) {
 			}
 		}
 	}
-	if !h.reader.budget.TryAcquire(4 << 20) {
-		t.Error("bytes are still reserved")
-	}
+	checkMemoryIsFree(t, h)
 }
 
-// TestSlowGzipReservesWhatHasCome checks that gzip bodies that stall behind bytes
+// TestSlowGzipKeepsNobodyAway checks that gzip bodies of strangers that stall behind bytes
 // that unpack to much keep nobody else from being served.
-func TestSlowGzipReservesWhatHasCome(t *testing.T) {
-	const limit = 1 << 20
-	h := newHandler(t, mapAndDeliver(t), Options{BodyLimit: limit, ReadLimit: 3 * limit})
-	var packed bytes.Buffer
-	zip := gzip.NewWriter(&packed)
-	if _, err := io.WriteString(zip, strings.Repeat(" ", limit-100)); err != nil {
-		t.Fatal(err)
-	}
-	if err := zip.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	var pipes []*io.PipeWriter
-	done := make(chan int, 20)
-	for range 20 {
-		reader, writer := io.Pipe()
-		pipes = append(pipes, writer)
-		go func() {
-			done <- serve(h, "POST", "/segment", reader, "Content-Encoding", "gzip").Code
-			reader.Close()
-		}()
-		for _, part := range [][]byte{packed.Bytes(), {}} { // the second is taken when the first is dealt with
-			_, _ = writer.Write(part)
+func TestSlowGzipKeepsNobodyAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 1 << 20
+		h, err := New([]Connection{{Path: "/s", Acceptor: mapAndDeliver(t), Credentials: Credentials{SharedSecrets: secrets("s")}}},
+			Options{BodyLimit: limit, Memory: 1})
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	exact := strings.Repeat(" ", limit-len(good(1))) + good(1)
-	for _, test := range []struct{ body, encoding string }{{exact, ""}, {gzipped(exact), "gzip"}} {
-		if w := serve(h, "POST", "/segment", strings.NewReader(test.body), "Content-Encoding", test.encoding); w.Code != 200 {
-			t.Errorf("a batch among slow ones: %d %s", w.Code, w.Body)
+		var packed bytes.Buffer
+		zip := gzip.NewWriter(&packed)
+		if _, err := io.WriteString(zip, strings.Repeat(" ", limit-100)); err != nil {
+			t.Fatal(err)
 		}
-	}
-	for _, pipe := range pipes {
-		pipe.CloseWithError(io.ErrUnexpectedEOF)
-	}
-	for range pipes {
-		if code := <-done; code != 503 {
-			t.Errorf("a slow one: %d", code)
+		if err := zip.Flush(); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if !h.reader.budget.TryAcquire(3 * limit) {
-		t.Error("bytes are still reserved")
-	}
+		var pipes []*io.PipeWriter
+		done := make(chan int, 20)
+		for range 20 {
+			reader, writer := io.Pipe()
+			pipes = append(pipes, writer)
+			go func() {
+				done <- serve(h, "POST", "/s", reader, "Content-Encoding", "gzip", "X-Signature", strings.Repeat("0", 40)).Code
+				reader.Close()
+			}()
+			_, _ = writer.Write(packed.Bytes())
+			synctest.Wait()
+		}
+		time.Sleep(evictAge)
+		exact := strings.Repeat(" ", limit-len(good(1))) + good(1)
+		for _, test := range []struct{ body, encoding string }{{exact, ""}, {gzipped(exact), "gzip"}} {
+			if w := serve(h, "POST", "/s", strings.NewReader(test.body), "Content-Encoding", test.encoding,
+				"X-Signature", signature("s", exact)); w.Code != 200 {
+				t.Errorf("a batch among slow ones: %d %s", w.Code, w.Body)
+			}
+		}
+		for _, pipe := range pipes {
+			pipe.CloseWithError(io.ErrUnexpectedEOF)
+		}
+		for range pipes {
+			if code := <-done; code != 503 {
+				t.Errorf("a slow one: %d", code)
+			}
+		}
+		checkMemoryIsFree(t, h)
+	})
 }
 
 // TestLargestGzipFits checks that the limit on all bodies leaves room for one that
@@ -229,7 +251,7 @@ func TestLargestGzipFits(t *testing.T) {
 	}
 	_, _ = zip.Write(text)
 	_ = zip.Close()
-	h := newHandler(t, mapAndDeliver(t), Options{BodyLimit: limit, ReadLimit: 1})
+	h := newHandler(t, mapAndDeliver(t), Options{BodyLimit: limit, Memory: 1})
 	r := httptest.NewRequest("POST", "/segment", &packed)
 	r.ContentLength = -1
 	r.Header.Set("Content-Encoding", "gzip")

@@ -1,76 +1,92 @@
 package webhook
 
 import (
-	"bytes"
 	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"slices"
+	"net/netip"
 	"strings"
 	"sync"
-
-	"golang.org/x/sync/semaphore"
+	"time"
 )
 
 // bodyReader reads bodies of up to limit bytes after decompression.
 type bodyReader struct {
 	limit   int64
-	budget  *semaphore.Weighted // of bytes of all bodies being read or handled
-	buffers sync.Pool           // of *[]byte
-}
-
-// newBodyReader returns a bodyReader whose budget is readLimit, but at least what
-// the largest compressed body needs while it is unpacked.
-func newBodyReader(limit, readLimit int64) *bodyReader {
-	least := limit + gzipSlack + 1 + limit + 1
-	return &bodyReader{limit: limit, budget: semaphore.NewWeighted(max(readLimit, least))}
+	memory  *memory
+	buffers buffers
+	unzips  sync.Pool // of *gzip.Reader
+	now     func() time.Time
 }
 
 // body is a request's body. Its bytes are valid until it is released.
 type body struct {
 	bytes    []byte
-	limit    int64
-	expected int64 // the length that the request declares, 0 if it says nothing
-	reserved int64
+	began    time.Time
+	expected int64     // the length that the request declares, 0 if it says nothing
+	stranger *stranger // nil once a credential has vouched for the sender; has its own account
+	held     int64     // by bytes and what unpacks them
+	lane     *lane
+	reserved int64 // of the lane
 }
 
 const (
-	// firstRead is how many bytes a request gets before any has come.
-	firstRead = 16 << 10
-	// keptBuffer bounds a buffer that is kept for the next request, in bytes. It
-	// holds the largest batch that Segment makes by default, which is 4 MB.
-	keptBuffer = 5 << 20
 	// gzipSlack is how much longer than its data gzip may be. More is no honest
 	// body: gzip makes what it cannot compress longer by a few bytes in a thousand.
 	gzipSlack = 1 << 16
+	// gzipMemory is about what a gzip.Reader holds, in bytes.
+	gzipMemory = 48 << 10
 )
 
-// read reads the whole body and decompresses it if it is gzip. Segment's own
-// requests are not compressed; those of gateways in between may be.
+// arrival is a request whose body is to be read.
+type arrival struct {
+	*http.Request
+	// connection is what the request came on. Its read deadline is moved.
+	connection *http.ResponseController
+	// remote is the address of the sender.
+	remote netip.Addr
+	// vouches reports whether the beginning of a body that is still coming already
+	// proves that its sender holds a credential. It is nil if the headers have proved it.
+	vouches func(beginning []byte) bool
+}
+
+// read reads the whole body and decompresses it as it comes if it is gzip. Segment's
+// own requests are not compressed; those of gateways in between may be.
 //
-// Memory is given for what has come, not for what a request declares or what it
-// may unpack to: otherwise strangers who declare much and send nothing could use
-// up the budget of all.
-func (br *bodyReader) read(r *http.Request) (*body, error) {
-	if r.ContentLength > br.limit {
+// Memory is reserved for what has come, not for what a request declares. The bodies of
+// strangers have a pool of their own until their signature is verified.
+func (br *bodyReader) read(a *arrival) (*body, error) {
+	if a.ContentLength > br.limit {
 		return nil, br.tooLarge()
 	}
-	zipped, err := isGzip(r.Header)
+	zipped, err := isGzip(a.Header)
 	if err != nil {
 		return nil, err
 	}
-	if !zipped {
-		return br.receive(r, br.limit)
+	b := &body{began: br.now()}
+	if a.vouches != nil {
+		b.stranger = newStranger(a.remote, a.connection, b.began)
 	}
-	packed, err := br.receive(r, br.limit+gzipSlack)
+	came := newTransit(a, b.stranger, br.now)
+	if zipped {
+		came.limit = br.limit + gzipSlack
+		err = br.unpack(b, came, a)
+	} else {
+		b.expected = max(a.ContentLength, 0)
+		err = refuseTransit(br.fill(b, came, came, a), came)
+	}
+	if err == nil {
+		err = br.memory.strangers.complete(b.stranger)
+	}
 	if err != nil {
-		return nil, err
+		br.release(b)
+		b = nil
 	}
-	defer br.release(packed)
-	return br.unpack(packed.bytes)
+	came.end() // last, because an eviction moves the deadline too
+	return b, err
 }
 
 // isGzip reports whether the body is gzip. Content-Encoding is a list, on one line or
@@ -98,52 +114,47 @@ func isGzip(header http.Header) (bool, error) {
 	return zipped, nil
 }
 
-// receive reads the body as it is sent.
-func (br *bodyReader) receive(r *http.Request, limit int64) (*body, error) {
-	b := br.newBody(limit)
-	b.expected = max(r.ContentLength, 0)
-	if err := br.fill(b, r.Body); err != nil {
-		err = refuseTransit(err, len(b.bytes))
-		br.release(b)
-		return nil, err
+// unpack decompresses a body while it comes.
+func (br *bodyReader) unpack(b *body, came *transit, a *arrival) error {
+	if err := br.memory.grow(a.Context(), b, gzipMemory, br.now()); err != nil {
+		return err
 	}
-	return b, nil
-}
-
-// unpack decompresses a body that has come whole.
-func (br *bodyReader) unpack(packed []byte) (*body, error) {
-	unpacked, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		return nil, refuseGzip(err, 0)
+	unzip, _ := br.unzips.Get().(*gzip.Reader)
+	if unzip == nil {
+		unzip = new(gzip.Reader)
 	}
-	b := br.newBody(br.limit)
-	if err := br.fill(b, unpacked); err != nil {
-		err = refuseGzip(err, len(b.bytes))
-		br.release(b)
-		return nil, err
+	defer br.unzips.Put(unzip)
+	err := unzip.Reset(came)
+	if err == nil {
+		err = br.fill(b, unzip, came, a)
 	}
-	return b, nil
-}
-
-func (br *bodyReader) newBody(limit int64) *body {
-	b := &body{limit: limit}
-	if kept, _ := br.buffers.Get().(*[]byte); kept != nil {
-		b.bytes = (*kept)[:0]
+	switch {
+	case err == nil:
+		return nil
+	case came.err != nil:
+		return refuseTransit(came.err, came)
+	case came.limit < came.received:
+		return br.tooLarge()
+	default:
+		return refuseGzip(err, len(b.bytes))
 	}
-	return b
 }
 
 // fill reads to the end of from, one byte beyond the limit at most. An error of
 // from comes back as it is.
-func (br *bodyReader) fill(b *body, from io.Reader) error {
+func (br *bodyReader) fill(b *body, from io.Reader, came *transit, a *arrival) error {
 	for {
-		if int64(len(b.bytes)) == b.reserved && !br.reserve(b) {
-			return refuseFor(ReasonTooManyBodies, http.StatusServiceUnavailable, "too many large requests at once: send this request again")
+		if len(b.bytes) == cap(b.bytes) {
+			since := br.now()
+			if err := br.makeRoom(b, a); err != nil {
+				return err
+			}
+			came.pause(br.now().Sub(since)) // the body is not late if it is not read
 		}
-		n, err := from.Read(b.bytes[len(b.bytes):b.reserved])
+		n, err := from.Read(b.bytes[len(b.bytes):min(int64(cap(b.bytes)), br.limit+1)])
 		b.bytes = b.bytes[:len(b.bytes)+n]
 		switch {
-		case int64(len(b.bytes)) > b.limit:
+		case int64(len(b.bytes)) > br.limit:
 			return br.tooLarge()
 		case err == io.EOF:
 			return nil
@@ -153,41 +164,53 @@ func (br *bodyReader) fill(b *body, from io.Reader) error {
 	}
 }
 
-// reserve makes room for as many bytes again as there are, for the rest of a
-// declared length if that is less, and reports whether the budget allows it.
-func (br *bodyReader) reserve(b *body) bool {
-	room := max(2*b.reserved, firstRead)
-	if b.expected >= b.reserved {
-		room = min(room, b.expected+1) // and one for the end to show
+// makeRoom reserves a larger buffer, for the rest of a declared length if that is less.
+// Each time that the buffer is full it looks whether the beginning vouches for the sender:
+// that is often enough, and keeps the cost in proportion to the length.
+func (br *bodyReader) makeRoom(b *body, a *arrival) error {
+	if b.stranger != nil && a.vouches(b.bytes) {
+		if err := br.memory.welcome(a.Context(), b); err != nil {
+			return err
+		}
 	}
-	room = min(room, b.limit+1)
-	if !br.budget.TryAcquire(room - b.reserved) {
-		return false
+	capacity := nextCapacity(int64(cap(b.bytes)))
+	if b.expected >= int64(len(b.bytes)) {
+		capacity = min(capacity, capacityFor(b.expected+1)) // and one for the end to show
 	}
-	b.reserved = room
-	b.bytes = slices.Grow(b.bytes, int(room)-len(b.bytes))
-	return true
+	capacity = min(capacity, capacityFor(br.limit+1))
+	if err := br.memory.grow(a.Context(), b, capacity-int64(cap(b.bytes)), br.now()); err != nil {
+		return err
+	}
+	larger := append(br.buffers.get(capacity), b.bytes...)
+	br.buffers.put(b.bytes)
+	b.bytes = larger
+	return nil
 }
 
-// refuseTransit answers for a body that did not come whole, after the given number
-// of bytes. That is no fault of its events, and a proxy may pass the answer on to a
-// sender that has them still: with 400 they would be lost. The error's text stays
-// out of the answer, because it tells addresses.
-func refuseTransit(err error, after int) error {
+// refuseTransit answers for a body that did not come whole. That is no fault of its
+// events, and a proxy may pass the answer on to a sender that has them still: with 400
+// they would be lost. The error's text stays out of the answer, because it tells
+// addresses.
+func refuseTransit(err error, came *transit) error {
 	var refused *requestError
 	var timeout net.Error
 	switch {
-	case errors.As(err, &refused):
+	case err == nil || errors.As(err, &refused):
 		return err
+	case came.stranger.isEvicted():
+		return errStrangers
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return refuse(http.StatusServiceUnavailable, "read the body: it came too slowly, %d bytes in time: send this request again", after)
+		return refuse(http.StatusServiceUnavailable,
+			"read the body: it came too slowly, %d bytes in time: send this request again", came.received)
 	default:
-		return refuse(http.StatusServiceUnavailable, "read the body: it broke off after %d bytes: send this request again", after)
+		return refuse(http.StatusServiceUnavailable,
+			"read the body: it broke off after %d bytes: send this request again", came.received)
 	}
 }
 
-// refuseGzip answers for a body that came whole but cannot be unpacked beyond the
-// given number of bytes. No repetition makes it better.
+// refuseGzip answers for a body that cannot be unpacked beyond the given number of
+// bytes, although all of it that was read came as it was sent. No repetition makes it
+// better.
 func refuseGzip(err error, after int) error {
 	var refused *requestError
 	switch {
@@ -208,12 +231,9 @@ func (br *bodyReader) tooLarge() error {
 
 // release gives the body's memory back.
 func (br *bodyReader) release(b *body) {
-	if 0 < cap(b.bytes) && cap(b.bytes) <= keptBuffer {
-		kept := b.bytes[:0]
-		br.buffers.Put(&kept)
-	}
-	br.budget.Release(b.reserved)
-	b.bytes, b.reserved = nil, 0
+	br.buffers.put(b.bytes)
+	br.memory.release(b)
+	b.bytes = nil
 }
 
 func size(n int64) string {

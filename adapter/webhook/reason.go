@@ -22,6 +22,9 @@ const (
 	ReasonBodyIncomplete Reason = "body_incomplete"
 	// ReasonTooManyBodies: the memory for bodies is in use.
 	ReasonTooManyBodies Reason = "too_many_bodies"
+	// ReasonTooManyUnverified: the memory for bodies is in use whose signature is not
+	// verified yet.
+	ReasonTooManyUnverified Reason = "too_many_unverified"
 	// ReasonStoreUnavailable: the store did not take the events.
 	ReasonStoreUnavailable Reason = "store_unavailable"
 	// ReasonNotDelivered: direct delivery has no outcome of some event in time.

@@ -38,7 +38,7 @@ func TestEveryAnswerIsCounted(t *testing.T) {
 		{Name: "full", Path: "/full", Acceptor: full, Credentials: open},
 		{Name: "pending", Path: "/pending", Acceptor: pending, Credentials: open},
 		{Name: "broken", Path: "/broken", Acceptor: broken, Credentials: open},
-	}, Options{BodyLimit: 1 << 20, ReadLimit: 1, Observe: func(r Request) { seen = append(seen, r) }})
+	}, Options{BodyLimit: 1 << 20, Memory: 1, Observe: func(r Request) { seen = append(seen, r) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -100,6 +100,22 @@ func splitArray(body []byte, i, maxEvents int) (batch, error) {
 	}
 }
 
+// firstElement returns the first element of an array of which only the beginning has
+// come, nil unless it has come whole.
+func firstElement(beginning []byte) []byte {
+	beginning = bytes.TrimPrefix(beginning, []byte("\ufeff"))
+	i := skipSpace(beginning, 0)
+	if i == len(beginning) || beginning[i] != '[' {
+		return nil
+	}
+	i = skipSpace(beginning, i+1)
+	end := elementEnd(beginning, i)
+	if end <= i {
+		return nil
+	}
+	return bytes.TrimRight(beginning[i:end], " \t\r\n")
+}
+
 // sendJSON is the remedy for a form-encoded body, which the Extensible Webhook makes.
 const sendJSON = "remove the header Content-Type: application/x-www-form-urlencoded from the Segment mapping, " +
 	"so that Segment sends JSON"

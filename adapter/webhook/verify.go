@@ -158,6 +158,25 @@ func signatureOf(header http.Header) ([]byte, error) {
 	return signature, nil
 }
 
+// vouching returns a function that reports whether the beginning of a body proves that
+// its sender holds a secret, because the first element of an array has come whole and the
+// signature covers it. It is nil if checkHeaders has proved that, or nothing can.
+func (v *verifier) vouching(header http.Header) func(beginning []byte) bool {
+	if len(v.SharedSecrets) == 0 || v.hasOther() {
+		return nil
+	}
+	signature, _ := signatureOf(header) // checkBody tells the error
+	tried := signature == nil
+	return func(beginning []byte) bool {
+		if tried {
+			return false
+		}
+		first := firstElement(beginning)
+		tried = first != nil
+		return tried && v.signedElement(signature, first, unwrap(first))
+	}
+}
+
 // checkBody checks the signature, once checkHeaders has passed, and returns what
 // verified the request.
 func (v *verifier) checkBody(header http.Header, body []byte, events batch) (variant string, err error) {
@@ -209,8 +228,11 @@ func (v *verifier) signedFirst(signature []byte, events batch) bool {
 	if !events.array || len(events.elements) == 0 {
 		return false
 	}
-	unwrapped := events.elements[0]
-	return v.signed(signature, events.first) || len(unwrapped) < len(events.first) && v.signed(signature, unwrapped)
+	return v.signedElement(signature, events.first, events.elements[0])
+}
+
+func (v *verifier) signedElement(signature, element, unwrapped []byte) bool {
+	return v.signed(signature, element) || len(unwrapped) < len(element) && v.signed(signature, unwrapped)
 }
 
 // signed reports whether signature is that of signed under any of the secrets.

@@ -1,0 +1,87 @@
+package webhook
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"time"
+)
+
+// errCompressedTooLong is not told: unpack looks at the limit too.
+var errCompressedTooLong = errors.New("the compressed body is too long")
+
+const (
+	// leastRate is what a body must come at in the long run, in bytes a second.
+	leastRate = 16 << 10
+	// stallTime is how long a body may come at less.
+	stallTime = 2 * time.Second
+	// bodyTime is how long a body may take as a whole.
+	bodyTime = 30 * time.Second
+)
+
+// transit reads a body from its connection. It ends one that stalls: each byte gives
+// the body the time that it takes at leastRate, and no body has more than stallTime
+// ahead of it, however many bytes have come before. The connection must support read
+// deadlines; net/http's do.
+type transit struct {
+	from       io.Reader
+	connection *http.ResponseController
+	stranger   *stranger // nil for a sender with a credential
+	now        func() time.Time
+	deadline   time.Time // of the next byte
+	latest     time.Time // of the last byte
+	set        time.Time // the deadline that the connection has
+	limit      int64     // of received, 0 for none
+	received   int64
+	err        error // of the connection, nil at the end of the body
+}
+
+func newTransit(a *arrival, s *stranger, now func() time.Time) *transit {
+	began := now()
+	return &transit{from: a.Body, connection: a.connection, stranger: s, now: now,
+		deadline: began.Add(stallTime), latest: began.Add(bodyTime)}
+}
+
+// deadlineStep is how far the connection's deadline may lag behind, which saves moving
+// it for each read.
+const deadlineStep = stallTime / 8
+
+func (t *transit) Read(p []byte) (int, error) {
+	if 0 < t.limit && t.limit < t.received {
+		return 0, errCompressedTooLong
+	}
+	next := t.deadline
+	if t.latest.Before(next) {
+		next = t.latest
+	}
+	if d := next.Sub(t.set); d < 0 || d > deadlineStep {
+		t.set = next
+		_ = t.connection.SetReadDeadline(next) // only tests have none
+	}
+	if t.stranger.isEvicted() { // after the deadline is set, or it would undo that of the eviction
+		t.err = errStrangers
+		return 0, t.err
+	}
+	n, err := t.from.Read(p)
+	now := t.now()
+	t.received += int64(n)
+	t.deadline = t.deadline.Add(time.Duration(n) * time.Second / leastRate)
+	if most := now.Add(stallTime); most.Before(t.deadline) {
+		t.deadline = most
+	}
+	if err != nil && err != io.EOF {
+		t.err = err
+	}
+	return n, err
+}
+
+// pause puts off the deadlines by the time in which the body was not read.
+func (t *transit) pause(d time.Duration) {
+	t.deadline, t.latest = t.deadline.Add(d), t.latest.Add(d)
+}
+
+// end lifts the deadline. While the request is handled net/http goes on reading from
+// the connection, to see whether the sender hangs up.
+func (t *transit) end() {
+	_ = t.connection.SetReadDeadline(time.Time{})
+}
