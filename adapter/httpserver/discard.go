@@ -3,9 +3,9 @@ package httpserver
 import (
 	"context"
 	"crypto/tls"
-	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -26,6 +26,14 @@ type discarder struct {
 
 // stopTime is how long a connection is read after its answer once the server stops.
 const stopTime = time.Second
+
+const (
+	// discardRate is how many bytes a sender must send to have a second more.
+	discardRate = 16 << 10
+	// discardStep is how far the connection's deadline may lag behind, which saves moving
+	// it for each read.
+	discardStep = 500 * time.Millisecond
+)
 
 func newDiscarder(opts Options) *discarder {
 	d := &discarder{
@@ -90,7 +98,8 @@ func (s *Server) serve(next http.Handler, w http.ResponseWriter, r *http.Request
 }
 
 // discard says that no more is written, and reads within the bounds until the peer
-// closes too. It does nothing if too many connections are read already.
+// closes too. A sender that keeps sending has up to three times as long as one that
+// stalls: one of many large requests takes a while until it gets to its answer. It does nothing if too many connections are read already.
 func (d *discarder) discard(c net.Conn) {
 	if !d.slots.TryAcquire(1) {
 		return
@@ -104,14 +113,33 @@ func (d *discarder) discard(c net.Conn) {
 	if half, ok := c.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
+	latest := deadline.Add(2 * d.time)
 	if c.SetReadDeadline(deadline) != nil {
 		return
 	}
 	unregister := context.AfterFunc(d.stopped, func() {
-		if latest := time.Now().Add(stopTime); latest.Before(deadline) {
-			_ = c.SetReadDeadline(latest)
-		}
+		_ = c.SetReadDeadline(time.Now().Add(stopTime)) // discard sets no other from now on
 	})
 	defer unregister()
-	_, _ = io.CopyN(io.Discard, c, d.bytes)
+	var buffer [8 << 10]byte
+	for left := d.bytes; left > 0; {
+		n, err := c.Read(buffer[:min(left, int64(len(buffer)))])
+		if err != nil {
+			return
+		}
+		left -= int64(n)
+		// Otherwise a fast sender takes a whole time slice, and hundreds of them seconds.
+		runtime.Gosched()
+		later := deadline.Add(time.Duration(n) * time.Second / discardRate)
+		if latest.Before(later) {
+			later = latest
+		}
+		if later.Truncate(discardStep).After(deadline.Truncate(discardStep)) && d.stopped.Err() == nil {
+			_ = c.SetReadDeadline(later)
+			if d.stopped.Err() != nil { // since then
+				_ = c.SetReadDeadline(time.Now().Add(stopTime))
+			}
+		}
+		deadline = later
+	}
 }

@@ -25,7 +25,8 @@ import (
 type Options struct {
 	// DiscardBytes bounds what is read after an answer, in bytes. Default: 20 MiB.
 	DiscardBytes int64
-	// DiscardTime bounds the time of reading after an answer. Default: 10 seconds, as
+	// DiscardTime bounds the time of reading after an answer. A sender that goes on
+	// sending 16 KiB a second or more has three times as long. Default: 10 seconds, as
 	// long as Segment waits for an answer.
 	DiscardTime time.Duration
 	// Discards bounds how many connections are read after their answers at the same

@@ -301,6 +301,27 @@ func TestDiscardingIsBoundedInTime(t *testing.T) {
 	}
 }
 
+// TestSlowSenderGetsItsAnswer: a sender that writes its whole request first, for longer than
+// DiscardTime, reads the answer all the same. Reading ends after three times as long.
+func TestSlowSenderGetsItsAnswer(t *testing.T) {
+	for seconds, arrives := range map[int]bool{20: true, 40: false} {
+		bubble(t, refuse, Options{}, func(t *testing.T, _ *Server, p *pipes) {
+			c := p.dial()
+			began := time.Now()
+			post(t, c, 1<<30) // a pipe holds nothing: the answer has to be read before the rest is sent
+			var err error
+			for sent := 0; sent < seconds && err == nil; sent++ {
+				_, err = c.Write(make([]byte, 2*discardRate))
+				time.Sleep(time.Second)
+			}
+			if (err == nil) != arrives {
+				t.Errorf("sending for %d s: %v after %s", seconds, err, time.Since(began))
+			}
+			c.Close()
+		})
+	}
+}
+
 func TestDiscardingIsBoundedInBytes(t *testing.T) {
 	bubble(t, refuse, Options{DiscardBytes: 1 << 20}, func(t *testing.T, _ *Server, p *pipes) {
 		c := p.dial()
