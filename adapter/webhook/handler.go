@@ -49,7 +49,7 @@ type Options struct {
 	// bodies, and an estimate of what handling them takes. A request that would exceed
 	// it is answered with 503. A part of it is for bodies of up to 256 KiB, another for
 	// bodies whose signature is not verified yet. Each part has room for one body of
-	// BodyLimit, however small Memory is. Default: 160 MiB.
+	// BodyLimit, however small Memory is. Default: 128 MiB.
 	Memory int64
 	// TrustedProxies are the networks whose X-Forwarded-For is believed: the address of
 	// a sender is the last one in it that is not in these networks. Default: none.
@@ -82,7 +82,7 @@ type Request struct {
 // Defaults of Options.
 const (
 	DefaultBodyLimit = 10 << 20  // bytes
-	DefaultMemory    = 160 << 20 // bytes
+	DefaultMemory    = 128 << 20 // bytes
 	DefaultMaxEvents = 10_000
 )
 

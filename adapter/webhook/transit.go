@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
 	"time"
 )
 
@@ -63,6 +64,9 @@ func (t *transit) Read(p []byte) (int, error) {
 		return 0, t.err
 	}
 	n, err := t.from.Read(p)
+	if t.stranger != nil && t.received > 0 {
+		runtime.Gosched() // hundreds of fast strangers keep no other sender waiting
+	}
 	now := t.now()
 	t.received += int64(n)
 	t.deadline = t.deadline.Add(time.Duration(n) * time.Second / leastRate)
