@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"time"
 
 	"segment-saasquatch/adapter"
@@ -49,6 +50,13 @@ type Config struct {
 	// 16 to 1 000 000; 0 has the process work it out from its limits of open files and
 	// of memory, up to 2048. Default: 0.
 	MaxOpenConnections int
+	// RequestMemory bounds what all requests that are not answered yet hold in memory,
+	// in bytes: 0, or from 16 MiB and from three times BodyLimit. Default: 0, which is a
+	// quarter of the memory that the process may take, 128 MiB at most.
+	RequestMemory int64
+	// TrustedProxies are the networks whose X-Forwarded-For header names the sender of
+	// a request. Default: none.
+	TrustedProxies []netip.Prefix
 	// AnswerBudget is how long the answer to Segment waits for direct delivery,
 	// above 0 and at most 60 s. Segment documents that it waits 5 s. Default: 4 s.
 	AnswerBudget time.Duration

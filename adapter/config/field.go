@@ -66,6 +66,7 @@ var (
 	kindSecrets       = kind{"secrets", "text in quotes, or a list of it", textTags, false}
 	kindTexts         = kind{"list", "text in quotes, or a list of it", textTags, false}
 	kindWords         = kind{kindTexts.name, kindTexts.want, textTags, true}
+	kindNetworks      = kind{kindTexts.name, "addresses or networks such as 10.0.0.0/8, in quotes, or a list of them", textTags, false}
 	kindMap           = kind{"mapping", "a mapping of event names to event keys", textTags, false}
 	kindBool          = kind{"bool", "true or false, without quotes", []string{"!!bool"}, false}
 	kindWhole         = kind{"int", "a whole number, without quotes", []string{"!!int"}, false}

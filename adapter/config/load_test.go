@@ -147,6 +147,7 @@ func TestPrecedence(t *testing.T) {
 	}
 	special := map[string][3]string{
 		"path":                {"/file", "/env", "/flag"},
+		"trusted_proxies":     {"10.0.0.0/8", "10.0.0.0/9", "10.0.0.0/10"},
 		"saasquatch.base_url": {"https://file", "https://env", "https://flag"},
 	}
 	for _, s := range settings {

@@ -19,6 +19,7 @@ const (
 	maxBodyLimit       = 256 * mebibyte
 	minOpenConnections = 16
 	maxOpenConnections = 1_000_000
+	minRequestMemory   = 16 * mebibyte
 	maxAnswerBudget    = time.Minute
 	maxShutdownTimeout = 10 * time.Minute
 	maxShutdownDelay   = 5 * time.Minute
@@ -118,6 +119,9 @@ func (v *validator) process() {
 	if n := c.MaxOpenConnections; n != 0 && (n < minOpenConnections || n > maxOpenConnections) {
 		v.fault("max_open_connections", "is %d: write a number from %d to %d, or 0 for one that fits the limit of open files",
 			n, minOpenConnections, maxOpenConnections)
+	}
+	if m, least := c.RequestMemory, max(minRequestMemory, 3*c.BodyLimit); m != 0 && m < least {
+		v.fault("request_memory", "is %s: write 0, or at least %s, three times body_limit", formatSize(m), formatSize(least))
 	}
 	v.duration("answer_budget", c.AnswerBudget, maxAnswerBudget)
 	if d := c.ShutdownDelay; d < 0 || d > maxShutdownDelay {

@@ -21,6 +21,7 @@ import (
 type sqliteEngine struct {
 	path    string // behind symlinks
 	shared  bool   // see Options
+	cache   int64  // of the writing connection, in bytes
 	claim   *claim
 	files   databaseFiles
 	ballast ballast
@@ -40,10 +41,12 @@ type sqliteEngine struct {
 	checkpoints  checkpoints
 }
 
+const defaultCache = 32 << 20 // bytes
+
 // openSQLite opens or makes the file.
 func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 	e := &sqliteEngine{
-		shared: opts.Shared, writing: make(chan struct{}, 1), leases: newLeases(),
+		shared: opts.Shared, cache: cmp.Or(opts.Cache, defaultCache), writing: make(chan struct{}, 1), leases: newLeases(),
 		messages: messageIndex{limit: cmp.Or(opts.messagesInMemory, messagesInMemory), recent: newMessageSet()},
 	}
 	defer func() {
@@ -144,7 +147,8 @@ const damagedRemedy = "put the file aside and restore a backup, or start with a 
 const sqliteReaders = 4
 
 func (e *sqliteEngine) connect(ctx context.Context, shared bool) (err error) {
-	if e.writers, err = e.pool("_txlock=immediate&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-32768)", 1); err != nil {
+	writing := fmt.Sprintf("_txlock=immediate&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-%d)", e.cache>>10) // in KiB
+	if e.writers, err = e.pool(writing, 1); err != nil {
 		return err
 	}
 	if err := migrate(ctx, e.writers, "sqlite", shared); err != nil {

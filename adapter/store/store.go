@@ -32,6 +32,9 @@ type Options struct {
 	Limits Limits
 	// Retention says how long settled events are kept.
 	Retention Retention
+	// Cache bounds the page cache of SQLite's writing connection, in bytes. The process
+	// takes up to twice as much for it, outside Go's heap. Default: 32 MiB.
+	Cache int64
 	// Now is the clock of the process. Default: that of an [adapter.Clock].
 	Now func() time.Time
 	// OnSkew is told how far the clock of the process is ahead of the database's when

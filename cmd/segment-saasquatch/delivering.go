@@ -51,6 +51,7 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 	s.clock = adapter.NewClock(adapter.ClockOptions{OnJump: s.logJump})
 	if s.cfg.Delivery == config.DeliveryDurable {
 		opts := storeOptions(s.cfg)
+		opts.Cache = storeCache(s.memoryLimit)
 		opts.Now = s.clock.Now
 		opts.OnSkew = s.logSkew
 		opts.OnHealth = s.logHealth

@@ -56,7 +56,7 @@ func needCommand(t *testing.T, name string) {
 // process is the built program at work.
 type process struct {
 	*exec.Cmd
-	t      *testing.T
+	t      testing.TB
 	stdout output
 	stderr output
 	exited chan error
@@ -85,7 +85,7 @@ func (o *output) String() string {
 }
 
 // await waits until the output matches and returns the submatches.
-func (o *output) await(t *testing.T, pattern string) []string {
+func (o *output) await(t testing.TB, pattern string) []string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
 	deadline := time.After(20 * time.Second)
@@ -105,13 +105,13 @@ func (o *output) await(t *testing.T, pattern string) []string {
 }
 
 // start starts the program with only env as its environment.
-func start(t *testing.T, env []string, args ...string) *process {
+func start(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
 	return startCommand(t, env, exec.Command(binary, args...))
 }
 
 // startCommand starts the program by another one that becomes it.
-func startCommand(t *testing.T, env []string, command *exec.Cmd) *process {
+func startCommand(t testing.TB, env []string, command *exec.Cmd) *process {
 	t.Helper()
 	p := &process{Cmd: command, t: t, exited: make(chan error, 1)}
 	p.stdout.changed, p.stderr.changed = make(chan struct{}), make(chan struct{})
@@ -164,7 +164,7 @@ func startServer(t *testing.T, sandbox string, env []string, args ...string) *se
 }
 
 // serving waits until the adapter serves.
-func serving(t *testing.T, sandbox string, p *process) *server {
+func serving(t testing.TB, sandbox string, p *process) *server {
 	t.Helper()
 	address := p.stderr.await(t, `"msg":"serving","address":"([^"]+)"`)[1]
 	return &server{process: p, url: "http://" + address + "/segment", sandbox: sandbox}

@@ -77,6 +77,8 @@ type service struct {
 	sandbox *embeddedSandbox // nil without --sandbox
 	metrics *console.Metrics
 	clock   *adapter.Clock // of all that is accepted and delivered, from startDelivering on
+	// memoryLimit is what the process may take, in bytes.
+	memoryLimit int64
 }
 
 func (s *service) serve(ctx context.Context) (err error) {
@@ -87,6 +89,7 @@ func (s *service) serve(ctx context.Context) (err error) {
 	for _, warning := range s.cfg.Warnings() {
 		s.log.Warn(warning)
 	}
+	s.memoryLimit = heedMemoryLimit()
 	s.metrics = console.NewMetrics()
 	delivering, err := s.startDelivering(ctx)
 	if err != nil {
@@ -168,8 +171,12 @@ func (s *service) newHandler(d *delivering) (*webhook.Handler, error) {
 			Acceptor: d.acceptors[conn.Name],
 		})
 	}
+	memory := s.cfg.RequestMemory
+	if memory == 0 {
+		memory = requestMemory(s.memoryLimit)
+	}
 	return webhook.New(connections, webhook.Options{
-		BodyLimit: s.cfg.BodyLimit, Ready: d.ready, Log: s.log,
+		BodyLimit: s.cfg.BodyLimit, Memory: memory, TrustedProxies: s.cfg.TrustedProxies, Ready: d.ready, Log: s.log,
 		Observe: func(r webhook.Request) { s.metrics.Request(r.Connection, r.Status, string(r.Reason)) },
 	})
 }
