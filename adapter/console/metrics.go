@@ -100,6 +100,14 @@ func (m *Metrics) Attempt(connection string) func(adapter.Attempt, time.Duration
 	}
 }
 
+// WatchLog adds the number of the log's lines that were dropped.
+func (m *Metrics) WatchLog(dropped func() uint64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: namespace, Name: "log_lines_dropped_total",
+		Help: "Lines of the log that were dropped because they could not be written in time.",
+	}, func() float64 { return float64(dropped()) }))
+}
+
 // handler serves the metrics. What cannot be gathered is left out, and shows in
 // store_up.
 func (m *Metrics) handler() http.Handler {

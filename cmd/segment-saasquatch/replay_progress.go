@@ -62,7 +62,7 @@ func (r *replaying) show(ctx context.Context, opened *archive.Archive, spec *rep
 		})
 	}
 	if way == progressBar {
-		s.last = looked.showBar(r.stderr)
+		s.last = looked.showBar(r.stderr.out) // which has to be a terminal
 		return s
 	}
 	s.last = func() { looked.writeLine(r.stderr) }
@@ -168,9 +168,17 @@ func (l *lookedAt) showBar(out io.Writer) (end func()) {
 	})
 	return func() {
 		close(done)
-		ticking.Wait()
-		bar.Abort(false)
-		container.Wait()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			ticking.Wait()
+			bar.Abort(false)
+			container.Wait()
+		}()
+		select {
+		case <-ended:
+		case <-time.After(logCloseTimeout): // the terminal was stopped
+		}
 	}
 }
 

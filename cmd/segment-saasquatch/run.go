@@ -20,15 +20,18 @@ const (
 
 // program is what a command may use of the world around it.
 type program struct {
-	env            func(string) (string, bool)
-	stdin          io.Reader
-	stdout, stderr io.Writer
+	env    func(string) (string, bool)
+	stdin  io.Reader
+	stdout io.Writer
+	// stderr never blocks, so that nothing waits for the reader of a log or of messages.
+	stderr *logBuffer
 }
 
 // run runs one command and returns the exit code of the process. It returns when
 // ctx ends, after the command has brought its work to an orderly end.
 func run(ctx context.Context, args []string, env func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
-	p := &program{env: env, stdin: stdin, stdout: stdout, stderr: stderr}
+	p := &program{env: env, stdin: stdin, stdout: stdout, stderr: newLogBuffer(stderr)}
+	defer p.stderr.close(logCloseTimeout)
 	root := &cobra.Command{
 		Use:           "segment-saasquatch",
 		Short:         "Segment events to SaaSquatch, once and provably",
@@ -39,7 +42,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetErr(p.stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w\nsee %s --help", err, cmd.CommandPath())
 	})
@@ -51,7 +54,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "segment-saasquatch: %v\n", err)
+	fmt.Fprintf(p.stderr, "segment-saasquatch: %v\n", err)
 	if errors.Is(err, errInterrupted) {
 		return exitInterrupted
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -80,7 +82,7 @@ JSON at /_sandbox/events and /_sandbox/stats.`,
 			}
 			fmt.Fprintf(p.stdout, "simulated SaaSquatch: http://%s\n  page     http://%[1]s/_sandbox/\n  tenant   SAASQUATCH_TENANT_ALIAS=%s\n  API key  SAASQUATCH_API_KEY=%s\n  base URL SAASQUATCH_BASE_URL=http://%[1]s\n",
 				listener.Addr(), tenant, apiKey)
-			return failed(serveUntil(cmd.Context(), newSandboxServer(listener.Addr(), server), listener))
+			return failed(serveUntil(cmd.Context(), newSandboxServer(listener.Addr(), server, p.stderr), listener))
 		},
 	}
 	flags := cmd.Flags()
@@ -138,9 +140,13 @@ func parseFaults(fail []string, resetRate, timeoutRate string, retryAfter time.D
 	return faults, errors.Join(errs...)
 }
 
-func newSandboxServer(address net.Addr, handler http.Handler) *http.Server {
-	handler = httpserver.LoopbackHosts(address, handler)
-	return &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout}
+func newSandboxServer(address net.Addr, handler http.Handler, stderr io.Writer) *http.Server {
+	return &http.Server{
+		Handler:           httpserver.LoopbackHosts(address, handler),
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          log.New(stderr, "sandbox: ", log.LstdFlags),
+	}
 }
 
 // serveUntil serves until ctx ends.
@@ -164,7 +170,7 @@ type embeddedSandbox struct {
 }
 
 // newEmbeddedSandbox starts a sandbox on a free port of the loopback interface.
-func newEmbeddedSandbox() (*embeddedSandbox, string, error) {
+func newEmbeddedSandbox(stderr io.Writer) (*embeddedSandbox, string, error) {
 	key := "TEST_" + uuid.NewString()
 	handler, err := sandbox.New(sandbox.Options{Tenants: map[string]string{sandboxTenant: key}, Users: sandbox.AnyUser})
 	if err != nil {
@@ -174,7 +180,7 @@ func newEmbeddedSandbox() (*embeddedSandbox, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("listen for sandbox: %w", err)
 	}
-	server := newSandboxServer(listener.Addr(), handler)
+	server := newSandboxServer(listener.Addr(), handler, stderr)
 	go func() { _ = server.Serve(listener) }() // ends with close
 	return &embeddedSandbox{server: server, sandbox: handler, url: "http://" + listener.Addr().String(), generated: make(map[string]bool)}, key, nil
 }

@@ -85,12 +85,12 @@ func (s *service) serve(ctx context.Context) (err error) {
 	if err := s.openLogs(); err != nil {
 		return err
 	}
-	defer func() { _ = s.log.Sync() }() // nothing to do about a terminal that cannot sync
 	for _, warning := range s.cfg.Warnings() {
 		s.log.Warn(warning)
 	}
 	s.memoryLimit = heedMemoryLimit()
 	s.metrics = console.NewMetrics()
+	s.metrics.WatchLog(s.stderr.Dropped)
 	delivering, err := s.startDelivering(ctx)
 	if err != nil {
 		return failed(err)

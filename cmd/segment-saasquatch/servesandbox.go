@@ -15,7 +15,7 @@ import (
 // tenant is configured, makes up a shared secret where there is no credential,
 // and keeps to the loopback interface.
 func (s *service) useSandbox() error {
-	embedded, key, err := newEmbeddedSandbox()
+	embedded, key, err := newEmbeddedSandbox(s.stderr)
 	if err != nil {
 		return err
 	}
