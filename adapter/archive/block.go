@@ -13,6 +13,10 @@ const (
 	// BlockSize is how large blocks are, in bytes; a longer line has a block of its
 	// own size.
 	BlockSize = 256 << 10
+	// BlockLines is how many lines a block has at most, because a consumer keeps more for
+	// a line than its text. Blocks of lines of 128 bytes and more are full before. Segment's
+	// events have several hundred.
+	BlockLines = 2048
 )
 
 // Block is some complete lines of one object. Its bytes are valid until it is

@@ -32,7 +32,7 @@ func (s *entrySplitter) split() (*Block, error) {
 		s.add(b, s.held)
 		s.held = nil
 	}
-	for len(b.buffer) < BlockSize {
+	for len(b.buffer) < BlockSize && b.Count < BlockLines {
 		entry, err := s.values.next()
 		if err != nil {
 			return s.end(b), err

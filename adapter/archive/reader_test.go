@@ -76,7 +76,8 @@ func TestArchive(t *testing.T) {
 type endless struct{ n atomic.Int64 }
 
 func (e *endless) Read(p []byte) (int, error) {
-	n := copy(p, bytes.Repeat([]byte("a line of some length, of which there is no end\n"), 1+len(p)/48))
+	line := strings.Repeat("a line of some length, of which there is no end ", 4) + "\n"
+	n := copy(p, bytes.Repeat([]byte(line), 1+len(p)/len(line)))
 	e.n.Add(int64(n))
 	return n, nil
 }

@@ -37,7 +37,10 @@ func (s *splitter) split() (*Block, error) {
 		}
 		b.FirstLine = s.line + 1
 		end, err := s.fill(b)
-		if err == nil {
+		if lines := endOfLines(b.buffer[:end], BlockLines); lines < end {
+			s.putBack(b.buffer[lines:])
+			end, err = lines, nil
+		} else if err == nil {
 			s.next = newBlock()
 			s.next.buffer = append(s.next.buffer, b.buffer[end:]...)
 		}
@@ -98,11 +101,11 @@ func (s *splitter) fill(b *Block) (end int, err error) {
 func (s *splitter) skipLine(b *Block) error {
 	for {
 		chunk := b.buffer[:BlockSize]
-		n, err := s.text.Read(chunk)
+		n, err := s.readFull(chunk)
 		if i := bytes.IndexByte(chunk[:n], '\n'); i >= 0 {
 			b.Bytes += int64(i + 1)
 			b.tooLong, b.Count = true, b.Count+1
-			s.pending, s.ended = slices.Clone(chunk[i+1:n]), err
+			s.putBack(chunk[i+1 : n])
 			return nil
 		}
 		b.Bytes += int64(n)
@@ -113,6 +116,21 @@ func (s *splitter) skipLine(b *Block) error {
 			return err
 		}
 	}
+}
+
+// putBack has text come again that was read, and what it ended with behind it.
+func (s *splitter) putBack(text []byte) { s.pending = slices.Concat(text, s.pending) }
+
+// endOfLines returns where the first lines of a text end, at most that many.
+func endOfLines(text []byte, lines int) (end int) {
+	for ; lines > 0; lines-- {
+		i := bytes.IndexByte(text[end:], '\n')
+		if i < 0 {
+			return len(text)
+		}
+		end += i + 1
+	}
+	return end
 }
 
 // leaveOut takes the lines that are not wanted off a block.
@@ -136,13 +154,10 @@ func (s *splitter) leaveOut(b *Block) {
 func (s *splitter) readFull(p []byte) (n int, err error) {
 	n = copy(p, s.pending)
 	s.pending = s.pending[n:]
-	for n < len(p) && s.ended == nil {
+	for n < len(p) && s.ended == nil && !(s.prompt && n > 0) {
 		var m int
 		m, s.ended = s.text.Read(p[n:])
 		n += m
-		if s.prompt && n > 0 {
-			break
-		}
 	}
 	if len(s.pending) > 0 {
 		return n, nil
