@@ -68,7 +68,7 @@ func (x *expression) eval(input []byte, now time.Time, how evaluation) (yield []
 	if err != nil {
 		text := err.Error()
 		if failed, ok := errors.AsType[*jsonata.EvalError](err); ok {
-			text = failed.Message
+			text = failed.Detail()
 		}
 		return nil, x.failed(text)
 	}

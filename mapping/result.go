@@ -46,8 +46,7 @@ type Result struct {
 	// Reason is set if Kind is KindSkip or KindReject.
 	Reason Reason
 	// Detail explains Reason to a person, in at most a few hundred bytes. It quotes
-	// no values of the event but its type, and those that JSONata itself quotes when
-	// an expression fails.
+	// no values of the event but its type.
 	Detail string
 	// Warnings are in alphabetical order, each at most once; nil if there are none.
 	Warnings []Warning

@@ -325,7 +325,7 @@ func TestRedriveToTenant(t *testing.T) {
 	if leased, err := s.queue.Lease(ctx, 10, 1<<20); err != nil || len(leased) != 1 {
 		t.Errorf("leased %+v, %v", leased, err)
 	}
-	lines := s.log.FilterMessage("admin action").FilterField(zap.String("filter", "to_tenant=tenant")).FilterFieldKey("moved")
+	lines := s.log.FilterMessage("admin action").FilterField(zap.Strings("filter", []string{"to_tenant"})).FilterField(zap.Bool("dry_run", false)).FilterFieldKey("moved")
 	if lines.Len() != 1 || lines.All()[0].ContextMap()["dry_run"] != false {
 		t.Errorf("logged %+v", s.log.All())
 	}

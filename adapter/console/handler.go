@@ -102,7 +102,7 @@ func (h *Handler) authorize(c *gin.Context) {
 	}
 	index := h.tokens.find(c.GetHeader("Authorization"))
 	if index < 0 {
-		h.log.Warn("admin request refused", zap.String("path", c.Request.URL.Path), zap.String("remote", c.Request.RemoteAddr))
+		h.log.Warn("admin request refused", zap.String("path", c.FullPath()), zap.String("remote", c.Request.RemoteAddr))
 		c.Header("WWW-Authenticate", "Bearer")
 		answerError(c, http.StatusUnauthorized, "want Authorization: Bearer and one of admin.token")
 		c.Abort()
@@ -137,7 +137,7 @@ func (h *Handler) action(name string, taken []string, operate func(*gin.Context,
 		}
 		done := operate(c, q)
 		fields := append([]zap.Field{
-			zap.String("action", name), zap.String("filter", q.encode().Encode()), zap.Bool("dry_run", q.dry),
+			zap.String("action", name), zap.Strings("filter", q.names()), zap.Bool("dry_run", q.dry),
 			zap.String("remote", c.Request.RemoteAddr), zap.Int("token", c.GetInt(tokenKey)),
 		}, done.fields...)
 		if done.err == nil {

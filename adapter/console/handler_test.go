@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -160,12 +161,9 @@ func TestAuditLines(t *testing.T) {
 			}
 			delete(fields, "remote")
 			test.want["action"], test.want["token"] = "purge", int64(1)
-			test.want["filter"] = "limit=7&outcome=dead&outcome=rejected&user=u%26x%3D1"
-			if test.dry {
-				test.want["filter"] = "dry_run=true&" + test.want["filter"].(string)
-			}
+			test.want["filter"] = []any{"limit", "outcome", "user"} // and none of the values
 			for name, want := range test.want {
-				if fields[name] != want {
+				if !reflect.DeepEqual(fields[name], want) {
 					t.Errorf("%s is %v, want %v", name, fields[name], want)
 				}
 			}

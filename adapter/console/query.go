@@ -149,6 +149,12 @@ func (e *badQueryError) Error() string {
 // plainName are names that need no quotes in a message.
 var plainName = regexp.MustCompile(`^[a-z_]{1,60}$`)
 
+// names returns the names of the parameters that pick deliveries, in alphabetical order.
+// Their values may be ids of users.
+func (q *query) names() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(q.encode())), func(name string) bool { return name == "dry_run" })
+}
+
 // encode writes the parameters that parseQuery reads.
 func (q *query) encode() url.Values {
 	values := make(url.Values)

@@ -125,7 +125,7 @@ func (c *Client) Track(ctx context.Context, event *mapping.UserEvent) adapter.At
 	}
 	keyed := event.IdempotencyKey != ""
 	return response.judge(func(status int) adapter.Attempt { return classify(status, response.body.failure, keyed) },
-		&mask{accountID: event.AccountID, userID: event.UserID, body: event.Body, secrets: c.secrets})
+		&mask{accountID: event.AccountID, userID: event.UserID, body: event.Body, eventKey: event.Key, secrets: c.secrets})
 }
 
 // Upsert makes one User Upsert call, which creates the user and its account if
@@ -143,7 +143,7 @@ func (c *Client) Upsert(ctx context.Context, upsert *mapping.UserUpsert) adapter
 		return adapter.Attempt{Outcome: adapter.Delivered, Status: response.status}
 	}
 	return response.judge(func(status int) adapter.Attempt { return classifyUpsert(status, response.body.failure) },
-		&mask{accountID: upsert.AccountID, userID: upsert.UserID, body: upsert.Body, valuesToo: true, secrets: c.secrets})
+		&mask{accountID: upsert.AccountID, userID: upsert.UserID, body: upsert.Body, secrets: c.secrets})
 }
 
 // response is what matters of an answer.

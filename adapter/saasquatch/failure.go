@@ -51,7 +51,7 @@ func (e *apiError) detail(status int, private *mask) string {
 			message = code + " " + message
 		}
 	}
-	return tidy(strings.Join(append(words, private.hide(message, private.valuesToo)), " "))
+	return tidy(strings.Join(append(words, private.hide(message)), " "))
 }
 
 // isCode reports whether a text has the form of SaaSquatch's codes, which none of a
@@ -73,7 +73,7 @@ func (r *response) describe(private *mask) string {
 	}
 	start := "no body"
 	if r.body.start != "" {
-		start = private.hide(r.body.start, true)
+		start = private.hide(r.body.start)
 	}
 	return tidy(fmt.Sprintf("HTTP %d, which is not SaaSquatch's answer: %s, %s", r.status, cmp.Or(tidy(r.contentType), "no content type"), start))
 }

@@ -19,9 +19,8 @@ import (
 type mask struct {
 	accountID, userID string
 	body              []byte
-	// valuesToo says that SaaSquatch's own messages may quote values: an e-mail
-	// address must not show. Those on events name what a person has to mend.
-	valuesToo bool
+	// eventKey shows, though it is a value of the body.
+	eventKey string
 	// secrets are those of the request's header.
 	secrets secrets
 }
@@ -45,7 +44,7 @@ type hidden struct {
 // hide returns the text without what is private. It finds an id percent-encoded, as
 // in the URL that a page repeats, and with the escapes of JSON or HTML, for it takes
 // all of those back. An id of one to three bytes stays where it is a part of a word.
-func (m *mask) hide(text string, values bool) string {
+func (m *mask) hide(text string) string {
 	whole := len(text) < maxStart
 	if len(text) > maxMessage {
 		text = text[:maxMessage]
@@ -67,8 +66,8 @@ func (m *mask) hide(text string, values bool) string {
 			add(strings.ReplaceAll(id, " ", "+"), "[id]")
 		}
 	}
-	if values {
-		for _, value := range bodyValues(m.body) {
+	for _, value := range bodyValues(m.body) {
+		if value != m.eventKey {
 			add(value, "[value]")
 		}
 	}
@@ -268,7 +267,7 @@ func hexUnit(text string) (rune, bool) {
 }
 
 // bodyValues returns the strings in a JSON body that are no names of members, but for
-// those of one byte.
+// those of one byte, and the numbers that no limit or status in a message is taken for.
 func bodyValues(body []byte) (values []string) {
 	decoder := jsontext.NewDecoder(bytes.NewReader(body))
 	for {
@@ -276,7 +275,14 @@ func bodyValues(body []byte) (values []string) {
 		if err != nil {
 			return values
 		}
-		if token.Kind() != jsontext.KindString {
+		switch token.Kind() {
+		case jsontext.KindNumber:
+			if text := token.String(); len(text) >= minHidden {
+				values = append(values, text)
+			}
+			continue
+		case jsontext.KindString:
+		default:
 			continue
 		}
 		// An odd length inside an object means that this string is a name.

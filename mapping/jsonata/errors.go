@@ -1,6 +1,7 @@
 package jsonata
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 )
@@ -33,9 +34,15 @@ func (e *CompileError) Error() string {
 
 // EvalError says why an expression has no result for an input.
 type EvalError struct {
-	Code    string // JSONata's, such as T2001; empty if it has none, as for $error
-	Message string
+	Code    string // JSONata's, such as T2001; empty if it has none
+	Message string // may quote values of the input
+
+	detail string // empty if it is the Message
 }
+
+// Detail returns the Message without values of the input, for a log. A message of $error
+// or $assert is left out unless it stands in the expression as a literal.
+func (e *EvalError) Detail() string { return cmp.Or(e.detail, e.Message) }
 
 func (e *EvalError) Error() string {
 	return "evaluate expression: " + e.Message + inBrackets(e.Code)

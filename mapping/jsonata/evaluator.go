@@ -86,7 +86,7 @@ func (e *evaluator) run(done <-chan struct{}, f func() error) (err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			e.broken = true
-			err = &EvalError{Message: fmt.Sprintf("the engine failed: %v", fault)}
+			err = &EvalError{Message: fmt.Sprintf("the engine failed: %v", fault), detail: engineFailed}
 		}
 		// A result that came with the interrupt does not count: what was cut short may
 		// have a part in it.
@@ -116,11 +116,12 @@ func (e *evaluator) call(function goja.Callable, argument goja.Value) (goja.Valu
 func (e *evaluator) thrown(err error) error {
 	var exception *goja.Exception
 	if !errors.As(err, &exception) {
-		return &EvalError{Message: err.Error()} // an interrupt, whose reason counts instead
+		// An interrupt, whose reason counts instead.
+		return &EvalError{Message: err.Error(), detail: engineFailed}
 	}
 	object, ok := exception.Value().(*goja.Object)
 	if !ok {
-		return &EvalError{Message: exception.Value().String()}
+		return &EvalError{Message: exception.Value().String(), detail: engineFailed}
 	}
 	field := func(name string) string {
 		if value := object.Get(name); value != nil && !goja.IsUndefined(value) && !goja.IsNull(value) {
@@ -140,7 +141,7 @@ func (e *evaluator) thrown(err error) error {
 	if message == "" {
 		message = "no reason is given"
 	}
-	return &positioned{EvalError{Code: code, Message: message}, position}
+	return &positioned{EvalError{Code: code, Message: message, detail: detailOf(code, object)}, position}
 }
 
 // positioned is an error of the reference with its place in the source.
@@ -162,9 +163,12 @@ func compileError(source string, err error) error {
 }
 
 // evalError takes the place away, which means little once an expression compiles.
-func evalError(err error) error {
+func evalError(source string, err error) error {
 	var thrown *positioned
 	if errors.As(err, &thrown) {
+		if thrown.Code == codeError || thrown.Code == codeAssert {
+			thrown.detail = ownDetail(source, thrown.Message)
+		}
 		return &thrown.EvalError
 	}
 	return err

@@ -127,6 +127,6 @@ func (x *Expression) eval(
 		if err == nil {
 			err = use(value, e.guard)
 		}
-		return cmp.Or(e.input.err, evalError(err))
+		return cmp.Or(e.input.err, evalError(x.source, err))
 	})
 }

@@ -136,5 +136,5 @@ func invalid(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &EvalError{Message: "the input is not JSON: " + err.Error()}
+	return &EvalError{Message: "the input is not JSON: " + err.Error(), detail: "the input is not JSON"}
 }

@@ -1,0 +1,66 @@
+package jsonata
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/dop251/goja"
+)
+
+// Codes of $error and $assert, whose message the expression itself makes.
+const codeError, codeAssert = "D3137", "D3141"
+
+// engineFailed is the detail of a fault that has no code.
+const engineFailed = "the engine failed"
+
+// valueShown stands for a value in a detail.
+const valueShown = "[value]"
+
+// templates are the reference's messages by code, with placeholders.
+var templates = sync.OnceValue(func() map[string]string {
+	found := make(map[string]string)
+	for _, line := range templateLine.FindAllStringSubmatch(referenceSource, -1) {
+		found[line[1]] = line[2]
+	}
+	return found
+})
+
+var (
+	templateLine = regexp.MustCompile(`(?m)^\s+"([SDT]\d{4})": "(.*)",?$`)
+	placeholder  = regexp.MustCompile(`\{\{\{?(\w+)\}?\}\}`)
+)
+
+// detailOf writes the message of a code without values: of what it is about, it shows
+// only what stands in the expression.
+func detailOf(code string, thrown *goja.Object) string {
+	template, ok := templates()[code]
+	if !ok {
+		return engineFailed
+	}
+	return placeholder.ReplaceAllStringFunc(template, func(text string) string {
+		switch name := placeholder.FindStringSubmatch(text)[1]; name {
+		case "token", "index", "functionName", "type":
+			value := thrown.Get(name)
+			if value == nil || goja.IsUndefined(value) {
+				break
+			}
+			if name == "index" || strings.HasPrefix(text, "{{{") {
+				return value.String()
+			}
+			return strconv.Quote(value.String())
+		}
+		return valueShown
+	})
+}
+
+// ownDetail returns the message of $error or $assert if it stands in the source as a
+// literal, or is the default.
+func ownDetail(source, message string) string {
+	if message == "$error() function evaluated" || message == "$assert() statement failed" ||
+		strings.Contains(source, `"`+message+`"`) || strings.Contains(source, "'"+message+"'") {
+		return message
+	}
+	return "$error or $assert, with a message made of the event"
+}
