@@ -15,9 +15,11 @@ type Attempt struct {
 	Outcome Outcome
 	// Reason is empty if Outcome is Delivered.
 	Reason Reason
-	// Detail is SaaSquatch's own explanation or the transport's error, without
-	// ids of users.
+	// Detail is SaaSquatch's own explanation or the transport's error with its remedy,
+	// without ids of users or values of the event.
 	Detail string
+	// Cause is why there was no answer, empty if there was one.
+	Cause Cause
 	// Status is the HTTP status, 0 if there was no answer.
 	Status int
 	// RetryAfter is how long SaaSquatch asks to wait, 0 if it does not say.

@@ -71,6 +71,9 @@ type GateState struct {
 	Paused bool
 	// Reason is why the tenant is paused, empty if it is not.
 	Reason Reason
+	// Cause and Detail are those of the attempt for which it is, as in [Attempt].
+	Cause  Cause
+	Detail string
 	// Since is when the pause began, zero if there is none.
 	Since time.Time
 	// Until is when the next request may start, zero if there is no pause or if
@@ -245,7 +248,9 @@ func (g *Gate) state(now time.Time) GateState {
 	state := GateState{Limit: g.limit.current(), InFlight: g.inFlight}
 	if g.paused {
 		state.Paused, state.Since = true, g.since
-		state.Reason, state.Until = g.pause.describe(now)
+		var why failure
+		why, state.Until = g.pause.describe(now)
+		state.Reason, state.Cause, state.Detail = why.reason, why.cause, why.detail
 	}
 	return state
 }

@@ -36,17 +36,26 @@ type pause struct {
 	breaker circuitbreaker.CircuitBreaker[any]
 	spell   int // is counted up when a break begins and when it ends
 
-	reason        Reason // of the break, while there is one
+	failure       failure // of the break, while there is one
 	probeAt       time.Time
 	outage        backoff
 	configuration backoff
-	inARow        int    // attempts refused for the configuration
-	lastFailure   Reason // of the attempts that the breaker counts
+	inARow        int     // attempts refused for the configuration
+	lastFailure   failure // of the attempts that the breaker counts
 
-	hold       time.Time // nobody starts before
-	holdReason Reason
-	throttled  backoff
+	hold        time.Time // nobody starts before
+	holdFailure failure
+	throttled   backoff
 }
+
+// failure is why an attempt failed, as the [Attempt] says it.
+type failure struct {
+	reason Reason
+	cause  Cause
+	detail string
+}
+
+func failureOf(a *Attempt) failure { return failure{a.Reason, a.Cause, a.Detail} }
 
 func newPause() pause {
 	return pause{
@@ -81,16 +90,16 @@ func (p *pause) delay(now time.Time) time.Duration {
 
 // describe returns why an active pause is, and when the next request may start,
 // zero if that is not known.
-func (p *pause) describe(now time.Time) (Reason, time.Time) {
+func (p *pause) describe(now time.Time) (failure, time.Time) {
 	delay := p.delay(now)
-	reason := p.reason
+	why := p.failure
 	if p.breaker.IsClosed() {
-		reason = p.holdReason
+		why = p.holdFailure
 	}
 	if delay == untilDone {
-		return reason, time.Time{}
+		return why, time.Time{}
 	}
-	return reason, now.Add(delay)
+	return why, now.Add(delay)
 }
 
 // enter takes the breaker's permit for a request that may start by delay, and
@@ -106,20 +115,20 @@ func (p *pause) cancelProbe() { p.breaker.Open() }
 
 // count takes an attempt into account that started under the present rules, and
 // reports whether a break begins.
-func (p *pause) count(v verdict, reason Reason, now time.Time, random func() float64) bool {
+func (p *pause) count(v verdict, why failure, now time.Time, random func() float64) bool {
 	switch v {
 	case answered:
 		p.inARow = 0
 		p.breaker.RecordSuccess()
 	case failed:
-		p.lastFailure = reason
+		p.lastFailure = why
 		p.breaker.RecordFailure()
 	case misconfigured:
 		if p.inARow++; p.inARow < misconfiguredInARow {
 			return false
 		}
 		p.breaker.Open()
-		p.begin(reason, now.Add(p.configuration.next(random())))
+		p.begin(why, now.Add(p.configuration.next(random())))
 		return true
 	}
 	if p.breaker.IsClosed() {
@@ -129,21 +138,21 @@ func (p *pause) count(v verdict, reason Reason, now time.Time, random func() flo
 	return true
 }
 
-func (p *pause) begin(reason Reason, probeAt time.Time) {
-	p.reason, p.probeAt = reason, probeAt
+func (p *pause) begin(why failure, probeAt time.Time) {
+	p.failure, p.probeAt = why, probeAt
 	p.spell++
 }
 
 // concludeProbe ends the break if the probe was answered as a working tenant
 // answers, and reports whether it does. Else the next probe waits longer. A break
 // that shows another cause than before goes on as one of that cause.
-func (p *pause) concludeProbe(v verdict, reason Reason, now time.Time, random func() float64) bool {
+func (p *pause) concludeProbe(v verdict, why failure, now time.Time, random func() float64) bool {
 	switch v {
 	case answered, throttled:
 		p.breaker.RecordSuccess()
 		p.outage.reset()
 		p.configuration.reset()
-		p.reason, p.inARow = "", 0
+		p.failure, p.inARow = failure{}, 0
 		p.spell++
 		return true
 	case misconfigured:
@@ -154,21 +163,22 @@ func (p *pause) concludeProbe(v verdict, reason Reason, now time.Time, random fu
 		p.probeAt = now.Add(p.outage.next(random()))
 	}
 	p.breaker.RecordFailure()
-	p.reason = reason
+	p.failure = why
 	return false
 }
 
 // holdFor pauses for the time that the tenant asks for, up to maxHold.
-func (p *pause) holdFor(d time.Duration, reason Reason, now time.Time) {
+func (p *pause) holdFor(d time.Duration, why failure, now time.Time) {
 	if until := now.Add(min(d, maxHold)); until.After(p.hold) {
-		p.hold, p.holdReason = until, reason
+		p.hold, p.holdFailure = until, why
 	}
 }
 
 // throttle pauses as if the tenant had asked for it, longer each time until an
 // attempt is answered.
-func (p *pause) throttle(now time.Time, random func() float64) {
-	p.holdFor(p.throttled.next(random()), ReasonRateLimited, now)
+func (p *pause) throttle(why failure, now time.Time, random func() float64) {
+	why.reason = ReasonRateLimited
+	p.holdFor(p.throttled.next(random()), why, now)
 }
 
 func (p *pause) unthrottle() { p.throttled.reset() }

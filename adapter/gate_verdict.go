@@ -53,12 +53,12 @@ func (g *Gate) judge(p *Pass, a Attempt, now time.Time) {
 	fresh := g.limit.fresh(p.number)
 	switch {
 	case p.probe:
-		if g.pause.concludeProbe(v, a.Reason, now, g.random) {
+		if g.pause.concludeProbe(v, failureOf(&a), now, g.random) {
 			g.limit.reset(g.started)
 		}
 	case p.spell != g.pause.spell:
 		// It started before the pause or its end, so it tells of a tenant that was.
-	case g.pause.count(v, a.Reason, now, g.random): // and a break begins
+	case g.pause.count(v, failureOf(&a), now, g.random): // and a break begins
 		g.limit.reset(g.started)
 	case fresh:
 		// What tells of the tenant is the time of one request.
@@ -68,11 +68,11 @@ func (g *Gate) judge(p *Pass, a Attempt, now time.Time) {
 	// A tenant that asks for time means all requests, those under way as well.
 	switch {
 	case (v == throttled || v == failed) && a.RetryAfter > 0:
-		g.pause.holdFor(a.RetryAfter, a.Reason, now)
+		g.pause.holdFor(a.RetryAfter, failureOf(&a), now)
 		g.limit.reset(g.started)
 	case v == throttled && fresh && g.limit.atFloor():
 		// The limit can fall no further, so only a pause can slow the requests down.
-		g.pause.throttle(now, g.random)
+		g.pause.throttle(failureOf(&a), now, g.random)
 		g.limit.reset(g.started)
 	case v == answered && fresh:
 		g.pause.unthrottle()

@@ -2,7 +2,6 @@ package saasquatch
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -76,15 +75,16 @@ func ClassifyRecord(refused *adapter.RecordError, keyed bool) adapter.Attempt {
 	return attempt
 }
 
-// classifyError says what a request without an answer means. Once it had a
-// connection, SaaSquatch may have taken the event all the same.
-func classifyError(err error, connected bool) adapter.Attempt {
+// classifyError says what a request means that came so far and got no answer. Once it
+// had a connection, SaaSquatch may have taken the event all the same.
+func classifyError(err error, came phase) adapter.Attempt {
+	cause := causeOf(err, came)
 	attempt := adapter.Attempt{
-		Outcome: adapter.Pending, Reason: adapter.ReasonNetworkError, Detail: transportDetail(err),
-		Unprocessed: !connected || neverDialed(err),
+		Outcome: adapter.Pending, Reason: adapter.ReasonNetworkError,
+		Cause: cause, Detail: transportDetail(err, cause.Remedy()),
+		Unprocessed: came != phaseSent || neverDialed(err),
 	}
-	var timeout net.Error
-	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
+	if isTimeout(err) {
 		attempt.Reason = adapter.ReasonTimeout
 	}
 	return attempt

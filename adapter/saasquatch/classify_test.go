@@ -78,14 +78,14 @@ func TestClassifyErrors(t *testing.T) {
 		{fmt.Errorf("wrapped: %w", context.Canceled), adapter.ReasonNetworkError, false},
 	}
 	for _, test := range tests {
-		got := classifyError(test.err, true)
+		got := classifyError(test.err, phaseSent)
 		if got.Outcome != adapter.Pending || got.Reason != test.reason || got.Detail == "" || got.Unprocessed != test.unprocessed {
 			t.Errorf("%v: got %+v, want pending %s unprocessed=%t", test.err, got, test.reason, test.unprocessed)
 		}
 		if strings.Contains(got.Detail, "secret-user") {
 			t.Errorf("detail tells the user: %s", got.Detail)
 		}
-		if !classifyError(test.err, false).Unprocessed {
+		if !classifyError(test.err, phaseStart).Unprocessed {
 			t.Errorf("%v: taken for processed, though it had no connection", test.err)
 		}
 	}

@@ -12,10 +12,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"segment-saasquatch/adapter"
@@ -193,11 +191,11 @@ func (c *Client) call(ctx context.Context, method string, target *url.URL, body 
 	defer cancel()
 	// A transport's errors have no common type for what fails before a connection
 	// is ready: dialling, TLS, a proxy that refuses, the wait for a free one.
-	var connected atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	var way traced
+	ctx = way.trace(ctx)
 	answer, err := c.transport.RoundTrip(c.newRequest(ctx, method, target, body))
 	if err != nil {
-		return nil, classifyError(err, connected.Load())
+		return nil, classifyError(err, way.came())
 	}
 	defer answer.Body.Close()
 	got := &response{status: answer.StatusCode, body: readBody(answer.StatusCode, answer.Body)}

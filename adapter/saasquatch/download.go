@@ -190,7 +190,7 @@ func (d *downloadBody) Read(p []byte) (int, error) {
 	n, err := d.body.Read(p)
 	d.progress.rests()
 	if err != nil && err != io.EOF {
-		err = noAnswer(d.ctx, d.op, err, true)
+		err = noAnswer(d.ctx, d.op, err, phaseSent)
 	}
 	return n, err
 }

@@ -88,11 +88,13 @@ func printable(text string) string {
 	}, text)
 }
 
-func cut(text string) string {
-	if len(text) <= maxDetail {
+func cut(text string) string { return cutTo(text, maxDetail) }
+
+func cutTo(text string, length int) string {
+	if len(text) <= length {
 		return text
 	}
-	text = text[:maxDetail]
+	text = text[:length]
 	for !utf8.ValidString(text) {
 		text = text[:len(text)-1]
 	}
@@ -100,13 +102,17 @@ func cut(text string) string {
 }
 
 // transportDetail describes a transport error without the URL, which holds the
-// ids of the user.
-func transportDetail(err error) string {
+// ids of the user, and says what to do.
+func transportDetail(err error, remedy string) string {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
 		err = wrapped.Err
 	}
-	return cut(printable(fmt.Sprint(err)))
+	text := printable(fmt.Sprint(err))
+	if remedy == "" {
+		return cut(text)
+	}
+	return cutTo(text, maxDetail-len("…: ")-len(remedy)) + ": " + remedy
 }
 
 // retryAfter reads a Retry-After header: seconds or an HTTP date. It returns 0 if

@@ -6,11 +6,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/netip"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"segment-saasquatch/adapter"
@@ -106,21 +104,21 @@ func (i *Importer) newPost(ctx context.Context, path, contentType string, body i
 
 // do makes the request. Its error is an *adapter.APIError.
 func do(transport http.RoundTripper, op string, request *http.Request) (*http.Response, error) {
-	var connected atomic.Bool
-	ctx := httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	var way traced
+	ctx := way.trace(request.Context())
 	response, err := transport.RoundTrip(request.WithContext(ctx))
 	if err != nil {
-		return nil, noAnswer(ctx, op, err, connected.Load())
+		return nil, noAnswer(ctx, op, err, way.came())
 	}
 	return response, nil
 }
 
 // noAnswer describes a call without an answer, or with one that breaks off.
-func noAnswer(ctx context.Context, op string, err error, connected bool) *adapter.APIError {
+func noAnswer(ctx context.Context, op string, err error, came phase) *adapter.APIError {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause // says why the transport gave up
 	}
-	attempt := classifyError(err, connected)
+	attempt := classifyError(err, came)
 	return &adapter.APIError{
 		Op: op, Reason: attempt.Reason, Message: attempt.Detail, Err: err,
 		Retryable: true, Unprocessed: attempt.Unprocessed,
@@ -167,7 +165,7 @@ func unreadable(op string, status int, why string) *adapter.APIError {
 func readAll(ctx context.Context, op string, response *http.Response, limit int64) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
 	if err != nil {
-		return nil, noAnswer(ctx, op, err, true)
+		return nil, noAnswer(ctx, op, err, phaseSent)
 	}
 	if int64(len(text)) > limit {
 		return nil, unreadable(op, response.StatusCode, fmt.Sprintf("the answer is longer than %d bytes", limit))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -49,13 +50,49 @@ func (o *observedCalls) Upsert(ctx context.Context, upsert *mapping.UserUpsert) 
 
 // observe returns what is told the requests of a connection.
 func (s *service) observe(connection string) func(adapter.Attempt, time.Duration) {
-	count, log := s.metrics.Attempt(connection), s.logUnexpected(connection)
+	count, unexpected, missing := s.metrics.Attempt(connection), s.logUnexpected(connection), s.logNoAnswer(connection)
 	return func(a adapter.Attempt, took time.Duration) {
 		count(a, took)
-		if a.Reason == adapter.ReasonUnexpectedAnswer {
-			log(a)
+		switch {
+		case a.Reason == adapter.ReasonUnexpectedAnswer:
+			unexpected(a)
+		case a.Cause != "":
+			missing(a)
 		}
 	}
+}
+
+// noAnswerEvery is how often requests without an answer have a line, for each cause. The
+// first one has.
+const noAnswerEvery = 10 * time.Minute
+
+// logNoAnswer tells why requests get no answer.
+func (s *service) logNoAnswer(connection string) func(adapter.Attempt) {
+	type seen struct {
+		requests  atomic.Int64 // since the last line
+		sometimes rate.Sometimes
+	}
+	var causes sync.Map // of *seen by adapter.Cause: there are few
+	return func(a adapter.Attempt) {
+		found, ok := causes.Load(a.Cause)
+		if !ok {
+			found, _ = causes.LoadOrStore(a.Cause, &seen{sometimes: rate.Sometimes{First: 1, Interval: noAnswerEvery}})
+		}
+		of := found.(*seen)
+		of.requests.Add(1)
+		of.sometimes.Do(func() {
+			s.log.Log(levelOfCause(a.Cause), "requests to SaaSquatch get no answer", zap.String("connection", connection),
+				zap.String("cause", string(a.Cause)), zap.String("detail", a.Detail), zap.Int64("requests", of.requests.Swap(0)))
+		})
+	}
+}
+
+// levelOfCause makes an error of what a person has to mend.
+func levelOfCause(cause adapter.Cause) zapcore.Level {
+	if cause.Configured() {
+		return zapcore.ErrorLevel
+	}
+	return zapcore.WarnLevel
 }
 
 // The first unexpectedFirst unexpected answers have a line each, and then one in
@@ -125,13 +162,22 @@ func (s *service) logGate(tenant string) func(adapter.GateState) {
 			s.log.Info("delivery goes on", zap.String("tenant", tenant))
 			return
 		}
-		level := zapcore.WarnLevel
+		level := levelOfCause(state.Cause)
 		switch state.Reason {
-		case adapter.ReasonUnauthorized, adapter.ReasonForbidden, adapter.ReasonTenantNotFound, adapter.ReasonRedirected, adapter.ReasonUnexpectedAnswer:
+		case adapter.ReasonUnauthorized, adapter.ReasonForbidden, adapter.ReasonTenantNotFound, adapter.ReasonRedirected,
+			adapter.ReasonUnexpectedAnswer:
 			level = zapcore.ErrorLevel
 		case adapter.ReasonRateLimited:
 			level = zapcore.InfoLevel
 		}
-		s.log.Log(level, "delivery is paused", zap.String("tenant", tenant), zap.String("reason", string(state.Reason)), zap.Time("until", state.Until))
+		fields := []zap.Field{
+			zap.String("tenant", tenant), zap.String("reason", string(state.Reason)), zap.Time("until", state.Until),
+		}
+		for _, field := range [...]struct{ key, value string }{{"cause", string(state.Cause)}, {"detail", state.Detail}} {
+			if field.value != "" {
+				fields = append(fields, zap.String(field.key, field.value))
+			}
+		}
+		s.log.Log(level, "delivery is paused", fields...)
 	}
 }
