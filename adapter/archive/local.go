@@ -93,7 +93,7 @@ func (local) open(ctx context.Context, o Object) (io.ReadCloser, error) {
 	if o.fault != nil {
 		return nil, o.fault
 	}
-	file, err := os.Open(o.name)
+	file, err := openFile(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +106,34 @@ func (local) open(ctx context.Context, o Object) (io.ReadCloser, error) {
 	}
 	// Reading a pipe ends with its last writer only, or when it is closed.
 	return &closedByContext{File: file, stop: context.AfterFunc(ctx, func() { _ = file.Close() })}, nil
+}
+
+// openFile opens a file. Opening a pipe waits for its first writer, and no system call
+// ends that wait: when the context ends, it is left behind.
+func openFile(ctx context.Context, o Object) (*os.File, error) {
+	if !o.modified.IsZero() { // a regular file
+		return os.Open(o.name)
+	}
+	type opened struct {
+		file *os.File
+		err  error
+	}
+	result := make(chan opened, 1)
+	go func() {
+		file, err := os.Open(o.name)
+		result <- opened{file, err}
+	}()
+	select {
+	case r := <-result:
+		return r.file, r.err
+	case <-ctx.Done():
+		go func() {
+			if r := <-result; r.err == nil {
+				_ = r.file.Close() // nothing was read from it
+			}
+		}()
+		return nil, ctx.Err()
+	}
 }
 
 // closedByContext is a file that is closed when a context ends.

@@ -61,8 +61,8 @@ func (p *program) change(f *changeFlags, question func(context.Context, adapter.
 			if f.dry {
 				return p.report(text, value, f.asJSON)
 			}
-			if !p.ask(text) {
-				return errNotConfirmed
+			if err := p.ask(ctx, text); err != nil {
+				return err
 			}
 		}
 		text, value, err := do(ctx, o, filter)
@@ -86,12 +86,24 @@ func (p *program) canAsk() bool {
 	return ok && isatty.IsTerminal(file.Fd())
 }
 
-// ask returns whether the person agrees.
-func (p *program) ask(question string) bool {
+// ask asks the person, and returns nil if the person agrees. When ctx ends first, the
+// error is errInterrupted too.
+func (p *program) ask(ctx context.Context, question string) error {
 	fmt.Fprintf(p.stderr, "%s\nGo on? [y/N] ", question)
-	answer, _ := bufio.NewReader(p.stdin).ReadString('\n') // an end of input is a no
-	answer = strings.ToLower(strings.TrimSpace(answer))
-	return answer == "y" || answer == "yes"
+	answered := make(chan string, 1)
+	go func() {
+		answer, _ := bufio.NewReader(p.stdin).ReadString('\n') // an end of input is a no
+		answered <- strings.ToLower(strings.TrimSpace(answer))
+	}()
+	select {
+	case answer := <-answered:
+		if answer == "y" || answer == "yes" {
+			return nil
+		}
+		return errNotConfirmed
+	case <-ctx.Done(): // the read is left behind
+		return fmt.Errorf("%w: %w", errNotConfirmed, errInterrupted)
+	}
 }
 
 func (p *program) redriveCommand() *cobra.Command {

@@ -39,7 +39,7 @@ and request is the body that upserts the user.
 
 Blank lines are passed over. A line, or an event, may have 10 MiB. Without a source,
 or for -, it reads standard input. It exits with 0 whatever it makes of the events,
-and with 1 if something could not be read to its end.`,
+with 1 if something could not be read to its end, and with 130 if it is interrupted.`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			mapper, err := p.loadMapper(file, connection)
 			if err != nil {
@@ -61,7 +61,10 @@ and with 1 if something could not be read to its end.`,
 			for _, name := range files {
 				faults = append(faults, p.mapSource(cmd.Context(), name, mapper, clock, out))
 			}
-			return failed(errors.Join(faults...))
+			if err := errors.Join(faults...); err != nil {
+				return endOf(cmd.Context(), err)
+			}
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "configuration `file` whose mapping rules to use (default: the built-in rules)")

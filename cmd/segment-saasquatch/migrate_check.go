@@ -59,9 +59,9 @@ configuration, 130 interrupted.`,
 }
 
 // spec reads the flags that pick events, as those of a replay.
-func (f *migrateFlags) spec(args []string, now time.Time) (*replay.Spec, error) {
+func (f *migrateFlags) spec(ctx context.Context, args []string, now time.Time) (*replay.Spec, error) {
 	picked := replayFlags{from: f.from, to: f.to, sources: f.sources, sample: f.sample, limit: f.limit, via: string(replay.ViaAPI), integrations: replay.DefaultIntegrations}
-	return picked.spec(args, now)
+	return picked.spec(ctx, args, now)
 }
 
 // checked is what migrate-check finds.
@@ -88,7 +88,7 @@ type checked struct {
 
 func (p *program) migrateCheck(ctx context.Context, f *migrateFlags, args []string) error {
 	now := time.Now()
-	spec, err := f.spec(args, now)
+	spec, err := f.spec(ctx, args, now)
 	if err != nil {
 		return err
 	}

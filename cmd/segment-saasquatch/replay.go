@@ -40,7 +40,7 @@ rewards, whatever their age; --via import leaves programs alone.`,
 	}
 	f := addReplayFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		r, err := p.newReplaying(f, args)
+		r, err := p.newReplaying(cmd.Context(), f, args)
 		if err != nil {
 			return err
 		}
@@ -77,14 +77,14 @@ type replaying struct {
 }
 
 // newReplaying reads flags and configuration.
-func (p *program) newReplaying(f *replayFlags, args []string) (r *replaying, err error) {
+func (p *program) newReplaying(ctx context.Context, f *replayFlags, args []string) (r *replaying, err error) {
 	now := time.Now()
 	if err := f.check(args); err != nil {
 		return nil, err
 	}
 	r = &replaying{program: p, flags: f, began: now, watch: &replay.Progress{}}
 	if f.resume == 0 {
-		if r.spec, err = f.spec(args, now); err != nil {
+		if r.spec, err = f.spec(ctx, args, now); err != nil {
 			return nil, err
 		}
 		if err := f.checkOutputs(r.spec.Sources); err != nil {
@@ -351,7 +351,7 @@ func (r *replaying) sendThrough(ctx context.Context, replays adapter.Replays) (e
 		return err
 	}
 	opts.Ledger = &replay.LookUp{Ledger: replays, Connection: r.conn.Name, Tenant: tenantOf(r.conn)}
-	if err := r.confirm(spec); err != nil {
+	if err := r.confirm(ctx, spec); err != nil {
 		return err
 	}
 	if opts, err = r.chooseIdentify(ctx, spec, opts); err != nil {
@@ -456,7 +456,7 @@ func (r *replaying) goOn(when string, run int64) string {
 const finishTimeout = 5 * time.Minute
 
 // confirm asks before anything is sent to a live tenant.
-func (r *replaying) confirm(spec *replay.Spec) error {
+func (r *replaying) confirm(ctx context.Context, spec *replay.Spec) error {
 	if r.flags.yes || r.flags.server == "" && !isLive(r.conn) {
 		return nil
 	}
@@ -470,10 +470,7 @@ func (r *replaying) confirm(spec *replay.Spec) error {
 	if !r.canAsk() {
 		return fmt.Errorf("%w: %s There is no terminal to ask on; add --yes to do it, or --dry-run to see what it would do", errNotConfirmed, question)
 	}
-	if !r.ask(question) {
-		return failed(errNotConfirmed)
-	}
-	return nil
+	return failed(r.ask(ctx, question))
 }
 
 // isLive reports whether the tenant is a live one.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -150,7 +151,7 @@ func (f *replayFlags) checkOutputs(sources []string) error {
 }
 
 // spec reads the flags that make the spec of a run.
-func (f *replayFlags) spec(args []string, now time.Time) (*replay.Spec, error) {
+func (f *replayFlags) spec(ctx context.Context, args []string, now time.Time) (*replay.Spec, error) {
 	spec := &replay.Spec{
 		Sources: args, SourceIDs: f.sources, AnyAge: f.anyAge, Limit: f.limit, Via: replay.Via(f.via), FirePrograms: f.firePrograms,
 		Identify: replay.Identify(f.identify),
@@ -187,10 +188,10 @@ func (f *replayFlags) spec(args []string, now time.Time) (*replay.Spec, error) {
 			spec.Identify = replay.IdentifyNone
 		}
 	}
-	users, file, err := readUsers(f.userFile)
+	users, file, err := readUsers(ctx, f.userFile)
 	read("user-file", err)
 	spec.Filter.Users, spec.Filter.UserFile = append(spec.Filter.Users, users...), file
-	spec.Filter.Except, spec.Filter.ExceptFile, err = readUsers(f.exceptFile)
+	spec.Filter.Except, spec.Filter.ExceptFile, err = readUsers(ctx, f.exceptFile)
 	read("except-user-file", err)
 	return spec, errors.Join(append(faults, spec.Validate())...)
 }
@@ -213,7 +214,7 @@ func parseShare(text string) (float64, error) {
 
 // readUsers reads a file of userIds; see [replay.ParseUsers]. Without a name there are
 // none.
-func readUsers(name string) (users []string, read *replay.UserFile, err error) {
+func readUsers(ctx context.Context, name string) (users []string, read *replay.UserFile, err error) {
 	if name == "" {
 		return nil, nil, nil
 	}
@@ -224,7 +225,7 @@ func readUsers(name string) (users []string, read *replay.UserFile, err error) {
 	if info.Size() > replay.MaxUserFile {
 		return nil, nil, fmt.Errorf("%s is larger than 256 MiB: split it", name)
 	}
-	content, err := os.ReadFile(name)
+	content, err := readFile(ctx, name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -232,4 +233,21 @@ func readUsers(name string) (users []string, read *replay.UserFile, err error) {
 		return nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return users, &replay.UserFile{Name: name, Lines: len(users)}, nil
+}
+
+// readFile is os.ReadFile, but leaves the file, which may be a pipe, when ctx ends.
+func readFile(ctx context.Context, name string) (content []byte, err error) {
+	done := make(chan struct{})
+	var read []byte
+	var failure error
+	go func() {
+		defer close(done)
+		read, failure = os.ReadFile(name)
+	}()
+	select {
+	case <-done:
+		return read, failure
+	case <-ctx.Done():
+		return nil, fmt.Errorf("read %s: %w", name, errInterrupted)
+	}
 }

@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		return exitOK
 	}
 	fmt.Fprintf(p.stderr, "segment-saasquatch: %v\n", err)
-	if errors.Is(err, errInterrupted) {
+	if errors.Is(err, errInterrupted) || ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return exitInterrupted
 	}
 	var started startedError
