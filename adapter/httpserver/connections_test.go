@@ -211,8 +211,7 @@ func TestRequestsKeepTheirConnections(t *testing.T) {
 // outOfFiles is a listener for which the process cannot open a file, once.
 type outOfFiles struct {
 	*pipes
-	failed atomic.Bool
-	fail   chan struct{}
+	fail chan struct{}
 }
 
 func (l *outOfFiles) Accept() (net.Conn, error) {

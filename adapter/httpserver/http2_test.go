@@ -2,6 +2,7 @@ package httpserver
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -62,7 +63,7 @@ func goodHTTP2(t *testing.T, p *pipes) time.Duration {
 	began := time.Now()
 	transport := &http.Transport{
 		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-		Dial: func(string, string) (net.Conn, error) { return p.dial(), nil },
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return p.dial(), nil },
 	}
 	defer transport.CloseIdleConnections()
 	response, err := (&http.Client{Transport: transport}).Post("https://x/read", "", bytes.NewReader(make([]byte, 1<<10)))
