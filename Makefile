@@ -22,11 +22,16 @@ test: ## every test, with the race detector
 bench: ## every benchmark, with the ratios to its baselines
 	go test -run '^$$' -bench . ./mapping/... ./adapter/... ./cmd/...
 
+# Each package is built once, and not again for each of its targets.
 fuzz: ## every fuzz target for FUZZTIME
-	@set -e; for package in $$(go list ./...); do \
-		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	@set -e; built=$$(mktemp -d); trap 'rm -rf "$$built"' EXIT; cache=$$(go env GOCACHE)/fuzz; \
+	go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r package dir; do \
+		grep -qs '^func Fuzz' "$$dir"/*_test.go || continue; \
+		go test -c -fuzz . -o "$$built/fuzz.test" "$$package"; \
+		for target in $$(cat "$$dir"/*_test.go | sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p'); do \
 			echo "fuzz $$package $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+			(cd "$$dir" && "$$built/fuzz.test" -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime $(FUZZTIME) \
+				-test.fuzzcachedir "$$cache/$$package" </dev/null); \
 		done; \
 	done
 
