@@ -47,9 +47,9 @@ func TestAsking(t *testing.T) {
 		agreed bool
 		asked  string
 	}{
-		{"y\n", []string{"redrive"}, true, "4 of 10 deliveries would be sent"},
-		{"YES\n", []string{"redrive", "--json"}, true, "4 of 10 deliveries would be sent"},
-		{"n\n", []string{"redrive"}, false, "4 of 10 deliveries would be sent"},
+		{"y\n", []string{"redrive"}, true, "4 of 11 deliveries would be sent"},
+		{"YES\n", []string{"redrive", "--json"}, true, "4 of 11 deliveries would be sent"},
+		{"n\n", []string{"redrive"}, false, "4 of 11 deliveries would be sent"},
 		{"\n", []string{"redrive"}, false, "[y/N]"},
 		{endOfInput, []string{"redrive"}, false, "[y/N]"},
 		{"yesterday\n", []string{"redrive"}, false, "[y/N]"},
