@@ -55,8 +55,6 @@ func openPostgres(ctx context.Context, opts Options) (_ engine, err error) {
 		config.ConnConfig.ConnectTimeout = connectTimeout
 	}
 	config.ConnConfig.RuntimeParams["application_name"] = "segment-saasquatch"
-	// The answer to Segment depends on it, whatever the server's default is.
-	config.ConnConfig.RuntimeParams["synchronous_commit"] = "on"
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
@@ -82,6 +80,11 @@ func openPostgres(ctx context.Context, opts Options) (_ engine, err error) {
 	}
 	if err := migrate(ctx, e.db, "postgres", opts.Shared); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	if !opts.Shared {
+		if err := e.checkDurable(ctx); err != nil {
+			return nil, fmt.Errorf("open the store: %w", err)
+		}
 	}
 	return e, nil
 }
@@ -125,7 +128,10 @@ func (e *postgresEngine) writeOnce(ctx context.Context, fn func(*sql.Tx) error) 
 	if err != nil {
 		return err
 	}
-	if err := fn(tx); err != nil {
+	if _, err = tx.ExecContext(ctx, durablySQL); err == nil {
+		err = fn(tx)
+	}
+	if err != nil {
 		return errors.Join(err, tx.Rollback())
 	}
 	return tx.Commit()

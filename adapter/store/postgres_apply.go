@@ -40,7 +40,7 @@ func (e *postgresEngine) apply(changes []change) (done applied, err error) {
 func (e *postgresEngine) applyOnce(changes []change, shard int64) (applied, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), applyTimeout)
 	defer cancel()
-	tx, err := e.pool.Begin(ctx)
+	tx, err := e.pool.BeginTx(ctx, durably)
 	if err != nil {
 		return applied{}, err
 	}

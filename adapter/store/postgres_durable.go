@@ -1,0 +1,34 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// durablySQL has the commit of a transaction wait until it is on disk, whatever the
+// database, the role or a pooler have set. It leaves remote_apply alone, which waits for
+// longer. The setting is the transaction's own: a pooler keeps none of a session.
+const durablySQL = `SELECT set_config('synchronous_commit', 'on', true)
+	WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')`
+
+// durably begins a transaction with durablySQL, in one round trip.
+var durably = pgx.TxOptions{BeginQuery: "BEGIN; " + durablySQL}
+
+// checkDurable returns an error if a commit does not wait for the disk.
+func (e *postgresEngine) checkDurable(ctx context.Context) error {
+	var setting string
+	err := pgx.BeginTxFunc(ctx, e.pool, durably, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `SELECT current_setting('synchronous_commit')`).Scan(&setting)
+	})
+	if err != nil {
+		return fmt.Errorf("begin a durable transaction: %w", err)
+	}
+	if !slices.Contains([]string{"on", "remote_apply"}, setting) {
+		return fmt.Errorf("synchronous_commit is %s in a transaction that sets it to on, so accepted events could be lost: "+
+			"connect to PostgreSQL directly, or have the pooler keep a transaction on one connection (pool_mode=transaction)", setting)
+	}
+	return nil
+}
