@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
+	"runtime/debug"
 	"time"
 
 	"segment-saasquatch/mapping"
@@ -14,6 +16,7 @@ import (
 type Durable struct {
 	mapper   Mapper
 	queue    Queue
+	timeout  time.Duration
 	now      func() time.Time
 	record   func(Result)
 	panicked PanicFunc
@@ -21,18 +24,26 @@ type Durable struct {
 
 // DurableOptions are the choices of durable acceptance.
 type DurableOptions struct {
+	// Timeout bounds Accept. Segment waits 5 s for an answer. Default: 4 s.
+	Timeout time.Duration
 	// Now is the clock. Default: that of a [Clock].
 	Now func() time.Time
 	// Record is told the result of every event that has its outcome when it is
 	// accepted. Beyond the first hundred, the rejected events of a request with one reason
 	// share a result, which has their number. Default: nobody is told.
 	Record func(Result)
-	// OnPanic is told of panics in the mapping. Default: nobody is told.
+	// OnPanic is told of panics in the mapping and the storing. Default: nobody is told.
 	OnPanic PanicFunc
 }
 
+// acceptTimeout leaves a second of the 5 s that Segment waits for the way there and back.
+const acceptTimeout = 4 * time.Second
+
 // NewDurable returns acceptance by mapper into queue.
 func NewDurable(mapper Mapper, queue Queue, opts DurableOptions) *Durable {
+	if opts.Timeout <= 0 {
+		opts.Timeout = acceptTimeout
+	}
 	if opts.Now == nil {
 		opts.Now = NewClock(ClockOptions{}).Now
 	}
@@ -42,17 +53,23 @@ func NewDurable(mapper Mapper, queue Queue, opts DurableOptions) *Durable {
 	if opts.OnPanic == nil {
 		opts.OnPanic = func(any, []byte) {}
 	}
-	return &Durable{mapper: mapper, queue: queue, now: opts.Now, record: opts.Record, panicked: opts.OnPanic}
+	return &Durable{
+		mapper: mapper, queue: queue, timeout: opts.Timeout, now: opts.Now, record: opts.Record, panicked: opts.OnPanic,
+	}
 }
 
 // Accept maps the events by the rules alone and stores them, all or none. In the
 // receipt those to deliver are pending with the reason accepted, and the sender need not
 // send them again. Expressions are evaluated at delivery, so that none of them takes
 // time that the sender waits for; they may still skip or reject a pending event, which
-// the log and the store then tell. An error is that of the queue. The end of ctx does not
-// end the storing: the sender has sent everything, and what is stored need not be sent
-// again.
+// the log and the store then tell. The end of ctx does not end the storing: the sender has
+// sent everything, and what is stored need not be sent again.
+//
+// An error is that of the queue, or a [LateError] after DurableOptions.Timeout. The queue
+// then withdraws events that it has not begun to commit. Those that it is committing may
+// be stored; their results are recorded, as those of an accepted request are.
 func (d *Durable) Accept(ctx context.Context, events [][]byte) (Receipt, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.timeout)
 	results := make([]Result, len(events))
 	arrivals := make([]Arrival, len(events))
 	mapAll(d.mapper, events, d.now(), mapping.Options{RulesOnly: true}, d.panicked, func(i int, mapped mapping.Result) {
@@ -62,8 +79,38 @@ func (d *Durable) Accept(ctx context.Context, events [][]byte) (Receipt, error) 
 		}
 		arrivals[i] = arrivalOf(events[i], &mapped, &results[i])
 	})
-	if err := d.queue.Accept(context.WithoutCancel(ctx), arrivals); err != nil {
+	var err error
+	done := make(chan struct{})
+	go func() { // ends when the queue answers
+		defer cancel()
+		defer close(done) // before cancel, so that ctx has ended early only if the queue is late
+		err = d.store(ctx, arrivals, results)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		select {
+		case <-done:
+		default:
+			return Receipt{}, &LateError{Done: done}
+		}
+	}
+	if err != nil {
 		return Receipt{}, err
+	}
+	return Receipt{Results: results}, nil
+}
+
+// store has the queue keep the arrivals, and completes and records their results.
+func (d *Durable) store(ctx context.Context, arrivals []Arrival, results []Result) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			d.panicked(cause, debug.Stack())
+			err = fmt.Errorf("panic while events were stored: %v", cause)
+		}
+	}()
+	if err := d.queue.Accept(ctx, arrivals); err != nil {
+		return err
 	}
 	recorder := requestRecorder{record: d.record}
 	for i := range results {
@@ -76,7 +123,7 @@ func (d *Durable) Accept(ctx context.Context, events [][]byte) (Receipt, error) 
 		}
 	}
 	recorder.end()
-	return Receipt{Results: results}, nil
+	return nil
 }
 
 // ArrivalOf describes an event that was mapped to a queue; see [Durable].

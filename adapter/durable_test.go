@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"segment-saasquatch/adapter"
@@ -217,4 +218,60 @@ type lastingQueue struct {
 func (q *lastingQueue) Accept(ctx context.Context, _ []adapter.Arrival) error {
 	q.hangUp()
 	return ctx.Err()
+}
+
+// TestDurableIsLate has the queue answer later than Accept may take. The answer comes in
+// time, the queue is told to withdraw, and what it has stored all the same is recorded.
+func TestDurableIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, stored := range []bool{true, false} {
+			told := 0
+			queue := &hangingQueue{stored: stored}
+			durable := adapter.NewDurable(newMapper(t), queue, adapter.DurableOptions{Record: func(adapter.Result) { told++ }})
+			began := time.Now()
+			_, err := durable.Accept(context.Background(), [][]byte{[]byte(`{"type":"page","userId":"u"}`)})
+			late, ok := errors.AsType[*adapter.LateError](err)
+			if took := time.Since(began); !ok || took != 4*time.Second {
+				t.Fatalf("got %v after %v", err, took)
+			}
+			select {
+			case <-late.Done:
+				t.Error("the queue still has the events")
+			default:
+			}
+			<-late.Done
+			want := 0
+			if stored {
+				want = 1
+			}
+			if took := time.Since(began); took != 30*time.Second || told != want || !queue.withdrawn {
+				t.Errorf("done after %v, %d results recorded, withdrawn %v", took, told, queue.withdrawn)
+			}
+		}
+	})
+}
+
+// hangingQueue is a Queue that takes 30 s.
+type hangingQueue struct {
+	adapter.Queue
+	stored, withdrawn bool
+}
+
+func (q *hangingQueue) Accept(ctx context.Context, _ []adapter.Arrival) error {
+	time.Sleep(30 * time.Second)
+	if q.withdrawn = ctx.Err() != nil; !q.stored {
+		return &adapter.UnavailableError{Message: "busy"}
+	}
+	return nil
+}
+
+// TestDurableSurvivesAPanic has the queue panic, which costs its request alone.
+func TestDurableSurvivesAPanic(t *testing.T) {
+	queue := &arrivalsQueue{answer: func([]adapter.Arrival) error { panic("fault") }}
+	told := 0
+	durable := adapter.NewDurable(newMapper(t), queue, adapter.DurableOptions{OnPanic: func(any, []byte) { told++ }})
+	_, err := durable.Accept(t.Context(), [][]byte{[]byte(`{"type":"page","userId":"u"}`)})
+	if err == nil || errors.As(err, new(*adapter.LateError)) || told != 1 {
+		t.Errorf("got %v, %d panics told", err, told)
+	}
 }

@@ -13,8 +13,9 @@ type Queue interface {
 	// disk and survive a crash. It marks an arrival whose Outcome is Pending as
 	// Duplicate if the ledger has the event as delivered or the queue holds it
 	// already. It returns an [UnavailableError] if nothing was stored; after any
-	// other error that is unknown, and a redelivery finds out. The payloads are
-	// not used after the call.
+	// other error that is unknown, and a redelivery finds out. Once ctx has ended,
+	// arrivals whose commit has not begun are withdrawn. The payloads are not used after
+	// the call, which may last longer than ctx.
 	Accept(ctx context.Context, arrivals []Arrival) error
 	// Lease hands out pending events that are due and were accepted for the tenant
 	// that the connection has, or moved to it, oldest due time first, to this process

@@ -83,6 +83,12 @@ func (s *Store) applyBatch(batch []*submission) {
 		changes[i] = batch[i].change
 	}
 	err := s.apply(changes)
+	if isWithdrawn(err) {
+		if batch = withdraw(batch); len(batch) > 0 {
+			s.applyBatch(batch)
+		}
+		return
+	}
 	if err != nil && len(batch) > 1 && !errors.As(err, new(*adapter.UnavailableError)) {
 		for i := range batch {
 			batch[i].done <- answer(changes[i], s.apply(changes[i:i+1]))
@@ -115,8 +121,11 @@ func answer(c change, err error) error {
 
 // apply applies the changes and keeps an eye on the health of the database.
 func (s *Store) apply(changes []change) error {
+	s.progress.begin()
+	defer s.progress.end()
 	done, err := s.engine.apply(changes)
 	if err == nil {
+		s.progress.succeed()
 		s.backlog.count(changes)
 		s.committed()
 		if lost := s.engine.check(); lost != nil {
@@ -130,6 +139,9 @@ func (s *Store) apply(changes []change) error {
 		}
 		s.afterApply(done)
 		return nil
+	}
+	if isWithdrawn(err) {
+		return err
 	}
 	if unavailable := s.engine.explain(err); unavailable != nil {
 		s.health.set(unavailable)

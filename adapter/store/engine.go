@@ -84,6 +84,9 @@ type acceptance struct {
 	// events are the numbers of their names, 0 where there is none.
 	events []int64
 	at     time.Time
+	// ctx ends when the sender gets no more than a 503; see withdrawn. Nil for a batch of a
+	// replay, whose caller waits.
+	ctx context.Context
 	// run is the replay that the events are of, nil for live traffic, and batch
 	// what else is stored of it.
 	run   *adapter.Run

@@ -23,8 +23,9 @@ const maxEventNames = 10_000
 // eventNames gives Segment's event names their numbers, which stand in the rows. A
 // name keeps its number for as long as the store lives.
 type eventNames struct {
-	engine engine
-	limit  int
+	engine   engine
+	progress *progress
+	limit    int
 	// registering has one place, for the caller that adds names; see
 	// sqliteEngine.writing for why it is no mutex.
 	registering chan struct{}
@@ -35,8 +36,8 @@ type eventNames struct {
 	full bool
 }
 
-func loadEventNames(ctx context.Context, e engine, limit int) (*eventNames, error) {
-	n := &eventNames{engine: e, limit: limit, registering: make(chan struct{}, 1), ids: make(map[string]int64)}
+func loadEventNames(ctx context.Context, e engine, p *progress, limit int) (*eventNames, error) {
+	n := &eventNames{engine: e, progress: p, limit: limit, registering: make(chan struct{}, 1), ids: make(map[string]int64)}
 	err := e.read(ctx, func(tx *sql.Tx) error { return readEventNames(ctx, tx, n.ids, "") })
 	if err != nil {
 		return nil, fmt.Errorf("read the names of events: %w", err)
@@ -116,6 +117,8 @@ func (n *eventNames) find(ids []int64, name func(int) string) (unknown []string)
 
 // register adds names, as far as there is room for them.
 func (n *eventNames) register(ctx context.Context, names []string) error {
+	n.progress.begin()
+	defer n.progress.end()
 	registered, full := make(map[string]int64), false
 	err := n.engine.write(ctx, func(tx *sql.Tx) error {
 		clear(registered)
@@ -136,6 +139,7 @@ func (n *eventNames) register(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
+	n.progress.succeed()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	maps.Copy(n.ids, registered)

@@ -55,3 +55,10 @@ func WithCommitted(opts Options, f func()) Options {
 	opts.committed = f
 	return opts
 }
+
+// WithPatience returns the options with another time after which the database is taken to
+// hang, and a write is tried without traffic.
+func WithPatience(opts Options, d time.Duration) Options {
+	opts.patience = patience{idle: d, suspect: d / 4, hang: d, check: d / 10}
+	return opts
+}

@@ -12,9 +12,10 @@ import (
 type health struct {
 	onChange func(error)
 
-	mu    sync.Mutex
-	fault *adapter.UnavailableError // of the database; nil if it works
-	full  *adapter.UnavailableError // nil if the disk has its reserve
+	mu      sync.Mutex
+	hanging *adapter.UnavailableError // nil if the database answers
+	fault   *adapter.UnavailableError // of the database; nil if it works
+	full    *adapter.UnavailableError // nil if the disk has its reserve
 }
 
 // err returns what keeps events from being accepted.
@@ -27,7 +28,20 @@ func (h *health) err() error {
 	return nil
 }
 
+// refuses returns an error while the database is known to hang: an event would only wait.
+func (h *health) refuses() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.hanging != nil {
+		return h.hanging
+	}
+	return nil
+}
+
 func (h *health) worst() *adapter.UnavailableError {
+	if h.hanging != nil {
+		return h.hanging
+	}
 	if h.fault != nil {
 		return h.fault
 	}
@@ -38,21 +52,32 @@ func (h *health) worst() *adapter.UnavailableError {
 func (h *health) broken() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.fault != nil
+	return h.hanging != nil || h.fault != nil
 }
 
-// set records the state of the database.
-func (h *health) set(fault *adapter.UnavailableError) { h.change(&h.fault, fault) }
+// set records the state of the database. One that works does not hang.
+func (h *health) set(fault *adapter.UnavailableError) {
+	h.change(func() {
+		if h.fault = fault; fault == nil {
+			h.hanging = nil
+		}
+	})
+}
+
+// setHanging records whether the database hangs.
+func (h *health) setHanging(hanging *adapter.UnavailableError) {
+	h.change(func() { h.hanging = hanging })
+}
 
 // setFull records the state of the disk.
-func (h *health) setFull(full *adapter.UnavailableError) { h.change(&h.full, full) }
+func (h *health) setFull(full *adapter.UnavailableError) { h.change(func() { h.full = full }) }
 
 // change records a state and tells of changes, in their order.
-func (h *health) change(state **adapter.UnavailableError, to *adapter.UnavailableError) {
+func (h *health) change(record func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	was := h.worst()
-	*state = to
+	record()
 	switch is := h.worst(); {
 	case is == nil && was != nil:
 		h.onChange(nil)
@@ -62,12 +87,13 @@ func (h *health) change(state **adapter.UnavailableError, to *adapter.Unavailabl
 }
 
 const (
-	watchInterval = time.Second
-	probeTimeout  = 5 * time.Second
+	watchInterval  = time.Second
+	measureTimeout = 5 * time.Second
 )
 
-// watch measures the backlog and the clocks now and then, since other processes change it too,
-// and finds out when a database that was out of order works again.
+// watch measures the backlog and the clocks now and then, since other processes change it
+// too. A database that it finds out of order works again when a write succeeds; see
+// tryWrites.
 func (s *Store) watch(ctx context.Context) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
@@ -82,7 +108,7 @@ func (s *Store) watch(ctx context.Context) {
 }
 
 func (s *Store) examine(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, measureTimeout)
 	defer cancel()
 	err := s.engine.check()
 	if err == nil {
@@ -91,18 +117,8 @@ func (s *Store) examine(ctx context.Context) {
 	if err == nil {
 		err = s.measureSkew(ctx)
 	}
-	if err == nil && s.health.broken() {
-		err = s.engine.probe(ctx)
+	if err == nil || s.stopped.Err() != nil { // the store is being closed
+		return
 	}
-	switch {
-	case ctx.Err() != nil && s.stopped.Err() != nil: // the store is being closed
-	case err == nil:
-		s.health.set(nil)
-	default:
-		unavailable := s.engine.explain(err)
-		if unavailable == nil {
-			unavailable = &adapter.UnavailableError{Message: "the store does not answer", Err: err}
-		}
-		s.health.set(unavailable)
-	}
+	s.health.set(s.unavailable(err))
 }

@@ -145,11 +145,6 @@ func isConflict(err error) bool {
 	return errors.As(err, &fault) && (fault.Code == "40P01" || fault.Code == "40001" || fault.Code == "23505")
 }
 
-func (e *postgresEngine) probe(ctx context.Context) error {
-	_, err := e.pool.Exec(ctx, `UPDATE probe SET probed_at = now()`)
-	return err
-}
-
 // unknownCommitError means that the connection was lost while a transaction was
 // being committed: nobody knows whether it was.
 type unknownCommitError struct{ error }
@@ -171,12 +166,17 @@ func (e *postgresEngine) explain(err error) *adapter.UnavailableError {
 		}
 		return nil
 	}
-	message := ""
+	message, remedy := "", ""
 	switch {
 	case fault.Code == "53100":
 		message = "the disk of the store is full"
 	case fault.Code == "25006":
-		message = "the store cannot be written to"
+		message, remedy = "the store cannot be written to",
+			": name the primary in the store's URL; with several hosts, add target_session_attrs=read-write"
+	case fault.Code == "42501":
+		message, remedy = "the store cannot be written to",
+			": grant the user in the store's URL SELECT, INSERT, UPDATE and DELETE on all tables of the store, "+
+				"and USAGE on its sequences"
 	case fault.Code[:2] == "53": // insufficient resources
 		message = "the store is overloaded"
 	case fault.Code[:2] == "57", fault.Code[:2] == "08": // operator intervention, connection exception
@@ -185,6 +185,9 @@ func (e *postgresEngine) explain(err error) *adapter.UnavailableError {
 		message = "the store reports an error"
 	default:
 		return nil
+	}
+	if remedy != "" {
+		err = fmt.Errorf("%w%s", err, remedy)
 	}
 	return &adapter.UnavailableError{Message: message, Err: err}
 }

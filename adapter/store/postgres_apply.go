@@ -45,7 +45,10 @@ func (e *postgresEngine) applyOnce(changes []change, shard int64) (applied, erro
 		return applied{}, err
 	}
 	t := postgresTransaction{tx: tx, ctx: ctx, sums: make(sums), runs: make(runSums)}
-	if err := t.apply(changes, shard); err != nil {
+	if err = t.apply(changes, shard); err == nil {
+		err = stillWanted(changes)
+	}
+	if err != nil {
 		_ = tx.Rollback(ctx) // the error is what matters
 		return applied{}, err
 	}

@@ -22,11 +22,14 @@ func (q *Queue) Accept(ctx context.Context, arrivals []adapter.Arrival) error {
 	if len(arrivals) == 0 {
 		return nil
 	}
+	if err := q.store.health.refuses(); err != nil {
+		return err
+	}
 	events, err := q.store.nameEvents(ctx, arrivals)
 	if err != nil {
 		return err
 	}
-	a := &acceptance{queue: q, arrivals: arrivals, events: events, at: q.store.now()}
+	a := &acceptance{queue: q, arrivals: arrivals, events: events, at: q.store.now(), ctx: ctx}
 	if err := q.store.admit(a.weight()); err != nil {
 		return err
 	}

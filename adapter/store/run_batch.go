@@ -26,6 +26,9 @@ func (s *Store) AcceptBatch(ctx context.Context, run *adapter.Run, batch *adapte
 	if err != nil {
 		return err
 	}
+	if err := s.health.refuses(); err != nil {
+		return err
+	}
 	events, err := s.nameEvents(ctx, batch.Arrivals)
 	if err != nil {
 		return err

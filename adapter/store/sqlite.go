@@ -297,12 +297,18 @@ func (e *sqliteEngine) read(ctx context.Context, fn func(*sql.Tx) error) error {
 
 // write runs fn in a transaction.
 func (e *sqliteEngine) write(ctx context.Context, fn func(*sql.Tx) error) error {
-	e.lockWriter()
-	defer e.unlockWriter()
+	select {
+	case e.writing <- struct{}{}:
+		defer e.unlockWriter()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if err := e.check(); err != nil {
 		return err
 	}
-	tx, err := e.connection.BeginTx(ctx, nil)
+	// With ctx, database/sql would end the transaction behind our back, after the next one
+	// has begun on the connection.
+	tx, err := e.connection.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
 		return err
 	}
@@ -322,7 +328,7 @@ func (e *sqliteEngine) write(ctx context.Context, fn func(*sql.Tx) error) error 
 // probe writes a row over itself.
 func (e *sqliteEngine) probe(ctx context.Context) error {
 	return e.write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `UPDATE counter SET next_id = next_id + 1`)
+		_, err := tx.ExecContext(ctx, `UPDATE counter SET next_id = next_id`)
 		return err
 	})
 }

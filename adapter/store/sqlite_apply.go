@@ -37,6 +37,9 @@ func (e *sqliteEngine) applyOnce(changes []change) (applied, error) {
 	t := transaction{statements: e.statements, conn: e.connection, index: &e.messages, own: newMessageSet(), known: make(map[int64]struct{}), sums: make(sums), runs: make(runSums)}
 	err := t.apply(changes)
 	if err == nil {
+		err = stillWanted(changes)
+	}
+	if err == nil {
 		_, err = e.statements.commit.Exec()
 	}
 	if err != nil {

@@ -56,6 +56,7 @@ type Options struct {
 	databaseNow      func() time.Time
 	maxEventNames    int
 	committed        func() // called between a commit and its answer
+	patience         patience
 }
 
 // Limits bound the events of all connections together. Beyond one of the limits on
@@ -94,6 +95,9 @@ type Store struct {
 	now          func() time.Time
 	backlog      backlog
 	health       health
+	progress     progress
+	patience     patience
+	shared       bool
 	committed    func()
 	skew         skew
 	onDropped    func(Dropped)
@@ -150,6 +154,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		retention: opts.Retention,
 		now:       opts.Now,
 		health:    health{onChange: opts.OnHealth},
+		progress:  progress{since: time.Now()},
+		patience:  cmp.Or(opts.patience, defaultPatience),
+		shared:    opts.Shared,
 		committed: opts.committed,
 		skew:      skew{onChange: opts.OnSkew},
 		onDropped: opts.OnDropped,
@@ -159,7 +166,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		runs:      make(map[int64]*Queue),
 	}
 	if s.names, err = loadNames(ctx, opened); err == nil {
-		s.eventNames, err = loadEventNames(ctx, opened, cmp.Or(opts.maxEventNames, maxEventNames))
+		s.eventNames, err = loadEventNames(ctx, opened, &s.progress, cmp.Or(opts.maxEventNames, maxEventNames))
 	}
 	if err == nil {
 		err = s.loadFormerIdentities(ctx)
@@ -175,6 +182,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		s.workers.Go(s.commitAll)
 	}
 	s.workers.Go(func() { s.watch(s.stopped) })
+	s.workers.Go(func() { s.tryWrites(s.stopped) })
 	s.workers.Go(func() { s.maintain(s.stopped) })
 	if !opts.Shared {
 		s.workers.Go(func() { s.retain(s.stopped, opts.OnRetention) })
@@ -200,7 +208,8 @@ func (s *Store) Close() error {
 }
 
 // Ready returns nil if the store accepts and delivers events as far as is known, else what
-// is wrong. A backlog of too many events or bytes is none of that: it gets smaller.
+// is wrong. Where no transaction succeeds, be it that there is none, it is known by a write
+// of the store's own: within 5 s of a request, and within 15 s without any. A backlog of too many events or bytes is none of that: it gets smaller.
 func (s *Store) Ready() error { return s.health.err() }
 
 // Connection returns the queue of the connection's events at its tenant. Events that

@@ -21,7 +21,7 @@ import (
 // Acceptor takes the events of one verified request. It is the seam between
 // receiving and delivering: direct delivery returns when the outcomes are known,
 // a durable store once the events are on disk. The slices are only valid during
-// the call.
+// the call, and after an *adapter.LateError until its Done is closed.
 type Acceptor interface {
 	// Accept returns a receipt with one result for each event, or an error if it
 	// can promise nothing about any of them. The sender is told the text of an
@@ -340,7 +340,8 @@ func (h *Handler) accept(r *arrival, e *endpoint, request *received) (status int
 	if err != nil {
 		return request.refuse(err)
 	}
-	defer h.reader.release(body)
+	var late *adapter.LateError // the store still uses the body
+	defer func() { releaseAfter(late, func() { h.reader.release(body) }) }()
 	request.bytes = len(body.bytes)
 
 	events, err := split(body.bytes, h.maxEvents)
@@ -360,9 +361,10 @@ func (h *Handler) accept(r *arrival, e *endpoint, request *received) (status int
 	if err != nil {
 		return request.refuse(err)
 	}
-	defer done()
+	defer func() { releaseAfter(late, done) }()
 	receipt, err := e.Acceptor.Accept(r.Context(), events.elements)
 	if err != nil {
+		late, _ = errors.AsType[*adapter.LateError](err)
 		h.log.Error("accept events", zap.String("connection", e.Name), zap.Error(err))
 		request.reason = ReasonStoreUnavailable
 		return http.StatusServiceUnavailable, answer{Message: unavailableText(err, "the events could not be accepted") + "; send this request again"}
@@ -373,6 +375,18 @@ func (h *Handler) accept(r *arrival, e *endpoint, request *received) (status int
 		status = http.StatusServiceUnavailable
 	}
 	return status, answerOf(receipt)
+}
+
+// releaseAfter gives back memory at once, or when a store that is late uses it no more.
+func releaseAfter(late *adapter.LateError, release func()) {
+	if late == nil {
+		release()
+		return
+	}
+	go func() { // ends with the store's transaction
+		<-late.Done
+		release()
+	}()
 }
 
 // requestError is a request that is answered with a status of its own.

@@ -1,0 +1,128 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"segment-saasquatch/adapter"
+)
+
+// probeTimeout bounds the trial of a write. PostgreSQL is told of its end, so that no
+// trials add up there.
+const probeTimeout = 10 * time.Second
+
+// patience is how long the store waits for a database that does not answer.
+type patience struct {
+	// idle is how long no transaction has succeeded when a write is tried, where none is
+	// under way. Default: 10 s.
+	idle time.Duration
+	// suspect is the same where some are under way. Default: 1 s.
+	suspect time.Duration
+	// hang is how long that trial may take until the database is taken to hang. Default:
+	// 3 s.
+	hang time.Duration
+	// check is how often the store looks. Default: 1 s.
+	check time.Duration
+}
+
+var defaultPatience = patience{
+	idle: 10 * time.Second, suspect: time.Second, hang: 3 * time.Second, check: watchInterval,
+}
+
+// progress is whether transactions end.
+type progress struct {
+	mu       sync.Mutex
+	underWay int
+	// since is when the last one succeeded, or when the first of those under way began,
+	// if that is later.
+	since time.Time
+}
+
+func (p *progress) begin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.underWay++; p.underWay == 1 {
+		p.since = time.Now()
+	}
+}
+
+func (p *progress) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.underWay--
+}
+
+// succeed notes that the database has committed something.
+func (p *progress) succeed() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.since = time.Now()
+}
+
+// still returns how long no transaction has succeeded, and whether some are under way.
+func (p *progress) still() (since time.Duration, busy bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Since(p.since), p.underWay > 0
+}
+
+// tryWrites writes something now and then while no transaction succeeds, so that the
+// store's health is known without traffic too.
+func (s *Store) tryWrites(ctx context.Context) {
+	ticker := time.NewTicker(s.patience.check)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			if s.suspicious() {
+				s.tryWrite(ctx)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// suspicious reports whether the database should show that it takes a write. A process
+// beside the one that delivers does not ask an idle database.
+func (s *Store) suspicious() bool {
+	since, busy := s.progress.still()
+	return s.health.broken() || busy && since >= s.patience.suspect || !s.shared && since >= s.patience.idle
+}
+
+// tryWrite finds out whether the database takes a write.
+func (s *Store) tryWrite(ctx context.Context) {
+	began := time.Now()
+	hanging := time.AfterFunc(s.patience.hang, func() {
+		s.health.setHanging(&adapter.UnavailableError{
+			Message: "the store does not answer",
+			Err: fmt.Errorf("a write has not ended for %v: look for locks that other programs hold, "+
+				"for a synchronous standby that is gone, and at the disk", s.patience.hang),
+		})
+	})
+	defer hanging.Stop()
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	err := s.engine.probe(ctx)
+	switch {
+	case s.stopped.Err() != nil: // the store is being closed
+	case err == nil:
+		s.progress.succeed()
+		s.health.set(nil)
+	default:
+		s.health.set(s.unavailable(err))
+		if time.Since(began) < s.patience.hang {
+			s.health.setHanging(nil) // it answers, if with an error
+		}
+	}
+}
+
+// unavailable explains an error of an access that should have succeeded.
+func (s *Store) unavailable(err error) *adapter.UnavailableError {
+	if unavailable := s.engine.explain(err); unavailable != nil {
+		return unavailable
+	}
+	return &adapter.UnavailableError{Message: "the store does not answer", Err: err}
+}
