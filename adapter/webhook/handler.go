@@ -65,7 +65,8 @@ type Options struct {
 	// Observe is told of each answer, except those of /healthz and /readyz. Default:
 	// nobody is told.
 	Observe func(Request)
-	// Log gets a line for each request. Default: none.
+	// Log gets a line for each request. Requests that are refused because the store is
+	// unavailable share lines beyond the first, with their number. Default: none.
 	Log *zap.Logger
 }
 
@@ -97,6 +98,7 @@ type Handler struct {
 	panics    atomic.Uint64
 	reader    *bodyReader
 	maxEvents int
+	outage    outage
 	log       *zap.Logger
 }
 
@@ -246,9 +248,12 @@ func (h *Handler) answerReady(c *gin.Context) {
 	answerMessage(c, http.StatusOK, "ready")
 }
 
+// unavailable is an error with a text for the sender.
+type unavailable interface{ Unavailable() string }
+
 // unavailableText returns what a sender may be told of err, or else general.
 func unavailableText(err error, general string) string {
-	var public interface{ Unavailable() string }
+	var public unavailable
 	if errors.As(err, &public) {
 		return bounded(public.Unavailable())
 	}
@@ -300,6 +305,16 @@ func (h *Handler) receive(c *gin.Context, e *endpoint) {
 	c.Set(countedKey, true)
 	h.observe(Request{Connection: e.Name, Status: status, Reason: request.reason}) // a reader of the line finds it counted
 
+	switch {
+	case request.unavailable != nil:
+		if !h.outage.refused(h.log, request.events, answer.Message) {
+			return
+		}
+		h.log.Error("accept events: until the store accepts events again, the log has the number of refused requests alone",
+			zap.String("connection", e.Name), zap.Error(request.unavailable))
+	case status == http.StatusOK:
+		h.outage.accepted(h.log)
+	}
 	level := zap.InfoLevel
 	if status != http.StatusOK || left {
 		level = zap.WarnLevel
@@ -317,6 +332,7 @@ type received struct {
 	bytes, events int
 	variant       string
 	reason        Reason
+	unavailable   error // of a store that takes no events at the moment
 }
 
 // refuse answers with an error.
@@ -365,7 +381,11 @@ func (h *Handler) accept(r *arrival, e *endpoint, request *received) (status int
 	receipt, err := e.Acceptor.Accept(r.Context(), events.elements)
 	if err != nil {
 		late, _ = errors.AsType[*adapter.LateError](err)
-		h.log.Error("accept events", zap.String("connection", e.Name), zap.Error(err))
+		if errors.As(err, new(unavailable)) {
+			request.unavailable = err
+		} else {
+			h.log.Error("accept events", zap.String("connection", e.Name), zap.Error(err))
+		}
 		request.reason = ReasonStoreUnavailable
 		return http.StatusServiceUnavailable, answer{Message: unavailableText(err, "the events could not be accepted") + "; send this request again"}
 	}
