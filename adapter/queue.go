@@ -29,7 +29,9 @@ type Queue interface {
 	MarkSending(ctx context.Context, leased *Leased) error
 	// Record ends a lease: it settles the event, or puts it back until Step.Due. It
 	// returns ErrLeaseLost if the event was given to another process, or purged,
-	// in the meantime; then nothing was recorded.
+	// in the meantime; then nothing was recorded. After any other error the caller may
+	// record the same step again: one that was recorded nevertheless is not lost, and
+	// counts once.
 	Record(ctx context.Context, leased *Leased, step Step) error
 	// Release gives leased events back as they were.
 	Release(ctx context.Context, leased []*Leased) error

@@ -76,7 +76,7 @@ func (s *Store) gather(batch []*submission) []*submission {
 }
 
 // applyBatch applies the changes together, and one by one if one of them spoils
-// the others.
+// the others. Changes that may have been committed are never applied again.
 func (s *Store) applyBatch(batch []*submission) {
 	changes := make([]change, len(batch))
 	for i := range batch {
@@ -89,7 +89,8 @@ func (s *Store) applyBatch(batch []*submission) {
 		}
 		return
 	}
-	if err != nil && len(batch) > 1 && !errors.As(err, new(*adapter.UnavailableError)) {
+	if err != nil && len(batch) > 1 && !errors.As(err, new(*adapter.UnavailableError)) &&
+		!errors.As(err, new(*unknownCommitError)) {
 		for i := range batch {
 			batch[i].done <- answer(changes[i], s.apply(changes[i:i+1]))
 		}

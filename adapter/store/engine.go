@@ -16,7 +16,7 @@ type engine interface {
 	committers() int
 	// apply makes the changes durable in one transaction, all or none, and fills
 	// in what they want to know. An error means that none was made, unless it is
-	// an errUnknown.
+	// an unknownCommitError.
 	apply(changes []change) (applied, error)
 	// lease hands out pending events that are due at a time of the process, and no more
 	// than about maxBytes of payload beyond the first. The time has to be from before the
@@ -135,6 +135,14 @@ type recording struct {
 	stored bool
 	// lost is set if the event was not the process's any more.
 	lost bool
+}
+
+// result is what the submitter learns of a recording that was committed.
+func (r *recording) result() error {
+	if r.lost {
+		return adapter.ErrLeaseLost
+	}
+	return nil
 }
 
 func (r *recording) weight() (rows int, bytes int64) { return 1, 0 }

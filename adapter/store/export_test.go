@@ -27,6 +27,13 @@ func WithLease(opts Options, d time.Duration) Options {
 	return opts
 }
 
+// WithResolve returns the options with another time for which PostgreSQL is asked whether a
+// transaction was committed.
+func WithResolve(opts Options, d time.Duration) Options {
+	opts.resolveFor = d
+	return opts
+}
+
 // WithDatabaseClock returns the options with another clock in the place of PostgreSQL's.
 func WithDatabaseClock(opts Options, now func() time.Time) Options {
 	opts.databaseNow = now

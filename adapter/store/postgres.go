@@ -1,10 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"time"
@@ -23,7 +25,10 @@ type postgresEngine struct {
 	pool     *pgxpool.Pool
 	db       *sql.DB // over the pool
 	shards   chan int64
+	writers  commitWriters
 	leaseFor time.Duration
+	// resolveFor is resolveTimeout, except in tests.
+	resolveFor time.Duration
 	// databaseNow takes the place of the database's clock in tests, nil for none.
 	databaseNow func() time.Time
 }
@@ -61,7 +66,7 @@ func openPostgres(ctx context.Context, opts Options) (_ engine, err error) {
 	}
 	e := &postgresEngine{
 		pool: pool, db: stdlib.OpenDBFromPool(pool), shards: make(chan int64, postgresCommitters),
-		leaseFor: leaseFor, databaseNow: opts.databaseNow,
+		leaseFor: leaseFor, resolveFor: cmp.Or(opts.resolveFor, resolveTimeout), databaseNow: opts.databaseNow,
 	}
 	if opts.leaseFor > 0 {
 		e.leaseFor = opts.leaseFor
@@ -82,7 +87,11 @@ func openPostgres(ctx context.Context, opts Options) (_ engine, err error) {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	if !opts.Shared {
-		if err := e.checkDurable(ctx); err != nil {
+		err := e.checkDurable(ctx)
+		if err == nil {
+			err = e.forgetCommits(ctx)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("open the store: %w", err)
 		}
 	}
@@ -116,7 +125,7 @@ const postgresTries = 5
 
 func (e *postgresEngine) write(ctx context.Context, fn func(*sql.Tx) error) (err error) {
 	for range postgresTries {
-		if err = e.writeOnce(ctx, fn); !isConflict(err) {
+		if err = e.writeOnce(ctx, fn); !mayRetry(err) {
 			return err
 		}
 	}
@@ -128,14 +137,26 @@ func (e *postgresEngine) writeOnce(ctx context.Context, fn func(*sql.Tx) error) 
 	if err != nil {
 		return err
 	}
+	mark := e.writers.begin()
 	if _, err = tx.ExecContext(ctx, durablySQL); err == nil {
+		_, err = tx.ExecContext(ctx, mark.statement())
+	}
+	if err == nil {
 		err = fn(tx)
 	}
 	if err != nil {
-		return errors.Join(err, tx.Rollback())
+		failed := tx.Rollback()
+		if failed == nil {
+			e.writers.ended(mark)
+		}
+		return errors.Join(err, failed)
 	}
-	return tx.Commit()
+	return e.afterCommit(mark, tx.Commit())
 }
+
+// mayRetry reports whether the transaction was not committed, and may be if it is tried
+// again.
+func mayRetry(err error) bool { return isConflict(err) || errors.As(err, new(*notCommittedError)) }
 
 // isConflict reports whether the transaction may succeed if it is tried again:
 // after a deadlock, a serialization failure, or where another transaction has stored
@@ -145,23 +166,17 @@ func isConflict(err error) bool {
 	return errors.As(err, &fault) && (fault.Code == "40P01" || fault.Code == "40001" || fault.Code == "23505")
 }
 
-// unknownCommitError means that the connection was lost while a transaction was
-// being committed: nobody knows whether it was.
-type unknownCommitError struct{ error }
-
-func (e unknownCommitError) Unwrap() error { return e.error }
-
 // explain tells a database that is out of order from a fault of ours.
 func (e *postgresEngine) explain(err error) *adapter.UnavailableError {
-	var unknown unknownCommitError
-	if errors.As(err, &unknown) {
-		return nil
+	if errors.As(err, new(*unknownCommitError)) {
+		return nil // it does not say that nothing was stored
 	}
 	var fault *pgconn.PgError
 	if !errors.As(err, &fault) {
 		var connect *pgconn.ConnectError
 		var network net.Error
-		if errors.As(err, &connect) || errors.As(err, &network) || pgconn.SafeToRetry(err) || pgconn.Timeout(err) {
+		if errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) ||
+			pgconn.SafeToRetry(err) || pgconn.Timeout(err) {
 			return &adapter.UnavailableError{Message: "the store cannot be reached", Err: err}
 		}
 		return nil

@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -22,7 +21,7 @@ func (e *postgresEngine) apply(changes []change) (done applied, err error) {
 	shard := <-e.shards
 	defer func() { e.shards <- shard }()
 	for range postgresTries {
-		if done, err = e.applyOnce(changes, shard); !isConflict(err) {
+		if done, err = e.applyOnce(changes, shard); !mayRetry(err) {
 			break
 		}
 	}
@@ -40,23 +39,17 @@ func (e *postgresEngine) apply(changes []change) (done applied, err error) {
 func (e *postgresEngine) applyOnce(changes []change, shard int64) (applied, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), applyTimeout)
 	defer cancel()
-	tx, err := e.pool.BeginTx(ctx, durably)
-	if err != nil {
-		return applied{}, err
-	}
-	t := postgresTransaction{tx: tx, ctx: ctx, sums: make(sums), runs: make(runSums)}
-	if err = t.apply(changes, shard); err == nil {
-		err = stillWanted(changes)
-	}
-	if err != nil {
-		_ = tx.Rollback(ctx) // the error is what matters
-		return applied{}, err
-	}
-	if err := tx.Commit(ctx); err != nil {
-		if isConflict(err) || errors.Is(err, pgx.ErrTxCommitRollback) {
-			return applied{}, err
+	t := postgresTransaction{ctx: ctx, sums: make(sums), runs: make(runSums)}
+	mark := e.writers.begin()
+	err := e.transact(ctx, durablyAs(mark), mark, func(tx pgx.Tx) error {
+		t.tx = tx
+		if err := t.apply(changes, shard); err != nil {
+			return err
 		}
-		return applied{}, unknownCommitError{fmt.Errorf("commit: %w", err)}
+		return stillWanted(changes)
+	})
+	if err != nil {
+		return applied{}, err
 	}
 	return t.letters.applied(), nil
 }

@@ -17,6 +17,11 @@ const durablySQL = `SELECT set_config('synchronous_commit', 'on', true)
 // durably begins a transaction with durablySQL, in one round trip.
 var durably = pgx.TxOptions{BeginQuery: "BEGIN; " + durablySQL}
 
+// durablyAs is durably with the mark of the transaction, in the same round trip.
+func durablyAs(mark commitMark) pgx.TxOptions {
+	return pgx.TxOptions{BeginQuery: durably.BeginQuery + "; " + mark.statement()}
+}
+
 // checkDurable returns an error if a commit does not wait for the disk.
 func (e *postgresEngine) checkDurable(ctx context.Context) error {
 	var setting string

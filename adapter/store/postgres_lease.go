@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -13,6 +14,9 @@ import (
 
 	"segment-saasquatch/adapter"
 )
+
+// errNothingDue ends a transaction that finds no event to lease.
+var errNothingDue = errors.New("nothing is due")
 
 // lease takes due events that no other process has in hand. A lease whose end has come
 // on the database's clock is due like any other event: its process has died, or has
@@ -29,14 +33,21 @@ func (e *postgresEngine) lease(ctx context.Context, q *Queue, now time.Time, lim
 	until, token := now.Add(e.leaseFor), rand.Int64()
 	var leased []adapter.Leased
 	var ids []int64
-	err := pgx.BeginFunc(ctx, e.pool, func(tx pgx.Tx) (err error) {
+	mark := e.writers.begin()
+	err := e.transact(ctx, pgx.TxOptions{}, mark, func(tx pgx.Tx) (err error) {
 		database, err := e.clockOf(tx.QueryRow(ctx, clockSQL))
 		if err != nil {
 			return fmt.Errorf("ask for the time: %w", err)
 		}
 		ids, err = dueIDs(ctx, tx, q, now, database, limit, maxBytes)
-		if err != nil || len(ids) == 0 {
+		if err != nil {
 			return err
+		}
+		if len(ids) == 0 {
+			return errNothingDue // there is nothing to commit
+		}
+		if _, err := tx.Exec(ctx, mark.statement()); err != nil {
+			return fmt.Errorf("mark the transaction: %w", err)
 		}
 		rows, err := tx.Query(ctx, `UPDATE queue SET due_at = $1, lease = $2 WHERE id = ANY ($3)
 			RETURNING id, message_id, coalesce(body_hash, 1) = 0, user_id, account_id, received_at, attempts, failed, redriven <> 0, first_attempt_at, ambiguous_at, sending_at, payload, coalesce(run, 0), checksum`,
@@ -56,6 +67,9 @@ func (e *postgresEngine) lease(ctx context.Context, q *Queue, now time.Time, lim
 		})
 		return err
 	})
+	if errors.Is(err, errNothingDue) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -68,13 +68,7 @@ func (q *Queue) MarkSending(ctx context.Context, leased *adapter.Leased) error {
 func (q *Queue) Record(ctx context.Context, leased *adapter.Leased, step adapter.Step) error {
 	r := &recording{queue: q, leased: leased, step: step}
 	r.keepPayload, r.keepUntil = q.store.retention.payload(step.Outcome, step.At)
-	if err := q.store.commit(ctx, r); err != nil {
-		return err
-	}
-	if r.lost {
-		return adapter.ErrLeaseLost
-	}
-	return nil
+	return q.store.record(ctx, r)
 }
 
 // Release gives leased events back; see [adapter.Queue].

@@ -36,7 +36,16 @@ func TestReference(t *testing.T) {
 					operations, leaseFor = 1000, 20*time.Minute
 				}
 				opts = store.WithLease(store.WithMessagesInMemory(opts, 40), leaseFor)
+				var between *proxy
+				if opts.Path == "" {
+					opts, between = throughProxy(t, opts)
+				}
 				p := newPair(t, opts, leaseFor)
+				if p.proxy = between; between != nil {
+					// A lost connection takes the ids with it that it has in reserve, and those of the
+					// next one may be lower: the reference wants them in the order of acceptance.
+					execute(t, between.database, `ALTER SEQUENCE delivery_ids CACHE 1`)
+				}
 				for i := range operations {
 					p.operate()
 					if i%50 == 49 {
@@ -63,9 +72,11 @@ type pair struct {
 	queues map[string]*store.Queue
 	// tenants are those that the connections have at present.
 	tenants map[string]string
-	hand    []held
-	did     []string   // last
-	mu      sync.Mutex // the store drops in the background too
+	// proxy loses connections during COMMITs, nil for none.
+	proxy *proxy
+	hand  []held
+	did   []string   // last
+	mu    sync.Mutex // the store drops in the background too
 	// dropped are the payloads that the store told of.
 	dropped map[adapter.Outcome]int64
 }
@@ -122,12 +133,28 @@ func (p *pair) operate() {
 		{"release", p.release}, {"mark", p.mark}, {"redrive", p.redrive}, {"purge", p.purge}, {"pass time", p.passTime}, {"restart", p.restart},
 	}[p.random.IntN(13)]
 	p.did = append(p.did[max(0, len(p.did)-10):], operation.name)
+	done := p.loseCommits(operation.name)
 	operation.do()
+	done()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !maps.Equal(p.dropped, p.ref.dropped) {
 		p.t.Errorf("%s: dropped %v, want %v", operation.name, p.dropped, p.ref.dropped)
 	}
+}
+
+// loseCommits has connections be lost during the first COMMITs of the operation, until done
+// is called. Neither the store nor the reference may do anything else for that.
+func (p *pair) loseCommits(operation string) (done func()) {
+	faults := commitFaults
+	switch {
+	case p.proxy == nil || p.random.IntN(20) > 0 || operation == "restart":
+		return func() {}
+	case operation == "lease": // one that is not committed is the caller's to repeat
+		faults = []commitFault{replyLost, commitLate}
+	}
+	p.proxy.once(1, faults[p.random.IntN(len(faults))])
+	return p.proxy.off
 }
 
 func (p *pair) accept() {

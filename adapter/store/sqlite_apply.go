@@ -30,6 +30,11 @@ func (e *sqliteEngine) apply(changes []change) (applied, error) {
 }
 
 // applyOnce makes the changes in one transaction. The caller has the writer.
+//
+// After an error from COMMIT nothing is stored, as far as this process goes: SQLite has
+// undone the transaction, and the next one overwrites it in the log. Its hole: a disk that
+// fails to sync may have the whole transaction in the log. If the process is killed before
+// the next one, a restart finds it committed.
 func (e *sqliteEngine) applyOnce(changes []change) (applied, error) {
 	if _, err := e.statements.begin.Exec(); err != nil {
 		return applied{}, fmt.Errorf("begin: %w", err)

@@ -53,6 +53,7 @@ type Options struct {
 	// For tests.
 	messagesInMemory int           // of SQLite's index
 	leaseFor         time.Duration // of PostgreSQL
+	resolveFor       time.Duration // of PostgreSQL
 	databaseNow      func() time.Time
 	maxEventNames    int
 	committed        func() // called between a commit and its answer
@@ -94,13 +95,15 @@ type Store struct {
 	retention    Retention
 	now          func() time.Time
 	backlog      backlog
-	health       health
-	progress     progress
-	patience     patience
-	shared       bool
-	committed    func()
-	skew         skew
-	onDropped    func(Dropped)
+	// unknownRecordings are asked about before they are applied again.
+	unknownRecordings unknownRecordings
+	health            health
+	progress          progress
+	patience          patience
+	shared            bool
+	committed         func()
+	skew              skew
+	onDropped         func(Dropped)
 	// trimming has one place, for the goroutine that drops payloads. It is no mutex, as in
 	// sqliteEngine.
 	trimming  chan struct{}
@@ -164,6 +167,8 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		submitted: make(chan *submission),
 		queues:    make(map[int64][]*Queue),
 		runs:      make(map[int64]*Queue),
+
+		unknownRecordings: unknownRecordings{of: make(map[leaseKey]unknownRecording)},
 	}
 	if s.names, err = loadNames(ctx, opened); err == nil {
 		s.eventNames, err = loadEventNames(ctx, opened, &s.progress, cmp.Or(opts.maxEventNames, maxEventNames))

@@ -1,0 +1,136 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Bounds of the question whether a transaction was committed.
+const (
+	// resolveTimeout bounds how long a transaction waits to learn whether it was committed.
+	resolveTimeout = 30 * time.Second
+	// askTimeout bounds one question. A server that is still committing answers when it has
+	// done so.
+	askTimeout = 5 * time.Second
+	// askRest is the rest after a question without an answer, and maxAskRest the longest.
+	askRest, maxAskRest = 50 * time.Millisecond, time.Second
+	// commitsRetention is how long the row of a writer stays that writes nothing. A process
+	// that learns only later whether an outcome was recorded takes the lease for lost.
+	commitsRetention = "1 day"
+)
+
+// commitMark names a transaction in the database: as part of the transaction, the writer's
+// row gets the token. A transaction id of PostgreSQL would not do: a server that crashes
+// before the transaction is on disk, and a standby that takes over, give the id away again.
+type commitMark struct{ writer, token int64 }
+
+// statement writes the mark. It has no parameters, so that it travels with others in one
+// message. The transaction then holds the row until it ends.
+func (m commitMark) statement() string {
+	return fmt.Sprintf(`INSERT INTO commits (writer, token, written_at) VALUES (%d, %d, now())
+		ON CONFLICT (writer) DO UPDATE SET token = excluded.token, written_at = excluded.written_at`, m.writer, m.token)
+}
+
+// commitWriters are the writers of this process. A writer has one transaction at a time.
+type commitWriters struct {
+	mu   sync.Mutex
+	idle []int64
+}
+
+// begin returns the mark of a new transaction.
+func (w *commitWriters) begin() commitMark {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	mark := commitMark{token: rand.Int64()}
+	if n := len(w.idle); n > 0 {
+		mark.writer, w.idle = w.idle[n-1], w.idle[:n-1]
+	} else {
+		mark.writer = rand.Int64()
+	}
+	return mark
+}
+
+// ended takes back the writer of a transaction that has certainly ended. The row of another
+// transaction may still be held by the server.
+func (w *commitWriters) ended(m commitMark) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.idle = append(w.idle, m.writer)
+}
+
+// notCommittedError means that the connection was lost during a COMMIT, and that the
+// transaction was not committed.
+type notCommittedError struct{ error }
+
+func (e *notCommittedError) Unwrap() error { return e.error }
+
+// transact runs fn in a transaction, which it or its BeginQuery has to mark. An error means
+// that it was not committed, unless it is an unknownCommitError.
+func (e *postgresEngine) transact(ctx context.Context, opts pgx.TxOptions, mark commitMark, fn func(pgx.Tx) error) error {
+	tx, err := e.pool.BeginTx(ctx, opts)
+	if err != nil {
+		return err
+	}
+	if err := fn(tx); err != nil {
+		if tx.Rollback(ctx) == nil { // the error is what matters
+			e.writers.ended(mark)
+		}
+		return err
+	}
+	return e.afterCommit(mark, tx.Commit(ctx))
+}
+
+// afterCommit returns nil if the transaction was committed, given what COMMIT returned. It
+// asks the database where that leaves it open.
+func (e *postgresEngine) afterCommit(mark commitMark, err error) error {
+	if err == nil || isConflict(err) || errors.Is(err, pgx.ErrTxCommitRollback) {
+		e.writers.ended(mark)
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), e.resolveFor)
+	defer cancel()
+	for rest := askRest; ; rest = min(2*rest, maxAskRest) {
+		committed, failed := e.committed(ctx, mark)
+		switch {
+		case failed == nil && committed:
+			e.writers.ended(mark)
+			return nil
+		case failed == nil:
+			e.writers.ended(mark)
+			return &notCommittedError{fmt.Errorf("commit: %w", err)}
+		}
+		select {
+		case <-time.After(rest):
+		case <-ctx.Done():
+			return &unknownCommitError{
+				committed: func(ctx context.Context) (bool, error) { return e.committed(ctx, mark) },
+				err:       errors.Join(fmt.Errorf("commit: %w", err), fmt.Errorf("ask whether it was committed: %w", failed)),
+			}
+		}
+	}
+}
+
+// committed asks whether the transaction with the mark was committed. The statement wants the
+// row that the transaction holds. So it waits for a transaction that the server is still
+// committing, and once it has its answer the transaction cannot be committed any more.
+func (e *postgresEngine) committed(ctx context.Context, mark commitMark) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	const none = -1 // no token
+	var token int64
+	err := e.pool.QueryRow(ctx, `INSERT INTO commits (writer, token, written_at) VALUES ($1, $2, now())
+		ON CONFLICT (writer) DO UPDATE SET written_at = excluded.written_at RETURNING token`, mark.writer, none).Scan(&token)
+	return err == nil && token == mark.token, err
+}
+
+// forgetCommits removes the rows of processes that have ended.
+func (e *postgresEngine) forgetCommits(ctx context.Context) error {
+	_, err := e.pool.Exec(ctx, `DELETE FROM commits WHERE written_at < now() - interval '`+commitsRetention+`'`)
+	return err
+}

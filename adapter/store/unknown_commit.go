@@ -1,0 +1,83 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"segment-saasquatch/adapter"
+)
+
+// unknownCommitError means that a transaction was being committed when the connection was
+// lost, and that the database could not be asked for the outcome. All of its changes are
+// stored, or none is. They must not be applied again before that is known.
+type unknownCommitError struct {
+	// committed asks the database again.
+	committed func(context.Context) (bool, error)
+	err       error // of the commit
+}
+
+func (e *unknownCommitError) Error() string {
+	return "it is unknown whether it was committed: " + e.err.Error()
+}
+
+func (e *unknownCommitError) Unwrap() error { return e.err }
+
+// leaseKey names a lease.
+type leaseKey struct{ id, token int64 }
+
+// unknownRecordings are recordings whose commit is unknown. Each stays until its caller
+// records the outcome again, as a caller does while the lease is its own.
+type unknownRecordings struct {
+	mu sync.Mutex
+	of map[leaseKey]unknownRecording
+}
+
+type unknownRecording struct {
+	recording *recording
+	unknown   *unknownCommitError
+}
+
+func (u *unknownRecordings) get(key leaseKey) (unknownRecording, bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	earlier, ok := u.of[key]
+	return earlier, ok
+}
+
+func (u *unknownRecordings) put(key leaseKey, r unknownRecording) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.of[key] = r
+}
+
+func (u *unknownRecordings) remove(key leaseKey) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.of, key)
+}
+
+// record commits a recording, unless an earlier call has done so without learning of it.
+// An UnavailableError does not say that nothing was recorded: the next call finds out.
+func (s *Store) record(ctx context.Context, r *recording) error {
+	key := leaseKey{r.leased.ID, r.leased.Token}
+	if earlier, ok := s.unknownRecordings.get(key); ok {
+		committed, err := earlier.unknown.committed(ctx)
+		if err != nil {
+			return s.explained("ask whether the outcome is recorded", err)
+		}
+		s.unknownRecordings.remove(key)
+		if committed {
+			return earlier.recording.result()
+		}
+	}
+	err := s.commit(ctx, r)
+	if unknown, ok := errors.AsType[*unknownCommitError](err); ok {
+		s.unknownRecordings.put(key, unknownRecording{r, unknown})
+		return &adapter.UnavailableError{Message: "the store cannot be reached", Err: err}
+	}
+	if err != nil {
+		return err
+	}
+	return r.result()
+}
