@@ -72,7 +72,9 @@ func (e *notCommittedError) Unwrap() error { return e.error }
 
 // transact runs fn in a transaction, which it or its BeginQuery has to mark. An error means
 // that it was not committed, unless it is an unknownCommitError.
-func (e *postgresEngine) transact(ctx context.Context, opts pgx.TxOptions, mark commitMark, fn func(pgx.Tx) error) error {
+func (e *postgresEngine) transact(
+	ctx context.Context, opts pgx.TxOptions, mark commitMark, fn func(pgx.Tx) error,
+) error {
 	tx, err := e.pool.BeginTx(ctx, opts)
 	if err != nil {
 		return err

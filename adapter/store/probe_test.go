@@ -39,7 +39,7 @@ func TestMissingGrant(t *testing.T) {
 	opts.URL = adapter.NewSecret(target.String())
 	s := open(t, store.WithPatience(opts, 100*time.Millisecond))
 	q := connection(t, s, "default", "tenant")
-	for i, grant := range []string{"INSERT ON queue", "DELETE ON queue", "INSERT ON deliveries", "USAGE ON SEQUENCE delivery_ids"} {
+	for i, grant := range []string{"INSERT ON queue", "DELETE ON queue", "INSERT ON deliveries", "USAGE ON SEQUENCE delivery_ids", "UPDATE ON commits"} {
 		execute(t, db, `REVOKE `+grant+` FROM `+role)
 		awaitReady(t, s, "grant the user")
 		err := q.Accept(context.Background(), []adapter.Arrival{event("message-" + grant)})
