@@ -1,6 +1,7 @@
 package mapping_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"testing"
 	"time"
@@ -38,6 +39,8 @@ func FuzzMerge(f *testing.F) {
 	} {
 		f.Add([]byte(event), []byte(`{"x":"y"}`))
 	}
+	f.Add([]byte(`{}`), []byte(`{} `))
+	f.Add([]byte(`{}`), []byte(`{},"x":{}`))
 	mapper, err := mapping.New(mapping.DefaultRules())
 	if err != nil {
 		f.Fatal(err)
@@ -71,7 +74,9 @@ func FuzzMerge(f *testing.F) {
 				t.Errorf("%d members of %s", members, traits)
 			}
 		}
-		if _, isObject := traitsOf(append(append([]byte(`{"traits":`), other...), '}')); !isObject || len(other) == 0 || other[0] != '{' {
+		other = bytes.Trim(other, " \t\r\n")
+		wrapped := append(append([]byte(`{"traits":`), other...), '}')
+		if _, isTaken := traitsOf(wrapped); !isTaken || !json.Valid(other) || other[0] != '{' {
 			return
 		}
 		merged := mapping.AppendWithTraits(nil, event, other)
