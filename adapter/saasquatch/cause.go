@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -70,7 +71,12 @@ var causeByNumber = map[syscall.Errno]adapter.Cause{
 	syscall.ENFILE:        adapter.CauseTooManyFiles,
 }
 
-// causeOf says why a request that came so far got no answer. It goes by types.
+// closedIdle ends net/http's error for a connection that the server closed before the
+// request was written to it. The error has no type, and its variable is not exported.
+const closedIdle = "http: server closed idle connection"
+
+// causeOf says why a request that came so far got no answer. It goes by types, where
+// there are some.
 func causeOf(err error, came phase) adapter.Cause {
 	is := func(target error) bool { return errors.Is(err, target) }
 	operation, _ := errors.AsType[*net.OpError](err)
@@ -106,7 +112,7 @@ func causeOf(err error, came phase) adapter.Cause {
 		return adapter.CauseTLSTimeout
 	case isTimeout(err):
 		return adapter.CauseConnectTimeout
-	case is(io.EOF), is(io.ErrUnexpectedEOF), is(net.ErrClosed):
+	case is(io.EOF), is(io.ErrUnexpectedEOF), is(net.ErrClosed), strings.HasSuffix(err.Error(), closedIdle):
 		return adapter.CauseConnectionClosed
 	case came == phaseTLS && !is(context.Canceled): // the alerts of crypto/tls have no type
 		return adapter.CauseTLSRefused

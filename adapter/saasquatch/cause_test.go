@@ -57,6 +57,7 @@ func TestCauses(t *testing.T) {
 		{number("write", syscall.EPIPE), phaseSent, adapter.CauseConnectionClosed},
 		{&url.Error{Err: io.EOF}, phaseSent, adapter.CauseConnectionClosed},
 		{io.ErrUnexpectedEOF, phaseSent, adapter.CauseConnectionClosed},
+		{errors.New("http: server closed idle connection"), phaseSent, adapter.CauseConnectionClosed},
 		{context.DeadlineExceeded, phaseSent, adapter.CauseAnswerTimeout},
 		{number("dial", syscall.EHOSTUNREACH), phaseStart, adapter.CauseNoRoute},
 		{number("dial", syscall.ENETUNREACH), phaseStart, adapter.CauseNoRoute},
