@@ -82,9 +82,6 @@ func claimDatabase(path string) (_ *claim, err error) {
 			err = errors.Join(err, c.leave())
 		}
 	}()
-	if c.path, err = filepath.EvalSymlinks(path); err != nil {
-		return nil, fmt.Errorf("open the store: %w", err)
-	}
 	if err := c.lockCompanions(path); err != nil {
 		return nil, err
 	}
@@ -118,9 +115,6 @@ func joinDatabase(path string) (_ *claim, err error) {
 			err = errors.Join(err, c.leave())
 		}
 	}()
-	if c.path, err = filepath.EvalSymlinks(path); err != nil {
-		return nil, fmt.Errorf("open the store: %w", err)
-	}
 	// SQLite finds its log and the locks of other processes by the name of the database.
 	if locked, err := databaseLocked(file); err != nil {
 		return nil, fmt.Errorf("look for the lock of the store: %s: %w", c.path, err)
@@ -149,7 +143,8 @@ func oneName(path string) error {
 	return nil
 }
 
-// join counts a store of the file. The caller holds claimed.mu.
+// join counts a store of the file that was opened, and resolves its path. The caller holds
+// claimed.mu.
 func join(file *os.File) (*claim, error) {
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &stat); err != nil {
@@ -161,7 +156,12 @@ func join(file *os.File) (*claim, error) {
 	}
 	claimed.files[id].stores++
 	claimed.files[id].descriptors = append(claimed.files[id].descriptors, file)
-	return &claim{id: id, file: file}, nil
+	c := &claim{id: id, file: file}
+	var err error
+	if c.path, err = filepath.EvalSymlinks(file.Name()); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the store: %w", err), c.leave())
+	}
+	return c, nil
 }
 
 // lockCompanions locks the companion of the file and that of its configured name, since
