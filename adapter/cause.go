@@ -28,7 +28,7 @@ const (
 	CauseTooManyFiles       Cause = "too_many_open_files"
 )
 
-// causes has the remedy of each, in words that follow the error. Where somebody has to
+// causes has the remedy of each, in words that follow the error. Where an operator has to
 // change a setting or the machine, configured is true: no retry helps.
 var causes = map[Cause]struct {
 	configured bool

@@ -35,10 +35,10 @@ type DirectOptions struct {
 	// Record is told the result of every event, and once more that of an event
 	// that was pending in the answer and has its outcome since. Beyond the first hundred,
 	// the rejected events of a request with one reason share a result, which has their
-	// number. It is called by several goroutines at once. Default: nobody is told.
+	// number. It is called by several goroutines at once. Default: none.
 	Record func(Result)
 	// OnPanic is told of a panic in mapping, sending or recording an event.
-	// Default: nobody is told.
+	// Default: none.
 	OnPanic PanicFunc
 }
 
@@ -75,8 +75,8 @@ func contain(panicked PanicFunc) {
 
 // Accept maps and sends the events. It returns when each has its outcome, when
 // the budget is over or when ctx ends, which ends the evaluation of expressions;
-// attempts under way then go on without the caller. Events of one user are sent in their order, one after the other. It
-// never returns an error.
+// attempts under way then go on without the caller. Events of one user are sent in their
+// order, one after the other. It never returns an error.
 func (d *Direct) Accept(ctx context.Context, events [][]byte) (Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.budget)
 	defer cancel()

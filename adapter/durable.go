@@ -30,9 +30,9 @@ type DurableOptions struct {
 	Now func() time.Time
 	// Record is told the result of every event that has its outcome when it is
 	// accepted. Beyond the first hundred, the rejected events of a request with one reason
-	// share a result, which has their number. Default: nobody is told.
+	// share a result, which has their number. Default: none.
 	Record func(Result)
-	// OnPanic is told of panics in the mapping and the storing. Default: nobody is told.
+	// OnPanic is told of panics in the mapping and the storing. Default: none.
 	OnPanic PanicFunc
 }
 

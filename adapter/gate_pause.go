@@ -43,7 +43,7 @@ type pause struct {
 	inARow        int     // attempts refused for the configuration
 	lastFailure   failure // of the attempts that the breaker counts
 
-	hold        time.Time // nobody starts before
+	hold        time.Time // no attempt starts before
 	holdFailure failure
 	throttled   backoff
 }

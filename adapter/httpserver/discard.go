@@ -99,7 +99,8 @@ func (s *Server) serve(next http.Handler, w http.ResponseWriter, r *http.Request
 
 // discard says that no more is written, and reads within the bounds until the peer
 // closes too. A sender that keeps sending has up to three times as long as one that
-// stalls: one of many large requests takes a while until it gets to its answer. It does nothing if too many connections are read already.
+// stalls: one of many large requests takes a while until it gets to its answer. It does
+// nothing if too many connections are read already.
 func (d *discarder) discard(c net.Conn) {
 	if !d.slots.TryAcquire(1) {
 		return

@@ -40,7 +40,7 @@ type Options struct {
 	Connections int
 	// Refused is told the status of each answer that net/http gives by itself, since
 	// the header is malformed, too long or not supported. The hole: over HTTPS it is
-	// only told of requests without TLS. Default: nobody is told.
+	// only told of requests without TLS. Default: none.
 	Refused func(status int)
 	// CertFile and KeyFile name the PEM files of the certificate to serve HTTPS with.
 	// Default: none, plain HTTP.

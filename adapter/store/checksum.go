@@ -11,7 +11,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // checksum is the CRC-32C of a payload and of the id of its delivery, so that a payload
 // in the row of another delivery is found too. It finds every change of up to 32 bits in
-// a row, and all but one of 4 billion others. It is no protection against somebody who
+// a row, and all but one of 4 billion others. It is no protection against a person who
 // can write to the database, and it does not cover the other columns of the row. It has
 // the form of a signed number of 32 bits, which both databases store in four bytes.
 func checksum(payload []byte, id int64) int64 {

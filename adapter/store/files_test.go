@@ -268,7 +268,7 @@ func TestFilesLostBehindCommit(t *testing.T) {
 	balanced(t, s)
 }
 
-// TestHardLinkedCopy has somebody link the database: the store still writes to the file
+// TestHardLinkedCopy links the database: the store still writes to the file
 // that a restart opens, once the link is gone.
 func TestHardLinkedCopy(t *testing.T) {
 	opts := sqliteOptions(t)

@@ -26,7 +26,7 @@ type commitFault int
 const (
 	replyLost        commitFault = iota + 1 // PostgreSQL has committed
 	commitLost                              // PostgreSQL never sees it
-	commitLate                              // PostgreSQL sees it once somebody waits for the transaction
+	commitLate                              // PostgreSQL sees it once another transaction waits for it
 	replyLostAndDown                        // as replyLost, and no connection goes through until up is called
 )
 
@@ -237,7 +237,7 @@ func readMessage(from io.Reader, kind int) ([]byte, error) {
 	return message, err
 }
 
-// awaitWaiting waits until somebody waits for a lock in the database.
+// awaitWaiting waits until a transaction waits for a lock in the database.
 func (p *proxy) awaitWaiting() {
 	for began := time.Now(); time.Since(began) < 20*time.Second; time.Sleep(2 * time.Millisecond) {
 		var waiting bool

@@ -47,7 +47,7 @@ type Options struct {
 	// OnRetention is told what went wrong with background work. Default: nobody.
 	OnRetention func(error)
 	// OnDropped is told of payloads that Limits.DeadLetters has no room for. Those of dead
-	// deliveries may be rewards that nobody gets. Default: nobody.
+	// deliveries may be rewards that no customer gets. Default: none.
 	OnDropped func(Dropped)
 
 	// For tests.
@@ -214,7 +214,8 @@ func (s *Store) Close() error {
 
 // Ready returns nil if the store accepts and delivers events as far as is known, else what
 // is wrong. Where no transaction succeeds, be it that there is none, it is known by a write
-// of the store's own: within 5 s of a request, and within 15 s without any. A backlog of too many events or bytes is none of that: it gets smaller.
+// of the store's own: within 5 s of a request, and within 15 s without any. A backlog of
+// too many events or bytes is none of that: it gets smaller.
 func (s *Store) Ready() error { return s.health.err() }
 
 // Connection returns the queue of the connection's events at its tenant. Events that

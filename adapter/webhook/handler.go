@@ -63,7 +63,7 @@ type Options struct {
 	// nothing of any other. Default: always nil.
 	Ready func() error
 	// Observe is told of each answer, except those of /healthz and /readyz. Default:
-	// nobody is told.
+	// none.
 	Observe func(Request)
 	// Log gets a line for each request. Requests that are refused because the store is
 	// unavailable share lines beyond the first, with their number. Default: none.

@@ -14,7 +14,7 @@ import (
 // cease to be it within milliseconds: with the first event of a batch.
 //
 // At the bound a body takes the memory of the oldest one: for its beginning in any case,
-// for more if the oldest is evictAge old. So strangers that stall keep nobody away. The
+// for more if the oldest is evictAge old. So strangers that stall keep no sender away. The
 // hole: an eviction counts at once, although the buffer is freed a moment later.
 type strangers struct {
 	size int64
