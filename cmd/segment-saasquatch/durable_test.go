@@ -107,6 +107,22 @@ func (l *load) post(client *http.Client, body []byte) bool {
 	return response.StatusCode == http.StatusOK
 }
 
+// awaitAcknowledged waits until that many more events are acknowledged.
+func (l *load) awaitAcknowledged(more int) {
+	l.t.Helper()
+	count := func() int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.acknowledged)
+	}
+	before := count()
+	for deadline := time.Now().Add(time.Minute); count() < before+more; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			l.t.Fatalf("%d events are acknowledged, and were %d a minute ago", count(), before)
+		}
+	}
+}
+
 // finish stops the load and returns what was acknowledged.
 func (l *load) finish() map[string]int {
 	close(l.stop)
