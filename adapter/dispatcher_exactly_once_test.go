@@ -127,7 +127,8 @@ func TestExactlyOnce(t *testing.T) {
 		})
 	}
 	t.Logf("%+v", sum)
-	if sum.Attempts < 2*sum.Events || sum.Delivered < sum.Events/2 || sum.HorizonOver == 0 || sum.Ambiguous == 0 || sum.Crashes == 0 || sum.Unrecorded == 0 || sum.StoreFaults == 0 || sum.Panics == 0 || sum.LostMarks == 0 {
+	if sum.Attempts < 2*sum.Events || sum.Delivered < sum.Events/2 || sum.HorizonOver == 0 || sum.Ambiguous == 0 || sum.Crashes == 0 || sum.Unrecorded == 0 || sum.StoreFaults == 0 || sum.Panics == 0 ||
+		sum.LostMarks == 0 || sum.Unknown == 0 {
 		t.Error("the model shows little")
 	}
 }
@@ -135,7 +136,7 @@ func TestExactlyOnce(t *testing.T) {
 // tally is what happened in the model, to see that it was something.
 type tally struct {
 	Events, Attempts, Delivered, Duplicate, Refused, HorizonOver, Ambiguous int
-	Crashes, Unrecorded, Twice, StoreFaults, Panics, LostMarks              int
+	Crashes, Unrecorded, Twice, StoreFaults, Panics, LostMarks, Unknown     int
 }
 
 func (s *tally) add(t *testing.T, other tally) {
@@ -153,6 +154,7 @@ func (s *tally) add(t *testing.T, other tally) {
 	s.StoreFaults += other.StoreFaults
 	s.Panics += other.Panics
 	s.LostMarks += other.LostMarks
+	s.Unknown += other.Unknown
 }
 
 func runExactlyOnce(t *testing.T, seed uint64) (sum tally) {
@@ -194,6 +196,16 @@ func runExactlyOnce(t *testing.T, seed uint64) (sum tally) {
 			return errStore
 		}
 		return nil
+	}
+	var unknown int64
+	s.queue.unknown = func() bool {
+		faulty.Lock()
+		defer faulty.Unlock()
+		if unlucky.Float64() < share/4 {
+			unknown++
+			return true
+		}
+		return false
 	}
 	spoil := func(to float64) {
 		faulty.Lock()
@@ -250,7 +262,7 @@ func runExactlyOnce(t *testing.T, seed uint64) (sum tally) {
 		t.Error(err)
 	}
 	s.check(&sum, s.options.UnkeyedDead)
-	sum.StoreFaults, sum.Panics, sum.LostMarks = int(faults.Load()), s.panics, int(lost.Load())
+	sum.StoreFaults, sum.Panics, sum.LostMarks, sum.Unknown = int(faults.Load()), s.panics, int(lost.Load()), int(unknown)
 	if t.Failed() {
 		t.Fatalf("seed %d", seed)
 	}

@@ -26,6 +26,9 @@ type simulatedQueue struct {
 	now, clock func() time.Time
 	// overstated is how much later than in truth the process takes its leases to end.
 	overstated time.Duration
+	// unknown is asked after a Record that succeeded. If it says so, the caller gets an error
+	// in spite of that, as after a COMMIT without a reply. Default: never.
+	unknown func() bool
 	// takes is how long a Record takes.
 	takes time.Duration
 
@@ -53,12 +56,13 @@ type simulatedEvent struct {
 	marked      bool // an attempt was marked as begun, and no end recorded
 	outcome     adapter.Outcome
 	last        adapter.Step
-	attempts    int // that were recorded, counted or not
+	recorded    int64 // the token of the last Record
+	attempts    int   // that were recorded, counted or not
 	dueBefore   time.Duration
 }
 
 func newSimulatedQueue(t testing.TB) *simulatedQueue {
-	return &simulatedQueue{t: t, fault: func(string) error { return nil }, now: time.Now, clock: time.Now, wake: make(chan struct{}, 1)}
+	return &simulatedQueue{t: t, fault: func(string) error { return nil }, unknown: func() bool { return false }, now: time.Now, clock: time.Now, wake: make(chan struct{}, 1)}
 }
 
 func (q *simulatedQueue) Accept(_ context.Context, arrivals []adapter.Arrival) error {
@@ -165,7 +169,7 @@ func (q *simulatedQueue) MarkSending(_ context.Context, leased *adapter.Leased) 
 	return nil
 }
 
-func (q *simulatedQueue) Record(_ context.Context, leased *adapter.Leased, step adapter.Step) error {
+func (q *simulatedQueue) Record(_ context.Context, leased *adapter.Leased, step adapter.Step) (err error) {
 	time.Sleep(q.takes) // on the fake clock
 	if err := q.fault("record"); err != nil {
 		return err
@@ -173,9 +177,18 @@ func (q *simulatedQueue) Record(_ context.Context, leased *adapter.Leased, step 
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	event := q.events[leased.ID-1]
+	if event.recorded == leased.Token {
+		return nil // the caller could not know
+	}
 	if event.lease != leased.Token {
 		return adapter.ErrLeaseLost
 	}
+	event.recorded = leased.Token
+	defer func() {
+		if q.unknown() {
+			err = &adapter.UnavailableError{Message: "the store cannot be reached"}
+		}
+	}()
 	q.drop(event)
 	q.records++
 	event.marked = false
