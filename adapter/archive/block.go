@@ -52,8 +52,8 @@ type Block struct {
 type Line struct {
 	// Number is counted from 1 in the whole object, blank lines included.
 	Number int64
-	// Text is the line without its end. It is valid until the block is released, and
-	// nil if the line is TooLong.
+	// Text is the line without its end, or the event in a line of `deliveries export`. It
+	// is valid until the block is released, and nil if the line is TooLong.
 	Text []byte
 	// TooLong says that the line has more than MaxLine bytes.
 	TooLong bool
@@ -77,9 +77,9 @@ func (b *Block) Lines() iter.Seq[Line] {
 			if isBlank(text) {
 				continue
 			}
-			line := Line{Number: number, Text: text}
-			if len(text) > MaxLine {
-				line = Line{Number: number, TooLong: true}
+			line := Line{Number: number, TooLong: true}
+			if len(text) <= MaxLine {
+				line = Line{Number: number, Text: eventOf(text)}
 			}
 			if !yield(line) {
 				return

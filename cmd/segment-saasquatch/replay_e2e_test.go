@@ -494,3 +494,26 @@ func TestReplayUsers(t *testing.T) {
 		t.Errorf("the user is %+v, %v", user, err)
 	}
 }
+
+// TestReplayExport replays what another store exported, as it is.
+func TestReplayExport(t *testing.T) {
+	sandbox, dir := startSandbox(t), t.TempDir()
+	s := startDurable(t, sandbox, dir, "SAASQUATCH_API_KEY=TEST_wrong-key")
+	body, want := sampleBatch(t, 20)
+	if got := post(t, s.url, testSecret, body, body); got.Status != http.StatusOK {
+		t.Fatalf("got %+v", got)
+	}
+	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	s.wait()
+	exported := filepath.Join(t.TempDir(), "pending.ndjson")
+	if code, _, stderr := deliveries(t, []string{"DATA_DIR=" + dir}, "export", "--out", exported); code != exitOK {
+		t.Fatalf("export: exit code %d: %s", code, stderr)
+	}
+	code, report := runReplay(t, replayEnv(sandbox, t.TempDir()), nil, "--yes", exported)
+	if got := report.byOutcome(); code != exitOK || got["delivered"] != 20 {
+		t.Errorf("exit code %d, %+v", code, got)
+	}
+	checkArrived(t, sandbox, want)
+}
