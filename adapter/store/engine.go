@@ -46,6 +46,13 @@ type engine interface {
 	// lockRows ends a SELECT whose rows no other transaction may change until this one
 	// ends.
 	lockRows() string
+	// hasTable reports whether the database has the table.
+	hasTable(ctx context.Context, tx *sql.Tx, name string) (bool, error)
+	// insertRows inserts rows of a copied store, in one transaction.
+	insertRows(ctx context.Context, table string, columns []string, rows [][]any) error
+	// afterCopy completes what an engine derives from the rows of a copied store. Next is
+	// an id beyond theirs.
+	afterCopy(ctx context.Context, next int64) error
 	// shard is the part of the totals that this process writes.
 	shard() int64
 	// check finds out whether what was committed is still where a restart looks for it.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"time"
 )
 
@@ -69,3 +70,14 @@ func WithPatience(opts Options, d time.Duration) Options {
 	opts.patience = patience{idle: d, suspect: d / 4, hang: d, check: d / 10}
 	return opts
 }
+
+// CopiedTables are the tables that a copy takes along.
+func CopiedTables() (names []string) {
+	for _, table := range copiedTables {
+		names = append(names, table.name)
+	}
+	return names
+}
+
+// Read runs f on a snapshot of the database.
+func Read(s *Store, f func(*sql.Tx) error) error { return s.engine.read(context.Background(), f) }

@@ -46,6 +46,8 @@ const (
 	// postgresConnections are for the committers, leases, operators and the rest.
 	postgresConnections = 2*postgresCommitters + 4
 	connectTimeout      = 10 * time.Second
+	// application is the application_name of a server's sessions.
+	application = "segment-saasquatch"
 )
 
 // openPostgres connects and makes the tables if need be.
@@ -59,7 +61,7 @@ func openPostgres(ctx context.Context, opts Options) (_ engine, err error) {
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTimeout
 	}
-	config.ConnConfig.RuntimeParams["application_name"] = "segment-saasquatch"
+	config.ConnConfig.RuntimeParams["application_name"] = cmp.Or(opts.application, application)
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)

@@ -50,6 +50,8 @@ type Options struct {
 	// deliveries may be rewards that no customer gets. Default: none.
 	OnDropped func(Dropped)
 
+	application string // the application_name of PostgreSQL's sessions
+
 	// For tests.
 	messagesInMemory int           // of SQLite's index
 	leaseFor         time.Duration // of PostgreSQL
@@ -172,6 +174,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	}
 	if s.names, err = loadNames(ctx, opened); err == nil {
 		s.eventNames, err = loadEventNames(ctx, opened, &s.progress, cmp.Or(opts.maxEventNames, maxEventNames))
+	}
+	if err == nil {
+		err = checkCopied(ctx, opened)
 	}
 	if err == nil {
 		err = s.loadFormerIdentities(ctx)

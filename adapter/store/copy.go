@@ -1,0 +1,230 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// CopyOptions are the choices of a [Copy].
+type CopyOptions struct {
+	// From and To say where the stores are. Each is a file of SQLite or a database of
+	// PostgreSQL, which no other process of this program may use meanwhile.
+	From, To Options
+	// Progress is told how many of a table's rows are copied. Default: it is told to nothing.
+	Progress func(table string, done, total int64)
+}
+
+// Copied is what a store has after a copy.
+type Copied struct {
+	// Pending and Settled are the numbers of deliveries.
+	Pending int64 `json:"pending"`
+	Settled int64 `json:"settled"`
+	Runs    int64 `json:"runs"`
+	// Rows is the number of rows of all kinds.
+	Rows int64 `json:"rows"`
+}
+
+// Copy copies a store with its pending events, its ledger, its dead letters and its runs. The
+// deliveries keep their ids. The other store has to be empty, unless an earlier copy of the
+// same store was broken off: then it goes on. Until the copy is complete, and the rows of both
+// stores have been counted, Open refuses the other store.
+//
+// Neither store may be used by a server. A PostgreSQL store is recognised as used by its
+// sessions, so a server that has lost its connections for the moment is not noticed.
+func Copy(ctx context.Context, opts CopyOptions) (*Copied, error) {
+	if opts.Progress == nil {
+		opts.Progress = func(string, int64, int64) {}
+	}
+	from, err := openCopied(ctx, opts.From)
+	if err != nil {
+		return nil, fmt.Errorf("open the store to copy: %w", err)
+	}
+	defer func() { _ = from.close() }() // it has only been read
+	to, err := openCopied(ctx, opts.To)
+	if err != nil {
+		return nil, fmt.Errorf("open the store to fill: %w", err)
+	}
+	var copied *Copied
+	err = from.read(ctx, func(tx *sql.Tx) (err error) {
+		c := copying{from: tx, to: to, progress: opts.Progress}
+		copied, err = c.run(ctx)
+		return err
+	})
+	return copied, errors.Join(err, to.close())
+}
+
+// copyApplication is the application_name of the sessions of a copy.
+const copyApplication = application + " copy"
+
+// openCopied opens a store that no other process uses.
+func openCopied(ctx context.Context, opts Options) (engine, error) {
+	opts.Limits = Limits{}
+	if opts.URL.IsZero() {
+		return openSQLite(ctx, opts)
+	}
+	opts.application = copyApplication
+	opened, err := openPostgres(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	others := 0
+	err = opened.read(ctx, func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT count(*) FROM pg_stat_activity
+			WHERE datname = current_database() AND application_name = $1`, application).Scan(&others)
+	})
+	if err == nil && others > 0 {
+		err = ErrInUse
+	}
+	if err != nil {
+		return nil, errors.Join(err, opened.close())
+	}
+	return opened, nil
+}
+
+// ErrInUse means that a server works on a database.
+var ErrInUse = errors.New("a server works on the database: stop it first")
+
+// UnfinishedCopyError means that a copy into the store was broken off.
+type UnfinishedCopyError struct{}
+
+func (*UnfinishedCopyError) Error() string {
+	return "a copy into the store is not complete: run store copy again, with the same two stores"
+}
+
+// checkCopied returns an UnfinishedCopyError if a copy into the store is not complete.
+func checkCopied(ctx context.Context, e engine) error {
+	return e.read(ctx, func(tx *sql.Tx) error {
+		unfinished, err := e.hasTable(ctx, tx, copyingTable)
+		if err == nil && unfinished {
+			err = &UnfinishedCopyError{}
+		}
+		return err
+	})
+}
+
+// copyingTable exists while a copy into the store is not complete. Its row tells the state of
+// the store that is copied.
+const copyingTable = "copying"
+
+// copying is a copy under way.
+type copying struct {
+	from     *sql.Tx
+	to       engine
+	progress func(table string, done, total int64)
+}
+
+func (c *copying) run(ctx context.Context) (*Copied, error) {
+	state, err := sourceState(ctx, c.from)
+	if err != nil {
+		return nil, fmt.Errorf("read the state of the store: %w", err)
+	}
+	if err := c.to.write(ctx, func(tx *sql.Tx) error { return begin(ctx, c.to, tx, state) }); err != nil {
+		return nil, err
+	}
+	copied := new(Copied)
+	for i := range copiedTables {
+		table := &copiedTables[i]
+		rows, err := c.table(ctx, table)
+		if err != nil {
+			return nil, fmt.Errorf("copy %s: %w", table.name, err)
+		}
+		copied.Rows += rows
+		switch table.name {
+		case "queue":
+			copied.Pending = rows
+		case "deliveries":
+			copied.Settled = rows
+		case "runs":
+			copied.Runs = rows
+		}
+	}
+	next, err := nextID(ctx, c.from)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.to.afterCopy(ctx, next); err != nil {
+		return nil, fmt.Errorf("complete the copy: %w", err)
+	}
+	return copied, c.to.write(ctx, func(tx *sql.Tx) error {
+		// Leases of processes that have ended. Those of held events are their runs'.
+		_, err := tx.ExecContext(ctx, `UPDATE queue SET lease = NULL WHERE lease IS NOT NULL AND due_at < `+heldText)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `DROP TABLE `+copyingTable)
+		return err
+	})
+}
+
+// begin marks a store as one that a copy fills.
+func begin(ctx context.Context, to engine, tx *sql.Tx, state string) error {
+	resumed, err := to.hasTable(ctx, tx, copyingTable)
+	if err != nil {
+		return err
+	}
+	if resumed {
+		var earlier string
+		if err := tx.QueryRowContext(ctx, `SELECT state FROM `+copyingTable).Scan(&earlier); err != nil {
+			return fmt.Errorf("read the state of the copy: %w", err)
+		}
+		if earlier != state {
+			return errors.New("the store to copy has changed since a copy of it began, or is another one: " +
+				"delete the store to fill, and copy again")
+		}
+		return nil
+	}
+	for _, table := range []string{"queue", "deliveries", "runs", "totals"} {
+		var filled bool
+		if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM `+table+`)`).Scan(&filled); err != nil {
+			return err
+		}
+		if filled {
+			return errors.New("the store to fill has events already: copy into a new one")
+		}
+	}
+	// A server that has started on it has left the names of its connections.
+	for i := range copiedTables {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM `+copiedTables[i].name); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.ExecContext(ctx, `CREATE TABLE `+copyingTable+` (state text NOT NULL)`); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO `+copyingTable+` VALUES ($1)`, state)
+	return err
+}
+
+// sourceState tells whether a store has changed: each transaction with events or outcomes
+// changes the totals, and each lease or mark the queue.
+func sourceState(ctx context.Context, tx *sql.Tx) (string, error) {
+	var parts []string
+	for _, query := range []string{
+		`SELECT coalesce(sum((events + removed) * (outcome + 1)), 0), coalesce(sum(removed), 0), coalesce(sum(bytes), 0) FROM totals`,
+		`SELECT count(*), coalesce(sum(due_at), 0), coalesce(sum(attempts), 0) FROM queue`,
+		`SELECT count(*), coalesce(sum(updated_at), 0), coalesce(max(id), 0) FROM runs`,
+		`SELECT count(*), coalesce(min(id), 0), coalesce(max(id), 0) FROM deliveries`,
+	} {
+		var a, b, c string
+		if err := tx.QueryRowContext(ctx, query).Scan(&a, &b, &c); err != nil {
+			return "", err
+		}
+		parts = append(parts, a, b, c)
+	}
+	return strings.Join(parts, " "), nil
+}
+
+// nextID returns an id beyond that of every delivery.
+func nextID(ctx context.Context, tx *sql.Tx) (next int64, err error) {
+	for _, table := range []string{"queue", "deliveries"} {
+		var last int64
+		if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(id), 0) FROM `+table).Scan(&last); err != nil {
+			return 0, fmt.Errorf("read the newest id: %w", err)
+		}
+		next = max(next, last+1)
+	}
+	return next, nil
+}
