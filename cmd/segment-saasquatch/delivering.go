@@ -30,6 +30,7 @@ type delivering struct {
 
 	store       *store.Store // nil for direct delivery
 	dispatchers sync.WaitGroup
+	looking     sync.WaitGroup // for what other configurations have left
 	stop        context.CancelFunc
 }
 
@@ -272,6 +273,7 @@ func (d *delivering) drain(ctx context.Context) error {
 // recorded: their events are delivered again.
 func (d *delivering) close() error {
 	d.stop()
+	d.looking.Wait()
 	if d.store == nil {
 		return nil
 	}

@@ -97,6 +97,7 @@ func (s *service) serve(ctx context.Context) (err error) {
 	}
 	defer func() { err = failed(errors.Join(err, delivering.close())) }()
 	delivering.logHeld(ctx, s.log)
+	s.lookForOthers(delivering)
 	handler, err := s.newHandler(delivering)
 	if err != nil {
 		return err
