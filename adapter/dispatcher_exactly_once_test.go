@@ -164,6 +164,7 @@ func runExactlyOnce(t *testing.T, seed uint64) (sum tally) {
 		processed: make(map[string][]time.Time), attempts: make(map[string]int), busy: make(map[string]bool),
 	}
 	s.simulation = newSimulation(t, s.Send)
+	s.longPolls = true
 	s.options.UnkeyedDead = seed%2 == 1
 	if seed%4 >= 2 {
 		// The clock of the process is not the database's, by which leases end. At times it

@@ -19,8 +19,10 @@ type simulation struct {
 	mapper  adapter.Mapper
 	gate    *adapter.Gate
 	options adapter.DispatcherOptions
-	send    senderFunc
-	sender  adapter.Sender // instead of send, unless it is nil
+	// longPolls is for tests of simulated days, see longPoll.
+	longPolls bool
+	send      senderFunc
+	sender    adapter.Sender // instead of send, unless it is nil
 
 	mu      sync.Mutex
 	results map[string][]adapter.Result // by messageId
@@ -68,7 +70,11 @@ func (s *simulation) start() (stop func() error) {
 	if sender == nil {
 		sender = s.send
 	}
-	d := adapter.NewDispatcher(s.mapper, sender, s.gate, s.queue, s.options)
+	queue := adapter.Queue(s.queue)
+	if s.longPolls {
+		queue = longPoll{s.queue, s.queue.untilDue}
+	}
+	d := adapter.NewDispatcher(s.mapper, sender, s.gate, queue, s.options)
 	go func() { ended <- d.Run(ctx) }()
 	return func() error {
 		cancel()
@@ -99,11 +105,11 @@ func (s *simulation) result(messageID string) adapter.Result {
 	return s.results[messageID][0]
 }
 
-// TestHugeUserDelaysOthersLittle has a user with 100 000 events before others, in
+// TestHugeUserDelaysOthersLittle has a user with 30 000 events before others, in
 // a store that takes a millisecond for each record.
 func TestHugeUserDelaysOthersLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const huge, others = 100_000, 200
+		const huge, others = 30_000, 200
 		var mu sync.Mutex
 		var order []string
 		s := newSimulation(t, func(event *mapping.UserEvent) adapter.Attempt {

@@ -96,6 +96,7 @@ func TestLastTryIsBeforeTheHorizon(t *testing.T) {
 					time.Sleep(2 * time.Second)
 					return answer
 				})
+				s.longPolls = true
 				s.accept("u", "message-1")
 				stop := s.start()
 				pass(30 * time.Hour)
@@ -168,6 +169,7 @@ func TestRefusedEventIsTriedSeldom(t *testing.T) {
 			}
 			return delivered
 		})
+		s.longPolls = true
 		s.accept("forbidden", "message-1")
 		stop := s.start()
 		for i := range days * 24 * 60 {
@@ -201,6 +203,7 @@ func TestWrongConfigurationKillsNothing(t *testing.T) {
 			sent++
 			return answer
 		})
+		s.longPolls = true
 		set := func(a adapter.Attempt) (before int) {
 			mu.Lock()
 			defer mu.Unlock()

@@ -183,8 +183,10 @@ type rig struct {
 	queue   *memoryQueue
 	durable *adapter.Durable
 	options adapter.DispatcherOptions
-	sender  senderFunc
-	gate    *adapter.Gate
+	// longPolls is for tests of simulated days, see longPoll.
+	longPolls bool
+	sender    senderFunc
+	gate      *adapter.Gate
 
 	mu      sync.Mutex
 	results map[string]adapter.Result // by messageId
@@ -224,7 +226,11 @@ func (r *rig) start() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop, r.stopped = cancel, make(chan error, 1)
-	d := adapter.NewDispatcher(mapper, r.sender, r.gate, r.queue, r.options)
+	queue := adapter.Queue(r.queue)
+	if r.longPolls {
+		queue = longPoll{r.queue, r.queue.untilDue}
+	}
+	d := adapter.NewDispatcher(mapper, r.sender, r.gate, queue, r.options)
 	go func() { r.stopped <- d.Run(ctx) }()
 }
 
@@ -359,6 +365,7 @@ func TestDispatchOutcomes(t *testing.T) {
 					}
 					return attempt
 				})
+				r.longPolls = true
 				r.options.UnkeyedDead = test.unkeyedDead
 				r.start()
 				r.accept([]string{"u"}, []string{test.messageID})
@@ -537,7 +544,7 @@ func TestStoreFails(t *testing.T) {
 		mu.Lock()
 		stuck := sent
 		mu.Unlock()
-		pass(time.Hour)
+		pass(10 * time.Minute)
 		mu.Lock()
 		if sent != stuck {
 			t.Errorf("%d events were sent whose outcome could not be recorded", sent-stuck)
@@ -658,6 +665,7 @@ func TestOutage(t *testing.T) {
 			}
 			return delivered
 		})
+		r.longPolls = true
 		r.start()
 		for i := range events {
 			r.accept([]string{fmt.Sprintf("user-%d", i)}, []string{fmt.Sprintf("message-%06d", i)})
@@ -717,6 +725,7 @@ func TestDispatchModel(t *testing.T) {
 				time.Sleep(pause)
 				return attempt
 			})
+			r.longPolls = true
 			r.start()
 			const events = 600
 			for i := range events / 20 {

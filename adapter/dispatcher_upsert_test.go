@@ -179,6 +179,7 @@ func TestUpsertsAreNeverAmbiguous(t *testing.T) {
 				}
 				return delivered
 			})
+			s.longPolls = true
 			s.options.UnkeyedDead = true
 			s.queue.fault = func(operation string) error {
 				if operation == "mark" {
@@ -301,6 +302,7 @@ func TestOrderOutlivesTheProcess(t *testing.T) {
 				crashed.Store(false)
 				s.queue.restart()
 				s.sender = adapter.NewCourier(calls, adapter.CourierOptions{})
+				s.longPolls = true
 				stop = s.start()
 				for range 60 {
 					pass(10 * time.Second)
