@@ -21,6 +21,7 @@ import (
 // TestDeliver replays an archive with everything in it that archives have: what is
 // expected arrives, once, and nothing when it is replayed again.
 func TestDeliver(t *testing.T) {
+	t.Parallel()
 	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 600})
 	want := expect(made)
 	if len(want.Keys) < 100 || want.Unkeyed < 10 || want.Outcomes["duplicate"] < 10 || want.Outcomes["rejected"] < 10 || damagedFiles(made) < 2 {
@@ -70,6 +71,7 @@ func verified(t *testing.T, p *process) []adapter.Conservation {
 
 // TestCountAgrees holds a dry run against what a replay then does.
 func TestCountAgrees(t *testing.T) {
+	t.Parallel()
 	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 300})
 	to := newTenant()
 	p := startProcess(t, storePath(t), to)
@@ -149,6 +151,7 @@ func (f *faulty) AcceptBatch(ctx context.Context, run *adapter.Run, batch *adapt
 // process. Events without a messageId are in it, which nobody could tell from a
 // second one of the kind.
 func TestResumeAnywhere(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	const files, perFile = 3, 40
 	for file := range files {
@@ -231,6 +234,7 @@ func TestResumeAnywhere(t *testing.T) {
 
 // TestResumeStandardInput goes on with standard input, and refuses another one.
 func TestResumeStandardInput(t *testing.T) {
+	t.Parallel()
 	line := func(i int) string {
 		return fmt.Sprintf(`{"type":"track","userId":"u-%d","event":"Signed Up","timestamp":"2026-11-01T00:00:00Z"}`+"\n", i)
 	}
@@ -290,6 +294,7 @@ func TestResumeStandardInput(t *testing.T) {
 // TestChangedObject replays an object again that was written anew meanwhile, and
 // goes on with a damaged one that was mended.
 func TestChangedObject(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	name := filepath.Join(dir, "events.ndjson")
 	line := func(i int) string {
@@ -325,6 +330,7 @@ func TestChangedObject(t *testing.T) {
 
 // TestLimit stops after so many events that are sent, and counts no duplicates.
 func TestLimit(t *testing.T) {
+	t.Parallel()
 	_, spec := makeArchive(t, archivetest.Options{EventsPerDay: 300})
 	to := newTenant()
 	p := startProcess(t, storePath(t), to)
@@ -349,6 +355,7 @@ func TestLimit(t *testing.T) {
 
 // TestDeadEvents has SaaSquatch refuse some events for good, and others at first.
 func TestDeadEvents(t *testing.T) {
+	t.Parallel()
 	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 200, Clean: true})
 	to := newTenant()
 	to.answer = func(event *mapping.UserEvent) adapter.Attempt {
@@ -381,6 +388,7 @@ func TestDeadEvents(t *testing.T) {
 
 // TestLimitOfAPipe ends although more could come through the pipe that is read.
 func TestLimitOfAPipe(t *testing.T) {
+	t.Parallel()
 	in, out := io.Pipe()
 	defer out.Close()
 	go func() {

@@ -51,6 +51,7 @@ func entriesOf(t testing.TB, form string, n int) string {
 // TestResumeEntries ends a replay of arrays and of values in other forms at every
 // batch, and goes on with it in another process: each event arrives once.
 func TestResumeEntries(t *testing.T) {
+	t.Parallel()
 	const n = 40
 	for _, form := range []string{"array", "pretty array", "pretty", "concatenated"} {
 		content := entriesOf(t, form, n)
@@ -117,6 +118,7 @@ func TestResumeEntries(t *testing.T) {
 // TestResumeLinesAsEntries goes on with a run that read an array as lines, as versions
 // before arrays did: none of its events is passed over.
 func TestResumeLinesAsEntries(t *testing.T) {
+	t.Parallel()
 	o := archive.Object{Key: "array.json", Version: "v"}
 	entries := archive.Object{Key: o.Key, Version: o.Version + archive.OfEntries}
 	for name, test := range map[string]struct {

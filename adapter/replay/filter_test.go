@@ -42,6 +42,7 @@ func count(t *testing.T, spec *replay.Spec, lines ...string) string {
 }
 
 func TestFilter(t *testing.T) {
+	t.Parallel()
 	track := func(more string) string {
 		return `{"type":"track","event":"Signed Up","userId":"u-1","messageId":"message-1","timestamp":"2026-11-10T00:00:00Z"` + more + `}`
 	}
@@ -99,6 +100,7 @@ func TestFilter(t *testing.T) {
 
 // TestAnyAge lifts the time window.
 func TestAnyAge(t *testing.T) {
+	t.Parallel()
 	const old = `{"type":"track","event":"A","userId":"u","messageId":"message-1","timestamp":"2019-11-10T00:00:00Z"}`
 	if got, want := count(t, &replay.Spec{}, old), "1 skipped outside_time_window"; got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -110,6 +112,7 @@ func TestAnyAge(t *testing.T) {
 
 // TestSample takes about its share, and the same events every time.
 func TestSample(t *testing.T) {
+	t.Parallel()
 	const n = 20_000
 	var lines []string
 	for i := range n {
@@ -138,6 +141,7 @@ func TestSample(t *testing.T) {
 
 // TestLongLine rejects a line that is too long for an event, and goes on.
 func TestLongLine(t *testing.T) {
+	t.Parallel()
 	long := `{"type":"track","event":"A","userId":"u","x":"` + strings.Repeat("x", 10<<20) + `"}`
 	if got, want := count(t, &replay.Spec{}, long, `{"type":"track","event":"A","userId":"u","messageId":"message-1"}`), "1 rejected invalid_json, 1 pending"; got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -146,6 +150,7 @@ func TestLongLine(t *testing.T) {
 
 // TestValidateSpec names what is wrong with a spec.
 func TestValidateSpec(t *testing.T) {
+	t.Parallel()
 	day := func(n int) time.Time { return time.Date(2026, 11, n, 0, 0, 0, 0, time.UTC) }
 	for _, test := range []struct {
 		spec replay.Spec

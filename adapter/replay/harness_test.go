@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -263,4 +264,35 @@ func damagedFiles(made *archivetest.Archive) int {
 	return len(slices.DeleteFunc(slices.Clone(made.Files), func(f archivetest.File) bool { return !f.Log || f.Damage == archivetest.Whole }))
 }
 
-func storePath(t testing.TB) string { return filepath.Join(t.TempDir(), "adapter.db") }
+// emptyStore is the file of a store with all tables and nothing in them. The tests open some
+// 300 stores, and making the tables takes most of the time that opening one does.
+var emptyStore = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "store")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "adapter.db")
+	opened, err := store.Open(context.Background(), store.Options{Path: path})
+	if err != nil {
+		return nil, err
+	}
+	if err := opened.Close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
+// storePath makes an empty store and returns the path of its file.
+func storePath(t testing.TB) string {
+	t.Helper()
+	file, err := emptyStore()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "adapter.db")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

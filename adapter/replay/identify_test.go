@@ -12,6 +12,7 @@ import (
 
 // TestIdentify replays identify calls that came in no order, over several files.
 func TestIdentify(t *testing.T) {
+	t.Parallel()
 	id := 0
 	identify := func(user, name, timestamp string) string {
 		id++

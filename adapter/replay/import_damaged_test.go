@@ -28,6 +28,7 @@ func (d *damagedImports) Held(ctx context.Context, run *adapter.Run, after int64
 
 // TestImportLeavesDamagedPayloads imports an archive while some payloads are damaged.
 func TestImportLeavesDamagedPayloads(t *testing.T) {
+	t.Parallel()
 	_, spec := makeArchive(t, archivetest.Options{EventsPerDay: 100})
 	to := newImportTenant(t, sandbox.Options{})
 	i := newImporting(t, spec)

@@ -35,6 +35,7 @@ func checkOnce(t *testing.T, to *importTenant, i *importing, run int64) {
 // status that passes. They come again in the next jobs and never one by one; those that
 // three jobs have refused are dead for their reason.
 func TestImportRecordsRefusedForNow(t *testing.T) {
+	t.Parallel()
 	for status, reason := range map[int]adapter.Reason{
 		429: adapter.ReasonRateLimited, 408: adapter.ReasonTimeout, 425: adapter.ReasonTimeout, 500: adapter.ReasonServerError, 503: adapter.ReasonServerError,
 		401: adapter.ReasonUnauthorized, 403: adapter.ReasonForbidden,
@@ -136,6 +137,7 @@ func (d *doubting) DownloadResults(ctx context.Context, job adapter.ImportJob) i
 // several files: they are in the second, which adds no job, and the 409 that they meet
 // there says that they were processed at first.
 func TestImportLeftRecordsJoinTheNextFile(t *testing.T) {
+	t.Parallel()
 	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 100, Clean: true, Days: 1})
 	to := newImportTenant(t, sandbox.Options{})
 	i := newImporting(t, spec)
@@ -167,6 +169,7 @@ func TestImportLeftRecordsJoinTheNextFile(t *testing.T) {
 // TestImportLeftRecordsPastTheHorizon goes on with what a job left when SaaSquatch has
 // forgotten the keys: only what no job can have processed is sent.
 func TestImportLeftRecordsPastTheHorizon(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{503, 429} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 1})
@@ -237,6 +240,7 @@ func (c *crashingStore) Settle(ctx context.Context, run *adapter.Run, held *adap
 // lost, nothing comes twice, and nothing is sent in more than three jobs and those that
 // the crash has cost.
 func TestImportLeftRecordsResumeAnywhere(t *testing.T) {
+	t.Parallel()
 	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 24, Clean: true, Days: 1})
 	all := int64(expect(made).Outcomes["delivered"])
 	for _, after := range []bool{false, true} {

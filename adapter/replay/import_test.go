@@ -148,6 +148,7 @@ func (i *importing) outcomes(id int64) []adapter.Tally {
 // TestImport imports an archive in several jobs, with records counted from either
 // number, and without and with records that fail.
 func TestImport(t *testing.T) {
+	t.Parallel()
 	for _, base := range []sandbox.RecordBase{sandbox.RecordsFromOne, sandbox.RecordsFromZero} {
 		for _, refuse := range []float64{0, 0.03, 1} {
 			t.Run(fmt.Sprintf("base %d, %v%% refused", base, 100*refuse), func(t *testing.T) {
@@ -226,6 +227,7 @@ func checkSettledRight(t *testing.T, s *store.Store, run int64, received map[str
 
 // TestImportUnknownUsers imports events of users that SaaSquatch does not know.
 func TestImportUnknownUsers(t *testing.T) {
+	t.Parallel()
 	_, spec := makeArchive(t, archivetest.Options{EventsPerDay: 100, Clean: true})
 	to := newImportTenant(t, sandbox.Options{Users: sandbox.KnownUsers})
 	i := newImporting(t, spec)
@@ -242,6 +244,7 @@ func TestImportUnknownUsers(t *testing.T) {
 // TestImportAborted has SaaSquatch give jobs up after some of their records: what
 // was imported by then counts once, and what nobody imports is a dead letter.
 func TestImportAborted(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		aborted int
 		want    adapter.Outcome
@@ -337,6 +340,7 @@ func (c *crashing) Job(ctx context.Context, id string) (adapter.ImportJob, error
 // TestImportResumeAnywhere ends an import at every call to SaaSquatch and goes on
 // with it in another process.
 func TestImportResumeAnywhere(t *testing.T) {
+	t.Parallel()
 	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 2})
 	want := expect(made)
 	for _, after := range []bool{false, true} {
@@ -392,6 +396,7 @@ func TestImportResumeAnywhere(t *testing.T) {
 // TestImportPastHorizon goes on with a job of unknown fate when SaaSquatch has
 // forgotten the keys: nothing is sent a second time.
 func TestImportPastHorizon(t *testing.T) {
+	t.Parallel()
 	_, spec := makeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 1})
 	to := newImportTenant(t, sandbox.Options{})
 	i := newImporting(t, spec)
@@ -420,6 +425,7 @@ func TestImportPastHorizon(t *testing.T) {
 // TestImportRefusedFile leaves the events held when SaaSquatch does not take the
 // file, and says why.
 func TestImportRefusedFile(t *testing.T) {
+	t.Parallel()
 	_, spec := makeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 1})
 	to := newImportTenant(t, sandbox.Options{})
 	i := newImporting(t, spec)
@@ -448,6 +454,7 @@ func (refusing) ValidateJob(context.Context, adapter.JobInput) ([]string, error)
 
 // TestWriteFiles writes the lines of an archive into files of a few lines each.
 func TestWriteFiles(t *testing.T) {
+	t.Parallel()
 	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 300})
 	want := expect(made)
 	spec.Via = replay.ViaImport
@@ -511,6 +518,7 @@ func (d *doubtful) CreateJob(ctx context.Context, input adapter.JobInput) (adapt
 // TestImportJobOfUnknownFate has SaaSquatch make jobs that nobody hears of: events
 // with a key are imported once all the same.
 func TestImportJobOfUnknownFate(t *testing.T) {
+	t.Parallel()
 	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 100, Clean: true, Days: 1})
 	to := newImportTenant(t, sandbox.Options{})
 	i := newImporting(t, spec)

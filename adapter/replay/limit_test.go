@@ -35,6 +35,7 @@ func limitedOf(outcomes []adapter.Tally, counts *replay.Counts) limited {
 // TestLimitInABlock ends a replay at its limit: lines behind the last event that is sent
 // do not count, whatever they are, and a dry run says the same.
 func TestLimitInABlock(t *testing.T) {
+	t.Parallel()
 	id := 0
 	track := func() string {
 		id++
@@ -106,6 +107,7 @@ func (p *process) report(id int64) *replay.Report {
 // TestLimitOfAResumedRun ends a run that had reached its limit when its process ended,
 // and one that reaches it after it was resumed.
 func TestLimitOfAResumedRun(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	var lines []string
 	for i := range 6 {

@@ -132,6 +132,7 @@ func wantUpsert(t *testing.T, to *tenant, fields string) {
 // TestMergedIdentity holds merged upserts apart from the calls whose messageIds they
 // bear, of whatever kind those are (M25).
 func TestMergedIdentity(t *testing.T) {
+	t.Parallel()
 	older, newest := callsOf(0, 3*time.Hour, `{"a":1,"b":1}`), callsOf(1, 2*time.Hour, `{"b":2}`)
 	users := len(messageIDs)
 	for name, live := range map[string][][]string{"newest": {newest}, "older": {older}, "newest first": {newest, older}, "none": nil} {
@@ -174,6 +175,7 @@ func (a *askedCalls) Identifies(context.Context, string, string, []adapter.Ident
 // TestMergedIdentityIsStored holds identities of merged upserts to those that are in
 // stores out there. They were computed by another program from their description.
 func TestMergedIdentityIsStored(t *testing.T) {
+	t.Parallel()
 	p := &process{t: t, mapper: newMapper(t)}
 	for messageID, want := range map[string]adapter.Arrival{
 		`"messageId":"message-2",`: {MessageID: "message-2", Identity: -1226029879944165215},
@@ -199,6 +201,7 @@ func TestMergedIdentityIsStored(t *testing.T) {
 // TestMergedAgain replays an archive that grows. Its merged traits come to the same
 // again although others were sent between, and their messageId never changes.
 func TestMergedAgain(t *testing.T) {
+	t.Parallel()
 	dir, to := t.TempDir(), newTenant()
 	p := startProcess(t, storePath(t), to)
 	defer p.end()
@@ -226,6 +229,7 @@ func (k knownCalls) Identifies(context.Context, string, string, []adapter.Identi
 // TestCallOfLedgerIsOfArchive asks whether a call that the ledger has is one of the
 // archive's. By its own time it is not, whatever its messageId.
 func TestCallOfLedgerIsOfArchive(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	newest := callsOf(1, 2*time.Hour, `{"b":2}`)
 	writeArchive(t, dir, callsOf(0, 3*time.Hour, `{"a":1}`), newest)
@@ -256,6 +260,7 @@ func TestCallOfLedgerIsOfArchive(t *testing.T) {
 // TestMergedRedriven redrives merged upserts that were refused, or that the rules of
 // their first day rejected, beside the live delivery of the newest call.
 func TestMergedRedriven(t *testing.T) {
+	t.Parallel()
 	rules := mapping.DefaultRules()
 	rules.Segments = `$exists(traits.a) and $exists(traits.b) ? $error("both") : []`
 	rejecting, err := mapping.New(rules)

@@ -65,6 +65,7 @@ const (
 
 // TestMerged merges the traits of users whose calls came in parts.
 func TestMerged(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name  string
 		lines []string
@@ -154,6 +155,7 @@ func mergedModel(calls []identifyCall) map[string]any {
 // TestMergedLikeModel merges many calls of many users over several files, with memory
 // for all of them and for few, and holds the upserts against a merge in memory.
 func TestMergedLikeModel(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	const users, calls, files = 150, 900, 7
 	ofUser := make(map[string][]identifyCall)
@@ -239,6 +241,7 @@ func (p *process) accept(lines ...string) {
 
 // TestMergedAndLiveTraffic replays an archive whose calls came live as well.
 func TestMergedAndLiveTraffic(t *testing.T) {
+	t.Parallel()
 	ago := func(d time.Duration) string { return time.Now().Add(-d).UTC().Format(time.RFC3339) }
 	first := identifyCall{"u", "message-1", ago(3 * time.Hour), `{"a":1}`, ""}.line()
 	second := identifyCall{"u", "message-2", ago(2 * time.Hour), `{"b":2}`, ""}.line()
@@ -308,6 +311,7 @@ func TestMergedAndLiveTraffic(t *testing.T) {
 // TestMergedResumed ends a replay at every batch and goes on with it: each user has one
 // upsert, and every line counts once.
 func TestMergedResumed(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	var files [3][]string
 	const users = 24
@@ -370,6 +374,7 @@ func TestMergedResumed(t *testing.T) {
 // TestArchiveChangesBetweenReadings reads objects the second time that the first
 // reading did not see, or saw otherwise: their calls are sent as they are.
 func TestArchiveChangesBetweenReadings(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	writeArchive(t, dir, []string{identifyCall{"u", "message-1", hour10, `{"a":1}`, ""}.line(), identifyCall{"u", "message-2", hour11, `{"b":2}`, ""}.line()},
 		[]string{identifyCall{"v", "message-3", hour10, `{"a":1}`, ""}.line()})
@@ -411,6 +416,7 @@ func TestArchiveChangesBetweenReadings(t *testing.T) {
 // TestMergedAccount tells users apart by their accounts, and never moves one to the
 // account of an older call.
 func TestMergedAccount(t *testing.T) {
+	t.Parallel()
 	rules := mapping.DefaultRules()
 	rules.AccountID = []string{"traits.company", "traits.team", "userId"}
 	mapper, err := mapping.New(rules)
@@ -442,6 +448,7 @@ func TestMergedAccount(t *testing.T) {
 
 // TestMergedTooMuch bounds the traits of one user who has too many.
 func TestMergedTooMuch(t *testing.T) {
+	t.Parallel()
 	var lines []string
 	for i := range 3000 {
 		lines = append(lines, identifyCall{"u", fmt.Sprintf("message-%d", i), fmt.Sprintf("2026-11-01T%02d:%02d:00Z", i/60%24, i%60), fmt.Sprintf(`{"t%d":%q}`, i, strings.Repeat("x", 1000)), ""}.line())
@@ -466,6 +473,7 @@ func TestMergedTooMuch(t *testing.T) {
 
 // TestTemporaryFileFails says what to do about a disk that takes no temporary file.
 func TestTemporaryFileFails(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	var lines []string
 	for i := range 100 {

@@ -42,6 +42,7 @@ func kept(t *testing.T, filter *replay.Filter, lines []string) []bool {
 // TestIntegrations holds every value of every entry against each other, under all
 // spellings of the names and in both orders (M23).
 func TestIntegrations(t *testing.T) {
+	t.Parallel()
 	names := []struct{ destination, all string }{
 		{"SaaSquatch v2", "All"}, {"SaaSquatch v2", "all"}, {"SaaSquatch v2", "ALL"},
 		{"saasquatch v2", "All"}, {"saasquatch-v2", "aLL"}, {"SaaSquatch_V2", "All"}, {"saasquatchV2", "All"}, {"S\\u0061aSquatch v2", "\\u0061ll"},
@@ -99,6 +100,7 @@ func TestIntegrations(t *testing.T) {
 
 // TestOtherIntegrations names other destinations, in their order.
 func TestOtherIntegrations(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		names        []string
 		integrations string
@@ -124,6 +126,7 @@ func TestOtherIntegrations(t *testing.T) {
 
 // TestConsent holds every value of a preference against every list of categories (M24).
 func TestConsent(t *testing.T) {
+	t.Parallel()
 	consent := func(preferences string) string {
 		return `{"type":"track","event":"E","userId":"u","messageId":"message-1","context":{"consent":{"categoryPreferences":` + preferences + `}}}`
 	}
@@ -165,6 +168,7 @@ func TestConsent(t *testing.T) {
 // TestConsentDenialsAreCounted counts the events that deny a category, in a dry run and
 // in a run, where no category is named.
 func TestConsentDenialsAreCounted(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "events.ndjson")
 	line := func(id int, preferences string) string {
 		return fmt.Sprintf(`{"type":"track","event":"E","userId":"u","messageId":"message-%d","context":{"consent":{"categoryPreferences":%s}}}`+"\n", id, preferences)
@@ -202,6 +206,7 @@ func TestConsentDenialsAreCounted(t *testing.T) {
 
 // TestSpecOfTodaysVersion reads a spec as versions before this one stored it.
 func TestSpecOfTodaysVersion(t *testing.T) {
+	t.Parallel()
 	spec, err := replay.ParseSpec([]byte(`{"sources":["a"],"filter":{"users":["u"],"integrations":["SaaSquatch v2","All"]},"identify":"newest","via":"api"}`))
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 
 // TestParseUsers takes lines whole but for their ends and the quotation marks of CSV.
 func TestParseUsers(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, content string
 		want          []string
@@ -107,6 +108,7 @@ func FuzzParseUsers(f *testing.F) {
 
 // TestUserMatches counts the lines of both files that match no event.
 func TestUserMatches(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	track := func(user, id string) string {
 		return fmt.Sprintf(`{"type":"track","userId":%s,"event":"E","messageId":"message-%s"}`, user, id)
