@@ -45,6 +45,7 @@ func startProxy(t *testing.T, sandbox string, status int) *flippingProxy {
 // request with a page: nothing counts as delivered, nothing is dead, the log is loud,
 // and everything arrives once SaaSquatch answers itself.
 func TestEveryAnswerIsAPage(t *testing.T) {
+	t.Parallel()
 	for name, status := range map[string]int{"a refusal": 404, "a success": 200} {
 		t.Run(name, func(t *testing.T) {
 			sandbox, dir := startSandbox(t), t.TempDir()
@@ -75,6 +76,7 @@ func TestEveryAnswerIsAPage(t *testing.T) {
 // TestPagesAmongAnswers mixes pages of proxies into SaaSquatch's answers, before and
 // after events are processed: each event arrives once, durable and direct.
 func TestPagesAmongAnswers(t *testing.T) {
+	t.Parallel()
 	faults := []string{"--fail", "10%:404:html", "--fail", "5%:200:html", "--fail", "5%:200:html:after", "--fail", "3%:403:html", "--latency", "2ms"}
 	t.Run("durable", func(t *testing.T) {
 		sandbox, dir := startSandbox(t, faults...), t.TempDir()

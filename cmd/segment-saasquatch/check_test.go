@@ -11,6 +11,7 @@ import (
 // TestCheckRefusesWhatFailsLater: serve --check names the setting, the kind of mistake and
 // the remedy of what would only fail once the process serves.
 func TestCheckRefusesWhatFailsLater(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write := func(name, content string) string {
 		path := filepath.Join(dir, name)
@@ -88,6 +89,7 @@ func TestCheckRefusesWhatFailsLater(t *testing.T) {
 
 // TestServerTokenIsChecked: a token that no server takes is refused before it is sent.
 func TestServerTokenIsChecked(t *testing.T) {
+	t.Parallel()
 	const token = "topsecret-of-sixteen-characters"
 	for name, text := range map[string]string{"bearer": "Bearer " + token, "variable": "${ADMIN_TOKEN}",
 		"quotes": "'" + token + "'"} {

@@ -14,6 +14,7 @@ import (
 // TestDamagedPayload changes a letter of a pending event and of a rejected one. Neither is
 // sent, and every command says why.
 func TestDamagedPayload(t *testing.T) {
+	t.Parallel()
 	sandbox, dir := startSandbox(t), t.TempDir()
 	s := startDurable(t, sandbox, dir, "SAASQUATCH_API_KEY=TEST_wrong") // keeps what it accepts
 	body := []byte(`[{"type":"track","userId":"ann","event":"x","messageId":"message-1"},{"userId":"ann"}]`)
@@ -65,6 +66,7 @@ func TestDamagedPayload(t *testing.T) {
 
 // TestDeadLettersAreDropped fills the smallest room for payloads of rejected events.
 func TestDeadLettersAreDropped(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := startDurable(t, startSandbox(t), dir, "DEAD_LETTERS_MAX_BYTES=1MiB", "ADMIN_LISTEN_ADDR=127.0.0.1:0")
 	admin := "http://" + s.stderr.await(t, `"msg":"admin","address":"([^"]+)"`)[1]

@@ -191,6 +191,7 @@ func throughServer(t *testing.T, o adapter.Operations) (env map[string]string, s
 // TestDeliveriesGolden runs commands on fixed deliveries, through a server, and
 // compares all that they write with testdata/deliveries/*/want.txt.
 func TestDeliveriesGolden(t *testing.T) {
+	t.Parallel()
 	for name, args := range map[string][]string{
 		"list":              {"list"},
 		"list_first":        {"list", "--limit", "1"},
@@ -269,6 +270,7 @@ func compareGolden(t *testing.T, path string, got []byte) {
 // TestExportAppearsWhole: a file of an earlier export stays until the new one is
 // there, and a part of one is never left.
 func TestExportAppearsWhole(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	out := filepath.Join(dir, "dead.ndjson")
 	if err := os.WriteFile(out, []byte("earlier"), 0o600); err != nil {

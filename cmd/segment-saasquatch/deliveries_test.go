@@ -66,6 +66,7 @@ func runDeliveries(t *testing.T, env map[string]string, args ...string) (code in
 }
 
 func TestDeliveriesCommands(t *testing.T) {
+	t.Parallel()
 	env, _ := storeWithDeliveries(t)
 	out := filepath.Join(t.TempDir(), "dead.ndjson")
 	for _, test := range []struct {
@@ -132,6 +133,7 @@ func TestDeliveriesCommands(t *testing.T) {
 // TestDeliveriesOfAFormerTenant runs commands on a store whose connection has another
 // tenant than its deliveries were accepted for.
 func TestDeliveriesOfAFormerTenant(t *testing.T) {
+	t.Parallel()
 	env, _ := storeWithDeliveries(t)
 	live := map[string]string{"DATA_DIR": env["DATA_DIR"], "SAASQUATCH_BASE_URL": "https://host", "SAASQUATCH_TENANT_ALIAS": "ops"}
 	unknown := map[string]string{"DATA_DIR": env["DATA_DIR"]}
@@ -186,6 +188,7 @@ func TestDeliveriesOfAFormerTenant(t *testing.T) {
 }
 
 func TestVerifyFails(t *testing.T) {
+	t.Parallel()
 	env, path := storeWithDeliveries(t)
 	if err := os.Truncate(path, 0); err != nil {
 		t.Fatal(err)

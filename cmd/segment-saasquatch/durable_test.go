@@ -174,6 +174,7 @@ var faults = []string{"--fail", "5%:503", "--reset", "5%", "--latency", "2ms"}
 
 // TestCrash kills the program ten times while events come in and go out.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	sandbox := startSandbox(t, faults...)
 	dir := t.TempDir()
 	env := []string{"DATA_DIR=" + dir}
@@ -197,6 +198,7 @@ func TestCrash(t *testing.T) {
 // TestFsyncBeforeTheAnswer watches the system calls of the program: between a
 // request and its answer there has to be one that brings the events to the disk.
 func TestFsyncBeforeTheAnswer(t *testing.T) {
+	t.Parallel()
 	needCommand(t, "strace")
 	s := startDurable(t, "http://127.0.0.1:1", t.TempDir())
 	trace := filepath.Join(t.TempDir(), "trace")
@@ -244,6 +246,7 @@ func TestFsyncBeforeTheAnswer(t *testing.T) {
 // TestDiskFull fills a small disk, makes room again, and looks for every event
 // that was acknowledged.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	dir := smallDisk(t, 8)
 	sandbox := startSandbox(t)
 	env := []string{"DATA_DIR=" + filepath.Join(dir, "data")}
@@ -291,8 +294,10 @@ func TestDiskFull(t *testing.T) {
 	checkExactlyOnce(t, sandbox, acknowledged)
 }
 
-// TestReplicas shares a PostgreSQL store among three processes, of which one dies.
+// TestReplicas shares a PostgreSQL store among three processes, of which one dies. What it
+// had leased is delivered once the leases are over.
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	database := newDatabase(t)
 	sandbox := startSandbox(t, faults...)
 	env := []string{"STORE=" + database}
@@ -312,6 +317,20 @@ func TestReplicas(t *testing.T) {
 	l.urls.Store(&left)
 	time.Sleep(2 * time.Second) // and more
 	acknowledged := l.finish()
+	for _, s := range replicas[1:] {
+		if err := s.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if code := s.wait(); code != exitOK {
+			t.Errorf("exit code %d", code)
+		}
+	}
+	// Those two have given back what they had. The leases that are left would last for
+	// another minute.
+	if out, err := exec.Command("psql", database, "-qc", "UPDATE queue SET due_at = 1 WHERE lease IS NOT NULL").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	startDurable(t, sandbox, t.TempDir(), env...)
 	awaitDrained(t, env, 4*time.Minute)
 	checkExactlyOnce(t, sandbox, acknowledged)
 	checkConservation(t, env)
@@ -319,6 +338,7 @@ func TestReplicas(t *testing.T) {
 
 // TestStoreInUse starts a second process on the store of the first.
 func TestStoreInUse(t *testing.T) {
+	t.Parallel()
 	sandbox, dir := startSandbox(t), t.TempDir()
 	first := startDurable(t, sandbox, dir)
 	second := start(t, []string{
@@ -333,6 +353,7 @@ func TestStoreInUse(t *testing.T) {
 // TestRedrive has an event refused for an unknown user, and sends it again when
 // the user is known.
 func TestRedrive(t *testing.T) {
+	t.Parallel()
 	p := start(t, nil, "sandbox", "--listen-addr", "127.0.0.1:0")
 	sandbox := p.stdout.await(t, `base URL SAASQUATCH_BASE_URL=(\S+)\n`)[1]
 	const token = "a-token-of-sixteen-or-more"
@@ -394,6 +415,7 @@ func TestRedrive(t *testing.T) {
 
 // TestWrongKeyPauses changes nothing for the events but the time of their delivery.
 func TestWrongKeyPauses(t *testing.T) {
+	t.Parallel()
 	sandbox, dir := startSandbox(t), t.TempDir()
 	s := startDurable(t, sandbox, dir, "SAASQUATCH_API_KEY=TEST_wrong-key")
 	batch, want := sampleBatch(t, 200)

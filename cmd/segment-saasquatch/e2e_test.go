@@ -307,6 +307,7 @@ func checkArrived(t *testing.T, sandbox string, want map[string]int) {
 
 // TestQuickStart runs the README's first command and then what it prints.
 func TestQuickStart(t *testing.T) {
+	t.Parallel()
 	needCommand(t, "curl")
 	p := start(t, []string{"TMPDIR=" + t.TempDir(), "ADMIN_LISTEN_ADDR=none"}, "serve", "--sandbox", "--listen-addr", "127.0.0.1:0")
 	p.stdout.await(t, `Ctrl-C ends it`)
@@ -332,6 +333,7 @@ func TestQuickStart(t *testing.T) {
 }
 
 func TestConfiguredSecretIsNotPrinted(t *testing.T) {
+	t.Parallel()
 	p := start(t, []string{"SEGMENT_SHARED_SECRET=" + testSecret, "ADMIN_LISTEN_ADDR=none"}, "serve", "--sandbox", "--listen-addr", "127.0.0.1:0")
 	p.stdout.await(t, `Ctrl-C ends it`)
 	if out := p.stdout.String() + p.stderr.String(); strings.Contains(out, testSecret) || !strings.Contains(out, "/segment\n") {
@@ -340,6 +342,7 @@ func TestConfiguredSecretIsNotPrinted(t *testing.T) {
 }
 
 func TestSingleAndBatchAndReplay(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, startSandbox(t), nil)
 	event, err := sampleEvent("Signed Up", "user-x", time.Now())
 	if err != nil {
@@ -381,6 +384,7 @@ func TestSingleAndBatchAndReplay(t *testing.T) {
 }
 
 func TestFirstElementSignature(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, startSandbox(t), []string{"ALLOW_FIRST_ELEMENT_SIGNATURE=true"})
 	s.stderr.await(t, `"level":"warn".*allow_first_element_signature`)
 	code, out, stderr := runCommand(t, "", "send", "--to", s.url, "--secret", testSecret, "--batch", "3", "--sign-first-element")
@@ -391,6 +395,7 @@ func TestFirstElementSignature(t *testing.T) {
 
 // TestNoUserIDReachesAnotherEndpoint sends hostile ids through everything.
 func TestNoUserIDReachesAnotherEndpoint(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, startSandbox(t), nil)
 	for id, want := range map[string]string{
 		"../../../x": "delivered", "..": "rejected", ".": "rejected", "a/../../b": "delivered", "%2e%2e": "delivered", "x?y#z": "delivered", "a b+c": "delivered", `a\..\b`: "delivered",
@@ -413,6 +418,7 @@ func TestNoUserIDReachesAnotherEndpoint(t *testing.T) {
 // TestFaultsAndRedelivery sends a batch again as Segment does until it is
 // accepted, to a SaaSquatch that fails before and after processing.
 func TestFaultsAndRedelivery(t *testing.T) {
+	t.Parallel()
 	sandbox := startSandbox(t, "--fail", "5%:503", "--fail", "2%:500:after", "--fail", "1%:429:retry-after=1s", "--reset", "2%", "--timeout", "0.2%", "--latency", "2ms")
 	s := startServer(t, sandbox, []string{"ANSWER_BUDGET=1s"})
 	batch, want := sampleBatch(t, 1000)
@@ -445,6 +451,7 @@ func neverUpsert(t *testing.T) string {
 }
 
 func TestUnknownUserIsDead(t *testing.T) {
+	t.Parallel()
 	p := start(t, nil, "sandbox", "--listen-addr", "127.0.0.1:0")
 	sandbox := p.stdout.await(t, `base URL SAASQUATCH_BASE_URL=(\S+)\n`)[1]
 	s := startServer(t, sandbox, nil, "--config", neverUpsert(t))
@@ -470,6 +477,7 @@ func TestUnknownUserIsDead(t *testing.T) {
 
 // TestWrongKeyIsNotTheEventsFault checks what a wrong API key and tenant come to.
 func TestWrongKeyIsNotTheEventsFault(t *testing.T) {
+	t.Parallel()
 	sandbox := startSandbox(t)
 	for setting, reason := range map[string]string{"SAASQUATCH_API_KEY=TEST_wrong-key": "unauthorized", "SAASQUATCH_TENANT_ALIAS=test_other": "tenant_not_found"} {
 		s := startServer(t, sandbox, []string{setting})
@@ -488,6 +496,7 @@ func TestWrongKeyIsNotTheEventsFault(t *testing.T) {
 }
 
 func TestSaaSquatchIsDown(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, "http://127.0.0.1:1", []string{"ANSWER_BUDGET=300ms"})
 	batch, _ := sampleBatch(t, 50)
 	got := post(t, s.url, testSecret, batch, batch)
@@ -506,6 +515,7 @@ func TestSaaSquatchIsDown(t *testing.T) {
 
 // TestDrain ends the program in the middle of a request.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	sandbox := startSandbox(t, "--latency", "1500ms")
 	s := startServer(t, sandbox, []string{"SHUTDOWN_DELAY=1s"})
 	base := strings.TrimSuffix(s.url, "/segment")
@@ -554,6 +564,7 @@ func awaitStats(t *testing.T, sandbox string, requests int) {
 }
 
 func TestSecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
 	sandbox := startSandbox(t, "--latency", "30s")
 	s := startServer(t, sandbox, []string{"ANSWER_BUDGET=50s", "SAASQUATCH_ATTEMPT_TIMEOUT=50s"})
 	event := []byte(`{"type":"track","userId":"u","event":"x","messageId":"12345678"}`)
@@ -575,6 +586,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 
 // TestConnections runs a test and a live tenant side by side from a file.
 func TestConnections(t *testing.T) {
+	t.Parallel()
 	one := startSandbox(t, "--tenant", "test_one", "--api-key", "TEST_key-one")
 	two := startSandbox(t, "--tenant", "two", "--api-key", "LIVE_key-two")
 	file := filepath.Join(t.TempDir(), "config.yaml")
@@ -622,6 +634,7 @@ connections:
 }
 
 func TestWrongConfigurations(t *testing.T) {
+	t.Parallel()
 	busy := startServer(t, "http://127.0.0.1:1", nil)
 	address := strings.TrimSuffix(strings.TrimPrefix(busy.url, "http://"), "/segment")
 	valid := []string{"SEGMENT_SHARED_SECRET=" + testSecret, "SAASQUATCH_TENANT_ALIAS=test_x", "SAASQUATCH_API_KEY=TEST_x-and-more"}
@@ -663,6 +676,7 @@ func TestWrongConfigurations(t *testing.T) {
 }
 
 func TestCheckAndPrint(t *testing.T) {
+	t.Parallel()
 	env := []string{"SEGMENT_SHARED_SECRET=" + testSecret, "SAASQUATCH_TENANT_ALIAS=test_x", "SAASQUATCH_API_KEY=TEST_x-and-more"}
 	p := start(t, env, "serve", "--check")
 	if code := p.wait(); code != 0 || !strings.Contains(p.stdout.String(), "the configuration is valid") {
@@ -678,6 +692,7 @@ func TestCheckAndPrint(t *testing.T) {
 }
 
 func TestExampleConfigurationServes(t *testing.T) {
+	t.Parallel()
 	args := []string{"serve", "--check", "--config", filepath.Join("..", "..", "testdata", "config", "example.yaml")}
 	p := start(t, []string{"SEGMENT_SHARED_SECRET=" + testSecret, "SAASQUATCH_API_KEY=TEST_x-and-more"}, args...)
 	if code := p.wait(); code != 0 || p.stderr.String() != "" {

@@ -10,6 +10,7 @@ import (
 // TestManyRejectedEvents rejects thousands of events of a small request: few lines, and
 // every event counts.
 func TestManyRejectedEvents(t *testing.T) {
+	t.Parallel()
 	for _, delivery := range []string{"durable", "direct"} {
 		s := startServer(t, startSandbox(t), []string{"DELIVERY=" + delivery, "DATA_DIR=" + t.TempDir(), "ADMIN_LISTEN_ADDR=127.0.0.1:0"})
 		admin := "http://" + s.stderr.await(t, `"msg":"admin","address":"([^"]+)"`)[1]

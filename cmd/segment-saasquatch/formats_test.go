@@ -202,6 +202,7 @@ func (f *eventFormat) checkMap(t *testing.T, pages, code int, stdout, stderr str
 
 // TestPassedOverReport checks that the report names what was not read, and why.
 func TestPassedOverReport(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for name, content := range map[string]string{
 		"events.ndjson": `{"type":"page"}`, "a.parquet": "PAR1", "b.parquet": "PAR1", "c.csv": "x", "d.zip": "PK", "empty.ndjson": "", ".hidden": "x",
@@ -248,6 +249,7 @@ func TestPassedOverReport(t *testing.T) {
 
 // TestMapPromptly types lines: each is answered before the next comes.
 func TestMapPromptly(t *testing.T) {
+	t.Parallel()
 	for name, typed := range map[string][]string{
 		"lines":  {`{"type":"page"}` + "\n", `{"type":"screen"}` + "\n"},
 		"pretty": {"{\n\"type\":\n\"page\"}\n", "{\"type\":\n\"screen\"\n}\n"},
@@ -282,6 +284,7 @@ func TestMapPromptly(t *testing.T) {
 
 // TestLocationsWithoutLogs checks that a replay with nothing to read fails.
 func TestLocationsWithoutLogs(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	flat := filepath.Join(dir, "flat", "srcA", "1793404800000")
 	for _, folder := range []string{flat, filepath.Join(dir, "empty"), filepath.Join(dir, "plain")} {

@@ -26,6 +26,7 @@ func unkeyedEvents(now time.Time) []string {
 // TestRulesChangeBetweenDeliveries has events without valid keys redelivered and
 // replayed under rules that map them otherwise: each counts once.
 func TestRulesChangeBetweenDeliveries(t *testing.T) {
+	t.Parallel()
 	for name, store := range map[string]func() string{
 		"sqlite": func() string { return "" }, "postgres": func() string { return "STORE=" + newDatabase(t) },
 	} {
@@ -93,6 +94,7 @@ func TestRulesChangeBetweenDeliveries(t *testing.T) {
 // TestReplayOfRejectedLines replays an archive with bad lines again and again: they
 // stay the same dead letters, and every run reports them.
 func TestReplayOfRejectedLines(t *testing.T) {
+	t.Parallel()
 	sandbox, dir := startSandbox(t), t.TempDir()
 	env := replayEnv(sandbox, dir)
 	archive := filepath.Join(t.TempDir(), "archive.ndjson")

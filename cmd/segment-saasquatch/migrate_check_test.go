@@ -76,6 +76,7 @@ func runMigrateCheck(t *testing.T, env map[string]string, stdin string, args ...
 // config.yaml if there is one. All that it writes is in want.txt, and the arguments
 // are in args.txt, one a line.
 func TestMigrateCheckGolden(t *testing.T) {
+	t.Parallel()
 	folders, err := filepath.Glob(filepath.Join("..", "..", "testdata", "migrate-check", "*"))
 	if err != nil || len(folders) == 0 {
 		t.Fatalf("no golden cases (%v)", err)
@@ -115,6 +116,7 @@ func TestMigrateCheckGolden(t *testing.T) {
 // TestMigrateCheckReconciles puts the lines that it prints into a configuration file,
 // and finds no difference of event keys any more.
 func TestMigrateCheckReconciles(t *testing.T) {
+	t.Parallel()
 	tenant := &migrate.Vocabulary{EventKeys: []string{"signup_completed", "usersignedup", "purchase", "refund", "Pläne", "購入"}}
 	var events strings.Builder
 	for _, name := range []string{"Signup Completed", "userSignedUp", "Order Completed", "Order Refunded", "Pläne", "購入"} {
@@ -143,6 +145,7 @@ func TestMigrateCheckReconciles(t *testing.T) {
 }
 
 func TestMigrateCheckRefusals(t *testing.T) {
+	t.Parallel()
 	env := namesServer(t, &migrate.Vocabulary{})
 	damaged := filepath.Join(t.TempDir(), "a.gz")
 	if err := os.WriteFile(damaged, []byte("\x1f\x8b\x08\x00\x00\x00"), 0o600); err != nil {
@@ -173,6 +176,7 @@ func TestMigrateCheckRefusals(t *testing.T) {
 // TestMigrateCheckAgainstTheSandbox: a tenant that has seen other names, and a
 // configuration that was mended.
 func TestMigrateCheckAgainstTheSandbox(t *testing.T) {
+	t.Parallel()
 	sandbox := startSandbox(t)
 	user := sandbox + "/api/v1/" + sandboxTenant + "/open/account/u-1/user/u-1"
 	call(t, "PUT", user, "application/json", `{"id":"u-1","accountId":"u-1","customFields":{"plan":"pro"},"segments":["vip"]}`)

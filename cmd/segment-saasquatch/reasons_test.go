@@ -13,6 +13,7 @@ import (
 // TestEveryReasonShows brings about every reason to skip or reject an event, and
 // looks for it in the answer, in the log and in the output of map.
 func TestEveryReasonShows(t *testing.T) {
+	t.Parallel()
 	now := time.Now().UTC().Format(time.RFC3339)
 	const valid = `"type":"track","userId":"u","event":"e","messageId":"message-%d"`
 	reasons := map[string]string{

@@ -175,6 +175,7 @@ func checkReplay(t *testing.T, made *archivetest.Archive, want *archivetest.Expe
 func noInput() io.Reader { return strings.NewReader("") }
 
 func TestReplayDirectory(t *testing.T) {
+	t.Parallel()
 	made, want := makeArchive(archivetest.Options{EventsPerDay: 800})
 	dir := t.TempDir()
 	made.WriteDir(t, dir)
@@ -182,6 +183,7 @@ func TestReplayDirectory(t *testing.T) {
 }
 
 func TestReplayStandardInput(t *testing.T) {
+	t.Parallel()
 	made, want := makeArchive(archivetest.Options{EventsPerDay: 400, Clean: true})
 	var input bytes.Buffer
 	for i := range made.Lines {
@@ -200,6 +202,7 @@ func TestReplayS3(t *testing.T) {
 
 // TestReplayIsKilled kills a replay at ten points and goes on with it each time.
 func TestReplayIsKilled(t *testing.T) {
+	t.Parallel()
 	made, want := makeArchive(archivetest.Options{EventsPerDay: 1500})
 	dir := t.TempDir()
 	made.WriteDir(t, dir)
@@ -250,6 +253,7 @@ func TestReplayIsKilled(t *testing.T) {
 
 // TestReplayInterrupted asks a replay once to end.
 func TestReplayInterrupted(t *testing.T) {
+	t.Parallel()
 	made, want := makeArchive(archivetest.Options{EventsPerDay: 400, Clean: true})
 	dir := t.TempDir()
 	made.WriteDir(t, dir)
@@ -281,6 +285,7 @@ func TestReplayInterrupted(t *testing.T) {
 // TestReplayThroughServer hands an archive to a server, beside live traffic of the
 // same store.
 func TestReplayThroughServer(t *testing.T) {
+	t.Parallel()
 	made, want := makeArchive(archivetest.Options{EventsPerDay: 500, Clean: true})
 	dir := t.TempDir()
 	made.WriteDir(t, dir)
@@ -321,6 +326,7 @@ func TestReplayThroughServer(t *testing.T) {
 
 // TestReplayFailures writes what SaaSquatch refuses, and replays that.
 func TestReplayFailures(t *testing.T) {
+	t.Parallel()
 	made, want := makeArchive(archivetest.Options{EventsPerDay: 200, Clean: true})
 	dir := t.TempDir()
 	made.WriteDir(t, dir)
@@ -351,6 +357,7 @@ func TestReplayFailures(t *testing.T) {
 // TestReplayImport replays by import jobs of which one is aborted and some records
 // are refused.
 func TestReplayImport(t *testing.T) {
+	t.Parallel()
 	made, want := makeArchive(archivetest.Options{EventsPerDay: 600, Clean: true})
 	dir := t.TempDir()
 	made.WriteDir(t, dir)
@@ -392,6 +399,7 @@ func TestReplayImport(t *testing.T) {
 
 // TestReplayImportFiles only writes the files.
 func TestReplayImportFiles(t *testing.T) {
+	t.Parallel()
 	made, want := makeArchive(archivetest.Options{EventsPerDay: 300, Clean: true})
 	dir, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
 	made.WriteDir(t, dir)
@@ -419,6 +427,7 @@ func TestReplayImportFiles(t *testing.T) {
 
 // TestReplayUsage calls replay wrongly.
 func TestReplayUsage(t *testing.T) {
+	t.Parallel()
 	sandboxed := []string{"SAASQUATCH_TENANT_ALIAS=" + sandboxTenant, "SAASQUATCH_API_KEY=" + sandboxKey}
 	live := []string{"SAASQUATCH_TENANT_ALIAS=alive", "SAASQUATCH_API_KEY=LIVE_key", "DATA_DIR=" + t.TempDir()}
 	events := filepath.Join(t.TempDir(), "events.ndjson")
@@ -461,6 +470,7 @@ func TestReplayUsage(t *testing.T) {
 // TestReplayUsers replays an archive to a SaaSquatch that knows nobody: the users
 // are made, and have the newest profile that the archive has of them.
 func TestReplayUsers(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	at := func(hour int) string {
 		return time.Now().Add(-time.Duration(hour) * time.Hour).UTC().Format(time.RFC3339)

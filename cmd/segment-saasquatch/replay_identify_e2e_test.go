@@ -42,6 +42,7 @@ func (r *replayed) reasonsOf() string {
 // TestReplayMergesIdentify sends one upsert a user with the traits of all its calls, by
 // either store and through a server, and none at a second replay.
 func TestReplayMergesIdentify(t *testing.T) {
+	t.Parallel()
 	file := writeEvents(t, identifyPartial)
 	for _, way := range []string{"sqlite", "postgres", "server"} {
 		t.Run(way, func(t *testing.T) {
@@ -89,6 +90,7 @@ func TestReplayMergesIdentify(t *testing.T) {
 // TestReplayLeavesNewerProfiles replays an archive beside which a newer profile, and the
 // newest call of the archive itself, came live.
 func TestReplayLeavesNewerProfiles(t *testing.T) {
+	t.Parallel()
 	sandbox := startSandbox(t)
 	data := t.TempDir()
 	s := startDurable(t, sandbox, data, "ADMIN_LISTEN_ADDR=127.0.0.1:0", "ADMIN_TOKEN="+adminToken)
@@ -113,6 +115,7 @@ func TestReplayLeavesNewerProfiles(t *testing.T) {
 // TestReplayOfIdentifyIsKilled kills a replay of identify calls again and again, and
 // looks for files that it left and for profiles that lack something.
 func TestReplayOfIdentifyIsKilled(t *testing.T) {
+	t.Parallel()
 	const users, calls = 400, 3
 	var lines strings.Builder
 	for call := range calls {
@@ -153,6 +156,7 @@ func TestReplayOfIdentifyIsKilled(t *testing.T) {
 // TestReplayDiskFull runs out of disk while it gathers identify calls: it says what to
 // do, and leaves nothing.
 func TestReplayDiskFull(t *testing.T) {
+	t.Parallel()
 	dir := smallDisk(t, 8)
 	var lines strings.Builder
 	for i := range 60_000 {
@@ -170,6 +174,7 @@ func TestReplayDiskFull(t *testing.T) {
 // TestReplayConnectionOfARun resumes a run where the configuration has several
 // connections, and says which it is of.
 func TestReplayConnectionOfARun(t *testing.T) {
+	t.Parallel()
 	sandbox := startSandbox(t)
 	config := filepath.Join(t.TempDir(), "config.yaml")
 	var text strings.Builder
@@ -211,6 +216,7 @@ func TestReplayConnectionOfARun(t *testing.T) {
 // TestReplayDryRunFails ends a dry run, and the writing of import files, as the replay
 // would end, and writes the rejected events.
 func TestReplayDryRunFails(t *testing.T) {
+	t.Parallel()
 	const bad = `{"type":"track","userId":"u","messageId":"message-2"}`
 	file := writeEvents(t, `{"type":"track","userId":"u","event":"E","messageId":"message-1"}`+"\n"+bad+"\n{\n")
 	env := replayEnv("http://127.0.0.1:1", t.TempDir())
@@ -226,6 +232,7 @@ func TestReplayDryRunFails(t *testing.T) {
 
 // TestReplayRemarks names what an operator may not expect, in the table and in the JSON.
 func TestReplayRemarks(t *testing.T) {
+	t.Parallel()
 	file := writeEvents(t, `{"type":"track","userId":"u-1","event":"E","messageId":"message-1","context":{"consent":{"categoryPreferences":{"Advertising":false}}}}
 {"type":"track","userId":"u-6 ","event":"E","messageId":"message-2"}
 {"type":"track","userId":"u-7","event":"E","messageId":"message-3"}
@@ -261,6 +268,7 @@ func TestReplayRemarks(t *testing.T) {
 
 // TestReadmeWhereExample runs README's example of --where over numbers, as text too.
 func TestReadmeWhereExample(t *testing.T) {
+	t.Parallel()
 	found := regexp.MustCompile("`--where '([^']+)'`").FindStringSubmatch(readme(t))
 	if found == nil || !strings.Contains(found[1], "revenue") {
 		t.Fatal("no example of --where in README.md")

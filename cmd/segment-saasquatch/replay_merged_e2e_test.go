@@ -42,6 +42,7 @@ func startRefusing(t *testing.T, sandbox string) *refusing {
 // live, with messageIds of every kind. Their merged upserts are refused, redriven, and
 // found delivered by a second replay.
 func TestMergedUpsertsDieAndAreRedriven(t *testing.T) {
+	t.Parallel()
 	messageIDs := []string{
 		`"message-1"`, `"short"`, `12345678`, `""`, `null`, `"` + strings.Repeat("long", 200) + `"`, `"a\u0000b"`,
 	}

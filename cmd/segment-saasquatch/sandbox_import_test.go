@@ -32,6 +32,7 @@ func call(t *testing.T, method, url, contentType, body string) string {
 
 // TestSandboxImports runs two jobs against the flags for jobs.
 func TestSandboxImports(t *testing.T) {
+	t.Parallel()
 	base := startSandbox(t, "--abort-job", "1", "--abort-after", "1", "--record-base", "0", "--refuse-records", "100%:418", "--job-time", "1h") +
 		"/api/v1/" + sandboxTenant
 	var upload struct{ FileRef string }
@@ -79,6 +80,7 @@ func TestSandboxImports(t *testing.T) {
 }
 
 func TestSandboxFlags(t *testing.T) {
+	t.Parallel()
 	for flag, want := range map[string]string{
 		"--record-base=2":                        "--record-base",
 		"--abort-job=x":                          "--abort-job",

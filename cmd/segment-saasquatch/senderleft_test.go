@@ -15,6 +15,7 @@ import (
 // TestSenderHangsUp hangs up in requests and right behind them. Each of them is stored as
 // a whole or not at all, as its line in the log says, and the metrics count it.
 func TestSenderHangsUp(t *testing.T) {
+	t.Parallel()
 	const requests, events = 16, 100
 	s := startServer(t, "http://127.0.0.1:9", []string{"DELIVERY=durable", "DATA_DIR=" + t.TempDir(), "ADMIN_LISTEN_ADDR=127.0.0.1:0"})
 	admin := "http://" + s.stderr.await(t, `"msg":"admin","address":"([^"]+)"`)[1]

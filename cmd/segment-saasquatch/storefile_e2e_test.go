@@ -16,6 +16,7 @@ import (
 // TestDatabaseDeletedUnderServer deletes the database of a server that has acknowledged
 // events, does what the log says, and starts again: every event arrives, once.
 func TestDatabaseDeletedUnderServer(t *testing.T) {
+	t.Parallel()
 	sandbox, dir := startSandbox(t), filepath.Join(t.TempDir(), "data")
 	const token = "an-admin-token-of-some-length"
 	s := startDurable(t, sandbox, dir, "SAASQUATCH_API_KEY=wrong", "ADMIN_LISTEN_ADDR=127.0.0.1:0", "ADMIN_TOKEN="+token)

@@ -74,6 +74,7 @@ func checkDeliveries(t *testing.T, env []string, want int, args []string, texts 
 // TestFromTestToLive leaves pending and dead events with a test tenant, and restarts
 // on the same store with a live one: nothing goes there before it is told to.
 func TestFromTestToLive(t *testing.T) {
+	t.Parallel()
 	for _, engine := range []string{"sqlite", "postgres"} {
 		t.Run(engine, func(t *testing.T) {
 			p := start(t, nil, "sandbox", "--listen-addr", "127.0.0.1:0", "--tenant", opsTest, "--api-key", opsTestKey)
@@ -150,6 +151,7 @@ func TestFromTestToLive(t *testing.T) {
 // TestKilledMove kills the command that moves events again and again, and the server
 // that sends them: each arrives once.
 func TestKilledMove(t *testing.T) {
+	t.Parallel()
 	dir, sandbox := t.TempDir(), startSandbox(t, "--tenant", opsLive, "--api-key", opsLiveKey)
 	store := []string{"DELIVERY=durable", "DATA_DIR=" + dir}
 	live := append(store, tenantEnv(sandbox, opsLive, opsLiveKey)...)
@@ -198,6 +200,7 @@ func TestKilledMove(t *testing.T) {
 // TestRunOfAFormerTenant refuses to go on with a replay whose connection has another
 // tenant by now, with the store and through a server.
 func TestRunOfAFormerTenant(t *testing.T) {
+	t.Parallel()
 	const token = "a-token-of-sixteen-or-more"
 	sandbox := startSandbox(t, "--tenant", opsLive, "--api-key", opsLiveKey)
 	store := []string{

@@ -54,6 +54,7 @@ func certificate(t *testing.T) (certFile, keyFile string, roots *x509.CertPool) 
 }
 
 func TestTLSAndHealthcheck(t *testing.T) {
+	t.Parallel()
 	certFile, keyFile, roots := certificate(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -87,6 +88,7 @@ func TestTLSAndHealthcheck(t *testing.T) {
 // TestTLSFilesAreReplaced serves another pair from the next handshake on, once both of
 // its files are there.
 func TestTLSFilesAreReplaced(t *testing.T) {
+	t.Parallel()
 	certFile, keyFile, first := certificate(t)
 	newCert, newKey, second := certificate(t)
 	s := startServer(t, "http://127.0.0.1:1", []string{"TLS_CERT_FILE=" + certFile, "TLS_KEY_FILE=" + keyFile})

@@ -59,6 +59,7 @@ func configFile(t *testing.T, text string) string {
 // TestUsers sends an identify and events of users that nobody knows, as the examples
 // of SaaSquatch's own Segment integration have them, in both ways of delivery.
 func TestUsers(t *testing.T) {
+	t.Parallel()
 	config := configFile(t, `users:
   segments: '[traits.trait2, "hardcoded"]'
   from_track: 'event = "Order Completed" ? "ALWAYS" : "MISSING_USER"'
@@ -108,6 +109,7 @@ func TestUsers(t *testing.T) {
 
 // TestMissingUserCostsOneCallOnce counts the calls for events of one user.
 func TestMissingUserCostsOneCallOnce(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		ensure       string
 		first, later int
@@ -132,6 +134,7 @@ func TestMissingUserCostsOneCallOnce(t *testing.T) {
 // TestKeyIsUsedUpByOurOwn404 has SaaSquatch use up the key of an event that it
 // refuses for its user: that shows, unless the user is made sure of first.
 func TestKeyIsUsedUpByOurOwn404(t *testing.T) {
+	t.Parallel()
 	event := []byte(`{"type":"track","userId":"u","event":"x","messageId":"message-1"}`)
 	sandbox := strictSandbox(t, "--burn-keys")
 	s := startServer(t, sandbox, nil)
@@ -150,6 +153,7 @@ func TestKeyIsUsedUpByOurOwn404(t *testing.T) {
 
 // TestRefusedFieldsDoNotBlockTheUser has SaaSquatch refuse optional fields.
 func TestRefusedFieldsDoNotBlockTheUser(t *testing.T) {
+	t.Parallel()
 	sandbox := strictSandbox(t)
 	s := startServer(t, sandbox, nil)
 	event := []byte(`{"type":"identify","userId":"u","messageId":"message-1","traits":{"firstName":"Ada","referredByCodes":["no code at all!"],"plan":"pro"}}`)
@@ -165,6 +169,7 @@ func TestRefusedFieldsDoNotBlockTheUser(t *testing.T) {
 // TestExpressionThatFails costs the event nothing: it is accepted, and at its delivery
 // becomes a dead letter with the message; a redrive with better rules sends it.
 func TestExpressionThatFails(t *testing.T) {
+	t.Parallel()
 	sandbox := strictSandbox(t)
 	dir := t.TempDir()
 	env := []string{"DELIVERY=durable", "DATA_DIR=" + dir, "SAASQUATCH_TENANT_ALIAS=" + sandboxTenant, "SAASQUATCH_BASE_URL=" + sandbox}
