@@ -54,7 +54,7 @@ func check(t testing.TB, want *archivetest.Archive, g got, prefix string) {
 }
 
 func TestArchive(t *testing.T) {
-	made := archivetest.Generate(archivetest.Options{Now: now, EventsPerDay: 2000, Days: 4})
+	made := archivetest.Generate(archivetest.Options{Now: now, EventsPerDay: 800, Days: 4})
 	dir := t.TempDir()
 	made.WriteDir(t, dir)
 	for _, ahead := range []int{0, 1, 2, 16} {

@@ -18,10 +18,16 @@ import (
 )
 
 // forEachEngine runs a test on every engine, each time with the options of a new
-// database that can be opened more than once.
+// database that can be opened more than once. The test runs beside others, because it
+// waits for disks and servers most of the time.
 func forEachEngine(t *testing.T, test func(t *testing.T, opts store.Options)) {
-	t.Run("sqlite", func(t *testing.T) { test(t, sqliteOptions(t)) })
-	t.Run("postgres", func(t *testing.T) { test(t, postgresOptions(t)) })
+	t.Parallel()
+	for engine, options := range map[string]func(testing.TB) store.Options{"sqlite": sqliteOptions, "postgres": postgresOptions} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			test(t, options(t))
+		})
+	}
 }
 
 func sqliteOptions(t testing.TB) store.Options {

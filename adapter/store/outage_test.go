@@ -38,11 +38,11 @@ func (s *tenant) Send(_ context.Context, mapped *mapping.Result) adapter.Attempt
 	return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
 }
 
-// TestOutage accepts events for two simulated hours while SaaSquatch is down. The
+// TestOutage accepts events for a simulated hour while SaaSquatch is down. The
 // backlog is on disk and not in memory, the attempts are few, and when it is back
 // everything is delivered without a storm.
 func TestOutage(t *testing.T) {
-	const hours, batches, batch = 2, 100, 100
+	const hours, batches, batch = 1, 100, 100
 	opts := sqliteOptions(t)
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, opts)

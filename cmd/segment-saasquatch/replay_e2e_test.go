@@ -218,7 +218,7 @@ func TestReplayIsKilled(t *testing.T) {
 			select {
 			case err := <-p.exited:
 				t.Fatalf("the replay ended before kill %d: %v", kill, err)
-			default:
+			case <-time.After(5 * time.Millisecond):
 			}
 		}
 		if err := p.Process.Signal(syscall.SIGKILL); err != nil {
