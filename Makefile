@@ -22,9 +22,10 @@ build: ## a static binary in bin/
 # data outside of it, so that to instrument SQLite finds nothing and makes it three times as slow.
 RACE = -race $(foreach package,sqlite/lib libc memory,-gcflags=modernc.org/$(package)=-race=false)
 
-# Most tests of the built program wait. More packages at once than processors use that time.
+# Tests of the program and of stores wait most of the time. More packages and tests at once
+# than there are processors use that time.
 test: ## every test, with the race detector
-	go test $(RACE) -p 4 -timeout 20m ./...
+	go test $(RACE) -p 3 -parallel 4 -timeout 20m ./...
 
 bench: ## every benchmark, with the ratios to its baselines
 	go test -run '^$$' -bench . ./mapping/... ./adapter/... ./cmd/...
