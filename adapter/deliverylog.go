@@ -64,6 +64,9 @@ type Redelivery struct {
 	Event                 string
 	Keyed                 bool
 	Identity, Fingerprint int64
+	// Bytes is the size of its payload, by which a redrive divides its work. 0 if it is not
+	// known.
+	Bytes int
 }
 
 // Summary is a number of deliveries that have these in common.
@@ -81,6 +84,12 @@ type Redriven struct {
 	Pending int `json:"pending"`
 	// Duplicate were found to be delivered already.
 	Duplicate int `json:"duplicate"`
+}
+
+// Add adds what became of others.
+func (r *Redriven) Add(more Redriven) {
+	r.Pending += more.Pending
+	r.Duplicate += more.Duplicate
 }
 
 // Totals are the running totals of one connection since the store was made. They

@@ -238,13 +238,22 @@ func (s *Store) dropOldest(ctx context.Context, tx *sql.Tx, outcome adapter.Outc
 }
 
 // takeDeadLetters takes the deliveries out of the table and their sizes out of the
-// totals, and returns them. The payloads are the caller's to delete or to move. Whoever
-// moves a delivery locks its row first.
+// totals, and returns them. The payloads are the caller's to delete.
 func (s *Store) takeDeadLetters(ctx context.Context, tx *sql.Tx, ids []int64) (taken []letter, err error) {
+	changed := make(sums)
+	if taken, err = s.takeLetters(ctx, tx, ids, changed); err != nil {
+		return nil, err
+	}
+	return taken, s.addSums(ctx, tx, changed)
+}
+
+// takeLetters takes the deliveries out of the table and returns them. Their sizes are the
+// caller's to take out of the totals, by what is changed, and the payloads to delete or to
+// move. A caller that moves a delivery locks its row first.
+func (s *Store) takeLetters(ctx context.Context, tx *sql.Tx, ids []int64, changed sums) (taken []letter, err error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	changed := make(sums)
 	rows, err := tx.QueryContext(ctx, `DELETE FROM dead_letters WHERE outcome IN (4, 5) AND delivery IN `+
 		idList(ids, func(id *int64) int64 { return *id })+` RETURNING delivery, connection, outcome, bytes`)
 	if err != nil {
@@ -262,7 +271,7 @@ func (s *Store) takeDeadLetters(ctx context.Context, tx *sql.Tx, ids []int64) (t
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return nil, fmt.Errorf("take dead letters: %w", err)
 	}
-	return taken, s.addSums(ctx, tx, changed)
+	return taken, nil
 }
 
 // countDeadLetters brings some dead letters of an earlier version into the table and the
@@ -325,7 +334,7 @@ func (s *Store) countAfter(ctx context.Context, tx *sql.Tx, after int64) (more b
 // lockRefused returns dead and rejected deliveries in the order of their ids. Until the
 // transaction ends, no other can change them.
 func (s *Store) lockRefused(ctx context.Context, tx *sql.Tx, condition string, limit int) (found []settled, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id, connection, outcome, coalesce(run, 0), coalesce(reason, ''), body_hash FROM deliveries
+	rows, err := tx.QueryContext(ctx, `SELECT id, connection, outcome, coalesce(run, 0), coalesce(reason, ''), body_hash, tenant, message_id FROM deliveries
 		WHERE outcome IN (4, 5) AND `+condition+` ORDER BY id LIMIT `+strconv.Itoa(limit)+s.engine.lockRows())
 	if err != nil {
 		return nil, err
@@ -333,7 +342,7 @@ func (s *Store) lockRefused(ctx context.Context, tx *sql.Tx, condition string, l
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var row settled
-		if err := rows.Scan(&row.id, &row.connection, &row.outcome, &row.run, &row.reason, &row.bodyHash); err != nil {
+		if err := rows.Scan(&row.id, &row.connection, &row.outcome, &row.run, &row.reason, &row.bodyHash, &row.tenant, &row.messageID); err != nil {
 			return nil, err
 		}
 		found = append(found, row)

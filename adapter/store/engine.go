@@ -38,9 +38,16 @@ type engine interface {
 	// deliveredIdentifies calls yield with delivered identify calls of the tenant, at most
 	// adapter.MaxIdentifies of each user.
 	deliveredIdentifies(ctx context.Context, tx *sql.Tx, tenant int64, users []identifyUser, yield func(*identifyRow) error) error
-	// sameEvent reports whether the event of a delivery in the log is pending or
-	// delivered under another id, with the same body hash or one of the former ones.
-	sameEvent(ctx context.Context, tx *sql.Tx, id int64, former []int64) (isPending, isDelivered bool, err error)
+	// rewrite runs a statement for each of the rows, which it knows as the table r; see
+	// rewriteColumns.
+	rewrite(ctx context.Context, tx *sql.Tx, statement string, rows []rewritten) error
+	// pace bounds the steps of operators' work.
+	pace() pace
+	// yield lets the work of events go before a step, as far as it holds up the step.
+	yield(ctx context.Context)
+	// stepped is told of a step of operators' work that was committed, after the rest of
+	// which the next may begin.
+	stepped(ctx context.Context, rows int, bytes int64)
 	// forget is told of deliveries with a messageId whose rows were removed.
 	forget(ctx context.Context, tx *sql.Tx, removed []removedMessage) error
 	// lockRows ends a SELECT whose rows no other transaction may change until this one

@@ -81,3 +81,16 @@ func CopiedTables() (names []string) {
 
 // Read runs f on a snapshot of the database.
 func Read(s *Store, f func(*sql.Tx) error) error { return s.engine.read(context.Background(), f) }
+
+// WithStepped returns the options with a function that is told of each step of operators'
+// work.
+func WithStepped(opts Options, f func(rows int, bytes int64)) Options {
+	opts.stepped = f
+	return opts
+}
+
+// Maintain lets the engine look after itself.
+func (s *Store) Maintain(ctx context.Context) error { return s.engine.maintain(ctx) }
+
+// Store returns the store of the queue.
+func (q *Queue) Store() *Store { return q.store }

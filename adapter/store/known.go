@@ -12,9 +12,18 @@ import (
 // eventIdentity is what tells an event from others of its tenant. Without a body
 // hash nothing does.
 type eventIdentity struct {
+	id        int64 // of the event if it is stored, which is no duplicate of itself
 	messageID string
 	bodyHash  any
-	former    any // the body hash that an earlier version gave it, nil if it is not looked up
+	former    []int64 // body hashes that earlier versions may have given it
+}
+
+// hashes returns all body hashes that make another event the same, none if no event is.
+func (i *eventIdentity) hashes() []int64 {
+	if i.messageID == "" || i.bodyHash == nil {
+		return nil
+	}
+	return append([]int64{i.bodyHash.(int64)}, i.former...)
 }
 
 // Known looks events up; see [adapter.Replays]. Beside another process it knows of
@@ -26,7 +35,10 @@ func (s *Store) Known(ctx context.Context, _, tenant string, arrivals []adapter.
 	}
 	events := make([]eventIdentity, len(arrivals))
 	for i := range arrivals {
-		events[i] = eventIdentity{cut(arrivals[i].MessageID), bodyHash(&arrivals[i]), s.formerHash(&arrivals[i])}
+		events[i] = eventIdentity{
+			messageID: cut(arrivals[i].MessageID), bodyHash: bodyHash(&arrivals[i]),
+			former: hashList(s.formerHash(&arrivals[i])),
+		}
 	}
 	err = s.engine.read(ctx, func(tx *sql.Tx) error {
 		reasons, err = s.engine.known(ctx, tx, id, events)
@@ -57,13 +69,14 @@ func (e *sqliteEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, even
 		}
 		for i := range part {
 			hash := textHash(part[i].messageID)
-			candidates := e.messages.inMemory(hash)
-			candidates = append(candidates, onDisk[hash]...)
+			candidates := append(e.messages.inMemory(hash), onDisk[hash]...)
+			candidates = slices.DeleteFunc(candidates, func(id int64) bool { return id == part[i].id })
 			if part[i].messageID == "" || part[i].bodyHash == nil || len(candidates) == 0 {
 				continue
 			}
 			var isPending, isDelivered bool
-			err := tx.QueryRowContext(ctx, sameEventSQL(candidates, hashList(part[i].former)), tenant, part[i].bodyHash, part[i].messageID).Scan(&isPending, &isDelivered)
+			err := tx.QueryRowContext(ctx, sameEventSQL(candidates, part[i].former),
+				tenant, part[i].bodyHash, part[i].messageID).Scan(&isPending, &isDelivered)
 			if err != nil {
 				return nil, err
 			}
@@ -98,29 +111,32 @@ func findMessages(ctx context.Context, lookUp *sql.Stmt, hashes []any) (found ma
 func (e *postgresEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) (_ []adapter.Reason, err error) {
 	reasons := make([]adapter.Reason, len(events))
 	var places, hashes []int64
-	var former []*int64
 	var messageIDs []string
 	for i := range events {
-		if events[i].messageID != "" && events[i].bodyHash != nil {
-			places, hashes = append(places, int64(i)), append(hashes, events[i].bodyHash.(int64))
-			former = append(former, asPointer[int64](events[i].former))
+		for _, hash := range events[i].hashes() {
+			places, hashes = append(places, int64(i)), append(hashes, hash)
 			messageIDs = append(messageIDs, events[i].messageID)
 		}
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT place, is_pending, is_delivered FROM (
+	if len(places) == 0 {
+		return reasons, nil
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT place, bool_or(is_pending) FROM (
 			SELECT i.place,
-				EXISTS (SELECT 1 FROM queue q WHERE q.message_key = md5(i.message_id)::uuid AND q.tenant = $1 AND q.body_hash IN (i.body_hash, i.former)) AS is_pending,
-				EXISTS (SELECT 1 FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid AND d.tenant = $1 AND d.body_hash IN (i.body_hash, i.former) AND d.outcome IN (1, 2)) AS is_delivered
-			FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[]) AS i (place, body_hash, former, message_id)) AS known
-		WHERE is_pending OR is_delivered`, tenant, places, hashes, former, messageIDs)
+				EXISTS (SELECT 1 FROM queue q WHERE q.message_key = md5(i.message_id)::uuid
+					AND q.tenant = $1 AND q.body_hash = i.body_hash) AS is_pending,
+				EXISTS (SELECT 1 FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid
+					AND d.tenant = $1 AND d.body_hash = i.body_hash AND d.outcome IN (1, 2)) AS is_delivered
+			FROM unnest($2::bigint[], $3::bigint[], $4::text[]) AS i (place, body_hash, message_id)) AS known
+		WHERE is_pending OR is_delivered GROUP BY place`, tenant, places, hashes, messageIDs)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var place int64
-		var isPending, isDelivered bool
-		if err := rows.Scan(&place, &isPending, &isDelivered); err != nil {
+		var isPending bool
+		if err := rows.Scan(&place, &isPending); err != nil {
 			return nil, err
 		}
 		reasons[place] = duplicateReason(isPending)

@@ -108,7 +108,8 @@ func (e *postgresEngine) close() error {
 
 func (e *postgresEngine) committers() int { return postgresCommitters }
 
-func (e *postgresEngine) shard() int64 { return 0 }
+// shard is one that no transaction of events writes, so that none waits for operators' work.
+func (e *postgresEngine) shard() int64 { return totalsShards }
 
 func (e *postgresEngine) lockRows() string { return " FOR UPDATE" }
 
@@ -256,12 +257,4 @@ func (e *postgresEngine) refresh(context.Context, *sql.Tx) error { return nil }
 
 func (e *postgresEngine) byMessage(_ context.Context, _ *sql.Tx, messageID string) (clause string, args []any, err error) {
 	return "message_key = md5(?)::uuid AND message_id = ?", []any{messageID, messageID}, nil
-}
-
-func (e *postgresEngine) sameEvent(ctx context.Context, tx *sql.Tx, id int64, former []int64) (isPending, isDelivered bool, err error) {
-	err = tx.QueryRowContext(ctx, `SELECT
-		EXISTS (SELECT 1 FROM queue q WHERE q.message_key = d.message_key AND q.tenant = d.tenant AND (q.body_hash = d.body_hash OR d.body_hash IS NOT NULL AND q.body_hash = ANY ($2))),
-		EXISTS (SELECT 1 FROM deliveries o WHERE o.message_key = d.message_key AND o.tenant = d.tenant AND (o.body_hash = d.body_hash OR d.body_hash IS NOT NULL AND o.body_hash = ANY ($2)) AND o.outcome IN (1, 2))
-		FROM deliveries d WHERE d.id = $1`, id, former).Scan(&isPending, &isDelivered)
-	return isPending, isDelivered, err
 }

@@ -13,27 +13,24 @@ import (
 
 // Redrive makes deliveries pending again; see [adapter.DeliveryLog].
 func (s *Store) Redrive(ctx context.Context, redeliveries []adapter.Redelivery) (adapter.Redriven, error) {
-	var total adapter.Redriven
-	targets, err := s.targets(ctx, redeliveries)
+	var total, redriven adapter.Redriven
+	list, err := s.redeliveries(ctx, redeliveries)
 	if err != nil {
 		return total, fmt.Errorf("redrive deliveries: %w", err)
 	}
-	err = inSteps(redeliveries, func(step []adapter.Redelivery) error {
-		events, err := s.eventNames.of(ctx, len(step), func(i int) string { return step[i].Event })
-		if err != nil {
+	change := stepwise[redelivery]{
+		size: func(r *redelivery) int64 { return int64(r.Bytes) },
+		// A server beside this process may have accepted many events since.
+		prepare: func(ctx context.Context) error {
+			return s.engine.read(ctx, func(tx *sql.Tx) error { return s.engine.refresh(ctx, tx) })
+		},
+		change: func(ctx context.Context, tx *sql.Tx, part []redelivery) (err error) {
+			redriven, err = s.redrive(ctx, tx, part)
 			return err
-		}
-		var redriven adapter.Redriven
-		err = s.engine.write(ctx, func(tx *sql.Tx) (err error) {
-			redriven, err = s.redrive(ctx, tx, step, events, targets)
-			return err
-		})
-		if err == nil {
-			total.Pending += redriven.Pending
-			total.Duplicate += redriven.Duplicate
-		}
-		return err
-	})
+		},
+		done: func() { total.Add(redriven) },
+	}
+	err = change.run(ctx, s, list)
 	s.wakeAll()
 	if err != nil {
 		return total, fmt.Errorf("redrive deliveries: %w", err)
@@ -41,172 +38,310 @@ func (s *Store) Redrive(ctx context.Context, redeliveries []adapter.Redelivery) 
 	return total, nil
 }
 
-func (s *Store) redrive(
-	ctx context.Context, tx *sql.Tx, redeliveries []adapter.Redelivery, events []int64, targets map[string]int64,
-) (adapter.Redriven, error) {
-	now := s.now()
-	ids := make([]int64, len(redeliveries))
-	var staying, leaving []int64
-	byID := make(map[int64]redelivery, len(redeliveries))
+// redelivery is a delivery to put back, with the numbers of its event's name and of the tenant
+// to move it to.
+type redelivery struct {
+	*adapter.Redelivery
+	event, target int64
+}
+
+// redeliveries looks up the numbers of names.
+func (s *Store) redeliveries(ctx context.Context, redeliveries []adapter.Redelivery) ([]redelivery, error) {
+	targets, err := s.targets(ctx, redeliveries)
+	if err != nil {
+		return nil, err
+	}
+	events, err := s.eventNames.of(ctx, len(redeliveries), func(i int) string { return redeliveries[i].Event })
+	if err != nil {
+		return nil, err
+	}
+	list := make([]redelivery, len(redeliveries))
 	for i := range redeliveries {
-		ids[i] = redeliveries[i].ID
-		byID[ids[i]] = redelivery{&redeliveries[i], events[i]}
-		if redeliveries[i].Tenant == "" {
+		list[i] = redelivery{&redeliveries[i], events[i], targets[redeliveries[i].Tenant]}
+	}
+	return list, nil
+}
+
+// redriving is a step of a redrive.
+type redriving struct {
+	*Store
+	ctx  context.Context
+	tx   *sql.Tx
+	now  time.Time
+	byID map[int64]redelivery
+	// seen are the events that the step has put into the queue.
+	seen     map[storedIdentity]struct{}
+	redriven adapter.Redriven
+	changed  sums
+	runs     runSums
+}
+
+// storedIdentity is what the queue tells events apart by.
+type storedIdentity struct {
+	tenant, bodyHash int64
+	messageID        string
+}
+
+func (s *Store) redrive(ctx context.Context, tx *sql.Tx, part []redelivery) (adapter.Redriven, error) {
+	r := redriving{
+		Store: s, ctx: ctx, tx: tx, now: s.now(), byID: make(map[int64]redelivery, len(part)),
+		seen: make(map[storedIdentity]struct{}), changed: make(sums), runs: make(runSums),
+	}
+	if err := s.engine.refresh(ctx, tx); err != nil {
+		return r.redriven, err
+	}
+	ids := make([]int64, len(part))
+	var staying, leaving []int64
+	for i := range part {
+		ids[i] = part[i].ID
+		r.byID[ids[i]] = part[i]
+		if part[i].Tenant == "" {
 			staying = append(staying, ids[i])
 		} else {
 			leaving = append(leaving, ids[i])
 		}
 	}
-	redriven, err := s.hurry(ctx, tx, staying, now)
+	if err := r.movePending(leaving); err != nil {
+		return r.redriven, fmt.Errorf("move pending events: %w", err)
+	}
+	refused, err := r.putBack(ids)
 	if err != nil {
-		return redriven, err
+		return r.redriven, fmt.Errorf("put deliveries back: %w", err)
 	}
-	changed, runs := make(sums), make(runSums)
-	moved, err := s.movePending(ctx, tx, byID, leaving, targets, now, changed, runs)
-	if err != nil {
-		return redriven, err
+	staying = slices.DeleteFunc(staying, func(id int64) bool { _, ok := refused[id]; return ok })
+	if err := r.hurry(staying); err != nil {
+		return r.redriven, fmt.Errorf("make events due: %w", err)
 	}
-	redriven.Pending += moved.Pending
-	redriven.Duplicate += moved.Duplicate
-	refused, err := s.refused(ctx, tx, ids)
-	if err != nil {
-		return redriven, err
+	// Last, since on PostgreSQL other operators' work waits for these rows.
+	return r.redriven, errors.Join(s.addSums(ctx, tx, r.changed), s.addRunSums(ctx, tx, r.runs))
+}
+
+// hurry makes pending events due that no process has in hand.
+func (r *redriving) hurry(ids []int64) error {
+	if len(ids) == 0 {
+		return nil
 	}
-	if err := forgetRejected(ctx, tx, idList(refused, func(row *settled) int64 { return row.id })); err != nil {
-		return redriven, err
+	list, pending := idList(ids, func(id *int64) int64 { return *id }), 0
+	if err := r.tx.QueryRowContext(r.ctx, `SELECT count(*) FROM queue WHERE id IN `+list).Scan(&pending); err != nil {
+		return err
 	}
-	for _, row := range refused {
-		if to := byID[row.id].Tenant; to != "" {
-			if err := moveRefused(ctx, tx, row.id, targets[to]); err != nil {
-				return redriven, fmt.Errorf("move delivery %d: %w", row.id, err)
+	if pending == 0 {
+		return nil
+	}
+	r.redriven.Pending += pending
+	_, err := r.tx.ExecContext(r.ctx, `UPDATE queue SET due_at = $1 WHERE due_at > $2 AND lease IS NULL AND id IN `+list,
+		milliseconds(r.now), milliseconds(r.now))
+	return err
+}
+
+// candidate is an event that may go to the queue, or to another tenant's part of it.
+type candidate struct {
+	tenant int64
+	eventIdentity
+}
+
+// duplicates returns for each of the candidates why it is a duplicate, empty if it is none: of
+// what its tenant has, or of an earlier one of the step.
+func (r *redriving) duplicates(candidates []candidate) ([]adapter.Reason, error) {
+	reasons := make([]adapter.Reason, len(candidates))
+	byTenant := make(map[int64][]int)
+	for i := range candidates {
+		byTenant[candidates[i].tenant] = append(byTenant[candidates[i].tenant], i)
+	}
+	for tenant, places := range byTenant {
+		identities := make([]eventIdentity, len(places))
+		for i, place := range places {
+			identities[i] = candidates[place].eventIdentity
+		}
+		known, err := r.engine.known(r.ctx, r.tx, tenant, identities)
+		if err != nil {
+			return nil, err
+		}
+		for i, place := range places {
+			reasons[place] = known[i]
+		}
+	}
+	for i := range candidates {
+		c := &candidates[i]
+		hashes := c.hashes()
+		for _, hash := range hashes {
+			if _, ok := r.seen[storedIdentity{c.tenant, hash, c.messageID}]; ok {
+				reasons[i] = duplicateReason(true)
 			}
 		}
-		duplicate, bytes, err := s.enqueueAgain(ctx, tx, row, byID[row.id], now)
-		if err != nil {
-			return redriven, fmt.Errorf("put delivery %d back: %w", row.id, err)
-		}
-		changed.add(row.connection, row.outcome, -1, 0)
-		runs.add(row.run, row.outcome, row.reason, -1)
-		if duplicate == "" {
-			redriven.Pending++
-			changed.add(row.connection, adapter.Pending, 1, bytes)
-			runs.add(row.run, adapter.Pending, "", 1)
-		} else {
-			redriven.Duplicate++
-			changed.add(row.connection, adapter.Duplicate, 1, 0)
-			runs.add(row.run, adapter.Duplicate, duplicate, 1)
+		if reasons[i] == "" && len(hashes) > 0 {
+			r.seen[storedIdentity{c.tenant, hashes[0], c.messageID}] = struct{}{}
 		}
 	}
-	return redriven, errors.Join(s.addSums(ctx, tx, changed), s.addRunSums(ctx, tx, runs))
+	return reasons, nil
 }
 
-// hurry makes pending events due that nobody has in hand.
-func (s *Store) hurry(ctx context.Context, tx *sql.Tx, ids []int64, now time.Time) (redriven adapter.Redriven, err error) {
-	list := idList(ids, func(id *int64) int64 { return *id })
-	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM queue WHERE id IN `+list).Scan(&redriven.Pending); err != nil {
-		return redriven, err
-	}
-	_, err = tx.ExecContext(ctx, `UPDATE queue SET due_at = $1 WHERE due_at > $2 AND lease IS NULL AND id IN `+list, milliseconds(now), milliseconds(now))
-	return redriven, err
+// rewriteColumns are those of the table r, from which a statement of a redrive takes what it
+// writes into the rows with the ids. Not every statement needs each.
+const rewriteColumns = `id, tenant, body_hash, user_hash, user_id, account_id, event_key, event, reason, now`
+
+// rewritten is a row of the table r.
+type rewritten struct {
+	id, tenant int64
+	// bodyHash, event and reason are nil where there is none.
+	bodyHash, event, reason any
+	as                      redelivery
+	now                     time.Time
 }
 
-// refused returns those of the deliveries that are dead or rejected and have
-// their payload still. They do not count as dead letters any more.
-func (s *Store) refused(ctx context.Context, tx *sql.Tx, ids []int64) ([]settled, error) {
-	list := idList(ids, func(id *int64) int64 { return *id })
-	refused, err := s.lockRefused(ctx, tx, `id IN `+list, len(ids))
+// putBack moves dead and rejected deliveries that have their payload still from the log to the
+// queue. They do not count as dead letters any more. Where the same event has come to be pending
+// or delivered, the delivery is a duplicate from now on. It forgets the horizon: the operator
+// wants the event sent. It returns the sizes of the payloads by delivery.
+func (r *redriving) putBack(ids []int64) (sizes map[int64]int64, err error) {
+	refused, sizes, err := r.refused(ids)
 	if err != nil || len(refused) == 0 {
 		return nil, err
 	}
-	// From here on no other transaction drops their payloads.
-	if _, err := s.takeDeadLetters(ctx, tx, ids); err != nil {
-		return nil, err
+	candidates := make([]candidate, len(refused))
+	for i := range refused {
+		row := &refused[i]
+		as := r.byID[row.id]
+		tenant := row.tenant
+		if as.Tenant != "" {
+			tenant = as.target
+		}
+		identity := eventIdentity{id: row.id, messageID: row.messageID, former: r.formerHashes(row, as)}
+		if row.messageID != "" {
+			identity.bodyHash = r.redriveHash(row.id, row.bodyHash, as)
+		}
+		candidates[i] = candidate{tenant, identity}
 	}
-	kept, err := idsIn(ctx, tx, `SELECT delivery FROM payloads WHERE delivery IN `+list)
+	reasons, err := r.duplicates(candidates)
 	if err != nil {
+		return nil, fmt.Errorf("look for duplicates: %w", err)
+	}
+	var pending, duplicate []rewritten
+	for i := range refused {
+		row := &refused[i]
+		as := r.byID[row.id]
+		write := rewritten{
+			id: row.id, tenant: candidates[i].tenant, bodyHash: candidates[i].bodyHash,
+			event: orNull(as.event), as: as, now: r.now,
+		}
+		r.changed.add(row.connection, row.outcome, -1, 0)
+		r.runs.add(row.run, row.outcome, row.reason, -1)
+		if reason := reasons[i]; reason != "" {
+			write.reason = string(reason)
+			duplicate = append(duplicate, write)
+			r.changed.add(row.connection, adapter.Duplicate, 1, 0)
+			r.runs.add(row.run, adapter.Duplicate, reason, 1)
+			continue
+		}
+		pending = append(pending, write)
+		r.changed.add(row.connection, adapter.Pending, 1, sizes[row.id])
+		r.runs.add(row.run, adapter.Pending, "", 1)
+	}
+	r.redriven.Pending += len(pending)
+	r.redriven.Duplicate += len(duplicate)
+	if err := r.enqueueAgain(pending); err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(refused, func(row settled) bool {
-		_, ok := kept[row.id]
-		return !ok
-	}), nil
+	return sizes, r.nowDuplicates(duplicate)
 }
 
-// idsIn returns the ids that a query yields.
-func idsIn(ctx context.Context, tx *sql.Tx, query string) (ids map[int64]struct{}, err error) {
-	rows, err := tx.QueryContext(ctx, query)
+// refused returns those of the deliveries that are dead or rejected and have their payload
+// still, and the sizes of the payloads.
+func (r *redriving) refused(ids []int64) (refused []settled, sizes map[int64]int64, err error) {
+	list := idList(ids, func(id *int64) int64 { return *id })
+	refused, err = r.lockRefused(r.ctx, r.tx, `id IN `+list, len(ids))
+	if err != nil || len(refused) == 0 {
+		return nil, nil, err
+	}
+	// From here on no other transaction drops their payloads.
+	if _, err := r.takeLetters(r.ctx, r.tx, ids, r.changed); err != nil {
+		return nil, nil, err
+	}
+	if sizes, err = payloadSizes(r.ctx, r.tx, list); err != nil {
+		return nil, nil, fmt.Errorf("look for payloads: %w", err)
+	}
+	refused = slices.DeleteFunc(refused, func(row settled) bool {
+		_, kept := sizes[row.id]
+		return !kept
+	})
+	var rejected []int64
+	for i := range refused {
+		if refused[i].outcome == adapter.Rejected {
+			rejected = append(rejected, refused[i].id)
+		}
+	}
+	if len(rejected) == 0 {
+		return refused, sizes, nil
+	}
+	return refused, sizes, forgetRejected(r.ctx, r.tx, idList(rejected, func(id *int64) int64 { return *id }))
+}
+
+// payloadSizes returns the sizes of the payloads that are kept, by delivery.
+func payloadSizes(ctx context.Context, tx *sql.Tx, list string) (sizes map[int64]int64, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT delivery, length(payload) FROM payloads WHERE delivery IN `+list)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	ids = make(map[int64]struct{})
+	sizes = make(map[int64]int64)
 	for rows.Next() {
-		var id int64
-		if err := rows.Scan(&id); err != nil {
+		var id, size int64
+		if err := rows.Scan(&id, &size); err != nil {
 			return nil, err
 		}
-		ids[id] = struct{}{}
+		sizes[id] = size
 	}
-	return ids, rows.Err()
+	return sizes, rows.Err()
 }
 
-// enqueueAgain moves a delivery from the log to the queue, unless the same event
-// has come to be pending or delivered; then it is a duplicate from now on. It
-// forgets the horizon: whoever redrives wants the event sent. It returns why the
-// event is a duplicate, or nothing.
-func (s *Store) enqueueAgain(ctx context.Context, tx *sql.Tx, row settled, as redelivery, now time.Time) (duplicate adapter.Reason, bytes int64, err error) {
-	_, err = tx.ExecContext(ctx, `UPDATE deliveries SET body_hash = CASE WHEN message_id = '' THEN NULL ELSE CAST($1 AS bigint) END,
-		user_hash = $2, user_id = $3, account_id = $4, event_key = $5, event = coalesce($6, event) WHERE id = $7`,
-		s.redriveHash(row.id, row.bodyHash, as), userHash(as.UserID), cut(as.UserID), accountOf(cut(as.AccountID), cut(as.UserID)), cut(as.EventKey), orNull(as.event), row.id)
-	if err != nil {
-		return "", 0, err
+const enqueueAgainSQL = `INSERT INTO queue (id, connection, tenant, due_at, body_hash, message_id,
+	user_id, account_id, event_key, received_at, attempts, redriven, first_attempt_at, last_attempt_at,
+	status, reason, detail, payload, run, event, checksum)
+SELECT d.id, d.connection, r.tenant, r.now, r.body_hash, d.message_id, r.user_id, r.account_id, r.event_key,
+	d.received_at, d.attempts, 1, NULL, d.received_at + d.last_attempt_ms, d.status, d.reason, d.detail, p.payload, d.run,
+	coalesce(r.event, d.event), p.checksum
+FROM r JOIN deliveries d ON d.id = r.id JOIN payloads p ON p.delivery = d.id`
+
+// enqueueAgain moves deliveries from the log to the queue.
+func (r *redriving) enqueueAgain(rows []rewritten) error {
+	if len(rows) == 0 {
+		return nil
 	}
-	isPending, isDelivered, err := s.engine.sameEvent(ctx, tx, row.id, s.formerHashes(row, as))
-	if err != nil {
-		return "", 0, err
+	if err := r.engine.rewrite(r.ctx, r.tx, enqueueAgainSQL, rows); err != nil {
+		return fmt.Errorf("put events into the queue: %w", err)
 	}
-	if isPending || isDelivered {
-		duplicate = duplicateReason(isPending)
-		return duplicate, 0, s.nowDuplicate(ctx, tx, row, duplicate, now)
-	}
-	err = tx.QueryRowContext(ctx, `INSERT INTO queue (id, connection, tenant, due_at, body_hash, message_id, user_id, account_id, event_key,
-			received_at, attempts, redriven, first_attempt_at, last_attempt_at, status, reason, detail, payload, run, event, checksum)
-		SELECT d.id, d.connection, d.tenant, $1, d.body_hash, d.message_id, d.user_id, d.account_id, d.event_key,
-			d.received_at, d.attempts, 1, NULL, d.received_at + d.last_attempt_ms, d.status, d.reason, d.detail, p.payload, d.run, d.event, p.checksum
-		FROM deliveries d JOIN payloads p ON p.delivery = d.id WHERE d.id = $2
-		RETURNING length(payload)`, milliseconds(now), row.id).Scan(&bytes)
-	if err != nil {
-		return "", 0, err
-	}
-	for _, statement := range []string{`DELETE FROM deliveries WHERE id = $1`, `DELETE FROM payloads WHERE delivery = $1`} {
-		if _, err := tx.ExecContext(ctx, statement, row.id); err != nil {
-			return "", 0, err
+	list := idList(rows, func(row *rewritten) int64 { return row.id })
+	for _, statement := range []string{`DELETE FROM deliveries WHERE id IN `, `DELETE FROM payloads WHERE delivery IN `} {
+		if _, err := r.tx.ExecContext(r.ctx, statement+list); err != nil {
+			return fmt.Errorf("take deliveries out of the log: %w", err)
 		}
 	}
-	return "", bytes, nil
+	return nil
 }
 
-// nowDuplicate gives a delivery of the log that outcome. It loses its body hash:
-// what was not delivered itself must not keep the event out when the other one
-// dies or is deleted.
-func (s *Store) nowDuplicate(ctx context.Context, tx *sql.Tx, row settled, reason adapter.Reason, now time.Time) error {
-	_, err := tx.ExecContext(ctx, `UPDATE deliveries SET outcome = 2, body_hash = NULL, reason = $1, detail = NULL, settled_ms = $2 - received_at WHERE id = $3`,
-		string(reason), milliseconds(now), row.id)
-	if err != nil {
-		return err
+const nowDuplicateSQL = `UPDATE deliveries SET outcome = 2, tenant = r.tenant, body_hash = NULL,
+	user_hash = r.user_hash, user_id = r.user_id, account_id = r.account_id, event_key = r.event_key,
+	event = coalesce(r.event, deliveries.event), reason = r.reason, detail = NULL,
+	settled_ms = r.now - deliveries.received_at
+FROM r WHERE deliveries.id = r.id`
+
+// nowDuplicates gives deliveries of the log that outcome. They lose their body hash: what was
+// not delivered itself must not keep the event out when the other one dies or is deleted.
+func (r *redriving) nowDuplicates(rows []rewritten) error {
+	if len(rows) == 0 {
+		return nil
 	}
-	if keep, until := s.retention.payload(adapter.Duplicate, now); keep {
-		_, err = tx.ExecContext(ctx, `UPDATE payloads SET keep_until = $1 WHERE delivery = $2`, timeOrNull(until), row.id)
+	if err := r.engine.rewrite(r.ctx, r.tx, nowDuplicateSQL, rows); err != nil {
+		return fmt.Errorf("settle duplicates: %w", err)
+	}
+	list := idList(rows, func(row *rewritten) int64 { return row.id })
+	var err error
+	if keep, until := r.retention.payload(adapter.Duplicate, r.now); keep {
+		_, err = r.tx.ExecContext(r.ctx, `UPDATE payloads SET keep_until = $1 WHERE delivery IN `+list, timeOrNull(until))
 	} else {
-		_, err = tx.ExecContext(ctx, `DELETE FROM payloads WHERE delivery = $1`, row.id)
+		_, err = r.tx.ExecContext(r.ctx, `DELETE FROM payloads WHERE delivery IN `+list)
 	}
 	return err
-}
-
-// redelivery is a delivery to put back, with the number of its event's name.
-type redelivery struct {
-	*adapter.Redelivery
-	event int64
 }
 
 // redriveHash is the body hash of a row with a messageId that is put back, which is its
@@ -232,7 +367,7 @@ func (s *Store) isFormer(id, bodyHash int64, as redelivery) bool {
 
 // formerHashes are the body hashes under which earlier versions may have stored the
 // same event: what today's rules make of it, and what the row had until now.
-func (s *Store) formerHashes(row settled, as redelivery) (hashes []int64) {
+func (s *Store) formerHashes(row *settled, as redelivery) (hashes []int64) {
 	if as.Keyed || s.former.Load() == 0 {
 		return nil
 	}

@@ -5,8 +5,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"slices"
-	"time"
 
 	"segment-saasquatch/adapter"
 )
@@ -39,11 +39,11 @@ type movable struct {
 // identity tells the event from others, as today's version does. An earlier version may
 // have stored it under the body hash of the row.
 func (s *Store) identity(m *movable, as redelivery) eventIdentity {
-	identity := eventIdentity{messageID: m.messageID}
+	identity := eventIdentity{id: m.id, messageID: m.messageID}
 	if m.bodyHash.Valid {
 		identity.bodyHash = s.redriveHash(m.id, m.bodyHash, as)
 		if identity.bodyHash != any(m.bodyHash.Int64) {
-			identity.former = m.bodyHash.Int64
+			identity.former = []int64{m.bodyHash.Int64}
 		}
 	}
 	return identity
@@ -53,66 +53,72 @@ func (s *Store) identity(m *movable, as redelivery) eventIdentity {
 // attempt was made there, and what the tenant has already makes them duplicates.
 // Events that a process has in hand stay with it, and so do those that wait for an
 // import job.
-func (s *Store) movePending(
-	ctx context.Context, tx *sql.Tx, byID map[int64]redelivery, ids []int64, targets map[string]int64, now time.Time,
-	changed sums, runs runSums,
-) (redriven adapter.Redriven, err error) {
+func (r *redriving) movePending(ids []int64) error {
 	if len(ids) == 0 {
-		return redriven, nil
+		return nil
 	}
-	if err := s.engine.refresh(ctx, tx); err != nil {
-		return redriven, err
-	}
-	movables, err := s.lockMovable(ctx, tx, ids, now)
+	movables, err := r.lockMovable(ids)
 	if err != nil {
-		return redriven, err
+		return err
 	}
+	movables = slices.DeleteFunc(movables, func(m movable) bool {
+		there := m.tenant == r.byID[m.id].target // another redrive was faster
+		if there {
+			r.redriven.Pending++
+		}
+		return there
+	})
+	candidates := make([]candidate, len(movables))
 	for i := range movables {
-		row := &movables[i]
-		as := byID[row.id]
-		target := targets[as.Tenant]
-		if target == row.tenant {
-			redriven.Pending++ // another redrive was faster
-			continue
-		}
-		identity := s.identity(row, as)
-		reasons, err := s.engine.known(ctx, tx, target, []eventIdentity{identity})
-		if err != nil {
-			return redriven, err
-		}
-		if reason := reasons[0]; reason != "" {
-			if err := s.settleDuplicate(ctx, tx, row, as, target, reason, now); err != nil {
-				return redriven, err
-			}
-			redriven.Duplicate++
-			changed.add(row.connection, adapter.Pending, -1, -row.bytes)
-			changed.add(row.connection, adapter.Duplicate, 1, 0)
-			runs.settle(row.run, adapter.Duplicate, reason)
-			continue
-		}
-		_, err = tx.ExecContext(ctx, `UPDATE queue SET tenant = $1, due_at = $2, redriven = 1, failed = 0,
-			first_attempt_at = NULL, ambiguous_at = NULL, sending_at = NULL, body_hash = CAST($3 AS bigint),
-			event = coalesce($4, event) WHERE id = $5`,
-			target, milliseconds(now), identity.bodyHash, orNull(as.event), row.id)
-		if err != nil {
-			return redriven, err
-		}
-		redriven.Pending++
+		as := r.byID[movables[i].id]
+		candidates[i] = candidate{as.target, r.identity(&movables[i], as)}
 	}
-	return redriven, nil
+	reasons, err := r.duplicates(candidates)
+	if err != nil {
+		return fmt.Errorf("look for duplicates: %w", err)
+	}
+	var moved, duplicate []rewritten
+	for i := range movables {
+		m := &movables[i]
+		as := r.byID[m.id]
+		write := rewritten{
+			id: m.id, tenant: as.target, bodyHash: candidates[i].bodyHash, event: orNull(as.event), as: as, now: r.now,
+		}
+		reason := reasons[i]
+		if reason == "" {
+			moved = append(moved, write)
+			continue
+		}
+		write.reason = string(reason)
+		duplicate = append(duplicate, write)
+		r.changed.add(m.connection, adapter.Pending, -1, -m.bytes)
+		r.changed.add(m.connection, adapter.Duplicate, 1, 0)
+		r.runs.settle(m.run, adapter.Duplicate, reason)
+	}
+	r.redriven.Pending += len(moved)
+	r.redriven.Duplicate += len(duplicate)
+	if len(moved) > 0 {
+		if err := r.engine.rewrite(r.ctx, r.tx, moveSQL, moved); err != nil {
+			return err
+		}
+	}
+	return r.settleDuplicates(duplicate)
 }
+
+const moveSQL = `UPDATE queue SET tenant = r.tenant, due_at = r.now, redriven = 1, failed = 0,
+	first_attempt_at = NULL, ambiguous_at = NULL, sending_at = NULL, body_hash = r.body_hash,
+	event = coalesce(r.event, queue.event)
+FROM r WHERE queue.id = r.id`
 
 // lockMovable returns the pending events that no process has in hand, by id. Until the
 // transaction ends no process can take them.
-func (s *Store) lockMovable(
-	ctx context.Context, tx *sql.Tx, ids []int64, now time.Time,
-) (movables []movable, err error) {
-	over, err := s.engine.leaseTime(ctx, tx, now)
+func (r *redriving) lockMovable(ids []int64) (movables []movable, err error) {
+	over, err := r.engine.leaseTime(r.ctx, r.tx, r.now)
 	if err != nil {
 		return nil, err
 	}
 	list := idList(ids, func(id *int64) int64 { return *id })
-	rows, err := tx.QueryContext(ctx, `UPDATE queue SET lease = NULL WHERE id IN `+list+`
+	rows, err := r.tx.QueryContext(r.ctx, `UPDATE queue SET lease = NULL WHERE id IN `+list+`
 		AND due_at < `+heldText+` AND (lease IS NULL OR due_at <= $1)
 		RETURNING id, connection, tenant, coalesce(run, 0), message_id, body_hash, length(payload)`, milliseconds(over))
 	if err != nil {
@@ -131,34 +137,31 @@ func (s *Store) lockMovable(
 	return movables, rows.Err()
 }
 
-// settleDuplicate moves a pending event to the log as a duplicate at the tenant. As
-// nowDuplicate does, it takes the body hash.
-func (s *Store) settleDuplicate(
-	ctx context.Context, tx *sql.Tx, row *movable, as redelivery, tenant int64, reason adapter.Reason, now time.Time,
-) error {
-	user, account := cut(as.UserID), cut(as.AccountID)
-	_, err := tx.ExecContext(ctx, `INSERT INTO deliveries (id, connection, tenant, outcome, message_id,
-			user_hash, user_id, account_id, event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason, run, event)
-		SELECT id, connection, $1, 2, message_id, $2, $3, $4, event_key, received_at,
-			first_attempt_at - received_at, last_attempt_at - received_at, $5 - received_at, attempts, status, CASE WHEN ambiguous_at IS NULL THEN 0 ELSE 1 END, $6, run, coalesce($7, event)
-		FROM queue WHERE id = $8`,
-		tenant, userHash(as.UserID), user, accountOf(account, user), milliseconds(now), string(reason), orNull(as.event), row.id)
-	if err != nil {
-		return err
+const settleDuplicateSQL = `INSERT INTO deliveries (id, connection, tenant, outcome, message_id,
+	user_hash, user_id, account_id, event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms,
+	attempts, status, ambiguous, reason, run, event)
+SELECT q.id, q.connection, r.tenant, 2, q.message_id, r.user_hash, r.user_id, r.account_id, q.event_key,
+	q.received_at, q.first_attempt_at - q.received_at, q.last_attempt_at - q.received_at, r.now - q.received_at,
+	q.attempts, q.status, CASE WHEN q.ambiguous_at IS NULL THEN 0 ELSE 1 END, r.reason, q.run, coalesce(r.event, q.event)
+FROM r JOIN queue q ON q.id = r.id`
+
+// settleDuplicates moves pending events to the log as duplicates at the tenant. As
+// nowDuplicates does, it takes the body hash.
+func (r *redriving) settleDuplicates(rows []rewritten) error {
+	if len(rows) == 0 {
+		return nil
 	}
-	if keep, until := s.retention.payload(adapter.Duplicate, now); keep {
-		_, err := tx.ExecContext(ctx, `INSERT INTO payloads (delivery, keep_until, payload, checksum)
-			SELECT id, $1, payload, checksum FROM queue WHERE id = $2`, timeOrNull(until), row.id)
+	if err := r.engine.rewrite(r.ctx, r.tx, settleDuplicateSQL, rows); err != nil {
+		return fmt.Errorf("settle duplicates: %w", err)
+	}
+	list := idList(rows, func(row *rewritten) int64 { return row.id })
+	if keep, until := r.retention.payload(adapter.Duplicate, r.now); keep {
+		_, err := r.tx.ExecContext(r.ctx, `INSERT INTO payloads (delivery, keep_until, payload, checksum)
+			SELECT id, $1, payload, checksum FROM queue WHERE id IN `+list, timeOrNull(until))
 		if err != nil {
-			return err
+			return fmt.Errorf("keep payloads: %w", err)
 		}
 	}
-	_, err = tx.ExecContext(ctx, `DELETE FROM queue WHERE id = $1`, row.id)
-	return err
-}
-
-// moveRefused has a delivery of the log belong to another tenant.
-func moveRefused(ctx context.Context, tx *sql.Tx, id, tenant int64) error {
-	_, err := tx.ExecContext(ctx, `UPDATE deliveries SET tenant = $1 WHERE id = $2`, tenant, id)
+	_, err := r.tx.ExecContext(r.ctx, `DELETE FROM queue WHERE id IN `+list)
 	return err
 }

@@ -132,18 +132,16 @@ func (s *Store) addRunSums(ctx context.Context, tx *sql.Tx, all runSums) error {
 
 // Purge deletes deliveries; see [adapter.DeliveryLog].
 func (s *Store) Purge(ctx context.Context, ids []int64, outcomes ...adapter.Outcome) (int, error) {
-	purged := 0
-	err := inSteps(ids, func(step []int64) error {
-		n := 0
-		err := s.engine.write(ctx, func(tx *sql.Tx) (err error) {
-			n, err = s.purge(ctx, tx, step, outcomes)
+	purged, n := 0, 0
+	change := stepwise[int64]{
+		size: func(*int64) int64 { return 0 },
+		change: func(ctx context.Context, tx *sql.Tx, part []int64) (err error) {
+			n, err = s.purge(ctx, tx, part, outcomes)
 			return err
-		})
-		if err == nil {
-			purged += n
-		}
-		return err
-	})
+		},
+		done: func() { purged += n },
+	}
+	err := change.run(ctx, s, ids)
 	if err != nil {
 		return purged, fmt.Errorf("purge deliveries: %w", err)
 	}
@@ -202,17 +200,4 @@ func (s *Store) purgePending(ctx context.Context, tx *sql.Tx, ids []int64) (int,
 		return 0, fmt.Errorf("delete attempts: %w", err)
 	}
 	return n, errors.Join(s.addSums(ctx, tx, changed), s.addRunSums(ctx, tx, runs))
-}
-
-// stepRows is how many rows operators' work changes at a time.
-const stepRows = 500
-
-// inSteps runs fn on a part of the list at a time.
-func inSteps[T any](list []T, fn func([]T) error) error {
-	for part := range slices.Chunk(list, stepRows) {
-		if err := fn(part); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -175,9 +175,10 @@ type settled struct {
 	id, connection int64
 	outcome        adapter.Outcome
 	// Only of those that are redriven.
-	run      int64
-	reason   adapter.Reason
-	bodyHash sql.NullInt64
+	run, tenant int64
+	reason      adapter.Reason
+	messageID   string
+	bodyHash    sql.NullInt64
 }
 
 // findOld looks at some rows after an id. It returns where to go on, and whether

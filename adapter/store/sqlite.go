@@ -11,7 +11,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"modernc.org/sqlite"
 )
@@ -34,11 +36,13 @@ type sqliteEngine struct {
 	writing    chan struct{}
 	connection *sql.Conn
 	statements *statements
+	rewrites   map[string]*sql.Stmt // prepared for operators' work
 
 	leases       leases
 	messages     messageIndex
 	checkpointer *sql.DB
 	checkpoints  checkpoints
+	stepFrames   int64 // what operators' steps have added to the log since it began anew
 }
 
 const defaultCache = 32 << 20 // bytes
@@ -47,6 +51,7 @@ const defaultCache = 32 << 20 // bytes
 func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 	e := &sqliteEngine{
 		shared: opts.Shared, cache: cmp.Or(opts.Cache, defaultCache), writing: make(chan struct{}, 1), leases: newLeases(),
+		rewrites: make(map[string]*sql.Stmt),
 		messages: messageIndex{limit: cmp.Or(opts.messagesInMemory, messagesInMemory), recent: newMessageSet()},
 	}
 	defer func() {
@@ -214,12 +219,15 @@ func (c checkedConnector) Connect(ctx context.Context) (driver.Conn, error) {
 // check returns a *FilesLostError if the files are not the ones that were opened.
 func (e *sqliteEngine) check() error { return e.files.check() }
 
+// busyTimeout is how long a connection waits for a lock that another process has.
+const busyTimeout = 10 * time.Second
+
 // dsn returns the data source with the settings that all connections share. With
 // synchronous(full) a transaction in the write-ahead log is on disk when it is
 // committed.
 func (e *sqliteEngine) dsn(settings string) string {
 	path := url.URL{Scheme: "file", Opaque: (&url.URL{Path: e.path}).EscapedPath()}
-	return path.String() + "?mode=rw&_pragma=busy_timeout(10000)&_pragma=auto_vacuum(incremental)&_pragma=journal_mode(wal)" +
+	return path.String() + "?mode=rw&_pragma=busy_timeout(" + strconv.FormatInt(busyTimeout.Milliseconds(), 10) + ")&_pragma=auto_vacuum(incremental)&_pragma=journal_mode(wal)" +
 		"&_pragma=synchronous(full)&_pragma=journal_size_limit(67108864)&" + settings
 }
 
@@ -239,6 +247,9 @@ func (e *sqliteEngine) close() error {
 	}
 	if e.statements != nil {
 		errs = append(errs, e.statements.close())
+	}
+	for _, statement := range e.rewrites {
+		errs = append(errs, statement.Close())
 	}
 	if e.connection != nil {
 		errs = append(errs, e.connection.Close())

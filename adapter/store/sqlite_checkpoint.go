@@ -28,15 +28,22 @@ type checkpoints struct {
 	frames atomic.Int64 // about how many there are
 }
 
-// wrote is told how much a transaction has changed. A row with its payload takes
-// its share of a page and of those of the indexes.
+// wrote is told how much a transaction has changed.
 func (c *checkpoints) wrote(changes []change) {
-	frames := 4
+	rows, bytes := 0, int64(0)
 	for _, change := range changes {
-		rows, bytes := change.weight()
-		frames += rows + int(bytes/3000)
+		moreRows, moreBytes := change.weight()
+		rows, bytes = rows+moreRows, bytes+moreBytes
 	}
-	c.frames.Add(int64(frames))
+	c.add(rows, bytes)
+}
+
+// add counts the frames of a transaction. A row with its payload takes its share of a page
+// and of those of the indexes.
+func (c *checkpoints) add(rows int, bytes int64) (frames int64) {
+	frames = 4 + int64(rows) + bytes/3000
+	c.frames.Add(frames)
+	return frames
 }
 
 // checkpoint copies what no reader keeps from being copied. The writer goes on

@@ -26,8 +26,9 @@ type messageIndex struct {
 	// recent are the newest, and frozen those that are on their way to the table,
 	// nil if none are.
 	recent, frozen *messageSet
-	// loaded is the next id when the newest were read, 0 before that.
-	loaded int64
+	// loaded is the next id when the newest were read, 0 before that, and merged the id up to
+	// which they were in the table.
+	loaded, merged int64
 }
 
 // messagesInMemory ids take about 5 MB, and a third of a second to read at the start.
@@ -67,6 +68,17 @@ func (s *messageSet) find(hash int64, ids []int64) []int64 {
 	return ids
 }
 
+// after returns a set of the entries after an id.
+func (s *messageSet) after(id int64) *messageSet {
+	later := newMessageSet()
+	for _, e := range s.sorted() {
+		if e.id > id {
+			later.add(e)
+		}
+	}
+	return later
+}
+
 // sorted returns the entries in the order of the table.
 func (s *messageSet) sorted() []entry {
 	entries := make([]entry, 0, len(s.first))
@@ -103,6 +115,30 @@ func (m *messageIndex) inMemory(hash int64) []int64 {
 	return m.frozen.find(hash, m.recent.find(hash, nil))
 }
 
+// unread returns the id after which ids have not been read from their rows. Up to indexed they
+// are in the table, and need not be kept in memory.
+func (m *messageIndex) unread(indexed int64) (after int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.loaded > 0 && indexed > m.merged { // by another process
+		m.recent = m.recent.after(indexed)
+	}
+	m.merged = max(m.merged, indexed)
+	return max(m.merged, m.loaded-1)
+}
+
+// addRead adds entries that were read from their rows, all before the id next.
+func (m *messageIndex) addRead(entries []entry, next int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, e := range entries {
+		if e.id >= m.loaded { // otherwise another caller was faster
+			m.recent.add(e)
+		}
+	}
+	m.loaded = max(m.loaded, next)
+}
+
 // freeze returns what has to go to the table, nil if it is not worth it yet.
 func (m *messageIndex) freeze() *messageSet {
 	m.mu.Lock()
@@ -119,40 +155,37 @@ func (m *messageIndex) thaw() {
 	m.frozen = nil
 }
 
-// loadMessages reads the newest messageIds, unless no event has been accepted since
-// it did. Beside another process that has to be done before each use.
+// loadMessages reads the messageIds of events that have been accepted since it last did,
+// those of them that are not in the table. Beside another process that has to be done before
+// each use.
 func (e *sqliteEngine) loadMessages(ctx context.Context, tx *sql.Tx) (err error) {
 	var indexed, next int64
 	if err := tx.QueryRowContext(ctx, `SELECT indexed_id, next_id FROM counter`).Scan(&indexed, &next); err != nil {
 		return fmt.Errorf("read the newest messageIds: %w", err)
 	}
-	e.messages.mu.Lock()
-	loaded := e.messages.loaded
-	e.messages.mu.Unlock()
-	if loaded == next {
+	after := e.messages.unread(indexed)
+	if after >= next-1 {
 		return nil
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT id, message_id FROM queue WHERE id > ?1 AND message_id <> ''
-		UNION ALL SELECT id, message_id FROM deliveries WHERE id > ?1 AND message_id <> ''`, indexed)
+		UNION ALL SELECT id, message_id FROM deliveries WHERE id > ?1 AND message_id <> ''`, after)
 	if err != nil {
 		return fmt.Errorf("read the newest messageIds: %w", err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	recent := newMessageSet()
+	var read []entry
 	for rows.Next() {
 		var id int64
 		var messageID string
 		if err := rows.Scan(&id, &messageID); err != nil {
 			return err
 		}
-		recent.add(entry{textHash(messageID), id})
+		read = append(read, entry{textHash(messageID), id})
 	}
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	e.messages.mu.Lock()
-	defer e.messages.mu.Unlock()
-	e.messages.recent, e.messages.loaded = recent, next
+	e.messages.addRead(read, next)
 	return nil
 }
 
@@ -245,25 +278,6 @@ func (e *sqliteEngine) candidates(ctx context.Context, tx *sql.Tx, messageID str
 func (e *sqliteEngine) byMessage(ctx context.Context, tx *sql.Tx, messageID string) (clause string, args []any, err error) {
 	ids, err := e.candidates(ctx, tx, messageID)
 	return "message_id = ? AND id IN " + idList(ids, func(id *int64) int64 { return *id }), []any{messageID}, err
-}
-
-// sameEvent looks for the event of a delivery in the log elsewhere.
-func (e *sqliteEngine) sameEvent(ctx context.Context, tx *sql.Tx, id int64, former []int64) (isPending, isDelivered bool, err error) {
-	var tenant int64
-	var messageID string
-	var bodyHash sql.NullInt64
-	if err := tx.QueryRowContext(ctx, `SELECT tenant, message_id, body_hash FROM deliveries WHERE id = ?1`, id).Scan(&tenant, &messageID, &bodyHash); err != nil {
-		return false, false, err
-	}
-	if !bodyHash.Valid {
-		return false, false, nil
-	}
-	ids, err := e.candidates(ctx, tx, messageID)
-	if err != nil {
-		return false, false, err
-	}
-	err = tx.QueryRowContext(ctx, sameEventSQL(ids, former), tenant, bodyHash.Int64, messageID).Scan(&isPending, &isDelivered)
-	return isPending, isDelivered, err
 }
 
 // sameEventSQL asks which of the candidates make an event a duplicate, which may also

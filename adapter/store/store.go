@@ -59,6 +59,7 @@ type Options struct {
 	databaseNow      func() time.Time
 	maxEventNames    int
 	committed        func() // called between a commit and its answer
+	stepped          func(rows int, bytes int64)
 	patience         patience
 }
 
@@ -106,6 +107,8 @@ type Store struct {
 	committed         func()
 	skew              skew
 	onDropped         func(Dropped)
+	// pacer has operators' work go in steps.
+	pacer *pacer
 	// trimming has one place, for the goroutine that drops payloads. It is no mutex, as in
 	// sqliteEngine.
 	trimming  chan struct{}
@@ -132,6 +135,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	}
 	if opts.committed == nil {
 		opts.committed = func() {}
+	}
+	if opts.stepped == nil {
+		opts.stepped = func(int, int64) {}
 	}
 	if opts.OnSkew == nil {
 		opts.OnSkew = func(time.Duration) {}
@@ -165,6 +171,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		committed: opts.committed,
 		skew:      skew{onChange: opts.OnSkew},
 		onDropped: opts.OnDropped,
+		pacer:     newPacer(opened.pace(), opts.stepped),
 		trimming:  make(chan struct{}, 1),
 		submitted: make(chan *submission),
 		queues:    make(map[int64][]*Queue),
