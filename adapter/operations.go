@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"segment-saasquatch/mapping"
 )
@@ -29,7 +30,8 @@ type Operations interface {
 	// than those and pending ones it refuses with a [RefusedError]. It leaves those of
 	// another tenant than their connection has now. With the alias of a present
 	// tenant as toTenant it takes those alone, pending ones as well, and moves them to
-	// that tenant. Dry, it changes nothing and says what it would do.
+	// that tenant. Dry, it changes nothing and says what it would do. An error leaves
+	// what is redriven by then, and comes with how much that is, as far as it is known.
 	Redrive(ctx context.Context, filter Filter, limit int, toTenant string, dry bool) (*Redrive, error)
 	// Purge deletes at most limit deliveries, all of them if limit is 0, with all
 	// that is known of them. It refuses an empty filter. Dry, it changes nothing.
@@ -79,6 +81,37 @@ type Redrive struct {
 	// InHand are those that were not moved since a process has them in hand, or has
 	// changed them meanwhile. Only known once it is done.
 	InHand int `json:"in_hand,omitempty"`
+	// Before is the lowest id that was looked at. A redrive with it in the filter goes on
+	// with those below. 0 if the filter picked none.
+	Before int64 `json:"before,omitempty"`
+}
+
+// Add adds what a redrive of further deliveries did.
+func (r *Redrive) Add(more *Redrive) {
+	r.Matched += more.Matched
+	r.Sent += more.Sent
+	r.Duplicate += more.Duplicate
+	for reason, n := range more.Unsendable {
+		if r.Unsendable == nil {
+			r.Unsendable = make(map[Reason]int)
+		}
+		r.Unsendable[reason] += n
+	}
+	r.NoPayload += more.NoPayload
+	r.Damaged += more.Damaged
+	r.NoConnection += more.NoConnection
+	r.Held += more.Held
+	r.FiresPrograms += more.FiresPrograms
+	for _, move := range more.OtherTenant {
+		(*moves)(&r.OtherTenant).add(move)
+	}
+	for _, move := range more.Moved {
+		(*moves)(&r.Moved).add(move)
+	}
+	r.InHand += more.InHand
+	if more.Before > 0 {
+		r.Before = more.Before
+	}
 }
 
 // Purge is what a purge did, or would do.
@@ -97,6 +130,11 @@ type Deliveries struct {
 	log     DeliveryLog
 	mappers map[string]Mapper
 	tenants map[string]string
+
+	// runs says of each run that was asked for whether it goes by import jobs, which never
+	// changes.
+	mu   sync.Mutex
+	runs map[int64]bool
 }
 
 var _ Operations = (*Deliveries)(nil)
@@ -105,7 +143,7 @@ var _ Operations = (*Deliveries)(nil)
 // what is redriven. The tenants are the names of those that the connections have,
 // empty where that is not known; then nothing is redriven.
 func NewDeliveries[M Mapper](log DeliveryLog, mappers map[string]M, tenants map[string]string) *Deliveries {
-	d := &Deliveries{log: log, mappers: make(map[string]Mapper, len(mappers)), tenants: tenants}
+	d := &Deliveries{log: log, mappers: make(map[string]Mapper, len(mappers)), tenants: tenants, runs: make(map[int64]bool)}
 	for connection, mapper := range mappers {
 		d.mappers[connection] = mapper
 	}
@@ -203,12 +241,12 @@ func (d *Deliveries) Redrive(
 		}
 	}
 	done := &Redrive{Unsendable: make(map[Reason]int)}
-	imported := make(map[int64]bool)
 	err := d.pages(ctx, filter, limit, func(page []Delivery) error {
-		redeliveries, err := d.plan(ctx, page, toTenant, done, imported)
+		redeliveries, err := d.plan(ctx, page, toTenant, done)
 		if err != nil {
 			return err
 		}
+		done.Before = page[len(page)-1].ID
 		if dry {
 			done.Sent += len(redeliveries)
 			return nil
@@ -221,27 +259,29 @@ func (d *Deliveries) Redrive(
 		}
 		return err
 	})
-	if err != nil && !dry {
-		err = fmt.Errorf("after %d deliveries were redriven: %w", done.Sent+done.Duplicate, err)
-	}
 	return done, err
 }
 
-// imported reports whether a run goes by import jobs. It remembers the answers.
-func (d *Deliveries) imported(ctx context.Context, id int64, known map[int64]bool) (bool, error) {
-	if answer, ok := known[id]; ok || id == 0 {
+// imported reports whether a run goes by import jobs.
+func (d *Deliveries) imported(ctx context.Context, id int64) (bool, error) {
+	if id == 0 {
+		return false, nil
+	}
+	d.mu.Lock()
+	answer, ok := d.runs[id]
+	d.mu.Unlock()
+	if ok {
 		return answer, nil
 	}
 	run, _, err := d.log.Run(ctx, id)
-	if errors.Is(err, ErrNoRun) {
-		known[id] = false
-		return false, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNoRun) {
 		return false, err
 	}
-	known[id] = run.Imported()
-	return known[id], nil
+	answer = err == nil && run.Imported()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.runs[id] = answer
+	return answer, nil
 }
 
 // checkTenants refuses a redrive without the present tenants of the connections, and
@@ -272,9 +312,8 @@ func (d *Deliveries) checkTenants(connection, toTenant string) error {
 }
 
 // plan maps a page of deliveries with today's rules and returns those to send.
-// It remembers in runs which of them go by import jobs.
 func (d *Deliveries) plan(
-	ctx context.Context, page []Delivery, toTenant string, done *Redrive, runs map[int64]bool,
+	ctx context.Context, page []Delivery, toTenant string, done *Redrive,
 ) ([]Redelivery, error) {
 	var redeliveries []Redelivery
 	err := d.withPayloads(ctx, page, func(delivery *Delivery, payload StoredPayload) error {
@@ -286,7 +325,7 @@ func (d *Deliveries) plan(
 			done.NoConnection++
 			return nil
 		case isFormer && TenantAlias(tenant) != toTenant:
-			(*moves)(&done.OtherTenant).add(delivery.Connection, delivery.Tenant, tenant)
+			(*moves)(&done.OtherTenant).add(TenantMove{Connection: delivery.Connection, From: delivery.Tenant, To: tenant, Events: 1})
 			return nil
 		case isFormer && delivery.Outcome == Pending && delivery.DueAt == nil:
 			done.Held++
@@ -313,7 +352,7 @@ func (d *Deliveries) plan(
 			done.Unsendable[Reason(mapped.Reason)]++
 			return nil
 		}
-		imported, err := d.imported(ctx, delivery.Run, runs)
+		imported, err := d.imported(ctx, delivery.Run)
 		switch {
 		case err != nil:
 			return err
@@ -326,13 +365,14 @@ func (d *Deliveries) plan(
 		result := resultOf(0, &mapped)
 		arrival := arrivalOf(nil, &mapped, &result)
 		if isFormer {
-			(*moves)(&done.Moved).add(delivery.Connection, delivery.Tenant, tenant)
+			(*moves)(&done.Moved).add(TenantMove{Connection: delivery.Connection, From: delivery.Tenant, To: tenant, Events: 1})
 		} else {
 			tenant = "" // it has that already
 		}
 		redeliveries = append(redeliveries, Redelivery{
 			ID: delivery.ID, Tenant: tenant, UserID: arrival.UserID, AccountID: arrival.AccountID, EventKey: arrival.EventKey,
 			Event: arrival.Event, Keyed: arrival.Keyed, Identity: arrival.Identity, Fingerprint: arrival.Fingerprint,
+			Bytes: len(payload.Bytes),
 		})
 		return nil
 	})

@@ -182,7 +182,7 @@ func TestRedriveTellsApart(t *testing.T) {
 	}{
 		"dead and rejected by default": {
 			want: adapter.Redrive{
-				Matched: 8, Sent: 2, Duplicate: 1, NoPayload: 1, NoConnection: 1,
+				Before: 1, Matched: 8, Sent: 2, Duplicate: 1, NoPayload: 1, NoConnection: 1,
 				Unsendable: map[adapter.Reason]int{"invalid_json": 1, "unsupported_type": 1, adapter.ReasonInternalError: 1},
 			},
 			redriven: []int64{6, 2, 1},
@@ -190,12 +190,12 @@ func TestRedriveTellsApart(t *testing.T) {
 		"the newest up to the limit": {
 			filter:   adapter.Filter{Connection: "default"},
 			limit:    3,
-			want:     adapter.Redrive{Matched: 3, Sent: 1, Unsendable: map[adapter.Reason]int{"invalid_json": 1, "unsupported_type": 1}},
+			want:     adapter.Redrive{Before: 4, Matched: 3, Sent: 1, Unsendable: map[adapter.Reason]int{"invalid_json": 1, "unsupported_type": 1}},
 			redriven: []int64{6},
 		},
 		"pending ones if asked": {
 			filter:   adapter.Filter{Outcomes: []adapter.Outcome{adapter.Pending}},
-			want:     adapter.Redrive{Matched: 1, Sent: 1, Unsendable: map[adapter.Reason]int{}},
+			want:     adapter.Redrive{Before: 7, Matched: 1, Sent: 1, Unsendable: map[adapter.Reason]int{}},
 			redriven: []int64{7},
 		},
 	} {
@@ -254,7 +254,7 @@ func TestRedriveToTenant(t *testing.T) {
 		"events of other tenants are left": {
 			filter: adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, adapter.Pending}},
 			want: adapter.Redrive{
-				Matched: 10, Sent: 2, Duplicate: 1, NoPayload: 1, NoConnection: 1, Unsendable: map[adapter.Reason]int{},
+				Before: 1, Matched: 10, Sent: 2, Duplicate: 1, NoPayload: 1, NoConnection: 1, Unsendable: map[adapter.Reason]int{},
 				OtherTenant: []adapter.TenantMove{move("host/test_a", 4), move("elsewhere/tenant", 1)},
 			},
 			redriven: []int64{7, 2, 1},
@@ -262,7 +262,7 @@ func TestRedriveToTenant(t *testing.T) {
 		"only those are moved, pending ones as well": {
 			toTenant: "tenant",
 			want: adapter.Redrive{
-				Matched: 7, Sent: 2, Duplicate: 1, NoConnection: 1, InHand: 1, Held: 1, Unsendable: map[adapter.Reason]int{"invalid_json": 1},
+				Before: 9, Matched: 7, Sent: 2, Duplicate: 1, NoConnection: 1, InHand: 1, Held: 1, Unsendable: map[adapter.Reason]int{"invalid_json": 1},
 				Moved: []adapter.TenantMove{move("host/test_a", 3), move("elsewhere/tenant", 1)},
 			},
 			redriven: []int64{15, 12, 11, 9},
@@ -272,7 +272,7 @@ func TestRedriveToTenant(t *testing.T) {
 			filter:   adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}, Connection: "default"},
 			limit:    1,
 			toTenant: "tenant",
-			want:     adapter.Redrive{Matched: 1, Sent: 1, Unsendable: map[adapter.Reason]int{}, Moved: []adapter.TenantMove{move("elsewhere/tenant", 1)}},
+			want:     adapter.Redrive{Before: 12, Matched: 1, Sent: 1, Unsendable: map[adapter.Reason]int{}, Moved: []adapter.TenantMove{move("elsewhere/tenant", 1)}},
 			redriven: []int64{12},
 			moved:    []int64{12},
 		},
@@ -373,7 +373,8 @@ func TestRedriveKeepsTheIdentity(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := queue.arrivals[0]
-		want := adapter.Redelivery{ID: id, UserID: a.UserID, AccountID: a.AccountID, Event: a.Event, EventKey: a.EventKey, Keyed: a.Keyed, Identity: a.Identity, Fingerprint: a.Fingerprint}
+		want := adapter.Redelivery{ID: id, UserID: a.UserID, AccountID: a.AccountID, Event: a.Event, EventKey: a.EventKey, Keyed: a.Keyed, Identity: a.Identity, Fingerprint: a.Fingerprint,
+			Bytes: len(log.payloads[id])}
 		if got := log.redeliveries[id]; got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
@@ -476,7 +477,7 @@ func TestPurge(t *testing.T) {
 // TestFailuresSayWhatWasDone: a part of the work is not undone.
 func TestFailuresSayWhatWasDone(t *testing.T) {
 	for name, operate := range map[string]func(*adapter.Deliveries) error{
-		"500 deliveries were redriven": func(o *adapter.Deliveries) error {
+		"redrive": func(o *adapter.Deliveries) error {
 			done, err := o.Redrive(t.Context(), adapter.Filter{}, 0, "", false)
 			if done.Sent != 500 {
 				t.Errorf("got %+v", done)
@@ -495,8 +496,43 @@ func TestFailuresSayWhatWasDone(t *testing.T) {
 		for range 1500 {
 			log.add(adapter.Delivery{Outcome: adapter.Dead, ReceivedAt: received}, trackOf("u", "message-1"))
 		}
-		if err := operate(operationsOn(t, log)); !errors.Is(err, errDisk) || !strings.Contains(err.Error(), name) {
+		err := operate(operationsOn(t, log))
+		if !errors.Is(err, errDisk) || name != "redrive" && !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestRedriveInPages redrives a page at a time, each below the one before. Together they do what
+// one redrive of all does.
+func TestRedriveInPages(t *testing.T) {
+	for _, toTenant := range []string{"", "tenant"} {
+		moved := func() *heldLog {
+			l := mixedLog()
+			for i := range l.held {
+				if toTenant != "" && i%2 == 0 {
+					l.held[i].Tenant = "former"
+				}
+			}
+			return l
+		}
+		want, err := operationsOn(t, moved()).Redrive(t.Context(), adapter.Filter{}, 0, toTenant, false)
+		if err != nil || want.Before != 1 {
+			t.Fatalf("got %+v, %v", want, err)
+		}
+		o, got := operationsOn(t, moved()), &adapter.Redrive{Unsendable: map[adapter.Reason]int{}}
+		for filter, pages := (adapter.Filter{}), 0; ; filter.Before = got.Before {
+			page, err := o.Redrive(t.Context(), filter, 2, toTenant, false)
+			if err != nil || pages == 10 {
+				t.Fatalf("%d pages: %v", pages, err)
+			}
+			got.Add(page)
+			if pages++; page.Matched < 2 {
+				break
+			}
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("to %q: got %+v\nwant %+v", toTenant, got, want)
 		}
 	}
 }

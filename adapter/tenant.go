@@ -56,12 +56,12 @@ func (m *TenantMove) Warning() string {
 // moves counts events by connection and tenants, in the order in which they appear.
 type moves []TenantMove
 
-func (m *moves) add(connection, from, to string) {
+func (m *moves) add(more TenantMove) {
 	for i := range *m {
-		if move := &(*m)[i]; move.Connection == connection && move.From == from && move.To == to {
-			move.Events++
+		if move := &(*m)[i]; move.Connection == more.Connection && move.From == more.From && move.To == more.To {
+			move.Events += more.Events
 			return
 		}
 	}
-	*m = append(*m, TenantMove{Connection: connection, From: from, To: to, Events: 1})
+	*m = append(*m, more)
 }

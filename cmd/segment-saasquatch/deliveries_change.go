@@ -66,10 +66,10 @@ func (p *program) change(f *changeFlags, question func(context.Context, adapter.
 			}
 		}
 		text, value, err := do(ctx, o, filter)
-		if err != nil {
+		if text == "" {
 			return err
 		}
-		return p.report(text, value, f.asJSON)
+		return errors.Join(err, p.report(text, value, f.asJSON))
 	})
 }
 
@@ -116,6 +116,10 @@ stay as they are. With --outcome pending it makes pending ones due at once. It
 says how many would be sent, and asks. Events that a replay brought for an import
 job are sent one by one, which fires programs and rewards: it says how many.
 
+It works in small steps, so that a running server goes on meanwhile. Ctrl-C ends it
+between two of them; it says how many are pending by then, and the same command
+goes on with the others.
+
 An event belongs to the tenant that it was accepted for. Redrive leaves those of a
 tenant that their connection does not have any more. With --to-tenant and the alias
 of the tenant that the connection has now, it takes those alone, pending ones as
@@ -124,20 +128,25 @@ and is not sent again.`,
 		Args: cobra.NoArgs,
 	}
 	f := addChangeFlags(cmd)
-	var toTenant string
+	var toTenant, progress string
 	cmd.Flags().StringVar(&toTenant, "to-tenant", "",
 		"`alias` of the connection's present tenant, to move events of former tenants there")
+	cmd.Flags().StringVar(&progress, "progress", progressAuto, progressUsage)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		if toTenant == "" && cmd.Flags().Changed("to-tenant") {
 			return errors.New("--to-tenant is empty: name the alias of the tenant that the connection has now, or leave it out")
 		}
+		if err := checkProgress(progress); err != nil {
+			return err
+		}
+		r := &redriving{limit: f.limit, toTenant: toTenant, progress: progress, stderr: p.stderr}
 		redrive := func(dry bool) func(context.Context, adapter.Operations, adapter.Filter) (string, any, error) {
 			return func(ctx context.Context, o adapter.Operations, filter adapter.Filter) (string, any, error) {
-				done, err := o.Redrive(ctx, filter, f.limit, toTenant, dry)
-				if err != nil {
+				done, err := r.all(ctx, o, filter, dry)
+				if err != nil && (dry || done.Matched == 0) {
 					return "", nil, err
 				}
-				return redriveText(done, toTenant, dry), done, nil
+				return redriveText(done, toTenant, dry), done, err
 			}
 		}
 		return p.change(f, redrive(true), redrive(false))

@@ -80,7 +80,7 @@ func addReplayFlags(cmd *cobra.Command) *replayFlags {
 	flags.IntVar(&f.concurrency, "concurrency", 0, "most `requests` under way at once (default: saasquatch.concurrency)")
 	flags.Int64Var(&f.resume, "resume", 0, "go on with this `run`; replay list shows them")
 
-	flags.StringVar(&f.progress, "progress", "auto", "bar, json (a line a second), none, or auto: bar on a terminal, json otherwise")
+	flags.StringVar(&f.progress, "progress", progressAuto, progressUsage)
 	flags.StringVar(&f.reportFile, "report", "", "write the report as JSON to this `file` as well")
 	flags.StringVar(&f.failedFile, "failures", "", "write the dead and rejected events to this `file`, ready to be replayed again; also of a dry run")
 	flags.BoolVar(&f.force, "force", false, "let --report and --failures replace files that exist")
@@ -120,10 +120,8 @@ func (f *replayFlags) check(args []string) error {
 	if f.server != "" && (f.sandbox || f.via == string(replay.ViaImport)) {
 		fault("--server goes with neither --sandbox nor --via import: an import job needs the store itself")
 	}
-	switch f.progress {
-	case progressAuto, progressBar, progressJSON, progressNone:
-	default:
-		fault("--progress is %q: write bar, json, none or auto", f.progress)
+	if err := checkProgress(f.progress); err != nil {
+		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
 }

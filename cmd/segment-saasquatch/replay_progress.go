@@ -23,7 +23,30 @@ const (
 	progressBar  = "bar"
 	progressJSON = "json"
 	progressNone = "none"
+
+	progressUsage = "bar, json (a line a second), none, or auto: bar on a terminal, json otherwise"
 )
+
+// checkProgress returns an error if the flag names no way of showing progress.
+func checkProgress(way string) error {
+	switch way {
+	case progressAuto, progressBar, progressJSON, progressNone:
+		return nil
+	}
+	return fmt.Errorf("--progress is %q: write bar, json, none or auto", way)
+}
+
+// progressWay returns how to show progress on out.
+func progressWay(asked string, out io.Writer) string {
+	switch {
+	case asked != progressAuto:
+		return asked
+	case isTerminal(out):
+		return progressBar
+	default:
+		return progressJSON
+	}
+}
 
 // Progress is shown so often: a bar, and a line of JSON.
 const (
@@ -40,13 +63,7 @@ type shown struct {
 
 // show begins to show the progress on standard error.
 func (r *replaying) show(ctx context.Context, opened *archive.Archive, spec *replay.Spec) *shown {
-	way := r.flags.progress
-	if way == progressAuto {
-		way = progressJSON
-		if isTerminal(r.stderr) {
-			way = progressBar
-		}
-	}
+	way := progressWay(r.flags.progress, r.stderr)
 	ctx, cancel := context.WithCancel(ctx)
 	s := &shown{cancel: cancel, last: func() {}}
 	if way == progressNone {
@@ -62,23 +79,26 @@ func (r *replaying) show(ctx context.Context, opened *archive.Archive, spec *rep
 		})
 	}
 	if way == progressBar {
-		s.last = looked.showBar(r.stderr.out) // which has to be a terminal
+		s.last = showBar(r.stderr.out, looked) // which has to be a terminal
 		return s
 	}
 	s.last = func() { looked.writeLine(r.stderr) }
-	s.workers.Go(func() {
-		ticker := time.NewTicker(lineInterval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ticker.C:
-				looked.writeLine(r.stderr)
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
+	s.workers.Go(func() { showLines(ctx, func() { looked.writeLine(r.stderr) }) })
 	return s
+}
+
+// showLines calls write once a second until ctx ends.
+func showLines(ctx context.Context, write func()) {
+	ticker := time.NewTicker(lineInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			write()
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // readsStdin reports whether the standard input is a source, whose size nobody knows.
@@ -145,12 +165,28 @@ func (l *lookedAt) writeLine(out io.Writer) {
 	_ = json.NewEncoder(out).Encode(l.line()) // whoever does not listen misses nothing else
 }
 
+// barred is work whose progress a bar shows.
+type barred interface {
+	// counters and outcomes are shown before the bar and behind it.
+	counters() string
+	outcomes() string
+	// position returns how far the work is, of a total that is 0 if it is not known.
+	position() (current, total int64)
+}
+
 // showBar shows a bar and returns what shows its end.
-func (l *lookedAt) showBar(out io.Writer) (end func()) {
+func showBar(out io.Writer, work barred) (end func()) {
 	container := mpb.New(mpb.WithOutput(out), mpb.WithRefreshRate(barInterval), mpb.WithAutoRefresh())
 	bar := container.New(0, mpb.BarStyle(),
-		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return l.counters() })),
-		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return l.outcomes() })))
+		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return work.counters() })),
+		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return work.outcomes() })))
+	advance := func() {
+		current, total := work.position()
+		if total > 0 {
+			bar.SetTotal(total+1, false) // never full by itself: events may be pending still
+		}
+		bar.SetCurrent(current)
+	}
 	done := make(chan struct{})
 	var ticking sync.WaitGroup
 	ticking.Go(func() {
@@ -159,9 +195,9 @@ func (l *lookedAt) showBar(out io.Writer) (end func()) {
 		for {
 			select {
 			case <-ticker.C:
-				l.advance(bar)
+				advance()
 			case <-done:
-				l.advance(bar)
+				advance()
 				return
 			}
 		}
@@ -182,11 +218,11 @@ func (l *lookedAt) showBar(out io.Writer) (end func()) {
 	}
 }
 
-func (l *lookedAt) advance(bar *mpb.Bar) {
-	if total := l.total.Load(); total != nil {
-		bar.SetTotal(total.Bytes+1, false) // never full by itself: events may be pending still
+func (l *lookedAt) position() (current, total int64) {
+	if known := l.total.Load(); known != nil {
+		total = known.Bytes
 	}
-	bar.SetCurrent(l.watch.Snapshot().Bytes)
+	return l.watch.Snapshot().Bytes, total
 }
 
 // counters are shown before the bar.

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"segment-saasquatch/adapter"
+)
+
+// manyDead are operations on so many dead deliveries, with the ids from 1.
+type manyDead struct {
+	adapter.Operations
+	dead int64
+	// redriven are the sizes of the parts.
+	redriven []int
+	// meanwhile is called while the third part is redriven.
+	meanwhile func() error
+	// forgetful is a server that does not say where a redrive goes on.
+	forgetful bool
+}
+
+func (o *manyDead) Redrive(ctx context.Context, filter adapter.Filter, limit int, _ string, dry bool) (*adapter.Redrive, error) {
+	last := o.dead
+	if filter.Before > 0 {
+		last = filter.Before - 1
+	}
+	matched := last
+	if limit > 0 {
+		matched = min(matched, int64(limit))
+	}
+	done := &adapter.Redrive{Matched: int(matched), Sent: int(matched), Before: last - matched + 1}
+	if matched == 0 || o.forgetful {
+		done.Before = 0
+	}
+	if dry {
+		return done, nil
+	}
+	if o.redriven = append(o.redriven, int(matched)); len(o.redriven) == 3 && o.meanwhile != nil {
+		if err := o.meanwhile(); err != nil {
+			return done, err
+		}
+	}
+	return done, ctx.Err()
+}
+
+// TestRedriveCommandInParts redrives page by page through a server, up to a limit, until it is
+// interrupted or until the server fails.
+func TestRedriveCommandInParts(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		args      []string
+		o         manyDead
+		interrupt bool
+		code      int
+		parts     []int
+		stdout    string
+		stderr    []string
+	}{
+		{name: "all", o: manyDead{dead: 5000}, parts: []int{2000, 2000, 1000}, stdout: "5000 of 5000 deliveries are pending now\n"},
+		{name: "whole pages", o: manyDead{dead: 4000}, parts: []int{2000, 2000, 0}, stdout: "4000 of 4000 deliveries are pending now\n"},
+		{name: "none", o: manyDead{}, parts: []int{0}, stdout: "0 of 0 deliveries are pending now\n"},
+		{name: "limit", args: []string{"--limit", "2500"}, o: manyDead{dead: 9999}, parts: []int{2000, 500}, stdout: "2500 of 2500 deliveries are pending now\n"},
+		{
+			name: "interrupted", o: manyDead{dead: 9999}, interrupt: true, code: exitInterrupted, parts: []int{2000, 2000, 2000},
+			stdout: "6000 of 6000 deliveries are pending now\n", stderr: []string{"interrupted", "the same command goes on"},
+		},
+		{
+			name: "interrupted, as JSON", args: []string{"--json"}, o: manyDead{dead: 9999}, interrupt: true, code: exitInterrupted, parts: []int{2000, 2000, 2000},
+			stdout: `{"matched":6000,"sent":6000,"duplicate":0,"no_payload":0,"no_connection":0,"held":0,"fires_programs":0}` + "\n", stderr: []string{"interrupted"},
+		},
+		{
+			name: "failed", o: manyDead{dead: 9999, meanwhile: func() error { return errors.New("the disk is gone") }}, code: exitFailed, parts: []int{2000, 2000, 2000},
+			stdout: "4000 of 4000 deliveries are pending now\n", stderr: []string{"after at least 4000 deliveries were redriven", "log has the details"},
+		},
+		{
+			name: "an earlier server", o: manyDead{dead: 9999, forgetful: true}, code: exitFailed, parts: []int{2000},
+			stdout: "2000 of 2000 deliveries are pending now\n", stderr: []string{"earlier version", "update it"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			ctx, interrupt := context.WithCancel(t.Context())
+			defer interrupt()
+			o := test.o
+			if test.interrupt {
+				o.meanwhile = func() error { interrupt(); return nil }
+			}
+			env, server := throughServer(t, &o)
+			lookup := func(name string) (string, bool) {
+				value, ok := env[name]
+				return value, ok
+			}
+			var stdout, stderr bytes.Buffer
+			args := append([]string{"deliveries", "redrive", "--yes", server}, test.args...)
+			code := run(ctx, args, lookup, strings.NewReader(""), &stdout, &stderr)
+			if code != test.code || stdout.String() != test.stdout || !slices.Equal(o.redriven, test.parts) {
+				t.Errorf("exit code %d, redriven %v, want %d and %v\n%s%s", code, o.redriven, test.code, test.parts, &stdout, &stderr)
+			}
+			for _, want := range test.stderr {
+				if !strings.Contains(stderr.String(), want) {
+					t.Errorf("no %q in %s", want, &stderr)
+				}
+			}
+		})
+	}
+}
+
+// TestRedriveProgress shows what a redrive is at, in a line and behind a bar.
+func TestRedriveProgress(t *testing.T) {
+	for _, dry := range []bool{true, false} {
+		w := &watchedRedrive{dry: dry, total: 40}
+		w.set(&adapter.Redrive{Matched: 10, Sent: 7, Duplicate: 1, Unsendable: map[adapter.Reason]int{"a": 1, "b": 1}})
+		text, err := json.Marshal(w.line())
+		if err != nil || !strings.Contains(string(text), `"matched":10,"matched_total":40,"sent":7,"duplicate":1,"unsendable":2,`) {
+			t.Errorf("got %s, %v", text, err)
+		}
+		want := map[bool]string{true: "7 to send", false: "7 pending now  1 duplicate"}[dry]
+		current, total := w.position()
+		if got := fmt.Sprintf("%s %s %d/%d", w.counters(), w.outcomes(), current, total); !strings.HasPrefix(got, "10/40 deliveries ") || !strings.HasSuffix(got, want+" 10/40") {
+			t.Errorf("got %q", got)
+		}
+	}
+}
