@@ -199,15 +199,15 @@ func (e *sqliteEngine) insertRows(ctx context.Context, table string, columns []s
 	})
 }
 
-func (e *postgresEngine) insertRows(ctx context.Context, table string, columns []string, rows [][]any) error {
-	for {
-		mark := e.writers.begin()
-		err := e.transact(ctx, durablyAs(mark), mark, func(tx pgx.Tx) error {
+func (e *postgresEngine) insertRows(ctx context.Context, table string, columns []string, rows [][]any) (err error) {
+	for range postgresTries {
+		err = e.transact(ctx, durablyAs, func(tx pgx.Tx, _ commitMark) error {
 			_, err := tx.CopyFrom(ctx, pgx.Identifier{table}, columns, pgx.CopyFromRows(rows))
 			return err
 		})
 		if !mayRetry(err) {
-			return err
+			break
 		}
 	}
+	return err
 }

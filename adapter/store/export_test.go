@@ -67,7 +67,13 @@ func WithCommitted(opts Options, f func()) Options {
 // WithPatience returns the options with another time after which the database is taken to
 // hang, and a write is tried without traffic.
 func WithPatience(opts Options, d time.Duration) Options {
-	opts.patience = patience{idle: d, suspect: d / 4, hang: d, check: d / 10}
+	opts.patience = patience{idle: d, suspect: d / 4, hang: d, check: d / 10, quiet: 20 * d}
+	return opts
+}
+
+// WithPooler returns the options of a store that takes it for known that there is a pooler.
+func WithPooler(opts Options) Options {
+	opts.pooled = true
 	return opts
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,11 +12,18 @@ import (
 // health is whether events can be accepted and delivered, as far as is known.
 type health struct {
 	onChange func(error)
+	// quiet is how long the store has to work until onChange learns of it, if it stops
+	// working again within that time: a store that flaps is told of once.
+	quiet time.Duration
 
 	mu      sync.Mutex
 	hanging *adapter.UnavailableError // nil if the database answers
 	fault   *adapter.UnavailableError // of the database; nil if it works
 	full    *adapter.UnavailableError // nil if the disk has its reserve
+
+	told     []string  // the messages that onChange knows; none if the store works
+	flapping bool      // it stopped working soon after it had worked again
+	works    time.Time // since when; zero if it does not
 }
 
 // err returns what keeps events from being accepted.
@@ -76,14 +84,41 @@ func (h *health) setFull(full *adapter.UnavailableError) { h.change(func() { h.f
 func (h *health) change(record func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	was := h.worst()
 	record()
-	switch is := h.worst(); {
-	case is == nil && was != nil:
-		h.onChange(nil)
-	case is != nil && (was == nil || was.Message != is.Message):
-		h.onChange(is)
+	is := h.worst()
+	if is == nil {
+		if len(h.told) > 0 && h.works.IsZero() {
+			h.works = time.Now()
+			h.settle()
+		}
+		return
 	}
+	if len(h.told) == 0 {
+		h.flapping = !h.works.IsZero() && time.Since(h.works) < h.quiet
+	}
+	h.works = time.Time{}
+	if last := len(h.told) - 1; last >= 0 && h.told[last] == is.Message || h.flapping && slices.Contains(h.told, is.Message) {
+		return
+	}
+	h.told = append(h.told, is.Message)
+	h.onChange(is)
+}
+
+// settle tells that the store works again, once a store that flaps has done so for long
+// enough. The caller holds mu.
+func (h *health) settle() {
+	if len(h.told) == 0 || h.works.IsZero() || h.flapping && time.Since(h.works) < h.quiet {
+		return
+	}
+	h.told = nil
+	h.onChange(nil)
+}
+
+// checkQuiet is settle for callers that do not hold mu.
+func (h *health) checkQuiet() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.settle()
 }
 
 const (

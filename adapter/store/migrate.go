@@ -15,49 +15,139 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
+// schema is the version of the tables.
+type schema struct {
+	// found is the version of the tables, 0 if there are none, and newest the last one that
+	// this program knows.
+	found, newest int64
+}
+
 // migrate brings the tables to this program's version, and refuses those of a
 // newer one: an older program would not keep the newer one's promises.
 // Beside another process it changes nothing.
 func migrate(ctx context.Context, db *sql.DB, engine string, shared bool) error {
-	dir, err := fs.Sub(migrations, "migrations/"+engine)
+	provider, err := newMigrator(db, engine)
 	if err != nil {
 		return err
 	}
-	dialect, opts := goose.DialectSQLite3, []goose.ProviderOption{goose.WithDisableGlobalRegistry(true), goose.WithTableName("schema_version")}
-	if engine == "postgres" {
-		dialect = goose.DialectPostgres
-		locker, err := lock.NewPostgresSessionLocker()
-		if err != nil {
-			return err
-		}
-		opts = append(opts, goose.WithSessionLocker(locker))
-	}
-	provider, err := goose.NewProvider(dialect, db, dir, opts...)
-	if err != nil {
+	s, err := readSchema(ctx, db, engine)
+	switch {
+	case err != nil:
 		return err
-	}
-	current, newest, err := provider.GetVersions(ctx)
-	if err != nil {
-		return fmt.Errorf("read the schema version: %w", err)
-	}
-	if current > newest {
-		return &NewerSchemaError{Found: current, Known: newest}
-	}
-	if shared {
-		if current < newest {
-			return fmt.Errorf("it has schema version %d, and this program needs version %d: the server makes and migrates it when it starts", current, newest)
-		}
+	case s.found == s.newest:
 		return nil
+	case shared:
+		return fmt.Errorf("it has schema version %d, and this program needs version %d: the server makes and migrates it when it starts", s.found, s.newest)
 	}
 	if _, err := provider.Up(ctx); err != nil {
 		var partial *goose.PartialError
 		if errors.As(err, &partial) {
 			err = partial.Err
 		}
-		return fmt.Errorf("migrate the schema from version %d to %d: %w", current, newest, err)
+		return fmt.Errorf("migrate the schema from version %d to %d: %w", s.found, s.newest, err)
 	}
 	return nil
 }
+
+func newMigrator(db *sql.DB, engine string) (*goose.Provider, error) {
+	dir, err := fs.Sub(migrations, "migrations/"+engine)
+	if err != nil {
+		return nil, err
+	}
+	dialect, opts := goose.DialectSQLite3, []goose.ProviderOption{goose.WithDisableGlobalRegistry(true), goose.WithTableName("schema_version")}
+	if engine == "postgres" {
+		dialect = goose.DialectPostgres
+		opts = append(opts, goose.WithLocker(&transactionLocker{}))
+	}
+	return goose.NewProvider(dialect, db, dir, opts...)
+}
+
+// readSchema reads the version of the tables and changes nothing. It returns an error for
+// those of a newer program, or of another one.
+func readSchema(ctx context.Context, db *sql.DB, engine string) (schema, error) {
+	provider, err := newMigrator(db, engine)
+	if err != nil {
+		return schema{}, err
+	}
+	sources := provider.ListSources()
+	s := schema{newest: sources[len(sources)-1].Version}
+	query := schemaSQLite
+	if engine == "postgres" {
+		query = schemaPostgres
+	}
+	var usable, versioned, ours, complete bool
+	if err := db.QueryRowContext(ctx, query).Scan(&usable, &versioned, &ours, &complete); err != nil {
+		return schema{}, fmt.Errorf("look for the tables: %w", err)
+	}
+	switch {
+	case !usable:
+		return schema{}, ErrNoSchema
+	case !versioned:
+		return s, nil
+	case !ours:
+		return schema{}, ErrForeignSchema
+	}
+	if err := db.QueryRowContext(ctx, `SELECT coalesce(max(version_id), 0) FROM schema_version`).Scan(&s.found); err != nil {
+		return schema{}, fmt.Errorf("read the schema version: %w", err)
+	}
+	switch {
+	case s.found > 0 && !complete:
+		return schema{}, ErrForeignSchema
+	case s.found > s.newest:
+		return schema{}, &NewerSchemaError{Found: s.found, Known: s.newest}
+	}
+	return s, nil
+}
+
+// The columns are whether there is a schema for tables, whether it has a table of versions,
+// whether that has the columns of ours, and whether the tables of the first version are there.
+const (
+	schemaSQLite = `SELECT true,
+		EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'schema_version'),
+		(SELECT count(*) FROM pragma_table_info('schema_version') WHERE name IN ('version_id', 'is_applied')) = 2,
+		(SELECT count(*) FROM sqlite_master WHERE name IN ('queue', 'deliveries', 'totals')) = 3`
+	schemaPostgres = `SELECT current_schema() IS NOT NULL,
+		to_regclass(quote_ident(current_schema()) || '.schema_version') IS NOT NULL,
+		(SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass(quote_ident(current_schema()) || '.schema_version')
+			AND attname IN ('version_id', 'is_applied') AND NOT attisdropped) = 2,
+		(SELECT count(*) FROM pg_class WHERE relnamespace = quote_ident(current_schema())::regnamespace
+			AND relname IN ('queue', 'deliveries', 'totals')) = 3`
+)
+
+// ErrNoSchema means that PostgreSQL's search_path leads to no schema for the tables.
+var ErrNoSchema = errors.New("search_path names no schema that is there and that the user may use: " +
+	"CREATE SCHEMA it and grant USAGE and CREATE on it, or correct search_path in the store's URL, " +
+	"of the role or of the database")
+
+// ErrForeignSchema means that the database has a table of versions that is not the store's.
+var ErrForeignSchema = errors.New("the table schema_version is another program's: " +
+	"give the store a database of its own, or on PostgreSQL a schema (add search_path=NAME to the store's URL)")
+
+// transactionLocker has one process migrate at a time. A transaction of its own holds the
+// lock: a pooler keeps none of a session. Earlier versions take the same lock for a session.
+type transactionLocker struct{ tx *sql.Tx }
+
+// Lock waits for the lock. No timeout of the role ends it.
+func (l *transactionLocker) Lock(ctx context.Context, db *sql.DB) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("lock the schema: %w", err)
+	}
+	for _, statement := range []string{
+		`SET LOCAL statement_timeout = 0`, `SET LOCAL lock_timeout = 0`,
+		`SET LOCAL idle_in_transaction_session_timeout = 0`,
+		fmt.Sprintf(`SELECT pg_advisory_xact_lock(%d)`, lock.DefaultLockID),
+	} {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return errors.Join(fmt.Errorf("lock the schema: %w", err), tx.Rollback())
+		}
+	}
+	l.tx = tx
+	return nil
+}
+
+// Unlock gives the lock up.
+func (l *transactionLocker) Unlock(context.Context, *sql.DB) error { return l.tx.Rollback() }
 
 // NewerSchemaError means that a newer version of this program has made or
 // migrated the tables.

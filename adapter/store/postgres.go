@@ -1,21 +1,14 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
-	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/jackc/pgx/v5/stdlib"
-
-	"segment-saasquatch/adapter"
 )
 
 // postgresEngine is a database that several processes share. Events are leased to
@@ -24,6 +17,7 @@ import (
 type postgresEngine struct {
 	pool     *pgxpool.Pool
 	db       *sql.DB // over the pool
+	places   places  // for transactions
 	shards   chan int64
 	writers  commitWriters
 	leaseFor time.Duration
@@ -34,8 +28,8 @@ type postgresEngine struct {
 }
 
 const (
-	// postgresCommitters is how many transactions of events a process has under
-	// way at once.
+	// postgresCommitters is how many transactions of events a process has under way at
+	// once, fewer with few connections.
 	postgresCommitters = 4
 	// totalsShards bounds the rows of the running totals. Processes that happen
 	// to use the same shard wait for each other for the length of a commit.
@@ -43,61 +37,32 @@ const (
 	// leaseFor has to exceed the longest attempt, which takes a minute, and leave
 	// time to wait for it. So long the events of a process that died wait.
 	leaseFor = 90 * time.Second
-	// postgresConnections are for the committers, leases, operators and the rest.
-	postgresConnections = 2*postgresCommitters + 4
-	connectTimeout      = 10 * time.Second
-	// application is the application_name of a server's sessions.
-	application = "segment-saasquatch"
 )
 
 // openPostgres connects and makes the tables if need be.
 func openPostgres(ctx context.Context, opts Options) (_ engine, err error) {
-	config, err := pgxpool.ParseConfig(opts.URL.Reveal())
-	if err != nil {
-		// The error of the parser may have parts of the URL, and of the password.
-		return nil, errors.New("open the store: the URL of the PostgreSQL database cannot be read: write postgres://user:password@host:5432/database")
-	}
-	config.MaxConns = max(config.MaxConns, postgresConnections)
-	if config.ConnConfig.ConnectTimeout == 0 {
-		config.ConnConfig.ConnectTimeout = connectTimeout
-	}
-	config.ConnConfig.RuntimeParams["application_name"] = cmp.Or(opts.application, application)
-	pool, err := pgxpool.NewWithConfig(ctx, config)
+	e, err := connectPostgres(ctx, opts)
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
-	e := &postgresEngine{
-		pool: pool, db: stdlib.OpenDBFromPool(pool), shards: make(chan int64, postgresCommitters),
-		leaseFor: leaseFor, resolveFor: cmp.Or(opts.resolveFor, resolveTimeout), databaseNow: opts.databaseNow,
-	}
-	if opts.leaseFor > 0 {
-		e.leaseFor = opts.leaseFor
-	}
-	first := rand.Int64N(totalsShards)
-	for i := range int64(postgresCommitters) {
-		e.shards <- (first + i) % totalsShards
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, e.close())
-		}
-	}()
-	if err := pool.Ping(ctx); err != nil {
-		return nil, fmt.Errorf("open the store: %w: see that PostgreSQL runs, and that the store's URL has the right host, user, password and database", err)
-	}
-	if err := migrate(ctx, e.db, "postgres", opts.Shared); err != nil {
-		return nil, fmt.Errorf("open the store: %w", err)
-	}
-	if !opts.Shared {
-		err := e.checkDurable(ctx)
-		if err == nil {
-			err = e.forgetCommits(ctx)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("open the store: %w", err)
-		}
+	if err := e.prepare(ctx, opts.Shared); err != nil {
+		return nil, fmt.Errorf("open the store: %w", errors.Join(e.remedy(err), e.close()))
 	}
 	return e, nil
+}
+
+// prepare finds out whether the database can be the store, and makes the tables if need be.
+func (e *postgresEngine) prepare(ctx context.Context, shared bool) error {
+	if err := e.checkDatabase(ctx); err != nil {
+		return err
+	}
+	if err := migrate(ctx, e.db, "postgres", shared); err != nil || shared {
+		return err
+	}
+	if err := e.checkDurable(ctx); err != nil {
+		return err
+	}
+	return e.forgetCommits(ctx)
 }
 
 func (e *postgresEngine) close() error {
@@ -106,7 +71,7 @@ func (e *postgresEngine) close() error {
 	return err
 }
 
-func (e *postgresEngine) committers() int { return postgresCommitters }
+func (e *postgresEngine) committers() int { return cap(e.shards) }
 
 // shard is one that no transaction of events writes, so that none waits for operators' work.
 func (e *postgresEngine) shard() int64 { return totalsShards }
@@ -114,16 +79,21 @@ func (e *postgresEngine) shard() int64 { return totalsShards }
 func (e *postgresEngine) lockRows() string { return " FOR UPDATE" }
 
 func (e *postgresEngine) read(ctx context.Context, fn func(*sql.Tx) error) error {
-	tx, err := e.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	var tx *sql.Tx
+	leave, err := e.begin(ctx, func() (err error) {
+		tx, err = e.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+		return err
+	})
 	if err != nil {
 		return err
 	}
+	defer leave()
 	defer func() { _ = tx.Rollback() }() // it has only read
 	return fn(tx)
 }
 
-// postgresTries is how often a transaction is tried that PostgreSQL ends for the
-// sake of others.
+// postgresTries is how often a transaction is tried that PostgreSQL ends for the sake of
+// others, or that loses its connection.
 const postgresTries = 5
 
 func (e *postgresEngine) write(ctx context.Context, fn func(*sql.Tx) error) (err error) {
@@ -136,7 +106,11 @@ func (e *postgresEngine) write(ctx context.Context, fn func(*sql.Tx) error) (err
 }
 
 func (e *postgresEngine) writeOnce(ctx context.Context, fn func(*sql.Tx) error) error {
-	tx, err := e.db.BeginTx(ctx, nil)
+	var tx *sql.Tx
+	leave, err := e.begin(ctx, func() (err error) {
+		tx, err = e.db.BeginTx(ctx, nil)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -149,17 +123,26 @@ func (e *postgresEngine) writeOnce(ctx context.Context, fn func(*sql.Tx) error) 
 	}
 	if err != nil {
 		failed := tx.Rollback()
+		leave()
 		if failed == nil {
 			e.writers.ended(mark)
 		}
+		if isLost(err) {
+			failed = nil // it says the same
+		}
 		return errors.Join(err, failed)
 	}
-	return e.afterCommit(mark, tx.Commit())
+	err = tx.Commit()
+	leave()
+	return e.afterCommit(mark, err)
 }
 
 // mayRetry reports whether the transaction was not committed, and may be if it is tried
 // again.
-func mayRetry(err error) bool { return isConflict(err) || errors.As(err, new(*notCommittedError)) }
+func mayRetry(err error) bool {
+	return !errors.As(err, new(*unknownCommitError)) &&
+		(isConflict(err) || isLost(err) || errors.As(err, new(*notCommittedError)))
+}
 
 // isConflict reports whether the transaction may succeed if it is tried again:
 // after a deadlock, a serialization failure, or where another transaction has stored
@@ -167,47 +150,6 @@ func mayRetry(err error) bool { return isConflict(err) || errors.As(err, new(*no
 func isConflict(err error) bool {
 	var fault *pgconn.PgError
 	return errors.As(err, &fault) && (fault.Code == "40P01" || fault.Code == "40001" || fault.Code == "23505")
-}
-
-// explain tells a database that is out of order from a fault of ours.
-func (e *postgresEngine) explain(err error) *adapter.UnavailableError {
-	if errors.As(err, new(*unknownCommitError)) {
-		return nil // it does not say that nothing was stored
-	}
-	var fault *pgconn.PgError
-	if !errors.As(err, &fault) {
-		var connect *pgconn.ConnectError
-		var network net.Error
-		if errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) ||
-			pgconn.SafeToRetry(err) || pgconn.Timeout(err) {
-			return &adapter.UnavailableError{Message: "the store cannot be reached", Err: err}
-		}
-		return nil
-	}
-	message, remedy := "", ""
-	switch {
-	case fault.Code == "53100":
-		message = "the disk of the store is full"
-	case fault.Code == "25006":
-		message, remedy = "the store cannot be written to",
-			": name the primary in the store's URL; with several hosts, add target_session_attrs=read-write"
-	case fault.Code == "42501":
-		message, remedy = "the store cannot be written to",
-			": grant the user in the store's URL SELECT, INSERT, UPDATE and DELETE on all tables of the store, "+
-				"and USAGE on its sequences"
-	case fault.Code[:2] == "53": // insufficient resources
-		message = "the store is overloaded"
-	case fault.Code[:2] == "57", fault.Code[:2] == "08": // operator intervention, connection exception
-		message = "the store cannot be reached"
-	case fault.Code[:2] == "58", fault.Code[:2] == "XX": // system error, internal error
-		message = "the store reports an error"
-	default:
-		return nil
-	}
-	if remedy != "" {
-		err = fmt.Errorf("%w%s", err, remedy)
-	}
-	return &adapter.UnavailableError{Message: message, Err: err}
 }
 
 // clockSQL asks for the time of the database in milliseconds, at the moment at which the
@@ -227,7 +169,10 @@ func (e *postgresEngine) clockOf(row interface{ Scan(...any) error }) (time.Time
 }
 
 func (e *postgresEngine) clock(ctx context.Context) (now time.Time, known bool, err error) {
-	now, err = e.clockOf(e.pool.QueryRow(ctx, clockSQL))
+	err = e.once(ctx, func() (err error) {
+		now, err = e.clockOf(e.pool.QueryRow(ctx, clockSQL))
+		return err
+	})
 	return now, true, err
 }
 

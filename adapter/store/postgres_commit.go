@@ -73,19 +73,29 @@ func (e *notCommittedError) Unwrap() error { return e.error }
 // transact runs fn in a transaction, which it or its BeginQuery has to mark. An error means
 // that it was not committed, unless it is an unknownCommitError.
 func (e *postgresEngine) transact(
-	ctx context.Context, opts pgx.TxOptions, mark commitMark, fn func(pgx.Tx) error,
+	ctx context.Context, opts func(commitMark) pgx.TxOptions, fn func(pgx.Tx, commitMark) error,
 ) error {
-	tx, err := e.pool.BeginTx(ctx, opts)
+	var tx pgx.Tx
+	var mark commitMark
+	leave, err := e.begin(ctx, func() (err error) {
+		mark = e.writers.begin() // a new one each time: a lost connection may still hold the row
+		tx, err = e.pool.BeginTx(ctx, opts(mark))
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	if err := fn(tx); err != nil {
-		if tx.Rollback(ctx) == nil { // the error is what matters
+	if err := fn(tx, mark); err != nil {
+		failed := tx.Rollback(ctx)
+		leave()
+		if failed == nil { // the error is what matters
 			e.writers.ended(mark)
 		}
 		return err
 	}
-	return e.afterCommit(mark, tx.Commit(ctx))
+	err = tx.Commit(ctx)
+	leave()
+	return e.afterCommit(mark, err)
 }
 
 // afterCommit returns nil if the transaction was committed, given what COMMIT returned. It
@@ -126,13 +136,21 @@ func (e *postgresEngine) committed(ctx context.Context, mark commitMark) (bool, 
 	defer cancel()
 	const none = -1 // no token
 	var token int64
-	err := e.pool.QueryRow(ctx, `INSERT INTO commits (writer, token, written_at) VALUES ($1, $2, now())
-		ON CONFLICT (writer) DO UPDATE SET written_at = excluded.written_at RETURNING token`, mark.writer, none).Scan(&token)
+	err := e.once(ctx, func() error {
+		return e.pool.QueryRow(ctx, `INSERT INTO commits (writer, token, written_at) VALUES ($1, $2, now())
+			ON CONFLICT (writer) DO UPDATE SET written_at = excluded.written_at RETURNING token`, mark.writer, none).Scan(&token)
+	})
 	return err == nil && token == mark.token, err
 }
 
 // forgetCommits removes the rows of processes that have ended.
 func (e *postgresEngine) forgetCommits(ctx context.Context) error {
-	_, err := e.pool.Exec(ctx, `DELETE FROM commits WHERE written_at < now() - interval '`+commitsRetention+`'`)
-	return err
+	err := e.once(ctx, func() error {
+		_, err := e.pool.Exec(ctx, `DELETE FROM commits WHERE written_at < now() - interval '`+commitsRetention+`'`)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("remove the rows of earlier processes: %w", err)
+	}
+	return nil
 }

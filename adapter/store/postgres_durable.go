@@ -22,18 +22,23 @@ func durablyAs(mark commitMark) pgx.TxOptions {
 	return pgx.TxOptions{BeginQuery: durably.BeginQuery + "; " + mark.statement()}
 }
 
+// unmarked begins a transaction that is marked later, or not at all.
+func unmarked(commitMark) pgx.TxOptions { return pgx.TxOptions{} }
+
 // checkDurable returns an error if a commit does not wait for the disk.
 func (e *postgresEngine) checkDurable(ctx context.Context) error {
 	var setting string
-	err := pgx.BeginTxFunc(ctx, e.pool, durably, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, `SELECT current_setting('synchronous_commit')`).Scan(&setting)
+	err := e.once(ctx, func() error {
+		return pgx.BeginTxFunc(ctx, e.pool, durably, func(tx pgx.Tx) error {
+			return tx.QueryRow(ctx, `SELECT current_setting('synchronous_commit')`).Scan(&setting)
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("begin a durable transaction: %w", err)
 	}
 	if !slices.Contains([]string{"on", "remote_apply"}, setting) {
 		return fmt.Errorf("synchronous_commit is %s in a transaction that sets it to on, so accepted events could be lost: "+
-			"connect to PostgreSQL directly, or have the pooler keep a transaction on one connection (pool_mode=transaction)", setting)
+			"connect to PostgreSQL directly, or have the pooler keep a transaction on one connection (pool_mode = transaction or session)", setting)
 	}
 	return nil
 }

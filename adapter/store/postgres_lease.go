@@ -33,8 +33,7 @@ func (e *postgresEngine) lease(ctx context.Context, q *Queue, now time.Time, lim
 	until, token := now.Add(e.leaseFor), rand.Int64()
 	var leased []adapter.Leased
 	var ids []int64
-	mark := e.writers.begin()
-	err := e.transact(ctx, pgx.TxOptions{}, mark, func(tx pgx.Tx) (err error) {
+	err := e.transact(ctx, unmarked, func(tx pgx.Tx, mark commitMark) (err error) {
 		database, err := e.clockOf(tx.QueryRow(ctx, clockSQL))
 		if err != nil {
 			return fmt.Errorf("ask for the time: %w", err)

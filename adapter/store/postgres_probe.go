@@ -9,9 +9,11 @@ import (
 // probe writes as accepting and settling events do, to no row but its own: that fails too
 // where a grant is missing.
 func (e *postgresEngine) probe(ctx context.Context) error {
-	return pgx.BeginTxFunc(ctx, e.pool, durably, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, probeSQL)
-		return err
+	return e.once(ctx, func() error {
+		return pgx.BeginTxFunc(ctx, e.pool, durably, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, probeSQL)
+			return err
+		})
 	})
 }
 

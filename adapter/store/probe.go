@@ -25,10 +25,13 @@ type patience struct {
 	hang time.Duration
 	// check is how often the store looks. Default: 1 s.
 	check time.Duration
+	// quiet is health.quiet. Default: 10 s.
+	quiet time.Duration
 }
 
 var defaultPatience = patience{
 	idle: 10 * time.Second, suspect: time.Second, hang: 3 * time.Second, check: watchInterval,
+	quiet: 10 * time.Second,
 }
 
 // progress is whether transactions end.
@@ -76,6 +79,7 @@ func (s *Store) tryWrites(ctx context.Context) {
 	for {
 		select {
 		case <-ticker.C:
+			s.health.checkQuiet()
 			if s.suspicious() {
 				s.tryWrite(ctx)
 			}

@@ -42,8 +42,13 @@ type Options struct {
 	// it is told to nothing.
 	OnSkew func(ahead time.Duration)
 	// OnHealth is told when the store stops working, with the error, and when it
-	// works again, with nil. Default: nobody is told.
+	// works again, with nil. Of a store that flaps it learns once, and that it works once
+	// it has done so for 10 s. Default: nobody is told.
 	OnHealth func(error)
+	// OnRefused is told, at most every 10 minutes, that PostgreSQL grants the process fewer
+	// connections than it may use. The store goes on with those that it has. Default: it is
+	// told to nothing.
+	OnRefused func(error)
 	// OnRetention is told what went wrong with background work. Default: nobody.
 	OnRetention func(error)
 	// OnDropped is told of payloads that Limits.DeadLetters has no room for. Those of dead
@@ -61,6 +66,7 @@ type Options struct {
 	committed        func() // called between a commit and its answer
 	stepped          func(rows int, bytes int64)
 	patience         patience
+	pooled           bool // PostgreSQL is behind a pooler
 }
 
 // Limits bound the events of all connections together. Beyond one of the limits on
@@ -164,7 +170,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		limits:    opts.Limits,
 		retention: opts.Retention,
 		now:       opts.Now,
-		health:    health{onChange: opts.OnHealth},
+		health:    health{onChange: opts.OnHealth, quiet: cmp.Or(opts.patience, defaultPatience).quiet},
 		progress:  progress{since: time.Now()},
 		patience:  cmp.Or(opts.patience, defaultPatience),
 		shared:    opts.Shared,

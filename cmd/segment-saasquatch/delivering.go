@@ -56,6 +56,7 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 		opts.Now = s.clock.Now
 		opts.OnSkew = s.logSkew
 		opts.OnHealth = s.logHealth
+		opts.OnRefused = s.logRefused
 		opts.OnDropped = s.observeDropped()
 		opts.OnRetention = func(err error) { s.log.Error("retention", zap.Error(err)) }
 		if d.store, err = store.Open(ctx, opts); err != nil {

@@ -130,6 +130,11 @@ func (s *service) logHealth(fault error) {
 	s.log.Info("the store works again")
 }
 
+// logRefused tells of connections that PostgreSQL does not grant.
+func (s *service) logRefused(err error) {
+	s.log.Warn("the store goes on with fewer connections to PostgreSQL than it may use", zap.Error(err))
+}
+
 // droppedEvery is the least time between two lines on payloads of rejected events.
 const droppedEvery = time.Minute
 

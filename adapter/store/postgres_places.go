@@ -1,0 +1,96 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/time/rate"
+)
+
+const (
+	// refusedRest is how long no connection is asked for in the place of one that the
+	// server has refused.
+	refusedRest = 10 * time.Second
+	// refusedEvery is the least time between two reports of refused connections.
+	refusedEvery = 10 * time.Minute
+)
+
+// places are the connections that the process may have. Where the server grants fewer, the
+// rest is shared until more are granted.
+type places struct {
+	free      chan struct{}
+	onRefused func(error)
+	sometimes *rate.Sometimes
+}
+
+func newPlaces(n int, onRefused func(error)) places {
+	if onRefused == nil {
+		onRefused = func(error) {}
+	}
+	p := places{
+		free: make(chan struct{}, n), onRefused: onRefused,
+		sometimes: &rate.Sometimes{First: 1, Interval: refusedEvery},
+	}
+	for range n {
+		p.free <- struct{}{}
+	}
+	return p
+}
+
+func (p *places) leave() { p.free <- struct{}{} }
+
+// begin runs a function that begins something on a connection of the pool, and returns what
+// ends its use. It waits for a connection until ctx ends. A function that meets a dead
+// connection is run again: nothing has come of it yet.
+func (e *postgresEngine) begin(ctx context.Context, fn func() error) (leave func(), err error) {
+	for tries := 0; ; tries++ {
+		select {
+		case <-e.places.free:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for one of %d connections: %w", cap(e.places.free), ctx.Err())
+		}
+		err := fn()
+		switch {
+		case err == nil:
+			return e.places.leave, nil
+		case isRefused(err) && e.hasConnections():
+			time.AfterFunc(refusedRest, e.places.leave)
+			e.places.sometimes.Do(func() { e.places.onRefused(e.remedy(err)) })
+		case isLost(err) && tries < cap(e.places.free):
+			e.places.leave()
+		default:
+			e.places.leave()
+			return nil, err
+		}
+	}
+}
+
+// once runs a function that uses a connection of the pool, again where it meets a dead one.
+// The function may be carried out twice.
+func (e *postgresEngine) once(ctx context.Context, fn func() error) error {
+	leave, err := e.begin(ctx, fn)
+	if err == nil {
+		leave()
+	}
+	return err
+}
+
+// hasConnections reports whether the process has connections that one can wait for.
+func (e *postgresEngine) hasConnections() bool {
+	stat := e.pool.Stat()
+	return stat.AcquiredConns()+stat.IdleConns() > 0
+}
+
+// isRefused reports whether the server, or a pooler, does not take another connection.
+func isRefused(err error) bool {
+	var fault *pgconn.PgError
+	return errors.As(err, new(*pgconn.ConnectError)) && errors.As(err, &fault) && slices.Contains(refusedCodes, fault.Code)
+}
+
+// refusedCodes are PostgreSQL's too_many_connections, and protocol_violation, which is
+// PgBouncer's code for that.
+var refusedCodes = []string{"53300", "08P01"}
