@@ -21,7 +21,7 @@ type health struct {
 	fault   *adapter.UnavailableError // of the database; nil if it works
 	full    *adapter.UnavailableError // nil if the disk has its reserve
 
-	told     []string  // the messages that onChange knows; none if the store works
+	told     []string  // the messages that onChange knows of this outage; none if the store works
 	flapping bool      // it stopped working soon after it had worked again
 	works    time.Time // since when; zero if it does not
 }
@@ -97,11 +97,10 @@ func (h *health) change(record func()) {
 		h.flapping = !h.works.IsZero() && time.Since(h.works) < h.quiet
 	}
 	h.works = time.Time{}
-	if last := len(h.told) - 1; last >= 0 && h.told[last] == is.Message || h.flapping && slices.Contains(h.told, is.Message) {
-		return
+	if !slices.Contains(h.told, is.Message) {
+		h.told = append(h.told, is.Message)
+		h.onChange(is)
 	}
-	h.told = append(h.told, is.Message)
-	h.onChange(is)
 }
 
 // settle tells that the store works again, once a store that flaps has done so for long

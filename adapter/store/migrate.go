@@ -37,7 +37,8 @@ func migrate(ctx context.Context, db *sql.DB, engine string, shared bool) error 
 	case s.found == s.newest:
 		return nil
 	case shared:
-		return fmt.Errorf("it has schema version %d, and this program needs version %d: the server makes and migrates it when it starts", s.found, s.newest)
+		return fmt.Errorf("it has schema version %d, and this program needs version %d: "+
+			"the server makes and migrates it when it starts", s.found, s.newest)
 	}
 	if _, err := provider.Up(ctx); err != nil {
 		var partial *goose.PartialError
@@ -54,7 +55,8 @@ func newMigrator(db *sql.DB, engine string) (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	dialect, opts := goose.DialectSQLite3, []goose.ProviderOption{goose.WithDisableGlobalRegistry(true), goose.WithTableName("schema_version")}
+	dialect := goose.DialectSQLite3
+	opts := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true), goose.WithTableName("schema_version")}
 	if engine == "postgres" {
 		dialect = goose.DialectPostgres
 		opts = append(opts, goose.WithLocker(&transactionLocker{}))
@@ -87,7 +89,8 @@ func readSchema(ctx context.Context, db *sql.DB, engine string) (schema, error) 
 	case !ours:
 		return schema{}, ErrForeignSchema
 	}
-	if err := db.QueryRowContext(ctx, `SELECT coalesce(max(version_id), 0) FROM schema_version`).Scan(&s.found); err != nil {
+	err = db.QueryRowContext(ctx, `SELECT coalesce(max(version_id), 0) FROM schema_version`).Scan(&s.found)
+	if err != nil {
 		return schema{}, fmt.Errorf("read the schema version: %w", err)
 	}
 	switch {

@@ -58,8 +58,8 @@ func throughPooler(t testing.TB, opts store.Options, settings ...string) (store.
 	}
 	// Any user comes in, as the user of the tests.
 	p := &pgbouncer{t: t, config: filepath.Join(t.TempDir(), "pgbouncer.ini"), address: address.String()}
-	text := fmt.Sprintf("[databases]\n* = host=%s port=%s user=%s%s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\n"+
-		"unix_socket_dir =\nauth_type = any\n%s\n", source.Hostname(), port, source.User.Username(), password,
+	text := fmt.Sprintf("[databases]\n* = host=%s port=%s user=%s%s\n"+
+		"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\nauth_type = any\n%s\n", source.Hostname(), port, source.User.Username(), password,
 		address.Port, strings.Join(settings, "\n"))
 	if err := os.WriteFile(p.config, []byte(text), 0o644); err != nil { // for the user that it becomes
 		t.Fatal(err)
@@ -154,6 +154,32 @@ func TestPooler(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestPoolerLimits has PgBouncer take fewer clients than the store would have.
+func TestPoolerLimits(t *testing.T) {
+	t.Parallel()
+	opts, _ := throughPooler(t, postgresOptions(t), "pool_mode = transaction", "max_client_conn = 5")
+	workWithin(t, opts, 1)
+}
+
+// TestPoolerFaults: what PgBouncer refuses has a remedy.
+func TestPoolerFaults(t *testing.T) {
+	t.Parallel()
+	statements, _ := throughPooler(t, postgresOptions(t), "pool_mode = statement")
+	transactions, _ := throughPooler(t, postgresOptions(t), "pool_mode = transaction")
+	for want, opts := range map[string]store.Options{
+		"pool_mode is transaction or session": statements,
+		"ALTER ROLE":                          withParameter(t, transactions, "search_path", "public"),
+	} {
+		s, err := store.Open(context.Background(), opts)
+		if err == nil {
+			t.Fatal("opened", s.Close())
+		}
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in %v", want, err)
+		}
 	}
 }
 

@@ -56,10 +56,10 @@ func (e *postgresEngine) prepare(ctx context.Context, shared bool) error {
 	if err := e.checkDatabase(ctx); err != nil {
 		return err
 	}
-	if err := migrate(ctx, e.db, "postgres", shared); err != nil || shared {
+	if err := e.checkDurable(ctx); err != nil {
 		return err
 	}
-	if err := e.checkDurable(ctx); err != nil {
+	if err := migrate(ctx, e.db, "postgres", shared); err != nil || shared {
 		return err
 	}
 	return e.forgetCommits(ctx)

@@ -57,7 +57,8 @@ var postgresCauses = []postgresCause{
 	{codes: []string{"42501"}, message: unwritable, remedy: grantsRemedy},
 	{
 		codes: []string{"3D000"}, message: unreachable,
-		remedy: "the database is not there: CREATE DATABASE it with ENCODING 'UTF8', or correct its name in the store's URL",
+		remedy: "the database is not there: CREATE DATABASE it with ENCODING 'UTF8', " +
+			"or correct its name in the store's URL",
 	},
 	{
 		codes: []string{"28P01"}, message: unreachable,
@@ -65,8 +66,8 @@ var postgresCauses = []postgresCause{
 	},
 	{
 		codes: []string{"28000"}, message: unreachable,
-		remedy: "the server does not let this user in from here: see its pg_hba.conf, that the role exists and may LOGIN, " +
-			"and add sslmode=require to the store's URL if it demands TLS",
+		remedy: "the server does not let this user in from here: see its pg_hba.conf, " +
+			"that the role exists and may LOGIN, and add sslmode=require to the store's URL if it demands TLS",
 	},
 	{
 		codes: []string{"3F000"}, message: unwritable,
@@ -95,12 +96,13 @@ var postgresCauses = []postgresCause{
 	},
 	{
 		codes: []string{"55P03"}, message: "the store takes too long",
-		remedy: "lock_timeout ends its statements: ALTER ROLE … SET lock_timeout = 0, and look for locks that other programs hold",
+		remedy: "lock_timeout ends its statements: ALTER ROLE … SET lock_timeout = 0, " +
+			"and look for locks that other programs hold",
 	},
 	{
 		codes: []string{"25P03", "25P04", "57P05"}, message: unreachable,
-		remedy: "a timeout of the server ends its sessions: ALTER ROLE … SET idle_in_transaction_session_timeout = '60s', " +
-			"and transaction_timeout and idle_session_timeout likewise",
+		remedy: "a timeout of the server ends its sessions: " +
+			"ALTER ROLE … SET idle_in_transaction_session_timeout = '60s', and transaction_timeout and idle_session_timeout likewise",
 	},
 	{
 		codes: []string{"57P03"}, message: unreachable,
@@ -113,8 +115,8 @@ var postgresCauses = []postgresCause{
 	},
 	{
 		codes: []string{"08P01"}, message: unreachable,
-		remedy: "a pooler in between refuses that: see its log. Parameters in the store's URL that it does not take, such as " +
-			"options or search_path, are for ALTER ROLE … SET; its pool_mode is transaction or session; " +
+		remedy: "a pooler in between refuses that: see its log. Parameters in the store's URL that it does not take, " +
+			"such as options or search_path, are for ALTER ROLE … SET; its pool_mode is transaction or session; " +
 			"it needs pool_max_conns connections for each process",
 	},
 	{
@@ -175,7 +177,8 @@ func networkRemedy(err error) string {
 // isNetwork reports whether a connection broke.
 func isNetwork(err error) bool {
 	var network net.Error
-	return errors.As(err, &network) && !network.Timeout() || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+	return errors.As(err, &network) && !network.Timeout() ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, net.ErrClosed) || errors.Is(err, pgconn.ErrConnClosed) || errors.Is(err, driver.ErrBadConn)
 }
 

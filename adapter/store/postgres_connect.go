@@ -78,8 +78,8 @@ func urlFault(text string, err error) error {
 		return fmt.Errorf("sslmode in the store's URL is not a mode of PostgreSQL: write one of %s",
 			strings.Join(sslModes, ", "))
 	case errors.As(err, &file):
-		return fmt.Errorf("a file that the store's URL names (sslrootcert, sslcert, sslkey or passfile) cannot be read: %w: "+
-			"put it there, readable by the user of this process, or correct the path", file)
+		return fmt.Errorf("a file that the store's URL names (sslrootcert, sslcert, sslkey or passfile) cannot be read: "+
+			"%w: put it there, readable by the user of this process, or correct the path", file)
 	case mode != "" && mode != "disable":
 		return errors.New("the store's URL, or the certificates and keys that it names, cannot be read: " + urlRemedy +
 			"?sslmode=verify-full&sslrootcert=FILE, with certificates in PEM; sslcert and sslkey only go together")

@@ -88,7 +88,8 @@ func (e *postgresEngine) hasConnections() bool {
 // isRefused reports whether the server, or a pooler, does not take another connection.
 func isRefused(err error) bool {
 	var fault *pgconn.PgError
-	return errors.As(err, new(*pgconn.ConnectError)) && errors.As(err, &fault) && slices.Contains(refusedCodes, fault.Code)
+	return errors.As(err, new(*pgconn.ConnectError)) && errors.As(err, &fault) &&
+		slices.Contains(refusedCodes, fault.Code)
 }
 
 // refusedCodes are PostgreSQL's too_many_connections, and protocol_violation, which is
