@@ -59,6 +59,10 @@ func Copy(ctx context.Context, opts CopyOptions) (*Copied, error) {
 // copyApplication is the application_name of the sessions of a copy.
 const copyApplication = application + " copy"
 
+// sessionsSQL counts the sessions of an application in the database.
+const sessionsSQL = `SELECT count(*) FROM pg_stat_activity
+	WHERE datname = current_database() AND application_name = $1`
+
 // openCopied opens a store that no other process uses.
 func openCopied(ctx context.Context, opts Options) (engine, error) {
 	opts.Limits = Limits{}
@@ -72,8 +76,7 @@ func openCopied(ctx context.Context, opts Options) (engine, error) {
 	}
 	others := 0
 	err = opened.read(ctx, func(tx *sql.Tx) error {
-		return tx.QueryRowContext(ctx, `SELECT count(*) FROM pg_stat_activity
-			WHERE datname = current_database() AND application_name = $1`, application).Scan(&others)
+		return tx.QueryRowContext(ctx, sessionsSQL, application).Scan(&others)
 	})
 	if err == nil && others > 0 {
 		err = ErrInUse

@@ -2,7 +2,11 @@
 
 package store
 
-import "os"
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
 
 // lockDatabase does nothing: the system has no lock that leaves those of SQLite alone.
 func lockDatabase(*os.File) error { return nil }
@@ -12,3 +16,13 @@ func unlockDatabase(*os.File) error { return nil }
 
 // databaseLocked does not know.
 func databaseLocked(*os.File) (bool, error) { return false, nil }
+
+// companionLocked reports whether another descriptor has the lock of lockFile.
+func companionLocked(path string) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	return unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB) != nil
+}

@@ -82,8 +82,10 @@ func readSchema(ctx context.Context, db *sql.DB, engine string) (schema, error) 
 		return schema{}, fmt.Errorf("look for the tables: %w", err)
 	}
 	switch {
-	case !usable:
+	case !usable && engine == "postgres":
 		return schema{}, ErrNoSchema
+	case !usable:
+		return schema{}, ErrForeignSchema
 	case !versioned:
 		return s, nil
 	case !ours:
@@ -102,10 +104,11 @@ func readSchema(ctx context.Context, db *sql.DB, engine string) (schema, error) 
 	return s, nil
 }
 
-// The columns are whether there is a schema for tables, whether it has a table of versions,
+// The columns are whether there is a place for tables of ours, whether it has a table of versions,
 // whether that has the columns of ours, and whether the tables of the first version are there.
 const (
-	schemaSQLite = `SELECT true,
+	schemaSQLite = `SELECT NOT EXISTS (SELECT 1 FROM sqlite_master)
+			OR EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'schema_version'),
 		EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'schema_version'),
 		(SELECT count(*) FROM pragma_table_info('schema_version') WHERE name IN ('version_id', 'is_applied')) = 2,
 		(SELECT count(*) FROM sqlite_master WHERE name IN ('queue', 'deliveries', 'totals')) = 3`
@@ -122,9 +125,11 @@ var ErrNoSchema = errors.New("search_path names no schema that is there and that
 	"CREATE SCHEMA it and grant USAGE and CREATE on it, or correct search_path in the store's URL, " +
 	"of the role or of the database")
 
-// ErrForeignSchema means that the database has a table of versions that is not the store's.
-var ErrForeignSchema = errors.New("the table schema_version is another program's: " +
-	"give the store a database of its own, or on PostgreSQL a schema (add search_path=NAME to the store's URL)")
+// ErrForeignSchema means that the database has tables that are not the store's: a table of
+// versions, or with SQLite any.
+var ErrForeignSchema = errors.New("the tables, such as schema_version, are another program's: " +
+	"give the store a database or a data_dir of its own, or on PostgreSQL a schema " +
+	"(search_path=NAME in the store's URL)")
 
 // transactionLocker has one process migrate at a time. A transaction of its own holds the
 // lock: a pooler keeps none of a session. Earlier versions take the same lock for a session.

@@ -27,8 +27,12 @@ type postgresCause struct {
 }
 
 const (
-	unreachable  = "the store cannot be reached"
-	unwritable   = "the store cannot be written to"
+	unreachable = "the store cannot be reached"
+	unwritable  = "the store cannot be written to"
+	// readOnlyRemedy is for a database that takes no writes.
+	readOnlyRemedy = "it is a standby, or default_transaction_read_only is on: name the primary in the store's URL; " +
+		"with several hosts, add target_session_attrs=read-write"
+	// grantsRemedy is for a user who may not do what a server does.
 	grantsRemedy = "grant the user in the store's URL SELECT, INSERT, UPDATE and DELETE on all tables of the store, " +
 		"and USAGE on its sequences; to make and migrate the tables it needs USAGE and CREATE on their schema"
 )
@@ -51,8 +55,7 @@ var postgresCauses = []postgresCause{
 	},
 	{
 		codes: []string{"25006"}, message: unwritable,
-		remedy: "it is a standby, or default_transaction_read_only is on: name the primary in the store's URL; " +
-			"with several hosts, add target_session_attrs=read-write",
+		remedy: readOnlyRemedy,
 	},
 	{codes: []string{"42501"}, message: unwritable, remedy: grantsRemedy},
 	{
@@ -71,8 +74,7 @@ var postgresCauses = []postgresCause{
 	},
 	{
 		codes: []string{"3F000"}, message: unwritable,
-		remedy: "search_path names no schema that is there and that the user may use: CREATE SCHEMA it and grant USAGE " +
-			"and CREATE on it, or correct search_path in the store's URL, of the role or of the database",
+		remedy: ErrNoSchema.Error(),
 	},
 	{
 		codes: []string{"42P01", "42703"}, message: unwritable,

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"segment-saasquatch/adapter/store"
 )
 
 // TestCheckRefusesWhatFailsLater: serve --check names the setting, the kind of mistake and
@@ -84,6 +86,47 @@ func TestCheckRefusesWhatFailsLater(t *testing.T) {
 				t.Errorf("a secret shows in %s%s", stdout, stderr)
 			}
 		})
+	}
+}
+
+// TestCheckLooksAtTheStore: serve --check says whether a server could deliver from the
+// store, beside one that does, and makes nothing.
+func TestCheckLooksAtTheStore(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	run := func(env ...string) (int, string, string) {
+		all := map[string]string{"SEGMENT_SHARED_SECRET": testSecret, "SAASQUATCH_TENANT_ALIAS": "test_x",
+			"SAASQUATCH_API_KEY": "TEST_x", "DATA_DIR": dir}
+		for _, variable := range env {
+			name, value, _ := strings.Cut(variable, "=")
+			all[name] = value
+		}
+		return runCommandIn(t, all, "", "serve", "--check")
+	}
+	expect := func(want string) {
+		t.Helper()
+		if code, stdout, stderr := run(); code != exitOK || !strings.Contains(stdout, want) || stderr != "" {
+			t.Errorf("exit code %d, %q, %q, want %q", code, stdout, stderr, want)
+		}
+	}
+	expect("is not there yet: serve makes it")
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("it has made %s: %v", dir, err)
+	}
+	s, err := store.Open(t.Context(), store.Options{Path: filepath.Join(dir, storeFile)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect("the store: it is in use by process ")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	expect("the store: ready")
+	code, _, stderr := run("STORE=postgres://user:topsecret@127.0.0.1:1/db")
+	if code != exitFailed || !strings.Contains(stderr, "PostgreSQL runs") || strings.Contains(stderr, "topsecret") {
+		t.Errorf("no server: exit code %d, %q", code, stderr)
+	}
+	if code, _, stderr := run("STORE=postgres://user:topsecret@127.0.0.1:1/db", "DELIVERY=direct"); code != exitOK {
+		t.Errorf("without a store: exit code %d, %q", code, stderr)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"segment-saasquatch/adapter/config"
 	"segment-saasquatch/adapter/console"
 	"segment-saasquatch/adapter/httpserver"
+	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/adapter/webhook"
 )
 
@@ -46,7 +47,7 @@ says otherwise.`,
 				return err
 			}
 			if check {
-				return p.reportCheck(cfg)
+				return p.reportCheck(cmd.Context(), cfg)
 			}
 			outliveTerminal()
 			return s.serve(cmd.Context())
@@ -54,18 +55,39 @@ says otherwise.`,
 	}
 	cmd.Flags().StringVar(&file, "config", "", "configuration `file`")
 	cmd.Flags().BoolVar(&withSandbox, "sandbox", false, "send to a simulated SaaSquatch in this process")
-	cmd.Flags().BoolVar(&check, "check", false, "check the configuration and exit")
+	cmd.Flags().BoolVar(&check, "check", false, "check the configuration and the store, change nothing, and exit")
 	config.RegisterFlags(cmd.Flags())
 	return cmd
 }
 
-// reportCheck says that the configuration is valid, and what is risky about it.
-func (p *program) reportCheck(cfg *config.Config) error {
+// checkTimeout bounds the look at the store.
+const checkTimeout = 15 * time.Second
+
+// reportCheck says that the configuration is valid, what is risky about it, and whether a
+// server could deliver from the store.
+func (p *program) reportCheck(ctx context.Context, cfg *config.Config) error {
 	for _, warning := range cfg.Warnings() {
 		fmt.Fprintf(p.stderr, "warning: %s\n", warning)
 	}
 	_, err := fmt.Fprintf(p.stdout, "the configuration is valid: %d connection(s)\n", len(cfg.Connections))
-	return failed(err)
+	if err != nil || cfg.Delivery != config.DeliveryDurable {
+		return failed(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	notes, err := store.Check(ctx, storeOptions(cfg))
+	if err != nil {
+		return failed(err)
+	}
+	if len(notes) == 0 {
+		notes = []string{"ready"}
+	}
+	for _, note := range notes {
+		if _, err := fmt.Fprintf(p.stdout, "the store: %s\n", note); err != nil {
+			return failed(err)
+		}
+	}
+	return nil
 }
 
 // service is one serving process.
