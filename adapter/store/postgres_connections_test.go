@@ -119,6 +119,35 @@ func workWithin(t *testing.T, opts store.Options, want int32) {
 	balanced(t, s)
 }
 
+// TestMigrationLock opens a new database twice at once, while an earlier version of the
+// program migrates it: that one holds its lock for a session.
+func TestMigrationLock(t *testing.T) {
+	t.Parallel()
+	opts := postgresOptions(t)
+	db := raw(t, opts)
+	db.SetMaxOpenConns(1)
+	execute(t, db, `SELECT pg_advisory_lock(4097083626)`)
+	opened := make(chan error)
+	for range 2 {
+		go func() {
+			s, err := store.Open(context.Background(), withParameter(t, opts, "statement_timeout", "1000"))
+			if err == nil {
+				err = s.Close()
+			}
+			opened <- err
+		}()
+	}
+	beside := raw(t, opts)
+	awaitBlocked(t, beside)
+	execute(t, beside, `SELECT pg_sleep(1.2)`) // beyond the statement_timeout
+	execute(t, db, `SELECT pg_advisory_unlock(4097083626)`)
+	for range 2 {
+		if err := <-opened; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestTooFewConnections: the number of connections is never raised silently.
 func TestTooFewConnections(t *testing.T) {
 	t.Parallel()
