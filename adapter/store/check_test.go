@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,6 +52,10 @@ func TestCheck(t *testing.T) {
 		tamper(t, opts, `DELETE FROM schema_version WHERE version_id > 3`)
 		if got := check(t, opts); !strings.Contains(got, "it has schema version 3: serve migrates it") {
 			t.Errorf("earlier version: %q", got)
+		}
+		tamper(t, opts, `CREATE TABLE copying (state text)`)
+		if _, err := store.Check(context.Background(), opts); !errors.As(err, new(*store.UnfinishedCopyError)) {
+			t.Errorf("a copy that was broken off: %v", err)
 		}
 		tamper(t, opts, `INSERT INTO schema_version (version_id, is_applied) VALUES (99, true)`)
 		_, err := store.Check(context.Background(), opts)

@@ -111,13 +111,13 @@ const (
 			OR EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'schema_version'),
 		EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'schema_version'),
 		(SELECT count(*) FROM pragma_table_info('schema_version') WHERE name IN ('version_id', 'is_applied')) = 2,
-		(SELECT count(*) FROM sqlite_master WHERE name IN ('queue', 'deliveries', 'totals')) = 3`
+		(SELECT count(*) FROM sqlite_master WHERE name IN ('names', 'deliveries', 'totals')) = 3`
 	schemaPostgres = `SELECT current_schema() IS NOT NULL,
 		to_regclass(quote_ident(current_schema()) || '.schema_version') IS NOT NULL,
 		(SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass(quote_ident(current_schema()) || '.schema_version')
 			AND attname IN ('version_id', 'is_applied') AND NOT attisdropped) = 2,
 		(SELECT count(*) FROM pg_class WHERE relnamespace = quote_ident(current_schema())::regnamespace
-			AND relname IN ('queue', 'deliveries', 'totals')) = 3`
+			AND relname IN ('names', 'deliveries', 'totals')) = 3`
 )
 
 // ErrNoSchema means that PostgreSQL's search_path leads to no schema for the tables.

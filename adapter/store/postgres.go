@@ -98,7 +98,7 @@ const postgresTries = 5
 
 func (e *postgresEngine) write(ctx context.Context, fn func(*sql.Tx) error) (err error) {
 	for range postgresTries {
-		if err = e.writeOnce(ctx, fn); !mayRetry(err) {
+		if err = e.writeOnce(ctx, fn); !mayRetry(err) || ctx.Err() != nil {
 			return err
 		}
 	}

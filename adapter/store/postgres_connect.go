@@ -27,6 +27,8 @@ const (
 	defaultPostgresConnections = 2*postgresCommitters + 4
 	// minPostgresConnections are one that commits, one for leases and one for the rest.
 	minPostgresConnections = 3
+	// maxPostgresConnections are more than any server takes of one process.
+	maxPostgresConnections = 1000
 	connectTimeout         = 10 * time.Second
 )
 
@@ -45,10 +47,11 @@ func parsePostgres(text string) (*pgxpool.Config, error) {
 	}
 	connections := defaultPostgresConnections
 	if value, ok := parsed.RuntimeParams["pool_max_conns"]; ok {
-		if connections, err = strconv.Atoi(value); err != nil || connections < minPostgresConnections {
-			return nil, fmt.Errorf("pool_max_conns in the store's URL is too low, or no number: the store needs %d "+
+		connections, err = strconv.Atoi(value)
+		if err != nil || connections < minPostgresConnections || connections > maxPostgresConnections {
+			return nil, fmt.Errorf("pool_max_conns in the store's URL is no number from %d to %d: the store needs %d "+
 				"connections or more, so set it to at least that, or leave it out for %d",
-				minPostgresConnections, defaultPostgresConnections)
+				minPostgresConnections, maxPostgresConnections, minPostgresConnections, defaultPostgresConnections)
 		}
 	}
 	config, err := pgxpool.ParseConfig(text)
@@ -56,7 +59,7 @@ func parsePostgres(text string) (*pgxpool.Config, error) {
 		return nil, errors.New("a parameter of the store's URL that begins with pool_ has no valid value: " +
 			"numbers are such as pool_max_conns=12, times such as pool_max_conn_lifetime=1h")
 	}
-	config.MaxConns = int32(min(connections, 1000))
+	config.MaxConns = int32(connections)
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTimeout
 	}

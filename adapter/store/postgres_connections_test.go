@@ -151,7 +151,7 @@ func TestMigrationLock(t *testing.T) {
 // TestTooFewConnections: the number of connections is never raised silently.
 func TestTooFewConnections(t *testing.T) {
 	t.Parallel()
-	for _, value := range []string{"2", "0", "-1", "many"} {
+	for _, value := range []string{"2", "0", "-1", "100000", "many"} {
 		opts := store.Options{URL: adapter.NewSecret("postgres://127.0.0.1:1/x?pool_max_conns=" + value)}
 		_, err := store.Open(context.Background(), opts)
 		const want = "needs 3 connections"
