@@ -68,6 +68,10 @@ const (
 	// asks not to risk sending it a second time.
 	ReasonUnkeyedAmbiguous Reason = "unkeyed_ambiguous"
 
+	// ReasonRestored: the store was restored from a backup, after which the event may have
+	// been delivered. To send it could have it counted twice, so an operator decides.
+	ReasonRestored Reason = "restored"
+
 	// ReasonPayloadDamaged: the stored payload does not match its checksum, so the event
 	// is not sent. The Segment archive has it.
 	ReasonPayloadDamaged Reason = "payload_damaged"

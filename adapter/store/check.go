@@ -97,7 +97,7 @@ func checkPostgres(ctx context.Context, opts Options) (notes []string, err error
 func (e *postgresEngine) checkGrants(ctx context.Context) error {
 	err := e.once(ctx, func() error {
 		return pgx.BeginTxFunc(ctx, e.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, `EXPLAIN `+probeSQL)
+			_, err := tx.Exec(ctx, `EXPLAIN `+e.probeStatement())
 			return err
 		})
 	})

@@ -64,8 +64,11 @@ type engine interface {
 	shard() int64
 	// check finds out whether what was committed is still where a restart looks for it.
 	check() error
-	// probe writes something, to see whether that works.
+	// probe writes something, to see whether that works: the time, unless the store is
+	// open for operators' work.
 	probe(ctx context.Context) error
+	// probed returns the time that the last probe wrote.
+	probed(ctx context.Context, tx *sql.Tx) (time.Time, error)
 	// clock returns the time of the database, and false if it has no clock of its own.
 	clock(ctx context.Context) (now time.Time, known bool, err error)
 	// leaseTime returns the time by which leases end. Now is that of the process.

@@ -15,12 +15,13 @@ import (
 // one of them for a while; those of a process that dies are due again when its
 // leases end, by the clock of the database.
 type postgresEngine struct {
-	pool     *pgxpool.Pool
-	db       *sql.DB // over the pool
-	places   places  // for transactions
-	shards   chan int64
-	writers  commitWriters
-	leaseFor time.Duration
+	pool      *pgxpool.Pool
+	db        *sql.DB // over the pool
+	places    places  // for transactions
+	operators bool    // see Options.forOperators
+	shards    chan int64
+	writers   commitWriters
+	leaseFor  time.Duration
 	// resolveFor is resolveTimeout, except in tests.
 	resolveFor time.Duration
 	// databaseNow takes the place of the database's clock in tests, nil for none.

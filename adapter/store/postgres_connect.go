@@ -108,7 +108,7 @@ func connectPostgres(ctx context.Context, opts Options) (*postgresEngine, error)
 	}
 	committers := min(postgresCommitters, max(1, (int(config.MaxConns)-2)/2))
 	e := &postgresEngine{
-		pool: pool, db: stdlib.OpenDBFromPool(pool), places: newPlaces(int(config.MaxConns), opts.OnRefused),
+		pool: pool, db: stdlib.OpenDBFromPool(pool), places: newPlaces(int(config.MaxConns), opts.OnRefused), operators: opts.forOperators(),
 		shards: make(chan int64, committers), leaseFor: cmp.Or(opts.leaseFor, leaseFor),
 		resolveFor: cmp.Or(opts.resolveFor, resolveTimeout), databaseNow: opts.databaseNow,
 	}

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -11,10 +13,25 @@ import (
 func (e *postgresEngine) probe(ctx context.Context) error {
 	return e.once(ctx, func() error {
 		return pgx.BeginTxFunc(ctx, e.pool, durably, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, probeSQL)
+			_, err := tx.Exec(ctx, e.probeStatement())
 			return err
 		})
 	})
+}
+
+// probeStatement is the statement of a probe. It leaves the time as it is where the process is
+// no server: its work is not that for which the time is read.
+func (e *postgresEngine) probeStatement() string {
+	at := "now()"
+	if e.operators {
+		at = "probed_at"
+	}
+	return probeSQL + at + " WHERE nextval('delivery_ids') > 0"
+}
+
+func (e *postgresEngine) probed(ctx context.Context, tx *sql.Tx) (at time.Time, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT probed_at FROM probe`).Scan(&at)
+	return at, err
 }
 
 const probeSQL = `WITH
@@ -29,4 +46,4 @@ const probeSQL = `WITH
 	counted AS (UPDATE totals SET events = events WHERE false),
 	marked AS (INSERT INTO commits (writer, token, written_at) SELECT writer, token, written_at FROM commits WHERE false),
 	remarked AS (UPDATE commits SET token = token WHERE false)
-	UPDATE probe SET probed_at = now() WHERE nextval('delivery_ids') > 0`
+	UPDATE probe SET probed_at = `

@@ -89,11 +89,11 @@ func (s *Store) tryWrites(ctx context.Context) {
 	}
 }
 
-// suspicious reports whether the database should show that it takes a write. A process
-// beside the one that delivers does not ask an idle database.
+// suspicious reports whether the database should show that it takes a write. Operators'
+// work does not ask an idle database.
 func (s *Store) suspicious() bool {
 	since, busy := s.progress.still()
-	return s.health.broken() || busy && since >= s.patience.suspect || !s.shared && since >= s.patience.idle
+	return s.health.broken() || busy && since >= s.patience.suspect || !s.operators && since >= s.patience.idle
 }
 
 // tryWrite finds out whether the database takes a write.

@@ -21,14 +21,17 @@ import (
 // sqliteEngine is a database in a file, for one process. One connection writes
 // and others read, none of which waits for the other.
 type sqliteEngine struct {
-	path    string // behind symlinks
-	shared  bool   // see Options
-	cache   int64  // of the writing connection, in bytes
-	claim   *claim
-	files   databaseFiles
-	ballast ballast
-	readers *sql.DB
-	writers *sql.DB // of one connection
+	path   string // behind symlinks
+	shared bool   // see Options
+	// operators says that the store is open for operators' work.
+	operators bool
+	now       func() time.Time
+	cache     int64 // of the writing connection, in bytes
+	claim     *claim
+	files     databaseFiles
+	ballast   ballast
+	readers   *sql.DB
+	writers   *sql.DB // of one connection
 
 	// writing has one place, for whoever uses the connection that writes. It is no
 	// mutex, because SQLite may sleep meanwhile, and a mutex would keep simulated
@@ -50,8 +53,8 @@ const defaultCache = 32 << 20 // bytes
 // openSQLite opens or makes the file.
 func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 	e := &sqliteEngine{
-		shared: opts.Shared, cache: cmp.Or(opts.Cache, defaultCache), writing: make(chan struct{}, 1), leases: newLeases(),
-		rewrites: make(map[string]*sql.Stmt),
+		shared: opts.Shared, operators: opts.forOperators(), now: opts.Now, cache: cmp.Or(opts.Cache, defaultCache),
+		writing: make(chan struct{}, 1), leases: newLeases(), rewrites: make(map[string]*sql.Stmt),
 		messages: messageIndex{limit: cmp.Or(opts.messagesInMemory, messagesInMemory), recent: newMessageSet()},
 	}
 	defer func() {
@@ -336,12 +339,25 @@ func (e *sqliteEngine) write(ctx context.Context, fn func(*sql.Tx) error) error 
 	return e.check()
 }
 
-// probe writes a row over itself.
+// probe writes the time, or a row over itself for operators' work: that has no part in what
+// the time is read for.
 func (e *sqliteEngine) probe(ctx context.Context) error {
+	at := milliseconds(e.now())
+	if e.operators {
+		at = 0
+	}
 	return e.write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `UPDATE counter SET next_id = next_id`)
+		_, err := tx.ExecContext(ctx, `UPDATE probe SET probed_at = max(probed_at, ?1)`, at)
 		return err
 	})
+}
+
+func (e *sqliteEngine) probed(ctx context.Context, tx *sql.Tx) (time.Time, error) {
+	var at int64
+	if err := tx.QueryRowContext(ctx, `SELECT probed_at FROM probe`).Scan(&at); err != nil {
+		return time.Time{}, err
+	}
+	return time.UnixMilli(at), nil
 }
 
 // compactPages is how many pages are given back at a time.

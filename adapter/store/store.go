@@ -23,6 +23,9 @@ type Options struct {
 	// Shared opens the database beside a process that delivers from it: for
 	// operators' work. It makes and migrates nothing. Default: false.
 	Shared bool
+	// Offline opens the database for operators' work that must not go on beside a server:
+	// it claims an SQLite file, and it makes and migrates the tables. Default: false.
+	Offline bool
 	// Tenants are the names of the tenants that the configured connections have, by
 	// connection; empty where the tenant is not known. Pending events of another
 	// tenant, or of a connection that is not configured, show as held. They are never
@@ -69,6 +72,10 @@ type Options struct {
 	pooled           bool // PostgreSQL is behind a pooler
 }
 
+// forOperators reports whether the store is opened for operators' work. Such a store does
+// nothing by itself, and leaves no trace of having been open.
+func (o *Options) forOperators() bool { return o.Shared || o.Offline }
+
 // Limits bound the events of all connections together. Beyond one of the limits on
 // pending events nothing is accepted. Several processes on one PostgreSQL database learn of
 // each other's events with a second's delay, so together they can go a little
@@ -109,7 +116,7 @@ type Store struct {
 	health            health
 	progress          progress
 	patience          patience
-	shared            bool
+	operators         bool // see Options.forOperators
 	committed         func()
 	skew              skew
 	onDropped         func(Dropped)
@@ -173,7 +180,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		health:    health{onChange: opts.OnHealth, quiet: cmp.Or(opts.patience, defaultPatience).quiet},
 		progress:  progress{since: time.Now()},
 		patience:  cmp.Or(opts.patience, defaultPatience),
-		shared:    opts.Shared,
+		operators: opts.forOperators(),
 		committed: opts.committed,
 		skew:      skew{onChange: opts.OnSkew},
 		onDropped: opts.OnDropped,
@@ -207,7 +214,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	s.workers.Go(func() { s.watch(s.stopped) })
 	s.workers.Go(func() { s.tryWrites(s.stopped) })
 	s.workers.Go(func() { s.maintain(s.stopped) })
-	if !opts.Shared {
+	if !s.operators {
 		s.workers.Go(func() { s.retain(s.stopped, opts.OnRetention) })
 	}
 	return s, nil
