@@ -100,3 +100,10 @@ func (s *Store) Maintain(ctx context.Context) error { return s.engine.maintain(c
 
 // Store returns the store of the queue.
 func (q *Queue) Store() *Store { return q.store }
+
+// WithStep returns the options with a function that is called before each step of the
+// replacement.
+func WithStep(opts RestoreOptions, f func(name string)) RestoreOptions {
+	opts.step = f
+	return opts
+}

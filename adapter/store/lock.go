@@ -61,7 +61,19 @@ type claimedFile struct {
 // On Linux the lock is on the file itself, so that no other name leads around it. The
 // lock on a companion, FILE.lock, is for programs before that, and for other systems:
 // there a hard link leads around it.
-func claimDatabase(path string) (_ *claim, err error) {
+func claimDatabase(path string) (*claim, error) {
+	c, err := claimFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := oneName(c.path); err != nil {
+		return nil, errors.Join(err, c.release())
+	}
+	return c, nil
+}
+
+// claimFile is claimDatabase for a file that may have several names.
+func claimFile(path string) (_ *claim, err error) {
 	claimed.mu.Lock()
 	defer claimed.mu.Unlock()
 	if info, err := statFile(path); err == nil {
@@ -90,9 +102,6 @@ func claimDatabase(path string) (_ *claim, err error) {
 		return nil, &InUseError{Path: c.path}
 	case err != nil:
 		return nil, fmt.Errorf("lock the store: %s: %w", c.path, err)
-	}
-	if err := oneName(c.path); err != nil {
-		return nil, err
 	}
 	c.exclusive, claimed.files[c.id].exclusive = true, true
 	return c, nil

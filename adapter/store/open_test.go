@@ -29,7 +29,7 @@ func fileSize(t testing.TB, path string) int64 {
 }
 
 // raw opens the database beside the store.
-func raw(t *testing.T, opts store.Options) *sql.DB {
+func raw(t testing.TB, opts store.Options) *sql.DB {
 	t.Helper()
 	driver, source := "sqlite", opts.Path
 	if opts.Path == "" {

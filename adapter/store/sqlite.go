@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -68,6 +67,9 @@ func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 	}
 	e.path = path // until it is known where symlinks lead
 	if opts.Shared {
+		if interrupted, err := pendingSwap(path); interrupted != nil || err != nil {
+			return nil, cmp.Or(e.remedy(err), error(&RestoreInterruptedError{Path: path}))
+		}
 		e.claim, err = joinDatabase(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // there is no store yet, which is no fault of the machine
@@ -78,6 +80,9 @@ func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 	} else {
 		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 			return nil, fmt.Errorf("make the data directory: %w", e.remedy(err))
+		}
+		if err := finishSwap(path); err != nil {
+			return nil, e.remedy(err)
 		}
 		if e.claim, err = claimDatabase(path); err != nil {
 			return nil, e.remedy(err)
@@ -149,7 +154,9 @@ func wholePages(path string) error {
 	return fmt.Errorf("the store is damaged: its file ends within a page: %s", damagedRemedy)
 }
 
-const damagedRemedy = "put the file aside and restore a backup, or start with a new one; sqlite3's .recover can save events out of the damaged file"
+const damagedRemedy = "restore a backup with `segment-saasquatch store restore FILE`, which keeps the damaged files under another name; " +
+	"a copy of the database alone, put in its place beside another log, looks like this too. Without a backup, put all files of the " +
+	"database aside and start with a new one; sqlite3's .recover can save events out of the damaged file"
 
 // sqliteReaders is how many connections read at once.
 const sqliteReaders = 4
@@ -229,8 +236,8 @@ const busyTimeout = 10 * time.Second
 // synchronous(full) a transaction in the write-ahead log is on disk when it is
 // committed.
 func (e *sqliteEngine) dsn(settings string) string {
-	path := url.URL{Scheme: "file", Opaque: (&url.URL{Path: e.path}).EscapedPath()}
-	return path.String() + "?mode=rw&_pragma=busy_timeout(" + strconv.FormatInt(busyTimeout.Milliseconds(), 10) + ")&_pragma=auto_vacuum(incremental)&_pragma=journal_mode(wal)" +
+	return fileSource(e.path) + "?mode=rw&_pragma=busy_timeout(" + strconv.FormatInt(busyTimeout.Milliseconds(), 10) +
+		")&_pragma=auto_vacuum(incremental)&_pragma=journal_mode(wal)" +
 		"&_pragma=synchronous(full)&_pragma=journal_size_limit(67108864)&" + settings
 }
 

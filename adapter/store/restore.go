@@ -1,0 +1,301 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// RestoreOptions say what is restored, and where.
+type RestoreOptions struct {
+	// Path is the SQLite database to replace. It may be missing or damaged.
+	Path string
+	// File is the backup. It stays as it is. If a write-ahead log stands beside it, that is
+	// restored too.
+	File string
+	// Restored says how its pending events are examined.
+	Restored RestoredOptions
+	// Limits bound what can be held.
+	Limits Limits
+	// Progress is told how many bytes are copied, and how many there are. Default: it is
+	// told to nothing.
+	Progress func(done, total int64)
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+
+	step func(name string) // called before each step of the replacement, for tests
+}
+
+// Restoration is a backup that was copied beside the database, examined and brought to this
+// version's schema. The database is claimed: no server can start until Close.
+type Restoration struct {
+	Restored
+	// File is the backup, and Database what it replaces.
+	File     string `json:"file"`
+	Database string `json:"database"`
+	// Replaced is where the former database is kept, empty if there was none.
+	Replaced string `json:"replaced,omitempty"`
+	// Settled is how many settled events the backup holds.
+	Settled int64 `json:"settled"`
+
+	opts  RestoreOptions
+	claim *claim
+	swap  *swap
+	// temporary is the copy, empty once it has taken the place of the database.
+	temporary string
+}
+
+// PrepareRestore examines a backup. It returns an [InUseError] if a server has the
+// database open, and a [ForeignFileError], a [DamagedFileError] or a [NewerSchemaError] if the
+// backup cannot be used. The caller closes what it returns.
+func PrepareRestore(ctx context.Context, opts RestoreOptions) (_ *Restoration, err error) {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Progress == nil {
+		opts.Progress = func(int64, int64) {}
+	}
+	path, err := filepath.Abs(opts.Path)
+	if err != nil {
+		return nil, fmt.Errorf("restore the store: %w", err)
+	}
+	e := &sqliteEngine{path: path} // for what it says of errors
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w", e.remedy(err))
+	}
+	if err := finishSwap(path); err != nil {
+		return nil, e.remedy(err)
+	}
+	r := &Restoration{File: opts.File, opts: opts}
+	if r.claim, err = claimDatabase(path); err != nil {
+		return nil, e.remedy(err)
+	}
+	defer func() {
+		if err != nil {
+			err = interrupted(ctx, errors.Join(err, r.Close()))
+		}
+	}()
+	r.Database = r.claim.path
+	e.path = r.Database
+	if err := removeTemporary(r.Database); err != nil {
+		return nil, fmt.Errorf("remove what an interrupted restore has left: %w", err)
+	}
+	r.swap = newSwap(r.Database, opts.Now(), opts.step)
+	if there, err := statFile(r.Database); err != nil {
+		return nil, fmt.Errorf("restore the store: %w", err)
+	} else if there.size > 0 {
+		r.Replaced = r.swap.replaced()
+	}
+	if err := r.copy(ctx); err != nil {
+		return nil, e.remedy(err)
+	}
+	if err := r.examine(ctx); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// temporaryPrefix is how the names of copies begin.
+func temporaryPrefix(database string) string { return "." + filepath.Base(database) + "-restoring-" }
+
+// removeTemporary removes copies that a process has left which was killed.
+func removeTemporary(database string) error {
+	entries, err := os.ReadDir(filepath.Dir(database))
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), temporaryPrefix(database)) {
+			err = errors.Join(err, os.Remove(filepath.Join(filepath.Dir(database), entry.Name())))
+		}
+	}
+	return err
+}
+
+// Close gives up the database, and removes the copy unless Commit has put it in place.
+func (r *Restoration) Close() error {
+	var errs []error
+	if r.temporary != "" {
+		removeCompanions(r.temporary)
+		errs = append(errs, os.Remove(r.temporary))
+		r.temporary = ""
+	}
+	if r.claim != nil {
+		if there, err := statFile(r.claim.path); err == nil && there.size == 0 { // to claim it has made it
+			errs = append(errs, os.Remove(r.claim.path))
+		}
+		errs = append(errs, r.claim.release())
+		r.claim = nil
+	}
+	return errors.Join(errs...)
+}
+
+// copy copies the backup, and its log if it has one, beside the database.
+func (r *Restoration) copy(ctx context.Context) error {
+	source, err := os.Open(r.File)
+	if err != nil {
+		return fmt.Errorf("open the backup: %w", err)
+	}
+	defer source.Close()
+	info, err := source.Stat()
+	switch {
+	case err != nil:
+		return fmt.Errorf("open the backup: %w", err)
+	case !info.Mode().IsRegular():
+		return &ForeignFileError{Path: r.File, Problem: "is no regular file"}
+	}
+	if there, err := os.Stat(r.Database); err == nil && os.SameFile(there, info) {
+		return &ForeignFileError{Path: r.File, Problem: "is the database itself"}
+	}
+	if locked, err := databaseLocked(source); err == nil && locked {
+		return &ForeignFileError{Path: r.File, Problem: "is the database of a server that runs"}
+	}
+	size, logSize := info.Size(), int64(0)
+	if log, err := os.Stat(r.File + logSuffix); err == nil {
+		logSize = log.Size()
+	}
+	if err := checkFormat(r.File, source, size, logSize > 0); err != nil {
+		return err
+	}
+	if room, err := diskOf(filepath.Dir(r.Database)); err == nil && room.free < size+logSize {
+		return fmt.Errorf("the disk of %s has %d bytes left, and the backup has %d: make room, for one by deleting former databases (%s*)",
+			filepath.Dir(r.Database), room.free, size+logSize, r.Database+replacedSuffix)
+	}
+	file, err := os.CreateTemp(filepath.Dir(r.Database), temporaryPrefix(r.Database)+"*")
+	if err != nil {
+		return fmt.Errorf("copy the backup: %w", err)
+	}
+	r.temporary = file.Name()
+	progress := func(done int64) { r.opts.Progress(done, size+logSize) }
+	err = errors.Join(copyAll(ctx, file, source, progress), r.ownLikeDatabase(file.Name()), file.Close())
+	if err == nil && logSize > 0 {
+		err = r.copyLog(ctx, func(done int64) { progress(size + done) })
+	}
+	if err != nil {
+		return fmt.Errorf("copy the backup: %w", err)
+	}
+	return nil
+}
+
+func (r *Restoration) copyLog(ctx context.Context, progress func(done int64)) error {
+	source, err := os.Open(r.File + logSuffix)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	file, err := os.OpenFile(r.temporary+logSuffix, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(copyAll(ctx, file, source, progress), file.Close())
+}
+
+// copyAll copies a file until ctx ends.
+func copyAll(ctx context.Context, to io.Writer, from io.Reader, progress func(done int64)) error {
+	const step = 4 << 20
+	for done := int64(0); ; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := io.CopyN(to, from, step)
+		done += n
+		progress(done)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// ownLikeDatabase gives a file the owner of the database, or of its directory where there
+// was none: root may restore what another user serves.
+func (r *Restoration) ownLikeDatabase(path string) error {
+	like, err := os.Stat(r.Database)
+	if err == nil && like.Size() == 0 {
+		if like, err = os.Stat(filepath.Dir(r.Database)); err == nil {
+			err = ownLike(r.Database+".lock", like)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return ownLike(path, like)
+}
+
+// examine finds out whether the copy can be used, and what is pending in it.
+func (r *Restoration) examine(ctx context.Context) error {
+	db, err := openFile(r.temporary, "")
+	if err != nil {
+		return err
+	}
+	if err = checkPages(ctx, db, r.File); err == nil {
+		err = migrate(ctx, db, "sqlite", false)
+	}
+	if err == nil {
+		err = checkBalance(ctx, db, r.File)
+	}
+	if err == nil {
+		err = db.QueryRowContext(ctx, `SELECT count(*) FROM deliveries`).Scan(&r.Settled)
+	}
+	if err = errors.Join(err, db.Close()); err != nil {
+		if damaged, ok := errors.AsType[*DamagedFileError](err); ok && exists(r.temporary+logSuffix) {
+			damaged.Faults = append(damaged.Faults, "or the log "+r.File+logSuffix+" beside it is of another database, and has to be put aside")
+		}
+		return fmt.Errorf("restore %s: %w", r.File, err)
+	}
+	return r.withStore(ctx, func(s *Store) error {
+		found, err := s.ExamineRestored(ctx, r.opts.Restored)
+		if err == nil {
+			r.Restored = *found
+		}
+		return err
+	})
+}
+
+// withStore runs fn on the copy.
+func (r *Restoration) withStore(ctx context.Context, fn func(*Store) error) error {
+	s, err := Open(ctx, Options{Path: r.temporary, Shared: true, Limits: r.opts.Limits, Now: r.opts.Now})
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(s), s.Close())
+}
+
+// Commit holds the events that could count twice, unless send is set, and has the copy take
+// the place of the database. An interruption at any point leaves the former database or the
+// restored one: what is decided is finished by the next process that opens the database.
+func (r *Restoration) Commit(ctx context.Context, send bool, progress func(done int64)) (err error) {
+	defer func() {
+		if err != nil {
+			err = interrupted(ctx, err)
+		}
+	}()
+	if !send {
+		err := r.withStore(ctx, func(s *Store) error {
+			_, err := s.Hold(ctx, r.opts.Restored, progress)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := intoOneFile(ctx, r.temporary); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err = r.swap.decide(r.temporary)
+	if err == nil {
+		r.temporary = ""
+		err = r.swap.finish()
+	}
+	if err != nil {
+		return fmt.Errorf("replace %s: %w", r.Database, err)
+	}
+	return nil
+}

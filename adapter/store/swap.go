@@ -1,0 +1,172 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A restored database takes the place of the former one in steps, since no single one can
+// replace a database together with its log. Under preparedSuffix it is complete, and decided
+// on: whoever finds one there takes the remaining steps before it opens the database. So
+// there is never a moment at which one database is opened with the log of another.
+const (
+	// preparedSuffix and replacedSuffix stand between the name of the database and the time.
+	preparedSuffix, replacedSuffix = "-restored-", ".replaced-"
+	swapTimeLayout                 = "20060102T150405Z"
+)
+
+// swap is a database that is to be replaced by a prepared one.
+type swap struct {
+	path string // behind symlinks
+	// at is the time in the names.
+	at string
+	// step is called before each step, for tests.
+	step func(name string)
+}
+
+func (s *swap) prepared() string { return s.path + preparedSuffix + s.at }
+
+func (s *swap) replaced() string { return s.path + replacedSuffix + s.at }
+
+// newSwap returns one whose names are free.
+func newSwap(path string, now time.Time, step func(string)) *swap {
+	if step == nil {
+		step = func(string) {}
+	}
+	s := &swap{path: path, at: now.UTC().Format(swapTimeLayout), step: step}
+	for n := 2; exists(s.replaced()) || exists(s.prepared()); n++ {
+		s.at = fmt.Sprintf("%s-%d", now.UTC().Format(swapTimeLayout), n)
+	}
+	return s
+}
+
+// pendingSwap returns a swap that was interrupted, nil if there is none.
+func pendingSwap(path string) (*swap, error) {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range entries {
+		if at, ok := strings.CutPrefix(entry.Name(), filepath.Base(path)+preparedSuffix); ok {
+			return &swap{path: path, at: at, step: func(string) {}}, nil
+		}
+	}
+	return nil, nil
+}
+
+// decide gives the prepared file its name. From here on the restored database is the one
+// that the next process opens.
+func (s *swap) decide(file string) error {
+	s.step("decide")
+	if err := os.Rename(file, s.prepared()); err != nil {
+		return err
+	}
+	return syncDirectory(s.path)
+}
+
+// finish takes the steps that are left, in any of which it may have been interrupted. The
+// caller has claimed the database.
+func (s *swap) finish() error {
+	for _, suffix := range []string{logSuffix, journalSuffix} {
+		if !exists(s.path + suffix) {
+			continue
+		}
+		s.step("move " + suffix)
+		if err := os.Rename(s.path+suffix, s.replaced()+suffix); err != nil {
+			return err
+		}
+	}
+	s.step("remove the index")
+	if err := os.Remove(s.path + indexSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := syncDirectory(s.path); err != nil {
+		return err
+	}
+	s.step("keep the database")
+	if err := s.keep(); err != nil {
+		return err
+	}
+	s.step("replace")
+	if err := os.Rename(s.prepared(), s.path); err != nil {
+		return err
+	}
+	s.step("sync")
+	return syncDirectory(s.path)
+}
+
+// keep gives the former database its second name. An empty file is none.
+func (s *swap) keep() error {
+	there, err := statFile(s.path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && there.size == 0 || exists(s.replaced()) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	switch err := os.Link(s.path, s.replaced()); {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EMLINK):
+		// The file system has no links. For a moment there is no database, but the prepared one.
+		if err := os.Rename(s.path, s.replaced()); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	}
+	return syncDirectory(s.path)
+}
+
+// RestoreInterruptedError means that a restore was interrupted after it had been decided on.
+type RestoreInterruptedError struct{ Path string }
+
+func (e *RestoreInterruptedError) Error() string {
+	return fmt.Sprintf("the restore of %s was interrupted: start the server, which finishes it, or repeat `store restore`", e.Path)
+}
+
+// finishSwap finishes a restore of the database that was interrupted, if there is one.
+func finishSwap(path string) (err error) {
+	s, err := pendingSwap(path)
+	if s == nil || err != nil {
+		return err
+	}
+	claim, err := claimFile(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, claim.release()) }()
+	// Another process may have finished it meanwhile.
+	if s, err = pendingSwap(path); s == nil || err != nil {
+		return err
+	}
+	if err := s.finish(); err != nil {
+		return fmt.Errorf("finish the restore of %s: %w", path, err)
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// syncDirectory brings the names beside the file to the disk.
+func syncDirectory(path string) error {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
