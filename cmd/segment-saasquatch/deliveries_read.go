@@ -343,7 +343,7 @@ func (p *program) exportCommand() *cobra.Command {
 		if limit < 0 {
 			return fmt.Errorf("--limit is %d: write a number, 0 for all", limit)
 		}
-		file := &outputFile{"out", out, force}
+		file := &outputFile{"--out", out, force}
 		if out != "" {
 			if err := file.check(nil); err != nil {
 				return err

@@ -14,8 +14,8 @@ import (
 // outputFile is a file that a command writes as a whole: it appears when it is complete,
 // or not at all.
 type outputFile struct {
-	flag string // the name of its option, without dashes
-	name string
+	option string // what messages call it, such as --out
+	name   string
 	// force says that it may replace a regular file.
 	force bool
 }
@@ -25,7 +25,7 @@ type outputFile struct {
 // one of the directories is replaced, whatever force says.
 func (o *outputFile) check(inputs []string) error {
 	fault := func(format string, args ...any) error {
-		return fmt.Errorf("--%s is %s, "+format, append([]any{o.flag, o.name}, args...)...)
+		return fmt.Errorf("%s is %s, "+format, append([]any{o.option, o.name}, args...)...)
 	}
 	there, err := os.Lstat(o.name)
 	switch {
@@ -35,7 +35,7 @@ func (o *outputFile) check(inputs []string) error {
 		}
 		return nil
 	case err != nil:
-		return fmt.Errorf("--%s: %w", o.flag, err)
+		return fmt.Errorf("%s: %w", o.option, err)
 	case !there.Mode().IsRegular():
 		return fault("which is no regular file: name a file that does not exist")
 	}
@@ -94,13 +94,19 @@ func resolved(path string) (string, error) {
 // write writes the file. Its temporary file has a random name, is new, and is readable
 // by its owner only.
 func (o *outputFile) write(write func(io.Writer) error) error {
+	return o.fill(func(file *os.File) error {
+		out := bufio.NewWriterSize(file, 64<<10)
+		return errors.Join(write(out), out.Flush(), file.Sync())
+	})
+}
+
+// fill is write for what does not write from the beginning to the end.
+func (o *outputFile) fill(fill func(*os.File) error) error {
 	file, err := os.CreateTemp(filepath.Dir(o.name), "."+filepath.Base(o.name)+"-*.partial")
 	if err != nil {
 		return err
 	}
-	out := bufio.NewWriterSize(file, 64<<10)
-	err = errors.Join(write(out), out.Flush(), file.Sync(), file.Close())
-	if err == nil {
+	if err = errors.Join(fill(file), file.Close()); err == nil {
 		err = o.publish(file.Name())
 	}
 	if err != nil {

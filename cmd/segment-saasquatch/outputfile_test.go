@@ -81,7 +81,7 @@ func TestOutputFile(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				dir := t.TempDir()
-				out := &outputFile{"failures", filepath.Join(dir, "out"), force}
+				out := &outputFile{"--failures", filepath.Join(dir, "out"), force}
 				var inputs []string
 				if test.prepare != nil {
 					test.prepare(t, dir, out.name)
@@ -115,20 +115,20 @@ func TestOutputFile(t *testing.T) {
 		}
 	}
 	t.Run("a device", func(t *testing.T) {
-		out := &outputFile{"failures", os.DevNull, true}
+		out := &outputFile{"--failures", os.DevNull, true}
 		if err := out.check(nil); err == nil || !strings.Contains(err.Error(), "no regular file") {
 			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("no directory", func(t *testing.T) {
-		out := &outputFile{"failures", filepath.Join(t.TempDir(), "none", "out"), true}
+		out := &outputFile{"--failures", filepath.Join(t.TempDir(), "none", "out"), true}
 		if err := out.check(nil); err == nil || !strings.Contains(err.Error(), "directory does not exist") {
 			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("made meanwhile", func(t *testing.T) {
 		dir := t.TempDir()
-		out := &outputFile{"failures", filepath.Join(dir, "out"), false}
+		out := &outputFile{"--failures", filepath.Join(dir, "out"), false}
 		must(t, out.check(nil))
 		err := out.write(func(io.Writer) error { writeOld(t, dir, out.name); return nil })
 		if err == nil || content(out.name) != old {
@@ -138,7 +138,7 @@ func TestOutputFile(t *testing.T) {
 	})
 	t.Run("broken off", func(t *testing.T) {
 		dir := t.TempDir()
-		out := &outputFile{"failures", filepath.Join(dir, "out"), true}
+		out := &outputFile{"--failures", filepath.Join(dir, "out"), true}
 		writeOld(t, dir, out.name)
 		broken := errors.New("broken off")
 		if err := out.write(func(io.Writer) error { return broken }); !errors.Is(err, broken) || content(out.name) != old {

@@ -128,9 +128,9 @@ func (f *replayFlags) check(args []string) error {
 
 const maxReplayConcurrency = 1000
 
-func (f *replayFlags) report() *outputFile { return &outputFile{"report", f.reportFile, f.force} }
+func (f *replayFlags) report() *outputFile { return &outputFile{"--report", f.reportFile, f.force} }
 
-func (f *replayFlags) failures() *outputFile { return &outputFile{"failures", f.failedFile, f.force} }
+func (f *replayFlags) failures() *outputFile { return &outputFile{"--failures", f.failedFile, f.force} }
 
 // checkOutputs returns why a file cannot be written, joined. The archive and the files
 // that the command line names are never replaced.

@@ -204,17 +204,24 @@ func showBar(out io.Writer, work barred) (end func()) {
 	})
 	return func() {
 		close(done)
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
+		endBar(func() {
 			ticking.Wait()
 			bar.Abort(false)
 			container.Wait()
-		}()
-		select {
-		case <-ended:
-		case <-time.After(logCloseTimeout): // the terminal was stopped
-		}
+		})
+	}
+}
+
+// endBar waits for the end of a bar, unless the terminal was stopped.
+func endBar(end func()) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		end()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(logCloseTimeout):
 	}
 }
 

@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, env func(string) (string, bool), st
 		return fmt.Errorf("%w\nsee %s --help", err, cmd.CommandPath())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(p.serveCommand(), p.replayCommand(), p.migrateCheckCommand(), p.deliveriesCommand(), p.mapCommand(), p.sendCommand(), p.sandboxCommand(),
+	root.AddCommand(p.serveCommand(), p.replayCommand(), p.migrateCheckCommand(), p.deliveriesCommand(), p.storeCommand(), p.mapCommand(), p.sendCommand(), p.sandboxCommand(),
 		p.configCommand(), p.healthcheckCommand(), p.versionCommand())
 
 	err := root.ExecuteContext(ctx)
