@@ -102,8 +102,8 @@ func (p *program) restoreOptions(f *storeChangeFlags, name string) (*store.Resto
 	if err != nil {
 		return nil, err
 	}
-	path, err := storePath(cfg, "restore it with `pg_restore --clean --if-exists --dbname=\"$STORE\" FILE` while no server runs; "+
-		"then `segment-saasquatch store hold` holds what could count again")
+	path, err := storePath(cfg, "restore a dump to a new database with createdb and `pg_restore --dbname=URL FILE`, "+
+		"name that database in STORE, and run `segment-saasquatch store hold` before the first server starts")
 	if err != nil {
 		return nil, err
 	}
