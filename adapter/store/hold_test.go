@@ -181,3 +181,28 @@ func TestProbeTellsTheTime(t *testing.T) {
 		}
 	})
 }
+
+// TestHoldOfRun holds events of a replay, those that wait for an import job too. The run
+// counts them as dead.
+func TestHoldOfRun(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		at := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+		opts.Now = func() time.Time { return at }
+		s := open(t, opts)
+		connection(t, s, "default", runTenant)
+		run := beginRun(t, s)
+		acceptBatch(t, s, run, &adapter.Batch{Arrivals: []adapter.Arrival{event("message-1")}})
+		acceptBatch(t, s, run, &adapter.Batch{Held: true, Arrivals: []adapter.Arrival{event("message-2")}})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = openOffline(t, opts, at.Add(30*time.Hour))
+		if done, err := s.Hold(context.Background(), store.RestoredOptions{TakenAt: at}, nil); err != nil || done.KeyForgotten != 2 {
+			t.Errorf("got %+v, %v", done, err)
+		}
+		balanced(t, s)
+		if got := outcomes(t, s, run); got != "2 dead restored" {
+			t.Errorf("the run has %s", got)
+		}
+	})
+}
