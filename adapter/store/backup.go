@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,6 +61,9 @@ func Backup(ctx context.Context, opts BackupOptions) (_ *Backed, err error) {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	e := &sqliteEngine{path: path} // for what it says of errors
+	if half, err := pendingSwap(path); half != nil || err != nil {
+		return nil, cmp.Or(e.remedy(err), error(&RestoreInterruptedError{Path: path}))
+	}
 	claim, err := joinDatabase(path)
 	if err != nil {
 		return nil, e.remedy(err)

@@ -274,6 +274,10 @@ func TestRestoreKilled(t *testing.T) {
 				if _, err := store.Open(context.Background(), store.Options{Path: path, Shared: true}); !errors.As(err, &half) {
 					t.Errorf("beside it: %v", err)
 				}
+				_, err := store.Backup(context.Background(), store.BackupOptions{Path: path, To: emptyFile(t)})
+				if !errors.As(err, &half) {
+					t.Errorf("back it up: %v", err)
+				}
 			}
 			if got := contents(t, path); got != step.want {
 				t.Errorf("got %s, want %s", got, step.want)

@@ -14,8 +14,8 @@ import (
 
 // A restored database takes the place of the former one in steps, since no single one can
 // replace a database together with its log. Under preparedSuffix it is complete, and decided
-// on: whoever finds one there takes the remaining steps before it opens the database. So
-// there is never a moment at which one database is opened with the log of another.
+// on: a process that finds one there takes the remaining steps before it opens the database.
+// So no process opens one database with the log of another.
 const (
 	// preparedSuffix and replacedSuffix stand between the name of the database and the time.
 	preparedSuffix, replacedSuffix = "-restored-", ".replaced-"

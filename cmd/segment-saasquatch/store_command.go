@@ -75,7 +75,7 @@ func (f *storeChangeFlags) restored(cfg *config.Config) (store.RestoredOptions, 
 	return store.RestoredOptions{TakenAt: taken, Horizon: cfg.RetryHorizon}, nil
 }
 
-// canConfirm returns an error if there is nobody to ask.
+// canConfirm returns an error if there is no terminal to ask on.
 func (p *program) canConfirm(f *storeChangeFlags) error {
 	if f.yes || f.dry || p.canAsk() {
 		return nil
