@@ -158,7 +158,8 @@ func examineBackup(ctx context.Context, path, name string, taken time.Time) (_ *
 		return nil, err
 	}
 	done := &Backed{TakenAt: taken.UTC()}
-	err = db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM queue), (SELECT count(*) FROM deliveries)`).Scan(&done.Pending, &done.Settled)
+	err = db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM queue), (SELECT count(*) FROM deliveries)`).
+		Scan(&done.Pending, &done.Settled)
 	if err != nil {
 		return nil, err
 	}

@@ -71,19 +71,21 @@ func TestBackupBesideServer(t *testing.T) {
 	})
 	to := emptyFile(t)
 	var last, total int64
-	done, err := store.Backup(context.Background(), store.BackupOptions{Path: opts.Path, To: to, Progress: func(d, n int64) {
+	progress := func(d, n int64) {
 		if d < last && n == total {
 			t.Errorf("progress went from %d to %d", last, d)
 		}
 		last, total = d, n
-	}})
+	}
+	done, err := store.Backup(context.Background(), store.BackupOptions{Path: opts.Path, To: to, Progress: progress})
 	stop()
 	sender.Wait()
 	if err != nil || done.Pending < 2500 || done.Settled != 500 || last != total {
 		t.Fatalf("got %+v, %v; progress %d of %d", done, err, last, total)
 	}
 	names, err := filepath.Glob(to + "*")
-	if info, statErr := os.Stat(to); err != nil || len(names) != 1 || statErr != nil || info.Mode().Perm() != 0o600 || info.Size() != done.Bytes {
+	if info, statErr := os.Stat(to); err != nil || len(names) != 1 || statErr != nil ||
+		info.Mode().Perm() != 0o600 || info.Size() != done.Bytes {
 		t.Errorf("files %v, %v; %v", names, err, info)
 	}
 	copied := open(t, store.Options{Path: to})
@@ -106,7 +108,9 @@ func TestBackupFails(t *testing.T) {
 		want error
 		text string
 	}{
-		"interrupted": {store.BackupOptions{Path: opts.Path, Progress: func(int64, int64) { cancel() }}, ctx, context.Canceled, ""},
+		"interrupted": {
+			store.BackupOptions{Path: opts.Path, Progress: func(int64, int64) { cancel() }}, ctx, context.Canceled, "",
+		},
 		"no database": {store.BackupOptions{Path: opts.Path + "x"}, context.Background(), os.ErrNotExist, ""},
 		"unbalanced":  {store.BackupOptions{Path: opts.Path}, context.Background(), nil, "there are 3000 rows"},
 	}
@@ -136,7 +140,8 @@ func TestBackupOfEarlierVersion(t *testing.T) {
 	}
 	db := raw(t, opts)
 	for _, statement := range []string{
-		`DROP TABLE probe`, `DROP TABLE dead_letters`, `DROP TABLE uncounted_dead_letters`, `ALTER TABLE queue DROP COLUMN checksum`,
+		`DROP TABLE probe`, `DROP TABLE dead_letters`, `DROP TABLE uncounted_dead_letters`,
+		`ALTER TABLE queue DROP COLUMN checksum`,
 		`ALTER TABLE payloads DROP COLUMN checksum`, `DELETE FROM schema_version WHERE version_id > 4`,
 	} {
 		execute(t, db, statement)

@@ -73,7 +73,8 @@ func openFile(path, settings string) (*sql.DB, error) {
 }
 
 // storeTables are some that a store of any version has.
-var storeTables = []string{"schema_version", "names", "counter", "messages", "queue", "deliveries", "payloads", "totals"}
+var storeTables = []string{"schema_version", "names", "counter", "messages", "queue", "deliveries", "payloads",
+	"totals"}
 
 // examining returns an error of examining a database, as a *DamagedFileError if it is one.
 func examining(name string, err error) error {

@@ -180,7 +180,8 @@ func (s *Store) restoration(ctx context.Context, tx *sql.Tx, opts RestoredOption
 type HeldBytesError struct{ Needed, Limit int64 }
 
 func (e *HeldBytesError) Error() string {
-	return fmt.Sprintf("with the events to hold, the payloads of dead letters take %d bytes, and dead_letters.max_bytes is %d: "+
+	return fmt.Sprintf("with the events to hold, the payloads of dead letters take %d bytes, and "+
+		"dead_letters.max_bytes is %d: "+
 		"raise it, here and for the server, or the oldest payloads are dropped", e.Needed, e.Limit)
 }
 
@@ -255,8 +256,10 @@ const (
 
 // nextRestored returns the pending events of a step.
 func (s *Store) nextRestored(ctx context.Context, tx *sql.Tx, after int64) (events []restoredEvent, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id, connection, coalesce(run, 0), length(payload), user_id, coalesce(body_hash, 1) = 0, event_key = $1
-		FROM queue WHERE id > $2 ORDER BY id LIMIT `+strconv.Itoa(holdRows)+s.engine.lockRows(), adapter.UpsertEventKey, after)
+	rows, err := tx.QueryContext(ctx, `SELECT id, connection, coalesce(run, 0), length(payload), user_id,
+			coalesce(body_hash, 1) = 0, event_key = $1
+		FROM queue WHERE id > $2 ORDER BY id LIMIT `+strconv.Itoa(holdRows)+s.engine.lockRows(),
+		adapter.UpsertEventKey, after)
 	if err != nil {
 		return nil, err
 	}
@@ -287,13 +290,15 @@ func (s *Store) holdStep(ctx context.Context, tx *sql.Tx, r restoration, events 
 		}
 	}
 	if len(keyed) > 0 {
-		_, err := tx.ExecContext(ctx, `UPDATE queue SET ambiguous_at = $1 WHERE (ambiguous_at IS NULL OR ambiguous_at > $1) AND id IN `+
+		_, err := tx.ExecContext(ctx, `UPDATE queue SET ambiguous_at = $1
+			WHERE (ambiguous_at IS NULL OR ambiguous_at > $1) AND id IN `+
 			idList(keyed, func(id *int64) int64 { return *id }), milliseconds(r.taken))
 		if err != nil {
 			return fmt.Errorf("mark events: %w", err)
 		}
 	}
-	taken := "the store was restored from a backup of " + r.taken.UTC().Format(time.RFC3339) + ", and the event may have been delivered after it: "
+	taken := "the store was restored from a backup of " + r.taken.UTC().Format(time.RFC3339) +
+		", and the event may have been delivered after it: "
 	const remedy = "; `deliveries redrive --reason restored` sends it"
 	if err := s.holdEvents(ctx, tx, forgotten, taken+"SaaSquatch may have forgotten its key"+remedy); err != nil {
 		return err
@@ -324,16 +329,19 @@ func (s *Store) holdEvents(ctx context.Context, tx *sql.Tx, events []restoredEve
 	list := idList(events, func(e *restoredEvent) int64 { return e.id })
 	_, err := tx.ExecContext(ctx, `WITH users (id, hash) AS (VALUES `+users.String()+`)
 		INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id,
-			event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason, detail, run, event)
+			event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status,
+			ambiguous, reason, detail, run, event)
 		SELECT q.id, connection, tenant, 5, body_hash, message_id, CAST(u.hash AS bigint), user_id, account_id,
-			event_key, received_at, first_attempt_at - received_at, last_attempt_at - received_at, $1 - received_at, attempts, status, 1, $2, $3, run, event
+			event_key, received_at, first_attempt_at - received_at, last_attempt_at - received_at, $1 - received_at,
+			attempts, status, 1, $2, $3, run, event
 		FROM queue q JOIN users u ON u.id = q.id`, milliseconds(s.now()), string(adapter.ReasonRestored), detail)
 	if err != nil {
 		return fmt.Errorf("settle events: %w", err)
 	}
 	for _, statement := range []string{
 		`INSERT INTO payloads (delivery, payload, checksum) SELECT id, payload, checksum FROM queue WHERE id IN `,
-		`INSERT INTO dead_letters (outcome, delivery, connection, bytes) SELECT 5, id, connection, length(payload) FROM queue WHERE id IN `,
+		`INSERT INTO dead_letters (outcome, delivery, connection, bytes)
+			SELECT 5, id, connection, length(payload) FROM queue WHERE id IN `,
 		`DELETE FROM queue WHERE id IN `,
 	} {
 		if _, err := tx.ExecContext(ctx, statement+list); err != nil {

@@ -69,10 +69,12 @@ func TestHold(t *testing.T) {
 		want             string
 	}{
 		{"a minute", time.Minute, store.RestoredOptions{}, 0, 1, "marked marked held pending"},
-		{"just in time", 23*time.Hour - time.Second, store.RestoredOptions{Horizon: 23 * time.Hour}, 0, 1, "marked marked held pending"},
+		{"just in time", 23*time.Hour - time.Second, store.RestoredOptions{Horizon: 23 * time.Hour}, 0, 1,
+			"marked marked held pending"},
 		{"too old", 23 * time.Hour, store.RestoredOptions{}, 3, 1, "held held held held"},
 		{"a shorter horizon", 2 * time.Hour, store.RestoredOptions{Horizon: time.Hour}, 3, 1, "held held held held"},
-		{"taken later", 30 * time.Hour, store.RestoredOptions{TakenAt: taken.Add(29 * time.Hour)}, 0, 1, "marked marked held pending"},
+		{"taken later", 30 * time.Hour, store.RestoredOptions{TakenAt: taken.Add(29 * time.Hour)}, 0, 1,
+			"marked marked held pending"},
 	}
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		for _, c := range cases {
@@ -197,7 +199,8 @@ func TestHoldOfRun(t *testing.T) {
 			t.Fatal(err)
 		}
 		s = openOffline(t, opts, at.Add(30*time.Hour))
-		if done, err := s.Hold(context.Background(), store.RestoredOptions{TakenAt: at}, nil); err != nil || done.KeyForgotten != 2 {
+		done, err := s.Hold(context.Background(), store.RestoredOptions{TakenAt: at}, nil)
+		if err != nil || done.KeyForgotten != 2 {
 			t.Errorf("got %+v, %v", done, err)
 		}
 		balanced(t, s)

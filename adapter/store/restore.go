@@ -160,7 +160,8 @@ func (r *Restoration) copy(ctx context.Context) error {
 		return err
 	}
 	if room, err := diskOf(filepath.Dir(r.Database)); err == nil && room.free < size+logSize {
-		return fmt.Errorf("the disk of %s has %d bytes left, and the backup has %d: make room, for one by deleting former databases (%s*)",
+		return fmt.Errorf("the disk of %s has %d bytes left, and the backup has %d: "+
+			"make room, for one by deleting former databases (%s*)",
 			filepath.Dir(r.Database), room.free, size+logSize, r.Database+replacedSuffix)
 	}
 	file, err := os.CreateTemp(filepath.Dir(r.Database), temporaryPrefix(r.Database)+"*")
@@ -243,7 +244,8 @@ func (r *Restoration) examine(ctx context.Context) error {
 	}
 	if err = errors.Join(err, db.Close()); err != nil {
 		if damaged, ok := errors.AsType[*DamagedFileError](err); ok && exists(r.temporary+logSuffix) {
-			damaged.Faults = append(damaged.Faults, "or the log "+r.File+logSuffix+" beside it is of another database, and has to be put aside")
+			damaged.Faults = append(damaged.Faults,
+				"or the log "+r.File+logSuffix+" beside it is of another database, and has to be put aside")
 		}
 		return fmt.Errorf("restore %s: %w", r.File, err)
 	}

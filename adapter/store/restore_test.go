@@ -195,17 +195,20 @@ func TestRestoreRefuses(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	text := func(path string) error { return os.WriteFile(path, []byte("PGDMP, or other text"), 0o600) }
+	newer := sql(`INSERT INTO schema_version (version_id, is_applied) VALUES (99, true)`)
+	unbalanced := sql(`UPDATE totals SET events = 7 WHERE outcome = 6`)
 	cases := map[string]struct{ file, want string }{
 		"the database":   {former.Path, "the database itself"},
 		"missing":        {filepath.Join(dir, "missing"), "no such file"},
 		"a directory":    {dir, "no regular file"},
 		"empty":          {write("empty", func(p string) error { return os.Truncate(p, 0) }), "is empty"},
-		"text":           {write("text", func(p string) error { return os.WriteFile(p, []byte("PGDMP, or other text"), 0o600) }), "no SQLite database"},
+		"text":           {write("text", text), "no SQLite database"},
 		"within a page":  {write("within", func(p string) error { return os.Truncate(p, 5000) }), "ends within a page"},
 		"truncated":      {write("truncated", func(p string) error { return os.Truncate(p, 40960) }), "is damaged"},
-		"newer":          {write("newer", sql(`INSERT INTO schema_version (version_id, is_applied) VALUES (99, true)`)), "schema version 99"},
+		"newer":          {write("newer", newer), "schema version 99"},
 		"foreign":        {write("foreign", sql(`DROP TABLE queue`)), "of another program, without the table queue"},
-		"unbalanced":     {write("unbalanced", sql(`UPDATE totals SET events = 7 WHERE outcome = 6`)), "7 counted less 0 removed are 7, but there are 1 rows"},
+		"unbalanced":     {write("unbalanced", unbalanced), "7 counted less 0 removed are 7, but there are 1 rows"},
 		"another server": {running.Path, "server that runs"},
 	}
 	for name, c := range cases {
@@ -232,7 +235,8 @@ func TestRestoreRefuses(t *testing.T) {
 	t.Run("interrupted", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "adapter.db")
 		ctx, cancel := context.WithCancel(context.Background())
-		_, err := store.PrepareRestore(ctx, store.RestoreOptions{Path: path, File: whole, Progress: func(int64, int64) { cancel() }})
+		opts := store.RestoreOptions{Path: path, File: whole, Progress: func(int64, int64) { cancel() }}
+		_, err := store.PrepareRestore(ctx, opts)
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
@@ -264,7 +268,8 @@ func TestRestoreKilled(t *testing.T) {
 			t.Parallel()
 			path := killed(t)
 			child := exec.Command(os.Args[0], "-test.run=^TestRestoreKilled$")
-			child.Env = append(os.Environ(), "TEST_RESTORE_KILLED="+step.name, "TEST_RESTORE_PATH="+path, "TEST_RESTORE_FILE="+backup)
+			child.Env = append(os.Environ(), "TEST_RESTORE_KILLED="+step.name,
+				"TEST_RESTORE_PATH="+path, "TEST_RESTORE_FILE="+backup)
 			out, err := child.CombinedOutput()
 			if state, ok := child.ProcessState.Sys().(syscall.WaitStatus); !ok || state.Signal() != syscall.SIGKILL {
 				t.Fatalf("%v: %s", err, out)

@@ -118,7 +118,8 @@ func (s *swap) keep() error {
 		return err
 	}
 	switch err := os.Link(s.path, s.replaced()); {
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EMLINK):
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS),
+		errors.Is(err, unix.EMLINK):
 		// The file system has no links. For a moment there is no database, but the prepared one.
 		if err := os.Rename(s.path, s.replaced()); err != nil {
 			return err
@@ -133,7 +134,8 @@ func (s *swap) keep() error {
 type RestoreInterruptedError struct{ Path string }
 
 func (e *RestoreInterruptedError) Error() string {
-	return fmt.Sprintf("the restore of %s was interrupted: start the server, which finishes it, or repeat `store restore`", e.Path)
+	return fmt.Sprintf("the restore of %s was interrupted: "+
+		"start the server, which finishes it, or repeat `store restore`", e.Path)
 }
 
 // finishSwap finishes a restore of the database that was interrupted, if there is one.

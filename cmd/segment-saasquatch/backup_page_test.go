@@ -84,12 +84,14 @@ func TestBackupPage(t *testing.T) {
 		}
 		q, err := s.Connection(t.Context(), "default", "https://host/test_ops")
 		if err == nil {
-			err = q.Accept(t.Context(), []adapter.Arrival{{MessageID: "message-1", Keyed: true, Outcome: adapter.Pending, Payload: []byte("{}")}})
+			one := adapter.Arrival{MessageID: "message-1", Keyed: true, Outcome: adapter.Pending, Payload: []byte("{}")}
+			err = q.Accept(t.Context(), []adapter.Arrival{one})
 		}
 		if err = errors.Join(err, s.Close()); err != nil {
 			t.Fatal(err)
 		}
-		run(t, prepared, `psql --quiet "$STORE" -c "UPDATE probe SET probed_at = now() - interval '1 day'" -c "UPDATE queue SET received_at = received_at - 86400000"`)
+		run(t, prepared, `psql --quiet "$STORE" -c "UPDATE probe SET probed_at = now() - interval '1 day'" \
+			-c "UPDATE queue SET received_at = received_at - 86400000"`)
 		at := strings.LastIndex(url, "/")
 		name, query, _ := strings.Cut(url[at+1:], "?")
 		prepared["RESTORED"] = url[:at+1] + name + "_restored?" + query

@@ -73,8 +73,9 @@ func (p *program) storeBackup(f *storeFlags, name string, force bool) error {
 	if err != nil {
 		return failed(err)
 	}
-	text := fmt.Sprintf("%s: %d pending and %d settled events, %s, of %s\n`segment-saasquatch store restore %s` restores it", name,
-		done.Pending, done.Settled, bytesText(done.Bytes), done.TakenAt.Format(time.RFC3339), name)
+	text := fmt.Sprintf("%s: %d pending and %d settled events, %s, of %s\n"+
+		"`segment-saasquatch store restore %s` restores it",
+		name, done.Pending, done.Settled, bytesText(done.Bytes), done.TakenAt.Format(time.RFC3339), name)
 	return failed(p.report(text, backupReport{name, done}, f.asJSON))
 }
 

@@ -70,7 +70,8 @@ func (f *storeChangeFlags) restored(cfg *config.Config) (store.RestoredOptions, 
 		return store.RestoredOptions{}, fmt.Errorf("--taken-at: %w", err)
 	}
 	if taken.After(time.Now()) {
-		return store.RestoredOptions{}, errors.New("--taken-at is in the future: write when the backup was taken, or leave it out")
+		return store.RestoredOptions{}, errors.New(
+			"--taken-at is in the future: write when the backup was taken, or leave it out")
 	}
 	return store.RestoredOptions{TakenAt: taken, Horizon: cfg.RetryHorizon}, nil
 }
@@ -80,7 +81,8 @@ func (p *program) canConfirm(f *storeChangeFlags) error {
 	if f.yes || f.dry || p.canAsk() {
 		return nil
 	}
-	return fmt.Errorf("%w: there is no terminal to ask on; add --yes to do it, or --dry-run to see what it would do", errNotConfirmed)
+	return fmt.Errorf("%w: there is no terminal to ask on; add --yes to do it, or --dry-run to see what it would do",
+		errNotConfirmed)
 }
 
 // pendingText tells what is pending in a backup, and what is to become of it.
@@ -90,15 +92,18 @@ func pendingText(found *store.Restored, send bool) string {
 	}
 	text := fmt.Sprintf("%d events are pending", found.Pending)
 	if !found.TakenAt.IsZero() {
-		text = fmt.Sprintf("of %s, %s ago: %s", found.TakenAt.Format(time.RFC3339), time.Since(found.TakenAt).Round(time.Second), text)
+		text = fmt.Sprintf("of %s, %s ago: %s", found.TakenAt.Format(time.RFC3339),
+			time.Since(found.TakenAt).Round(time.Second), text)
 	}
 	if found.Hold() == 0 {
 		return text + "; SaaSquatch knows the keys of those that were delivered after the backup"
 	}
 	if send {
-		return text + fmt.Sprintf("; all are sent, and %d of them count again if they were delivered after the backup", found.Hold())
+		return text + fmt.Sprintf("; all are sent, and %d of them count again if they were delivered after the backup",
+			found.Hold())
 	}
-	text += fmt.Sprintf("; %d of them are held as dead letters with the reason restored, since they could count again:", found.Hold())
+	text += fmt.Sprintf("; %d of them are held as dead letters with the reason restored, since they could count again:",
+		found.Hold())
 	if found.KeyForgotten > 0 {
 		text += fmt.Sprintf("\n  %d whose key SaaSquatch may have forgotten since the backup", found.KeyForgotten)
 	}

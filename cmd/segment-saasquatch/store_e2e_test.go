@@ -52,7 +52,8 @@ func TestRestoreBackup(t *testing.T) {
 
 			args := []string{"store", "restore", "--yes", backup}
 			if old {
-				if r, err := http.Post(sandbox+"/_sandbox/clock", "application/json", strings.NewReader(`{"advance":"25h"}`)); err != nil || r.StatusCode >= 300 {
+				r, err := http.Post(sandbox+"/_sandbox/clock", "application/json", strings.NewReader(`{"advance":"25h"}`))
+				if err != nil || r.StatusCode >= 300 {
 					t.Fatal(r, err)
 				}
 				args = append(args, "--taken-at", "25h")
@@ -68,7 +69,8 @@ func TestRestoreBackup(t *testing.T) {
 			if !old {
 				return
 			}
-			if out := command(exitOK, "deliveries", "redrive", "--reason", "restored", "--yes"); !strings.Contains(out, "50 of 50 deliveries are pending now") {
+			out = command(exitOK, "deliveries", "redrive", "--reason", "restored", "--yes")
+			if !strings.Contains(out, "50 of 50 deliveries are pending now") {
 				t.Errorf("redrive says %s", out)
 			}
 			awaitDrained(t, env, 30*time.Second)

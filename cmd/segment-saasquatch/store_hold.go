@@ -85,5 +85,6 @@ func (p *program) hold(f *storeChangeFlags, s *store.Store, opts store.RestoredO
 	if err != nil {
 		return err
 	}
-	return p.report(fmt.Sprintf("looked at %d pending events", done.Pending)+heldText(done.Hold()), holdReport{done, done.Hold(), true}, f.asJSON)
+	text = fmt.Sprintf("looked at %d pending events", done.Pending) + heldText(done.Hold())
+	return p.report(text, holdReport{done, done.Hold(), true}, f.asJSON)
 }
