@@ -117,6 +117,9 @@ func TestBackupFails(t *testing.T) {
 	for _, name := range []string{"interrupted", "no database", "unbalanced"} {
 		f := faults[name]
 		if name == "unbalanced" {
+			if err := s.Close(); err != nil { // which may be writing
+				t.Fatal(err)
+			}
 			execute(t, raw(t, opts), `UPDATE totals SET events = 1 WHERE outcome = 6`)
 		}
 		f.opts.To = emptyFile(t)
