@@ -14,8 +14,8 @@ import (
 // own, and does not hold up those behind it, unless it is the upsert of an identify:
 // the later events of its user wait for that, until it was tried ten times. What
 // is accepted by another process, or by the next one, may overtake it. Of a user with
-// so many events that others would have to wait, some are put back for later; newer
-// ones may then overtake them.
+// so many events that others would have to wait, some are put back, and come forward as
+// soon as their turn comes.
 //
 // An event with an idempotency key is processed once, but for one hole: if the
 // process dies between an attempt and its recording, and no other attempt follows
@@ -130,6 +130,8 @@ const (
 	// releaseTimeout bounds how long a Dispatcher that is told to end tries to
 	// record and release. What it cannot is safe: the leases end by themselves.
 	releaseTimeout = 5 * time.Second
+	// unparkTimeout bounds how long it goes on making parked events due.
+	unparkTimeout = 2 * time.Second
 )
 
 // Run delivers until ctx ends. Then it starts no attempt any more, waits for those
@@ -155,13 +157,16 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	}
 	d.fill(ctx)
 	workers.Wait()
-	left := d.lanes.clear()
-	if len(left) == 0 {
-		return nil
-	}
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	return d.queue.Release(ending, left)
+	if left := d.lanes.clear(); len(left) > 0 {
+		if err := d.queue.Release(ending, left); err != nil {
+			return err
+		}
+	}
+	unparking, cancel := context.WithTimeout(ending, unparkTimeout)
+	defer cancel()
+	return d.unpark(unparking)
 }
 
 // fill keeps the lanes filled.
@@ -172,11 +177,14 @@ func (d *Dispatcher) fill(ctx context.Context) {
 		d.uptime.at(d.Now())
 		room, bytes := d.lanes.room()
 		if room < windowEvents/2 || bytes < windowBytes/2 {
-			d.park(ctx, d.lanes.surplus(2*d.Concurrency, d.Now()))
-			d.lanes.awaitRoom(ctx, parkInterval)
+			if surplus := d.lanes.surplus(2*d.Concurrency, d.Now()); len(surplus) > 0 {
+				d.park(ctx, surplus)
+			} else {
+				d.lanes.awaitRoom(ctx, parkInterval)
+			}
 			continue
 		}
-		leased, err := d.queue.Lease(ctx, room, bytes)
+		leased, err := d.lease(ctx, room, bytes)
 		if err != nil {
 			if !failing && ctx.Err() == nil {
 				d.OnError(fmt.Errorf("lease events: %w", err))
@@ -192,8 +200,17 @@ func (d *Dispatcher) fill(ctx context.Context) {
 			d.awaitDue(ctx)
 			continue
 		}
-		d.lanes.add(leased)
+		d.park(ctx, d.lanes.add(leased, d.Now()))
 	}
+}
+
+// lease leases due events. Before that, parked ones come forward into half of the room.
+func (d *Dispatcher) lease(ctx context.Context, room int, bytes int64) ([]Leased, error) {
+	events, size, err := d.comeForward(ctx, room/2, bytes/2)
+	if err != nil || size >= bytes {
+		return nil, err
+	}
+	return d.queue.Lease(ctx, room-events, bytes-size)
 }
 
 // awaitDue waits until there may be something to lease.
@@ -202,6 +219,7 @@ func (d *Dispatcher) awaitDue(ctx context.Context) {
 	defer timer.Stop()
 	select {
 	case <-d.queue.Wake():
+	case <-d.lanes.parked.short:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
@@ -211,7 +229,7 @@ func (d *Dispatcher) awaitDue(ctx context.Context) {
 const parkers = 64
 
 // park puts events back for which their users have no time yet.
-func (d *Dispatcher) park(ctx context.Context, surplus []parked) {
+func (d *Dispatcher) park(ctx context.Context, surplus []parkedEvent) {
 	var next atomic.Int64
 	var workers sync.WaitGroup
 	for range min(parkers, len(surplus)) {

@@ -23,6 +23,7 @@ type simulation struct {
 	longPolls bool
 	send      senderFunc
 	sender    adapter.Sender // instead of send, unless it is nil
+	prepare   func(*adapter.Dispatcher)
 
 	mu      sync.Mutex
 	results map[string][]adapter.Result // by messageId
@@ -75,6 +76,9 @@ func (s *simulation) start() (stop func() error) {
 		queue = longPoll{s.queue, s.queue.untilDue}
 	}
 	d := adapter.NewDispatcher(s.mapper, sender, s.gate, queue, s.options)
+	if s.prepare != nil {
+		s.prepare(d)
+	}
 	go func() { ended <- d.Run(ctx) }()
 	return func() error {
 		cancel()

@@ -83,8 +83,26 @@ func (q *memoryQueue) Lease(_ context.Context, limit int, _ int64) ([]adapter.Le
 		}
 		return int(a.ID - b.ID)
 	})
-	var leased []adapter.Leased
-	for _, e := range due[:min(limit, len(due))] {
+	return q.take(due[:min(limit, len(due))]), nil
+}
+
+func (q *memoryQueue) LeaseParked(_ context.Context, parked []adapter.Parked, _ int64) ([]adapter.Leased, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.fail != nil {
+		return nil, q.fail
+	}
+	var found []*queued
+	for _, p := range parked {
+		if e := q.events[p.ID]; e != nil && !e.taken && e.due.Equal(p.Due) {
+			found = append(found, e)
+		}
+	}
+	return q.take(found), nil
+}
+
+func (q *memoryQueue) take(events []*queued) (leased []adapter.Leased) {
+	for _, e := range events {
 		e.taken = true
 		e.Token++
 		if q.lease > 0 {
@@ -92,7 +110,7 @@ func (q *memoryQueue) Lease(_ context.Context, limit int, _ int64) ([]adapter.Le
 		}
 		leased = append(leased, e.Leased)
 	}
-	return leased, nil
+	return leased
 }
 
 func (q *memoryQueue) MarkSending(_ context.Context, leased *adapter.Leased) error {

@@ -119,6 +119,17 @@ func (h *holds) until(event *Leased, now time.Time) (time.Time, bool) {
 	return before.due, true
 }
 
+// holdsBack reports whether later events of the user have to wait.
+func (h *holds) holdsBack(of user, now time.Time) bool {
+	if h.number.Load() == 0 {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	before, ok := h.byUser[of]
+	return ok && now.Before(before.end) && before.tries < heldTries
+}
+
 // heldBack reports whether the event can wait. One that SaaSquatch may have processed
 // cannot: it has to be settled before its key is forgotten.
 func (l *Leased) heldBack() bool { return l.AmbiguousSince.IsZero() }

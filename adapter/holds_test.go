@@ -102,7 +102,7 @@ func TestTakeBehind(t *testing.T) {
 		{ID: 3, UserID: "u", AccountID: "u", Payload: []byte("abc")}, {ID: 1, UserID: "u", AccountID: "u"},
 		{ID: 4, UserID: "v", AccountID: "v"}, {ID: 5, UserID: "u", AccountID: "u", Payload: []byte("ab")},
 		{ID: 6, UserID: "u", AccountID: "u", AmbiguousSince: time.Now()}, {ID: 7, UserID: "u", AccountID: "u"},
-	})
+	}, time.Now())
 	lane := l.byUser[user{"u", "u"}]
 	behind := l.takeBehind(lane.events[0], time.Now())
 	if len(behind) != 2 || behind[0].leased.ID != 5 || behind[1].leased.ID != 7 {

@@ -2,7 +2,6 @@ package adapter
 
 import (
 	"context"
-	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -11,51 +10,27 @@ import (
 // lanes are the events that a Dispatcher has in hand, by user. A lane is worked on
 // by one goroutine at a time.
 type lanes struct {
-	ready chan *lane    // those that nobody works on; it never blocks
+	ready chan *lane    // those without a worker; it never blocks
 	freed chan struct{} // receives when there is room
 
 	mu     *sync.Mutex
 	byUser map[user]*lane
 	events int
 	bytes  int64
-	took   time.Duration // how long one event takes of late
-	lines  map[user]line // of the users with parked events
+	parked parkedUsers
 }
 
 // lane is one user's events, the oldest first.
 type lane struct {
 	user   user
 	events []*Leased
-	began  time.Time // when the work on the first of them began
-}
-
-// line is the line of a user's parked events, as far as one is remembered.
-type line struct {
-	id int64 // of the last event
-	// until is when the last event comes back. If the line is full, those that did not
-	// fit in come back from then on, in their order, and form a new line.
-	until time.Time
-	full  bool
 }
 
 const (
-	// laneEvents is how many events of one user are in hand where others may have
-	// to wait for room.
-	laneEvents = 32
-	// usualAttempt is how long one event is taken to need until it is known better.
-	usualAttempt = 50 * time.Millisecond
-	// maxTook is the longest time that counts for one event: most of a longer one was
-	// spent waiting for a tenant that is paused, and says nothing of the next.
-	maxTook = 5 * time.Second
-	// maxPark bounds how far ahead an event is parked.
-	maxPark = 10 * time.Minute
+	// laneEvents and laneBytes are how many events of one user, and how large ones, are
+	// in hand where others may have to wait for room. The first event is always in hand.
+	laneEvents, laneBytes = 32, windowBytes / 32
 )
-
-// parked is an event that has to wait until its user's earlier ones are sent.
-type parked struct {
-	leased *Leased
-	due    time.Time
-}
 
 func newLanes() lanes {
 	return lanes{
@@ -63,8 +38,7 @@ func newLanes() lanes {
 		freed:  make(chan struct{}, 1),
 		mu:     new(sync.Mutex),
 		byUser: make(map[user]*lane),
-		took:   usualAttempt,
-		lines:  make(map[user]line),
+		parked: newParkedUsers(),
 	}
 }
 
@@ -86,60 +60,103 @@ func (l *lanes) awaitRoom(ctx context.Context, d time.Duration) {
 	}
 }
 
-// add adds leased events.
-func (l *lanes) add(leased []Leased) {
+// laneOf returns whose lane an event belongs to.
+func laneOf(event *Leased) user {
+	of := user{event.AccountID, event.UserID}
+	if of == (user{}) {
+		// Nothing is known of the user, so nothing is known to be in the way.
+		of.userID = "\x00" + strconv.FormatInt(event.ID, 10)
+	}
+	return of
+}
+
+// add adds leased events. It returns those that have to wait for parked events of
+// their users, and are to be parked behind them.
+func (l *lanes) add(leased []Leased, now time.Time) (behind []parkedEvent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range leased {
 		event := &leased[i]
-		of := user{event.AccountID, event.UserID}
-		if of == (user{}) {
-			// Nothing is known of the user, so nothing is known to be in the way.
-			of.userID = "\x00" + strconv.FormatInt(event.ID, 10)
-		}
-		l.events++
-		l.bytes += int64(len(event.Payload))
-		if q := l.byUser[of]; q != nil {
-			q.events = append(q.events, event)
+		of := laneOf(event)
+		q := l.byUser[of]
+		if l.parked.precede(of, event, q != nil && len(q.events) >= laneEvents, now) {
+			behind = append(behind, l.parked.park(of, event, now))
+			if l.isShort(q) {
+				l.parked.want(of)
+			}
 			continue
 		}
-		q := &lane{user: of, events: []*Leased{event}}
-		l.byUser[of] = q
-		l.ready <- q
+		l.append(of, event)
 	}
+	return behind
+}
+
+// append adds an event to its user's lane.
+func (l *lanes) append(of user, event *Leased) {
+	l.events++
+	l.bytes += int64(len(event.Payload))
+	if q := l.byUser[of]; q != nil {
+		q.events = append(q.events, event)
+		return
+	}
+	q := &lane{user: of, events: []*Leased{event}}
+	l.byUser[of] = q
+	l.ready <- q
 }
 
 // surplus takes the ends off long lanes if there are fewer lanes than workers: then
-// other users' events may be waiting for room. They are due again about when their
-// turn would have come, one after the other, so that they neither come back all at
-// once nor in another order.
-func (l *lanes) surplus(workers int, now time.Time) (surplus []parked) {
+// other users' events may be waiting for room. The ends are to be parked.
+func (l *lanes) surplus(workers int, now time.Time) (surplus []parkedEvent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.byUser) >= workers {
 		return nil
 	}
 	for _, q := range l.byUser {
-		if len(q.events) <= laneEvents {
-			continue
+		kept := q.kept()
+		for _, event := range q.events[kept:] {
+			surplus = append(surplus, l.parked.park(q.user, event, now))
+			l.drop(event)
 		}
-		for i, event := range q.events[laneEvents:] {
-			surplus = append(surplus, parked{event, l.lineUp(q.user, event.ID, now, laneEvents+i)})
-			l.events--
-			l.bytes -= int64(len(event.Payload))
+		clear(q.events[kept:])
+		q.events = q.events[:kept]
+		if l.isShort(q) {
+			l.parked.want(q.user)
 		}
-		clear(q.events[laneEvents:])
-		q.events = q.events[:laneEvents]
 	}
-	if len(surplus) > 0 {
-		maps.DeleteFunc(l.lines, func(_ user, end line) bool { return end.until.Before(now) })
-	}
+	l.parked.sweep(now)
 	return surplus
+}
+
+// kept returns how many events of the lane stay where others need room.
+func (q *lane) kept() int {
+	var bytes int64
+	for i, event := range q.events {
+		if bytes += int64(len(event.Payload)); i == laneEvents || i > 0 && bytes > laneBytes {
+			return i
+		}
+	}
+	return len(q.events)
+}
+
+// isShort reports whether parked events of the user should come forward, so that its
+// worker does not have to wait for them.
+func (l *lanes) isShort(q *lane) bool {
+	if q == nil {
+		return true
+	}
+	var bytes int64
+	for i, event := range q.events {
+		if bytes += int64(len(event.Payload)); i == laneEvents/2 || bytes > laneBytes/2 {
+			return i == 0
+		}
+	}
+	return true
 }
 
 // takeBehind takes the user's later events that can wait off the lane whose event in
 // front is being worked on. They are due again at a time.
-func (l *lanes) takeBehind(front *Leased, due time.Time) (behind []parked) {
+func (l *lanes) takeBehind(front *Leased, due time.Time) (behind []parkedEvent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	q := l.byUser[user{front.AccountID, front.UserID}]
@@ -152,37 +169,12 @@ func (l *lanes) takeBehind(front *Leased, due time.Time) (behind []parked) {
 			kept = append(kept, event)
 			continue
 		}
-		behind = append(behind, parked{event, due})
-		l.events--
-		l.bytes -= int64(len(event.Payload))
+		behind = append(behind, parkedEvent{event, due})
+		l.drop(event)
 	}
 	clear(q.events[len(kept):])
 	q.events = kept
 	return behind
-}
-
-// lineUp returns when an event is due again that is parked with so many of its
-// user's events ahead of it in hand.
-func (l *lanes) lineUp(of user, id int64, now time.Time, ahead int) time.Time {
-	end := l.lines[of]
-	if !now.Before(end.until) {
-		end = line{}
-	}
-	wait := time.Duration(ahead) * l.took
-	if id <= end.id { // it was in the line and came back too early
-		return now.Add(min(wait, maxPark))
-	}
-	wait = max(wait, end.until.Add(l.took).Sub(now))
-	if end.full || wait > maxPark {
-		wait = maxPark
-	}
-	due := now.Add(wait)
-	if !end.full {
-		end.until, end.full = due, wait == maxPark
-	}
-	end.id = id
-	l.lines[of] = end
-	return due
 }
 
 // next returns a lane to work on, nil if ctx ends first.
@@ -192,14 +184,13 @@ func (l *lanes) next(ctx context.Context) *lane {
 	}
 	select {
 	case lane := <-l.ready:
-		lane.began = time.Now()
 		return lane
 	case <-ctx.Done():
 		return nil
 	}
 }
 
-// front returns the event to deliver. Only who works on the lane may call it.
+// front returns the event to deliver. Only the worker of the lane may call it.
 func (l *lanes) front(q *lane) *Leased {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -210,12 +201,12 @@ func (l *lanes) front(q *lane) *Leased {
 func (l *lanes) done(q *lane) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	event := q.events[0]
+	l.drop(q.events[0])
 	q.events[0] = nil
 	q.events = q.events[1:]
-	l.took += (min(time.Since(q.began), maxTook) - l.took) / 64
-	l.events--
-	l.bytes -= int64(len(event.Payload))
+	if l.isShort(q) {
+		l.parked.want(q.user)
+	}
 	if len(q.events) > 0 {
 		l.ready <- q
 	} else {
@@ -227,7 +218,13 @@ func (l *lanes) done(q *lane) {
 	}
 }
 
-// clear returns what is left in hand. Nobody may work on a lane any more.
+// drop has an event be in hand no more.
+func (l *lanes) drop(event *Leased) {
+	l.events--
+	l.bytes -= int64(len(event.Payload))
+}
+
+// clear returns what is left in hand. No worker may have a lane any more.
 func (l *lanes) clear() (left []*Leased) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

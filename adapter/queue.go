@@ -22,6 +22,11 @@ type Queue interface {
 	// alone: at most limit of them, and no more payload than maxBytes, but
 	// at least one event. An empty answer means that nothing is due.
 	Lease(ctx context.Context, limit int, maxBytes int64) ([]Leased, error)
+	// LeaseParked hands out events that this process has put back until a time, before
+	// that time, in the order given. It leaves out those that are not due at that very
+	// time any more, have an outcome, or are not the connection's tenant's. Payloads
+	// are bounded as those of Lease are.
+	LeaseParked(ctx context.Context, parked []Parked, maxBytes int64) ([]Leased, error)
 	// MarkSending records that an attempt at the leased event begins, for one that must
 	// not be sent twice if the process dies during the attempt. It returns ErrLeaseLost
 	// if the event was given to another process, moved to another tenant, or purged in
@@ -129,6 +134,12 @@ type Leased struct {
 	Until time.Time
 	// Token tells this lease from others of the same event. It is the store's own.
 	Token int64
+}
+
+// Parked is an event that was put back until Due, in whole milliseconds.
+type Parked struct {
+	ID  int64
+	Due time.Time
 }
 
 // Step is what is recorded of a leased event.

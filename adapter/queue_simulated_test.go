@@ -122,17 +122,46 @@ func (q *simulatedQueue) Lease(_ context.Context, limit int, maxBytes int64) (le
 			break
 		}
 		heap.Pop(&q.due)
-		q.token++
-		event.lease, event.Token, event.Interrupted = q.token, q.token, event.marked
-		if q.leaseFor > 0 {
-			event.Until, event.leasedUntil = now.Add(q.leaseFor+q.overstated), q.clock().Add(q.leaseFor)
-		}
-		q.inHand++
-		q.bytes += int64(len(event.Payload))
-		leased = append(leased, event.Leased)
+		leased = append(leased, q.take(event, now))
 	}
-	q.mostInHand, q.mostBytes = max(q.mostInHand, q.inHand), max(q.mostBytes, q.bytes)
 	return leased, nil
+}
+
+// LeaseParked leaves the entries of the events in the heap, for they are of the past then.
+func (q *simulatedQueue) LeaseParked(_ context.Context, parked []adapter.Parked, maxBytes int64) (leased []adapter.Leased, err error) {
+	if err := q.fault("lease"); err != nil {
+		return nil, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(parked) == 0 || maxBytes <= 0 {
+		q.t.Errorf("lease of %d parked events and %d bytes", len(parked), maxBytes)
+	}
+	now := q.now()
+	for _, p := range parked {
+		event := q.events[p.ID-1]
+		if event.outcome != adapter.Pending || !event.due.Equal(p.Due) || event.lease != 0 {
+			continue
+		}
+		if maxBytes -= int64(len(event.Payload)); maxBytes < 0 && len(leased) > 0 {
+			break
+		}
+		leased = append(leased, q.take(event, now))
+	}
+	return leased, nil
+}
+
+// take leases an event.
+func (q *simulatedQueue) take(event *simulatedEvent, now time.Time) adapter.Leased {
+	q.token++
+	event.lease, event.Token, event.Interrupted = q.token, q.token, event.marked
+	if q.leaseFor > 0 {
+		event.Until, event.leasedUntil = now.Add(q.leaseFor+q.overstated), q.clock().Add(q.leaseFor)
+	}
+	q.inHand++
+	q.bytes += int64(len(event.Payload))
+	q.mostInHand, q.mostBytes = max(q.mostInHand, q.inHand), max(q.mostBytes, q.bytes)
+	return event.Leased
 }
 
 // endLeases has events be due whose leases are over by the database's clock.

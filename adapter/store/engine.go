@@ -18,10 +18,9 @@ type engine interface {
 	// in what they want to know. An error means that none was made, unless it is
 	// an unknownCommitError.
 	apply(changes []change) (applied, error)
-	// lease hands out pending events that are due at a time of the process, and no more
-	// than about maxBytes of payload beyond the first. The time has to be from before the
-	// call, because the leases count from it.
-	lease(ctx context.Context, q *Queue, now time.Time, limit int, maxBytes int64) ([]adapter.Leased, error)
+	// lease hands out pending events that are due at a time of the process, or parked ones.
+	// The time has to be from before the call, because the leases count from it.
+	lease(ctx context.Context, q *Queue, now time.Time, request leaseRequest) ([]adapter.Leased, error)
 	// read runs fn on one snapshot of the database.
 	read(ctx context.Context, fn func(*sql.Tx) error) error
 	// write runs fn in a transaction, one at a time with apply where the engine
@@ -85,6 +84,15 @@ type engine interface {
 	// that is not known.
 	freeDisk() (int64, error)
 	close() error
+}
+
+// leaseRequest says which events to lease: at most limit, and no more than about maxBytes
+// of payload beyond the first.
+type leaseRequest struct {
+	limit    int
+	maxBytes int64
+	// parked are the events to lease before they are due, nil for those that are due.
+	parked []adapter.Parked
 }
 
 // change is something to make durable: an *acceptance, *recording, *marking or

@@ -22,7 +22,7 @@ var errNothingDue = errors.New("nothing is due")
 // on the database's clock is due like any other event: its process has died, or has
 // given it up. The process takes it to end by its own clocks, counted from before it
 // asked, so that it never goes on for longer than the database lets it.
-func (e *postgresEngine) lease(ctx context.Context, q *Queue, now time.Time, limit int, maxBytes int64) ([]adapter.Leased, error) {
+func (e *postgresEngine) lease(ctx context.Context, q *Queue, now time.Time, request leaseRequest) ([]adapter.Leased, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -38,7 +38,11 @@ func (e *postgresEngine) lease(ctx context.Context, q *Queue, now time.Time, lim
 		if err != nil {
 			return fmt.Errorf("ask for the time: %w", err)
 		}
-		ids, err = dueIDs(ctx, tx, q, now, database, limit, maxBytes)
+		if request.parked != nil {
+			ids, err = lockParked(ctx, tx, q, request)
+		} else {
+			ids, err = dueIDs(ctx, tx, q, now, database, request)
+		}
 		if err != nil {
 			return err
 		}
@@ -82,7 +86,7 @@ func (e *postgresEngine) lease(ctx context.Context, q *Queue, now time.Time, lim
 
 // dueIDs locks due events of the queue's tenant, the one that is due longest first. Those
 // that are leased are due at the end of the lease, on the database's clock.
-func dueIDs(ctx context.Context, tx pgx.Tx, q *Queue, now, database time.Time, limit int, maxBytes int64) ([]int64, error) {
+func dueIDs(ctx context.Context, tx pgx.Tx, q *Queue, now, database time.Time, request leaseRequest) ([]int64, error) {
 	latest := now
 	if database.After(now) {
 		latest = database
@@ -90,11 +94,31 @@ func dueIDs(ctx context.Context, tx pgx.Tx, q *Queue, now, database time.Time, l
 	rows, err := tx.Query(ctx, `SELECT id, octet_length(payload) FROM queue WHERE connection = $1 AND tenant = $2 AND due_at <= $3
 		AND due_at <= CASE WHEN lease IS NULL THEN $4::bigint ELSE $5::bigint END
 		ORDER BY due_at, id LIMIT $6 FOR UPDATE SKIP LOCKED`,
-		q.connection, q.tenant, milliseconds(latest), milliseconds(now), milliseconds(database), limit)
+		q.connection, q.tenant, milliseconds(latest), milliseconds(now), milliseconds(database), request.limit)
 	if err != nil {
 		return nil, fmt.Errorf("look for due events: %w", err)
 	}
-	var ids []int64
+	return withinBytes(rows, request.maxBytes)
+}
+
+// lockParked locks parked events that are pending, not leased, and due when they were.
+func lockParked(ctx context.Context, tx pgx.Tx, q *Queue, request leaseRequest) ([]int64, error) {
+	ids, dues := make([]int64, len(request.parked)), make([]int64, len(request.parked))
+	for i, p := range request.parked {
+		ids[i], dues[i] = p.ID, milliseconds(p.Due)
+	}
+	rows, err := tx.Query(ctx, `SELECT q.id, octet_length(q.payload)
+		FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS s (id, due, place) JOIN queue q ON q.id = s.id
+		WHERE q.due_at = s.due AND q.lease IS NULL AND q.connection = $3 AND q.tenant = $4
+		ORDER BY s.place FOR UPDATE OF q SKIP LOCKED`, ids, dues, q.connection, q.tenant)
+	if err != nil {
+		return nil, fmt.Errorf("look for parked events: %w", err)
+	}
+	return withinBytes(rows, request.maxBytes)
+}
+
+// withinBytes reads ids and the sizes of their payloads, as far as there is room.
+func withinBytes(rows pgx.Rows, maxBytes int64) (ids []int64, err error) {
 	var id, bytes int64
 	_, err = pgx.ForEachRow(rows, []any{&id, &bytes}, func() error {
 		if maxBytes > 0 {

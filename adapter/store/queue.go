@@ -42,7 +42,19 @@ func (q *Queue) Accept(ctx context.Context, arrivals []adapter.Arrival) error {
 
 // Lease hands out due events; see [adapter.Queue].
 func (q *Queue) Lease(ctx context.Context, limit int, maxBytes int64) ([]adapter.Leased, error) {
-	leased, err := q.store.engine.lease(ctx, q, q.store.now(), limit, maxBytes)
+	return q.lease(ctx, leaseRequest{limit: limit, maxBytes: maxBytes})
+}
+
+// LeaseParked hands out parked events before they are due; see [adapter.Queue].
+func (q *Queue) LeaseParked(ctx context.Context, parked []adapter.Parked, maxBytes int64) ([]adapter.Leased, error) {
+	if len(parked) == 0 {
+		return nil, nil
+	}
+	return q.lease(ctx, leaseRequest{limit: len(parked), maxBytes: maxBytes, parked: parked})
+}
+
+func (q *Queue) lease(ctx context.Context, request leaseRequest) ([]adapter.Leased, error) {
+	leased, err := q.store.engine.lease(ctx, q, q.store.now(), request)
 	if err == nil {
 		return leased, nil
 	}

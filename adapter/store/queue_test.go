@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -236,6 +237,62 @@ func TestDeadProcess(t *testing.T) {
 	}
 	record(t, left, taken, step)
 	balanced(t, alive)
+}
+
+// TestLeaseParked leases events before they are due, if they are as they were put back.
+func TestLeaseParked(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		c := newClock()
+		opts.Now = c.now
+		s := open(t, opts)
+		q := connection(t, s, "default", "tenant")
+		accept(t, q, arrivals(0, 8)...)
+		leased := lease(t, q, 8)
+		due := c.now().Add(10 * time.Second)
+		parked := make([]adapter.Parked, len(leased))
+		for i := range leased {
+			parked[i] = adapter.Parked{ID: leased[i].ID, Due: due}
+		}
+		record(t, q, leased[:6], adapter.Step{Outcome: adapter.Pending, At: c.now(), Due: due})
+		// One that failed since, or was put back for another reason, is not due yet.
+		record(t, q, leased[6:7], adapter.Step{Outcome: adapter.Pending, At: c.now(), Due: due.Add(time.Millisecond)})
+		if _, err := s.Purge(context.Background(), []int64{leased[0].ID}); err != nil {
+			t.Fatal(err)
+		}
+		ask := func(q *store.Queue, maxBytes int64, parked ...adapter.Parked) (ids []int64) {
+			t.Helper()
+			got, err := q.LeaseParked(context.Background(), parked, maxBytes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range got {
+				if !bytes.Equal(got[i].Payload, leased[0].Payload) {
+					t.Errorf("event %d has lost its payload", got[i].ID)
+				}
+				ids = append(ids, got[i].ID)
+			}
+			return ids
+		}
+		if got := ask(connection(t, s, "another", "tenant"), 1<<20, parked...); got != nil {
+			t.Errorf("another connection got %v", got)
+		}
+		if got := ask(q, 1<<20); got != nil {
+			t.Errorf("got %v of none", got)
+		}
+		if got, want := ask(q, 1<<20, parked[2], parked[1], parked[0]), []int64{parked[2].ID, parked[1].ID}; !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		if got, want := ask(q, 1, parked...), []int64{parked[3].ID}; !slices.Equal(got, want) {
+			t.Errorf("one byte: got %v, want %v", got, want)
+		}
+		if got, want := ask(q, 1<<20, parked...), []int64{parked[4].ID, parked[5].ID}; !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		c.advance(20 * time.Second)
+		if got := lease(t, q, 10); len(got) != 1 || got[0].ID != leased[6].ID {
+			t.Errorf("%d events are due", len(got))
+		}
+	})
 }
 
 // TestLeaseOrder leases events by the time that they are due, and those of one

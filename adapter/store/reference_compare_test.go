@@ -129,9 +129,9 @@ func (p *pair) operate() {
 		name string
 		do   func()
 	}{
-		{"accept", p.accept}, {"accept", p.accept}, {"lease", p.lease}, {"lease", p.lease}, {"record", p.record}, {"record", p.record}, {"record", p.record},
+		{"accept", p.accept}, {"accept", p.accept}, {"lease", p.lease}, {"lease", p.lease}, {"lease", p.leaseParked}, {"record", p.record}, {"record", p.record}, {"record", p.record},
 		{"release", p.release}, {"mark", p.mark}, {"redrive", p.redrive}, {"purge", p.purge}, {"pass time", p.passTime}, {"restart", p.restart},
-	}[p.random.IntN(13)]
+	}[p.random.IntN(14)]
 	p.did = append(p.did[max(0, len(p.did)-10):], operation.name)
 	done := p.loseCommits(operation.name)
 	operation.do()
@@ -216,7 +216,25 @@ func (p *pair) lease() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	want := p.ref.lease(name, limit, maxBytes)
+	p.compareLeased(name, leased, p.ref.lease(name, limit, maxBytes))
+}
+
+// leaseParked asks for events of any kind, most of them with their due time.
+func (p *pair) leaseParked() {
+	name, maxBytes := p.connection(), int64(1+p.random.IntN(400))
+	parked := []adapter.Parked{{ID: 1 << 40, Due: p.now()}}
+	for _, i := range p.random.Perm(len(p.ref.events))[:min(len(p.ref.events), 20)] {
+		e := p.ref.events[i]
+		parked = append(parked, adapter.Parked{ID: e.ID, Due: e.due.Add(time.Duration(p.random.IntN(5)/4) * time.Second)})
+	}
+	leased, err := p.queues[name].LeaseParked(context.Background(), parked, maxBytes)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.compareLeased(name, leased, p.ref.leaseParked(name, parked, maxBytes))
+}
+
+func (p *pair) compareLeased(name string, leased []adapter.Leased, want []*known) {
 	if len(leased) != len(want) {
 		p.t.Fatalf("leased %d events of %s, want %d", len(leased), name, len(want))
 	}

@@ -198,6 +198,20 @@ func (r *reference) lease(connection string, limit int, maxBytes int64) (leased 
 	return leased
 }
 
+// leaseParked returns what is to be handed out of parked events.
+func (r *reference) leaseParked(connection string, parked []adapter.Parked, maxBytes int64) (leased []*known) {
+	for _, p := range parked {
+		e := r.find(p.ID)
+		if e == nil || e.Outcome != adapter.Pending || e.Connection != connection || e.Tenant != r.present[connection] ||
+			e.lease != 0 || e.due.UnixMilli() != p.Due.UnixMilli() || maxBytes <= 0 {
+			continue
+		}
+		maxBytes -= int64(len(e.payload))
+		leased = append(leased, e)
+	}
+	return leased
+}
+
 // handed notes that the store has leased the event.
 func (r *reference) handed(e *known, token int64) {
 	e.lease = token

@@ -60,7 +60,7 @@ func (l *leases) take(id int64) bool {
 	return true
 }
 
-func (e *sqliteEngine) lease(ctx context.Context, q *Queue, now time.Time, limit int, maxBytes int64) (leased []adapter.Leased, err error) {
+func (e *sqliteEngine) lease(ctx context.Context, q *Queue, now time.Time, request leaseRequest) (leased []adapter.Leased, err error) {
 	// An outcome would go to a file that a restart does not find.
 	if err := e.check(); err != nil {
 		return nil, err
@@ -77,7 +77,13 @@ func (e *sqliteEngine) lease(ctx context.Context, q *Queue, now time.Time, limit
 		}
 	}()
 	err = e.read(ctx, func(tx *sql.Tx) error {
-		due, err := e.due(ctx, tx, q, now, inHand+limit)
+		var due []int64
+		var err error
+		if request.parked != nil {
+			due, err = parkedIDs(ctx, tx, q, request.parked)
+		} else {
+			due, err = e.due(ctx, tx, q, now, inHand+request.limit)
+		}
 		if err != nil {
 			return err
 		}
@@ -87,7 +93,7 @@ func (e *sqliteEngine) lease(ctx context.Context, q *Queue, now time.Time, limit
 		}
 		defer load.Close()
 		for _, id := range due {
-			if len(leased) == limit || maxBytes <= 0 {
+			if len(leased) == request.limit || request.maxBytes <= 0 {
 				break
 			}
 			if !e.leases.take(id) {
@@ -98,7 +104,7 @@ func (e *sqliteEngine) lease(ctx context.Context, q *Queue, now time.Time, limit
 			if err := scanLeased(load.QueryRowContext(ctx, id), l); err != nil {
 				return fmt.Errorf("read event %d: %w", id, err)
 			}
-			maxBytes -= int64(len(l.Payload))
+			request.maxBytes -= int64(len(l.Payload))
 		}
 		return nil
 	})
@@ -132,6 +138,25 @@ func (e *sqliteEngine) due(ctx context.Context, tx *sql.Tx, q *Queue, now time.T
 		ids = append(ids, id)
 	}
 	return ids, rows.Err()
+}
+
+// parkedIDs returns the ids of the parked events that are pending and due when they were.
+func parkedIDs(ctx context.Context, tx *sql.Tx, q *Queue, parked []adapter.Parked) (ids []int64, err error) {
+	find, err := tx.PrepareContext(ctx, `SELECT count(*) FROM queue WHERE id = ?1 AND connection = ?2 AND tenant = ?3 AND due_at = ?4`)
+	if err != nil {
+		return nil, err
+	}
+	defer find.Close()
+	for _, p := range parked {
+		var found bool
+		if err := find.QueryRowContext(ctx, p.ID, q.connection, q.tenant, milliseconds(p.Due)).Scan(&found); err != nil {
+			return nil, fmt.Errorf("look for parked event %d: %w", p.ID, err)
+		}
+		if found {
+			ids = append(ids, p.ID)
+		}
+	}
+	return ids, nil
 }
 
 const loadSQL = `SELECT message_id, coalesce(body_hash, 1) = 0, user_id, account_id, received_at, attempts, failed, redriven, first_attempt_at, ambiguous_at, sending_at, payload, coalesce(run, 0), checksum

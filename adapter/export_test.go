@@ -1,0 +1,4 @@
+package adapter
+
+// RememberParked lets a Dispatcher remember so many parked events at most.
+func (d *Dispatcher) RememberParked(most int) { d.lanes.parked.most = most }

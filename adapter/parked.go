@@ -1,0 +1,318 @@
+package adapter
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+)
+
+// parkedUsers are the users of whom events are parked: put back into the queue, due a
+// while later, so that the events of other users find room in hand. The events of such a
+// user come forward as soon as its lane gets short, in the order of acceptance. Newer ones
+// wait behind them.
+//
+// Their due times matter only if they do not come forward, since the process has ended.
+//
+// The hole: of more events than maxParked, some are not remembered. They come back when
+// they are due, and later ones may overtake them.
+type parkedUsers struct {
+	byUser     map[user]*parkedUser
+	remembered int  // events of all of them
+	most       int  // what remembered must not exceed
+	forgot     bool // there may be users without remembered events
+
+	wanted []user        // those with short lanes, the one first that waits longest
+	short  chan struct{} // receives when there is one
+}
+
+// parkedUser is a user with parked events.
+type parkedUser struct {
+	events []parkedID // in the order of their ids
+	wanted bool
+
+	until time.Time // when the last parked event is due
+	// rest is how long an event is parked, and since when it is that long.
+	rest  time.Duration
+	since time.Time
+}
+
+// parkedID is what is remembered of a parked event.
+type parkedID struct {
+	id    int64
+	due   int64 // in milliseconds since 1970
+	bytes int   // of the payload
+}
+
+// parkedEvent is an event to park until due.
+type parkedEvent struct {
+	leased *Leased
+	due    time.Time
+}
+
+const (
+	// minPark and maxPark bound how long an event is parked. The time doubles when events
+	// come back by it, since each return costs a transaction.
+	minPark, maxPark = time.Minute, 10 * time.Minute
+	// parkSpacing keeps the returns of a user's events apart, so that they leave time for
+	// other users' events.
+	parkSpacing = 200 * time.Microsecond
+	// maxParked bounds the memory for parked events, to 12 MB.
+	maxParked = 1 << 19
+	// forwardEvents is how many events of a user come forward together.
+	forwardEvents = 48
+)
+
+func newParkedUsers() parkedUsers {
+	return parkedUsers{byUser: make(map[user]*parkedUser), most: maxParked, short: make(chan struct{}, 1)}
+}
+
+// park notes that the event is parked, and says until when.
+func (u *parkedUsers) park(of user, event *Leased, now time.Time) parkedEvent {
+	p := u.byUser[of]
+	if p == nil {
+		p = &parkedUser{rest: minPark, since: now}
+		u.byUser[of] = p
+	}
+	p.until = latest(now.Add(p.rest), p.until.Add(parkSpacing))
+	due := time.UnixMilli(p.until.UnixMilli()) // what a queue stores
+	u.remember(p, parkedID{event.ID, due.UnixMilli(), len(event.Payload)})
+	return parkedEvent{event, due}
+}
+
+// remember keeps an event in memory if there is room.
+func (u *parkedUsers) remember(p *parkedUser, event parkedID) {
+	i, known := p.find(event.id)
+	switch {
+	case known:
+		p.events[i] = event
+	case u.remembered < u.most:
+		u.remembered++
+		p.events = slices.Insert(p.events, i, event)
+	default:
+		u.forgot = true
+	}
+}
+
+func (p *parkedUser) find(id int64) (i int, known bool) {
+	return slices.BinarySearchFunc(p.events, id, func(e parkedID, id int64) int { return cmp.Compare(e.id, id) })
+}
+
+// precede reports whether a leased event has to wait for parked ones of its user, whose
+// lane in hand is full or not. If it does not, the event is parked no more.
+func (u *parkedUsers) precede(of user, event *Leased, full bool, now time.Time) bool {
+	p := u.byUser[of]
+	if p == nil {
+		return false
+	}
+	i, known := p.find(event.ID)
+	if known && now.Sub(p.since) >= p.rest { // it came back by its due time
+		p.rest, p.since = min(2*p.rest, maxPark), now
+	}
+	// An event that was tried has lost its place already: it must not wait any longer.
+	untried := event.Failed == 0 && event.heldBack()
+	waits := untried && len(p.events) > 0 && (i > 0 || known && full)
+	if known && !waits {
+		u.remove(p, i)
+	}
+	u.tidy(of, p, now)
+	return waits
+}
+
+// remove forgets an event that is parked no more.
+func (u *parkedUsers) remove(p *parkedUser, i int) {
+	u.remembered--
+	if i == 0 {
+		p.events = p.events[1:]
+		return
+	}
+	p.events = slices.Delete(p.events, i, i+1)
+}
+
+// tidy drops a user without parked events that are remembered.
+func (u *parkedUsers) tidy(of user, p *parkedUser, now time.Time) {
+	if len(p.events) == 0 && !now.Before(p.until) {
+		delete(u.byUser, of)
+	}
+}
+
+// sweep drops users of whom no event is remembered or away.
+func (u *parkedUsers) sweep(now time.Time) {
+	if !u.forgot {
+		return
+	}
+	u.forgot = false
+	for of, p := range u.byUser {
+		u.tidy(of, p, now)
+		u.forgot = u.forgot || len(p.events) == 0 && now.Before(p.until)
+	}
+}
+
+// want asks for the user's parked events, if there are any.
+func (u *parkedUsers) want(of user) {
+	p := u.byUser[of]
+	if p == nil || p.wanted || len(p.events) == 0 {
+		return
+	}
+	p.wanted = true
+	u.wanted = append(u.wanted, of)
+	u.signal()
+}
+
+func (u *parkedUsers) signal() {
+	select {
+	case u.short <- struct{}{}:
+	default:
+	}
+}
+
+// forward is a set of parked events that come forward.
+type forward struct {
+	parked []Parked
+	of     []user // those of parked
+}
+
+// forward returns parked events of users whose lanes are short, as far as there is room.
+// Users who are held back are left out.
+func (l *lanes) forward(events int, bytes int64, held func(user) bool) (f forward) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	u := &l.parked
+	wanted := u.wanted
+	u.wanted = nil
+	for _, of := range wanted {
+		p, q := u.byUser[of], l.byUser[of]
+		switch {
+		case p == nil:
+			continue
+		case len(p.events) == 0 || !l.isShort(q):
+			p.wanted = false
+			continue
+		case events <= 0 || bytes <= 0:
+			u.signal()
+			u.wanted = append(u.wanted, of)
+			continue
+		case held(of):
+			u.wanted = append(u.wanted, of)
+			continue
+		}
+		p.wanted = false
+		var size int64
+		for _, event := range p.events[:min(forwardEvents, events, len(p.events))] {
+			if size += int64(event.bytes); size > min(laneBytes, bytes) && size > int64(event.bytes) {
+				size -= int64(event.bytes)
+				break
+			}
+			f.parked = append(f.parked, Parked{event.id, time.UnixMilli(event.due)})
+			f.of = append(f.of, of)
+			events--
+		}
+		bytes -= size
+	}
+	return f
+}
+
+// forwarded adds the parked events that were leased to their lanes.
+func (l *lanes) forwarded(f forward, leased []Leased, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	u := &l.parked
+	// What was not leased is gone, but for those at the end: the lease may have been full.
+	done := len(f.parked)
+	if n := len(leased); n > 0 {
+		done = 1 + slices.IndexFunc(f.parked, func(p Parked) bool { return p.ID == leased[n-1].ID })
+	}
+	for i := range f.parked[:done] {
+		if p := u.byUser[f.of[i]]; p != nil {
+			if at, known := p.find(f.parked[i].ID); known {
+				u.remove(p, at)
+			}
+		}
+	}
+	for i := range leased {
+		l.append(laneOf(&leased[i]), &leased[i])
+	}
+	for _, of := range slices.Compact(f.of) {
+		if l.isShort(l.byUser[of]) {
+			u.want(of)
+		}
+		if p := u.byUser[of]; p != nil {
+			u.tidy(of, p, now)
+		}
+	}
+}
+
+// wantAgain asks for events that could not be leased.
+func (l *lanes) wantAgain(f forward) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, of := range slices.Compact(f.of) {
+		l.parked.want(of)
+	}
+}
+
+// takeParked takes parked events for good, at least one and no larger ones than bytes.
+func (l *lanes) takeParked(events int, bytes int64) (taken []Parked) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for of, p := range l.parked.byUser {
+		for len(p.events) > 0 {
+			event := p.events[0]
+			if bytes -= int64(event.bytes); len(taken) == events || bytes < 0 && len(taken) > 0 {
+				return taken
+			}
+			taken = append(taken, Parked{event.id, time.UnixMilli(event.due)})
+			l.parked.remove(p, 0)
+		}
+		delete(l.parked.byUser, of)
+	}
+	return taken
+}
+
+// comeForward leases parked events of users whose lanes are short, and returns how many.
+func (d *Dispatcher) comeForward(ctx context.Context, events int, bytes int64) (int, int64, error) {
+	now := d.Now()
+	f := d.lanes.forward(events, bytes, func(of user) bool { return d.holds.holdsBack(of, now) })
+	if len(f.parked) == 0 {
+		return 0, 0, nil
+	}
+	leased, err := d.queue.LeaseParked(ctx, f.parked, bytes)
+	if err != nil {
+		d.lanes.wantAgain(f)
+		return 0, 0, err
+	}
+	d.lanes.forwarded(f, leased, now)
+	var size int64
+	for i := range leased {
+		size += int64(len(leased[i].Payload))
+	}
+	return len(leased), size, nil
+}
+
+// unpark makes parked events due at once, the first of each user first, until ctx ends.
+// So the next process does not wait for them.
+func (d *Dispatcher) unpark(ctx context.Context) error {
+	for ctx.Err() == nil {
+		parked := d.lanes.takeParked(windowEvents, windowBytes)
+		if len(parked) == 0 {
+			return nil
+		}
+		leased, err := d.queue.LeaseParked(ctx, parked, windowBytes)
+		if err != nil {
+			return err
+		}
+		due := make([]parkedEvent, len(leased))
+		for i := range leased {
+			due[i] = parkedEvent{&leased[i], d.Now()}
+		}
+		d.park(ctx, due)
+	}
+	return nil
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
