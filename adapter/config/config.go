@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 
@@ -110,16 +111,39 @@ const (
 	UnkeyedDead UnkeyedAmbiguous = "dead"
 )
 
-// Backlog bounds the pending events of durable delivery. Beyond a limit requests
-// are answered with 503, and nothing of them is stored.
+// Backlog bounds the pending events of durable delivery. Each connection has a share of
+// it. Beyond its share the connection's requests are answered with 503, and nothing of
+// them is stored; those of other connections are not affected.
 type Backlog struct {
-	// MaxEvents is how many may be pending, at least 1. Default: 10 000 000.
+	// MaxEvents is how many may be pending, at least 1 for each connection. Default:
+	// 10 000 000.
 	MaxEvents int
-	// MaxBytes is how large they may be together, at least 1 MiB. Default: 16 GiB.
+	// MaxBytes is how large they may be together, at least 1 MiB for each connection.
+	// Default: 16 GiB.
 	MaxBytes int64
 	// MinFreeDisk is how much of the disk under the SQLite store must stay free,
 	// in bytes; 0 for no limit. Default: 256 MiB.
 	MinFreeDisk int64
+}
+
+// Share is a connection's part of the Backlog.
+type Share struct {
+	// MaxEvents is how many events may be pending, at least 1. Default: 0, an equal part
+	// of what the connections with a number of their own leave.
+	MaxEvents int
+	// MaxBytes is how large they may be together, at least 1 MiB. Default: 0, the same.
+	MaxBytes int64
+}
+
+// Shares returns the part of the Backlog that each connection has, by its name.
+func (c *Config) Shares() map[string]Share {
+	events, bytes := c.split(shareOfEvents), c.split(shareOfBytes)
+	shares := make(map[string]Share, len(c.Connections))
+	for i := range c.Connections {
+		conn := &c.Connections[i]
+		shares[conn.Name] = Share{cmp.Or(conn.Share.MaxEvents, int(events.part)), cmp.Or(conn.Share.MaxBytes, bytes.part)}
+	}
+	return shares
 }
 
 // DeadLetters bounds the payloads of dead and rejected events.
@@ -171,6 +195,8 @@ type Connection struct {
 	// EnsureUsers says when a user whom SaaSquatch may not know is upserted for an
 	// event. Default: after.
 	EnsureUsers EnsureUsers
+	// Share is what of the Backlog the connection may take.
+	Share Share
 	// Mapping turns Segment events into user events. Default: mapping.DefaultRules.
 	Mapping mapping.Rules
 }

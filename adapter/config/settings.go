@@ -93,9 +93,9 @@ var settings = complete([]setting{
 		func(c *Config) field { return durationField{&c.DeadRetention} }),
 	process("keep_payloads", "KEEP_PAYLOADS", "how long payloads of delivered events are kept, up to ledger_retention; 0s drops them at delivery",
 		func(c *Config) field { return durationField{&c.KeepPayloads} }),
-	process("backlog.max_events", "BACKLOG_MAX_EVENTS", "how many events may be pending; beyond it requests get 503",
+	process("backlog.max_events", "BACKLOG_MAX_EVENTS", "how many events may be pending; each connection has a share, beyond which its requests get 503",
 		func(c *Config) field { return wholeField{&c.Backlog.MaxEvents} }),
-	process("backlog.max_bytes", "BACKLOG_MAX_BYTES", "how large the pending events may be together, from 1MiB",
+	process("backlog.max_bytes", "BACKLOG_MAX_BYTES", "how large the pending events may be together, from 1MiB for each connection",
 		func(c *Config) field { return sizeField{&c.Backlog.MaxBytes} }),
 	process("backlog.min_free_disk", "BACKLOG_MIN_FREE_DISK", "room that stays free on the disk of data_dir; 0 for no limit",
 		func(c *Config) field { return sizeField{&c.Backlog.MinFreeDisk} }),
@@ -132,6 +132,10 @@ var settings = complete([]setting{
 
 	inListOnly(connection("name", "", "name of the connection, unique; only inside connections",
 		func(conn *Connection) field { return textField[string]{p: &conn.Name} })),
+	inListOnly(connection("backlog_share.max_events", "", "the connection's share of backlog.max_events; 0 for an equal part of what the others leave; only inside connections",
+		func(conn *Connection) field { return wholeField{&conn.Share.MaxEvents} })),
+	inListOnly(connection("backlog_share.max_bytes", "", "the connection's share of backlog.max_bytes, from 1MiB; 0 for an equal part of what the others leave; only inside connections",
+		func(conn *Connection) field { return sizeField{&conn.Share.MaxBytes} })),
 	// Not PATH, which the shell owns.
 	connection("path", "WEBHOOK_PATH", "URL path of the webhook, unique",
 		func(conn *Connection) field { return textField[string]{&conn.Path, checkPath} }),

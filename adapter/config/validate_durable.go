@@ -44,12 +44,8 @@ func (v *validator) durable() {
 	if d := c.KeepPayloads; d < 0 || d > c.LedgerRetention {
 		v.fault("keep_payloads", "is %s: write a duration from 0s to ledger_retention, which is %s", formatDuration(d), formatDuration(c.LedgerRetention))
 	}
-	if n := c.Backlog.MaxEvents; n < 1 {
-		v.fault("backlog.max_events", "is %d: write a number of at least 1", n)
-	}
-	if n := c.Backlog.MaxBytes; n < minBacklogBytes {
-		v.fault("backlog.max_bytes", "is %s: write a size of at least %s", formatSize(n), formatSize(minBacklogBytes))
-	}
+	v.shares(shareOfEvents)
+	v.shares(shareOfBytes)
 	if n := c.Backlog.MinFreeDisk; n < 0 {
 		v.fault("backlog.min_free_disk", "is %s: write a size, or 0 for no limit", formatSize(n))
 	}

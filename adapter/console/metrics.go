@@ -25,6 +25,8 @@ type Metrics struct {
 	dropped  *prometheus.CounterVec
 	attempts *prometheus.HistogramVec
 	lag      *prometheus.HistogramVec
+	// The connections' shares of the backlog.
+	limits, byteLimits *prometheus.GaugeVec
 }
 
 // NewMetrics returns metrics that have counted nothing.
@@ -47,6 +49,14 @@ func NewMetrics() *Metrics {
 			Namespace: namespace, Name: "payloads_dropped_total",
 			Help: "Payloads of rejected and dead events that dead_letters.max_bytes had no room for.",
 		}, []string{"outcome"}),
+		limits: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "backlog_limit_events",
+			Help: "How many events may be pending; beyond it requests get 503.",
+		}, []string{"connection"}),
+		byteLimits: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "backlog_limit_bytes",
+			Help: "How large the payloads of pending events may be; beyond it requests get 503.",
+		}, []string{"connection"}),
 		attempts: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "upstream_request_duration_seconds",
 			Help:    "Time that requests to SaaSquatch took.",
@@ -65,7 +75,7 @@ func NewMetrics() *Metrics {
 	for _, outcome := range []adapter.Outcome{adapter.Rejected, adapter.Dead} {
 		m.PayloadsDropped(outcome, 0) // an alert sees the first increase
 	}
-	m.registry.MustRegister(m.received, m.events, m.requests, m.dropped, m.attempts, m.lag,
+	m.registry.MustRegister(m.received, m.events, m.requests, m.dropped, m.attempts, m.lag, m.limits, m.byteLimits,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -98,6 +108,13 @@ func (m *Metrics) Attempt(connection string) func(adapter.Attempt, time.Duration
 		m.requests.WithLabelValues(connection, strconv.Itoa(a.Status)).Inc()
 		took.Observe(d.Seconds())
 	}
+}
+
+// BacklogLimit is told how many events of a connection may be pending, and how large
+// their payloads may be together.
+func (m *Metrics) BacklogLimit(connection string, events, bytes int64) {
+	m.limits.WithLabelValues(connection).Set(float64(events))
+	m.byteLimits.WithLabelValues(connection).Set(float64(bytes))
 }
 
 // WatchLog adds the number of the log's lines that were dropped.

@@ -55,6 +55,7 @@ func TestMetricsGolden(t *testing.T) {
 			return adapter.GateState{Paused: true, Reason: adapter.ReasonUnauthorized, Limit: 1, InFlight: 1}
 		},
 	})
+	m.BacklogLimit("default", 10, 1<<20)
 	m.Request("default", 200, "")
 	m.Request("default", 503, "store_unavailable")
 	m.Request("", 404, "unknown_path")

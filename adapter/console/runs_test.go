@@ -145,7 +145,7 @@ func TestRunsThroughServer(t *testing.T) {
 
 // TestRunsUnavailable tells a replay that the store takes nothing at the moment.
 func TestRunsUnavailable(t *testing.T) {
-	client, _ := newRunsServer(t, openRunsStore(t, store.Limits{Events: 1}))
+	client, _ := newRunsServer(t, openRunsStore(t, store.Limits{Shares: map[string]store.Share{"default": {Events: 1}}}))
 	ctx := context.Background()
 	run, err := client.BeginRun(ctx, "default", "", json.RawMessage(`{}`))
 	if err != nil {
@@ -154,7 +154,7 @@ func TestRunsUnavailable(t *testing.T) {
 	arrival := adapter.Arrival{Payload: []byte("{}"), Outcome: adapter.Pending}
 	err = client.AcceptBatch(ctx, run, &adapter.Batch{Arrivals: []adapter.Arrival{arrival, arrival}})
 	var unavailable *adapter.UnavailableError
-	if !errors.As(err, &unavailable) || !strings.Contains(unavailable.Unavailable(), "backlog is full") {
+	if !errors.As(err, &unavailable) || !strings.Contains(unavailable.Unavailable(), "backlog of the connection is full") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -217,7 +217,7 @@ func TestSettleWhileAccepted(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		opts.Limits = store.Limits{Events: 3, Bytes: 100}
+		opts.Limits.Shares = map[string]store.Share{"default": {Events: 3, Bytes: 100}}
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
 		accept(t, q, event("message-1"), event("message-2"))
@@ -226,7 +226,7 @@ func TestLimits(t *testing.T) {
 			"bytes":  {{MessageID: "message-5", Keyed: true, Payload: make([]byte, 90), Outcome: adapter.Pending}},
 		} {
 			var unavailable *adapter.UnavailableError
-			if err := q.Accept(context.Background(), list); !errors.As(err, &unavailable) || !strings.Contains(unavailable.Message, "backlog is full") {
+			if err := q.Accept(context.Background(), list); !errors.As(err, &unavailable) || !strings.Contains(unavailable.Message, "backlog of the connection is full") {
 				t.Errorf("%s: got %v", name, err)
 			}
 		}
@@ -236,6 +236,42 @@ func TestLimits(t *testing.T) {
 		leased := lease(t, q, 1)
 		record(t, q, leased, adapter.Step{Outcome: adapter.Delivered, At: leased[0].ReceivedAt})
 		accept(t, q, event("message-3"))
+	})
+}
+
+// TestShares has one connection take all of its share, which costs the others nothing: not
+// in the process that has accepted the events, and not in another one, or the next.
+func TestShares(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		share := store.Share{Events: 3}
+		opts.Limits.Shares = map[string]store.Share{"full": share, "other": share, "empty": share}
+		s := open(t, opts)
+		full := connection(t, s, "full", "tenant")
+		accept(t, full, arrivals(0, 3)...)
+		accept(t, connection(t, s, "other", "tenant"), arrivals(10, 2)...)
+		if err := s.Ready(); err != nil {
+			t.Errorf("a full share makes the store unready: %v", err)
+		}
+		if opts.URL.IsZero() {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s = open(t, opts)
+		full, other, empty := connection(t, s, "full", "tenant"), connection(t, s, "other", "tenant"), connection(t, s, "empty", "tenant")
+		if err := full.Accept(context.Background(), arrivals(20, 1)); !errors.As(err, new(*adapter.UnavailableError)) {
+			t.Errorf("got %v", err)
+		}
+		if err := other.Accept(context.Background(), arrivals(30, 2)); !errors.As(err, new(*adapter.UnavailableError)) {
+			t.Errorf("got %v", err)
+		}
+		accept(t, other, arrivals(40, 1)...)
+		accept(t, empty, arrivals(50, 3)...)
+		record(t, full, lease(t, full, 1), adapter.Step{Outcome: adapter.Delivered, At: newClock().now()})
+		accept(t, full, arrivals(60, 1)...)
+		if err := full.Accept(context.Background(), arrivals(70, 1)); !errors.As(err, new(*adapter.UnavailableError)) {
+			t.Errorf("got %v", err)
+		}
 	})
 }
 
@@ -367,10 +403,10 @@ func TestHugeRequest(t *testing.T) {
 
 // TestLimitsHoldTogether has more requests come at once than there is room for.
 func TestLimitsHoldTogether(t *testing.T) {
-	for name, limits := range map[string]store.Limits{"events": {Events: 100}, "bytes": {Bytes: 100 * payloadBytes}} {
+	for name, share := range map[string]store.Share{"events": {Events: 100}, "bytes": {Bytes: 100 * payloadBytes}} {
 		t.Run(name, func(t *testing.T) {
 			forEachEngine(t, func(t *testing.T, opts store.Options) {
-				opts.Limits = limits
+				opts.Limits.Shares = map[string]store.Share{"default": share}
 				s := open(t, opts)
 				q := connection(t, s, "default", "tenant")
 				var accepted atomic.Int64

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -13,33 +14,44 @@ import (
 // backlog is how much is pending, as far as this process knows.
 type backlog struct {
 	mu       sync.Mutex
-	events   int64
-	bytes    int64
-	freeDisk int64 // negative if not known
-	changed  int64 // how often count has run
+	pending  map[int64]weight // by connection
+	freeDisk int64            // negative if not known
+	changed  int64            // how often count has run
 
-	// Of requests that were admitted and whose end is not known yet.
-	admittedEvents, admittedBytes int64
+	// admitted are requests that were admitted and whose end is not known yet: those of
+	// each connection, and all together.
+	admitted    map[int64]weight
+	allAdmitted weight
 }
 
-// admit returns an error if that many events more are too many. Otherwise their
-// room is set aside until leave, so that requests at the same time do not exceed
-// the limits together.
-func (s *Store) admit(events int, bytes int64) error {
+// weight is a number of events and the size of their payloads.
+type weight struct{ events, bytes int64 }
+
+func (w weight) plus(events, bytes int64) weight { return weight{w.events + events, w.bytes + bytes} }
+
+func newBacklog() backlog {
+	return backlog{pending: make(map[int64]weight), admitted: make(map[int64]weight)}
+}
+
+// admit returns an error if the connection has no room for that many events more.
+// Otherwise their room is set aside until leave, so that requests at the same time do not
+// exceed the limits together.
+func (s *Store) admit(q *Queue, events int, bytes int64) error {
 	b := &s.backlog
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch limits := s.limits; {
-	case limits.Events > 0 && b.events+b.admittedEvents+int64(events) > limits.Events:
-		return full("%d events are pending, and no more than %d may be", b.events+b.admittedEvents, limits.Events)
-	case limits.Bytes > 0 && b.bytes+b.admittedBytes+bytes > limits.Bytes:
-		return full("%d bytes are pending, and no more than %d may be", b.bytes+b.admittedBytes, limits.Bytes)
-	case limits.FreeDisk > 0 && b.freeDisk >= 0 &&
-		b.freeDisk-footprint(b.admittedEvents+int64(events), b.admittedBytes+bytes) < limits.FreeDisk:
-		return diskFull(b.freeDisk, limits.FreeDisk)
+	admitted := b.admitted[q.connection]
+	taken := b.pending[q.connection].plus(admitted.events, admitted.bytes)
+	all := b.allAdmitted.plus(int64(events), bytes)
+	switch {
+	case q.share.Events > 0 && taken.events+int64(events) > q.share.Events:
+		return full("%d events are pending, and no more than %d may be", taken.events, q.share.Events)
+	case q.share.Bytes > 0 && taken.bytes+bytes > q.share.Bytes:
+		return full("%d bytes are pending, and no more than %d may be", taken.bytes, q.share.Bytes)
+	case s.limits.FreeDisk > 0 && b.freeDisk >= 0 && b.freeDisk-footprint(all.events, all.bytes) < s.limits.FreeDisk:
+		return diskFull(b.freeDisk, s.limits.FreeDisk)
 	}
-	b.admittedEvents += int64(events)
-	b.admittedBytes += bytes
+	b.admitted[q.connection], b.allAdmitted = admitted.plus(int64(events), bytes), all
 	return nil
 }
 
@@ -59,12 +71,15 @@ func (b *backlog) leave(c change) {
 	events, bytes := a.weight()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.admittedEvents -= int64(events)
-	b.admittedBytes -= bytes
+	b.allAdmitted = b.allAdmitted.plus(-int64(events), -bytes)
+	connection := a.queue.connection
+	if b.admitted[connection] = b.admitted[connection].plus(-int64(events), -bytes); b.admitted[connection] == (weight{}) {
+		delete(b.admitted, connection)
+	}
 }
 
 func full(format string, args ...any) error {
-	return &adapter.UnavailableError{Message: "the backlog is full: " + fmt.Sprintf(format, args...)}
+	return &adapter.UnavailableError{Message: "the backlog of the connection is full: " + fmt.Sprintf(format, args...)}
 }
 
 // diskFull says that the disk has less than its reserve. The message is the same for all
@@ -99,27 +114,24 @@ func (s *Store) watchDisk() error {
 // count adds what the changes have added to the backlog. Events that were marked
 // as duplicates are not pending.
 func (b *backlog) count(changes []change) {
-	var events, bytes int64
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for _, c := range changes {
 		switch c := c.(type) {
 		case *acceptance:
+			pending := b.pending[c.queue.connection]
 			for i := range c.arrivals {
 				if c.arrivals[i].Outcome == adapter.Pending {
-					events++
-					bytes += int64(len(c.arrivals[i].Payload))
+					pending = pending.plus(1, int64(len(c.arrivals[i].Payload)))
 				}
 			}
+			b.pending[c.queue.connection] = pending
 		case *recording:
 			if !c.lost && c.step.Outcome != adapter.Pending {
-				events--
-				bytes -= int64(len(c.leased.Payload))
+				b.pending[c.queue.connection] = b.pending[c.queue.connection].plus(-1, -int64(len(c.leased.Payload)))
 			}
 		}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.events += events
-	b.bytes += bytes
 	b.changed++
 }
 
@@ -129,10 +141,10 @@ func (s *Store) measure(ctx context.Context) error {
 	b.mu.Lock()
 	changed := b.changed
 	b.mu.Unlock()
-	var events, bytes int64
-	err := s.engine.read(ctx, func(tx *sql.Tx) error {
-		return tx.QueryRowContext(ctx, `SELECT CAST(coalesce(sum(events), 0) AS bigint), CAST(coalesce(sum(bytes), 0) AS bigint) FROM totals WHERE outcome = `+
-			strconv.Itoa(int(adapter.Pending))).Scan(&events, &bytes)
+	var pending map[int64]weight
+	err := s.engine.read(ctx, func(tx *sql.Tx) (err error) {
+		pending, err = readPending(ctx, tx)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("measure the backlog: %w", err)
@@ -143,7 +155,27 @@ func (s *Store) measure(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.changed == changed { // otherwise what was read is of the past
-		b.events, b.bytes = events, bytes
+		b.pending = pending
 	}
 	return nil
+}
+
+// readPending reads how much is pending of each connection.
+func readPending(ctx context.Context, tx *sql.Tx) (pending map[int64]weight, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT connection, CAST(sum(events) AS bigint), CAST(sum(bytes) AS bigint)
+		FROM totals WHERE outcome = `+strconv.Itoa(int(adapter.Pending))+` GROUP BY connection`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	pending = make(map[int64]weight)
+	for rows.Next() {
+		var connection int64
+		var of weight
+		if err := rows.Scan(&connection, &of.events, &of.bytes); err != nil {
+			return nil, err
+		}
+		pending[connection] = of
+	}
+	return pending, rows.Err()
 }

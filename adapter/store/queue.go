@@ -12,6 +12,7 @@ type Queue struct {
 	store      *Store
 	connection int64
 	tenant     int64
+	share      Share
 	wake       chan struct{}
 }
 
@@ -30,7 +31,8 @@ func (q *Queue) Accept(ctx context.Context, arrivals []adapter.Arrival) error {
 		return err
 	}
 	a := &acceptance{queue: q, arrivals: arrivals, events: events, at: q.store.now(), ctx: ctx}
-	if err := q.store.admit(a.weight()); err != nil {
+	rows, bytes := a.weight()
+	if err := q.store.admit(q, rows, bytes); err != nil {
 		return err
 	}
 	if err := q.store.commit(ctx, a); err != nil {

@@ -34,7 +34,8 @@ func (s *Store) AcceptBatch(ctx context.Context, run *adapter.Run, batch *adapte
 		return err
 	}
 	a := &acceptance{queue: q, arrivals: batch.Arrivals, events: events, at: s.now(), run: run, batch: batch}
-	if err := s.admit(a.weight()); err != nil {
+	rows, bytes := a.weight()
+	if err := s.admit(q, rows, bytes); err != nil {
 		return err
 	}
 	if err := s.commit(ctx, a); err != nil {
@@ -65,6 +66,11 @@ func (s *Store) queueOf(ctx context.Context, run int64) (*Queue, error) {
 	if err != nil {
 		return nil, s.explained(fmt.Sprintf("read run %d", run), err)
 	}
+	name, err := s.names.name(ctx, q.connection)
+	if err != nil {
+		return nil, s.explained(fmt.Sprintf("read the connection of run %d", run), err)
+	}
+	q.share = s.limits.Shares[name]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.runs[run] = q

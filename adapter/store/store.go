@@ -76,15 +76,14 @@ type Options struct {
 // nothing by itself, and leaves no trace of having been open.
 func (o *Options) forOperators() bool { return o.Shared || o.Offline }
 
-// Limits bound the events of all connections together. Beyond one of the limits on
-// pending events nothing is accepted. Several processes on one PostgreSQL database learn of
-// each other's events with a second's delay, so together they can go a little
-// beyond. 0 sets no limit.
+// Limits bound what the store takes. Beyond the share of a connection, or the limit of the
+// disk, nothing is accepted. Several processes on one PostgreSQL database learn of each
+// other's events with a second's delay, so together they can go a little beyond. 0 sets no
+// limit.
 type Limits struct {
-	// Events is how many may be pending.
-	Events int64
-	// Bytes is how large their payloads may be together.
-	Bytes int64
+	// Shares bound the pending events of each connection, by its name. One connection's
+	// backlog takes nothing of another's share.
+	Shares map[string]Share
 	// FreeDisk is how much room stays free where the SQLite file is, in bytes. A quarter
 	// of it, at most 64 MiB, is taken up by a ballast, which the store gives up when other
 	// programs have filled the disk.
@@ -93,6 +92,14 @@ type Limits struct {
 	// together, in bytes. Beyond it the oldest are dropped, and those of dead deliveries only
 	// when no rejected one has any. Unlike the other limits it keeps no event out.
 	DeadLetters int64
+}
+
+// Share bounds the pending events of a connection.
+type Share struct {
+	// Events is how many may be pending.
+	Events int64
+	// Bytes is how large their payloads may be together.
+	Bytes int64
 }
 
 // Store is an open database. It is safe for concurrent use.
@@ -175,6 +182,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		engine:    opened,
 		tenants:   opts.Tenants,
 		limits:    opts.Limits,
+		backlog:   newBacklog(),
 		retention: opts.Retention,
 		now:       opts.Now,
 		health:    health{onChange: opts.OnHealth, quiet: cmp.Or(opts.patience, defaultPatience).quiet},
@@ -268,7 +276,7 @@ func (s *Store) newQueue(ctx context.Context, name, tenant string) (*Queue, erro
 	if err != nil {
 		return nil, fmt.Errorf("register the tenant of connection %s: %w", name, err)
 	}
-	return &Queue{store: s, connection: connectionID, tenant: tenantID, wake: make(chan struct{}, 1)}, nil
+	return &Queue{store: s, connection: connectionID, tenant: tenantID, share: s.limits.Shares[name], wake: make(chan struct{}, 1)}, nil
 }
 
 // wakeAll wakes the delivery loops of this process.

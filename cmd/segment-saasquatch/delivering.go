@@ -91,6 +91,11 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 		}
 	}
 	d.watch(s.metrics, s.clock)
+	if d.store != nil {
+		for name, share := range s.cfg.Shares() {
+			s.metrics.BacklogLimit(name, int64(share.MaxEvents), share.MaxBytes)
+		}
+	}
 	return d, nil
 }
 

@@ -19,8 +19,7 @@ func storeOptions(cfg *config.Config) store.Options {
 		Path:    filepath.Join(cfg.DataDir, storeFile),
 		Tenants: tenantsOf(cfg),
 		Limits: store.Limits{
-			Events: int64(cfg.Backlog.MaxEvents), Bytes: cfg.Backlog.MaxBytes, FreeDisk: cfg.Backlog.MinFreeDisk,
-			DeadLetters: cfg.DeadLetters.MaxBytes,
+			Shares: sharesOf(cfg), FreeDisk: cfg.Backlog.MinFreeDisk, DeadLetters: cfg.DeadLetters.MaxBytes,
 		},
 		Retention: store.Retention{
 			Ledger:   cfg.LedgerRetention,
@@ -28,6 +27,15 @@ func storeOptions(cfg *config.Config) store.Options {
 			Payloads: cfg.KeepPayloads,
 		},
 	}
+}
+
+// sharesOf returns what each connection may have pending.
+func sharesOf(cfg *config.Config) map[string]store.Share {
+	shares := make(map[string]store.Share, len(cfg.Connections))
+	for name, share := range cfg.Shares() {
+		shares[name] = store.Share{Events: int64(share.MaxEvents), Bytes: share.MaxBytes}
+	}
+	return shares
 }
 
 // tenantsOf returns the names of the tenants in the store, by connection; empty where
