@@ -27,7 +27,7 @@ func startDurable(t *testing.T, sandbox, dir string, env ...string) *server {
 }
 
 // deliveries runs a deliveries command on the store in dir.
-func deliveries(t *testing.T, env []string, args ...string) (code int, stdout, stderr string) {
+func deliveries(t testing.TB, env []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	p := start(t, env, append([]string{"deliveries"}, args...)...)
 	code = p.wait()
@@ -131,7 +131,7 @@ func (l *load) finish() map[string]int {
 }
 
 // awaitDrained waits until nothing is pending any more.
-func awaitDrained(t *testing.T, env []string, timeout time.Duration) {
+func awaitDrained(t testing.TB, env []string, timeout time.Duration) {
 	t.Helper()
 	deadline := time.Now().Add(timeout)
 	for {
@@ -464,7 +464,7 @@ func smallDisk(t *testing.T, megabytes int) (dir string) {
 }
 
 // newDatabase makes a PostgreSQL database of the test's own and returns its URL.
-func newDatabase(t *testing.T) string {
+func newDatabase(t testing.TB) string {
 	t.Helper()
 	needCommand(t, "psql")
 	server := os.Getenv("TEST_POSTGRES")

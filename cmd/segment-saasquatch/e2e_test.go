@@ -43,7 +43,7 @@ func testMain(m *testing.M) int {
 }
 
 // needCommand skips the test, or fails it in CI, if a program is not installed.
-func needCommand(t *testing.T, name string) {
+func needCommand(t testing.TB, name string) {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
 		if os.Getenv("CI") == "true" {
@@ -150,7 +150,7 @@ type server struct {
 const testSecret = "the-shared-secret"
 
 // startSandbox starts the sandbox command and returns its URL.
-func startSandbox(t *testing.T, args ...string) string {
+func startSandbox(t testing.TB, args ...string) string {
 	t.Helper()
 	p := start(t, nil, append([]string{"sandbox", "--listen-addr", "127.0.0.1:0", "--users", "any"}, args...)...)
 	return p.stdout.await(t, `base URL SAASQUATCH_BASE_URL=(\S+)\n`)[1]
@@ -212,7 +212,7 @@ func postRaw(t *testing.T, url, secret string, body []byte) string {
 	return string(text)
 }
 
-func postSigned(t *testing.T, url, secret string, body, signed []byte) (status int, answer []byte) {
+func postSigned(t testing.TB, url, secret string, body, signed []byte) (status int, answer []byte) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
@@ -273,7 +273,7 @@ func arrived(t *testing.T, sandbox string) map[string]int {
 }
 
 // sampleBatch returns an array of n events and their messageIds and users.
-func sampleBatch(t *testing.T, n int) (body []byte, want map[string]int) {
+func sampleBatch(t testing.TB, n int) (body []byte, want map[string]int) {
 	t.Helper()
 	want = make(map[string]int, n)
 	events := make([][]byte, n)
