@@ -38,7 +38,7 @@ type Queue interface {
 	// record the same step again: one that was recorded nevertheless is not lost, and
 	// counts once.
 	Record(ctx context.Context, leased *Leased, step Step) error
-	// Release gives leased events back as they were.
+	// Release gives leased events back as they were. They are due at once.
 	Release(ctx context.Context, leased []*Leased) error
 	// Wake returns a channel that receives when events may have become due
 	// earlier than the queue's own times say, such as after an Accept.

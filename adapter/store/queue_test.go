@@ -259,6 +259,7 @@ func TestLeaseParked(t *testing.T) {
 		if _, err := s.Purge(context.Background(), []int64{leased[0].ID}); err != nil {
 			t.Fatal(err)
 		}
+		var last []adapter.Leased
 		ask := func(q *store.Queue, maxBytes int64, parked ...adapter.Parked) (ids []int64) {
 			t.Helper()
 			got, err := q.LeaseParked(context.Background(), parked, maxBytes)
@@ -271,6 +272,7 @@ func TestLeaseParked(t *testing.T) {
 				}
 				ids = append(ids, got[i].ID)
 			}
+			last = got
 			return ids
 		}
 		if got := ask(connection(t, s, "another", "tenant"), 1<<20, parked...); got != nil {
@@ -287,6 +289,13 @@ func TestLeaseParked(t *testing.T) {
 		}
 		if got, want := ask(q, 1<<20, parked...), []int64{parked[4].ID, parked[5].ID}; !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
+		}
+		// Given back, they are due, as the next process finds.
+		if err := q.Release(context.Background(), []*adapter.Leased{&last[0], &last[1]}); err != nil {
+			t.Fatal(err)
+		}
+		if got := lease(t, q, 10); len(got) != 2 || got[0].ID != last[0].ID || got[1].ID != last[1].ID {
+			t.Errorf("%d events are due", len(got))
 		}
 		c.advance(20 * time.Second)
 		if got := lease(t, q, 10); len(got) != 1 || got[0].ID != leased[6].ID {

@@ -321,7 +321,7 @@ func (r *reference) mark(id, token int64, tenant string) bool {
 func (r *reference) release(id, token int64) {
 	if e := r.inHand(id, token); e != nil {
 		e.lease = 0
-		if r.leaseFor > 0 && e.due.After(r.now()) {
+		if e.due.After(r.now()) {
 			e.due = r.now()
 		}
 	}

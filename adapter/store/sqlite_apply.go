@@ -107,7 +107,8 @@ func (t *transaction) apply(changes []change) error {
 			err = t.record(c)
 		case *marking:
 			err = t.mark(c)
-		case *release: // leases are in memory
+		case *release:
+			err = t.release(c)
 		}
 		if err != nil {
 			return err
@@ -477,6 +478,17 @@ func (t *transaction) mark(m *marking) error {
 		return fmt.Errorf("mark an event: %w", err)
 	}
 	m.lost = !found
+	return nil
+}
+
+// release makes events due that were leased before they were. Leases are in memory.
+func (t *transaction) release(r *release) error {
+	now := milliseconds(r.queue.store.now())
+	for _, leased := range r.leased {
+		if _, err := t.makeDue.Exec(leased.ID, now, r.queue.tenant); err != nil {
+			return fmt.Errorf("release an event: %w", err)
+		}
+	}
 	return nil
 }
 

@@ -21,6 +21,7 @@ type statements struct {
 	keepQueued              *sql.Stmt
 	dequeue                 *sql.Stmt
 	putBack                 *sql.Stmt
+	makeDue                 *sql.Stmt
 	attempt                 *sql.Stmt
 	markSending             *sql.Stmt
 	addTotal                *sql.Stmt
@@ -68,6 +69,8 @@ FROM queue WHERE id = ?1 AND tenant = ?14`
 	detail = CASE WHEN ?8 IS NULL THEN detail ELSE ?9 END,
 	reason = coalesce(?8, reason)
 WHERE id = ?1 AND tenant = ?10`
+
+	makeDueSQL = `UPDATE OR FAIL queue SET due_at = ?2 WHERE id = ?1 AND due_at > ?2 AND tenant = ?3`
 
 	attemptSQL = `INSERT OR FAIL INTO attempts (delivery, number, began_at, duration_ms, status, reason, detail)
 SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5, ?6 FROM attempts WHERE delivery = ?1`
@@ -136,6 +139,7 @@ func (s *statements) all() []statement {
 		{&s.keepQueued, keepQueuedSQL},
 		{&s.dequeue, dequeueSQL},
 		{&s.putBack, putBackSQL},
+		{&s.makeDue, makeDueSQL},
 		{&s.attempt, attemptSQL},
 		{&s.markSending, markSendingSQL},
 		{&s.addTotal, addTotalSQL},
