@@ -109,4 +109,9 @@ type Filter struct {
 	Since, Until time.Time
 	// Before picks IDs below it, to go on where an earlier answer ended. 0 for all.
 	Before int64
+	// After picks IDs above it. 0 for all.
+	After int64
+	// Bounded says that Before and After stand for Since and Until, as far as ids and
+	// times are in step; see [DeliveryLog].
+	Bounded bool
 }

@@ -11,6 +11,12 @@ type DeliveryLog interface {
 	// Find returns the newest deliveries that the filter picks, newest first, at
 	// most limit of them.
 	Find(ctx context.Context, filter Filter, limit int) ([]Delivery, error)
+	// Bound finds the IDs between which the deliveries are that Since and Until pick, so that
+	// a caller that reads page after page has it done once. It changes nothing else in the
+	// filter.
+	Bound(ctx context.Context, filter Filter) (Filter, error)
+	// Scans says what it takes to find what the filter picks.
+	Scans(ctx context.Context, filter Filter) (Scan, error)
 	// Get returns one delivery with its history and payload, or ErrNoDelivery.
 	Get(ctx context.Context, id int64) (*Delivery, error)
 	// Payloads returns the payloads of the deliveries that have theirs still.
@@ -38,6 +44,16 @@ type DeliveryLog interface {
 	Run(ctx context.Context, id int64) (*Run, []ObjectProgress, error)
 	// Backlog describes the pending events of every connection.
 	Backlog(ctx context.Context) ([]Backlog, error)
+}
+
+// Scan is what it takes to find deliveries beyond reading those that are found.
+type Scan struct {
+	// Deliveries is up to how many are read that the filter does not pick. 0 if they are
+	// few, which no one has to wait for.
+	Deliveries int64 `json:"deliveries"`
+	// Indexing says that it is because an index is not complete yet, which takes minutes
+	// after an upgrade.
+	Indexing bool `json:"indexing,omitempty"`
 }
 
 // StoredPayload is the payload of a delivery.

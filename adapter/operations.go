@@ -18,6 +18,8 @@ type Operations interface {
 	// List returns the newest deliveries that the filter picks, newest first, at
 	// most limit of them.
 	List(ctx context.Context, filter Filter, limit int) ([]Delivery, error)
+	// Scans says what it takes to find what the filter picks.
+	Scans(ctx context.Context, filter Filter) (Scan, error)
 	// Show returns one delivery with its history and payload, or [ErrNoDelivery].
 	Show(ctx context.Context, id int64) (*Delivery, error)
 	// Stats counts the deliveries that the filter picks, and reports the running
@@ -155,6 +157,11 @@ func (d *Deliveries) List(ctx context.Context, filter Filter, limit int) ([]Deli
 	return d.log.Find(ctx, filter, limit)
 }
 
+// Scans says what a filter takes; see [Operations].
+func (d *Deliveries) Scans(ctx context.Context, filter Filter) (Scan, error) {
+	return d.log.Scans(ctx, filter)
+}
+
 // Show returns one delivery; see [Operations].
 func (d *Deliveries) Show(ctx context.Context, id int64) (*Delivery, error) {
 	delivery, err := d.log.Get(ctx, id)
@@ -198,7 +205,12 @@ const pageSize = 500
 
 // pages calls fn with the deliveries that the filter picks, a page at a time,
 // newest first.
-func (d *Deliveries) pages(ctx context.Context, filter Filter, limit int, fn func([]Delivery) error) error {
+func (d *Deliveries) pages(ctx context.Context, filter Filter, limit int, fn func([]Delivery) error) (err error) {
+	if !filter.Since.IsZero() || !filter.Until.IsZero() {
+		if filter, err = d.log.Bound(ctx, filter); err != nil {
+			return err
+		}
+	}
 	for done := 0; limit == 0 || done < limit; {
 		size := pageSize
 		if limit > 0 {
@@ -224,13 +236,7 @@ func (d *Deliveries) Redrive(
 	if err := d.checkTenants(filter.Connection, toTenant); err != nil {
 		return nil, err
 	}
-	if len(filter.Outcomes) == 0 {
-		filter.Outcomes = []Outcome{Dead, Rejected}
-		if toTenant != "" {
-			filter.Outcomes = append(filter.Outcomes, Pending)
-		}
-	}
-	filter.Former = filter.Former || toTenant != ""
+	filter = filter.ForRedrive(toTenant)
 	for _, outcome := range filter.Outcomes {
 		switch outcome {
 		case Dead, Rejected, Pending:
@@ -260,6 +266,18 @@ func (d *Deliveries) Redrive(
 		return err
 	})
 	return done, err
+}
+
+// ForRedrive returns the filter by which a redrive finds deliveries.
+func (f Filter) ForRedrive(toTenant string) Filter {
+	if len(f.Outcomes) == 0 {
+		f.Outcomes = []Outcome{Dead, Rejected}
+		if toTenant != "" {
+			f.Outcomes = append(f.Outcomes, Pending)
+		}
+	}
+	f.Former = f.Former || toTenant != ""
+	return f
 }
 
 // imported reports whether a run goes by import jobs.
@@ -451,7 +469,7 @@ func (d *Deliveries) Purge(ctx context.Context, filter Filter, limit int, dry bo
 // picksAll reports whether the filter says nothing.
 func (f *Filter) picksAll() bool {
 	return f.IDs == nil && f.Connection == "" && len(f.Outcomes) == 0 && f.Reason == "" && f.Event == "" && f.EventKey == "" && f.UserID == "" &&
-		f.MessageID == "" && f.Run == 0 && f.Tenant == "" && !f.Former && f.Since.IsZero() && f.Until.IsZero() && f.Before == 0
+		f.MessageID == "" && f.Run == 0 && f.Tenant == "" && !f.Former && f.Since.IsZero() && f.Until.IsZero() && f.Before == 0 && f.After == 0
 }
 
 // Export yields deliveries with their payloads; see [Operations].

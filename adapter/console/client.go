@@ -123,6 +123,12 @@ func (c *Client) List(ctx context.Context, filter adapter.Filter, limit int) ([]
 	return fetch[[]adapter.Delivery](ctx, c, http.MethodGet, "/deliveries", &query{filter: filter, limit: limit})
 }
 
+// Scans says what a filter takes; see [adapter.Operations]. A server of an earlier version
+// answers with an error.
+func (c *Client) Scans(ctx context.Context, filter adapter.Filter) (adapter.Scan, error) {
+	return fetch[adapter.Scan](ctx, c, http.MethodGet, "/scans", &query{filter: filter})
+}
+
 // Show returns one delivery; see [adapter.Operations].
 func (c *Client) Show(ctx context.Context, id int64) (*adapter.Delivery, error) {
 	return fetch[*adapter.Delivery](ctx, c, http.MethodGet, "/deliveries/"+strconv.FormatInt(id, 10), nil)

@@ -63,6 +63,7 @@ func New(opts Options) *Handler {
 	admin := h.engine.Group("/admin/v1", h.authorize)
 	admin.GET("/deliveries", h.action("list", ofMany, h.list))
 	admin.GET("/deliveries/:id", h.action("show", nil, h.show))
+	admin.GET("/scans", h.action("scans", ofFilter, h.scans))
 	admin.GET("/stats", h.action("stats", ofFilter, h.stats))
 	admin.GET("/verify", h.action("verify", nil, h.verify))
 	admin.POST("/redrive", h.action("redrive", ofMove, h.redrive))
@@ -187,6 +188,25 @@ func answerError(c *gin.Context, status int, message string) {
 	c.JSON(status, map[string]string{"error": message})
 }
 
+// scansHeader tells with an answer how many deliveries were read that the filter did not
+// pick. It is missing where they are few.
+const scansHeader = "Deliveries-Scanned"
+
+// noteScan sets the header. An error is left to the operation itself.
+func (h *Handler) noteScan(c *gin.Context, filter adapter.Filter) {
+	if scan, err := h.operations.Scans(c.Request.Context(), filter); err == nil && scan.Deliveries > 0 {
+		c.Header(scansHeader, strconv.FormatInt(scan.Deliveries, 10))
+	}
+}
+
+func (h *Handler) scans(c *gin.Context, q *query) outcomeOf {
+	scan, err := h.operations.Scans(c.Request.Context(), q.filter)
+	if err == nil {
+		c.JSON(http.StatusOK, scan)
+	}
+	return outcomeOf{err: err}
+}
+
 func (h *Handler) list(c *gin.Context, q *query) outcomeOf {
 	limit := q.limit
 	switch {
@@ -195,6 +215,7 @@ func (h *Handler) list(c *gin.Context, q *query) outcomeOf {
 	case limit > maxLimit:
 		return outcomeOf{err: &adapter.RefusedError{Problem: fmt.Sprintf("a list has up to %d deliveries: use a smaller limit and before, or an export", maxLimit)}}
 	}
+	h.noteScan(c, q.filter)
 	found, err := h.operations.List(c.Request.Context(), q.filter, limit)
 	if err != nil {
 		return outcomeOf{err: err}
@@ -220,6 +241,7 @@ func (h *Handler) show(c *gin.Context, _ *query) outcomeOf {
 }
 
 func (h *Handler) stats(c *gin.Context, q *query) outcomeOf {
+	h.noteScan(c, q.filter)
 	stats, err := h.operations.Stats(c.Request.Context(), q.filter)
 	if err != nil {
 		return outcomeOf{err: err}
@@ -238,6 +260,7 @@ func (h *Handler) verify(c *gin.Context, _ *query) outcomeOf {
 }
 
 func (h *Handler) redrive(c *gin.Context, q *query) outcomeOf {
+	h.noteScan(c, q.filter.ForRedrive(q.toTenant))
 	done, err := h.operations.Redrive(c.Request.Context(), q.filter, q.limit, q.toTenant, q.dry)
 	if done == nil {
 		return outcomeOf{err: err}
@@ -253,6 +276,7 @@ func (h *Handler) redrive(c *gin.Context, q *query) outcomeOf {
 }
 
 func (h *Handler) purge(c *gin.Context, q *query) outcomeOf {
+	h.noteScan(c, q.filter)
 	done, err := h.operations.Purge(c.Request.Context(), q.filter, q.limit, q.dry)
 	if done == nil {
 		return outcomeOf{err: err}
@@ -274,6 +298,7 @@ type exportEnd struct {
 
 // export writes a delivery a line.
 func (h *Handler) export(c *gin.Context, q *query) outcomeOf {
+	h.noteScan(c, q.filter)
 	lines := json.NewEncoder(c.Writer)
 	n := 0
 	c.Header("Content-Type", "application/x-ndjson")

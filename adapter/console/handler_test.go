@@ -20,9 +20,12 @@ import (
 // scripted are operations of which a test scripts those it uses.
 type scripted struct {
 	adapter.Operations
+	scan   adapter.Scan
 	export func(yield func(*adapter.Delivery) error) error
 	purge  func() (*adapter.Purge, error)
 }
+
+func (s *scripted) Scans(context.Context, adapter.Filter) (adapter.Scan, error) { return s.scan, nil }
 
 func (s *scripted) Export(_ context.Context, _ adapter.Filter, _ int, yield func(*adapter.Delivery) error) error {
 	return s.export(yield)
@@ -187,5 +190,44 @@ func TestFilterThatNoQueryCanSay(t *testing.T) {
 	}
 	if _, err := client.Purge(t.Context(), adapter.Filter{IDs: many}, 0, false); err == nil || !strings.Contains(err.Error(), "fewer ids") {
 		t.Errorf("for too many ids: %v", err)
+	}
+}
+
+// TestScans has the API say how many deliveries a filter goes through, with the answer and
+// beforehand.
+func TestScans(t *testing.T) {
+	for _, test := range []struct {
+		scan         adapter.Scan
+		header, body string
+	}{
+		{adapter.Scan{}, "", `{"deliveries":0}`},
+		{adapter.Scan{Deliveries: 70_000, Indexing: true}, "70000", `{"deliveries":70000,"indexing":true}`},
+	} {
+		url, _ := serveScripted(t, &scripted{scan: test.scan, purge: func() (*adapter.Purge, error) { return &adapter.Purge{}, nil }})
+		for path, method := range map[string]string{"/purge?reason=refused": http.MethodPost, "/scans?reason=refused": http.MethodGet} {
+			request, err := http.NewRequest(method, url+"/admin/v1"+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.Header.Set("Authorization", "Bearer "+token)
+			response, err := http.DefaultClient.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(response.Body)
+			if err = errors.Join(err, response.Body.Close()); err != nil {
+				t.Fatal(err)
+			}
+			switch got := response.Header.Get("Deliveries-Scanned"); {
+			case method == http.MethodPost && got != test.header:
+				t.Errorf("%s: the header is %q, want %q", path, got, test.header)
+			case method == http.MethodGet && strings.TrimSpace(string(body)) != test.body:
+				t.Errorf("%s: the answer is %s, want %s", path, body, test.body)
+			}
+		}
+		client := newTestClient(t, url)
+		if got, err := client.Scans(context.Background(), adapter.Filter{Reason: adapter.ReasonRefused}); err != nil || got != test.scan {
+			t.Errorf("the client says %+v, %v, want %+v", got, err, test.scan)
+		}
 	}
 }

@@ -143,7 +143,10 @@ func TestCopyIsRefused(t *testing.T) {
 
 // TestCopiedTables holds the tables that a copy knows against those of the databases.
 func TestCopiedTables(t *testing.T) {
-	own := []string{"schema_version", "probe", "counter", "messages", "commits", "sqlite_sequence"}
+	own := []string{
+		"schema_version", "probe", "counter", "messages", "commits", "sqlite_sequence",
+		"deliveries_by_outcome", "deliveries_by_run", "unindexed_deliveries", "packed_messages",
+	}
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		s := open(t, opts)
 		query := `SELECT tablename FROM pg_tables WHERE schemaname = 'public'`

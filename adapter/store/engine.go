@@ -29,6 +29,13 @@ type engine interface {
 	// byMessage returns the condition that picks the rows with the messageId, as
 	// conditions.add takes it.
 	byMessage(ctx context.Context, tx *sql.Tx, messageID string) (clause string, args []any, err error)
+	// logIndexes are the indexes of the log that are in the order of ids.
+	logIndexes() logIndexes
+	// indexed reports whether these indexes are complete.
+	indexed(ctx context.Context, tx *sql.Tx) (bool, error)
+	// index completes a part of them. It returns how long to wait before the next part, 0 if
+	// there is none.
+	index(ctx context.Context) (next time.Duration, err error)
 	// known returns for each of the events why it would be a duplicate, empty if it
 	// would not be.
 	known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) ([]adapter.Reason, error)

@@ -3,7 +3,10 @@ package store
 import (
 	"context"
 	"database/sql"
+	"strings"
 	"time"
+
+	"segment-saasquatch/adapter"
 )
 
 // WithMessagesInMemory returns the options with another size of SQLite's index in
@@ -64,6 +67,13 @@ func WithCommitted(opts Options, f func()) Options {
 	return opts
 }
 
+// WithScanNoted returns the options with another number of deliveries that a filter passes
+// over without a word.
+func WithScanNoted(opts Options, n int64) Options {
+	opts.scanNoted = n
+	return opts
+}
+
 // WithPatience returns the options with another time after which the database is taken to
 // hang, and a write is tried without traffic.
 func WithPatience(opts Options, d time.Duration) Options {
@@ -107,3 +117,61 @@ func WithStep(opts RestoreOptions, f func(name string)) RestoreOptions {
 	opts.step = f
 	return opts
 }
+
+// Plans returns how the database reads each source of a filter.
+func (s *Store) Plans(ctx context.Context, filter adapter.Filter) (plans []string, err error) {
+	explain := "EXPLAIN "
+	if _, ok := s.engine.(*sqliteEngine); ok {
+		explain = "EXPLAIN QUERY PLAN "
+	}
+	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+		return s.eachSource(ctx, tx, &filter, func(from *source, c *conditions) error {
+			query, args := from.query(c, 50)
+			plan, err := readPlan(ctx, tx, explain+query, args)
+			plans = append(plans, plan)
+			return err
+		})
+	})
+	return plans, err
+}
+
+func readPlan(ctx context.Context, tx *sql.Tx, query string, args []any) (string, error) {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return "", err
+	}
+	values := make([]any, len(columns))
+	var line string
+	for i := range values {
+		values[i] = new(any)
+	}
+	values[len(values)-1] = &line // the text, which SQLite puts behind numbers
+	var plan strings.Builder
+	for rows.Next() {
+		if err := rows.Scan(values...); err != nil {
+			return "", err
+		}
+		plan.WriteString(line + "\n")
+	}
+	return plan.String(), rows.Err()
+}
+
+// Indexed reports whether the indexes of the log are complete.
+func (s *Store) Indexed(ctx context.Context) (complete bool, err error) {
+	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+		complete, err = s.indexed(ctx, tx)
+		return err
+	})
+	return complete, err
+}
+
+// Index completes the indexes of the log.
+func (s *Store) Index(ctx context.Context) error { return s.index(ctx) }
+
+// UserHash is what deliveries of a user are found by.
+func UserHash(userID string) int64 { return userHash(userID).(int64) }

@@ -28,31 +28,57 @@ func (s *Store) Find(ctx context.Context, filter adapter.Filter, limit int) (fou
 
 func (s *Store) find(ctx context.Context, tx *sql.Tx, filter adapter.Filter, limit int) ([]adapter.Delivery, error) {
 	var found []adapter.Delivery
-	for _, t := range s.tables(filter.Outcomes) {
-		c, err := s.conditions(ctx, tx, t, &filter)
-		if errors.Is(err, errNothing) {
-			continue
-		}
+	err := s.eachSource(ctx, tx, &filter, func(from *source, c *conditions) error {
+		query, args := from.query(c, limit)
+		rows, err := tx.QueryContext(ctx, query, args...)
 		if err != nil {
-			return nil, err
-		}
-		rows, err := tx.QueryContext(ctx, fmt.Sprintf(`SELECT %s FROM %s%s ORDER BY id DESC LIMIT %d`, t.columns, t.name, c.where(), limit), c.args...)
-		if err != nil {
-			return nil, err
+			return err
 		}
 		for rows.Next() {
 			delivery, err := s.scanDelivery(ctx, rows)
 			if err != nil {
-				return nil, errors.Join(err, rows.Close())
+				return errors.Join(err, rows.Close())
 			}
 			found = append(found, delivery)
 		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			return nil, err
-		}
+		return errors.Join(rows.Err(), rows.Close())
+	})
+	if err != nil {
+		return nil, err
 	}
 	slices.SortFunc(found, func(a, b adapter.Delivery) int { return cmp.Compare(b.ID, a.ID) })
 	return found[:min(limit, len(found))], nil
+}
+
+// query returns the statement that reads the newest rows of a source, and its arguments.
+func (from *source) query(c *conditions, limit int) (query string, args []any) {
+	query = fmt.Sprintf(`SELECT %s FROM %s%s ORDER BY %s DESC LIMIT %d`, from.columns, from.from, c.where(), from.id, limit)
+	return query, c.args
+}
+
+// eachSource bounds the filter and calls fn with each of its sources that may have
+// something to pick.
+func (s *Store) eachSource(ctx context.Context, tx *sql.Tx, f *adapter.Filter, fn func(*source, *conditions) error) error {
+	if err := bound(ctx, tx, f); err != nil {
+		return err
+	}
+	sources, err := s.sources(ctx, tx, f)
+	if err != nil {
+		return err
+	}
+	for i := range sources {
+		c, err := s.conditions(ctx, tx, &sources[i], f)
+		if errors.Is(err, errNothing) {
+			continue
+		}
+		if err == nil {
+			err = fn(&sources[i], c)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Store) scanDelivery(ctx context.Context, rows *sql.Rows) (adapter.Delivery, error) {
@@ -180,24 +206,18 @@ func payloadsOf(ctx context.Context, tx *sql.Tx, ids []int64) (map[int64]adapter
 }
 
 // Summarize counts deliveries; see [adapter.DeliveryLog].
-func (s *Store) Summarize(ctx context.Context, filter adapter.Filter) (summaries []adapter.Summary, err error) {
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
-		for _, t := range s.tables(filter.Outcomes) {
-			c, err := s.conditions(ctx, tx, t, &filter)
-			if errors.Is(err, errNothing) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if summaries, err = s.count(ctx, tx, t, c, summaries); err != nil {
-				return err
-			}
-		}
-		return nil
+func (s *Store) Summarize(ctx context.Context, filter adapter.Filter) ([]adapter.Summary, error) {
+	counts := make(map[adapter.Summary]int64)
+	err := s.engine.read(ctx, func(tx *sql.Tx) error {
+		return s.eachSource(ctx, tx, &filter, func(from *source, c *conditions) error { return s.count(ctx, tx, from, c, counts) })
 	})
 	if err != nil {
 		return nil, fmt.Errorf("count deliveries: %w", err)
+	}
+	summaries := make([]adapter.Summary, 0, len(counts))
+	for summary, events := range counts {
+		summary.Events = events
+		summaries = append(summaries, summary)
 	}
 	slices.SortFunc(summaries, func(a, b adapter.Summary) int {
 		return cmp.Or(cmp.Compare(a.Connection, b.Connection), cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Outcome, b.Outcome), cmp.Compare(a.Reason, b.Reason))
@@ -205,30 +225,31 @@ func (s *Store) Summarize(ctx context.Context, filter adapter.Filter) (summaries
 	return summaries, nil
 }
 
-func (s *Store) count(ctx context.Context, tx *sql.Tx, t table, c *conditions, summaries []adapter.Summary) (_ []adapter.Summary, err error) {
+// count adds the events of a source to the counts of what they have in common.
+func (s *Store) count(ctx context.Context, tx *sql.Tx, from *source, c *conditions, counts map[adapter.Summary]int64) (err error) {
 	outcome := "outcome"
-	if t.name != logTable.name {
+	if !from.isLog {
 		outcome = "6"
 	}
 	rows, err := tx.QueryContext(ctx, fmt.Sprintf(`SELECT connection, tenant, o, r, count(*) FROM (SELECT connection, tenant, %s AS o, coalesce(%s, '') AS r FROM %s%s) AS picked
-		GROUP BY connection, tenant, o, r`, outcome, t.reason, t.name, c.where()), c.args...)
+		GROUP BY connection, tenant, o, r`, outcome, from.reason, from.from, c.where()), c.args...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var summary adapter.Summary
-		var connection, tenant int64
-		if err := rows.Scan(&connection, &tenant, &summary.Outcome, &summary.Reason, &summary.Events); err != nil {
-			return nil, err
+		var connection, tenant, events int64
+		if err := rows.Scan(&connection, &tenant, &summary.Outcome, &summary.Reason, &events); err != nil {
+			return err
 		}
 		if summary.Connection, err = s.names.name(ctx, connection); err != nil {
-			return nil, err
+			return err
 		}
 		if summary.Tenant, err = s.names.name(ctx, tenant); err != nil {
-			return nil, err
+			return err
 		}
-		summaries = append(summaries, summary)
+		counts[summary] += events
 	}
-	return summaries, rows.Err()
+	return rows.Err()
 }

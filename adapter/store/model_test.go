@@ -101,6 +101,7 @@ func TestConservation(t *testing.T) {
 			if err != nil || backlog[0].Events != totals.Events[adapter.Pending] {
 				t.Errorf("seed %d: backlog %+v, %v, totals %+v", seed, backlog, err, totals)
 			}
+			sameByOutcome(t, s)
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}

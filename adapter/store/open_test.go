@@ -43,7 +43,7 @@ func raw(t testing.TB, opts store.Options) *sql.DB {
 	return db
 }
 
-func execute(t *testing.T, db *sql.DB, statement string) {
+func execute(t testing.TB, db *sql.DB, statement string) {
 	t.Helper()
 	if _, err := db.Exec(statement); err != nil {
 		t.Fatal(err)

@@ -34,11 +34,12 @@ func outcomeList(outcomes []adapter.Outcome) string {
 	if len(outcomes) == 0 {
 		return ""
 	}
-	var list []string
-	for _, outcome := range outcomes {
-		list = append(list, strconv.Itoa(int(outcome)))
-	}
-	return " AND outcome IN (" + strings.Join(list, ",") + ")"
+	return " AND outcome IN " + outcomeNumbers(outcomes)
+}
+
+// outcomeNumbers writes outcomes as a list for IN.
+func outcomeNumbers(outcomes []adapter.Outcome) string {
+	return idList(outcomes, func(outcome *adapter.Outcome) int64 { return int64(*outcome) })
 }
 
 // remove deletes settled deliveries that have one of the outcomes, with all that

@@ -66,6 +66,7 @@ type Options struct {
 	resolveFor       time.Duration // of PostgreSQL
 	databaseNow      func() time.Time
 	maxEventNames    int
+	scanNoted        int64
 	committed        func() // called between a commit and its answer
 	stepped          func(rows int, bytes int64)
 	patience         patience
@@ -111,7 +112,10 @@ type Store struct {
 	eventNames *eventNames
 	// former is the id before which events may have a former identity, by which they are
 	// looked up too. 0 if there are none.
-	former atomic.Int64
+	former    atomic.Int64
+	scanNoted int64
+	// isIndexed says that the indexes of the log are complete.
+	isIndexed atomic.Bool
 	// oldestFormer is the first id at which forgetFormer has to look for such events.
 	oldestFormer atomic.Int64
 	limits       Limits
@@ -198,6 +202,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		queues:    make(map[int64][]*Queue),
 		runs:      make(map[int64]*Queue),
 
+		scanNoted:         cmp.Or(opts.scanNoted, scanNoted),
 		unknownRecordings: unknownRecordings{of: make(map[leaseKey]unknownRecording)},
 	}
 	if s.names, err = loadNames(ctx, opened); err == nil {
@@ -224,6 +229,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	s.workers.Go(func() { s.maintain(s.stopped) })
 	if !s.operators {
 		s.workers.Go(func() { s.retain(s.stopped, opts.OnRetention) })
+		s.workers.Go(func() { s.completeIndexes(s.stopped, opts.OnRetention) })
 	}
 	return s, nil
 }

@@ -27,7 +27,7 @@ func openWith(t *testing.T, opts store.Options, tenant string) (*store.Store, *s
 	return s, connection(t, s, "default", tenant)
 }
 
-func closeStore(t *testing.T, s *store.Store) {
+func closeStore(t testing.TB, s *store.Store) {
 	t.Helper()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -562,6 +562,14 @@ func TestOlderDatabase(t *testing.T) {
 		}
 		closeStore(t, s)
 		db := raw(t, opts)
+		if opts.Path != "" {
+			for _, of := range []string{
+				"TRIGGER deliveries_inserted", "TRIGGER deliveries_deleted", "TRIGGER deliveries_updated",
+				"TABLE deliveries_by_outcome", "TABLE deliveries_by_run", "TABLE unindexed_deliveries",
+			} {
+				execute(t, db, "DROP "+of)
+			}
+		}
 		for _, statement := range []string{
 			`DROP TABLE IF EXISTS commits`, // of PostgreSQL only
 			`DROP TABLE former_identities`, `DROP TABLE event_names`, `DROP TABLE rejected`, `DROP TABLE run_rejected`,
@@ -578,6 +586,8 @@ func TestOlderDatabase(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, %v, want %+v", got, err, want)
 		}
+		awaitIndexes(t, s)
+		sameByOutcome(t, s)
 		closeStore(t, s)
 		s, q = openWith(t, opts, liveTenant)
 		if leased := lease(t, q, 10); len(leased) > 0 {

@@ -39,8 +39,9 @@ func addChangeFlags(cmd *cobra.Command) *changeFlags {
 // errNotConfirmed means that nothing was changed because nobody agreed.
 var errNotConfirmed = errors.New("nothing was changed")
 
-// change says what would be done, asks, and does it.
-func (p *program) change(f *changeFlags, question func(context.Context, adapter.Operations, adapter.Filter) (string, any, error),
+// change says what would be done, asks, and does it. Scanned returns the filter by which
+// the deliveries are found.
+func (p *program) change(f *changeFlags, scanned func(adapter.Filter) adapter.Filter, question func(context.Context, adapter.Operations, adapter.Filter) (string, any, error),
 	do func(context.Context, adapter.Operations, adapter.Filter) (string, any, error)) error {
 	filter, err := f.filter(time.Now())
 	if err != nil {
@@ -53,6 +54,7 @@ func (p *program) change(f *changeFlags, question func(context.Context, adapter.
 		return fmt.Errorf("%w: there is no terminal to ask on; add --yes to do it, or --dry-run to see what it would do", errNotConfirmed)
 	}
 	return p.withOperations(f.deliveriesFlags, func(ctx context.Context, o adapter.Operations) error {
+		p.noteScan(ctx, o, scanned(filter))
 		if f.dry || !f.yes {
 			text, value, err := question(ctx, o, filter)
 			if err != nil {
@@ -149,7 +151,8 @@ and is not sent again.`,
 				return redriveText(done, toTenant, dry), done, err
 			}
 		}
-		return p.change(f, redrive(true), redrive(false))
+		found := func(filter adapter.Filter) adapter.Filter { return filter.ForRedrive(toTenant) }
+		return p.change(f, found, redrive(true), redrive(false))
 	}
 	return cmd
 }
@@ -231,7 +234,8 @@ asks.`,
 				return purgeText(done, dry), done, nil
 			}
 		}
-		return p.change(f, purge(true), purge(false))
+		found := func(filter adapter.Filter) adapter.Filter { return filter }
+		return p.change(f, found, purge(true), purge(false))
 	}
 	return cmd
 }

@@ -109,6 +109,18 @@ func (o *fixedOperations) List(_ context.Context, filter adapter.Filter, limit i
 	return found, nil
 }
 
+// Scans has filters by reason go through many deliveries, and those for skipped events
+// through an index that is not complete.
+func (o *fixedOperations) Scans(_ context.Context, filter adapter.Filter) (scan adapter.Scan, err error) {
+	switch {
+	case filter.Reason != "":
+		scan.Deliveries = 5_000_000
+	case slices.Equal(filter.Outcomes, []adapter.Outcome{adapter.Skipped}) && filter.Event == "":
+		scan = adapter.Scan{Deliveries: 5_000_000, Indexing: true}
+	}
+	return scan, nil
+}
+
 func (o *fixedOperations) Show(_ context.Context, id int64) (*adapter.Delivery, error) {
 	found := o.find(adapter.Filter{IDs: []int64{id}}, 1)
 	if len(found) == 0 {
@@ -195,6 +207,9 @@ func TestDeliveriesGolden(t *testing.T) {
 	for name, args := range map[string][]string{
 		"list":              {"list"},
 		"list_first":        {"list", "--limit", "1"},
+		"list_scan":         {"list", "--reason", "refused"},
+		"list_scan_since":   {"list", "--reason", "refused", "--since", "2026-01-01"},
+		"purge_scan":        {"purge", "--reason", "refused", "--dry-run"},
 		"list_json":         {"list", "--json", "--outcome", "rejected"},
 		"list_none":         {"list", "--outcome", "skipped"},
 		"list_unnamed":      {"list", "--outcome", "skipped", "--event", "Order Completed"},

@@ -35,6 +35,7 @@ func (p *program) listCommand() *cobra.Command {
 			return fmt.Errorf("--limit is %d: write a number of at least 1", limit)
 		}
 		return p.withOperations(f, func(ctx context.Context, o adapter.Operations) error {
+			p.noteScan(ctx, o, filter)
 			found, err := o.List(ctx, filter, limit)
 			if err != nil {
 				return err
@@ -248,6 +249,7 @@ that the balance does not hold.`,
 			if verify {
 				return p.verify(ctx, o, f.asJSON)
 			}
+			p.noteScan(ctx, o, filter)
 			stats, err := o.Stats(ctx, filter)
 			if err != nil {
 				return err
@@ -350,6 +352,7 @@ func (p *program) exportCommand() *cobra.Command {
 			}
 		}
 		return p.withOperations(f, func(ctx context.Context, o adapter.Operations) error {
+			p.noteScan(ctx, o, filter)
 			export := func(to io.Writer) error {
 				buffered := bufio.NewWriter(to)
 				lines := json.NewEncoder(buffered)

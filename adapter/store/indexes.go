@@ -1,0 +1,58 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+// The indexes of the log by outcome and by run are made in the background where an earlier
+// version has left events without them, so that neither the start nor an event waits for
+// that. Until they are complete, filters go through the log.
+
+// indexInterval is how often the indexes are tried again after an error. Each try may cost
+// the database minutes of work.
+const indexInterval = time.Hour
+
+// indexed reports whether the indexes of the log are complete. Once they are they stay so.
+func (s *Store) indexed(ctx context.Context, tx *sql.Tx) (bool, error) {
+	if s.isIndexed.Load() {
+		return true, nil
+	}
+	complete, err := s.engine.indexed(ctx, tx)
+	if err != nil {
+		return false, fmt.Errorf("look at the indexes: %w", err)
+	}
+	if complete {
+		s.isIndexed.Store(true)
+	}
+	return complete, nil
+}
+
+// completeIndexes has the engine complete the indexes.
+func (s *Store) completeIndexes(ctx context.Context, onError func(error)) {
+	for {
+		err := s.index(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		onError(fmt.Errorf("index the deliveries: %w", err))
+		if !rest(ctx, indexInterval) {
+			return
+		}
+	}
+}
+
+// index completes the indexes, in steps between which events go on.
+func (s *Store) index(ctx context.Context) error {
+	for {
+		next, err := s.engine.index(ctx)
+		if err != nil || next == 0 {
+			return err
+		}
+		if !rest(ctx, next) {
+			return ctx.Err()
+		}
+	}
+}

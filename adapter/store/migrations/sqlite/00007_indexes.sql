@@ -1,0 +1,50 @@
+-- +goose Up
+
+-- Settled events by outcome and by run. They are tables, since SQLite makes an index of
+-- a large table at once, and nothing else can write meanwhile. Triggers keep them, also
+-- below a program that does not know them. Most events are delivered, and those are by
+-- run only.
+CREATE TABLE deliveries_by_outcome (
+    of_outcome INTEGER NOT NULL,
+    of_id      INTEGER NOT NULL,
+    PRIMARY KEY (of_outcome, of_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE deliveries_by_run (
+    of_run     INTEGER NOT NULL,
+    of_outcome INTEGER NOT NULL,
+    of_id      INTEGER NOT NULL,
+    PRIMARY KEY (of_run, of_outcome, of_id)
+) STRICT, WITHOUT ROWID;
+
+-- Of the deliveries up to this id some are not in the two tables yet. The row goes when
+-- all are.
+CREATE TABLE unindexed_deliveries (
+    up_to_id INTEGER NOT NULL
+) STRICT;
+INSERT INTO unindexed_deliveries SELECT id FROM deliveries ORDER BY id DESC LIMIT 1;
+
+-- +goose StatementBegin
+CREATE TRIGGER deliveries_inserted AFTER INSERT ON deliveries
+WHEN new.outcome <> 1 OR new.run IS NOT NULL
+BEGIN
+    INSERT INTO deliveries_by_outcome SELECT new.outcome, new.id WHERE new.outcome <> 1;
+    INSERT INTO deliveries_by_run SELECT new.run, new.outcome, new.id WHERE new.run IS NOT NULL;
+END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER deliveries_deleted AFTER DELETE ON deliveries
+WHEN old.outcome <> 1 OR old.run IS NOT NULL
+BEGIN
+    DELETE FROM deliveries_by_outcome WHERE of_outcome = old.outcome AND of_id = old.id;
+    DELETE FROM deliveries_by_run WHERE of_run = old.run AND of_outcome = old.outcome AND of_id = old.id;
+END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER deliveries_updated AFTER UPDATE OF outcome, run ON deliveries
+BEGIN
+    DELETE FROM deliveries_by_outcome WHERE of_outcome = old.outcome AND of_id = old.id;
+    DELETE FROM deliveries_by_run WHERE of_run = old.run AND of_outcome = old.outcome AND of_id = old.id;
+    INSERT INTO deliveries_by_outcome SELECT new.outcome, new.id WHERE new.outcome <> 1;
+    INSERT INTO deliveries_by_run SELECT new.run, new.outcome, new.id WHERE new.run IS NOT NULL;
+END;
+-- +goose StatementEnd
