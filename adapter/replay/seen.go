@@ -29,6 +29,26 @@ func newSeenSet() *seenSet {
 	return &seenSet{seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
 }
 
+const (
+	// seenBytes is about what an entry takes.
+	seenBytes = 27
+	// packedEvent is about what an event takes in an archive, in bytes: Segment's events of
+	// 1.3 KB pack 6:1.
+	packedEvent = 220
+)
+
+// SeenMemory returns about how much memory [Count] and import files take to tell the events
+// of an archive apart, of so many bytes as it is stored. An archive that is not packed has
+// fewer events, and takes less. They are up to limit events that would be sent, all if it
+// is 0.
+func SeenMemory(stored, limit int64) int64 {
+	events := stored / packedEvent
+	if limit > 0 {
+		events = min(events, limit)
+	}
+	return events * seenBytes
+}
+
 // add adds an event and reports whether it was there already. Identity is 0
 // where the messageId alone counts.
 func (s *seenSet) add(messageID string, identity int64) bool {

@@ -312,6 +312,9 @@ func (r *replaying) reading(ctx context.Context, spec *replay.Spec, resume func(
 	if err != nil {
 		return err
 	}
+	if (r.flags.dry || r.flags.out != "") && !readsStdin(spec) {
+		noteMemory(ctx, r.stderr, opened, spec.Limit)
+	}
 	reader := opened.Read(ctx, archive.ReadOptions{Resume: resume})
 	shown := r.show(ctx, opened, spec)
 	err = fn(reader)
