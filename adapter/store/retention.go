@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -32,16 +31,6 @@ func (r Retention) payload(outcome adapter.Outcome, settled time.Time) (keep boo
 		return true, time.Time{}
 	default:
 		return r.Payloads > 0, settled.Add(r.Payloads)
-	}
-}
-
-// of returns how long an event with this outcome is kept, 0 for ever.
-func (r Retention) of(outcome adapter.Outcome) time.Duration {
-	switch outcome {
-	case adapter.Dead, adapter.Rejected:
-		return r.Dead
-	default:
-		return r.Ledger
 	}
 }
 
@@ -81,7 +70,7 @@ func (s *Store) maintain(ctx context.Context) {
 // minute. It works in small steps, between which events go on.
 func (s *Store) Retain(ctx context.Context) error {
 	steps := []func(context.Context) (more bool, err error){
-		s.dropPayloads, s.deleteOld(), s.countDeadLetters, s.trimDeadLetters, s.forgetFormer, s.deleteRuns, s.engine.compact,
+		s.dropPayloads, s.deleteOld(&s.oldRefused), s.deleteOld(&s.oldSettled), s.countDeadLetters, s.trimDeadLetters, s.forgetFormer, s.deleteRuns, s.engine.compact,
 	}
 	for _, step := range steps {
 		for {
@@ -131,26 +120,6 @@ func (s *Store) dropPayloads(ctx context.Context) (more bool, err error) {
 	return more, err
 }
 
-// deleteOld returns a step that walks through the log from its beginning, in the
-// order of acceptance, and deletes what is past its time.
-func (s *Store) deleteOld() func(context.Context) (bool, error) {
-	var after int64
-	return func(ctx context.Context) (more bool, err error) {
-		old := make([]int64, 0, retainRows)
-		err = s.engine.read(ctx, func(tx *sql.Tx) error {
-			after, more, err = s.findOld(ctx, tx, after, &old)
-			return err
-		})
-		if err != nil || len(old) == 0 {
-			return more, err
-		}
-		return more, s.engine.write(ctx, func(tx *sql.Tx) error {
-			_, err := s.remove(ctx, tx, old, nil)
-			return err
-		})
-	}
-}
-
 // deleteRuns deletes what is known of runs that have long been at their end. They
 // are few, but their objects may be many.
 func (s *Store) deleteRuns(ctx context.Context) (more bool, err error) {
@@ -179,36 +148,4 @@ type settled struct {
 	reason      adapter.Reason
 	messageID   string
 	bodyHash    sql.NullInt64
-}
-
-// findOld looks at some rows after an id. It returns where to go on, and whether
-// there is more to look at.
-func (s *Store) findOld(ctx context.Context, tx *sql.Tx, after int64, old *[]int64) (last int64, more bool, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id, connection, outcome, received_at, received_at + settled_ms FROM deliveries
-		WHERE id > $1 ORDER BY id LIMIT `+strconv.Itoa(retainRows), after)
-	if err != nil {
-		return after, false, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	now := s.now()
-	for rows.Next() {
-		var row settled
-		var received, at int64
-		if err := rows.Scan(&row.id, &row.connection, &row.outcome, &received, &at); err != nil {
-			return after, false, err
-		}
-		if !s.anyOld(now.Sub(time.UnixMilli(received))) {
-			return row.id, false, rows.Err() // and so are all that came later
-		}
-		after, more = row.id, true
-		if keep := s.retention.of(row.outcome); keep > 0 && now.Sub(time.UnixMilli(at)) > keep {
-			*old = append(*old, row.id)
-		}
-	}
-	return after, more, rows.Err()
-}
-
-// anyOld reports whether an event that was accepted so long ago can be past its time.
-func (s *Store) anyOld(age time.Duration) bool {
-	return s.retention.Ledger > 0 && age > s.retention.Ledger || s.retention.Dead > 0 && age > s.retention.Dead
 }

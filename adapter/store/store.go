@@ -122,6 +122,9 @@ type Store struct {
 	retention    Retention
 	now          func() time.Time
 	backlog      backlog
+	// oldRefused and oldSettled are the ways on which events are deleted that are past
+	// their time.
+	oldRefused, oldSettled walk
 	// unknownRecordings are asked about before they are applied again.
 	unknownRecordings unknownRecordings
 	health            health
@@ -202,6 +205,8 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		queues:    make(map[int64][]*Queue),
 		runs:      make(map[int64]*Queue),
 
+		oldRefused:        walk{keep: opts.Retention.Dead, refused: true},
+		oldSettled:        walk{keep: opts.Retention.Ledger},
 		scanNoted:         cmp.Or(opts.scanNoted, scanNoted),
 		unknownRecordings: unknownRecordings{of: make(map[leaseKey]unknownRecording)},
 	}
