@@ -150,9 +150,12 @@ func BenchmarkDrainBehindHeld(b *testing.B) {
 	b.ReportMetric(time.Since(started).Seconds()*1000, "backlog-ms")
 }
 
-func fill(b testing.TB, q *store.Queue, n int) {
-	for first := 0; first < n; first += 4000 {
-		if err := q.Accept(context.Background(), arrivals(first, min(4000, n-first))); err != nil {
+func fill(b testing.TB, q *store.Queue, n int) { fillFrom(b, q, 0, n) }
+
+// fillFrom accepts events that have not been accepted before, from a number on.
+func fillFrom(b testing.TB, q *store.Queue, from, n int) {
+	for first := from; first < from+n; first += 4000 {
+		if err := q.Accept(context.Background(), arrivals(first, min(4000, from+n-first))); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -26,7 +26,8 @@ func (e *postgresEngine) logIndexes() logIndexes {
 
 // validSQL tells of an index of the deliveries whether it is complete. It has no row if
 // there is no such index.
-const validSQL = `SELECT indisvalid FROM pg_index WHERE indrelid = 'deliveries'::regclass AND indexrelid = to_regclass($1)`
+const validSQL = `SELECT indisvalid FROM pg_index
+	WHERE indrelid = 'deliveries'::regclass AND indexrelid = to_regclass($1)`
 
 func (e *postgresEngine) indexed(ctx context.Context, tx *sql.Tx) (bool, error) {
 	for _, index := range postgresIndexes {

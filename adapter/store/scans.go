@@ -47,9 +47,12 @@ func (s *Store) Scans(ctx context.Context, filter adapter.Filter) (scan adapter.
 }
 
 // passed returns up to how many rows of a source the filter passes over.
-func (s *Store) passed(ctx context.Context, tx *sql.Tx, from *source, f *adapter.Filter, balances map[int64]*balance) (rows int64, err error) {
+func (s *Store) passed(
+	ctx context.Context, tx *sql.Tx, from *source, f *adapter.Filter, balances map[int64]*balance,
+) (rows int64, err error) {
 	// Whether it tells rows apart that the totals do not.
-	isFine := f.Reason != "" || f.Event != "" || f.EventKey != "" || f.Tenant != "" || f.Former || f.UserID != "" || f.Run != from.run
+	isFine := f.Reason != "" || f.Event != "" || f.EventKey != "" || f.Tenant != "" || f.Former ||
+		f.UserID != "" || f.Run != from.run
 	connection, _ := s.names.find(f.Connection)
 	if from.run != 0 && len(from.parts) > 0 && (isFine || connection != 0) {
 		err := tx.QueryRowContext(ctx, `SELECT CAST(coalesce(sum(events), 0) AS bigint) FROM run_outcomes

@@ -22,10 +22,11 @@ type table struct {
 var logTable = table{
 	isLog:  true,
 	reason: "reason",
-	columns: `id, connection, message_id, user_id, account_id, (SELECT name FROM event_names WHERE event_names.id = deliveries.event),
-	event_key, outcome, reason, detail, status, attempts,
-	received_at, received_at + first_attempt_ms, received_at + last_attempt_ms, received_at + settled_ms, NULL, ambiguous <> 0, run, tenant,
-	CASE WHEN outcome = 4 AND run IS NOT NULL THEN coalesce((SELECT repeats FROM rejected WHERE delivery = deliveries.id), 0) ELSE 0 END,
+	columns: `id, connection, message_id, user_id, account_id,
+	(SELECT name FROM event_names WHERE event_names.id = deliveries.event), event_key, outcome, reason, detail, status,
+	attempts, received_at, received_at + first_attempt_ms, received_at + last_attempt_ms, received_at + settled_ms, NULL,
+	ambiguous <> 0, run, tenant, CASE WHEN outcome = 4 AND run IS NOT NULL
+		THEN coalesce((SELECT repeats FROM rejected WHERE delivery = deliveries.id), 0) ELSE 0 END,
 	outcome IN (4, 5) AND NOT EXISTS (SELECT 1 FROM payloads WHERE delivery = deliveries.id)`,
 }
 
@@ -35,8 +36,10 @@ func (s *Store) queueTable() table {
 	reason := s.pendingReason()
 	return table{
 		reason: reason,
-		columns: `id, connection, message_id, user_id, account_id, (SELECT name FROM event_names WHERE event_names.id = queue.event), event_key, 6, ` + reason + `, detail, status, attempts,
-	received_at, first_attempt_at, last_attempt_at, NULL, CASE WHEN due_at < ` + heldText + ` THEN due_at END, ambiguous_at IS NOT NULL, run, tenant, 0, 1 = 0`,
+		columns: `id, connection, message_id, user_id, account_id,
+	(SELECT name FROM event_names WHERE event_names.id = queue.event), event_key, 6, ` + reason + `, detail, status,
+	attempts, received_at, first_attempt_at, last_attempt_at, NULL, CASE WHEN due_at < ` + heldText + ` THEN due_at END,
+	ambiguous_at IS NOT NULL, run, tenant, 0, 1 = 0`,
 	}
 }
 
@@ -98,7 +101,8 @@ func (s *Store) sources(ctx context.Context, tx *sql.Tx, f *adapter.Filter) ([]s
 	}
 	if f.Run != 0 { // with the dead letters that it brought again
 		run := strconv.FormatInt(f.Run, 10)
-		log.keys = append(log.keys, "(run = "+run+" OR id IN (SELECT delivery FROM run_rejected WHERE run_rejected.run = "+run+"))")
+		log.keys = append(log.keys,
+			"(run = "+run+" OR id IN (SELECT delivery FROM run_rejected WHERE run_rejected.run = "+run+"))")
 	}
 	switch {
 	case f.IDs != nil || f.MessageID != "":
@@ -168,36 +172,44 @@ func (s *Store) runSources(run int64, outcomes []adapter.Outcome) (found []sourc
 	}
 	return append(found, source{
 		table: logTable, id: "again",
-		from: "(SELECT delivery AS again FROM run_rejected WHERE run_rejected.run = " + number + ") AS repeated CROSS JOIN deliveries",
+		from: "(SELECT delivery AS again FROM run_rejected WHERE run_rejected.run = " + number + ") AS repeated " +
+			"CROSS JOIN deliveries",
 		keys: []string{"id = again", "outcome IN " + outcomeNumbers(outcomes), "coalesce(run, 0) <> " + number},
 	})
 }
 
-// fewPending is how many pending events are sorted. Of more, the first page is found
-// sooner in the order of ids, unless they are the oldest.
-const fewPending = 10_000
+// Of pending events that are few, or a small part of all, the newest are found by an index
+// that is not in the order of ids, and sorted. Of others the newest are sooner found in the
+// order of ids, unless they are older than those of other connections and runs.
+const (
+	fewPending     = 1000
+	sortedPending  = 10_000
+	pendingPortion = 10
+)
 
 // pendingSource returns the queue.
 func (s *Store) pendingSource(ctx context.Context, tx *sql.Tx, f *adapter.Filter) (source, error) {
 	pending := []adapter.Outcome{adapter.Pending}
 	queue := source{table: s.queueTable(), from: "queue", id: "id", unindexed: "+", parts: pending, picked: pending}
-	connection, _ := s.names.find(f.Connection)
 	isFew := f.IDs != nil || f.MessageID != ""
-	for _, count := range []struct {
-		query string
-		of    int64
-	}{
-		{`SELECT CAST(coalesce(sum(events), 0) AS bigint) FROM totals WHERE outcome = 6 AND connection = $1`, connection},
-		{`SELECT CAST(coalesce(sum(events), 0) AS bigint) FROM run_outcomes WHERE outcome = 6 AND run = $1`, f.Run},
-	} {
-		if isFew || count.of == 0 {
-			continue
+	if !isFew && (f.Connection != "" || f.Run != 0) {
+		connection, _ := s.names.find(f.Connection)
+		var all, some int64
+		err := tx.QueryRowContext(ctx, `SELECT CAST(coalesce(sum(events), 0) AS bigint),
+				CAST(coalesce(sum(CASE WHEN connection = $1 THEN events END), 0) AS bigint)
+			FROM totals WHERE outcome = 6`, connection).Scan(&all, &some)
+		if err == nil && f.Run != 0 {
+			var ofRun int64
+			err = tx.QueryRowContext(ctx, `SELECT CAST(coalesce(sum(events), 0) AS bigint) FROM run_outcomes
+				WHERE run = $1 AND outcome = 6`, f.Run).Scan(&ofRun)
+			if f.Connection == "" || ofRun < some {
+				some = ofRun
+			}
 		}
-		var events int64
-		if err := tx.QueryRowContext(ctx, count.query, count.of).Scan(&events); err != nil {
+		if err != nil {
 			return queue, err
 		}
-		isFew = events <= fewPending
+		isFew = some <= fewPending || some <= sortedPending && some*pendingPortion <= all
 	}
 	if isFew {
 		queue.id, queue.unindexed, queue.parts = sorted, "", nil

@@ -46,7 +46,8 @@ func (e *sqliteEngine) index(ctx context.Context) (next time.Duration, err error
 		if upTo, left, err = unindexed(ctx, tx); err != nil || !left {
 			return err
 		}
-		err = tx.QueryRowContext(ctx, `SELECT id FROM deliveries WHERE id <= ?1 ORDER BY id DESC LIMIT 1 OFFSET `+strconv.Itoa(indexRows), upTo).Scan(&after)
+		const behind = `SELECT id FROM deliveries WHERE id <= ?1 ORDER BY id DESC LIMIT 1 OFFSET `
+		err = tx.QueryRowContext(ctx, behind+strconv.Itoa(indexRows), upTo).Scan(&after)
 		if last = errors.Is(err, sql.ErrNoRows); last {
 			err = nil
 		}

@@ -564,7 +564,8 @@ func TestOlderDatabase(t *testing.T) {
 		db := raw(t, opts)
 		if opts.Path != "" {
 			for _, of := range []string{
-				"TRIGGER deliveries_inserted", "TRIGGER deliveries_deleted", "TRIGGER deliveries_updated",
+				"TRIGGER deliveries_outcome_added", "TRIGGER deliveries_outcome_removed", "TRIGGER deliveries_run_added",
+				"TRIGGER deliveries_run_removed", "TRIGGER deliveries_changed",
 				"TABLE deliveries_by_outcome", "TABLE deliveries_by_run", "TABLE unindexed_deliveries",
 			} {
 				execute(t, db, "DROP "+of)

@@ -16,8 +16,8 @@ func (p *program) noteScan(ctx context.Context, o adapter.Operations, filter ada
 	}
 	switch {
 	case scan.Indexing:
-		fmt.Fprintf(p.stderr, "note: this scans up to %d deliveries, since the server still indexes those of an earlier version; "+
-			"add --since, or try it later\n", scan.Deliveries)
+		fmt.Fprintf(p.stderr, "note: this scans up to %d deliveries, since the server still indexes those of an "+
+			"earlier version; add --since, or try it later\n", scan.Deliveries)
 	case !filter.Since.IsZero() || !filter.Until.IsZero():
 		fmt.Fprintf(p.stderr, "note: this scans up to %d deliveries; a shorter time makes it faster\n", scan.Deliveries)
 	default:

@@ -24,23 +24,31 @@ CREATE TABLE unindexed_deliveries (
 INSERT INTO unindexed_deliveries SELECT id FROM deliveries ORDER BY id DESC LIMIT 1;
 
 -- +goose StatementBegin
-CREATE TRIGGER deliveries_inserted AFTER INSERT ON deliveries
-WHEN new.outcome <> 1 OR new.run IS NOT NULL
+CREATE TRIGGER deliveries_outcome_added AFTER INSERT ON deliveries WHEN new.outcome <> 1
 BEGIN
-    INSERT INTO deliveries_by_outcome SELECT new.outcome, new.id WHERE new.outcome <> 1;
-    INSERT INTO deliveries_by_run SELECT new.run, new.outcome, new.id WHERE new.run IS NOT NULL;
+    INSERT INTO deliveries_by_outcome VALUES (new.outcome, new.id);
 END;
 -- +goose StatementEnd
 -- +goose StatementBegin
-CREATE TRIGGER deliveries_deleted AFTER DELETE ON deliveries
-WHEN old.outcome <> 1 OR old.run IS NOT NULL
+CREATE TRIGGER deliveries_run_added AFTER INSERT ON deliveries WHEN new.run IS NOT NULL
+BEGIN
+    INSERT INTO deliveries_by_run VALUES (new.run, new.outcome, new.id);
+END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER deliveries_outcome_removed AFTER DELETE ON deliveries WHEN old.outcome <> 1
 BEGIN
     DELETE FROM deliveries_by_outcome WHERE of_outcome = old.outcome AND of_id = old.id;
+END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER deliveries_run_removed AFTER DELETE ON deliveries WHEN old.run IS NOT NULL
+BEGIN
     DELETE FROM deliveries_by_run WHERE of_run = old.run AND of_outcome = old.outcome AND of_id = old.id;
 END;
 -- +goose StatementEnd
 -- +goose StatementBegin
-CREATE TRIGGER deliveries_updated AFTER UPDATE OF outcome, run ON deliveries
+CREATE TRIGGER deliveries_changed AFTER UPDATE OF outcome, run ON deliveries
 BEGIN
     DELETE FROM deliveries_by_outcome WHERE of_outcome = old.outcome AND of_id = old.id;
     DELETE FROM deliveries_by_run WHERE of_run = old.run AND of_outcome = old.outcome AND of_id = old.id;
