@@ -373,8 +373,11 @@ const compactPages = 512
 // slackPages stay free for the events to come, as long as the disk has room.
 const slackPages = 4 * compactPages
 
-// compact gives back free pages beyond the slack.
+// compact packs the messageIds, and gives back free pages beyond the slack.
 func (e *sqliteEngine) compact(ctx context.Context) (more bool, err error) {
+	if more, err := e.packMessages(ctx); err != nil || more {
+		return more, err
+	}
 	room, err := e.freeDisk()
 	if err != nil {
 		return false, err

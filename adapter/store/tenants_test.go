@@ -566,7 +566,7 @@ func TestOlderDatabase(t *testing.T) {
 			for _, of := range []string{
 				"TRIGGER deliveries_outcome_added", "TRIGGER deliveries_outcome_removed", "TRIGGER deliveries_run_added",
 				"TRIGGER deliveries_run_removed", "TRIGGER deliveries_changed",
-				"TABLE deliveries_by_outcome", "TABLE deliveries_by_run", "TABLE unindexed_deliveries",
+				"TABLE deliveries_by_outcome", "TABLE deliveries_by_run", "TABLE unindexed_deliveries", "TABLE packed_messages",
 			} {
 				execute(t, db, "DROP "+of)
 			}

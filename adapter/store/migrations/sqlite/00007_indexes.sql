@@ -23,6 +23,14 @@ CREATE TABLE unindexed_deliveries (
 ) STRICT;
 INSERT INTO unindexed_deliveries SELECT id FROM deliveries ORDER BY id DESC LIMIT 1;
 
+-- How many deliveries there were at most since the table of messageIds was last packed,
+-- and up to where it is packed while that is under way.
+CREATE TABLE packed_messages (
+    deliveries INTEGER NOT NULL,
+    after_hash INTEGER
+) STRICT;
+INSERT INTO packed_messages VALUES (0, NULL);
+
 -- +goose StatementBegin
 CREATE TRIGGER deliveries_outcome_added AFTER INSERT ON deliveries WHEN new.outcome <> 1
 BEGIN
