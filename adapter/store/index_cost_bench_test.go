@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -97,5 +98,46 @@ func acceptSkipped(b testing.TB, _ *store.Store, q *store.Queue, first int) {
 	}
 	if err := q.Accept(context.Background(), list); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// BenchmarkIndexBesideAccept accepts single events while the events of an earlier version
+// are indexed, and after that. Target: twice the 99th percentile at most.
+func BenchmarkIndexBesideAccept(b *testing.B) {
+	for _, engine := range []struct {
+		name    string
+		options func(testing.TB) store.Options
+	}{{"sqlite", sqliteOptions}, {"postgres", postgresOptions}} {
+		b.Run(engine.name, func(b *testing.B) {
+			opts := engine.options(b)
+			now := time.Now()
+			fillLedger(b, opts, ledger{settled: ledgerRows(b)[0], from: now.Add(-90 * 24 * time.Hour), to: now})
+			withoutIndexes(b, opts)
+			s := open(b, opts)
+			q := connection(b, s, "busy", "tenant")
+			first := 1 << 30
+			// accepted returns the 99th percentile of accepting until the end.
+			accepted := func(end func(n int) bool) (time.Duration, int) {
+				var took []time.Duration
+				for n := 0; n < 10 || !end(n); n++ {
+					first++
+					started := time.Now()
+					if err := q.Accept(context.Background(), arrivals(first, 1)); err != nil {
+						b.Fatal(err)
+					}
+					took = append(took, time.Since(started))
+				}
+				slices.Sort(took)
+				return took[len(took)*99/100], len(took)
+			}
+			began := time.Now()
+			during, events := accepted(func(n int) bool { return n%10 == 0 && isComplete(b, s) })
+			indexing := time.Since(began)
+			after, _ := accepted(func(n int) bool { return n >= events })
+			b.ReportMetric(indexing.Seconds(), "s-indexing")
+			b.ReportMetric(during.Seconds()*1000, "p99-ms")
+			b.ReportMetric(during.Seconds()/after.Seconds(), "p99-×after")
+			b.ReportMetric(0, "ns/op")
+		})
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // withoutIndexes takes the indexes of the log away, as an earlier version left it.
-func withoutIndexes(t *testing.T, opts store.Options) {
+func withoutIndexes(t testing.TB, opts store.Options) {
 	t.Helper()
 	db := raw(t, opts)
 	statements := []string{`DROP INDEX deliveries_outcome`, `DROP INDEX deliveries_run`}
@@ -88,7 +88,7 @@ func TestIndexesAreCompleted(t *testing.T) {
 	})
 }
 
-func isComplete(t *testing.T, s *store.Store) bool {
+func isComplete(t testing.TB, s *store.Store) bool {
 	t.Helper()
 	complete, err := s.Indexed(context.Background())
 	if err != nil {
