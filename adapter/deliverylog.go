@@ -49,7 +49,7 @@ type DeliveryLog interface {
 // Scan is what it takes to find deliveries beyond reading those that are found.
 type Scan struct {
 	// Deliveries is up to how many are read that the filter does not pick. 0 if they are
-	// few, which no one has to wait for.
+	// few.
 	Deliveries int64 `json:"deliveries"`
 	// Indexing says that it is because an index is not complete yet, which takes minutes
 	// after an upgrade.

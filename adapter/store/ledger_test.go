@@ -44,7 +44,7 @@ func fillLedger(t testing.TB, opts store.Options, l ledger) {
 	if opts.Path == "" {
 		numbers = `WITH numbers (n) AS (SELECT generate_series(%d::bigint, %d)) `
 		userHash, messageID, payload = `(random() * 4294967295)::bigint`, `'5e8a1d3c-7f42-4b6e-9a0d-' || lpad(n::text, 12, '0')`, `decode(repeat('00', 200), 'hex')`
-		after = []string{`SELECT setval('delivery_ids', greatest(%d, 1))`, `ANALYZE`}
+		after = []string{`SELECT setval('delivery_ids', greatest(%d, 1))`, `VACUUM ANALYZE`, `CHECKPOINT`}
 	} else {
 		execute(t, db, `PRAGMA synchronous = off`)
 		execute(t, db, `PRAGMA cache_size = -100000`)

@@ -88,7 +88,7 @@ func (e *postgresEngine) createIndex(ctx context.Context, name, on string) error
 	if err != nil {
 		return err
 	}
-	// No other work gets the connection with its setting.
+	// The pool does not get the connection back, because of its setting.
 	own := conn.Hijack()
 	defer func() { _ = own.Close(context.WithoutCancel(ctx)) }()
 	if _, err := own.Exec(ctx, `SET statement_timeout = 0`); err != nil {
@@ -98,9 +98,9 @@ func (e *postgresEngine) createIndex(ctx context.Context, name, on string) error
 	return err
 }
 
-// dropInvalid drops an index that is not complete. Whoever makes one holds the lock on the
-// table, so that with the lock an incomplete index is a leftover. Events wait for the
-// statement, but not for long: it gives up where it would have to wait itself.
+// dropInvalid drops an index that is not complete. A process that makes one holds the lock
+// on the table. So an index that is incomplete while dropInvalid has the lock is a leftover.
+// Events may wait for the DROP, up to the lock_timeout.
 func (e *postgresEngine) dropInvalid(ctx context.Context, name string) error {
 	return pgx.BeginFunc(ctx, e.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SET LOCAL lock_timeout = '100ms'`); err != nil {

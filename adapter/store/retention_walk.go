@@ -12,9 +12,9 @@ import (
 )
 
 // walk goes through the log from its beginning, in the order of acceptance, and deletes
-// what is past its time. It remembers what it need not look at again. What is settled
-// after a walk has begun is past its time one retention later at the earliest, however
-// long ago it was accepted.
+// events that are past their time. It remembers which events it can pass by. An event that
+// is settled after a walk has begun is past its time one retention later at the earliest,
+// however long ago it was accepted.
 type walk struct {
 	// refused has it look at dead letters alone, which have an index. Otherwise it looks at
 	// the other events.
@@ -92,8 +92,8 @@ func (s *Store) deleteOld(w *walk) func(context.Context) (bool, error) {
 	}
 }
 
-// look goes on with a pass. It returns some of what is past its time, and whether there is
-// more to look at.
+// look goes on with a pass. It returns some events that are past their time, and whether
+// there is more to look at.
 func (w *walk) look(ctx context.Context, tx *sql.Tx, p *pass) (old []int64, more bool, err error) {
 	where := `WHERE id > $1`
 	if w.refused {

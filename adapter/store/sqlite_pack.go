@@ -8,10 +8,10 @@ import (
 	"strconv"
 )
 
-// The table of messageIds is in the order of hashes. What is deleted from it leaves each
-// page a little emptier, and none free. New messageIds fill the pages again, but where the
-// store has become smaller they never do. Then the table is packed: a part after the
-// other, its entries are taken out and put in again in their order.
+// The table of messageIds is in the order of hashes. Each deletion leaves a page a little
+// emptier, and none free. New messageIds fill the pages again, but not where the store has
+// become smaller. Then the table is packed: a part after the other, its entries are taken
+// out and put in again in their order.
 const (
 	// packRows is how many entries are packed in one transaction.
 	packRows = 1000
