@@ -98,7 +98,6 @@ func TestFiltersReadIndexes(t *testing.T) {
 
 // TestScans has filters say how many deliveries they go through.
 func TestScans(t *testing.T) {
-	t.Parallel()
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		l := smallLedger()
 		fillLedger(t, opts, l)

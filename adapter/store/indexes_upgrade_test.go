@@ -55,7 +55,6 @@ func rare(t *testing.T, s *store.Store) (ids [][]int64) {
 // TestIndexesAreCompleted opens a store of an earlier version: filters find the same
 // before the indexes are complete, and after.
 func TestIndexesAreCompleted(t *testing.T) {
-	t.Parallel()
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		fillLedger(t, opts, smallLedger())
 		s := open(t, opts)
@@ -109,7 +108,6 @@ func awaitIndexes(t *testing.T, s *store.Store) {
 // TestIndexesBesideEvents settles, redrives and purges events while an earlier
 // version's are indexed.
 func TestIndexesBesideEvents(t *testing.T) {
-	t.Parallel()
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		fillLedger(t, opts, smallLedger())
 		withoutIndexes(t, opts)

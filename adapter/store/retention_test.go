@@ -22,7 +22,6 @@ func TestRetainInTime(t *testing.T) {
 		"dead letters are kept for ever":   {Ledger: 10 * hour},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			forEachEngine(t, func(t *testing.T, opts store.Options) {
 				c := newClock()
 				opts.Now, opts.Retention = c.now, retention
