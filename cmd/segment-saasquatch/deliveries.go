@@ -151,17 +151,26 @@ func (p *program) operations(ctx context.Context, f *deliveriesFlags) (adapter.O
 	if err := cfg.ValidateMapping(); err != nil {
 		return nil, nil, err
 	}
-	mappers := make(map[string]*mapping.Mapper, len(cfg.Connections))
-	for i := range cfg.Connections {
-		if mappers[cfg.Connections[i].Name], err = mapping.New(cfg.Connections[i].Mapping); err != nil {
-			return nil, nil, err
-		}
+	mappers, err := newMappers(cfg)
+	if err != nil {
+		return nil, nil, err
 	}
 	opened, err := openStore(ctx, cfg)
 	if err != nil {
 		return nil, nil, failed(err)
 	}
 	return adapter.NewDeliveries(opened, mappers, tenantsOf(cfg)), opened, nil
+}
+
+// newMappers returns the mapping of each connection, by its name.
+func newMappers(cfg *config.Config) (mappers map[string]*mapping.Mapper, err error) {
+	mappers = make(map[string]*mapping.Mapper, len(cfg.Connections))
+	for i := range cfg.Connections {
+		if mappers[cfg.Connections[i].Name], err = mapping.New(cfg.Connections[i].Mapping); err != nil {
+			return nil, err
+		}
+	}
+	return mappers, nil
 }
 
 // newServerClient returns a client of the admin API at url, with the configured token.

@@ -18,12 +18,12 @@ import (
 func (p *program) storeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
-		Short: "Back up and restore the store",
+		Short: "Back up, restore, move and join stores",
 		Long: `Store works on the store that the configuration describes as a whole.
 
-docs/backup.md tells how to back up and restore both kinds of stores.`,
+docs/backup.md and docs/move.md tell how, for both kinds of stores.`,
 	}
-	cmd.AddCommand(p.storeBackupCommand(), p.storeRestoreCommand(), p.storeHoldCommand())
+	cmd.AddCommand(p.storeBackupCommand(), p.storeRestoreCommand(), p.storeHoldCommand(), p.storeCopyCommand(), p.storeMergeCommand())
 	return cmd
 }
 
