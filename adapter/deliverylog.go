@@ -3,10 +3,13 @@ package adapter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
-// DeliveryLog is what operators need of a store. It is safe for concurrent use.
+// DeliveryLog is what operators need of a store. It is safe for concurrent use. Find,
+// Summarize and Verify may read the whole store. Of such reads few are under way at once:
+// one that finds no place within seconds returns a [BusyError].
 type DeliveryLog interface {
 	// Find returns the newest deliveries that the filter picks, newest first, at
 	// most limit of them.
@@ -21,7 +24,8 @@ type DeliveryLog interface {
 	Get(ctx context.Context, id int64) (*Delivery, error)
 	// Payloads returns the payloads of the deliveries that have theirs still.
 	Payloads(ctx context.Context, ids []int64) (map[int64]StoredPayload, error)
-	// Summarize counts the deliveries that the filter picks.
+	// Summarize counts the deliveries that the filter picks. For a filter that picks all
+	// it takes the numbers from the running totals: they have no tenants and no reasons.
 	Summarize(ctx context.Context, filter Filter) ([]Summary, error)
 	// Redrive makes dead and rejected deliveries pending again, and pending ones
 	// due now. One that has been delivered since under the same identity becomes a
@@ -65,6 +69,17 @@ type StoredPayload struct {
 
 // ErrNoDelivery means that the store has no delivery with this ID.
 var ErrNoDelivery = errors.New("no delivery with this id")
+
+// BusyError means that a read of the whole store found no place beside others.
+type BusyError struct {
+	// RetryAfter is the time after which another try is worthwhile.
+	RetryAfter time.Duration
+}
+
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("other long reads are under way, and the store runs only a few at once: "+
+		"try again in %v, or name the deliveries by id or messageId", e.RetryAfter)
+}
 
 // Redelivery is a delivery to make pending again, and what today's rules make of
 // it.

@@ -23,7 +23,8 @@ type Operations interface {
 	// Show returns one delivery with its history and payload, or [ErrNoDelivery].
 	Show(ctx context.Context, id int64) (*Delivery, error)
 	// Stats counts the deliveries that the filter picks, and reports the running
-	// totals and the backlog of all.
+	// totals and the backlog of all. Without a filter it counts nothing: it has the
+	// numbers of the totals, by connection and outcome.
 	Stats(ctx context.Context, filter Filter) (*Stats, error)
 	// Verify counts every delivery and holds the numbers against the totals.
 	Verify(ctx context.Context) ([]Conservation, error)
@@ -217,6 +218,9 @@ func (d *Deliveries) pages(ctx context.Context, filter Filter, limit int, fn fun
 			size = min(size, limit-done)
 		}
 		page, err := d.log.Find(ctx, filter, size)
+		if done > 0 && errors.As(err, new(*BusyError)) {
+			continue // what has begun waits for its turn
+		}
 		if err != nil || len(page) == 0 {
 			return err
 		}
@@ -432,7 +436,7 @@ func idsOf(deliveries []Delivery) []int64 {
 
 // Purge deletes deliveries; see [Operations].
 func (d *Deliveries) Purge(ctx context.Context, filter Filter, limit int, dry bool) (*Purge, error) {
-	if filter.picksAll() {
+	if filter.PicksAll() {
 		return nil, &RefusedError{"a purge needs a filter: say what to delete, such as the outcome"}
 	}
 	done, total := &Purge{Purged: make(map[Outcome]int)}, 0
@@ -466,8 +470,8 @@ func (d *Deliveries) Purge(ctx context.Context, filter Filter, limit int, dry bo
 	return done, err
 }
 
-// picksAll reports whether the filter says nothing.
-func (f *Filter) picksAll() bool {
+// PicksAll reports whether the filter says nothing.
+func (f *Filter) PicksAll() bool {
 	return f.IDs == nil && f.Connection == "" && len(f.Outcomes) == 0 && f.Reason == "" && f.Event == "" && f.EventKey == "" && f.UserID == "" &&
 		f.MessageID == "" && f.Run == 0 && f.Tenant == "" && !f.Former && f.Since.IsZero() && f.Until.IsZero() && f.Before == 0 && f.After == 0
 }

@@ -28,6 +28,7 @@ type heldLog struct {
 	redeliveries         map[int64]adapter.Redelivery
 	mostRows, mostWanted int
 	failAfter            int              // changes that succeed, 0 for all
+	busy                 func() bool      // whether a read finds no place, nil for never
 	runs                 map[int64]string // their specs
 }
 
@@ -57,6 +58,9 @@ func (l *heldLog) add(d adapter.Delivery, payload string) {
 }
 
 func (l *heldLog) Find(_ context.Context, f adapter.Filter, limit int) ([]adapter.Delivery, error) {
+	if l.busy != nil && l.busy() {
+		return nil, &adapter.BusyError{RetryAfter: time.Second}
+	}
 	l.mostRows = max(l.mostRows, limit)
 	var found []adapter.Delivery
 	for _, d := range slices.Backward(l.held) {
@@ -580,5 +584,29 @@ func TestExport(t *testing.T) {
 	err = operationsOn(t, log).Export(t.Context(), adapter.Filter{}, 0, func(*adapter.Delivery) error { calls++; return stop })
 	if !errors.Is(err, stop) || calls != 1 {
 		t.Errorf("after %d calls: %v", calls, err)
+	}
+}
+
+// TestPagesWaitTheirTurn exports while the store is often busy with other long reads. Only
+// an export that has not begun is refused.
+func TestPagesWaitTheirTurn(t *testing.T) {
+	log := &heldLog{}
+	const held = 1200 // several pages
+	for range held {
+		log.add(adapter.Delivery{Outcome: adapter.Dead}, "{}")
+	}
+	asked := 0
+	log.busy = func() bool { asked++; return asked%3 != 1 }
+	o := operationsOn(t, log)
+	exported := 0
+	export := func() error {
+		return o.Export(context.Background(), adapter.Filter{}, 0, func(*adapter.Delivery) error { exported++; return nil })
+	}
+	if err := export(); err != nil || exported != held {
+		t.Errorf("exported %d, %v", exported, err)
+	}
+	log.busy = func() bool { return true }
+	if _, ok := errors.AsType[*adapter.BusyError](export()); !ok {
+		t.Error("an export begins while the store is busy")
 	}
 }

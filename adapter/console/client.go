@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"segment-saasquatch/adapter"
 )
@@ -102,6 +103,10 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) (io.R
 		}
 	case http.StatusServiceUnavailable:
 		return nil, &adapter.UnavailableError{Message: failure.Error}
+	case http.StatusTooManyRequests:
+		if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil {
+			return nil, &adapter.BusyError{RetryAfter: time.Duration(seconds) * time.Second}
+		}
 	}
 	return nil, fmt.Errorf("the server answered %s: %s", response.Status, failure.Error)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -177,6 +178,10 @@ func (h *Handler) fail(c *gin.Context, err error) int {
 		status, message = http.StatusUnprocessableEntity, refused.Problem
 	case errors.Is(err, adapter.ErrNoDelivery):
 		status, message = http.StatusNotFound, adapter.ErrNoDelivery.Error()
+	}
+	if busy, ok := errors.AsType[*adapter.BusyError](err); ok {
+		status, message = http.StatusTooManyRequests, busy.Error()
+		c.Header("Retry-After", strconv.Itoa(int(math.Ceil(busy.RetryAfter.Seconds()))))
 	}
 	if !c.Writer.Written() { // else it shows by the missing end
 		answerError(c, status, message)

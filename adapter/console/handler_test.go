@@ -23,9 +23,12 @@ type scripted struct {
 	scan   adapter.Scan
 	export func(yield func(*adapter.Delivery) error) error
 	purge  func() (*adapter.Purge, error)
+	verify func() ([]adapter.Conservation, error)
 }
 
 func (s *scripted) Scans(context.Context, adapter.Filter) (adapter.Scan, error) { return s.scan, nil }
+
+func (s *scripted) Verify(context.Context) ([]adapter.Conservation, error) { return s.verify() }
 
 func (s *scripted) Export(_ context.Context, _ adapter.Filter, _ int, yield func(*adapter.Delivery) error) error {
 	return s.export(yield)

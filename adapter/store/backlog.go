@@ -142,7 +142,7 @@ func (s *Store) measure(ctx context.Context) error {
 	changed := b.changed
 	b.mu.Unlock()
 	var pending map[int64]weight
-	err := s.engine.read(ctx, func(tx *sql.Tx) (err error) {
+	err := s.observe(ctx, func(tx *sql.Tx) (err error) {
 		pending, err = readPending(ctx, tx)
 		return err
 	})

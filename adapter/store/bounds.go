@@ -17,7 +17,7 @@ const idSlack = 10 * time.Minute
 // Bound finds the ids between which the deliveries of a time are; see
 // [adapter.DeliveryLog].
 func (s *Store) Bound(ctx context.Context, filter adapter.Filter) (adapter.Filter, error) {
-	err := s.engine.read(ctx, func(tx *sql.Tx) error { return bound(ctx, tx, &filter) })
+	err := s.read(ctx, func(tx *sql.Tx) error { return bound(ctx, tx, &filter) })
 	if err != nil {
 		return filter, fmt.Errorf("bound the deliveries: %w", err)
 	}

@@ -170,12 +170,13 @@ func (e *sqliteEngine) readOnlySchema(ctx context.Context, inUse bool) (schema, 
 	if err != nil {
 		return schema{}, err
 	}
-	e.readers = sql.OpenDB(connector)
-	s, err := readSchema(ctx, e.readers, "sqlite")
+	reader := sql.OpenDB(connector)
+	e.readers[shortRead] = reader
+	s, err := readSchema(ctx, reader, "sqlite")
 	if err == nil {
 		err = checkCopied(ctx, e)
 	}
-	return s, errors.Join(err, e.readers.Close())
+	return s, errors.Join(err, reader.Close())
 }
 
 // inUse names the process that has the file, empty for none.

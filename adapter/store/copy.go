@@ -48,7 +48,7 @@ func Copy(ctx context.Context, opts CopyOptions) (*Copied, error) {
 		return nil, fmt.Errorf("open the store to fill: %w", err)
 	}
 	var copied *Copied
-	err = from.read(ctx, func(tx *sql.Tx) (err error) {
+	err = from.read(ctx, shortRead, func(tx *sql.Tx) (err error) {
 		c := copying{from: tx, to: to, progress: opts.Progress}
 		copied, err = c.run(ctx)
 		return err
@@ -75,7 +75,7 @@ func openCopied(ctx context.Context, opts Options) (engine, error) {
 		return nil, err
 	}
 	others := 0
-	err = opened.read(ctx, func(tx *sql.Tx) error {
+	err = opened.read(ctx, shortRead, func(tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx, sessionsSQL, application).Scan(&others)
 	})
 	if err == nil && others > 0 {
@@ -99,7 +99,7 @@ func (*UnfinishedCopyError) Error() string {
 
 // checkCopied returns an UnfinishedCopyError if a copy into the store is not complete.
 func checkCopied(ctx context.Context, e engine) error {
-	return e.read(ctx, func(tx *sql.Tx) error {
+	return e.read(ctx, shortRead, func(tx *sql.Tx) error {
 		unfinished, err := e.hasTable(ctx, tx, copyingTable)
 		if err == nil && unfinished {
 			err = &UnfinishedCopyError{}

@@ -21,7 +21,7 @@ func (e *postgresEngine) hasTable(ctx context.Context, tx *sql.Tx, name string) 
 func (e *sqliteEngine) afterCopy(ctx context.Context, next int64) error {
 	for {
 		set := newMessageSet()
-		err := e.read(ctx, func(tx *sql.Tx) (err error) {
+		err := e.read(ctx, shortRead, func(tx *sql.Tx) (err error) {
 			rows, err := tx.QueryContext(ctx, `SELECT id, message_id FROM queue
 					WHERE id > (SELECT indexed_id FROM counter) AND message_id <> ''
 				UNION ALL SELECT id, message_id FROM deliveries

@@ -100,7 +100,7 @@ func (c *copying) table(ctx context.Context, table *copiedTable) (done int64, er
 
 // recount returns an error unless the store to fill has as many rows as the other one.
 func (c *copying) recount(ctx context.Context, table string, want int64) error {
-	return c.to.read(ctx, func(tx *sql.Tx) error {
+	return c.to.read(ctx, shortRead, func(tx *sql.Tx) error {
 		var got int64
 		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM `+table).Scan(&got); err != nil {
 			return err

@@ -278,7 +278,7 @@ func (s *Store) takeLetters(ctx context.Context, tx *sql.Tx, ids []int64, change
 // totals, and reports whether there are more.
 func (s *Store) countDeadLetters(ctx context.Context) (more bool, err error) {
 	var after int64
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.read(ctx, func(tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx, `SELECT after_id FROM uncounted_dead_letters`).Scan(&after)
 	})
 	if errors.Is(err, sql.ErrNoRows) {

@@ -22,7 +22,7 @@ type engine interface {
 	// The time has to be from before the call, because the leases count from it.
 	lease(ctx context.Context, q *Queue, now time.Time, request leaseRequest) ([]adapter.Leased, error)
 	// read runs fn on one snapshot of the database.
-	read(ctx context.Context, fn func(*sql.Tx) error) error
+	read(ctx context.Context, kind readKind, fn func(*sql.Tx) error) error
 	// write runs fn in a transaction, one at a time with apply where the engine
 	// has one writer.
 	write(ctx context.Context, fn func(*sql.Tx) error) error

@@ -74,6 +74,12 @@ func WithScanNoted(opts Options, n int64) Options {
 	return opts
 }
 
+// WithScanning returns the options with a function that each long read calls.
+func WithScanning(opts Options, f func()) Options {
+	opts.scanning, opts.longReadWait = f, 10*time.Millisecond
+	return opts
+}
+
 // WithPatience returns the options with another time after which the database is taken to
 // hang, and a write is tried without traffic.
 func WithPatience(opts Options, d time.Duration) Options {
@@ -96,7 +102,7 @@ func CopiedTables() (names []string) {
 }
 
 // Read runs f on a snapshot of the database.
-func Read(s *Store, f func(*sql.Tx) error) error { return s.engine.read(context.Background(), f) }
+func Read(s *Store, f func(*sql.Tx) error) error { return s.engine.read(context.Background(), shortRead, f) }
 
 // WithStepped returns the options with a function that is told of each step of operators'
 // work.
@@ -124,7 +130,7 @@ func (s *Store) Plans(ctx context.Context, filter adapter.Filter) (plans []strin
 	if _, ok := s.engine.(*sqliteEngine); ok {
 		explain = "EXPLAIN QUERY PLAN "
 	}
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.engine.read(ctx, shortRead, func(tx *sql.Tx) error {
 		return s.eachSource(ctx, tx, &filter, func(from *source, c *conditions) error {
 			query, args := from.query(c, 50)
 			plan, err := readPlan(ctx, tx, explain+query, args)
@@ -163,7 +169,7 @@ func readPlan(ctx context.Context, tx *sql.Tx, query string, args []any) (string
 
 // Indexed reports whether the indexes of the log are complete.
 func (s *Store) Indexed(ctx context.Context) (complete bool, err error) {
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.engine.read(ctx, shortRead, func(tx *sql.Tx) error {
 		complete, err = s.indexed(ctx, tx)
 		return err
 	})

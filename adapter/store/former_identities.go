@@ -14,7 +14,7 @@ import (
 // [adapter.Arrival.Fingerprint]. As long as it has, an event that comes again is looked
 // up by both.
 func (s *Store) loadFormerIdentities(ctx context.Context) error {
-	return s.engine.read(ctx, func(tx *sql.Tx) error {
+	return s.read(ctx, func(tx *sql.Tx) error {
 		before, _, err := formerIdentities(ctx, tx)
 		s.former.Store(before)
 		return err
@@ -50,7 +50,7 @@ func (s *Store) forgetFormer(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	var held bool
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.read(ctx, func(tx *sql.Tx) error {
 		held, err = s.holdsFormer(ctx, tx)
 		return err
 	})

@@ -45,7 +45,7 @@ type RestoredOptions struct {
 // a backup was taken. What Hold and operators do does not change it, but for the outcomes
 // that a redrive decides.
 func (s *Store) LastWrite(ctx context.Context) (last time.Time, err error) {
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.read(ctx, func(tx *sql.Tx) error {
 		last, err = s.lastWrite(ctx, tx)
 		return err
 	})
@@ -135,7 +135,7 @@ type restoration struct {
 // ones could overwrite newer ones, so they are held with the rest once the backup is old.
 func (s *Store) ExamineRestored(ctx context.Context, opts RestoredOptions) (*Restored, error) {
 	found := &Restored{}
-	err := s.engine.read(ctx, func(tx *sql.Tx) (err error) {
+	err := s.read(ctx, func(tx *sql.Tx) (err error) {
 		r, err := s.restoration(ctx, tx, opts)
 		if err != nil {
 			return err
@@ -198,7 +198,7 @@ func (s *Store) Hold(ctx context.Context, opts RestoredOptions, progress func(do
 	}
 	var r restoration
 	var kept int64
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.read(ctx, func(tx *sql.Tx) error {
 		if r, err = s.restoration(ctx, tx, opts); err != nil {
 			return err
 		}

@@ -79,7 +79,7 @@ func (s *Store) Identifies(ctx context.Context, _, tenant string, queries []adap
 		}
 		return nil
 	}
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.read(ctx, func(tx *sql.Tx) error {
 		if err := s.engine.deliveredIdentifies(ctx, tx, id, users, yield); err != nil {
 			return err
 		}

@@ -40,7 +40,7 @@ func (s *Store) Known(ctx context.Context, _, tenant string, arrivals []adapter.
 			former: hashList(s.formerHash(&arrivals[i])),
 		}
 	}
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.read(ctx, func(tx *sql.Tx) error {
 		reasons, err = s.engine.known(ctx, tx, id, events)
 		return err
 	})

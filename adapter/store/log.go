@@ -16,7 +16,7 @@ var _ adapter.DeliveryLog = (*Store)(nil)
 
 // Find returns deliveries, newest first; see [adapter.DeliveryLog].
 func (s *Store) Find(ctx context.Context, filter adapter.Filter, limit int) (found []adapter.Delivery, err error) {
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.search(ctx, &filter, func(tx *sql.Tx) error {
 		found, err = s.find(ctx, tx, filter, limit)
 		return err
 	})
@@ -35,7 +35,7 @@ func (s *Store) find(ctx context.Context, tx *sql.Tx, filter adapter.Filter, lim
 			return err
 		}
 		for rows.Next() {
-			delivery, err := s.scanDelivery(ctx, rows)
+			delivery, err := s.scanDelivery(rows)
 			if err != nil {
 				return errors.Join(err, rows.Close())
 			}
@@ -81,7 +81,7 @@ func (s *Store) eachSource(ctx context.Context, tx *sql.Tx, f *adapter.Filter, f
 	return nil
 }
 
-func (s *Store) scanDelivery(ctx context.Context, rows *sql.Rows) (adapter.Delivery, error) {
+func (s *Store) scanDelivery(rows *sql.Rows) (adapter.Delivery, error) {
 	var d adapter.Delivery
 	var connection, tenant, received int64
 	var account, event, reason, detail sql.NullString
@@ -91,10 +91,10 @@ func (s *Store) scanDelivery(ctx context.Context, rows *sql.Rows) (adapter.Deliv
 	if err != nil {
 		return d, err
 	}
-	if d.Connection, err = s.names.name(ctx, connection); err != nil {
+	if d.Connection, err = s.names.name(connection); err != nil {
 		return d, err
 	}
-	if d.Tenant, err = s.names.name(ctx, tenant); err != nil {
+	if d.Tenant, err = s.names.name(tenant); err != nil {
 		return d, err
 	}
 	d.AccountID = d.UserID
@@ -120,7 +120,7 @@ func timePointer(ms sql.NullInt64) *time.Time {
 
 // Get returns one delivery with all that is known of it; see [adapter.DeliveryLog].
 func (s *Store) Get(ctx context.Context, id int64) (delivery *adapter.Delivery, err error) {
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.read(ctx, func(tx *sql.Tx) error {
 		found, err := s.find(ctx, tx, adapter.Filter{IDs: []int64{id}}, 1)
 		if err != nil {
 			return err
@@ -165,7 +165,7 @@ func history(ctx context.Context, tx *sql.Tx, id int64) (tries []adapter.Try, er
 
 // Payloads returns the payloads that are kept; see [adapter.DeliveryLog].
 func (s *Store) Payloads(ctx context.Context, ids []int64) (payloads map[int64]adapter.StoredPayload, err error) {
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.read(ctx, func(tx *sql.Tx) error {
 		payloads, err = payloadsOf(ctx, tx, ids)
 		return err
 	})
@@ -207,8 +207,12 @@ func payloadsOf(ctx context.Context, tx *sql.Tx, ids []int64) (map[int64]adapter
 
 // Summarize counts deliveries; see [adapter.DeliveryLog].
 func (s *Store) Summarize(ctx context.Context, filter adapter.Filter) ([]adapter.Summary, error) {
-	counts := make(map[adapter.Summary]int64)
-	err := s.engine.read(ctx, func(tx *sql.Tx) error {
+	if filter.PicksAll() {
+		return s.summarizeAll(ctx)
+	}
+	var counts map[adapter.Summary]int64
+	err := s.search(ctx, &filter, func(tx *sql.Tx) error {
+		counts = make(map[adapter.Summary]int64)
 		return s.eachSource(ctx, tx, &filter, func(from *source, c *conditions) error { return s.count(ctx, tx, from, c, counts) })
 	})
 	if err != nil {
@@ -223,6 +227,36 @@ func (s *Store) Summarize(ctx context.Context, filter adapter.Filter) ([]adapter
 		return cmp.Or(cmp.Compare(a.Connection, b.Connection), cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Outcome, b.Outcome), cmp.Compare(a.Reason, b.Reason))
 	})
 	return summaries, nil
+}
+
+// summarizeAll returns the numbers of all deliveries that the store holds, by the running
+// totals.
+func (s *Store) summarizeAll(ctx context.Context) (summaries []adapter.Summary, err error) {
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		balances, err := readTotals(ctx, tx)
+		if err != nil {
+			return err
+		}
+		byConnection, err := inOrder(s.names, balances, func(name string, b *balance) ([]adapter.Summary, error) {
+			return b.summaries(name), nil
+		})
+		summaries = slices.Concat(byConnection...)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("count deliveries: %w", err)
+	}
+	return summaries, nil
+}
+
+// summaries returns the numbers of the rows by outcome, as the totals have them.
+func (b *balance) summaries(name string) (summaries []adapter.Summary) {
+	for _, outcome := range adapter.Outcomes {
+		if rows := b.totals[outcome] - b.removed[outcome]; rows != 0 {
+			summaries = append(summaries, adapter.Summary{Connection: name, Outcome: outcome, Events: rows})
+		}
+	}
+	return summaries
 }
 
 // count adds the events of a source to the counts of what they have in common.
@@ -243,10 +277,10 @@ func (s *Store) count(ctx context.Context, tx *sql.Tx, from *source, c *conditio
 		if err := rows.Scan(&connection, &tenant, &summary.Outcome, &summary.Reason, &events); err != nil {
 			return err
 		}
-		if summary.Connection, err = s.names.name(ctx, connection); err != nil {
+		if summary.Connection, err = s.names.name(connection); err != nil {
 			return err
 		}
-		if summary.Tenant, err = s.names.name(ctx, tenant); err != nil {
+		if summary.Tenant, err = s.names.name(tenant); err != nil {
 			return err
 		}
 		counts[summary] += events

@@ -25,7 +25,7 @@ type TenantEvents struct {
 func (s *Store) Namesakes(tenant string) (others []string) {
 	for _, id := range s.names.ofTenant(adapter.TenantAlias(tenant)) {
 		// The alias may be the name of a connection, too.
-		name, err := s.names.name(context.Background(), id)
+		name, err := s.names.name(id)
 		if err == nil && name != tenant && adapter.TenantAlias(name) != name {
 			others = append(others, name)
 		}
@@ -43,7 +43,7 @@ func (s *Store) EventsOf(ctx context.Context, tenant string) (TenantEvents, erro
 	}
 	for table, count := range map[string]*int64{"queue": &events.Pending, "deliveries": &events.Settled} {
 		err := s.eachRange(ctx, table, func(after, to int64) error {
-			return s.engine.read(ctx, func(tx *sql.Tx) error {
+			return s.read(ctx, func(tx *sql.Tx) error {
 				var n int64
 				err := tx.QueryRowContext(ctx, `SELECT count(*) FROM `+table+` WHERE tenant = $1 AND id > $2 AND id <= $3`,
 					id, after, to).Scan(&n)
@@ -112,7 +112,7 @@ func waitRest(ctx context.Context) error {
 func (s *Store) eachRange(ctx context.Context, table string, f func(after, to int64) error) error {
 	for after := int64(-1); ; {
 		var next sql.NullInt64
-		err := s.engine.read(ctx, func(tx *sql.Tx) error {
+		err := s.read(ctx, func(tx *sql.Tx) error {
 			// Ids can lie far apart.
 			return tx.QueryRowContext(ctx, `SELECT min(id) FROM `+table+` WHERE id > $1`, after).Scan(&next)
 		})

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -24,7 +25,7 @@ func loadNames(ctx context.Context, e engine) (*names, error) {
 }
 
 func (n *names) load(ctx context.Context) error {
-	err := n.engine.read(ctx, func(tx *sql.Tx) error {
+	err := n.engine.read(ctx, shortRead, func(tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT id, name FROM names`)
 		if err != nil {
 			return err
@@ -86,21 +87,29 @@ func (n *names) ofTenant(tenant string) (ids []int64) {
 	return ids
 }
 
-// name returns the name with the number; another process may have added it.
-func (n *names) name(ctx context.Context, id int64) (string, error) {
-	n.mu.Lock()
-	name, ok := n.text[id]
-	n.mu.Unlock()
-	if ok {
-		return name, nil
-	}
-	if err := n.load(ctx); err != nil {
-		return "", err
-	}
+// errUnknownName means that another process may have added the name.
+var errUnknownName = errors.New("the store has no such name")
+
+// name returns the name with the number, or errUnknownName; see resolve.
+func (n *names) name(id int64) (string, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if name, ok = n.text[id]; !ok {
-		return "", fmt.Errorf("the store has no name %d", id)
+	if name, ok := n.text[id]; ok {
+		return name, nil
 	}
-	return name, nil
+	return "", fmt.Errorf("name %d: %w", id, errUnknownName)
+}
+
+// resolve runs fn, which may ask for names. It runs it once more if fn met a name that
+// another process has added. It reads the names when fn has ended: a transaction of fn that
+// waited for another connection could wait for ever.
+func (n *names) resolve(ctx context.Context, fn func() error) error {
+	err := fn()
+	if !errors.Is(err, errUnknownName) {
+		return err
+	}
+	if err := n.load(ctx); err != nil {
+		return err
+	}
+	return fn()
 }

@@ -22,6 +22,8 @@ type postgresEngine struct {
 	shards    chan int64
 	writers   commitWriters
 	leaseFor  time.Duration
+	// readPlaces has a place for each read under way, of the kinds that are bounded.
+	readPlaces map[readKind]chan struct{}
 	// resolveFor is resolveTimeout, except in tests.
 	resolveFor time.Duration
 	// databaseNow takes the place of the database's clock in tests, nil for none.
@@ -79,7 +81,16 @@ func (e *postgresEngine) shard() int64 { return totalsShards }
 
 func (e *postgresEngine) lockRows() string { return " FOR UPDATE" }
 
-func (e *postgresEngine) read(ctx context.Context, fn func(*sql.Tx) error) error {
+// read leaves half of the pool to events: short and long reads take up to a quarter each.
+func (e *postgresEngine) read(ctx context.Context, kind readKind, fn func(*sql.Tx) error) error {
+	if places := e.readPlaces[kind]; places != nil {
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	var tx *sql.Tx
 	leave, err := e.begin(ctx, func() (err error) {
 		tx, err = e.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})

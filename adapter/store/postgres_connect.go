@@ -111,6 +111,10 @@ func connectPostgres(ctx context.Context, opts Options) (*postgresEngine, error)
 		pool: pool, db: stdlib.OpenDBFromPool(pool), places: newPlaces(int(config.MaxConns), opts.OnRefused), operators: opts.forOperators(),
 		shards: make(chan int64, committers), leaseFor: cmp.Or(opts.leaseFor, leaseFor),
 		resolveFor: cmp.Or(opts.resolveFor, resolveTimeout), databaseNow: opts.databaseNow,
+		readPlaces: map[readKind]chan struct{}{
+			shortRead: make(chan struct{}, max(1, config.MaxConns/4)),
+			longRead:  make(chan struct{}, min(longReads, max(1, config.MaxConns/4))),
+		},
 	}
 	first := rand.Int64N(totalsShards)
 	for i := range int64(committers) {

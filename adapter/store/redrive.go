@@ -22,7 +22,7 @@ func (s *Store) Redrive(ctx context.Context, redeliveries []adapter.Redelivery) 
 		size: func(r *redelivery) int64 { return int64(r.Bytes) },
 		// A server beside this process may have accepted many events since.
 		prepare: func(ctx context.Context) error {
-			return s.engine.read(ctx, func(tx *sql.Tx) error { return s.engine.refresh(ctx, tx) })
+			return s.read(ctx, func(tx *sql.Tx) error { return s.engine.refresh(ctx, tx) })
 		},
 		change: func(ctx context.Context, tx *sql.Tx, part []redelivery) (err error) {
 			redriven, err = s.redrive(ctx, tx, part)

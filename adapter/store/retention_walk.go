@@ -75,7 +75,7 @@ func (s *Store) deleteOld(w *walk) func(context.Context) (bool, error) {
 			}
 		}
 		var old []int64
-		err = s.engine.read(ctx, func(tx *sql.Tx) error {
+		err = s.read(ctx, func(tx *sql.Tx) error {
 			old, more, err = w.look(ctx, tx, under)
 			return err
 		})

@@ -56,7 +56,7 @@ func (s *Store) queueOf(ctx context.Context, run int64) (*Queue, error) {
 		return q, nil
 	}
 	q = &Queue{store: s, wake: make(chan struct{}, 1)}
-	err := s.engine.read(ctx, func(tx *sql.Tx) error {
+	err := s.read(ctx, func(tx *sql.Tx) error {
 		err := tx.QueryRowContext(ctx, `SELECT connection, tenant FROM runs WHERE id = $1`, run).Scan(&q.connection, &q.tenant)
 		if errors.Is(err, sql.ErrNoRows) {
 			return adapter.ErrNoRun
@@ -66,7 +66,11 @@ func (s *Store) queueOf(ctx context.Context, run int64) (*Queue, error) {
 	if err != nil {
 		return nil, s.explained(fmt.Sprintf("read run %d", run), err)
 	}
-	name, err := s.names.name(ctx, q.connection)
+	var name string
+	err = s.names.resolve(ctx, func() (err error) {
+		name, err = s.names.name(q.connection)
+		return err
+	})
 	if err != nil {
 		return nil, s.explained(fmt.Sprintf("read the connection of run %d", run), err)
 	}

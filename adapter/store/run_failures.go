@@ -16,7 +16,7 @@ const failurePage = 20
 func (s *Store) Failures(ctx context.Context, run int64, yield func([]byte) error) (missing int64, err error) {
 	for after := int64(0); ; {
 		var payloads [][]byte
-		err := s.engine.read(ctx, func(tx *sql.Tx) (err error) {
+		err := s.read(ctx, func(tx *sql.Tx) (err error) {
 			payloads, after, err = failuresAfter(ctx, tx, run, after)
 			return err
 		})

@@ -14,7 +14,7 @@ var _ adapter.Imports = (*Store)(nil)
 
 // Held returns events that wait for an import job; see [adapter.Imports].
 func (s *Store) Held(ctx context.Context, run *adapter.Run, after int64, limit int, maxBytes int64) (held []adapter.Leased, err error) {
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.read(ctx, func(tx *sql.Tx) error {
 		held, err = readHeld(ctx, tx, run.ID, after, limit, maxBytes)
 		return err
 	})
@@ -58,7 +58,7 @@ func (s *Store) Settle(ctx context.Context, run *adapter.Run, held *adapter.Leas
 
 // Jobs returns the import jobs of a run; see [adapter.Imports].
 func (s *Store) Jobs(ctx context.Context, run *adapter.Run) (jobs []adapter.RunJob, err error) {
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.read(ctx, func(tx *sql.Tx) error {
 		jobs, err = readJobs(ctx, tx, run.ID)
 		return err
 	})

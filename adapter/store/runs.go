@@ -69,7 +69,7 @@ func (s *Store) TakeRun(ctx context.Context, id int64) (run *adapter.Run, object
 
 // Run returns a run as it stands; see [adapter.Replays].
 func (s *Store) Run(ctx context.Context, id int64) (run *adapter.Run, objects []adapter.ObjectProgress, err error) {
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.read(ctx, func(tx *sql.Tx) error {
 		runs, err := s.readRuns(ctx, tx, id)
 		if err != nil {
 			return err
@@ -89,7 +89,7 @@ func (s *Store) Run(ctx context.Context, id int64) (run *adapter.Run, objects []
 
 // Runs returns all runs; see [adapter.Replays].
 func (s *Store) Runs(ctx context.Context) (runs []adapter.Run, err error) {
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.read(ctx, func(tx *sql.Tx) error {
 		runs, err = s.readRuns(ctx, tx, 0)
 		return err
 	})
@@ -116,10 +116,10 @@ func (s *Store) readRuns(ctx context.Context, tx *sql.Tx, id int64) (runs []adap
 		if err := rows.Scan(&run.ID, &connection, &tenant, &spec, &progress, &started, &updated, &ended); err != nil {
 			return nil, err
 		}
-		if run.Connection, err = s.names.name(ctx, connection); err != nil {
+		if run.Connection, err = s.names.name(connection); err != nil {
 			return nil, err
 		}
-		if run.Tenant, err = s.names.name(ctx, tenant); err != nil {
+		if run.Tenant, err = s.names.name(tenant); err != nil {
 			return nil, err
 		}
 		run.Spec = json.RawMessage(spec)
@@ -193,7 +193,7 @@ func (s *Store) RunState(ctx context.Context, run *adapter.Run) (state *adapter.
 	}
 	now := s.now()
 	state = &adapter.RunState{}
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.read(ctx, func(tx *sql.Tx) error {
 		if state.Outcomes, err = readOutcomes(ctx, tx, run.ID); err != nil {
 			return err
 		}

@@ -29,8 +29,8 @@ type sqliteEngine struct {
 	claim     *claim
 	files     databaseFiles
 	ballast   ballast
-	readers   *sql.DB
-	writers   *sql.DB // of one connection
+	readers   [len(sqliteReaders)]*sql.DB // by readKind
+	writers   *sql.DB                     // of one connection
 
 	// writing has one place, for whoever uses the connection that writes. It is no
 	// mutex, because SQLite may sleep meanwhile, and a mutex would keep simulated
@@ -159,7 +159,7 @@ const damagedRemedy = "restore a backup with `segment-saasquatch store restore F
 	"database aside and start with a new one; sqlite3's .recover can save events out of the damaged file"
 
 // sqliteReaders is how many connections read at once.
-const sqliteReaders = 4
+var sqliteReaders = [...]int{shortRead: 3, leaseRead: 1, healthRead: 2, longRead: longReads}
 
 func (e *sqliteEngine) connect(ctx context.Context, shared bool) (err error) {
 	writing := fmt.Sprintf("_txlock=immediate&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-%d)", e.cache>>10) // in KiB
@@ -169,8 +169,10 @@ func (e *sqliteEngine) connect(ctx context.Context, shared bool) (err error) {
 	if err := migrate(ctx, e.writers, "sqlite", shared); err != nil {
 		return err
 	}
-	if e.readers, err = e.pool("_pragma=query_only(true)", sqliteReaders); err != nil {
-		return err
+	for kind, n := range sqliteReaders {
+		if e.readers[kind], err = e.pool("_pragma=query_only(true)", n); err != nil {
+			return err
+		}
 	}
 	if e.checkpointer, err = e.pool("_pragma=wal_autocheckpoint(0)", 1); err != nil {
 		return err
@@ -181,7 +183,7 @@ func (e *sqliteEngine) connect(ctx context.Context, shared bool) (err error) {
 	if e.statements, err = prepareStatements(ctx, e.connection); err != nil {
 		return err
 	}
-	if err := e.read(ctx, func(tx *sql.Tx) error { return e.loadMessages(ctx, tx) }); err != nil {
+	if err := e.read(ctx, shortRead, func(tx *sql.Tx) error { return e.loadMessages(ctx, tx) }); err != nil {
 		return err
 	}
 	if err := e.files.learn(); err != nil {
@@ -249,8 +251,10 @@ func (e *sqliteEngine) close() error {
 		return e.save(err)
 	}
 	var errs []error
-	if e.readers != nil {
-		errs = append(errs, e.readers.Close())
+	for _, readers := range e.readers {
+		if readers != nil {
+			errs = append(errs, readers.Close())
+		}
 	}
 	if e.checkpointer != nil {
 		errs = append(errs, e.checkpointer.Close())
@@ -307,8 +311,8 @@ func (e *sqliteEngine) shard() int64 { return 0 }
 func (e *sqliteEngine) lockRows() string { return "" }
 
 // read runs fn on a snapshot.
-func (e *sqliteEngine) read(ctx context.Context, fn func(*sql.Tx) error) error {
-	tx, err := e.readers.BeginTx(ctx, nil)
+func (e *sqliteEngine) read(ctx context.Context, kind readKind, fn func(*sql.Tx) error) error {
+	tx, err := e.readers[kind].BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}

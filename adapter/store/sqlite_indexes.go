@@ -42,7 +42,7 @@ const indexRows = 1000
 func (e *sqliteEngine) index(ctx context.Context) (next time.Duration, err error) {
 	var upTo, after int64
 	var left, last bool
-	err = e.read(ctx, func(tx *sql.Tx) error {
+	err = e.read(ctx, shortRead, func(tx *sql.Tx) error {
 		if upTo, left, err = unindexed(ctx, tx); err != nil || !left {
 			return err
 		}

@@ -76,7 +76,7 @@ func (e *sqliteEngine) lease(ctx context.Context, q *Queue, now time.Time, reque
 			leased = nil
 		}
 	}()
-	err = e.read(ctx, func(tx *sql.Tx) error {
+	err = e.read(ctx, leaseRead, func(tx *sql.Tx) error {
 		var due []int64
 		var err error
 		if request.parked != nil {

@@ -28,7 +28,7 @@ func (e *sqliteEngine) packMessages(ctx context.Context) (more bool, err error) 
 	}
 	var held, most int64
 	var after sql.NullInt64
-	err = e.read(ctx, func(tx *sql.Tx) error {
+	err = e.read(ctx, shortRead, func(tx *sql.Tx) error {
 		err := tx.QueryRowContext(ctx, `SELECT coalesce(sum(events - removed), 0) FROM totals WHERE outcome <> 0`).Scan(&held)
 		if err != nil {
 			return err

@@ -65,6 +65,8 @@ type Options struct {
 	leaseFor         time.Duration // of PostgreSQL
 	resolveFor       time.Duration // of PostgreSQL
 	databaseNow      func() time.Time
+	longReadWait     time.Duration
+	scanning         func() // called in a long read
 	maxEventNames    int
 	scanNoted        int64
 	committed        func() // called between a commit and its answer
@@ -138,12 +140,17 @@ type Store struct {
 	pacer *pacer
 	// trimming has one place, for the goroutine that drops payloads. It is no mutex, as in
 	// sqliteEngine.
-	trimming  chan struct{}
-	submitted chan *submission
-	stop      context.CancelFunc
-	stopped   context.Context // ends when Close begins
-	workers   sync.WaitGroup
-	closing   atomic.Bool
+	trimming chan struct{}
+	// longReads has a place for each long read under way.
+	longReads    chan struct{}
+	longReadWait time.Duration
+	scanning     func()
+	heldCounts   heldCounts
+	submitted    chan *submission
+	stop         context.CancelFunc
+	stopped      context.Context // ends when Close begins
+	workers      sync.WaitGroup
+	closing      atomic.Bool
 
 	mu     sync.Mutex
 	queues map[int64][]*Queue // by connection
@@ -165,6 +172,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	}
 	if opts.stepped == nil {
 		opts.stepped = func(int, int64) {}
+	}
+	if opts.scanning == nil {
+		opts.scanning = func() {}
 	}
 	if opts.OnSkew == nil {
 		opts.OnSkew = func(time.Duration) {}
@@ -201,9 +211,15 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		onDropped: opts.OnDropped,
 		pacer:     newPacer(opened.pace(), opts.stepped),
 		trimming:  make(chan struct{}, 1),
+		longReads: make(chan struct{}, longReads),
 		submitted: make(chan *submission),
-		queues:    make(map[int64][]*Queue),
-		runs:      make(map[int64]*Queue),
+
+		longReadWait: cmp.Or(opts.longReadWait, longReadWait),
+		scanning:     opts.scanning,
+		heldCounts:   heldCounts{byTenant: make(map[[2]int64]heldCount)},
+
+		queues: make(map[int64][]*Queue),
+		runs:   make(map[int64]*Queue),
 
 		oldRefused:        walk{keep: opts.Retention.Dead, refused: true},
 		oldSettled:        walk{keep: opts.Retention.Ledger},

@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"segment-saasquatch/adapter"
 )
@@ -63,11 +65,13 @@ func (s *Store) pendingReason() string {
 // checkRun refuses work on a run whose connection has another tenant by now: its
 // events would not be sent, and the ledger of the present tenant does not know them.
 func (s *Store) checkRun(ctx context.Context, run int64, q *Queue) error {
-	connection, err := s.names.name(ctx, q.connection)
-	if err != nil {
+	var connection, tenant string
+	err := s.names.resolve(ctx, func() (err error) {
+		if connection, err = s.names.name(q.connection); err == nil {
+			tenant, err = s.names.name(q.tenant)
+		}
 		return err
-	}
-	tenant, err := s.names.name(ctx, q.tenant)
+	})
 	if err != nil {
 		return err
 	}
@@ -80,51 +84,95 @@ func (s *Store) checkRun(ctx context.Context, run int64, q *Queue) error {
 		run, tenant, connection, s.tenants[connection])}
 }
 
-// pendingTenants returns the tenants that have pending events, by connection. It
-// skips from one to the next in the index.
-func pendingTenants(ctx context.Context, tx *sql.Tx) (map[int64][]int64, error) {
-	tenants := make(map[int64][]int64)
-	var connection, tenant int64
+// queueHead is the oldest pending event of a tenant of a connection.
+type queueHead struct {
+	tenant   int64
+	received time.Time
+}
+
+// queueHeads returns the oldest pending events by connection, one for each tenant. It skips
+// from one tenant to the next in an index, so that the size of a backlog makes no
+// difference. No other index has the order that the query asks for, so that no statistics
+// lead PostgreSQL to another one. It asks for the next number, since SQLite looks for what is
+// beyond a pair by reading all rows that have the pair.
+func queueHeads(ctx context.Context, tx *sql.Tx) (map[int64][]queueHead, error) {
+	heads := make(map[int64][]queueHead)
+	var connection, tenant, received int64
 	for {
-		err := tx.QueryRowContext(ctx, `SELECT connection, tenant FROM queue WHERE (connection, tenant) > ($1, $2)
-			ORDER BY connection, tenant LIMIT 1`, connection, tenant).Scan(&connection, &tenant)
+		err := tx.QueryRowContext(ctx, `SELECT connection, tenant, received_at FROM queue
+			WHERE (connection, tenant) >= ($1, $2) ORDER BY connection, tenant, id LIMIT 1`, connection, tenant+1).
+			Scan(&connection, &tenant, &received)
 		if errors.Is(err, sql.ErrNoRows) {
-			return tenants, nil
+			return heads, nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		tenants[connection] = append(tenants[connection], tenant)
+		heads[connection] = append(heads[connection], queueHead{tenant, time.UnixMilli(received).UTC()})
 	}
 }
 
 // describeBacklog adds to the backlog of a connection what the totals do not tell.
 func (s *Store) describeBacklog(
-	ctx context.Context, tx *sql.Tx, connection int64, tenants []int64, backlog *adapter.Backlog,
+	ctx context.Context, tx *sql.Tx, connection int64, heads []queueHead, backlog *adapter.Backlog,
 ) error {
-	for _, tenant := range tenants {
-		name, err := s.names.name(ctx, tenant)
+	for _, head := range heads {
+		name, err := s.names.name(head.tenant)
 		if err != nil {
 			return err
 		}
 		reason := s.heldReason(backlog.Connection, name)
 		if reason == "" {
-			first, err := oldest(ctx, tx, connection, tenant)
-			if err != nil {
-				return err
-			}
-			if backlog.Oldest.IsZero() || !first.IsZero() && first.Before(backlog.Oldest) {
-				backlog.Oldest = first
+			if backlog.Oldest.IsZero() || head.received.Before(backlog.Oldest) {
+				backlog.Oldest = head.received
 			}
 			continue
 		}
-		held := adapter.Held{Tenant: name, Reason: reason}
-		const count = `SELECT count(*) FROM queue WHERE connection = $1 AND tenant = $2`
-		if err := tx.QueryRowContext(ctx, count, connection, tenant).Scan(&held.Events); err != nil {
-			return err
+		held := adapter.Held{Tenant: name, Reason: reason, Events: backlog.Events}
+		if len(heads) > 1 {
+			if held.Events, err = s.heldCounts.count(ctx, tx, connection, head.tenant); err != nil {
+				return err
+			}
 		}
 		backlog.Held = append(backlog.Held, held)
 	}
 	slices.SortFunc(backlog.Held, func(a, b adapter.Held) int { return strings.Compare(a.Tenant, b.Tenant) })
 	return nil
+}
+
+// heldCounts remembers large numbers of held events. Only operators' work changes them.
+type heldCounts struct {
+	mu       sync.Mutex
+	byTenant map[[2]int64]heldCount // by connection and tenant
+}
+
+type heldCount struct {
+	events  int64
+	expires time.Time
+}
+
+const (
+	// manyHeld is the number from which on it is remembered.
+	manyHeld = 10_000
+	// countRest is how long it is remembered, in times of what the count took: counting
+	// takes a hundredth of the time.
+	countRest = 100
+)
+
+// count returns how many events of the tenant are pending.
+func (h *heldCounts) count(ctx context.Context, tx *sql.Tx, connection, tenant int64) (events int64, err error) {
+	key, began := [2]int64{connection, tenant}, time.Now()
+	h.mu.Lock()
+	known, ok := h.byTenant[key]
+	h.mu.Unlock()
+	if ok && began.Before(known.expires) {
+		return known.events, nil
+	}
+	err = tx.QueryRowContext(ctx, `SELECT count(*) FROM queue WHERE connection = $1 AND tenant = $2`, connection, tenant).Scan(&events)
+	if err == nil && events >= manyHeld {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.byTenant[key] = heldCount{events, began.Add(countRest * time.Since(began))}
+	}
+	return events, err
 }

@@ -512,10 +512,8 @@ func TestLeaseReadsItsIndex(t *testing.T) {
 		for query, want := range map[string][2]string{
 			`SELECT id FROM queue WHERE connection = 1 AND tenant = 2 AND due_at <= 1000000 ORDER BY due_at, id LIMIT 10`: {
 				"COVERING INDEX queue_tenant_due (connection=? AND tenant=? AND due_at<?)", "queue_tenant_due"},
-			`SELECT connection, tenant FROM queue WHERE (connection, tenant) > (0, 0) ORDER BY connection, tenant LIMIT 1`: {
-				"COVERING INDEX queue_tenant_due ((connection,tenant)>(?,?))", "queue_tenant_due"},
-			`SELECT min(id + 0) FROM queue WHERE connection = 1 AND tenant = 2`: {
-				"COVERING INDEX queue_tenant_due (connection=? AND tenant=?)", "queue_tenant_due"},
+			`SELECT connection, tenant, received_at FROM queue WHERE (connection, tenant) >= (0, 0) ORDER BY connection, tenant, id LIMIT 1`: {
+				"INDEX queue_oldest ((connection,tenant)>(?,?))", "queue_oldest"},
 		} {
 			rows, err := db.Query(explain + query)
 			if err != nil {
@@ -577,7 +575,7 @@ func TestOlderDatabase(t *testing.T) {
 			`ALTER TABLE queue DROP COLUMN event`, `ALTER TABLE deliveries DROP COLUMN event`,
 			`DROP TABLE dead_letters`, `DROP TABLE uncounted_dead_letters`, `ALTER TABLE queue DROP COLUMN checksum`, `ALTER TABLE payloads DROP COLUMN checksum`,
 			`UPDATE totals SET bytes = 0 WHERE outcome = 5`,
-			`DROP INDEX queue_tenant_due`, `CREATE INDEX queue_due ON queue (connection, due_at)`,
+			`DROP INDEX queue_oldest`, `DROP INDEX queue_tenant_due`, `CREATE INDEX queue_due ON queue (connection, due_at)`,
 			`DELETE FROM schema_version WHERE version_id > 2`,
 		} {
 			execute(t, db, statement)

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
-	"time"
 
 	"segment-saasquatch/adapter"
 )
@@ -57,12 +55,12 @@ func readTotals(ctx context.Context, tx *sql.Tx) (balances map[int64]*balance, e
 
 // Totals returns the running totals; see [adapter.DeliveryLog].
 func (s *Store) Totals(ctx context.Context) (totals []adapter.Totals, err error) {
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.observe(ctx, func(tx *sql.Tx) error {
 		balances, err := readTotals(ctx, tx)
 		if err != nil {
 			return err
 		}
-		totals, err = inOrder(ctx, s.names, balances, func(name string, b *balance) (adapter.Totals, error) { return b.asTotals(name), nil })
+		totals, err = inOrder(s.names, balances, func(name string, b *balance) (adapter.Totals, error) { return b.asTotals(name), nil })
 		return err
 	})
 	if err != nil {
@@ -83,10 +81,10 @@ func (b *balance) asTotals(name string) adapter.Totals {
 }
 
 // inOrder converts the balances in the order of the connections' names.
-func inOrder[T any](ctx context.Context, n *names, balances map[int64]*balance, convert func(string, *balance) (T, error)) ([]T, error) {
+func inOrder[T any](n *names, balances map[int64]*balance, convert func(string, *balance) (T, error)) ([]T, error) {
 	byName := make(map[string]*balance, len(balances))
 	for id, b := range balances {
-		name, err := n.name(ctx, id)
+		name, err := n.name(id)
 		if err != nil {
 			return nil, err
 		}
@@ -105,7 +103,7 @@ func inOrder[T any](ctx context.Context, n *names, balances map[int64]*balance, 
 
 // Verify counts all rows; see [adapter.DeliveryLog].
 func (s *Store) Verify(ctx context.Context) (verified []adapter.Conservation, err error) {
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.scan(ctx, func(tx *sql.Tx) error {
 		balances, err := readTotals(ctx, tx)
 		if err != nil {
 			return err
@@ -116,7 +114,7 @@ func (s *Store) Verify(ctx context.Context) (verified []adapter.Conservation, er
 		if err := measurePayloads(ctx, tx, balances); err != nil {
 			return err
 		}
-		verified, err = inOrder(ctx, s.names, balances, func(name string, b *balance) (adapter.Conservation, error) { return b.verify(name), nil })
+		verified, err = inOrder(s.names, balances, func(name string, b *balance) (adapter.Conservation, error) { return b.verify(name), nil })
 		return err
 	})
 	if err != nil {
@@ -197,22 +195,22 @@ func (b *balance) verify(name string) adapter.Conservation {
 
 // Backlog describes what is pending; see [adapter.DeliveryLog].
 func (s *Store) Backlog(ctx context.Context) (backlogs []adapter.Backlog, err error) {
-	err = s.engine.read(ctx, func(tx *sql.Tx) error {
+	err = s.observe(ctx, func(tx *sql.Tx) error {
 		balances, err := readTotals(ctx, tx)
 		if err != nil {
 			return err
 		}
-		tenants, err := pendingTenants(ctx, tx)
+		heads, err := queueHeads(ctx, tx)
 		if err != nil {
 			return err
 		}
-		backlogs, err = inOrder(ctx, s.names, balances, func(name string, b *balance) (adapter.Backlog, error) {
+		backlogs, err = inOrder(s.names, balances, func(name string, b *balance) (adapter.Backlog, error) {
 			backlog := adapter.Backlog{Connection: name, Events: b.totals[adapter.Pending], Bytes: b.bytes[adapter.Pending]}
 			if backlog.Events == 0 {
 				return backlog, nil
 			}
 			id, _ := s.names.find(name)
-			return backlog, s.describeBacklog(ctx, tx, id, tenants[id], &backlog)
+			return backlog, s.describeBacklog(ctx, tx, id, heads[id], &backlog)
 		})
 		return err
 	})
@@ -220,31 +218,4 @@ func (s *Store) Backlog(ctx context.Context) (backlogs []adapter.Backlog, err er
 		return nil, fmt.Errorf("describe the backlog: %w", err)
 	}
 	return backlogs, nil
-}
-
-// oldestRows is how many of the first pending events are looked at for the oldest of
-// a tenant, before an index that is read as far as that tenant's backlog goes.
-const oldestRows = 200
-
-// oldest returns when the first pending event of the tenant was received, the zero
-// time if none is pending. The addition keeps the databases from looking for it in
-// the order of the ids, where a million of other events may come first.
-func oldest(ctx context.Context, tx *sql.Tx, connection, tenant int64) (time.Time, error) {
-	for _, query := range []string{
-		`SELECT received_at FROM (
-			SELECT id, connection, tenant, received_at FROM queue ORDER BY id LIMIT ` + strconv.Itoa(oldestRows) + `) AS first
-			WHERE connection = $1 AND tenant = $2 ORDER BY id LIMIT 1`,
-		`SELECT received_at FROM queue WHERE id = (SELECT min(id + 0) FROM queue WHERE connection = $1 AND tenant = $2)`,
-	} {
-		var received int64
-		err := tx.QueryRowContext(ctx, query, connection, tenant).Scan(&received)
-		switch {
-		case errors.Is(err, sql.ErrNoRows):
-			continue
-		case err != nil:
-			return time.Time{}, err
-		}
-		return time.UnixMilli(received).UTC(), nil
-	}
-	return time.Time{}, nil
 }

@@ -219,6 +219,7 @@ func TestDeliveriesGolden(t *testing.T) {
 		"show_json":         {"show", "1003", "--json"},
 		"show_unknown":      {"show", "8"},
 		"stats":             {"stats"},
+		"stats_filtered":    {"stats", "--outcome", "delivered,dead,pending,rejected"},
 		"stats_json":        {"stats", "--json"},
 		"verify":            {"stats", "--verify"},
 		"verify_broken":     {"stats", "--verify"},

@@ -1,0 +1,41 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"segment-saasquatch/adapter"
+)
+
+// TestBusy asks for a long read while the store has enough of them under way.
+func TestBusy(t *testing.T) {
+	url, _ := serveScripted(t, &scripted{
+		verify: func() ([]adapter.Conservation, error) {
+			return nil, fmt.Errorf("verify the store: %w", &adapter.BusyError{RetryAfter: 9500 * time.Millisecond})
+		},
+		export: func(func(*adapter.Delivery) error) error { return &adapter.BusyError{RetryAfter: time.Second} },
+	})
+	for path, want := range map[string]string{"verify": "10", "export": "1"} {
+		request, err := http.NewRequest(http.MethodGet, url+"/admin/v1/"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+token)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if got := response.Header.Get("Retry-After"); response.StatusCode != http.StatusTooManyRequests || got != want {
+			t.Errorf("%s: %s, Retry-After %q, want %s", path, response.Status, got, want)
+		}
+	}
+	_, err := newTestClient(t, url).Verify(context.Background())
+	if busy, ok := errors.AsType[*adapter.BusyError](err); !ok || busy.RetryAfter != 10*time.Second {
+		t.Errorf("got %v", err)
+	}
+}
