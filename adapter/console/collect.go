@@ -46,6 +46,22 @@ func (m *Metrics) WatchSkew(skew func() time.Duration) {
 	}, func() float64 { return skew().Seconds() }))
 }
 
+// WatchWriteAheadLog adds the size of SQLite's write-ahead log, and how long a reader has kept it from
+// beginning anew. It adds nothing for a store without such a log.
+func (m *Metrics) WatchWriteAheadLog(log func() (bytes int64, held time.Duration, known bool)) {
+	if _, _, known := log(); !known {
+		return
+	}
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "write_ahead_log_bytes", Help: "Size of SQLite's write-ahead log.",
+		}, func() float64 { bytes, _, _ := log(); return float64(bytes) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "write_ahead_log_held_seconds",
+			Help: "How long a reader has kept SQLite's write-ahead log from beginning anew, 0 if none does.",
+		}, func() float64 { _, held, _ := log(); return held.Seconds() }))
+}
+
 // WatchGates adds the state of the connections' gates.
 func (m *Metrics) WatchGates(gates map[string]func() adapter.GateState) {
 	m.registry.MustRegister(gateCollector(gates))

@@ -49,6 +49,7 @@ func TestMetricsGolden(t *testing.T) {
 	}, func() error { return nil }, func() time.Time { return now })
 	m.WatchConnections("listen_addr", func() (int, uint64) { return 3, 17 })
 	m.WatchSkew(func() time.Duration { return -1500 * time.Millisecond })
+	m.WatchWriteAheadLog(func() (int64, time.Duration, bool) { return 33_554_432, 90 * time.Second, true })
 	m.WatchGates(map[string]func() adapter.GateState{
 		"default": func() adapter.GateState { return adapter.GateState{Limit: 64, InFlight: 3} },
 		"eu": func() adapter.GateState {

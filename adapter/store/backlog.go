@@ -91,6 +91,10 @@ func diskFull(free, reserve int64) *adapter.UnavailableError {
 	}
 }
 
+// enoughDisk is the room from which on a disk that was full takes events again. It exceeds
+// the reserve, so that the store does not change its mind with every request.
+func enoughDisk(reserve int64) int64 { return reserve + footprint(1, 0) + reserve/16 }
+
 // watchDisk measures the room on the disk.
 func (s *Store) watchDisk() error {
 	free, err := s.engine.freeDisk()
@@ -105,7 +109,7 @@ func (s *Store) watchDisk() error {
 	case reserve == 0 || free < 0:
 	case free < reserve+footprint(1, 0):
 		s.health.setFull(diskFull(free, reserve))
-	case free >= reserve+footprint(1, 0)+reserve/16: // so that it does not come and go
+	case free >= enoughDisk(reserve):
 		s.health.setFull(nil)
 	}
 	return nil

@@ -136,7 +136,7 @@ func isFull(err error) bool {
 // log. The caller has the writer.
 func (e *sqliteEngine) makeRoom() {
 	e.ballast.drop()
-	_ = e.checkpoint(context.Background(), true) // the next transaction finds out whether it helped
+	_ = e.restart(context.Background(), logState{}) // the next transaction finds out whether it helped
 }
 
 // freeDisk returns the room for the database to grow. What the log will add to the

@@ -53,7 +53,7 @@ type engine interface {
 	yield(ctx context.Context)
 	// stepped is told of a step of operators' work that was committed, after the rest of
 	// which the next may begin.
-	stepped(ctx context.Context, rows int, bytes int64)
+	stepped(ctx context.Context)
 	// forget is told of deliveries with a messageId whose rows were removed.
 	forget(ctx context.Context, tx *sql.Tx, removed []removedMessage) error
 	// lockRows ends a SELECT whose rows no other transaction may change until this one
@@ -84,6 +84,11 @@ type engine interface {
 	explain(err error) *adapter.UnavailableError
 	// maintain does what has to be done now and then beside the events.
 	maintain(ctx context.Context) error
+	// heldLog returns the size of the write-ahead log, and whether a reader holds it. The
+	// readers are looked for on demand. Known is false if the engine has no such log.
+	heldLog(readers bool) (log HeldLog, known bool)
+	// strained reports whether work that can wait should not write at the moment.
+	strained() bool
 	// compact gives some space back to the file system and reports whether there
 	// is more to give.
 	compact(ctx context.Context) (more bool, err error)

@@ -80,6 +80,20 @@ func WithScanning(opts Options, f func()) Options {
 	return opts
 }
 
+// WithMaxLog returns the options with another bound of SQLite's write-ahead log, so that a
+// test need not write as much.
+func WithMaxLog(opts Options, bytes int64) Options {
+	opts.maxLog = bytes
+	return opts
+}
+
+// WithHeldLogAfter returns the options with another time after which a reader that holds
+// the log is told of.
+func WithHeldLogAfter(opts Options, d time.Duration) Options {
+	opts.heldLogAfter = d
+	return opts
+}
+
 // WithPatience returns the options with another time after which the database is taken to
 // hang, and a write is tried without traffic.
 func WithPatience(opts Options, d time.Duration) Options {
@@ -102,7 +116,9 @@ func CopiedTables() (names []string) {
 }
 
 // Read runs f on a snapshot of the database.
-func Read(s *Store, f func(*sql.Tx) error) error { return s.engine.read(context.Background(), shortRead, f) }
+func Read(s *Store, f func(*sql.Tx) error) error {
+	return s.engine.read(context.Background(), shortRead, f)
+}
 
 // WithStepped returns the options with a function that is told of each step of operators'
 // work.

@@ -125,7 +125,7 @@ const (
 	measureTimeout = 5 * time.Second
 )
 
-// watch measures the backlog and the clocks now and then, since other processes change it
+// watch measures the backlog, the log and the clocks now and then, since other processes change it
 // too. A database that it finds out of order works again when a write succeeds; see
 // tryWrites.
 func (s *Store) watch(ctx context.Context) {
@@ -142,6 +142,7 @@ func (s *Store) watch(ctx context.Context) {
 }
 
 func (s *Store) examine(ctx context.Context) {
+	s.watchLog()
 	ctx, cancel := context.WithTimeout(ctx, measureTimeout)
 	defer cancel()
 	err := s.engine.check()

@@ -229,11 +229,7 @@ func (s *Store) Hold(ctx context.Context, opts RestoredOptions, progress func(do
 		if len(rows) == 0 {
 			return found, nil
 		}
-		var bytes int64
-		for i := range rows {
-			bytes += rows[i].bytes
-		}
-		s.engine.stepped(ctx, 2*len(rows), 2*bytes) // each leaves one table for another
+		s.engine.stepped(ctx)
 		after = rows[len(rows)-1].id
 		if done += int64(len(rows)); progress != nil {
 			progress(done)

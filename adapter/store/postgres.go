@@ -195,6 +195,11 @@ func (e *postgresEngine) leaseTime(ctx context.Context, tx *sql.Tx, _ time.Time)
 // maintain has nothing to do: PostgreSQL looks after itself.
 func (e *postgresEngine) maintain(context.Context) error { return nil }
 
+// heldLog has nothing to tell: the log is the server's.
+func (e *postgresEngine) heldLog(bool) (log HeldLog, known bool) { return HeldLog{}, false }
+
+func (e *postgresEngine) strained() bool { return false }
+
 // compact leaves it to autovacuum to make room for new rows. PostgreSQL gives room
 // in the midst of a table back to the file system only by VACUUM FULL, which
 // would lock the table.

@@ -18,7 +18,7 @@ func (e *postgresEngine) pace() pace { return postgresPace }
 func (e *postgresEngine) yield(context.Context) {}
 
 // stepped has nothing to do: PostgreSQL looks after its log.
-func (e *postgresEngine) stepped(context.Context, int, int64) {}
+func (e *postgresEngine) stepped(context.Context) {}
 
 const postgresRewriteHead = `WITH r AS (
 	SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[],

@@ -67,13 +67,17 @@ func (s *Store) maintain(ctx context.Context) {
 
 // Retain deletes the deliveries and payloads that are past their time, or beyond the
 // limit, and gives the space they took back to the file system. The store does so by itself every
-// minute. It works in small steps, between which events go on.
+// minute. It works in small steps, between which events go on. What is left waits for the
+// next time while a reader holds SQLite's write-ahead log beyond its bound.
 func (s *Store) Retain(ctx context.Context) error {
 	steps := []func(context.Context) (more bool, err error){
 		s.dropPayloads, s.deleteOld(&s.oldRefused), s.deleteOld(&s.oldSettled), s.countDeadLetters, s.trimDeadLetters, s.forgetFormer, s.deleteRuns, s.engine.compact,
 	}
 	for _, step := range steps {
 		for {
+			if s.engine.strained() {
+				return nil
+			}
 			more, err := step(ctx)
 			if err != nil {
 				return err

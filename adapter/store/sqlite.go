@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"modernc.org/sqlite"
@@ -43,8 +44,9 @@ type sqliteEngine struct {
 	leases       leases
 	messages     messageIndex
 	checkpointer *sql.DB
-	checkpoints  checkpoints
-	stepFrames   int64 // what operators' steps have added to the log since it began anew
+	log          writeAheadLog
+	// longReads is how many are under way. They keep the log from beginning anew.
+	longReads atomic.Int64
 }
 
 const defaultCache = 32 << 20 // bytes
@@ -54,6 +56,7 @@ func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 	e := &sqliteEngine{
 		shared: opts.Shared, operators: opts.forOperators(), now: opts.Now, cache: cmp.Or(opts.Cache, defaultCache),
 		writing: make(chan struct{}, 1), leases: newLeases(), rewrites: make(map[string]*sql.Stmt),
+		log:      writeAheadLog{limit: cmp.Or(opts.maxLog, maxLog), copying: make(chan struct{}, 1), tried: time.Now()},
 		messages: messageIndex{limit: cmp.Or(opts.messagesInMemory, messagesInMemory), recent: newMessageSet()},
 	}
 	defer func() {
@@ -162,7 +165,8 @@ const damagedRemedy = "restore a backup with `segment-saasquatch store restore F
 var sqliteReaders = [...]int{shortRead: 3, leaseRead: 1, healthRead: 2, longRead: longReads}
 
 func (e *sqliteEngine) connect(ctx context.Context, shared bool) (err error) {
-	writing := fmt.Sprintf("_txlock=immediate&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-%d)", e.cache>>10) // in KiB
+	const patient = "_pragma=busy_timeout(10000)&"
+	writing := fmt.Sprintf(patient+"_txlock=immediate&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-%d)", e.cache>>10) // in KiB
 	if e.writers, err = e.pool(writing, 1); err != nil {
 		return err
 	}
@@ -170,12 +174,19 @@ func (e *sqliteEngine) connect(ctx context.Context, shared bool) (err error) {
 		return err
 	}
 	for kind, n := range sqliteReaders {
-		if e.readers[kind], err = e.pool("_pragma=query_only(true)", n); err != nil {
+		if e.readers[kind], err = e.pool(patient+"_pragma=query_only(true)", n); err != nil {
 			return err
 		}
 	}
-	if e.checkpointer, err = e.pool("_pragma=wal_autocheckpoint(0)", 1); err != nil {
+	copying := fmt.Sprintf("_pragma=busy_timeout(%d)&_pragma=wal_autocheckpoint(0)", restartPatience.Milliseconds())
+	if e.checkpointer, err = e.pool(copying, 1); err != nil {
 		return err
+	}
+	// On a full disk no further connection may be had.
+	for _, needed := range []*sql.DB{e.checkpointer, e.readers[leaseRead], e.readers[healthRead]} {
+		if err := needed.PingContext(ctx); err != nil {
+			return err
+		}
 	}
 	if e.connection, err = e.writers.Conn(ctx); err != nil {
 		return err
@@ -186,13 +197,7 @@ func (e *sqliteEngine) connect(ctx context.Context, shared bool) (err error) {
 	if err := e.read(ctx, shortRead, func(tx *sql.Tx) error { return e.loadMessages(ctx, tx) }); err != nil {
 		return err
 	}
-	if err := e.files.learn(); err != nil {
-		return err
-	}
-	// A process that was killed may have left a long log.
-	log, err := statFile(e.path + logSuffix)
-	e.checkpoints.frames.Store(log.size / pageSize)
-	return err
+	return e.files.learn()
 }
 
 // pool returns up to n connections, which are kept. A new one would open what stands
@@ -231,16 +236,13 @@ func (c checkedConnector) Connect(ctx context.Context) (driver.Conn, error) {
 // check returns a *FilesLostError if the files are not the ones that were opened.
 func (e *sqliteEngine) check() error { return e.files.check() }
 
-// busyTimeout is how long a connection waits for a lock that another process has.
-const busyTimeout = 10 * time.Second
-
 // dsn returns the data source with the settings that all connections share. With
 // synchronous(full) a transaction in the write-ahead log is on disk when it is
-// committed.
+// committed. A log that begins anew is cut to the length from which on it does so: a longer
+// file would become longer by one transaction each time.
 func (e *sqliteEngine) dsn(settings string) string {
-	return fileSource(e.path) + "?mode=rw&_pragma=busy_timeout(" + strconv.FormatInt(busyTimeout.Milliseconds(), 10) +
-		")&_pragma=auto_vacuum(incremental)&_pragma=journal_mode(wal)" +
-		"&_pragma=synchronous(full)&_pragma=journal_size_limit(67108864)&" + settings
+	return fileSource(e.path) + "?mode=rw&_pragma=auto_vacuum(incremental)&_pragma=journal_mode(wal)" +
+		"&_pragma=synchronous(full)&_pragma=journal_size_limit(" + strconv.FormatInt(e.restartBytes(), 10) + ")&" + settings
 }
 
 // close closes the database. Files that are lost stay open until the process ends: the
@@ -312,6 +314,10 @@ func (e *sqliteEngine) lockRows() string { return "" }
 
 // read runs fn on a snapshot.
 func (e *sqliteEngine) read(ctx context.Context, kind readKind, fn func(*sql.Tx) error) error {
+	if kind == longRead {
+		e.longReads.Add(1)
+		defer e.longReads.Add(-1)
+	}
 	tx, err := e.readers[kind].BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -347,6 +353,7 @@ func (e *sqliteEngine) write(ctx context.Context, fn func(*sql.Tx) error) error 
 	if err := tx.Commit(); err != nil {
 		return err
 	}
+	e.boundLog()
 	return e.check()
 }
 
@@ -387,7 +394,7 @@ func (e *sqliteEngine) compact(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	slack := int64(slackPages)
-	if room < e.ballast.reserve {
+	if room < enoughDisk(e.ballast.reserve) {
 		slack = 0
 	}
 	e.lockWriter()
@@ -410,7 +417,8 @@ func (e *sqliteEngine) compact(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("give back free pages: %w", err)
 	}
-	e.checkpoints.frames.Add(compactPages)
+	e.log.shrunk.Store(true)
+	e.boundLog()
 	return free-compactPages > slack, nil
 }
 

@@ -53,10 +53,7 @@ func (e *sqliteEngine) applyOnce(changes []change) (applied, error) {
 		return applied{}, err
 	}
 	e.messages.add(t.own)
-	if e.checkpoints.wrote(changes); e.checkpoints.frames.Load() >= e.forcedFrames() {
-		// If it fails the log grows; the next transaction tries again.
-		_ = e.checkpoint(context.Background(), true)
-	}
+	e.boundLog()
 	for _, c := range changes {
 		switch c := c.(type) {
 		case *acceptance:

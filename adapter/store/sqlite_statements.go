@@ -32,6 +32,7 @@ type statements struct {
 	runRejected             *sql.Stmt
 	deadLetterSizes         *sql.Stmt
 	addDeadLetter           *sql.Stmt
+	logState                *sql.Stmt
 }
 
 // An error ends the whole transaction, so OR FAIL spares SQLite the preparations
@@ -150,6 +151,7 @@ func (s *statements) all() []statement {
 		{&s.runRejected, runRejectedSQL},
 		{&s.deadLetterSizes, sizesSQL},
 		{&s.addDeadLetter, addDeadLetterSQL},
+		{&s.logState, string(checkpointNoop)},
 	}
 }
 

@@ -113,7 +113,7 @@ func (c *stepwise[T]) step(ctx context.Context, s *Store, list []T) (int, error)
 	took := time.Since(began)
 	p.adapt(n, worked.Sub(began), took)
 	p.rested = time.Now().Add(max(p.pace.rest, time.Duration(p.factor)*took))
-	s.engine.stepped(ctx, n, bytes)
+	s.engine.stepped(ctx)
 	p.stepped(n, bytes)
 	return n, nil
 }

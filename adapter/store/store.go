@@ -44,6 +44,10 @@ type Options struct {
 	// that exceeds MaxSkew in either direction, and when it does not any more. Default:
 	// it is told to nothing.
 	OnSkew func(ahead time.Duration)
+	// OnHeldLog is told of a reader that has kept SQLite's write-ahead log from beginning
+	// anew for a minute, every ten minutes from then on, and when it does not any more.
+	// Default: it is told to nothing.
+	OnHeldLog func(HeldLog)
 	// OnHealth is told when the store stops working, with the error, and when it
 	// works again, with nil. Of a store that flaps it learns once, and that it works once
 	// it has done so for 10 s. Default: nobody is told.
@@ -67,6 +71,8 @@ type Options struct {
 	databaseNow      func() time.Time
 	longReadWait     time.Duration
 	scanning         func() // called in a long read
+	maxLog           int64  // of SQLite
+	heldLogAfter     time.Duration
 	maxEventNames    int
 	scanNoted        int64
 	committed        func() // called between a commit and its answer
@@ -135,6 +141,7 @@ type Store struct {
 	operators         bool // see Options.forOperators
 	committed         func()
 	skew              skew
+	heldLogs          heldLogs
 	onDropped         func(Dropped)
 	// pacer has operators' work go in steps.
 	pacer *pacer
@@ -176,6 +183,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if opts.scanning == nil {
 		opts.scanning = func() {}
 	}
+	if opts.OnHeldLog == nil {
+		opts.OnHeldLog = func(HeldLog) {}
+	}
 	if opts.OnSkew == nil {
 		opts.OnSkew = func(time.Duration) {}
 	}
@@ -208,6 +218,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		operators: opts.forOperators(),
 		committed: opts.committed,
 		skew:      skew{onChange: opts.OnSkew},
+		heldLogs:  heldLogs{onChange: opts.OnHeldLog, after: cmp.Or(opts.heldLogAfter, heldLogAfter)},
 		onDropped: opts.OnDropped,
 		pacer:     newPacer(opened.pace(), opts.stepped),
 		trimming:  make(chan struct{}, 1),

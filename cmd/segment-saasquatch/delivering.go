@@ -57,6 +57,7 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 		opts.OnSkew = s.logSkew
 		opts.OnHealth = s.logHealth
 		opts.OnRefused = s.logRefused
+		opts.OnHeldLog = s.logHeldLog
 		opts.OnDropped = s.observeDropped()
 		opts.OnRetention = func(err error) { s.log.Error("retention", zap.Error(err)) }
 		if d.store, err = store.Open(ctx, opts); err != nil {
@@ -117,6 +118,7 @@ func (d *delivering) watch(metrics *console.Metrics, clock *adapter.Clock) {
 	}
 	metrics.WatchStore(d.store, d.ready, clock.Now)
 	metrics.WatchSkew(d.store.Skew)
+	metrics.WatchWriteAheadLog(d.store.LogSize)
 	states := make(map[string]func() adapter.GateState, len(d.gates))
 	for connection, gate := range d.gates {
 		states[connection] = gate.State
