@@ -143,7 +143,7 @@ func TestBackupOfEarlierVersion(t *testing.T) {
 	}
 	db := raw(t, opts)
 	for _, statement := range []string{
-		`DROP TABLE probe`, `DROP TABLE dead_letters`, `DROP TABLE uncounted_dead_letters`,
+		`DROP TABLE schema_additions`, `DROP TABLE probe`, `DROP TABLE dead_letters`, `DROP TABLE uncounted_dead_letters`,
 		`ALTER TABLE queue DROP COLUMN checksum`,
 		`ALTER TABLE payloads DROP COLUMN checksum`, `DELETE FROM schema_version WHERE version_id > 4`,
 	} {

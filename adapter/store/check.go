@@ -77,9 +77,9 @@ func checkPostgres(ctx context.Context, opts Options) (notes []string, err error
 		return nil, fmt.Errorf("ask for the rights of the user: %w", err)
 	case readOnly:
 		return nil, errors.New("the database takes no writes: " + readOnlyRemedy)
-	case s.found < s.newest && !mayCreate:
+	case !s.isCurrent() && !mayCreate:
 		return nil, errors.New("the user may not make the tables: " + grantsRemedy)
-	case s.found == s.newest:
+	case s.isCurrent():
 		if err := e.checkGrants(ctx); err != nil {
 			return nil, err
 		}

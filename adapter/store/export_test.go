@@ -197,3 +197,9 @@ func (s *Store) Index(ctx context.Context) error { return s.index(ctx) }
 
 // UserHash is what deliveries of a user are found by.
 func UserHash(userID string) int64 { return userHash(userID).(int64) }
+
+// HasMigrationCost reports whether it is known what a migration costs.
+func HasMigrationCost(engine string, version int64) bool {
+	_, ok := migrationCosts[engine][version]
+	return ok
+}

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 )
@@ -15,48 +17,94 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
+// firstAddition is the first version of the schema, by engine, that adds to the one before
+// it and changes nothing that a program of the version before uses.
+//
+// Versions below it are in the table schema_version, where a program refuses a version that
+// it does not know. Versions from it on are in the table schema_additions, which a program
+// takes as it is: so one of an earlier version works on the same tables, beside this one and
+// after it. What a later version removes has to be without use for a release. Its migration
+// writes the first version whose program does without it to schema_version, and so keeps
+// earlier programs out.
+var firstAddition = map[string]int64{"sqlite": 6, "postgres": 7}
+
+// The tables of the two kinds of versions, in the order in which they are migrated.
+const (
+	versionTable  = "schema_version"
+	additionTable = "schema_additions"
+)
+
 // schema is the version of the tables.
 type schema struct {
 	// found is the version of the tables, 0 if there are none, and newest the last one that
-	// this program knows.
+	// this program knows. The tables may have additions beyond it.
 	found, newest int64
 }
 
-// migrate brings the tables to this program's version, and refuses those of a
-// newer one: an older program would not keep the newer one's promises.
-// Beside another process it changes nothing.
-func migrate(ctx context.Context, db *sql.DB, engine string, shared bool) error {
-	provider, err := newMigrator(db, engine)
-	if err != nil {
-		return err
-	}
+// isCurrent reports whether the tables are as this program needs them.
+func (s schema) isCurrent() bool { return s.found >= s.newest }
+
+// migrate brings the tables to this program's version, and refuses those on which this
+// program would not keep a newer one's promises. Beside another process it changes nothing.
+func migrate(ctx context.Context, db *sql.DB, engine string, opts *Options) error {
 	s, err := readSchema(ctx, db, engine)
 	switch {
 	case err != nil:
 		return err
-	case s.found == s.newest:
+	case s.isCurrent():
 		return nil
-	case shared:
+	case opts.Shared:
 		return fmt.Errorf("it has schema version %d, and this program needs version %d: "+
 			"the server makes and migrates it when it starts", s.found, s.newest)
 	}
-	if _, err := provider.Up(ctx); err != nil {
-		var partial *goose.PartialError
-		if errors.As(err, &partial) {
-			err = partial.Err
+	if s.found > 0 && opts.OnMigration != nil {
+		m, err := estimate(ctx, db, engine, s.found, s.newest)
+		if err != nil {
+			return fmt.Errorf("measure the store before its migration: %w", err)
 		}
-		return fmt.Errorf("migrate the schema from version %d to %d: %w", s.found, s.newest, err)
+		opts.OnMigration(m)
+	}
+	for _, table := range []string{versionTable, additionTable} {
+		provider, err := newMigrator(db, engine, table)
+		if err == nil {
+			_, err = provider.Up(ctx)
+		}
+		if err != nil && !errors.Is(err, goose.ErrNoMigrations) {
+			return fmt.Errorf("migrate the schema from version %d to %d: %w", s.found, s.newest, explainMigration(err))
+		}
 	}
 	return nil
 }
 
-func newMigrator(db *sql.DB, engine string) (*goose.Provider, error) {
+// explainMigration returns what went wrong in a migration, with the remedy if there is one.
+func explainMigration(err error) error {
+	var partial *goose.PartialError
+	if errors.As(err, &partial) {
+		err = partial.Err
+	}
+	var fault *pgconn.PgError
+	if errors.As(err, &fault) && fault.Code == "55P03" { // lock_not_available
+		return fmt.Errorf("%w: another session holds a lock on the tables, perhaps in a transaction that was left open: "+
+			"look for it in pg_stat_activity, end it, and start again", err)
+	}
+	return err
+}
+
+// newMigrator returns the migrations that a table of versions has.
+func newMigrator(db *sql.DB, engine, table string) (*goose.Provider, error) {
 	dir, err := fs.Sub(migrations, "migrations/"+engine)
 	if err != nil {
 		return nil, err
 	}
+	all, err := versions(engine)
+	if err != nil {
+		return nil, err
+	}
+	others := slices.DeleteFunc(all, func(version int64) bool { return tableOf(engine, version) == table })
 	dialect := goose.DialectSQLite3
-	opts := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true), goose.WithTableName("schema_version")}
+	opts := []goose.ProviderOption{
+		goose.WithDisableGlobalRegistry(true), goose.WithTableName(table), goose.WithExcludeVersions(others),
+	}
 	if engine == "postgres" {
 		dialect = goose.DialectPostgres
 		opts = append(opts, goose.WithLocker(&transactionLocker{}))
@@ -64,21 +112,44 @@ func newMigrator(db *sql.DB, engine string) (*goose.Provider, error) {
 	return goose.NewProvider(dialect, db, dir, opts...)
 }
 
+// versions returns the versions that this program has migrations for, in their order.
+func versions(engine string) (list []int64, err error) {
+	files, err := fs.Glob(migrations, "migrations/"+engine+"/*.sql")
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		version, err := goose.NumericComponent(file)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, version)
+	}
+	slices.Sort(list)
+	return list, nil
+}
+
+func tableOf(engine string, version int64) string {
+	if version < firstAddition[engine] {
+		return versionTable
+	}
+	return additionTable
+}
+
 // readSchema reads the version of the tables and changes nothing. It returns an error for
 // those of a newer program, or of another one.
 func readSchema(ctx context.Context, db *sql.DB, engine string) (schema, error) {
-	provider, err := newMigrator(db, engine)
+	all, err := versions(engine)
 	if err != nil {
 		return schema{}, err
 	}
-	sources := provider.ListSources()
-	s := schema{newest: sources[len(sources)-1].Version}
+	s := schema{newest: all[len(all)-1]}
 	query := schemaSQLite
 	if engine == "postgres" {
 		query = schemaPostgres
 	}
-	var usable, versioned, ours, complete bool
-	if err := db.QueryRowContext(ctx, query).Scan(&usable, &versioned, &ours, &complete); err != nil {
+	var usable, versioned, ours, complete, added bool
+	if err := db.QueryRowContext(ctx, query).Scan(&usable, &versioned, &ours, &complete, &added); err != nil {
 		return schema{}, fmt.Errorf("look for the tables: %w", err)
 	}
 	switch {
@@ -91,7 +162,8 @@ func readSchema(ctx context.Context, db *sql.DB, engine string) (schema, error) 
 	case !ours:
 		return schema{}, ErrForeignSchema
 	}
-	err = db.QueryRowContext(ctx, `SELECT coalesce(max(version_id), 0) FROM schema_version`).Scan(&s.found)
+	const newestOf = `SELECT coalesce(max(version_id), 0) FROM `
+	err = db.QueryRowContext(ctx, newestOf+versionTable).Scan(&s.found)
 	if err != nil {
 		return schema{}, fmt.Errorf("read the schema version: %w", err)
 	}
@@ -101,23 +173,33 @@ func readSchema(ctx context.Context, db *sql.DB, engine string) (schema, error) 
 	case s.found > s.newest:
 		return schema{}, &NewerSchemaError{Found: s.found, Known: s.newest}
 	}
+	if added && s.found >= firstAddition[engine]-1 {
+		var addition int64
+		if err := db.QueryRowContext(ctx, newestOf+additionTable).Scan(&addition); err != nil {
+			return schema{}, fmt.Errorf("read the additions to the schema: %w", err)
+		}
+		s.found = max(s.found, addition)
+	}
 	return s, nil
 }
 
 // The columns are whether there is a place for tables of ours, whether it has a table of versions,
-// whether that has the columns of ours, and whether the tables of the first version are there.
+// whether that has the columns of ours, whether the tables of the first version are there, and
+// whether there is a table of additions.
 const (
 	schemaSQLite = `SELECT NOT EXISTS (SELECT 1 FROM sqlite_master)
 			OR EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'schema_version'),
 		EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'schema_version'),
 		(SELECT count(*) FROM pragma_table_info('schema_version') WHERE name IN ('version_id', 'is_applied')) = 2,
-		(SELECT count(*) FROM sqlite_master WHERE name IN ('names', 'deliveries', 'totals')) = 3`
+		(SELECT count(*) FROM sqlite_master WHERE name IN ('names', 'deliveries', 'totals')) = 3,
+		EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'schema_additions')`
 	schemaPostgres = `SELECT current_schema() IS NOT NULL,
 		to_regclass(quote_ident(current_schema()) || '.schema_version') IS NOT NULL,
 		(SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass(quote_ident(current_schema()) || '.schema_version')
 			AND attname IN ('version_id', 'is_applied') AND NOT attisdropped) = 2,
 		(SELECT count(*) FROM pg_class WHERE relnamespace = quote_ident(current_schema())::regnamespace
-			AND relname IN ('names', 'deliveries', 'totals')) = 3`
+			AND relname IN ('names', 'deliveries', 'totals')) = 3,
+		to_regclass(quote_ident(current_schema()) || '.schema_additions') IS NOT NULL`
 )
 
 // ErrNoSchema means that PostgreSQL's search_path leads to no schema for the tables.

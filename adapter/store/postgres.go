@@ -48,21 +48,21 @@ func openPostgres(ctx context.Context, opts Options) (_ engine, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
-	if err := e.prepare(ctx, opts.Shared); err != nil {
+	if err := e.prepare(ctx, &opts); err != nil {
 		return nil, fmt.Errorf("open the store: %w", errors.Join(e.remedy(err), e.close()))
 	}
 	return e, nil
 }
 
 // prepare finds out whether the database can be the store, and makes the tables if need be.
-func (e *postgresEngine) prepare(ctx context.Context, shared bool) error {
+func (e *postgresEngine) prepare(ctx context.Context, opts *Options) error {
 	if err := e.checkDatabase(ctx); err != nil {
 		return err
 	}
 	if err := e.checkDurable(ctx); err != nil {
 		return err
 	}
-	if err := migrate(ctx, e.db, "postgres", shared); err != nil || shared {
+	if err := migrate(ctx, e.db, "postgres", opts); err != nil || opts.Shared {
 		return err
 	}
 	return e.forgetCommits(ctx)

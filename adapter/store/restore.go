@@ -234,7 +234,7 @@ func (r *Restoration) examine(ctx context.Context) error {
 		return err
 	}
 	if err = checkPages(ctx, db, r.File); err == nil {
-		err = migrate(ctx, db, "sqlite", false)
+		err = migrate(ctx, db, "sqlite", &Options{})
 	}
 	if err == nil {
 		err = checkBalance(ctx, db, r.File)

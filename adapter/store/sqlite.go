@@ -104,7 +104,7 @@ func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 	if err := wholePages(e.path); err != nil {
 		return nil, fmt.Errorf("open the store %s: %w", e.path, err)
 	}
-	if err := e.connect(ctx, opts.Shared); err != nil {
+	if err := e.connect(ctx, &opts); err != nil {
 		return nil, fmt.Errorf("open the store %s: %w", e.path, e.remedy(err))
 	}
 	return e, nil
@@ -164,13 +164,13 @@ const damagedRemedy = "restore a backup with `segment-saasquatch store restore F
 // sqliteReaders is how many connections read at once.
 var sqliteReaders = [...]int{shortRead: 3, leaseRead: 1, healthRead: 2, longRead: longReads}
 
-func (e *sqliteEngine) connect(ctx context.Context, shared bool) (err error) {
+func (e *sqliteEngine) connect(ctx context.Context, opts *Options) (err error) {
 	const patient = "_pragma=busy_timeout(10000)&"
 	writing := fmt.Sprintf(patient+"_txlock=immediate&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-%d)", e.cache>>10) // in KiB
 	if e.writers, err = e.pool(writing, 1); err != nil {
 		return err
 	}
-	if err := migrate(ctx, e.writers, "sqlite", shared); err != nil {
+	if err := migrate(ctx, e.writers, "sqlite", opts); err != nil {
 		return err
 	}
 	for kind, n := range sqliteReaders {

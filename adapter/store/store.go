@@ -56,6 +56,8 @@ type Options struct {
 	// connections than it may use. The store goes on with those that it has. Default: it is
 	// told to nothing.
 	OnRefused func(error)
+	// OnMigration is told what a migration takes before it begins. Default: none.
+	OnMigration func(Migration)
 	// OnRetention is told what went wrong with background work. Default: nobody.
 	OnRetention func(error)
 	// OnDropped is told of payloads that Limits.DeadLetters has no room for. Those of dead
@@ -188,6 +190,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	}
 	if opts.OnSkew == nil {
 		opts.OnSkew = func(time.Duration) {}
+	}
+	if opts.OnMigration == nil {
+		opts.OnMigration = func(Migration) {}
 	}
 	if opts.OnRetention == nil {
 		opts.OnRetention = func(error) {}

@@ -571,6 +571,7 @@ func TestOlderDatabase(t *testing.T) {
 		}
 		for _, statement := range []string{
 			`DROP TABLE IF EXISTS commits`, // of PostgreSQL only
+			`DROP TABLE IF EXISTS schema_additions`,
 			`DROP TABLE former_identities`, `DROP TABLE event_names`, `DROP TABLE rejected`, `DROP TABLE run_rejected`,
 			`ALTER TABLE queue DROP COLUMN event`, `ALTER TABLE deliveries DROP COLUMN event`,
 			`DROP TABLE dead_letters`, `DROP TABLE uncounted_dead_letters`, `ALTER TABLE queue DROP COLUMN checksum`, `ALTER TABLE payloads DROP COLUMN checksum`,

@@ -55,6 +55,7 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 		opts.Cache = storeCache(s.memoryLimit)
 		opts.Now = s.clock.Now
 		opts.OnSkew = s.logSkew
+		opts.OnMigration = s.logMigration
 		opts.OnHealth = s.logHealth
 		opts.OnRefused = s.logRefused
 		opts.OnHeldLog = s.logHeldLog

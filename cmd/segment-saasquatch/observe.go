@@ -135,6 +135,13 @@ func (s *service) logRefused(err error) {
 	s.log.Warn("the store goes on with fewer connections to PostgreSQL than it may use", zap.Error(err))
 }
 
+// logMigration tells what the migration of the store is going to take.
+func (s *service) logMigration(m store.Migration) {
+	s.log.Info("the store is about to be migrated",
+		zap.Int64("from", m.From), zap.Int64("to", m.To), zap.Int64("pending", m.Pending), zap.Int64("settled", m.Settled),
+		zap.String("takes_about", m.Takes.Round(time.Millisecond).String()), zap.Int64("room_bytes", m.Room))
+}
+
 // droppedEvery is the least time between two lines on payloads of rejected events.
 const droppedEvery = time.Minute
 

@@ -1,0 +1,66 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"segment-saasquatch/adapter"
+)
+
+// Migration says what it takes to bring the tables of an earlier version to this program's.
+type Migration struct {
+	// From and To are versions of the schema.
+	From, To int64
+	// Pending and Settled are how many events the store has.
+	Pending, Settled int64
+	// Takes is how long the migration takes on the two-core machine that the costs were
+	// measured on. A slow disk can make it several times as long.
+	Takes time.Duration
+	// Room is what it needs on the disk, in bytes.
+	Room int64
+}
+
+// cost is what a migration takes for each pending and each settled event: time, and bytes
+// on the disk. A migration that only adds tables and columns costs the same for any number
+// of events.
+type cost struct {
+	pending, settled         time.Duration
+	pendingRoom, settledRoom int64
+}
+
+// migrationTime is what a migration takes whatever it does.
+const migrationTime = 10 * time.Millisecond
+
+// migrationCosts are the costs of each migration, by engine and version.
+var migrationCosts = map[string]map[int64]cost{
+	"sqlite": {
+		1: {}, 2: {}, 4: {}, 5: {}, 6: {},
+		3: {pending: 2 * time.Microsecond, pendingRoom: 20}, // an index of the queue
+	},
+	"postgres": {
+		1: {}, 2: {}, 4: {}, 5: {}, 6: {},
+		3: {pending: 2 * time.Microsecond, pendingRoom: 45}, // an index of the queue
+		7: {pending: 2 * time.Microsecond, pendingRoom: 45}, // an index of the queue
+	},
+}
+
+// estimate says what the migrations from one version to another take.
+func estimate(ctx context.Context, db *sql.DB, engine string, from, to int64) (Migration, error) {
+	m := Migration{From: from, To: to}
+	// The totals are there since the first version.
+	err := db.QueryRowContext(ctx, `SELECT
+		CAST(coalesce(sum(CASE WHEN outcome = $1 THEN events - removed END), 0) AS bigint),
+		CAST(coalesce(sum(CASE WHEN outcome NOT IN ($1, $2) THEN events - removed END), 0) AS bigint) FROM totals`,
+		int64(adapter.Pending), int64(accepted)).Scan(&m.Pending, &m.Settled)
+	if err != nil {
+		return m, fmt.Errorf("read the totals: %w", err)
+	}
+	for version := from + 1; version <= to; version++ {
+		c := migrationCosts[engine][version]
+		m.Takes += migrationTime + time.Duration(m.Pending)*c.pending + time.Duration(m.Settled)*c.settled
+		m.Room += m.Pending*c.pendingRoom + m.Settled*c.settledRoom
+	}
+	return m, nil
+}
