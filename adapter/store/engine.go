@@ -56,6 +56,8 @@ type engine interface {
 	stepped(ctx context.Context)
 	// forget is told of deliveries with a messageId whose rows were removed.
 	forget(ctx context.Context, tx *sql.Tx, removed []removedMessage) error
+	// idOrder is the expression by whose order the rows of a tenant are in an index.
+	idOrder() string
 	// lockRows ends a SELECT whose rows no other transaction may change until this one
 	// ends.
 	lockRows() string
@@ -79,6 +81,10 @@ type engine interface {
 	clock(ctx context.Context) (now time.Time, known bool, err error)
 	// leaseTime returns the time by which leases end. Now is that of the process.
 	leaseTime(ctx context.Context, tx *sql.Tx, now time.Time) (time.Time, error)
+	// endLeases locks pending events, forgets those of their leases that are over at the
+	// time but keeps their marks, and returns the events whose leases are not over. It leaves
+	// out leases that stand in the queue, and those in memory.
+	endLeases(ctx context.Context, tx *sql.Tx, ids []int64, over time.Time) (inHand map[int64]struct{}, err error)
 	// explain returns what the sender may be told of err, nil if err does not say
 	// that the database is out of order.
 	explain(err error) *adapter.UnavailableError

@@ -203,3 +203,6 @@ func HasMigrationCost(engine string, version int64) bool {
 	_, ok := migrationCosts[engine][version]
 	return ok
 }
+
+// IDOrder is the order of a tenant's rows in an index.
+func IDOrder(s *Store) string { return s.engine.idOrder() }

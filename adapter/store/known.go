@@ -123,10 +123,10 @@ func (e *postgresEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, ev
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT place, bool_or(is_pending) FROM (
 			SELECT i.place,
-				EXISTS (SELECT 1 FROM queue q WHERE q.message_key = md5(i.message_id)::uuid
-					AND q.tenant = $1 AND q.body_hash = i.body_hash) AS is_pending,
-				EXISTS (SELECT 1 FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid
-					AND d.tenant = $1 AND d.body_hash = i.body_hash AND d.outcome IN (1, 2)) AS is_delivered
+				(SELECT true FROM queue q WHERE q.message_key = md5(i.message_id)::uuid
+					AND q.tenant = $1 AND q.body_hash = i.body_hash LIMIT 1) IS NOT NULL AS is_pending,
+				(SELECT true FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid
+					AND d.tenant = $1 AND d.body_hash = i.body_hash AND d.outcome IN (1, 2) LIMIT 1) IS NOT NULL AS is_delivered
 			FROM unnest($2::bigint[], $3::bigint[], $4::text[]) AS i (place, body_hash, message_id)) AS known
 		WHERE is_pending OR is_delivered GROUP BY place`, tenant, places, hashes, messageIDs)
 	if err != nil {

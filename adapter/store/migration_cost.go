@@ -36,13 +36,15 @@ const migrationTime = 10 * time.Millisecond
 // migrationCosts are the costs of each migration, by engine and version.
 var migrationCosts = map[string]map[int64]cost{
 	"sqlite": {
-		1: {}, 2: {}, 4: {}, 5: {}, 6: {},
+		1: {}, 2: {}, 4: {}, 5: {}, 6: {}, 7: {},
 		3: {pending: 2 * time.Microsecond, pendingRoom: 20}, // an index of the queue
+		8: {pending: 2 * time.Microsecond, pendingRoom: 20}, // an index of the queue
 	},
 	"postgres": {
-		1: {}, 2: {}, 4: {}, 5: {}, 6: {},
-		3: {pending: 2 * time.Microsecond, pendingRoom: 45}, // an index of the queue
-		7: {pending: 2 * time.Microsecond, pendingRoom: 45}, // an index of the queue
+		1: {}, 2: {}, 4: {}, 5: {}, 6: {}, 7: {},
+		3: {pending: 5 * time.Microsecond, pendingRoom: 50}, // an index of the queue
+		8: {pending: 5 * time.Microsecond, pendingRoom: 50}, // an index of the queue
+		9: {pending: 5 * time.Microsecond, pendingRoom: 50}, // an index of the queue
 	},
 }
 

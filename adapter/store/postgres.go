@@ -65,7 +65,7 @@ func (e *postgresEngine) prepare(ctx context.Context, opts *Options) error {
 	if err := migrate(ctx, e.db, "postgres", opts); err != nil || opts.Shared {
 		return err
 	}
-	return e.forgetCommits(ctx)
+	return errors.Join(e.forgetCommits(ctx), e.forgetLeases(ctx))
 }
 
 func (e *postgresEngine) close() error {
@@ -78,6 +78,10 @@ func (e *postgresEngine) committers() int { return cap(e.shards) }
 
 // shard is one that no transaction of events writes, so that none waits for operators' work.
 func (e *postgresEngine) shard() int64 { return totalsShards }
+
+// idOrder is no plain column, which statistics of an empty queue would have PostgreSQL use to
+// look events up by id.
+func (e *postgresEngine) idOrder() string { return "(id + 0)" }
 
 func (e *postgresEngine) lockRows() string { return " FOR UPDATE" }
 
@@ -127,8 +131,10 @@ func (e *postgresEngine) writeOnce(ctx context.Context, fn func(*sql.Tx) error) 
 		return err
 	}
 	mark := e.writers.begin()
-	if _, err = tx.ExecContext(ctx, durablySQL); err == nil {
-		_, err = tx.ExecContext(ctx, mark.statement())
+	for _, statement := range []string{steadySQL, durablySQL, mark.statement()} {
+		if err == nil {
+			_, err = tx.ExecContext(ctx, statement)
+		}
 	}
 	if err == nil {
 		err = fn(tx)

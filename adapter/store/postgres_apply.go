@@ -255,11 +255,12 @@ func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) 
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bytea[],
 				$11::bigint[], $12::bigint[], $13::bigint[], $14::integer[], $15::bigint[], $16::integer[])
 			AS i (id, connection, tenant, at, body_hash, message_id, user_id, account_id, event_key, payload, due, run, lease, event, former, checksum)
-		WHERE (i.body_hash IS NULL OR NOT EXISTS (
-				SELECT 1 FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid AND d.tenant = i.tenant
-					AND d.body_hash IN (i.body_hash, i.former) AND d.outcome IN (1, 2)))
-			AND (i.former IS NULL OR NOT EXISTS (
-				SELECT 1 FROM queue q WHERE q.message_key = md5(i.message_id)::uuid AND q.tenant = i.tenant AND q.body_hash = i.former))
+		WHERE (i.body_hash IS NULL OR (
+				SELECT true FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid AND d.tenant = i.tenant
+					AND d.body_hash IN (i.body_hash, i.former) AND d.outcome IN (1, 2) LIMIT 1) IS NULL)
+			AND (i.former IS NULL OR (
+				SELECT true FROM queue q WHERE q.message_key = md5(i.message_id)::uuid AND q.tenant = i.tenant
+					AND q.body_hash = i.former LIMIT 1) IS NULL)
 		ORDER BY i.id
 		ON CONFLICT (tenant, message_key, body_hash) WHERE message_key IS NOT NULL AND body_hash IS NOT NULL DO NOTHING
 		RETURNING id`,
@@ -268,9 +269,9 @@ func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) 
 	if err != nil {
 		return nil, err
 	}
-	delivered, err := t.ids(`DELETE FROM queue q USING deliveries d
-		WHERE q.id = ANY ($1) AND q.body_hash IS NOT NULL AND d.message_key = q.message_key AND d.tenant = q.tenant
-			AND d.body_hash = q.body_hash AND d.outcome IN (1, 2)
+	delivered, err := t.ids(`DELETE FROM queue q WHERE q.id = ANY ($1) AND q.body_hash IS NOT NULL AND (
+			SELECT true FROM deliveries d WHERE d.message_key = q.message_key AND d.tenant = q.tenant
+				AND d.body_hash = q.body_hash AND d.outcome IN (1, 2) LIMIT 1)
 		RETURNING q.id`, in.ids)
 	for id := range delivered {
 		delete(stored, id)
@@ -285,7 +286,8 @@ func (t *postgresTransaction) explainDuplicates(in *incoming) error {
 		return nil
 	}
 	pending, err := t.ids(`SELECT i.id FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[]) AS i (id, tenant, body_hash, former, message_id)
-		WHERE EXISTS (SELECT 1 FROM queue q WHERE q.message_key = md5(i.message_id)::uuid AND q.tenant = i.tenant AND q.body_hash IN (i.body_hash, i.former))`,
+		WHERE (SELECT true FROM queue q WHERE q.message_key = md5(i.message_id)::uuid AND q.tenant = i.tenant
+			AND q.body_hash IN (i.body_hash, i.former) LIMIT 1)`,
 		in.ids, in.tenants, in.bodyHashes, in.former, in.messageIDs)
 	if err != nil {
 		return err

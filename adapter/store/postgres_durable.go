@@ -15,7 +15,7 @@ const durablySQL = `SELECT set_config('synchronous_commit', 'on', true)
 	WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')`
 
 // durably begins a transaction with durablySQL, in one round trip.
-var durably = pgx.TxOptions{BeginQuery: "BEGIN; " + durablySQL}
+var durably = pgx.TxOptions{BeginQuery: steadily.BeginQuery + "; " + durablySQL}
 
 // durablyAs is durably with the mark of the transaction, in the same round trip.
 func durablyAs(mark commitMark) pgx.TxOptions {
@@ -23,7 +23,7 @@ func durablyAs(mark commitMark) pgx.TxOptions {
 }
 
 // unmarked begins a transaction that is marked later, or not at all.
-func unmarked(commitMark) pgx.TxOptions { return pgx.TxOptions{} }
+func unmarked(commitMark) pgx.TxOptions { return steadily }
 
 // checkDurable returns an error if a commit does not wait for the disk.
 func (e *postgresEngine) checkDurable(ctx context.Context) error {

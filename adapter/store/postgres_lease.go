@@ -6,6 +6,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -18,11 +20,13 @@ import (
 // errNothingDue ends a transaction that finds no event to lease.
 var errNothingDue = errors.New("nothing is due")
 
-// lease takes due events that no other process has in hand. A lease whose end has come
-// on the database's clock is due like any other event: its process has died, or has
-// given it up. The process takes it to end by its own clocks, counted from before it
-// asked, so that it never goes on for longer than the database lets it.
-func (e *postgresEngine) lease(ctx context.Context, q *Queue, now time.Time, request leaseRequest) ([]adapter.Leased, error) {
+// lease takes due events that no other process has in hand. An event whose lease is over by
+// the database's clock is due: its process has died, or has given it up. The process takes
+// the lease to end by its own clocks, counted from before it asked, so that it never goes on
+// for longer than the database lets it.
+func (e *postgresEngine) lease(
+	ctx context.Context, q *Queue, now time.Time, request leaseRequest,
+) (leased []adapter.Leased, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -30,104 +34,240 @@ func (e *postgresEngine) lease(ctx context.Context, q *Queue, now time.Time, req
 	// its answer would wait until it ends, though the process stops in good order.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyTimeout)
 	defer cancel()
-	until, token := now.Add(e.leaseFor), rand.Int64()
-	var leased []adapter.Leased
-	var ids []int64
-	err := e.transact(ctx, unmarked, func(tx pgx.Tx, mark commitMark) (err error) {
-		database, err := e.clockOf(tx.QueryRow(ctx, clockSQL))
-		if err != nil {
+	for range postgresTries {
+		if leased, err = e.leaseOnce(ctx, q, now, request); !mayRetry(err) || ctx.Err() != nil {
+			break
+		}
+	}
+	if errors.Is(err, errNothingDue) {
+		return nil, nil
+	}
+	if err != nil {
+		q.scan.reset()
+	}
+	return leased, err
+}
+
+func (e *postgresEngine) leaseOnce(
+	ctx context.Context, q *Queue, now time.Time, request leaseRequest,
+) (leased []adapter.Leased, err error) {
+	l := lessee{engine: e, ctx: ctx, queue: q, now: now, token: rand.Int64()}
+	err = e.transact(ctx, unmarked, func(tx pgx.Tx, mark commitMark) (err error) {
+		l.tx = tx
+		if l.database, err = e.clockOf(tx.QueryRow(ctx, clockSQL)); err != nil {
 			return fmt.Errorf("ask for the time: %w", err)
 		}
+		var due []due
 		if request.parked != nil {
-			ids, err = lockParked(ctx, tx, q, request)
+			due, err = l.parked(request)
 		} else {
-			ids, err = dueIDs(ctx, tx, q, now, database, request)
+			due, err = l.due(request.limit, request.maxBytes)
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("look for due events: %w", err)
 		}
-		if len(ids) == 0 {
+		if len(due) == 0 {
 			return errNothingDue // there is nothing to commit
 		}
 		if _, err := tx.Exec(ctx, mark.statement()); err != nil {
 			return fmt.Errorf("mark the transaction: %w", err)
 		}
-		rows, err := tx.Query(ctx, `UPDATE queue SET due_at = $1, lease = $2 WHERE id = ANY ($3)
-			RETURNING id, message_id, coalesce(body_hash, 1) = 0, user_id, account_id, received_at, attempts, failed, redriven <> 0, first_attempt_at, ambiguous_at, sending_at, payload, coalesce(run, 0), checksum`,
-			milliseconds(database.Add(e.leaseFor)), token, ids)
-		if err != nil {
+		if leased, err = l.take(due); err != nil {
 			return fmt.Errorf("lease events: %w", err)
 		}
-		leased, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (adapter.Leased, error) {
-			l := adapter.Leased{Until: until, Token: token}
-			var account sql.NullString
-			var received int64
-			var first, ambiguous, sending, sum sql.NullInt64
-			err := row.Scan(&l.ID, &l.MessageID, &l.Keyed, &l.UserID, &account, &received, &l.Attempts, &l.Failed, &l.Redriven, &first, &ambiguous, &sending, &l.Payload, &l.Run, &sum)
-			l.Damaged = isDamaged(l.Payload, l.ID, sum)
-			complete(&l, account, received, first, ambiguous, sending)
-			return l, err
-		})
-		return err
+		return nil
 	})
-	if errors.Is(err, errNothingDue) {
-		return nil, nil
-	}
 	if err != nil {
 		return nil, err
 	}
-	place := make(map[int64]int, len(ids))
-	for i, id := range ids {
-		place[id] = i
-	}
-	slices.SortFunc(leased, func(a, b adapter.Leased) int { return cmp.Compare(place[a.ID], place[b.ID]) })
 	return leased, nil
 }
 
-// dueIDs locks due events of the queue's tenant, the one that is due longest first. Those
-// that are leased are due at the end of the lease, on the database's clock.
-func dueIDs(ctx context.Context, tx pgx.Tx, q *Queue, now, database time.Time, request leaseRequest) ([]int64, error) {
-	latest := now
-	if database.After(now) {
-		latest = database
-	}
-	rows, err := tx.Query(ctx, `SELECT id, octet_length(payload) FROM queue WHERE connection = $1 AND tenant = $2 AND due_at <= $3
-		AND due_at <= CASE WHEN lease IS NULL THEN $4::bigint ELSE $5::bigint END
-		ORDER BY due_at, id LIMIT $6 FOR UPDATE SKIP LOCKED`,
-		q.connection, q.tenant, milliseconds(latest), milliseconds(now), milliseconds(database), request.limit)
-	if err != nil {
-		return nil, fmt.Errorf("look for due events: %w", err)
-	}
-	return withinBytes(rows, request.maxBytes)
+// lessee is one lease transaction.
+type lessee struct {
+	engine        *postgresEngine
+	ctx           context.Context
+	tx            pgx.Tx
+	queue         *Queue
+	now, database time.Time
+	token         int64
 }
 
-// lockParked locks parked events that are pending, not leased, and due when they were.
-func lockParked(ctx context.Context, tx pgx.Tx, q *Queue, request leaseRequest) ([]int64, error) {
-	ids, dues := make([]int64, len(request.parked)), make([]int64, len(request.parked))
+// dueSQL locks due events of the queue's tenant, the one that is due longest first. An event
+// that no process has had in hand is due by the clock of the process, any other by the
+// database's. A lease in the queue is of a program that knows no table of leases; it ends
+// when the event is due. The sum keeps the index from being used to look up ids.
+const dueSQL = `SELECT q.id, q.due_at, octet_length(q.payload), q.lease IS NOT NULL OR q.due_at > $5
+	FROM queue q WHERE q.connection = $1 AND q.tenant = $2 AND q.due_at BETWEEN $7 AND $3
+	AND CASE WHEN q.lease IS NULL AND coalesce(` + untilSQL + `, 0) = 0 THEN q.due_at <= $4
+		ELSE greatest(q.due_at, ` + untilSQL + `) <= $5 END
+	ORDER BY q.due_at, (q.id + 0) LIMIT $6 FOR UPDATE OF q SKIP LOCKED`
+
+// untilSQL is when the lease of an event ends, 0 if it was given back.
+const untilSQL = `(SELECT l.until FROM leases l WHERE l.id = q.id)`
+
+// due is an event that may be leased.
+type due struct {
+	id int64
+	// isStale says that its row in the queue has to change for that.
+	isStale bool
+}
+
+// due returns due events, and locks them.
+func (l *lessee) due(limit int, maxBytes int64) ([]due, error) {
+	now, database := milliseconds(l.now), milliseconds(l.database)
+	latest, behind := max(now, database), min(now, database)
+	scan := &l.queue.scan
+	scan.mu.Lock()
+	defer scan.mu.Unlock()
+	if from, ok := scan.start(); ok && l.engine.databaseNow == nil {
+		found, last, err := l.dueSince(from, latest, limit, maxBytes)
+		if err != nil || len(found) > 0 || scan.isDear() {
+			scan.reach(last, behind)
+			return found, err
+		}
+	}
+	began := time.Now()
+	found, last, err := l.dueSince(math.MinInt64, latest, limit, maxBytes)
+	scan.end(time.Since(began), last, behind)
+	return found, err
+}
+
+// parked returns parked events that are pending, not leased, and due when they were, and
+// locks them. They stay due then: where the process dies they wait for it.
+func (l *lessee) parked(request leaseRequest) ([]due, error) {
+	place := make(map[int64]int, len(request.parked))
 	for i, p := range request.parked {
-		ids[i], dues[i] = p.ID, milliseconds(p.Due)
+		place[p.ID] = i
 	}
-	rows, err := tx.Query(ctx, `SELECT q.id, octet_length(q.payload)
-		FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS s (id, due, place) JOIN queue q ON q.id = s.id
-		WHERE q.due_at = s.due AND q.lease IS NULL AND q.connection = $3 AND q.tenant = $4
-		ORDER BY s.place FOR UPDATE OF q SKIP LOCKED`, ids, dues, q.connection, q.tenant)
+	inOrder := slices.SortedFunc(slices.Values(request.parked), func(a, b adapter.Parked) int {
+		return cmp.Compare(a.ID, b.ID)
+	})
+	ids, times := make([]int64, len(inOrder)), make([]int64, len(inOrder))
+	for i, p := range inOrder {
+		ids[i], times[i] = p.ID, milliseconds(p.Due)
+	}
+	rows, err := l.tx.Query(l.ctx, `SELECT q.id, octet_length(q.payload) FROM queue q
+		WHERE q.id = ANY ($1) AND q.due_at = ($2::bigint[])[width_bucket(q.id, $1::bigint[])]
+		AND q.lease IS NULL AND coalesce(`+untilSQL+`, 0) = 0 AND q.connection = $3 AND q.tenant = $4
+		FOR UPDATE OF q SKIP LOCKED`,
+		ids, times, l.queue.connection, l.queue.tenant)
 	if err != nil {
-		return nil, fmt.Errorf("look for parked events: %w", err)
+		return nil, err
 	}
-	return withinBytes(rows, request.maxBytes)
+	var found []due
+	var id, size int64
+	sizes := make(map[int64]int64)
+	_, err = pgx.ForEachRow(rows, []any{&id, &size}, func() error {
+		found, sizes[id] = append(found, due{id: id}), size
+		return nil
+	})
+	slices.SortFunc(found, func(a, b due) int { return cmp.Compare(place[a.id], place[b.id]) })
+	room := request.maxBytes
+	for i, event := range found {
+		if room <= 0 {
+			return found[:i], err
+		}
+		room -= sizes[event.id]
+	}
+	return found, err
 }
 
-// withinBytes reads ids and the sizes of their payloads, as far as there is room.
-func withinBytes(rows pgx.Rows, maxBytes int64) (ids []int64, err error) {
-	var id, bytes int64
-	_, err = pgx.ForEachRow(rows, []any{&id, &bytes}, func() error {
+// dueSince returns events that are due since a time. Before last it has left none.
+func (l *lessee) dueSince(from, latest int64, limit int, maxBytes int64) (found []due, last int64, err error) {
+	rows, err := l.tx.Query(l.ctx, dueSQL, l.queue.connection, l.queue.tenant, latest, milliseconds(l.now),
+		milliseconds(l.database), limit, from)
+	if err != nil {
+		return nil, from, err
+	}
+	var next due
+	var at, bytes int64
+	last, left := latest, limit
+	_, err = pgx.ForEachRow(rows, []any{&next.id, &at, &bytes, &next.isStale}, func() error {
+		if left--; left == 0 || maxBytes <= 0 {
+			last = min(last, at)
+		}
 		if maxBytes > 0 {
-			ids = append(ids, id)
+			found = append(found, next)
 		}
 		maxBytes -= bytes
 		return nil
 	})
-	return ids, err
+	return found, last, err
+}
+
+// take leases events that are locked, except for those that another process has leased
+// since the statement that looked for them began.
+func (l *lessee) take(all []due) ([]adapter.Leased, error) {
+	var ids, stale []int64
+	place := make(map[int64]int, len(all))
+	for i, event := range all {
+		ids = append(ids, event.id)
+		place[event.id] = i
+		if event.isStale {
+			stale = append(stale, event.id)
+		}
+	}
+	if len(stale) > 0 {
+		// The process that had the lease must not record an outcome any more, and when this
+		// lease is over the event is due by the database's clock.
+		_, err := l.tx.Exec(l.ctx, `UPDATE queue SET lease = NULL, due_at = least(due_at, $1) WHERE id = ANY ($2)`,
+			milliseconds(l.database), stale)
+		if err != nil {
+			return nil, err
+		}
+	}
+	taken, err := l.insert(ids)
+	if err != nil {
+		return nil, err
+	}
+	ids = slices.DeleteFunc(ids, func(id int64) bool {
+		_, ok := taken[id]
+		return !ok
+	})
+	rows, err := l.tx.Query(l.ctx, `SELECT id, message_id, coalesce(body_hash, 1) = 0, user_id, account_id, received_at,
+			attempts, failed, redriven <> 0, first_attempt_at, ambiguous_at, sending_at, payload, coalesce(run, 0), checksum
+		FROM queue WHERE id = ANY ($1)`, ids)
+	if err != nil {
+		return nil, err
+	}
+	until := l.now.Add(l.engine.leaseFor)
+	leased, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (adapter.Leased, error) {
+		l := adapter.Leased{Until: until, Token: l.token}
+		var account sql.NullString
+		var received int64
+		var first, ambiguous, sending, sum sql.NullInt64
+		err := row.Scan(&l.ID, &l.MessageID, &l.Keyed, &l.UserID, &account, &received, &l.Attempts, &l.Failed,
+			&l.Redriven, &first, &ambiguous, &sending, &l.Payload, &l.Run, &sum)
+		l.Damaged = isDamaged(l.Payload, l.ID, sum)
+		complete(&l, account, received, first, ambiguous, sending)
+		l.Interrupted = l.Interrupted || taken[l.ID]
+		return l, err
+	})
+	slices.SortFunc(leased, func(a, b adapter.Leased) int { return cmp.Compare(place[a.ID], place[b.ID]) })
+	return leased, err
+}
+
+// insert writes leases, and returns the events of those that no other process has, and
+// whether they were marked under an earlier lease.
+func (l *lessee) insert(ids []int64) (taken map[int64]bool, err error) {
+	ordered := slices.Sorted(slices.Values(ids))
+	rows, err := l.tx.Query(l.ctx, `INSERT INTO leases AS l (id, token, until)
+		SELECT id, $2, $3 FROM unnest($1::bigint[]) AS i (id)
+		ON CONFLICT (id) DO UPDATE SET token = excluded.token, until = excluded.until WHERE l.until <= $4
+		RETURNING id, sending_at IS NOT NULL`,
+		ordered, l.token, milliseconds(l.database.Add(l.engine.leaseFor)), milliseconds(l.database))
+	if err != nil {
+		return nil, err
+	}
+	taken = make(map[int64]bool, len(ids))
+	var id int64
+	var isMarked bool
+	_, err = pgx.ForEachRow(rows, []any{&id, &isMarked}, func() error {
+		taken[id] = isMarked
+		return nil
+	})
+	return taken, err
 }
 
 // steps are recordings, a slice for each column.
@@ -173,11 +313,33 @@ func (t *postgresTransaction) record(recordings []*recording) error {
 		return nil
 	}
 	// In one order, or two transactions could wait for each other.
-	slices.SortFunc(recordings, func(a, b *recording) int { return cmp.Compare(a.leased.ID, b.leased.ID) })
-	var settle, putBack steps
+	slices.SortStableFunc(recordings, func(a, b *recording) int { return cmp.Compare(a.leased.ID, b.leased.ID) })
+	once, again := firstOfEach(recordings, func(r *recording) *adapter.Leased { return r.leased })
+	if err := t.recordOnce(once); err != nil {
+		return err
+	}
+	return t.record(again)
+}
+
+// firstOfEach splits a list that is sorted by events into the first entry of each and the
+// others. A process can have lost a lease to itself.
+func firstOfEach[T any](sorted []T, of func(T) *adapter.Leased) (first, others []T) {
+	for i, entry := range sorted {
+		if i > 0 && of(entry).ID == of(sorted[i-1]).ID {
+			others = append(others, entry)
+		} else {
+			first = append(first, entry)
+		}
+	}
+	return first, others
+}
+
+// recordOnce records steps of different events, in the order of their ids.
+func (t *postgresTransaction) recordOnce(recordings []*recording) error {
+	settle, putBack := make(map[ownership]*steps), make(map[ownership]*steps)
 	for _, r := range recordings {
 		if r.step.Outcome == adapter.Pending {
-			putBack.add(r)
+			ownedSteps(putBack, r.leased).add(r)
 			continue
 		}
 		r.stored = r.keepPayload
@@ -188,15 +350,24 @@ func (t *postgresTransaction) record(recordings []*recording) error {
 			}
 			r.stored = letters.keep(r.step.Outcome, int64(len(r.leased.Payload)))
 		}
-		settle.add(r)
+		ownedSteps(settle, r.leased).add(r)
 	}
-	settled, err := t.settle(&settle)
-	if err != nil {
-		return fmt.Errorf("settle events: %w", err)
-	}
-	back, err := t.putBack(&putBack)
-	if err != nil {
-		return fmt.Errorf("put events back: %w", err)
+	settled, back := make(map[int64]struct{}), make(map[int64]struct{})
+	for _, by := range []ownership{byLease, byRun} {
+		if s := settle[by]; s != nil {
+			ids, err := t.settle(s, by)
+			if err != nil {
+				return fmt.Errorf("settle events: %w", err)
+			}
+			maps.Copy(settled, ids)
+		}
+		if s := putBack[by]; s != nil {
+			ids, err := t.putBack(s, by)
+			if err != nil {
+				return fmt.Errorf("put events back: %w", err)
+			}
+			maps.Copy(back, ids)
+		}
 	}
 	var failed []*recording
 	for _, r := range recordings {
@@ -224,48 +395,92 @@ func (t *postgresTransaction) record(recordings []*recording) error {
 	return t.recordAttempts(failed)
 }
 
-func (t *postgresTransaction) settle(s *steps) (map[int64]struct{}, error) {
-	if len(s.ids) == 0 {
-		return nil, nil
+// ownership says what makes an event the process's own: the condition on the queue's row q,
+// where $1 are ids in their order and $2 the tokens. An array has the token of an id at the
+// place that width_bucket finds. A join with arrays would let statistics of an empty queue
+// choose a plan that reads all of it.
+type ownership string
+
+const (
+	// byLease is that of a leased event. Where a program that knows no table of leases has
+	// taken the event over, the queue has its lease.
+	byLease ownership = `q.lease IS NULL AND (SELECT l.token FROM leases l WHERE l.id = q.id) = ` + tokenOfID
+	// byRun is that of an event that waits for an import job.
+	byRun ownership = `q.lease = ` + tokenOfID
+
+	tokenOfID = `($2::bigint[])[width_bucket(q.id, $1::bigint[])]`
+)
+
+// ownedSteps returns the steps of events that are owned as the leased one is.
+func ownedSteps(of map[ownership]*steps, leased *adapter.Leased) *steps {
+	by := byLease
+	if leased.Run != 0 && leased.Token == leased.Run {
+		by = byRun
 	}
+	if of[by] == nil {
+		of[by] = &steps{}
+	}
+	return of[by]
+}
+
+// settle moves events to the log and returns their ids. Rows of the queue are locked before
+// those of the leases, as in every transaction.
+func (t *postgresTransaction) settle(s *steps, by ownership) (map[int64]struct{}, error) {
 	return t.ids(`WITH step AS (
-			SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[],
-				$11::bigint[], $12::bigint[], $13::text[], $14::text[], $15::bigint[], $16::bigint[])
-			AS s (id, token, at, outcome, user_hash, user_id, account_id, event_key, count, counted, ambiguous, status, reason, detail, keep, keep_until)
+			SELECT * FROM unnest($1::bigint[], $3::bigint[], $4::smallint[], $5::bigint[], $6::text[], $7::text[],
+				$8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::text[], $14::text[],
+				$15::bigint[], $16::bigint[])
+			AS s (id, at, outcome, user_hash, user_id, account_id, event_key, count, counted, ambiguous, status, reason,
+				detail, keep, keep_until)
 		), gone AS (
-			DELETE FROM queue q USING step s WHERE q.id = s.id AND q.lease = s.token RETURNING q.*
+			DELETE FROM queue q WHERE q.id = ANY ($1) AND `+string(by)+` RETURNING q.*
+		), ended AS (
+			DELETE FROM leases WHERE id = ANY (ARRAY(SELECT id FROM gone))
 		), kept AS (
 			INSERT INTO payloads (delivery, keep_until, payload, checksum)
 			SELECT q.id, s.keep_until, q.payload, q.checksum FROM gone q JOIN step s ON s.id = q.id WHERE s.keep <> 0
 		), letters AS (
 			INSERT INTO dead_letters (outcome, delivery, connection, bytes)
-			SELECT s.outcome, q.id, q.connection, length(q.payload) FROM gone q JOIN step s ON s.id = q.id WHERE s.keep <> 0 AND s.outcome IN (4, 5)
+			SELECT s.outcome, q.id, q.connection, length(q.payload)
+			FROM gone q JOIN step s ON s.id = q.id WHERE s.keep <> 0 AND s.outcome IN (4, 5)
 		)
-		INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id, event_key, received_at,
-			first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason, detail, run, event)
-		SELECT q.id, q.connection, q.tenant, s.outcome, q.body_hash, q.message_id, s.user_hash, s.user_id, s.account_id, coalesce(s.event_key, q.event_key), q.received_at,
-			coalesce(q.first_attempt_at, s.counted) - q.received_at, coalesce(s.counted, q.last_attempt_at) - q.received_at, s.at - q.received_at,
-			q.attempts + s.count, coalesce(s.status, q.status), (q.ambiguous_at IS NOT NULL OR s.ambiguous IS NOT NULL)::int, s.reason, s.detail, q.run, q.event
+		INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id,
+			event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason,
+			detail, run, event)
+		SELECT q.id, q.connection, q.tenant, s.outcome, q.body_hash, q.message_id, s.user_hash, s.user_id, s.account_id,
+			coalesce(s.event_key, q.event_key), q.received_at, coalesce(q.first_attempt_at, s.counted) - q.received_at,
+			coalesce(s.counted, q.last_attempt_at) - q.received_at, s.at - q.received_at, q.attempts + s.count,
+			coalesce(s.status, q.status), (q.ambiguous_at IS NOT NULL OR s.ambiguous IS NOT NULL)::int, s.reason,
+			s.detail, q.run, q.event
 		FROM gone q JOIN step s ON s.id = q.id
 		RETURNING id`,
 		s.ids, s.tokens, s.times, s.outcomes, s.userHashes, s.users, s.accounts, s.events, s.counts, s.counted,
 		s.ambiguous, s.statuses, s.reasons, s.details, s.keeps, s.keepUntil)
 }
 
-func (t *postgresTransaction) putBack(s *steps) (map[int64]struct{}, error) {
-	if len(s.ids) == 0 {
-		return nil, nil
+// putBack makes events due later, and returns their ids. A program that knows no table of
+// leases takes an event for leased as long as the queue has a lease.
+func (t *postgresTransaction) putBack(s *steps, by ownership) (map[int64]struct{}, error) {
+	set := ``
+	if by == byRun {
+		set = `lease = NULL, `
 	}
-	return t.ids(`UPDATE queue q SET due_at = s.due, lease = NULL, event_key = coalesce(s.event_key, q.event_key),
-			attempts = q.attempts + s.count, failed = q.failed + s.count,
-			first_attempt_at = coalesce(q.first_attempt_at, s.counted), last_attempt_at = coalesce(s.counted, q.last_attempt_at),
-			ambiguous_at = coalesce(q.ambiguous_at, s.ambiguous), sending_at = NULL,
-			status = CASE WHEN s.reason IS NULL THEN q.status ELSE s.status END,
-			detail = CASE WHEN s.reason IS NULL THEN q.detail ELSE s.detail END,
-			reason = coalesce(s.reason, q.reason)
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], $10::text[])
-			AS s (id, token, due, event_key, count, counted, ambiguous, status, reason, detail)
-		WHERE q.id = s.id AND q.lease = s.token RETURNING q.id`,
+	return t.ids(`WITH back AS (
+			UPDATE queue q SET `+set+`due_at = s.due, event_key = coalesce(s.event_key, q.event_key),
+				attempts = q.attempts + s.count, failed = q.failed + s.count,
+				first_attempt_at = coalesce(q.first_attempt_at, s.counted),
+				last_attempt_at = coalesce(s.counted, q.last_attempt_at),
+				ambiguous_at = coalesce(q.ambiguous_at, s.ambiguous), sending_at = NULL,
+				status = CASE WHEN s.reason IS NULL THEN q.status ELSE s.status END,
+				detail = CASE WHEN s.reason IS NULL THEN q.detail ELSE s.detail END,
+				reason = coalesce(s.reason, q.reason)
+			FROM unnest($1::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
+				$9::text[], $10::text[]) AS s (id, due, event_key, count, counted, ambiguous, status, reason, detail)
+			WHERE q.id = ANY ($1) AND q.id = s.id AND `+string(by)+` RETURNING q.id
+		), ended AS (
+			DELETE FROM leases WHERE id = ANY (ARRAY(SELECT id FROM back))
+		)
+		SELECT id FROM back`,
 		s.ids, s.tokens, s.times, s.events, s.counts, s.counted, s.ambiguous, s.statuses, s.reasons, s.details)
 }
 
@@ -312,29 +527,34 @@ func (t *postgresTransaction) mark(marks []*marking) error {
 		return nil
 	}
 	// In one order, or two transactions could wait for each other.
-	slices.SortFunc(marks, func(a, b *marking) int { return cmp.Compare(a.leased.ID, b.leased.ID) })
+	slices.SortStableFunc(marks, func(a, b *marking) int { return cmp.Compare(a.leased.ID, b.leased.ID) })
+	once, again := firstOfEach(marks, func(m *marking) *adapter.Leased { return m.leased })
 	var ids, tokens, times []int64
-	for _, m := range marks {
+	for _, m := range once {
 		ids, tokens, times = append(ids, m.leased.ID), append(tokens, m.leased.Token), append(times, milliseconds(m.at))
 	}
-	marked, err := t.ids(`UPDATE queue q SET sending_at = s.at FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS s (id, token, at)
-		WHERE q.id = s.id AND q.lease = s.token RETURNING q.id`, ids, tokens, times)
+	marked, err := t.ids(`UPDATE leases q SET sending_at = ($3::bigint[])[width_bucket(q.id, $1::bigint[])]
+		WHERE q.id = ANY ($1) AND q.token = `+tokenOfID+` RETURNING q.id`, ids, tokens, times)
 	if err != nil {
 		return fmt.Errorf("mark events: %w", err)
 	}
-	for _, m := range marks {
+	for _, m := range once {
 		_, found := marked[m.leased.ID]
 		m.lost = !found
 	}
-	return nil
+	return t.mark(again)
 }
 
-// release makes events due again. They were when they were leased.
+// release makes events due again, and ends their leases. Parked events were not due when they
+// were leased. A mark of an earlier lease stays.
 func (t *postgresTransaction) release(releases []*release) error {
 	for _, r := range releases {
 		ids, tokens := leasedArrays(slices.Clone(r.leased))
-		_, err := t.tx.Exec(t.ctx, `UPDATE queue q SET due_at = least(q.due_at, $1), lease = NULL FROM unnest($2::bigint[], $3::bigint[]) AS s (id, token)
-			WHERE q.id = s.id AND q.lease = s.token`, milliseconds(r.queue.store.now()), ids, tokens)
+		_, err := t.tx.Exec(t.ctx, `UPDATE queue q SET due_at = $3 WHERE q.id = ANY ($1) AND q.due_at > $3 AND `+string(byLease),
+			ids, tokens, milliseconds(r.queue.store.now()))
+		if err == nil {
+			_, err = t.tx.Exec(t.ctx, `UPDATE leases q SET until = 0 WHERE q.id = ANY ($1) AND q.token = `+tokenOfID, ids, tokens)
+		}
 		if err != nil {
 			return fmt.Errorf("release events: %w", err)
 		}

@@ -36,7 +36,10 @@ func (e *postgresEngine) probed(ctx context.Context, tx *sql.Tx) (at time.Time, 
 
 const probeSQL = `WITH
 	accepted AS (INSERT INTO queue (id) SELECT id FROM queue WHERE false),
-	leased AS (UPDATE queue SET due_at = due_at WHERE false),
+	again AS (UPDATE queue SET due_at = due_at WHERE false),
+	leased AS (INSERT INTO leases (id) SELECT id FROM leases WHERE false),
+	sending AS (UPDATE leases SET sending_at = sending_at WHERE false),
+	ended AS (DELETE FROM leases WHERE false),
 	settled AS (DELETE FROM queue WHERE false),
 	logged AS (INSERT INTO deliveries (id) SELECT id FROM deliveries WHERE false),
 	kept AS (INSERT INTO payloads (delivery) SELECT delivery FROM payloads WHERE false),

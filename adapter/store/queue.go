@@ -14,6 +14,7 @@ type Queue struct {
 	tenant     int64
 	share      Share
 	wake       chan struct{}
+	scan       dueScan // of PostgreSQL
 }
 
 var _ adapter.Queue = (*Queue)(nil)
@@ -90,6 +91,7 @@ func (q *Queue) Release(ctx context.Context, leased []*adapter.Leased) error {
 	if len(leased) == 0 {
 		return nil
 	}
+	defer q.scan.reset()
 	return q.store.commit(ctx, &release{queue: q, leased: leased})
 }
 

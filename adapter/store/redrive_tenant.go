@@ -117,6 +117,14 @@ func (r *redriving) lockMovable(ids []int64) (movables []movable, err error) {
 	if err != nil {
 		return nil, err
 	}
+	inHand, err := r.engine.endLeases(r.ctx, r.tx, ids, over)
+	if err != nil {
+		return nil, err
+	}
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id int64) bool {
+		_, ok := inHand[id]
+		return ok
+	})
 	list := idList(ids, func(id *int64) int64 { return *id })
 	rows, err := r.tx.QueryContext(r.ctx, `UPDATE queue SET lease = NULL WHERE id IN `+list+`
 		AND due_at < `+heldText+` AND (lease IS NULL OR due_at <= $1)

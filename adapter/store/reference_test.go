@@ -44,6 +44,7 @@ type known struct {
 	ambiguous time.Time
 	sending   bool
 	lease     int64 // token of the process that has it in hand, 0 if none has
+	until     time.Time
 }
 
 // identity is of an event with a messageId; keyed ones have no hash.
@@ -216,13 +217,16 @@ func (r *reference) leaseParked(connection string, parked []adapter.Parked, maxB
 func (r *reference) handed(e *known, token int64) {
 	e.lease = token
 	if r.leaseFor > 0 {
-		e.due = r.database().Add(r.leaseFor)
+		e.until = r.database().Add(r.leaseFor)
+		if e.due.After(r.database()) && !e.due.After(r.now()) {
+			e.due = r.database()
+		}
 	}
 }
 
 // over reports whether the event has a lease that is over.
 func (r *reference) over(e *known) bool {
-	return r.leaseFor > 0 && e.lease != 0 && !e.due.After(r.database())
+	return r.leaseFor > 0 && e.lease != 0 && !e.until.After(r.database()) && !e.due.After(r.database())
 }
 
 // find returns the event, nil if it is no more.
@@ -335,7 +339,7 @@ func (r *reference) redrive(redeliveries []adapter.Redelivery) (done adapter.Red
 			continue
 		}
 		done.Pending++
-		if e.due.After(r.now()) && (r.leaseFor == 0 || e.lease == 0) {
+		if e.due.After(r.now()) {
 			e.due = r.now()
 		}
 	}

@@ -162,6 +162,9 @@ func (s *Store) purge(ctx context.Context, tx *sql.Tx, ids []int64, outcomes []a
 // purgePending deletes pending events, which count as dead and removed from then
 // on, with their histories.
 func (s *Store) purgePending(ctx context.Context, tx *sql.Tx, ids []int64) (int, error) {
+	if _, err := s.engine.endLeases(ctx, tx, ids, endOfTime); err != nil {
+		return 0, fmt.Errorf("end leases: %w", err)
+	}
 	rows, err := tx.QueryContext(ctx, `DELETE FROM queue WHERE id IN `+idList(ids, func(id *int64) int64 { return *id })+
 		` RETURNING id, message_id, connection, length(payload), coalesce(run, 0)`)
 	if err != nil {

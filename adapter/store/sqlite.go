@@ -309,6 +309,8 @@ func (e *sqliteEngine) committers() int { return 1 }
 
 func (e *sqliteEngine) shard() int64 { return 0 }
 
+func (e *sqliteEngine) idOrder() string { return "id" }
+
 // lockRows is not needed: one transaction writes at a time.
 func (e *sqliteEngine) lockRows() string { return "" }
 

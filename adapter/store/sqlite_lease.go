@@ -120,6 +120,11 @@ func (e *sqliteEngine) leaseTime(_ context.Context, _ *sql.Tx, now time.Time) (t
 	return now, nil
 }
 
+// endLeases has nothing to do: leases are in memory.
+func (e *sqliteEngine) endLeases(context.Context, *sql.Tx, []int64, time.Time) (map[int64]struct{}, error) {
+	return nil, nil
+}
+
 // due returns the ids of due events of the queue's tenant; only the index is read
 // for it.
 func (e *sqliteEngine) due(ctx context.Context, tx *sql.Tx, q *Queue, now time.Time, limit int) ([]int64, error) {

@@ -95,12 +95,12 @@ type queueHead struct {
 // difference. No other index has the order that the query asks for, so that no statistics
 // lead PostgreSQL to another one. It asks for the next number, since SQLite looks for what is
 // beyond a pair by reading all rows that have the pair.
-func queueHeads(ctx context.Context, tx *sql.Tx) (map[int64][]queueHead, error) {
+func (s *Store) queueHeads(ctx context.Context, tx *sql.Tx) (map[int64][]queueHead, error) {
 	heads := make(map[int64][]queueHead)
 	var connection, tenant, received int64
 	for {
 		err := tx.QueryRowContext(ctx, `SELECT connection, tenant, received_at FROM queue
-			WHERE (connection, tenant) >= ($1, $2) ORDER BY connection, tenant, id LIMIT 1`, connection, tenant+1).
+			WHERE (connection, tenant) >= ($1, $2) ORDER BY connection, tenant, `+s.engine.idOrder()+` LIMIT 1`, connection, tenant+1).
 			Scan(&connection, &tenant, &received)
 		if errors.Is(err, sql.ErrNoRows) {
 			return heads, nil

@@ -510,9 +510,11 @@ func TestLeaseReadsItsIndex(t *testing.T) {
 			explain = "EXPLAIN "
 		}
 		for query, want := range map[string][2]string{
+			// That of PostgreSQL is another one; see TestStatementsOnAgedStatistics.
 			`SELECT id FROM queue WHERE connection = 1 AND tenant = 2 AND due_at <= 1000000 ORDER BY due_at, id LIMIT 10`: {
-				"COVERING INDEX queue_tenant_due (connection=? AND tenant=? AND due_at<?)", "queue_tenant_due"},
-			`SELECT connection, tenant, received_at FROM queue WHERE (connection, tenant) >= (0, 0) ORDER BY connection, tenant, id LIMIT 1`: {
+				"COVERING INDEX queue_tenant_due (connection=? AND tenant=? AND due_at<?)", ""},
+			`SELECT connection, tenant, received_at FROM queue WHERE (connection, tenant) >= (0, 0)
+				ORDER BY connection, tenant, ` + store.IDOrder(s) + ` LIMIT 1`: {
 				"INDEX queue_oldest ((connection,tenant)>(?,?))", "queue_oldest"},
 		} {
 			rows, err := db.Query(explain + query)
@@ -539,6 +541,9 @@ func TestLeaseReadsItsIndex(t *testing.T) {
 			expected := want[0]
 			if opts.Path == "" {
 				expected = want[1]
+			}
+			if expected == "" {
+				continue
 			}
 			isSorted := strings.Contains(plan.String(), "TEMP B-TREE") || strings.Contains(plan.String(), "Sort")
 			if !strings.Contains(plan.String(), expected) || isSorted {
@@ -570,7 +575,7 @@ func TestOlderDatabase(t *testing.T) {
 			}
 		}
 		for _, statement := range []string{
-			`DROP TABLE IF EXISTS commits`, // of PostgreSQL only
+			`DROP TABLE IF EXISTS commits`, `DROP TABLE IF EXISTS leases`, // of PostgreSQL only
 			`DROP TABLE IF EXISTS schema_additions`,
 			`DROP TABLE former_identities`, `DROP TABLE event_names`, `DROP TABLE rejected`, `DROP TABLE run_rejected`,
 			`ALTER TABLE queue DROP COLUMN event`, `ALTER TABLE deliveries DROP COLUMN event`,
@@ -580,6 +585,9 @@ func TestOlderDatabase(t *testing.T) {
 			`DELETE FROM schema_version WHERE version_id > 2`,
 		} {
 			execute(t, db, statement)
+		}
+		if opts.Path == "" {
+			execute(t, db, `DROP FUNCTION heed_leases CASCADE`)
 		}
 		s, _ = openWith(t, opts, testTenant)
 		got, err := s.Find(context.Background(), adapter.Filter{}, 10)

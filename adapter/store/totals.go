@@ -200,7 +200,7 @@ func (s *Store) Backlog(ctx context.Context) (backlogs []adapter.Backlog, err er
 		if err != nil {
 			return err
 		}
-		heads, err := queueHeads(ctx, tx)
+		heads, err := s.queueHeads(ctx, tx)
 		if err != nil {
 			return err
 		}

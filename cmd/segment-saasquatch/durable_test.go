@@ -327,7 +327,7 @@ func TestReplicas(t *testing.T) {
 	}
 	// Those two have given back what they had. The leases that are left would last for
 	// another minute.
-	if out, err := exec.Command("psql", database, "-qc", "UPDATE queue SET due_at = 1 WHERE lease IS NOT NULL").CombinedOutput(); err != nil {
+	if out, err := exec.Command("psql", database, "-qc", "UPDATE leases SET until = 1").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	startDurable(t, sandbox, t.TempDir(), env...)

@@ -271,7 +271,7 @@ func TestFrozenProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Another way to wait for longer than a lease takes.
-	const endLeases = "WITH ended AS (UPDATE queue SET due_at = 0 WHERE lease IS NOT NULL RETURNING 1) SELECT count(*) > 20 FROM ended"
+	const endLeases = "WITH ended AS (UPDATE leases SET until = 1 RETURNING 1) SELECT count(*) > 20 FROM ended"
 	if out, err := exec.Command("psql", database, "-qAtc", endLeases).CombinedOutput(); err != nil || string(out) != "t\n" {
 		t.Fatalf("too few events in hand: %v: %s", err, out)
 	}

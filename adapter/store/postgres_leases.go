@@ -1,0 +1,61 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// endOfTime is after every lease.
+var endOfTime = time.UnixMilli(math.MaxInt64)
+
+// forgottenLeaseAfter is how long after its end the lease of an event stays that is gone: a
+// program that knows no table of leases has purged it.
+const forgottenLeaseAfter = 24 * time.Hour
+
+func (e *postgresEngine) endLeases(
+	ctx context.Context, tx *sql.Tx, ids []int64, over time.Time,
+) (inHand map[int64]struct{}, err error) {
+	list := idList(ids, func(id *int64) int64 { return *id })
+	// A lease that another transaction is about to commit is there for the next statement.
+	if _, err := idsIn(ctx, tx, `SELECT id FROM queue WHERE id IN `+list+` ORDER BY id + 0 FOR UPDATE`); err != nil {
+		return nil, fmt.Errorf("lock events: %w", err)
+	}
+	_, err = tx.ExecContext(ctx, `WITH over AS (
+			DELETE FROM leases WHERE until <= $1 AND id IN `+list+` RETURNING id, sending_at)
+		UPDATE queue q SET sending_at = o.sending_at FROM over o
+		WHERE q.id = o.id AND o.sending_at IS NOT NULL AND q.id IN `+list, milliseconds(over))
+	if err != nil {
+		return nil, fmt.Errorf("forget leases: %w", err)
+	}
+	return idsIn(ctx, tx, `SELECT id FROM leases WHERE id IN `+list)
+}
+
+// idsIn returns the ids that a query yields.
+func idsIn(ctx context.Context, tx *sql.Tx, query string) (ids map[int64]struct{}, err error) {
+	rows, err := tx.QueryContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	ids = make(map[int64]struct{})
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids[id] = struct{}{}
+	}
+	return ids, rows.Err()
+}
+
+// forgetLeases removes the leases of events that are gone.
+func (e *postgresEngine) forgetLeases(ctx context.Context) error {
+	_, err := e.pool.Exec(ctx, `DELETE FROM leases l USING (`+clockSQL+` AS now) AS c
+		WHERE l.until < c.now - $1::bigint AND (SELECT true FROM queue q WHERE q.id = l.id LIMIT 1) IS NULL`,
+		forgottenLeaseAfter.Milliseconds())
+	return err
+}
