@@ -81,10 +81,24 @@ func openCopied(ctx context.Context, opts Options) (engine, error) {
 	if err == nil && others > 0 {
 		err = ErrInUse
 	}
+	if err == nil {
+		err = opened.write(ctx, func(tx *sql.Tx) error { return endAllLeases(ctx, tx) })
+	}
 	if err != nil {
 		return nil, errors.Join(err, opened.close())
 	}
 	return opened, nil
+}
+
+// endAllLeases puts the marks of a PostgreSQL store's leases in the queue, which is copied. The
+// processes that had the leases have ended.
+func endAllLeases(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, `WITH over AS (DELETE FROM leases RETURNING id, sending_at)
+		UPDATE queue q SET sending_at = o.sending_at FROM over o WHERE q.id = o.id AND o.sending_at IS NOT NULL`)
+	if err != nil {
+		return fmt.Errorf("end leases: %w", err)
+	}
+	return nil
 }
 
 // ErrInUse means that a server works on a database.
@@ -202,12 +216,12 @@ func begin(ctx context.Context, to engine, tx *sql.Tx, state string) error {
 }
 
 // sourceState tells whether a store has changed: each transaction with events or outcomes
-// changes the totals, and each lease or mark the queue.
+// changes the totals, and each retry or mark the queue.
 func sourceState(ctx context.Context, tx *sql.Tx) (string, error) {
 	var parts []string
 	for _, query := range []string{
 		`SELECT coalesce(sum((events + removed) * (outcome + 1)), 0), coalesce(sum(removed), 0), coalesce(sum(bytes), 0) FROM totals`,
-		`SELECT count(*), coalesce(sum(due_at), 0), coalesce(sum(attempts), 0) FROM queue`,
+		`SELECT count(*), coalesce(sum(due_at), 0), coalesce(sum(attempts), 0) + count(sending_at) FROM queue`,
 		`SELECT count(*), coalesce(sum(updated_at), 0), coalesce(max(id), 0) FROM runs`,
 		`SELECT count(*), coalesce(min(id), 0), coalesce(max(id), 0) FROM deliveries`,
 	} {

@@ -63,7 +63,6 @@ func described(t *testing.T, opts store.Options) (deliveries []string, totals []
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.DueAt = nil // that of a leased event differs
 		deliveries = append(deliveries, fmt.Sprintf("%+v %s", *d, d.Payload))
 	}
 	return deliveries, balanced(t, s)
@@ -144,7 +143,7 @@ func TestCopyIsRefused(t *testing.T) {
 // TestCopiedTables holds the tables that a copy knows against those of the databases.
 func TestCopiedTables(t *testing.T) {
 	own := []string{
-		"schema_version", "probe", "counter", "messages", "commits", "sqlite_sequence",
+		"schema_version", "schema_additions", "probe", "counter", "messages", "commits", "leases", "sqlite_sequence",
 		"deliveries_by_outcome", "deliveries_by_run", "unindexed_deliveries", "packed_messages",
 	}
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
@@ -174,4 +173,24 @@ func TestCopiedTables(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// TestCopyOfMark copies an event that was being sent when its process died.
+func TestCopyOfMark(t *testing.T) {
+	from, to := postgresOptions(t), sqliteOptions(t)
+	s := open(t, from)
+	q := connection(t, s, "default", "tenant")
+	accept(t, q, event("message-1"))
+	leased := lease(t, q, 1)
+	if err := q.MarkSending(context.Background(), &leased[0]); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, s)
+	if _, err := store.Copy(context.Background(), store.CopyOptions{From: from, To: to}); err != nil {
+		t.Fatal(err)
+	}
+	leased = lease(t, connection(t, open(t, to), "default", "tenant"), 1)
+	if len(leased) != 1 || !leased[0].Interrupted {
+		t.Errorf("leased %+v", leased)
+	}
 }
