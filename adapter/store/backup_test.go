@@ -142,6 +142,7 @@ func TestBackupOfEarlierVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := raw(t, opts)
+	dropLookUps(t, db)
 	for _, statement := range []string{
 		`DROP TABLE schema_additions`, `DROP TABLE probe`, `DROP TABLE dead_letters`, `DROP TABLE uncounted_dead_letters`,
 		`ALTER TABLE queue DROP COLUMN checksum`,

@@ -29,7 +29,7 @@ func TestFiltersReadIndexes(t *testing.T) {
 		byUser    = "deliveries_user|deliveries_user"
 		pending   = "SCAN queue|queue_pkey"
 		scanned   = "SCAN queue|queue" // PostgreSQL may sort the few that it finds
-		ofFew     = "queue_tenant_due|queue"
+		ofFew     = "queue_oldest,queue_tenant_due|queue"
 	)
 	outcome := func(outcomes ...adapter.Outcome) adapter.Filter { return adapter.Filter{Outcomes: outcomes} }
 	forEachEngine(t, func(t *testing.T, opts store.Options) {

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"reflect"
@@ -553,6 +554,19 @@ func TestLeaseReadsItsIndex(t *testing.T) {
 	})
 }
 
+// dropLookUps takes away what later versions of SQLite's schema find deliveries by.
+func dropLookUps(t *testing.T, db *sql.DB) {
+	t.Helper()
+	for _, of := range []string{
+		"TRIGGER deliveries_outcome_added", "TRIGGER deliveries_outcome_removed", "TRIGGER deliveries_run_added",
+		"TRIGGER deliveries_run_removed", "TRIGGER deliveries_changed",
+		"TABLE deliveries_by_outcome", "TABLE deliveries_by_run", "TABLE unindexed_deliveries", "TABLE packed_messages",
+		"INDEX queue_oldest",
+	} {
+		execute(t, db, "DROP "+of)
+	}
+}
+
 // TestOlderDatabase opens the tables of the version before tenants had a due order.
 func TestOlderDatabase(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
@@ -566,13 +580,8 @@ func TestOlderDatabase(t *testing.T) {
 		closeStore(t, s)
 		db := raw(t, opts)
 		if opts.Path != "" {
-			for _, of := range []string{
-				"TRIGGER deliveries_outcome_added", "TRIGGER deliveries_outcome_removed", "TRIGGER deliveries_run_added",
-				"TRIGGER deliveries_run_removed", "TRIGGER deliveries_changed",
-				"TABLE deliveries_by_outcome", "TABLE deliveries_by_run", "TABLE unindexed_deliveries", "TABLE packed_messages",
-			} {
-				execute(t, db, "DROP "+of)
-			}
+			dropLookUps(t, db)
+			execute(t, db, `DROP TABLE probe`)
 		}
 		for _, statement := range []string{
 			`DROP TABLE IF EXISTS commits`, `DROP TABLE IF EXISTS leases`, // of PostgreSQL only
@@ -581,7 +590,7 @@ func TestOlderDatabase(t *testing.T) {
 			`ALTER TABLE queue DROP COLUMN event`, `ALTER TABLE deliveries DROP COLUMN event`,
 			`DROP TABLE dead_letters`, `DROP TABLE uncounted_dead_letters`, `ALTER TABLE queue DROP COLUMN checksum`, `ALTER TABLE payloads DROP COLUMN checksum`,
 			`UPDATE totals SET bytes = 0 WHERE outcome = 5`,
-			`DROP INDEX queue_oldest`, `DROP INDEX queue_tenant_due`, `CREATE INDEX queue_due ON queue (connection, due_at)`,
+			`DROP INDEX IF EXISTS queue_oldest`, `DROP INDEX queue_tenant_due`, `CREATE INDEX queue_due ON queue (connection, due_at)`,
 			`DELETE FROM schema_version WHERE version_id > 2`,
 		} {
 			execute(t, db, statement)
