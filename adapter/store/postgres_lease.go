@@ -147,19 +147,20 @@ func (l *lessee) parked(request leaseRequest) ([]due, error) {
 	for i, p := range inOrder {
 		ids[i], times[i] = p.ID, milliseconds(p.Due)
 	}
-	rows, err := l.tx.Query(l.ctx, `SELECT q.id, octet_length(q.payload) FROM queue q
+	rows, err := l.tx.Query(l.ctx, `SELECT q.id, octet_length(q.payload), q.due_at > $5 AND q.due_at <= $6 FROM queue q
 		WHERE q.id = ANY ($1) AND q.due_at = ($2::bigint[])[width_bucket(q.id, $1::bigint[])]
 		AND q.lease IS NULL AND coalesce(`+untilSQL+`, 0) = 0 AND q.connection = $3 AND q.tenant = $4
 		FOR UPDATE OF q SKIP LOCKED`,
-		ids, times, l.queue.connection, l.queue.tenant)
+		ids, times, l.queue.connection, l.queue.tenant, milliseconds(l.database), milliseconds(l.now))
 	if err != nil {
 		return nil, err
 	}
 	var found []due
-	var id, size int64
+	var next due
+	var size int64
 	sizes := make(map[int64]int64)
-	_, err = pgx.ForEachRow(rows, []any{&id, &size}, func() error {
-		found, sizes[id] = append(found, due{id: id}), size
+	_, err = pgx.ForEachRow(rows, []any{&next.id, &size, &next.isStale}, func() error {
+		found, sizes[next.id] = append(found, next), size
 		return nil
 	})
 	slices.SortFunc(found, func(a, b due) int { return cmp.Compare(place[a.id], place[b.id]) })
