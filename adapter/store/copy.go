@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // CopyOptions are the choices of a [Copy].
@@ -74,13 +75,7 @@ func openCopied(ctx context.Context, opts Options) (engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	others := 0
-	err = opened.read(ctx, shortRead, func(tx *sql.Tx) error {
-		return tx.QueryRowContext(ctx, sessionsSQL, application).Scan(&others)
-	})
-	if err == nil && others > 0 {
-		err = ErrInUse
-	}
+	err = checkNotInUse(ctx, opened)
 	if err == nil {
 		err = opened.write(ctx, func(tx *sql.Tx) error { return endAllLeases(ctx, tx) })
 	}
@@ -88,6 +83,25 @@ func openCopied(ctx context.Context, opts Options) (engine, error) {
 		return nil, errors.Join(err, opened.close())
 	}
 	return opened, nil
+}
+
+// sessionsEnd is how long PostgreSQL may take to end the sessions of a process that has ended.
+const sessionsEnd = 3 * time.Second
+
+// checkNotInUse returns ErrInUse if a server has sessions in the database.
+func checkNotInUse(ctx context.Context, opened engine) error {
+	for began := time.Now(); ; {
+		others := 0
+		err := opened.read(ctx, shortRead, func(tx *sql.Tx) error {
+			return tx.QueryRowContext(ctx, sessionsSQL, application).Scan(&others)
+		})
+		switch {
+		case err != nil || others == 0:
+			return err
+		case time.Since(began) > sessionsEnd || !rest(ctx, sessionsEnd/20):
+			return ErrInUse
+		}
+	}
 }
 
 // endAllLeases puts the marks of a PostgreSQL store's leases in the queue, which is copied. The
