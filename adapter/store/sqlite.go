@@ -182,8 +182,8 @@ func (e *sqliteEngine) connect(ctx context.Context, opts *Options) (err error) {
 	if e.checkpointer, err = e.pool(copying, 1); err != nil {
 		return err
 	}
-	// On a full disk no further connection may be had.
-	for _, needed := range []*sql.DB{e.checkpointer, e.readers[leaseRead], e.readers[healthRead]} {
+	// On a full disk, and once the files are deleted, no further connection may be had.
+	for _, needed := range append(e.readers[:], e.checkpointer) {
 		if err := needed.PingContext(ctx); err != nil {
 			return err
 		}

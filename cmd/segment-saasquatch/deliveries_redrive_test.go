@@ -25,6 +25,10 @@ type manyDead struct {
 	forgetful bool
 }
 
+func (o *manyDead) Scans(context.Context, adapter.Filter) (adapter.Scan, error) {
+	return adapter.Scan{}, nil
+}
+
 func (o *manyDead) Redrive(ctx context.Context, filter adapter.Filter, limit int, _ string, dry bool) (*adapter.Redrive, error) {
 	last := o.dead
 	if filter.Before > 0 {

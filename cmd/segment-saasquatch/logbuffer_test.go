@@ -151,6 +151,7 @@ func TestServerWithAStoppedLog(t *testing.T) {
 			}
 			t.Cleanup(func() { _ = cmd.Process.Kill() })
 			writer.Close()
+			const missingLines = `"msg":"lines of the log are missing`
 			addresses, log := make(map[string]string), bufio.NewReader(reader)
 			for addresses["serving"] == "" {
 				line, err := log.ReadString('\n')
@@ -191,12 +192,23 @@ func TestServerWithAStoppedLog(t *testing.T) {
 				t.Error("no line is counted as dropped")
 			}
 			var rest []byte
-			read := make(chan struct{})
+			told, read := make(chan struct{}), make(chan struct{})
 			if reads {
 				go func() {
 					defer close(read)
-					rest, _ = io.ReadAll(log)
+					for err := error(nil); err == nil; {
+						var line []byte
+						line, err = log.ReadBytes('\n')
+						if rest = append(rest, line...); bytes.Contains(line, []byte(missingLines)) {
+							close(told)
+						}
+					}
 				}()
+				select { // the end is logged only if there is room again
+				case <-told:
+				case <-time.After(30 * time.Second):
+					t.Error("the log does not tell that it lacks lines")
+				}
 			}
 			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
@@ -208,10 +220,8 @@ func TestServerWithAStoppedLog(t *testing.T) {
 				return
 			}
 			<-read
-			for _, want := range []string{`"msg":"lines of the log are missing`, `"msg":"stopped"`} {
-				if !bytes.Contains(rest, []byte(want)) {
-					t.Errorf("the log has no %s", want)
-				}
+			if want := `"msg":"stopped"`; !bytes.Contains(rest, []byte(want)) {
+				t.Errorf("the log has no %s", want)
 			}
 			for line := range bytes.Lines(rest) {
 				if !bytes.HasPrefix(line, []byte(`{"level":`)) || !bytes.HasSuffix(line, []byte("}\n")) {

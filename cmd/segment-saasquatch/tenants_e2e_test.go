@@ -125,7 +125,7 @@ func TestFromTestToLive(t *testing.T) {
 			checkArrived(t, liveSandbox, keysOf(all...))
 			checkArrived(t, testSandbox, nil)
 			s.stop(t)
-			s.stderr.await(t, `"action":"redrive","filter":\["to_tenant"\].*"moved":\[\{"connection":"default"`)
+			s.stderr.await(t, `"action":"redrive","filter":\["limit","to_tenant"\].*"moved":\[\{"connection":"default"`)
 
 			// And back: what is left with the live tenant waits there, and goes on by itself.
 			s = startServer(t, liveSandbox, append(onLive, "SAASQUATCH_API_KEY=LIVE_wrong"))

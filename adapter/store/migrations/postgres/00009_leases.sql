@@ -3,6 +3,9 @@
 -- A transaction that was left open must not hold up the programs that run: the
 -- migration fails, and the next start tries it again.
 SET LOCAL lock_timeout = '10s';
+-- The strongest lock comes first. A weaker one that grows would be a deadlock with a
+-- program that has read the queue and is about to write to it.
+LOCK TABLE queue IN ACCESS EXCLUSIVE MODE;
 
 -- Events that a process has in hand, until a time on the database's clock. A row of
 -- this table is narrow and has one index. So a lease and a mark write neither the
@@ -42,8 +45,7 @@ $$;
 CREATE TRIGGER heed_leases BEFORE UPDATE OF lease ON queue FOR EACH ROW WHEN (OLD.lease IS NULL) EXECUTE FUNCTION heed_leases();
 
 -- With id as a column, statistics of an empty queue made this index look like the
--- cheapest way to look events up by id, and the whole of it was read. The queue can be
--- read until the new index is there.
+-- cheapest way to look events up by id, and the whole of it was read.
 CREATE INDEX queue_due ON queue (connection, tenant, due_at, (id + 0));
 DROP INDEX queue_tenant_due;
 ALTER INDEX queue_due RENAME TO queue_tenant_due;
