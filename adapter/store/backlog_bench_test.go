@@ -13,7 +13,8 @@ import (
 // beside the backlogs of three connections with 200 000 events each, where one has
 // events of a former tenant as well. Target: a ratio of no more than 1.5.
 func BenchmarkBacklogBesideOther(b *testing.B) {
-	const events, reads = 200_000, 200
+	const reads = 200
+	events := scaled(200_000)
 	run := func(b *testing.B, opts store.Options) {
 		opts.Tenants = map[string]string{"waiting": "a", "busy": "b", "changed": "c"}
 		s := open(b, opts)

@@ -15,7 +15,7 @@ import (
 // second, with Backup, which examines the copy too, and with VACUUM INTO. It holds the p99 of
 // accepting against that without a copy, and measures how long the write-ahead log gets.
 func BenchmarkBackup(b *testing.B) {
-	const events = 250_000
+	events := scaled(250_000)
 	opts := sqliteOptions(b)
 	s := open(b, opts)
 	q := connection(b, s, "default", "tenant")

@@ -42,15 +42,13 @@ func BenchmarkRedrive(b *testing.B) {
 	}
 }
 
-const (
-	liveRate = 300 // events a second
-	// unmergedIDs is how many messageIds are in memory alone, as a server has them most of the
-	// time.
-	unmergedIDs = 60_000
-)
+const liveRate = 300 // events a second
 
 func benchmarkRedrive(b *testing.B, opts, redriving store.Options) {
-	const dead, logLimit = 100_000, 64 << 20
+	const logLimit = 64 << 20
+	dead := scaled(100_000)
+	// So many messageIds are in memory alone, as a server has them most of the time.
+	unmergedIDs := scaled(60_000)
 	filled := open(b, opts)
 	bury(b, connection(b, filled, "default", "tenant"), 0, dead)
 	if err := filled.Close(); err != nil { // which ends the write-ahead log
@@ -65,7 +63,7 @@ func benchmarkRedrive(b *testing.B, opts, redriving store.Options) {
 		}
 		accept(b, connection(b, s, "other", "tenant"), list...)
 	}
-	alone := acceptFor(q, "alone", time.After(10*time.Second))
+	alone := acceptFor(q, "alone", time.After(time.Duration(scaled(10_000))*time.Millisecond))
 	operator := s
 	if redriving.Shared {
 		operator = open(b, redriving)

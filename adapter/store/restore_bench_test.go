@@ -13,7 +13,7 @@ import (
 // BenchmarkRestore restores a backup with 200 000 pending events, all of which are held. It
 // measures the longest log of the copy: it stays near 64 MB.
 func BenchmarkRestore(b *testing.B) {
-	const events = 200_000
+	events := scaled(200_000)
 	opts := sqliteOptions(b)
 	s := open(b, opts)
 	fill(b, connection(b, s, "default", "tenant"), events)
@@ -41,7 +41,7 @@ func BenchmarkRestore(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.ReportMetric(events/time.Since(began).Seconds(), "held/s")
+		b.ReportMetric(float64(events)/time.Since(began).Seconds(), "held/s")
 		b.ReportMetric(float64(longest)/1e6, "log-MB")
 		if err := r.Close(); err != nil {
 			b.Fatal(err)
