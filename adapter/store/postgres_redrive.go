@@ -9,7 +9,7 @@ import (
 // postgresPace is that of operators' work. A step takes a dozen round trips, however few its
 // rows. Events wait for no lock of it, but share the disk and the processors with it.
 var postgresPace = pace{
-	minRows: 250, maxRows: 1000, bytes: 4 << 20, work: 50 * time.Millisecond, rest: 5 * time.Millisecond, factor: 1,
+	minRows: 100, maxRows: 400, bytes: 1 << 20, work: 10 * time.Millisecond, rest: 5 * time.Millisecond, factor: 3,
 }
 
 func (e *postgresEngine) pace() pace { return postgresPace }

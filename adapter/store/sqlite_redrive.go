@@ -12,7 +12,7 @@ import (
 var (
 	// sqlitePace has a step take about as long as a request that stores some events.
 	sqlitePace = pace{
-		minRows: 16, maxRows: 512, bytes: 256 << 10, work: time.Millisecond, rest: time.Millisecond, factor: 2,
+		minRows: 16, maxRows: 512, bytes: 256 << 10, work: time.Millisecond, rest: 2 * time.Millisecond, factor: 4,
 	}
 	// besidePace rests for longer than the other process sleeps before it tries again: SQLite
 	// waits for a lock in naps of 1, 2, 5, 10 ms and so on, each shorter than the time before it.
