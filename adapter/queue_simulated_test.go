@@ -57,6 +57,7 @@ type simulatedEvent struct {
 	outcome     adapter.Outcome
 	last        adapter.Step
 	recorded    int64 // the token of the last Record
+	untold      bool  // its caller got an error in spite of it, and has not asked again
 	attempts    int   // that were recorded, counted or not
 	dueBefore   time.Duration
 }
@@ -207,6 +208,7 @@ func (q *simulatedQueue) Record(_ context.Context, leased *adapter.Leased, step 
 	defer q.mu.Unlock()
 	event := q.events[leased.ID-1]
 	if event.recorded == leased.Token {
+		event.untold = false
 		return nil // the caller could not know
 	}
 	if event.lease != leased.Token {
@@ -215,6 +217,7 @@ func (q *simulatedQueue) Record(_ context.Context, leased *adapter.Leased, step 
 	event.recorded = leased.Token
 	defer func() {
 		if q.unknown() {
+			event.untold = true
 			err = &adapter.UnavailableError{Message: "the store cannot be reached"}
 		}
 	}()
