@@ -70,8 +70,9 @@ func (s *tenant) Send(event *mapping.UserEvent) adapter.Attempt {
 	s.attempts[id]++
 	s.sent++
 	s.mu.Unlock()
-	if since := s.event(id).AmbiguousSince; !since.IsZero() && time.Since(since) >= adapter.DefaultHorizon {
-		s.Errorf("%s was sent %v after SaaSquatch may have processed it", id, time.Since(since))
+	// By the clock of the process, which the queue was told the time by.
+	if since := s.event(id).AmbiguousSince; !since.IsZero() && s.queue.now().Sub(since) >= adapter.DefaultHorizon {
+		s.Errorf("%s was sent %v after SaaSquatch may have processed it", id, s.queue.now().Sub(since))
 	}
 	time.Sleep(latency)
 
