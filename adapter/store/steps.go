@@ -54,8 +54,8 @@ type stepwise[T any] struct {
 	size func(*T) int64
 	// prepare, nil for nothing, does what need not be done in a transaction of the step.
 	prepare func(context.Context) error
-	// change changes a part of the rows. It may be called again with the same part if its
-	// transaction was not committed.
+	// change changes a part of the rows. It may be called again with the same part, or with
+	// less of it, if its transaction was not committed.
 	change func(context.Context, *sql.Tx, []T) error
 	// done is told that the change was committed.
 	done func()
@@ -101,14 +101,24 @@ func (c *stepwise[T]) step(ctx context.Context, s *Store, list []T) (int, error)
 		}
 	}
 	var began, worked time.Time
-	err := s.engine.write(ctx, func(tx *sql.Tx) error {
-		began = time.Now() // the step has the writer from here on
-		err := c.change(ctx, tx, list[:n])
-		worked = time.Now()
-		return err
-	})
-	if err != nil {
-		return 0, err
+	for {
+		err := s.engine.write(ctx, func(tx *sql.Tx) error {
+			began = time.Now() // the step has the writer from here on
+			err := c.change(ctx, tx, list[:n])
+			worked = time.Now()
+			return err
+		})
+		if err == nil {
+			break
+		}
+		if !isConflict(err) || n == 1 {
+			return 0, err
+		}
+		n /= 2 // each of many rows can meet another process, a single one only once
+	}
+	bytes = 0
+	for i := range list[:n] {
+		bytes += c.size(&list[i])
 	}
 	took := time.Since(began)
 	p.adapt(n, worked.Sub(began), took)
