@@ -31,7 +31,7 @@ func fileSize(t testing.TB, path string) int64 {
 // raw opens the database beside the store.
 func raw(t testing.TB, opts store.Options) *sql.DB {
 	t.Helper()
-	driver, source := "sqlite", opts.Path
+	driver, source := "sqlite", opts.Path+"?_pragma=busy_timeout(10000)" // the store writes by itself, too
 	if opts.Path == "" {
 		driver, source = "pgx", opts.URL.Reveal()
 	}
