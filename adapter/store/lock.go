@@ -211,7 +211,9 @@ func (c *claim) leave() error {
 		errs = append(errs, unlockDatabase(c.file))
 	}
 	for _, lock := range c.locks {
-		errs = append(errs, lock.Close())
+		// A process that is being started has a copy of the file for a moment, and would keep
+		// the lock beyond Close.
+		errs = append(errs, unix.Flock(int(lock.Fd()), unix.LOCK_UN), lock.Close())
 	}
 	if file.stores == 0 {
 		delete(claimed.files, c.id)
