@@ -50,8 +50,8 @@ func (p *program) change(f *changeFlags, scanned func(adapter.Filter) adapter.Fi
 	if f.limit < 0 {
 		return fmt.Errorf("--limit is %d: write a number, 0 for all", f.limit)
 	}
-	if !f.yes && !f.dry && !p.canAsk() {
-		return fmt.Errorf("%w: there is no terminal to ask on; add --yes to do it, or --dry-run to see what it would do", errNotConfirmed)
+	if err := p.canConfirm(f.yes, f.dry); err != nil {
+		return err
 	}
 	return p.withOperations(f.deliveriesFlags, func(ctx context.Context, o adapter.Operations) error {
 		p.noteScan(ctx, o, scanned(filter))
@@ -81,6 +81,16 @@ func (p *program) report(text string, value any, asJSON bool) error {
 	}
 	_, err := fmt.Fprintln(p.stdout, text)
 	return err
+}
+
+// canConfirm returns an error if the operator has to be asked, and there is no terminal to ask
+// on.
+func (p *program) canConfirm(yes, dry bool) error {
+	if yes || dry || p.canAsk() {
+		return nil
+	}
+	return fmt.Errorf("%w: there is no terminal to ask on; add --yes to do it, or --dry-run to see what it would do",
+		errNotConfirmed)
 }
 
 func (p *program) canAsk() bool {

@@ -76,15 +76,6 @@ func (f *storeChangeFlags) restored(cfg *config.Config) (store.RestoredOptions, 
 	return store.RestoredOptions{TakenAt: taken, Horizon: cfg.RetryHorizon}, nil
 }
 
-// canConfirm returns an error if there is no terminal to ask on.
-func (p *program) canConfirm(f *storeChangeFlags) error {
-	if f.yes || f.dry || p.canAsk() {
-		return nil
-	}
-	return fmt.Errorf("%w: there is no terminal to ask on; add --yes to do it, or --dry-run to see what it would do",
-		errNotConfirmed)
-}
-
 // pendingText tells what is pending in a backup, and what is to become of it.
 func pendingText(found *store.Restored, send bool) string {
 	if found.Pending == 0 {

@@ -47,7 +47,7 @@ func (p *program) storeHold(f *storeChangeFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := p.canConfirm(f); err != nil {
+	if err := p.canConfirm(f.yes, f.dry); err != nil {
 		return err
 	}
 	if !storeExists(cfg) {

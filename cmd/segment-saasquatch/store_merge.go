@@ -74,8 +74,8 @@ func (m *merging) run(ctx context.Context) error {
 	if m.from == m.to || slices.Contains(configured, m.from) {
 		return fmt.Errorf("OLD is %q, which is the tenant of a connection: its events go there", m.from)
 	}
-	if !m.yes && !m.dry && !m.canAsk() {
-		return fmt.Errorf("%w: there is no terminal to ask on; add --yes to do it, or --dry-run to see what it would do", errNotConfirmed)
+	if err := m.canConfirm(m.yes, m.dry); err != nil {
+		return err
 	}
 	if !storeExists(m.cfg) {
 		return fmt.Errorf("there is no store in %s: data_dir and store say where the server keeps its events", m.cfg.DataDir)

@@ -60,7 +60,7 @@ func (p *program) storeRestore(f *storeChangeFlags, name string, send bool) erro
 	if err != nil {
 		return err
 	}
-	if err := p.canConfirm(f); err != nil {
+	if err := p.canConfirm(f.yes, f.dry); err != nil {
 		return err
 	}
 	ctx := f.cmd.Context()
