@@ -23,13 +23,13 @@ var allowedImports = map[string][]string{
 	"adapter/webhook":             {"adapter", "mapping"},
 	"adapter/httpserver":          nil,
 	"adapter/store":               {"adapter"},
-	"adapter/console":             {"adapter"},
+	"adapter/admin":             {"adapter"},
 	"adapter/sandbox":             nil,
 	"adapter/archive":             nil,
 	"adapter/archive/archivetest": nil, // for tests
 	"adapter/replay":              {"mapping", "adapter", "adapter/archive", "adapter/saasquatch"},
 	"adapter/migrate":             {"mapping", "adapter"},
-	"cmd/segment-saasquatch":      {"mapping", "adapter", "adapter/config", "adapter/saasquatch", "adapter/webhook", "adapter/httpserver", "adapter/store", "adapter/console", "adapter/sandbox", "adapter/archive", "adapter/replay", "adapter/migrate", "mapping/jsonata"},
+	"cmd/segment-saasquatch":      {"mapping", "adapter", "adapter/config", "adapter/saasquatch", "adapter/webhook", "adapter/httpserver", "adapter/store", "adapter/admin", "adapter/sandbox", "adapter/archive", "adapter/replay", "adapter/migrate", "mapping/jsonata"},
 }
 
 // onlyIn names the packages that may import a library.
@@ -38,9 +38,9 @@ var onlyIn = map[string][]string{
 	"github.com/dlclark/regexp2/v2": {"mapping/jsonata"},
 	"github.com/dop251/goja":        {"mapping/jsonata"},
 	"gocloud.dev/blob":              {"adapter/archive", "adapter/archive/archivetest"},
-	"github.com/gin-gonic/gin":      {"adapter/webhook", "adapter/console"},
-	"go.uber.org/zap":               {"adapter/webhook", "adapter/httpserver", "adapter/console", "cmd/segment-saasquatch"},
-	"net/http":                      {"adapter/archive/archivetest", "adapter/saasquatch", "adapter/webhook", "adapter/httpserver", "adapter/console", "adapter/sandbox", "cmd/segment-saasquatch"},
+	"github.com/gin-gonic/gin":      {"adapter/webhook", "adapter/admin"},
+	"go.uber.org/zap":               {"adapter/webhook", "adapter/httpserver", "adapter/admin", "cmd/segment-saasquatch"},
+	"net/http":                      {"adapter/archive/archivetest", "adapter/saasquatch", "adapter/webhook", "adapter/httpserver", "adapter/admin", "adapter/sandbox", "cmd/segment-saasquatch"},
 }
 
 // pure packages know no network, clock, environment, logger or context.

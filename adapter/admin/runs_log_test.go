@@ -1,4 +1,4 @@
-package console_test
+package admin_test
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"segment-saasquatch/adapter"
-	"segment-saasquatch/adapter/console"
+	"segment-saasquatch/adapter/admin"
 )
 
 // failingReplays fails at everything with one error, nil for none.
@@ -94,9 +94,9 @@ func TestRunActionsInLog(t *testing.T) {
 		{"taken", adapter.ErrRunTaken, http.StatusConflict, zapcore.WarnLevel},
 	} {
 		core, log := observer.New(zapcore.DebugLevel)
-		handler := console.New(console.Options{
+		handler := admin.New(admin.Options{
 			Replays: &failingReplays{test.err}, Tenants: map[string]string{"default": "tenant"},
-			Tokens: []adapter.Secret{adapter.NewSecret(runsToken)}, Metrics: console.NewMetrics(), Log: zap.New(core),
+			Tokens: []adapter.Secret{adapter.NewSecret(runsToken)}, Metrics: admin.NewMetrics(), Log: zap.New(core),
 		})
 		for _, action := range runActions {
 			t.Run(test.name+"/"+action.action, func(t *testing.T) {
@@ -132,9 +132,9 @@ func TestRunActionsInLog(t *testing.T) {
 // TestWrongRunRequestsInLog: a request that no replay sends is the caller's mistake.
 func TestWrongRunRequestsInLog(t *testing.T) {
 	core, log := observer.New(zapcore.DebugLevel)
-	handler := console.New(console.Options{
+	handler := admin.New(admin.Options{
 		Replays: &failingReplays{}, Tenants: map[string]string{"default": "tenant"},
-		Tokens: []adapter.Secret{adapter.NewSecret(runsToken)}, Metrics: console.NewMetrics(), Log: zap.New(core),
+		Tokens: []adapter.Secret{adapter.NewSecret(runsToken)}, Metrics: admin.NewMetrics(), Log: zap.New(core),
 	})
 	for path, status := range map[string]int{
 		"/runs?connection=other": http.StatusBadRequest, "/runs/known?connection=default": http.StatusBadRequest,

@@ -1,4 +1,4 @@
-package console_test
+package admin_test
 
 import (
 	"context"
@@ -13,21 +13,21 @@ import (
 	"testing"
 
 	"segment-saasquatch/adapter"
-	"segment-saasquatch/adapter/console"
+	"segment-saasquatch/adapter/admin"
 	"segment-saasquatch/adapter/store"
 )
 
 const runsToken = "token-of-sixteen-characters"
 
 // newRunsServer serves a store to replays.
-func newRunsServer(t *testing.T, replays adapter.Replays) (*console.Client, string) {
+func newRunsServer(t *testing.T, replays adapter.Replays) (*admin.Client, string) {
 	t.Helper()
-	handler := console.New(console.Options{
-		Replays: replays, Tenants: map[string]string{"default": "tenant"}, Tokens: []adapter.Secret{adapter.NewSecret(runsToken)}, Metrics: console.NewMetrics(),
+	handler := admin.New(admin.Options{
+		Replays: replays, Tenants: map[string]string{"default": "tenant"}, Tokens: []adapter.Secret{adapter.NewSecret(runsToken)}, Metrics: admin.NewMetrics(),
 	})
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	client, err := console.NewClient(server.URL, adapter.NewSecret(runsToken))
+	client, err := admin.NewClient(server.URL, adapter.NewSecret(runsToken))
 	if err != nil {
 		t.Fatal(err)
 	}

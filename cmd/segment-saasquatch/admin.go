@@ -10,12 +10,12 @@ import (
 
 	"go.uber.org/zap"
 
-	"segment-saasquatch/adapter/console"
+	"segment-saasquatch/adapter/admin"
 	"segment-saasquatch/adapter/httpserver"
 )
 
-// admin serves operators, nil if it is not wanted.
-type admin struct {
+// adminServer serves operators, nil if it is not wanted.
+type adminServer struct {
 	server *httpserver.Server
 	done   chan struct{}
 }
@@ -24,7 +24,7 @@ type admin struct {
 const adminStop = 2 * time.Second
 
 // startAdmin listens for operators.
-func (s *service) startAdmin(d *delivering, connections int) (*admin, error) {
+func (s *service) startAdmin(d *delivering, connections int) (*adminServer, error) {
 	if !s.cfg.Admin.Enabled() {
 		return nil, nil
 	}
@@ -34,7 +34,7 @@ func (s *service) startAdmin(d *delivering, connections int) (*admin, error) {
 			s.cfg.Admin.ListenAddr, err)
 	}
 	server, err := httpserver.New(&http.Server{
-		Handler: httpserver.LoopbackHosts(listener.Addr(), console.New(console.Options{
+		Handler: httpserver.LoopbackHosts(listener.Addr(), admin.New(admin.Options{
 			Operations: d.operations(), Replays: d.replays(), Tenants: d.tenants,
 			Tokens: s.cfg.Admin.Token, Metrics: s.metrics, Log: s.log,
 		})),
@@ -48,7 +48,7 @@ func (s *service) startAdmin(d *delivering, connections int) (*admin, error) {
 		return nil, errors.Join(err, listener.Close())
 	}
 	s.metrics.WatchConnections("admin.listen_addr", server.Connections)
-	a := &admin{server: server, done: make(chan struct{})}
+	a := &adminServer{server: server, done: make(chan struct{})}
 	go func() {
 		defer close(a.done)
 		if err := a.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -59,7 +59,7 @@ func (s *service) startAdmin(d *delivering, connections int) (*admin, error) {
 	return a, nil
 }
 
-func (a *admin) close() {
+func (a *adminServer) close() {
 	if a == nil {
 		return
 	}

@@ -13,7 +13,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/config"
-	"segment-saasquatch/adapter/console"
+	"segment-saasquatch/adapter/admin"
 	"segment-saasquatch/mapping"
 )
 
@@ -174,7 +174,7 @@ func newMappers(cfg *config.Config) (mappers map[string]*mapping.Mapper, err err
 }
 
 // newServerClient returns a client of the admin API at url, with the configured token.
-func newServerClient(cfg *config.Config, url string) (*console.Client, error) {
+func newServerClient(cfg *config.Config, url string) (*admin.Client, error) {
 	if err := cfg.ValidateAdminToken(); err != nil {
 		return nil, err
 	}
@@ -182,7 +182,7 @@ func newServerClient(cfg *config.Config, url string) (*console.Client, error) {
 	if len(cfg.Admin.Token) > 0 {
 		token = cfg.Admin.Token[0]
 	}
-	client, err := console.NewClient(url, token)
+	client, err := admin.NewClient(url, token)
 	if err != nil {
 		return nil, fmt.Errorf("--server: %w", err)
 	}

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
-	"segment-saasquatch/adapter/console"
+	"segment-saasquatch/adapter/admin"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -193,8 +193,8 @@ func (o *fixedOperations) Export(_ context.Context, filter adapter.Filter, limit
 func throughServer(t *testing.T, o adapter.Operations) (env map[string]string, server string) {
 	t.Helper()
 	const token = "a-token-of-sixteen-or-more"
-	s := httptest.NewServer(console.New(console.Options{
-		Operations: o, Tokens: []adapter.Secret{adapter.NewSecret(token)}, Metrics: console.NewMetrics(),
+	s := httptest.NewServer(admin.New(admin.Options{
+		Operations: o, Tokens: []adapter.Secret{adapter.NewSecret(token)}, Metrics: admin.NewMetrics(),
 	}))
 	t.Cleanup(s.Close)
 	return map[string]string{"ADMIN_TOKEN": token}, "--server=" + s.URL

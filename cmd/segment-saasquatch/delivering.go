@@ -12,7 +12,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/config"
-	"segment-saasquatch/adapter/console"
+	"segment-saasquatch/adapter/admin"
 	"segment-saasquatch/adapter/saasquatch"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/adapter/webhook"
@@ -113,7 +113,7 @@ func evaluations(connections int) int {
 }
 
 // watch has the metrics show the store and the gates.
-func (d *delivering) watch(metrics *console.Metrics, clock *adapter.Clock) {
+func (d *delivering) watch(metrics *admin.Metrics, clock *adapter.Clock) {
 	if d.store == nil {
 		return
 	}

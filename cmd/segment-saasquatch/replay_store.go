@@ -12,7 +12,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/config"
-	"segment-saasquatch/adapter/console"
+	"segment-saasquatch/adapter/admin"
 	"segment-saasquatch/adapter/replay"
 	"segment-saasquatch/adapter/store"
 )
@@ -41,7 +41,7 @@ func (r *replaying) openReplays(ctx context.Context) (adapter.Replays, func() er
 		return nil, nil, err
 	}
 	s.events = zap.NewNop() // the report has them, and so has the store
-	s.metrics = console.NewMetrics()
+	s.metrics = admin.NewMetrics()
 	delivering, err := s.startDelivering(ctx)
 	var inUse *store.InUseError
 	if errors.As(err, &inUse) {
@@ -57,7 +57,7 @@ func (r *replaying) openReplays(ctx context.Context) (adapter.Replays, func() er
 	}, nil
 }
 
-func (r *replaying) newServerClient() (*console.Client, error) {
+func (r *replaying) newServerClient() (*admin.Client, error) {
 	return newServerClient(r.service.cfg, r.flags.server)
 }
 

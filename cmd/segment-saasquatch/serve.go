@@ -13,7 +13,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/config"
-	"segment-saasquatch/adapter/console"
+	"segment-saasquatch/adapter/admin"
 	"segment-saasquatch/adapter/httpserver"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/adapter/webhook"
@@ -97,7 +97,7 @@ type service struct {
 	log     *zap.Logger
 	events  *zap.Logger      // has a line for every event, whatever the level
 	sandbox *embeddedSandbox // nil without --sandbox
-	metrics *console.Metrics
+	metrics *admin.Metrics
 	clock   *adapter.Clock // of all that is accepted and delivered, from startDelivering on
 	// memoryLimit is what the process may take, in bytes.
 	memoryLimit int64
@@ -111,7 +111,7 @@ func (s *service) serve(ctx context.Context) (err error) {
 		s.log.Warn(warning)
 	}
 	s.memoryLimit = heedMemoryLimit()
-	s.metrics = console.NewMetrics()
+	s.metrics = admin.NewMetrics()
 	s.metrics.WatchLog(s.stderr.Dropped)
 	delivering, err := s.startDelivering(ctx)
 	if err != nil {
@@ -125,11 +125,11 @@ func (s *service) serve(ctx context.Context) (err error) {
 		return err
 	}
 	senders, operators := s.boundConnections()
-	admin, err := s.startAdmin(delivering, operators)
+	admins, err := s.startAdmin(delivering, operators)
 	if err != nil {
 		return err
 	}
-	defer admin.close()
+	defer admins.close()
 	server, err := s.newServer(handler, senders)
 	if err != nil {
 		return failed(err)
