@@ -23,13 +23,13 @@ var allowedImports = map[string][]string{
 	"adapter/webhook":             {"adapter", "mapping"},
 	"adapter/httpserver":          nil,
 	"adapter/store":               {"adapter"},
-	"adapter/admin":             {"adapter"},
+	"adapter/admin":               {"adapter"},
 	"adapter/sandbox":             nil,
 	"adapter/archive":             nil,
 	"adapter/archive/archivetest": nil, // for tests
 	"adapter/replay":              {"mapping", "adapter", "adapter/archive", "adapter/saasquatch"},
-	"adapter/migrate":             {"mapping", "adapter"},
-	"cmd/segment-saasquatch":      {"mapping", "adapter", "adapter/config", "adapter/saasquatch", "adapter/webhook", "adapter/httpserver", "adapter/store", "adapter/admin", "adapter/sandbox", "adapter/archive", "adapter/replay", "adapter/migrate", "mapping/jsonata"},
+	"adapter/migratecheck":        {"mapping", "adapter"},
+	"cmd/segment-saasquatch":      {"mapping", "adapter", "adapter/config", "adapter/saasquatch", "adapter/webhook", "adapter/httpserver", "adapter/store", "adapter/admin", "adapter/sandbox", "adapter/archive", "adapter/replay", "adapter/migratecheck", "mapping/jsonata"},
 }
 
 // onlyIn names the packages that may import a library.

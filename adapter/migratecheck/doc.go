@@ -1,4 +1,4 @@
-// Package migrate compares the names that a SaaSquatch tenant has seen with those
+// Package migratecheck compares the names that a SaaSquatch tenant has seen with those
 // that a configuration would send, for a move from SaaSquatch's own Segment
 // integration to this adapter.
 //
@@ -14,4 +14,4 @@
 //
 // It is a comparison of names only. That two names which differ in letter case and
 // signs alone mean the same is a guess, which a person has to judge.
-package migrate
+package migratecheck

@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"segment-saasquatch/adapter"
-	"segment-saasquatch/adapter/config"
 	"segment-saasquatch/adapter/admin"
+	"segment-saasquatch/adapter/config"
 	"segment-saasquatch/mapping"
 )
 

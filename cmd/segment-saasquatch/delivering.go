@@ -11,8 +11,8 @@ import (
 	"go.uber.org/zap"
 
 	"segment-saasquatch/adapter"
-	"segment-saasquatch/adapter/config"
 	"segment-saasquatch/adapter/admin"
+	"segment-saasquatch/adapter/config"
 	"segment-saasquatch/adapter/saasquatch"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/adapter/webhook"

@@ -12,7 +12,7 @@ import (
 
 	"segment-saasquatch/adapter/archive"
 	"segment-saasquatch/adapter/config"
-	"segment-saasquatch/adapter/migrate"
+	"segment-saasquatch/adapter/migratecheck"
 	"segment-saasquatch/adapter/replay"
 	"segment-saasquatch/adapter/saasquatch"
 	"segment-saasquatch/mapping"
@@ -75,13 +75,13 @@ type checked struct {
 	// Sample is what the configuration makes of the events, of so many objects. More
 	// says that --limit ended it, Damaged names objects that could not be read to
 	// their ends.
-	Sample  *migrate.Survey `json:"sample"`
-	Objects int64           `json:"objects"`
-	More    bool            `json:"more,omitempty"`
-	Damaged []string        `json:"damaged,omitempty"`
+	Sample  *migratecheck.Survey `json:"sample"`
+	Objects int64                `json:"objects"`
+	More    bool                 `json:"more,omitempty"`
+	Damaged []string             `json:"damaged,omitempty"`
 
-	Differences int             `json:"differences"`
-	Report      *migrate.Report `json:"report"`
+	Differences int                  `json:"differences"`
+	Report      *migratecheck.Report `json:"report"`
 	// Config is lines for the configuration file.
 	Config string `json:"config"`
 }
@@ -115,12 +115,12 @@ func (p *program) migrateCheck(ctx context.Context, f *migrateFlags, args []stri
 	found := &checked{
 		Connection: conn.Name, Tenant: conn.SaaSquatch.TenantAlias,
 		EventKeys: len(tenant.EventKeys), CustomFields: len(tenant.CustomFields), Segments: len(tenant.Segments),
-		Sample: migrate.NewSurvey(),
+		Sample: migratecheck.NewSurvey(),
 	}
 	if err := p.survey(ctx, spec, mapper, now, found); err != nil {
 		return endOf(ctx, err)
 	}
-	found.Report = migrate.Compare(found.Sample, &conn.Mapping, tenant)
+	found.Report = migratecheck.Compare(found.Sample, &conn.Mapping, tenant)
 	found.Differences, found.Config = found.Report.Differences(), found.Report.Config()
 	if f.asJSON {
 		err = json.NewEncoder(p.stdout).Encode(found)
@@ -147,12 +147,12 @@ func endOf(ctx context.Context, err error) error {
 }
 
 // askVocabulary asks the tenant for its names.
-func askVocabulary(ctx context.Context, conn *config.Connection) (*migrate.Vocabulary, error) {
+func askVocabulary(ctx context.Context, conn *config.Connection) (*migratecheck.Vocabulary, error) {
 	importer, err := saasquatch.NewImporter(clientOptions(conn))
 	if err != nil {
 		return nil, err
 	}
-	var v migrate.Vocabulary
+	var v migratecheck.Vocabulary
 	if v.EventKeys, err = importer.EventKeys(ctx); err != nil {
 		return nil, err
 	}

@@ -12,11 +12,11 @@ import (
 	"strings"
 	"testing"
 
-	"segment-saasquatch/adapter/migrate"
+	"segment-saasquatch/adapter/migratecheck"
 )
 
 // namesServer answers as a tenant that has the names, in pages of 2.
-func namesServer(t *testing.T, v *migrate.Vocabulary) (env map[string]string) {
+func namesServer(t *testing.T, v *migratecheck.Vocabulary) (env map[string]string) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var request struct {
@@ -90,7 +90,7 @@ func TestMigrateCheckGolden(t *testing.T) {
 				}
 				return string(text)
 			}
-			var tenant migrate.Vocabulary
+			var tenant migratecheck.Vocabulary
 			if err := json.Unmarshal([]byte(read("tenant.json")), &tenant); err != nil {
 				t.Fatal(err)
 			}
@@ -117,7 +117,7 @@ func TestMigrateCheckGolden(t *testing.T) {
 // and finds no difference of event keys any more.
 func TestMigrateCheckReconciles(t *testing.T) {
 	t.Parallel()
-	tenant := &migrate.Vocabulary{EventKeys: []string{"signup_completed", "usersignedup", "purchase", "refund", "Pläne", "購入"}}
+	tenant := &migratecheck.Vocabulary{EventKeys: []string{"signup_completed", "usersignedup", "purchase", "refund", "Pläne", "購入"}}
 	var events strings.Builder
 	for _, name := range []string{"Signup Completed", "userSignedUp", "Order Completed", "Order Refunded", "Pläne", "購入"} {
 		fmt.Fprintf(&events, `{"type":"track","userId":"u","event":%q}`+"\n", name)
@@ -146,7 +146,7 @@ func TestMigrateCheckReconciles(t *testing.T) {
 
 func TestMigrateCheckRefusals(t *testing.T) {
 	t.Parallel()
-	env := namesServer(t, &migrate.Vocabulary{})
+	env := namesServer(t, &migratecheck.Vocabulary{})
 	damaged := filepath.Join(t.TempDir(), "a.gz")
 	if err := os.WriteFile(damaged, []byte("\x1f\x8b\x08\x00\x00\x00"), 0o600); err != nil {
 		t.Fatal(err)

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"segment-saasquatch/adapter/migrate"
+	"segment-saasquatch/adapter/migratecheck"
 	"segment-saasquatch/mapping"
 )
 
@@ -62,7 +62,7 @@ func (p *program) printChecked(found *checked) error {
 }
 
 // section prints differences of one kind, if there are any.
-func section(table *tabwriter.Writer, header string, list []migrate.Missing) {
+func section(table *tabwriter.Writer, header string, list []migratecheck.Missing) {
 	if len(list) == 0 {
 		return
 	}
@@ -118,7 +118,7 @@ func meaning(reason mapping.Reason) string {
 }
 
 // unused prints what the tenant has beyond the sample.
-func unused(p *program, v migrate.Vocabulary) {
+func unused(p *program, v migratecheck.Vocabulary) {
 	header := "\nin the tenant, and not in the sample:\n"
 	for _, of := range []struct {
 		kind  string

@@ -1,4 +1,4 @@
-package migrate_test
+package migratecheck_test
 
 import (
 	"encoding/json"
@@ -12,7 +12,7 @@ import (
 	"unicode"
 
 	"segment-saasquatch/adapter/config"
-	"segment-saasquatch/adapter/migrate"
+	"segment-saasquatch/adapter/migratecheck"
 	"segment-saasquatch/mapping"
 )
 
@@ -31,9 +31,9 @@ func newMapper(t testing.TB, rules mapping.Rules) *mapping.Mapper {
 }
 
 // tracked is a survey of a track event of each name.
-func tracked(t testing.TB, rules mapping.Rules, names ...string) *migrate.Survey {
+func tracked(t testing.TB, rules mapping.Rules, names ...string) *migratecheck.Survey {
 	t.Helper()
-	s, m := migrate.NewSurvey(), newMapper(t, rules)
+	s, m := migratecheck.NewSurvey(), newMapper(t, rules)
 	for _, name := range names {
 		quoted, err := json.Marshal(name)
 		if err != nil {
@@ -113,7 +113,7 @@ func TestEventKeys(t *testing.T) {
 			if test.rules != nil {
 				test.rules(&rules)
 			}
-			r := migrate.Compare(tracked(t, rules, test.events...), &rules, &migrate.Vocabulary{EventKeys: test.tenant})
+			r := migratecheck.Compare(tracked(t, rules, test.events...), &rules, &migratecheck.Vocabulary{EventKeys: test.tenant})
 			if got := short(r.EventKeys); got != test.want {
 				t.Errorf("differences %q, want %q", got, test.want)
 			}
@@ -131,7 +131,7 @@ func TestEventKeys(t *testing.T) {
 }
 
 // short writes the differences on a line.
-func short(list []migrate.Missing) string {
+func short(list []migratecheck.Missing) string {
 	var parts []string
 	for _, m := range list {
 		parts = append(parts, fmt.Sprintf("%s %d %v %v", m.Name, m.Events, m.From, m.Similar))
@@ -143,24 +143,24 @@ func TestOrders(t *testing.T) {
 	rules := mapping.DefaultRules()
 	rules.RemapOrders = false
 	s := tracked(t, rules, "Order Completed", "Order Completed", "Order Refunded", "Other")
-	r := migrate.Compare(s, &rules, &migrate.Vocabulary{EventKeys: []string{"purchase", "other", "orderRefunded"}})
-	want := []migrate.Order{{Event: "Order Completed", Key: "orderCompleted", Reserved: "purchase", Events: 2}}
+	r := migratecheck.Compare(s, &rules, &migratecheck.Vocabulary{EventKeys: []string{"purchase", "other", "orderRefunded"}})
+	want := []migratecheck.Order{{Event: "Order Completed", Key: "orderCompleted", Reserved: "purchase", Events: 2}}
 	if !reflect.DeepEqual(r.Orders, want) || r.Differences() != 1 || r.Config() != "events:\n  remap_orders: true\n" {
 		t.Errorf("got %+v of %d and\n%s", r.Orders, r.Differences(), r.Config())
 	}
-	r = migrate.Compare(s, &rules, &migrate.Vocabulary{EventKeys: []string{"orderCompleted", "orderRefunded", "other"}})
+	r = migratecheck.Compare(s, &rules, &migratecheck.Vocabulary{EventKeys: []string{"orderCompleted", "orderRefunded", "other"}})
 	if r.Differences() != 0 || r.Config() != "" {
 		t.Errorf("a tenant without purchases: %+v", r)
 	}
 	rules.Keys = map[string]string{"Order Completed": "bought"}
-	r = migrate.Compare(tracked(t, rules, "Order Completed"), &rules, &migrate.Vocabulary{EventKeys: []string{"bought", "purchase"}})
+	r = migratecheck.Compare(tracked(t, rules, "Order Completed"), &rules, &migratecheck.Vocabulary{EventKeys: []string{"bought", "purchase"}})
 	if r.Differences() != 0 {
 		t.Errorf("an order with a configured key: %+v", r)
 	}
 }
 
 func TestUsers(t *testing.T) {
-	s := migrate.NewSurvey()
+	s := migratecheck.NewSurvey()
 	s.Add("", upserted(`{"id":"u","customFields":{"plan":"pro","companyName":"x","gone":null},"segments":["~*","vip","~old","Beta"]}`,
 		`{"id":"u","customFields":{"plan":"pro","new":1}}`))
 	s.Add("", upserted(`{"id":"u","customFields":{"plan":true,"lastSeenDate":1},"segments":["archived"]}`))
@@ -169,7 +169,7 @@ func TestUsers(t *testing.T) {
 	event.Kind, event.UserEvent.Key, event.Ensure = mapping.KindUserEvent, "k", mapping.EnsureMissing
 	s.Add("K", event)
 	rules := mapping.DefaultRules()
-	r := migrate.Compare(s, &rules, &migrate.Vocabulary{
+	r := migratecheck.Compare(s, &rules, &migratecheck.Vocabulary{
 		EventKeys:    []string{"k"},
 		CustomFields: []string{"plan", "company_name", "age", "firstPurchaseDate", "lastSeenDate", "totalPurchaseCount", "lastPurchaseDate", "gone"},
 		Segments:     []string{"beta", "archived", "left"}, Archived: []string{"archived"},
@@ -177,11 +177,11 @@ func TestUsers(t *testing.T) {
 	if got, want := short(r.CustomFields), "companyName 1 [] [company_name];new 1 [] []"; got != want {
 		t.Errorf("custom fields %q, want %q", got, want)
 	}
-	want := []migrate.Missing{{Name: "vip", Events: 2, Similar: []string{}}, {Name: "Beta", Events: 1, Similar: []string{"beta"}}, {Name: "archived", Events: 1, Similar: []string{}, Archived: true}}
+	want := []migratecheck.Missing{{Name: "vip", Events: 2, Similar: []string{}}, {Name: "Beta", Events: 1, Similar: []string{"beta"}}, {Name: "archived", Events: 1, Similar: []string{}, Archived: true}}
 	if !reflect.DeepEqual(r.Segments, want) {
 		t.Errorf("segments %+v, want %+v", r.Segments, want)
 	}
-	if unused := (migrate.Vocabulary{EventKeys: []string{}, CustomFields: []string{"age", "gone"}, Segments: []string{"left"}}); !reflect.DeepEqual(r.Unused, unused) {
+	if unused := (migratecheck.Vocabulary{EventKeys: []string{}, CustomFields: []string{"age", "gone"}, Segments: []string{"left"}}); !reflect.DeepEqual(r.Unused, unused) {
 		t.Errorf("unused %+v, want %+v", r.Unused, unused)
 	}
 	if s.Events != 4 || s.Upserts != 4 || r.Differences() != 5 || r.Config() != "" {
@@ -193,7 +193,7 @@ func TestUsers(t *testing.T) {
 func TestSurvey(t *testing.T) {
 	rules := mapping.DefaultRules()
 	rules.Except = []string{"Left Out"}
-	s, m := migrate.NewSurvey(), newMapper(t, rules)
+	s, m := migratecheck.NewSurvey(), newMapper(t, rules)
 	sampled := func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
 		if string(c.MessageID()) == "out" {
 			return mapping.KindSkip, "filtered_sample", ""
@@ -215,9 +215,9 @@ func TestSurvey(t *testing.T) {
 			t.Errorf("%s: taken %t", line, got)
 		}
 	}
-	want := &migrate.Survey{
+	want := &migratecheck.Survey{
 		Events: 8, Unnamed: 1,
-		Keys:         map[string]*migrate.Key{"Old One": {"oldOne", 1}, "New One": {"newOne", 1}, "購入": {"", 1}},
+		Keys:         map[string]*migratecheck.Key{"Old One": {"oldOne", 1}, "New One": {"newOne", 1}, "購入": {"", 1}},
 		CustomFields: map[string]int64{}, Segments: map[string]int64{},
 		Skipped: map[mapping.Reason]int64{
 			mapping.SkipOutsideTimeWindow: 1, mapping.SkipNoUserID: 1, mapping.SkipEventNotSelected: 1, mapping.SkipUnsupportedType: 1,
@@ -230,7 +230,7 @@ func TestSurvey(t *testing.T) {
 }
 
 func TestSurveyIsBounded(t *testing.T) {
-	s := migrate.NewSurvey()
+	s := migratecheck.NewSurvey()
 	for i := range 10_010 {
 		result := upserted(fmt.Sprintf(`{"customFields":{"f%d":1},"segments":["s%d"]}`, i, i))
 		result.Kind, result.UserEvent.Key = mapping.KindUserEvent, "k"
@@ -257,16 +257,16 @@ func FuzzConfig(f *testing.F) {
 		name = strings.ToValidUTF8(name, "\ufffd") // as the mapping has it
 		key := strings.ToLower(name) + strings.ToValidUTF8(suffix, "\ufffd")
 		rules := mapping.DefaultRules()
-		tenant := &migrate.Vocabulary{EventKeys: []string{key}}
+		tenant := &migratecheck.Vocabulary{EventKeys: []string{key}}
 		result := &mapping.Result{Kind: mapping.KindUserEvent}
 		result.UserEvent.Key = "a key that no tenant has"
-		survey := func(r *mapping.Result) *migrate.Survey {
-			s := migrate.NewSurvey()
+		survey := func(r *mapping.Result) *migratecheck.Survey {
+			s := migratecheck.NewSurvey()
 			s.Add(name, r)
 			s.Add("購入だけ", &mapping.Result{Kind: mapping.KindReject, Reason: mapping.RejectEmptyEventKey})
 			return s
 		}
-		text := migrate.Compare(survey(result), &rules, tenant).Config()
+		text := migratecheck.Compare(survey(result), &rules, tenant).Config()
 		for _, r := range text {
 			if !unicode.IsPrint(r) && r != '\n' {
 				t.Fatalf("not printable: %q", text)
@@ -291,7 +291,7 @@ func FuzzConfig(f *testing.F) {
 			t.Fatalf("got %q, want %q for %q\n%s", keys, key, name, text)
 		}
 		result.UserEvent.Key = key // which the mapping sends verbatim
-		if r := migrate.Compare(survey(result), &loaded.Connections[0].Mapping, tenant); len(r.EventKeys) != 0 {
+		if r := migratecheck.Compare(survey(result), &loaded.Connections[0].Mapping, tenant); len(r.EventKeys) != 0 {
 			t.Fatalf("still different: %+v", r.EventKeys)
 		}
 	})
