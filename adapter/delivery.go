@@ -56,9 +56,9 @@ type Delivery struct {
 	PayloadDamaged bool `json:"payload_damaged,omitempty"`
 }
 
-// setPayload fills in the payload, so that the delivery can be written as JSON. A
+// SetPayload fills in the payload, so that the delivery can be written as JSON. A
 // damaged one is text, so that nothing takes it for an event.
-func (d *Delivery) setPayload(payload StoredPayload) {
+func (d *Delivery) SetPayload(payload StoredPayload) {
 	d.Payload, d.PayloadText, d.PayloadDamaged = nil, "", payload.Damaged
 	switch {
 	case payload.Bytes == nil:
@@ -115,3 +115,27 @@ type Filter struct {
 	// times are in step; see [DeliveryLog].
 	Bounded bool
 }
+
+// ForRedrive returns the filter by which a redrive finds deliveries.
+func (f Filter) ForRedrive(toTenant string) Filter {
+	if len(f.Outcomes) == 0 {
+		f.Outcomes = []Outcome{Dead, Rejected}
+		if toTenant != "" {
+			f.Outcomes = append(f.Outcomes, Pending)
+		}
+	}
+	f.Former = f.Former || toTenant != ""
+	return f
+}
+
+// PicksAll reports whether the filter says nothing.
+func (f *Filter) PicksAll() bool {
+	return f.IDs == nil && f.Connection == "" && len(f.Outcomes) == 0 && f.Reason == "" && f.Event == "" && f.EventKey == "" && f.UserID == "" &&
+		f.MessageID == "" && f.Run == 0 && f.Tenant == "" && !f.Former && f.Since.IsZero() && f.Until.IsZero() && f.Before == 0 && f.After == 0
+}
+
+// UpsertEventKey stands in place of an event key for the upserts of a user, so that
+// lists and logs tell an identify from events. The mapping makes no event key with
+// an @; a key that the configuration sets verbatim could be the same, and would only
+// look alike.
+const UpsertEventKey = "@identify"

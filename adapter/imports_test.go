@@ -18,18 +18,22 @@ var allowedImports = map[string][]string{
 	"mapping":                     {"mapping/jsonata"},
 	"mapping/jsonata":             nil,
 	"adapter":                     {"mapping"},
-	"adapter/config":              {"adapter", "mapping"},
+	"adapter/delivery":            {"adapter", "mapping"},
+	"adapter/store":               {"adapter", "mapping"},
 	"adapter/saasquatch":          {"adapter", "mapping"},
-	"adapter/webhook":             {"adapter", "mapping"},
-	"adapter/httpserver":          nil,
-	"adapter/store":               {"adapter"},
-	"adapter/admin":               {"adapter"},
-	"adapter/sandbox":             nil,
 	"adapter/archive":             nil,
 	"adapter/archive/archivetest": nil, // for tests
-	"adapter/replay":              {"mapping", "adapter", "adapter/archive", "adapter/saasquatch"},
-	"adapter/migratecheck":        {"mapping", "adapter"},
-	"cmd/segment-saasquatch":      {"mapping", "adapter", "adapter/config", "adapter/saasquatch", "adapter/webhook", "adapter/httpserver", "adapter/store", "adapter/admin", "adapter/sandbox", "adapter/archive", "adapter/replay", "adapter/migratecheck", "mapping/jsonata"},
+	"adapter/webhook":             {"adapter", "mapping"},
+	"adapter/admin":               {"adapter", "adapter/delivery", "mapping"},
+	"adapter/replay":              {"adapter", "adapter/archive", "adapter/delivery", "adapter/saasquatch", "mapping"},
+	"adapter/migratecheck":        {"mapping"},
+	"adapter/sandbox":             nil,
+	"adapter/config":              {"adapter", "mapping"},
+	"adapter/httpserver":          nil,
+	"cmd/segment-saasquatch": {
+		"adapter", "adapter/admin", "adapter/archive", "adapter/config", "adapter/delivery", "adapter/httpserver", "adapter/migratecheck",
+		"adapter/replay", "adapter/saasquatch", "adapter/sandbox", "adapter/store", "adapter/webhook", "mapping", "mapping/jsonata",
+	},
 }
 
 // onlyIn names the packages that may import a library.

@@ -33,8 +33,6 @@ type Result struct {
 	// Events is how many events of a request the result stands for, where they are
 	// recorded together; 0 is one.
 	Events int
-
-	recorded bool // the result has been recorded, so the answer need not
 }
 
 // Receipt is the answer to one request of events.

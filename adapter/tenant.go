@@ -53,10 +53,11 @@ func (m *TenantMove) Warning() string {
 	return ""
 }
 
-// moves counts events by connection and tenants, in the order in which they appear.
-type moves []TenantMove
+// TenantMoves count events by connection and tenants, in the order in which they appear.
+type TenantMoves []TenantMove
 
-func (m *moves) add(more TenantMove) {
+// Add adds the events of a move.
+func (m *TenantMoves) Add(more TenantMove) {
 	for i := range *m {
 		if move := &(*m)[i]; move.Connection == more.Connection && move.From == more.From && move.To == more.To {
 			move.Events += more.Events

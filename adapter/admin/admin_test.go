@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
@@ -31,7 +32,7 @@ const token, otherToken = "a-token-of-sixteen-or-more", "another-token-of-sixtee
 type served struct {
 	*testing.T
 	url        string
-	operations *adapter.Deliveries
+	operations *delivery.Deliveries
 	queue      *store.Queue
 	former     *store.Queue // of a tenant that the connection had
 	metrics    *Metrics
@@ -59,10 +60,10 @@ func serve(t *testing.T, tokens ...string) *served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &served{T: t, former: former, operations: adapter.NewDeliveries(opened, map[string]*mapping.Mapper{"default": mapper}, map[string]string{"default": "tenant"}), queue: queue, metrics: NewMetrics(), log: log}
+	s := &served{T: t, former: former, operations: delivery.NewDeliveries(opened, map[string]*mapping.Mapper{"default": mapper}, map[string]string{"default": "tenant"}), queue: queue, metrics: NewMetrics(), log: log}
 	s.metrics.WatchStore(opened, opened.Ready, func() time.Time { return time.Now().Add(time.Minute) })
-	s.metrics.WatchGates(map[string]func() adapter.GateState{"default": func() adapter.GateState {
-		return adapter.GateState{Paused: true, Reason: adapter.ReasonUnauthorized, Limit: 4, InFlight: 1}
+	s.metrics.WatchGates(map[string]func() delivery.GateState{"default": func() delivery.GateState {
+		return delivery.GateState{Paused: true, Reason: adapter.ReasonUnauthorized, Limit: 4, InFlight: 1}
 	}})
 	var secrets []adapter.Secret
 	for _, text := range tokens {
@@ -315,7 +316,7 @@ func TestRedriveToTenant(t *testing.T) {
 	if _, err := client.Redrive(ctx, adapter.Filter{}, 0, "test_former", false); !errors.As(err, &refused) || !strings.Contains(err.Error(), "default has tenant") {
 		t.Errorf("to the former tenant: %v", err)
 	}
-	moves := []adapter.TenantMove{{Connection: "default", From: "host/test_former", To: "tenant", Events: 1}}
+	moves := adapter.TenantMoves{{Connection: "default", From: "host/test_former", To: "tenant", Events: 1}}
 	for _, dry := range []bool{true, false} {
 		done, err := client.Redrive(ctx, adapter.Filter{}, 0, "tenant", dry)
 		if err != nil || done.Matched != 1 || done.Sent != 1 || !reflect.DeepEqual(done.Moved, moves) {

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 )
 
 // Log is what the metrics ask of a store.
@@ -63,7 +64,7 @@ func (m *Metrics) WatchWriteAheadLog(log func() (bytes int64, held time.Duration
 }
 
 // WatchGates adds the state of the connections' gates.
-func (m *Metrics) WatchGates(gates map[string]func() adapter.GateState) {
+func (m *Metrics) WatchGates(gates map[string]func() delivery.GateState) {
 	m.registry.MustRegister(gateCollector(gates))
 }
 
@@ -148,7 +149,7 @@ func (c *storeCollector) Collect(to chan<- prometheus.Metric) {
 }
 
 // gateCollector asks the gates, by connection.
-type gateCollector map[string]func() adapter.GateState
+type gateCollector map[string]func() delivery.GateState
 
 // Describe lists the metrics.
 func (c gateCollector) Describe(to chan<- *prometheus.Desc) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -50,10 +51,10 @@ func TestMetricsGolden(t *testing.T) {
 	m.WatchConnections("listen_addr", func() (int, uint64) { return 3, 17 })
 	m.WatchSkew(func() time.Duration { return -1500 * time.Millisecond })
 	m.WatchWriteAheadLog(func() (int64, time.Duration, bool) { return 33_554_432, 90 * time.Second, true })
-	m.WatchGates(map[string]func() adapter.GateState{
-		"default": func() adapter.GateState { return adapter.GateState{Limit: 64, InFlight: 3} },
-		"eu": func() adapter.GateState {
-			return adapter.GateState{Paused: true, Reason: adapter.ReasonUnauthorized, Limit: 1, InFlight: 1}
+	m.WatchGates(map[string]func() delivery.GateState{
+		"default": func() delivery.GateState { return delivery.GateState{Limit: 64, InFlight: 3} },
+		"eu": func() delivery.GateState {
+			return delivery.GateState{Paused: true, Reason: adapter.ReasonUnauthorized, Limit: 1, InFlight: 1}
 		},
 	})
 	m.BacklogLimit("default", 10, 1<<20)

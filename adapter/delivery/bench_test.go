@@ -1,4 +1,4 @@
-package adapter_test
+package delivery_test
 
 import (
 	"bytes"
@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/adapter/saasquatch"
 	"segment-saasquatch/adapter/sandbox"
 	"segment-saasquatch/adapter/webhook"
@@ -156,7 +157,7 @@ func startAdapter(b *testing.B, target string) (url string) {
 		b.Fatal(err)
 	}
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(io.Discard), zap.InfoLevel))
-	direct := adapter.NewDirect(benchMapper(b), adapter.NewForwarder(adapter.NewCourier(client, adapter.CourierOptions{}), adapter.ForwarderOptions{Concurrency: benchConcurrency}), adapter.DirectOptions{
+	direct := delivery.NewDirect(benchMapper(b), delivery.NewForwarder(delivery.NewCourier(client, delivery.CourierOptions{}), delivery.ForwarderOptions{Concurrency: benchConcurrency}), delivery.DirectOptions{
 		Budget: time.Minute,
 		Record: func(r adapter.Result) {
 			log.Info("event", zap.String("message_id", r.MessageID), zap.Stringer("outcome", r.Outcome), zap.String("event_key", r.EventKey), zap.Int("status", r.Status), zap.Duration("duration", r.Duration))

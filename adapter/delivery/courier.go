@@ -1,10 +1,11 @@
-package adapter
+package delivery
 
 import (
 	"cmp"
 	"context"
 	"time"
 
+	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
 )
 
@@ -12,9 +13,9 @@ import (
 // concurrent use.
 type Calls interface {
 	// Track makes one Track User Event call.
-	Track(ctx context.Context, event *mapping.UserEvent) Attempt
+	Track(ctx context.Context, event *mapping.UserEvent) adapter.Attempt
 	// Upsert makes one User Upsert call, which is idempotent.
-	Upsert(ctx context.Context, upsert *mapping.UserUpsert) Attempt
+	Upsert(ctx context.Context, upsert *mapping.UserUpsert) adapter.Attempt
 }
 
 // Courier is a Sender that makes of each attempt the calls it takes: the upserts of
@@ -57,12 +58,12 @@ func NewCourier(calls Calls, opts CourierOptions) *Courier {
 }
 
 // Send makes one attempt.
-func (c *Courier) Send(ctx context.Context, mapped *mapping.Result) Attempt {
+func (c *Courier) Send(ctx context.Context, mapped *mapping.Result) adapter.Attempt {
 	began := time.Now()
 	ctx, cancel := context.WithDeadline(ctx, began.Add(c.Timeout))
 	defer cancel()
 	trip := &trip{Courier: c, ctx: ctx, half: began.Add(c.Timeout / 2)}
-	var attempt Attempt
+	var attempt adapter.Attempt
 	if mapped.Kind == mapping.KindUserUpsert {
 		attempt = trip.upsertAll(mapped.Upserts)
 	} else {
@@ -71,10 +72,10 @@ func (c *Courier) Send(ctx context.Context, mapped *mapping.Result) Attempt {
 	attempt.RefusedFields = nil
 	attempt.Requests = trip.requests
 	if trip.fieldsRefused {
-		attempt.Warnings = append(attempt.Warnings, WarningFieldRefused)
+		attempt.Warnings = append(attempt.Warnings, adapter.WarningFieldRefused)
 	}
 	if trip.upsertRefused {
-		attempt.Warnings = append(attempt.Warnings, WarningUpsertRefused)
+		attempt.Warnings = append(attempt.Warnings, adapter.WarningUpsertRefused)
 	}
 	return attempt
 }
@@ -90,11 +91,11 @@ type trip struct {
 }
 
 // upsertAll makes upserts in their order, up to the first that is not delivered.
-func (t *trip) upsertAll(upserts []mapping.UserUpsert) (attempt Attempt) {
+func (t *trip) upsertAll(upserts []mapping.UserUpsert) (attempt adapter.Attempt) {
 	for i := range upserts {
-		if attempt = t.upsert(&upserts[i]); attempt.Outcome != Delivered {
+		if attempt = t.upsert(&upserts[i]); attempt.Outcome != adapter.Delivered {
 			// Whatever came of it, it can be repeated.
-			attempt.Unprocessed = attempt.Outcome == Pending
+			attempt.Unprocessed = attempt.Outcome == adapter.Pending
 			return attempt
 		}
 	}
@@ -102,7 +103,7 @@ func (t *trip) upsertAll(upserts []mapping.UserUpsert) (attempt Attempt) {
 }
 
 // deliver sends an event, with the upsert of its user where that is called for.
-func (t *trip) deliver(mapped *mapping.Result) Attempt {
+func (t *trip) deliver(mapped *mapping.Result) adapter.Attempt {
 	event := &mapped.UserEvent
 	switch mapped.Ensure {
 	case mapping.EnsureAlways:
@@ -115,18 +116,18 @@ func (t *trip) deliver(mapped *mapping.Result) Attempt {
 		return t.track(event)
 	}
 	first := t.track(event)
-	if first.Reason != ReasonUserNotFound {
+	if first.Reason != adapter.ReasonUserNotFound {
 		return first
 	}
-	if made := t.upsertFor(mapped); made.Outcome != Delivered {
+	if made := t.upsertFor(mapped); made.Outcome != adapter.Delivered {
 		return made
 	}
 	if t.late() {
 		return outOfTime()
 	}
 	second := t.track(event)
-	if second.Reason == ReasonConflict {
-		second.Reason = ReasonConflictAfterFailure
+	if second.Reason == adapter.ReasonConflict {
+		second.Reason = adapter.ReasonConflictAfterFailure
 	}
 	return second
 }
@@ -135,32 +136,32 @@ func (t *trip) deliver(mapped *mapping.Result) Attempt {
 // for good says nothing of the event: its user may exist, and an event of one that
 // does not is refused in turn. But nothing is sent of users who are not to be
 // tracked.
-func (t *trip) upsertThenTrack(mapped *mapping.Result) Attempt {
+func (t *trip) upsertThenTrack(mapped *mapping.Result) adapter.Attempt {
 	made := t.upsertFor(mapped)
-	if made.Outcome == Pending || made.Reason == ReasonDoNotTrack {
+	if made.Outcome == adapter.Pending || made.Reason == adapter.ReasonDoNotTrack {
 		return made
 	}
 	if t.late() {
 		return outOfTime()
 	}
-	t.upsertRefused = made.Outcome == Dead
+	t.upsertRefused = made.Outcome == adapter.Dead
 	return t.track(&mapped.UserEvent)
 }
 
 // upsertFor upserts an event's user. What it comes to is told as of the event.
-func (t *trip) upsertFor(mapped *mapping.Result) Attempt {
+func (t *trip) upsertFor(mapped *mapping.Result) adapter.Attempt {
 	if t.requests > 0 && t.late() {
 		return outOfTime()
 	}
-	var attempt Attempt
+	var attempt adapter.Attempt
 	if len(mapped.Upserts) > 0 {
 		attempt = t.upsert(&mapped.Upserts[0])
 	} else {
 		attempt = t.upsert(bareUpsert(&mapped.UserEvent))
 	}
-	if attempt.Outcome != Delivered {
+	if attempt.Outcome != adapter.Delivered {
 		attempt.Detail = "the upsert of its user: " + cmp.Or(attempt.Detail, string(attempt.Reason))
-		attempt.Unprocessed = attempt.Outcome == Pending
+		attempt.Unprocessed = attempt.Outcome == adapter.Pending
 	}
 	return attempt
 }
@@ -168,14 +169,14 @@ func (t *trip) upsertFor(mapped *mapping.Result) Attempt {
 // upsert makes an upsert, and makes it again without the optional fields that
 // SaaSquatch refuses: twice without those it names, and at last without all that it
 // could name. A user must not be missing for a locale.
-func (t *trip) upsert(upsert *mapping.UserUpsert) Attempt {
+func (t *trip) upsert(upsert *mapping.UserUpsert) adapter.Attempt {
 	for drops := 0; ; drops++ {
 		if t.requests > 0 && t.late() {
 			return outOfTime()
 		}
 		t.requests++
 		attempt := t.calls.Upsert(t.ctx, upsert)
-		if attempt.Outcome == Delivered {
+		if attempt.Outcome == adapter.Delivered {
 			t.known.add(upsert.AccountID, upsert.UserID)
 		}
 		if len(attempt.RefusedFields) == 0 || drops == maxDrops {
@@ -204,13 +205,13 @@ var optionalFields = []string{
 }
 
 // track sends the event.
-func (t *trip) track(event *mapping.UserEvent) Attempt {
+func (t *trip) track(event *mapping.UserEvent) adapter.Attempt {
 	t.requests++
 	attempt := t.calls.Track(t.ctx, event)
 	switch {
-	case attempt.Outcome == Delivered:
+	case attempt.Outcome == adapter.Delivered:
 		t.known.add(event.AccountID, event.UserID)
-	case attempt.Reason == ReasonUserNotFound:
+	case attempt.Reason == adapter.ReasonUserNotFound:
 		t.known.remove(event.AccountID, event.UserID)
 	}
 	return attempt
@@ -220,6 +221,6 @@ func (t *trip) track(event *mapping.UserEvent) Attempt {
 // may break off, and an event must not break off for want of time.
 func (t *trip) late() bool { return !time.Now().Before(t.half) }
 
-func outOfTime() Attempt {
-	return Attempt{Outcome: Pending, Reason: ReasonTimeout, Detail: "the calls before it left no time for another", Unprocessed: true}
+func outOfTime() adapter.Attempt {
+	return adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout, Detail: "the calls before it left no time for another", Unprocessed: true}
 }

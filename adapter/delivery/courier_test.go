@@ -1,4 +1,4 @@
-package adapter
+package delivery
 
 import (
 	"context"
@@ -9,18 +9,19 @@ import (
 	"testing/synctest"
 	"time"
 
+	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
 )
 
 // calls is Calls by a script. Each answer is used once, the last one for ever.
 type calls struct {
-	tracks, upserts []Attempt
+	tracks, upserts []adapter.Attempt
 	takes           time.Duration // by each call, on the clock of the test
 	made            []string
 	bodies          []string // of upserts
 }
 
-func (c *calls) next(answers *[]Attempt) Attempt {
+func (c *calls) next(answers *[]adapter.Attempt) adapter.Attempt {
 	time.Sleep(c.takes)
 	answer := (*answers)[0]
 	if len(*answers) > 1 {
@@ -29,20 +30,20 @@ func (c *calls) next(answers *[]Attempt) Attempt {
 	return answer
 }
 
-func (c *calls) Track(_ context.Context, event *mapping.UserEvent) Attempt {
+func (c *calls) Track(_ context.Context, event *mapping.UserEvent) adapter.Attempt {
 	c.made = append(c.made, "track")
 	return c.next(&c.tracks)
 }
 
-func (c *calls) Upsert(_ context.Context, upsert *mapping.UserUpsert) Attempt {
+func (c *calls) Upsert(_ context.Context, upsert *mapping.UserUpsert) adapter.Attempt {
 	c.made = append(c.made, "upsert")
 	c.bodies = append(c.bodies, string(upsert.Body))
 	return c.next(&c.upserts)
 }
 
 var (
-	unknownUser = Attempt{Outcome: Dead, Reason: ReasonUserNotFound, Status: 404}
-	doNotTrack  = Attempt{Outcome: Dead, Reason: ReasonDoNotTrack, Status: 400}
+	unknownUser = adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonUserNotFound, Status: 404}
+	doNotTrack  = adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonDoNotTrack, Status: 400}
 )
 
 func mappedEvent(ensure mapping.Ensure) *mapping.Result {
@@ -64,11 +65,11 @@ func mappedUpserts(bodies ...string) *mapping.Result {
 // TestCourierDecides goes through every course that an attempt at an event can take.
 // It compares the courier with the rules as they are written down: in words, here.
 func TestCourierDecides(t *testing.T) {
-	tracks := map[string]Attempt{
+	tracks := map[string]adapter.Attempt{
 		"delivered": delivered, "conflict": conflict, "unknown user": unknownUser, "refused": refused, "do not track": doNotTrack,
 		"busy": busy, "timeout": timedOut, "wrong key": wrongKey,
 	}
-	upserts := map[string]Attempt{
+	upserts := map[string]adapter.Attempt{
 		"delivered": delivered, "refused": refused, "do not track": doNotTrack, "busy": busy, "timeout": timedOut, "wrong key": wrongKey,
 	}
 	courses := 0
@@ -79,7 +80,7 @@ func TestCourierDecides(t *testing.T) {
 					for upsert := range upserts {
 						for second := range tracks {
 							name := fmt.Sprintf("ensure %d before %t known %t: %s, %s, %s", ensure, before, known, first, upsert, second)
-							script := &calls{tracks: []Attempt{tracks[first], tracks[second]}, upserts: []Attempt{upserts[upsert]}}
+							script := &calls{tracks: []adapter.Attempt{tracks[first], tracks[second]}, upserts: []adapter.Attempt{upserts[upsert]}}
 							c := NewCourier(script, CourierOptions{EnsureBefore: before})
 							if known {
 								c.known.add("a", "u")
@@ -91,7 +92,7 @@ func TestCourierDecides(t *testing.T) {
 							ahead := ensure == mapping.EnsureAlways || ensure == mapping.EnsureMissing && before && !known
 							wantMade, decides, reason := "track", tracks[first], tracks[first].Reason
 							switch {
-							case ahead && (upserts[upsert].Outcome == Pending || upsert == "do not track"):
+							case ahead && (upserts[upsert].Outcome == adapter.Pending || upsert == "do not track"):
 								wantMade, decides, reason = "upsert", upserts[upsert], upserts[upsert].Reason
 							case ahead:
 								wantMade = "upsert track"
@@ -100,7 +101,7 @@ func TestCourierDecides(t *testing.T) {
 							case ensure == mapping.EnsureMissing && first == "unknown user":
 								wantMade, decides, reason = "track upsert track", tracks[second], tracks[second].Reason
 								if second == "conflict" {
-									reason = ReasonConflictAfterFailure
+									reason = adapter.ReasonConflictAfterFailure
 								}
 							}
 							if made != wantMade || got.Outcome != decides.Outcome || got.Reason != reason || got.Status != decides.Status || got.Misconfigured != decides.Misconfigured {
@@ -109,7 +110,7 @@ func TestCourierDecides(t *testing.T) {
 							if got.Requests != len(script.made) {
 								t.Errorf("%s: %d requests, counted %d", name, len(script.made), got.Requests)
 							}
-							if last := script.made[len(script.made)-1]; got.Outcome == Pending && got.Unprocessed != (last == "upsert" || decides.Unprocessed) {
+							if last := script.made[len(script.made)-1]; got.Outcome == adapter.Pending && got.Unprocessed != (last == "upsert" || decides.Unprocessed) {
 								t.Errorf("%s: %s is unprocessed=%t", name, made, got.Unprocessed)
 							}
 							wantKnown := known
@@ -118,12 +119,12 @@ func TestCourierDecides(t *testing.T) {
 								if call == "track" {
 									answer = tracks[map[bool]string{true: first, false: second}[!slices.Contains(script.made[:i], "track")]]
 								}
-								wantKnown = (wantKnown || answer.Outcome == Delivered) && answer.Reason != ReasonUserNotFound
+								wantKnown = (wantKnown || answer.Outcome == adapter.Delivered) && answer.Reason != adapter.ReasonUserNotFound
 							}
 							if c.known.has("a", "u") != wantKnown {
 								t.Errorf("%s: %s leaves the user known=%t", name, made, !wantKnown)
 							}
-							warned := slices.Contains(got.Warnings, WarningUpsertRefused)
+							warned := slices.Contains(got.Warnings, adapter.WarningUpsertRefused)
 							if want := ahead && upsert == "refused"; warned != want {
 								t.Errorf("%s: warnings %v", name, got.Warnings)
 							}
@@ -150,8 +151,8 @@ func TestCourierMakesTheUserOfAnEvent(t *testing.T) {
 		if mapped.Upserts = test.upserts; test.upserts == nil {
 			mapped.UserEvent.UserID, mapped.UserEvent.AccountID = `u "1"`, "日本"
 		}
-		script := &calls{tracks: []Attempt{unknownUser, delivered}, upserts: []Attempt{delivered}}
-		if got := NewCourier(script, CourierOptions{}).Send(t.Context(), mapped); got.Outcome != Delivered || script.bodies[0] != test.want {
+		script := &calls{tracks: []adapter.Attempt{unknownUser, delivered}, upserts: []adapter.Attempt{delivered}}
+		if got := NewCourier(script, CourierOptions{}).Send(t.Context(), mapped); got.Outcome != adapter.Delivered || script.bodies[0] != test.want {
 			t.Errorf("%+v: %s, want %s", got, script.bodies[0], test.want)
 		}
 	}
@@ -159,20 +160,20 @@ func TestCourierMakesTheUserOfAnEvent(t *testing.T) {
 
 func TestCourierSendsUpsertsInOrder(t *testing.T) {
 	for _, test := range []struct {
-		answers []Attempt
+		answers []adapter.Attempt
 		made    int
-		want    Outcome
+		want    adapter.Outcome
 	}{
-		{[]Attempt{delivered}, 3, Delivered},
-		{[]Attempt{delivered, busy, delivered}, 2, Pending},
-		{[]Attempt{timedOut}, 1, Pending},
-		{[]Attempt{delivered, delivered, refused}, 3, Dead},
-		{[]Attempt{doNotTrack}, 1, Dead},
+		{[]adapter.Attempt{delivered}, 3, adapter.Delivered},
+		{[]adapter.Attempt{delivered, busy, delivered}, 2, adapter.Pending},
+		{[]adapter.Attempt{timedOut}, 1, adapter.Pending},
+		{[]adapter.Attempt{delivered, delivered, refused}, 3, adapter.Dead},
+		{[]adapter.Attempt{doNotTrack}, 1, adapter.Dead},
 	} {
 		script := &calls{upserts: test.answers}
 		c := NewCourier(script, CourierOptions{})
 		got := c.Send(t.Context(), mappedUpserts(`{"n":0}`, `{"n":1}`, `{"n":2}`))
-		if len(script.made) != test.made || got.Outcome != test.want || got.Unprocessed != (test.want == Pending) {
+		if len(script.made) != test.made || got.Outcome != test.want || got.Unprocessed != (test.want == adapter.Pending) {
 			t.Errorf("%v: %d calls, %+v", test.answers, len(script.made), got)
 		}
 		for i, body := range script.bodies {
@@ -180,7 +181,7 @@ func TestCourierSendsUpsertsInOrder(t *testing.T) {
 				t.Errorf("upsert %d is %s", i, body)
 			}
 		}
-		if c.known.has("a", "u") != (test.answers[0].Outcome == Delivered) {
+		if c.known.has("a", "u") != (test.answers[0].Outcome == adapter.Delivered) {
 			t.Errorf("%v: known=%t", test.answers, c.known.has("a", "u"))
 		}
 	}
@@ -189,46 +190,46 @@ func TestCourierSendsUpsertsInOrder(t *testing.T) {
 // TestRefusedFieldsBlockNobody has SaaSquatch refuse one field after the other.
 func TestRefusedFieldsBlockNobody(t *testing.T) {
 	const body = `{"id":"u","accountId":"a","locale":"x","email":"x","firstName":"B","customFields":{"locale":1.50}}`
-	refuse := func(fields ...string) Attempt {
-		return Attempt{Outcome: Dead, Reason: ReasonRefused, Status: 400, RefusedFields: fields}
+	refuse := func(fields ...string) adapter.Attempt {
+		return adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Status: 400, RefusedFields: fields}
 	}
 	for name, test := range map[string]struct {
-		answers []Attempt
+		answers []adapter.Attempt
 		bodies  []string
-		want    Attempt
+		want    adapter.Attempt
 	}{
 		"one": {
-			[]Attempt{refuse("locale"), delivered},
+			[]adapter.Attempt{refuse("locale"), delivered},
 			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`},
-			Attempt{Outcome: Delivered, Warnings: []mapping.Warning{WarningFieldRefused}},
+			adapter.Attempt{Outcome: adapter.Delivered, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 		"another then": {
-			[]Attempt{refuse("locale"), refuse("email"), delivered},
+			[]adapter.Attempt{refuse("locale"), refuse("email"), delivered},
 			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`, `{"id":"u","accountId":"a","firstName":"B","customFields":{"locale":1.50}}`},
-			Attempt{Outcome: Delivered, Warnings: []mapping.Warning{WarningFieldRefused}},
+			adapter.Attempt{Outcome: adapter.Delivered, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 		"yet another": {
-			[]Attempt{refuse("locale"), refuse("email"), refuse("shareLinks"), refuse("cookies")},
+			[]adapter.Attempt{refuse("locale"), refuse("email"), refuse("shareLinks"), refuse("cookies")},
 			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`, `{"id":"u","accountId":"a","firstName":"B","customFields":{"locale":1.50}}`, `{"id":"u","accountId":"a","customFields":{"locale":1.50}}`},
-			Attempt{Outcome: Dead, Reason: ReasonRefused, Warnings: []mapping.Warning{WarningFieldRefused}},
+			adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 		"any": {
-			[]Attempt{refuse("locale", "email", "imageUrl"), refused},
+			[]adapter.Attempt{refuse("locale", "email", "imageUrl"), refused},
 			[]string{body, `{"id":"u","accountId":"a","firstName":"B","customFields":{"locale":1.50}}`},
-			Attempt{Outcome: Dead, Reason: ReasonRefused, Warnings: []mapping.Warning{WarningFieldRefused}},
+			adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 		"none that there is": {
-			[]Attempt{refuse("imageUrl")}, []string{body}, Attempt{Outcome: Dead, Reason: ReasonRefused},
+			[]adapter.Attempt{refuse("imageUrl")}, []string{body}, adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonRefused},
 		},
 		"the same then": {
-			[]Attempt{refuse("locale"), refuse("locale")},
+			[]adapter.Attempt{refuse("locale"), refuse("locale")},
 			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`},
-			Attempt{Outcome: Dead, Reason: ReasonRefused, Warnings: []mapping.Warning{WarningFieldRefused}},
+			adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 		"busy then": {
-			[]Attempt{refuse("locale"), busy},
+			[]adapter.Attempt{refuse("locale"), busy},
 			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`},
-			Attempt{Outcome: Pending, Reason: ReasonServerError, Warnings: []mapping.Warning{WarningFieldRefused}},
+			adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonServerError, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 	} {
 		script := &calls{upserts: test.answers}
@@ -253,13 +254,13 @@ func TestCourierKeepsItsTime(t *testing.T) {
 		"quick enough": {2499 * time.Millisecond, "track upsert track"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			script := &calls{tracks: []Attempt{unknownUser, delivered}, upserts: []Attempt{delivered}, takes: test.takes}
+			script := &calls{tracks: []adapter.Attempt{unknownUser, delivered}, upserts: []adapter.Attempt{delivered}, takes: test.takes}
 			c := NewCourier(script, CourierOptions{})
 			got := c.Send(t.Context(), mappedEvent(mapping.EnsureMissing))
 			if made := strings.Join(script.made, " "); made != test.made {
 				t.Errorf("%s: %s", name, made)
 			}
-			if len(script.made) < 3 && (got.Outcome != Pending || got.Reason != ReasonTimeout || !got.Unprocessed) {
+			if len(script.made) < 3 && (got.Outcome != adapter.Pending || got.Reason != adapter.ReasonTimeout || !got.Unprocessed) {
 				t.Errorf("%s: got %+v", name, got)
 			}
 		})

@@ -1,4 +1,4 @@
-package adapter
+package delivery
 
 import (
 	"context"
@@ -7,19 +7,20 @@ import (
 	"runtime/debug"
 	"time"
 
+	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
 )
 
 // deliver makes one attempt at an event, if that is called for, and records what
 // it came to. It returns false if ctx ended before that.
-func (d *Dispatcher) deliver(ctx context.Context, event *Leased) bool {
+func (d *Dispatcher) deliver(ctx context.Context, event *adapter.Leased) bool {
 	if event.Damaged {
 		step := DamagedStep(d.Now())
 		d.settle(ctx, event, &mapping.Result{}, &step, nil, 0)
 		return true
 	}
 	if due, held := d.holds.until(event, d.Now()); held {
-		d.recordStep(ctx, event, &Step{Outcome: Pending, At: d.Now(), Due: due})
+		d.recordStep(ctx, event, &adapter.Step{Outcome: adapter.Pending, At: d.Now(), Due: due})
 		return true
 	}
 	// Today's rules decide, at the time at which the event was accepted.
@@ -35,11 +36,11 @@ func (d *Dispatcher) deliver(ctx context.Context, event *Leased) bool {
 		return true
 	case mapping.KindSkip, mapping.KindReject:
 		result := resultOf(0, &mapped)
-		d.settle(ctx, event, &mapped, &Step{Outcome: result.Outcome, Reason: result.Reason, Detail: result.Detail, At: d.Now()}, mapped.Warnings, 0)
+		d.settle(ctx, event, &mapped, &adapter.Step{Outcome: result.Outcome, Reason: result.Reason, Detail: result.Detail, At: d.Now()}, mapped.Warnings, 0)
 		return true
 	case 0:
 		now := d.Now()
-		attempt := Attempt{Outcome: Pending, Reason: ReasonInternalError, Detail: internalErrorDetail, Unprocessed: true}
+		attempt := adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonInternalError, Detail: internalErrorDetail, Unprocessed: true}
 		d.settle(ctx, event, &mapped, d.judge(event, true, &attempt, now, now), nil, 0)
 		return true
 	}
@@ -47,26 +48,26 @@ func (d *Dispatcher) deliver(ctx context.Context, event *Leased) bool {
 }
 
 // mapLeased maps an event as long as the lease leaves time for an attempt.
-func (d *Dispatcher) mapLeased(ctx context.Context, event *Leased) mapping.Result {
+func (d *Dispatcher) mapLeased(ctx context.Context, event *adapter.Leased) mapping.Result {
 	ctx, cancel := d.withinLease(ctx, event)
 	defer cancel()
 	return d.mapEvent(event, mapping.Options{Done: ctx.Done()})
 }
 
-func (d *Dispatcher) mapEvent(event *Leased, opts mapping.Options) mapping.Result {
+func (d *Dispatcher) mapEvent(event *adapter.Leased, opts mapping.Options) mapping.Result {
 	return mapOne(d.mapper, event.Payload, mapTime(event.ReceivedAt, event.Run), opts, d.OnPanic)
 }
 
 // DamagedStep makes an event with a damaged payload a dead letter.
-func DamagedStep(at time.Time) Step {
-	return Step{
-		Outcome: Dead, Reason: ReasonPayloadDamaged, At: at,
+func DamagedStep(at time.Time) adapter.Step {
+	return adapter.Step{
+		Outcome: adapter.Dead, Reason: adapter.ReasonPayloadDamaged, At: at,
 		Detail: "the stored payload does not match its checksum: check the disk of the store, and replay the event from the Segment archive",
 	}
 }
 
 // send sends an event when the gate lets it.
-func (d *Dispatcher) send(ctx context.Context, event *Leased, mapped *mapping.Result) bool {
+func (d *Dispatcher) send(ctx context.Context, event *adapter.Leased, mapped *mapping.Result) bool {
 	keyed := repeatable(mapped)
 	for {
 		if !d.awaitRecording(ctx, event) {
@@ -96,7 +97,7 @@ func (d *Dispatcher) send(ctx context.Context, event *Leased, mapped *mapping.Re
 		if !keyed && d.UnkeyedDead {
 			// Not cut short by ctx, or an event that was never sent could be marked.
 			switch err := d.queue.MarkSending(context.WithoutCancel(ctx), event); {
-			case errors.Is(err, ErrLeaseLost):
+			case errors.Is(err, adapter.ErrLeaseLost):
 				pass.Cancel()
 				return true // it is another's to deliver
 			case err != nil:
@@ -110,13 +111,13 @@ func (d *Dispatcher) send(ctx context.Context, event *Leased, mapped *mapping.Re
 			if d.leaseOver(event) { // while it was being marked
 				pass.Cancel()
 				now := d.Now()
-				d.recordStep(ctx, event, &Step{Outcome: Pending, At: now, Due: now}) // takes the mark off
+				d.recordStep(ctx, event, &adapter.Step{Outcome: adapter.Pending, At: now, Due: now}) // takes the mark off
 				return true
 			}
 		}
 		began := d.Now()
 		attempt := d.attempt(ctx, mapped)
-		attempt.event = uint64(event.ID)
+		pass.event = uint64(event.ID)
 		pass.Done(attempt)
 		if attempt.Foreign {
 			// It costs the event a try only if other events get proper answers, in the
@@ -135,23 +136,23 @@ const leaseMargin = 5 * time.Second
 
 // withhold settles or gives back an event that must not be sent now, and reports
 // whether it did.
-func (d *Dispatcher) withhold(ctx context.Context, event *Leased, mapped *mapping.Result, keyed bool) bool {
+func (d *Dispatcher) withhold(ctx context.Context, event *adapter.Leased, mapped *mapping.Result, keyed bool) bool {
 	now := d.Now()
 	ambiguous := !event.AmbiguousSince.IsZero()
-	step := &Step{Outcome: Dead, At: now}
+	step := &adapter.Step{Outcome: adapter.Dead, At: now}
 	switch {
 	case d.leaseOver(event):
 		d.giveBack(ctx, event, mapped)
 		return true
 	case !keyed && d.UnkeyedDead && event.Interrupted:
-		step.Reason = ReasonUnkeyedAmbiguous
+		step.Reason = adapter.ReasonUnkeyedAmbiguous
 		step.Detail = "the process ended during an attempt" + notSentTwice
 	case !keyed && d.UnkeyedDead && ambiguous:
-		step.Reason = ReasonUnkeyedAmbiguous
+		step.Reason = adapter.ReasonUnkeyedAmbiguous
 		step.Detail = "SaaSquatch may have processed an earlier attempt" + notSentTwice
 	// An event that SaaSquatch cannot have processed is safe to send at any age.
 	case ambiguous && !now.Before(event.AmbiguousSince.Add(d.Horizon)):
-		step.Reason, step.Detail = ReasonHorizonOver, d.horizonDetail()
+		step.Reason, step.Detail = adapter.ReasonHorizonOver, d.horizonDetail()
 	default:
 		return false
 	}
@@ -172,10 +173,10 @@ const notSentTwice = ", and an event without an idempotency key is not sent twic
 
 // attempt makes one attempt, which nothing cuts short, because then nobody would
 // know its outcome. A panic makes it one that may have been processed.
-func (d *Dispatcher) attempt(ctx context.Context, mapped *mapping.Result) (attempt Attempt) {
+func (d *Dispatcher) attempt(ctx context.Context, mapped *mapping.Result) (attempt adapter.Attempt) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			attempt = Attempt{Outcome: Pending, Reason: ReasonInternalError, Detail: internalErrorDetail, Unprocessed: mapped.Kind == mapping.KindUserUpsert}
+			attempt = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonInternalError, Detail: internalErrorDetail, Unprocessed: mapped.Kind == mapping.KindUserUpsert}
 			d.OnPanic(cause, debug.Stack())
 		}
 	}()
@@ -189,21 +190,21 @@ func (d *Dispatcher) attempt(ctx context.Context, mapped *mapping.Result) (attem
 const minMisconfiguredWait, maxMisconfiguredWait = 5 * time.Second, 10 * time.Minute
 
 // judge decides what becomes of an event after an attempt.
-func (d *Dispatcher) judge(event *Leased, keyed bool, attempt *Attempt, began, at time.Time) *Step {
-	step := &Step{
+func (d *Dispatcher) judge(event *adapter.Leased, keyed bool, attempt *adapter.Attempt, began, at time.Time) *adapter.Step {
+	step := &adapter.Step{
 		Outcome: attempt.Outcome, Reason: attempt.Reason, Detail: attempt.Detail, Status: attempt.Status,
 		Counted: !attempt.Misconfigured, Began: began, At: at,
 	}
 	switch {
-	case attempt.Reason == ReasonConflict && (event.Attempts > 0 || event.Redriven):
-		step.Reason = ReasonConflictAfterFailure
-	case attempt.Outcome != Pending:
+	case attempt.Reason == adapter.ReasonConflict && (event.Attempts > 0 || event.Redriven):
+		step.Reason = adapter.ReasonConflictAfterFailure
+	case attempt.Outcome != adapter.Pending:
 	case attempt.Misconfigured: // or it is not known whether it is
 		longest := min(max(at.Sub(event.ReceivedAt)/8, minMisconfiguredWait), maxMisconfiguredWait)
 		step.Due = at.Add(time.Duration(d.Random() * float64(longest)))
 	case !attempt.Unprocessed && !keyed && d.UnkeyedDead:
 		step.Ambiguous = true
-		step.Outcome, step.Reason = Dead, ReasonUnkeyedAmbiguous
+		step.Outcome, step.Reason = adapter.Dead, adapter.ReasonUnkeyedAmbiguous
 		step.Detail = "SaaSquatch may have processed an attempt that ended in " + string(attempt.Reason) + notSentTwice
 	default:
 		step.Ambiguous = !attempt.Unprocessed
@@ -214,7 +215,7 @@ func (d *Dispatcher) judge(event *Leased, keyed bool, attempt *Attempt, began, a
 
 // schedule sets when the next attempt is due, or gives the event up if that would
 // be after the horizon.
-func (d *Dispatcher) schedule(event *Leased, attempt *Attempt, step *Step) {
+func (d *Dispatcher) schedule(event *adapter.Leased, attempt *adapter.Attempt, step *adapter.Step) {
 	tried := *event
 	if tried.FirstAttempt.IsZero() {
 		tried.FirstAttempt = step.Began
@@ -223,8 +224,8 @@ func (d *Dispatcher) schedule(event *Leased, attempt *Attempt, step *Step) {
 		tried.AmbiguousSince = step.Began
 	}
 	step.Due = step.At.Add(d.Policy.Delay(event.Failed+1, attempt.RetryAfter, d.Random()))
-	// The last attempt has to end before the horizon does.
-	last := d.horizon(&tried).Add(-d.AttemptTimeout)
+	// The last attempt has to end before the horizon does, though it begins up to a poll late.
+	last := d.horizon(&tried).Add(-d.AttemptTimeout - pollInterval)
 	switch {
 	case !step.Due.After(last):
 	case last.Sub(step.At) > d.Policy.Base:
@@ -232,10 +233,10 @@ func (d *Dispatcher) schedule(event *Leased, attempt *Attempt, step *Step) {
 	case tried.AmbiguousSince.IsZero() && d.uptime.at(d.Now()) < min(minTrial, d.Horizon):
 		// Most of its time has passed without attempts.
 	default:
-		step.Outcome, step.Reason = Dead, ReasonHorizonOver
+		step.Outcome, step.Reason = adapter.Dead, adapter.ReasonHorizonOver
 		step.Detail = d.horizonDetail() + "; the last ended in " + string(attempt.Reason)
 		if attempt.Foreign && tried.AmbiguousSince.IsZero() { // SaaSquatch has not seen it
-			step.Reason = ReasonUnexpectedAnswer
+			step.Reason = adapter.ReasonUnexpectedAnswer
 			step.Detail = d.horizonDetail() + ", while other events got SaaSquatch's answers"
 		}
 		if attempt.Detail != "" {
@@ -247,7 +248,7 @@ func (d *Dispatcher) schedule(event *Leased, attempt *Attempt, step *Step) {
 // horizon returns when the event is given up, zero if there is no end yet. An
 // attempt that SaaSquatch cannot have processed leaves no trace there, so once
 // there was another, only that one counts.
-func (d *Dispatcher) horizon(event *Leased) time.Time {
+func (d *Dispatcher) horizon(event *adapter.Leased) time.Time {
 	switch {
 	case !event.AmbiguousSince.IsZero():
 		return event.AmbiguousSince.Add(d.Horizon)
@@ -263,7 +264,7 @@ func (d *Dispatcher) horizonDetail() string {
 }
 
 // settle records a step and tells of an outcome, with the warnings.
-func (d *Dispatcher) settle(ctx context.Context, event *Leased, mapped *mapping.Result, step *Step, warnings []mapping.Warning, took time.Duration) {
+func (d *Dispatcher) settle(ctx context.Context, event *adapter.Leased, mapped *mapping.Result, step *adapter.Step, warnings []mapping.Warning, took time.Duration) {
 	step.EventKey = eventKeyOf(mapped)
 	switch {
 	case step.Outcome.Settled():
@@ -279,7 +280,7 @@ func (d *Dispatcher) settle(ctx context.Context, event *Leased, mapped *mapping.
 	if step.Counted {
 		attempts++
 	}
-	d.Record(Result{
+	d.Record(adapter.Result{
 		MessageID:      event.MessageID,
 		IdempotencyKey: mapped.UserEvent.IdempotencyKey,
 		EventKey:       step.EventKey,
@@ -296,7 +297,7 @@ func (d *Dispatcher) settle(ctx context.Context, event *Leased, mapped *mapping.
 
 // recordStep records a step and goes on trying while the queue fails, for only so
 // long the outcome is known. It returns false if it could not.
-func (d *Dispatcher) recordStep(ctx context.Context, event *Leased, step *Step) bool {
+func (d *Dispatcher) recordStep(ctx context.Context, event *adapter.Leased, step *adapter.Step) bool {
 	watch := d.overdue.watch()
 	defer watch.end()
 	lasting, ending := context.WithoutCancel(ctx), ctx
@@ -306,14 +307,14 @@ func (d *Dispatcher) recordStep(ctx context.Context, event *Leased, step *Step) 
 		case err == nil:
 			d.troubled.Store(false)
 			return true
-		case errors.Is(err, ErrLeaseLost):
+		case errors.Is(err, adapter.ErrLeaseLost):
 			if step.Counted || step.Outcome.Settled() { // else nothing is lost with it
 				d.OnError(fmt.Errorf("record %s of delivery %d: %w", step.Outcome, event.ID, err))
 			}
 			return false
 		}
 		d.trouble(fmt.Errorf("record %s: %w", step.Outcome, err))
-		if !errors.As(err, new(*UnavailableError)) {
+		if !errors.As(err, new(*adapter.UnavailableError)) {
 			watch.end() // a fault that other events may not meet
 		}
 		if wait(ending, rest) {
@@ -331,7 +332,7 @@ func (d *Dispatcher) recordStep(ctx context.Context, event *Leased, step *Step) 
 }
 
 // acquire waits for the gate as long as the lease leaves time for an attempt.
-func (d *Dispatcher) acquire(ctx context.Context, event *Leased) (*Pass, error) {
+func (d *Dispatcher) acquire(ctx context.Context, event *adapter.Leased) (*Pass, error) {
 	ctx, cancel := d.withinLease(ctx, event)
 	defer cancel()
 	return d.gate.Acquire(ctx)
@@ -339,7 +340,7 @@ func (d *Dispatcher) acquire(ctx context.Context, event *Leased) (*Pass, error) 
 
 // withinLease returns a context that ends when it is too late to begin an attempt at the
 // event.
-func (d *Dispatcher) withinLease(ctx context.Context, event *Leased) (context.Context, context.CancelFunc) {
+func (d *Dispatcher) withinLease(ctx context.Context, event *adapter.Leased) (context.Context, context.CancelFunc) {
 	if event.Until.IsZero() {
 		return ctx, func() {}
 	}
@@ -347,22 +348,22 @@ func (d *Dispatcher) withinLease(ctx context.Context, event *Leased) (context.Co
 }
 
 // leaseLeft returns for how long an attempt at the event may still begin.
-func (d *Dispatcher) leaseLeft(event *Leased) time.Duration {
+func (d *Dispatcher) leaseLeft(event *adapter.Leased) time.Duration {
 	return event.Until.Sub(d.Now()) - d.AttemptTimeout - leaseMargin
 }
 
 // leaseOver reports whether no attempt at the event may begin any more: its outcome
 // could not be recorded before the lease ends.
-func (d *Dispatcher) leaseOver(event *Leased) bool {
+func (d *Dispatcher) leaseOver(event *adapter.Leased) bool {
 	return !event.Until.IsZero() && d.leaseLeft(event) <= 0
 }
 
 // giveBack releases an event whose lease is about to end.
-func (d *Dispatcher) giveBack(ctx context.Context, event *Leased, mapped *mapping.Result) {
+func (d *Dispatcher) giveBack(ctx context.Context, event *adapter.Leased, mapped *mapping.Result) {
 	if now := d.Now(); mapped.Kind == mapping.KindUserUpsert {
 		d.holds.begin(event, false, now, now)
 	}
-	if err := d.queue.Release(context.WithoutCancel(ctx), []*Leased{event}); err != nil {
+	if err := d.queue.Release(context.WithoutCancel(ctx), []*adapter.Leased{event}); err != nil {
 		d.trouble(fmt.Errorf("release an event: %w", err))
 	}
 }

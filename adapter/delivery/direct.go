@@ -1,4 +1,4 @@
-package adapter
+package delivery
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
 )
 
@@ -20,7 +21,7 @@ type Direct struct {
 	forwarder *Forwarder
 	budget    time.Duration
 	now       func() time.Time
-	record    func(Result)
+	record    func(adapter.Result)
 	panicked  PanicFunc
 	late      sync.WaitGroup
 }
@@ -36,7 +37,7 @@ type DirectOptions struct {
 	// that was pending in the answer and has its outcome since. Beyond the first hundred,
 	// the rejected events of a request with one reason share a result, which has their
 	// number. It is called by several goroutines at once. Default: none.
-	Record func(Result)
+	Record func(adapter.Result)
 	// OnPanic is told of a panic in mapping, sending or recording an event.
 	// Default: none.
 	OnPanic PanicFunc
@@ -51,15 +52,15 @@ func NewDirect(mapper Mapper, forwarder *Forwarder, opts DirectOptions) *Direct 
 		opts.Budget = DefaultBudget
 	}
 	if opts.Now == nil {
-		opts.Now = NewClock(ClockOptions{}).Now
+		opts.Now = adapter.NewClock(adapter.ClockOptions{}).Now
 	}
 	if opts.Record == nil {
-		opts.Record = func(Result) {}
+		opts.Record = func(adapter.Result) {}
 	}
 	if opts.OnPanic == nil {
 		opts.OnPanic = func(any, []byte) {}
 	}
-	record := func(result Result) {
+	record := func(result adapter.Result) {
 		defer contain(opts.OnPanic)
 		opts.Record(result)
 	}
@@ -77,7 +78,7 @@ func contain(panicked PanicFunc) {
 // the budget is over or when ctx ends, which ends the evaluation of expressions;
 // attempts under way then go on without the caller. Events of one user are sent in their
 // order, one after the other. It never returns an error.
-func (d *Direct) Accept(ctx context.Context, events [][]byte) (Receipt, error) {
+func (d *Direct) Accept(ctx context.Context, events [][]byte) (adapter.Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.budget)
 	defer cancel()
 
@@ -90,12 +91,12 @@ func (d *Direct) Accept(ctx context.Context, events [][]byte) (Receipt, error) {
 		case <-ctx.Done():
 		}
 	}
-	receipt := Receipt{Results: request.close()}
+	receipt := adapter.Receipt{Results: request.close()}
 	recorder := requestRecorder{record: d.record}
 	for i := range receipt.Results {
 		result := &receipt.Results[i]
 		receipt.Redeliver = receipt.Redeliver || !result.Outcome.Settled()
-		if !result.recorded {
+		if !request.recorded[i] {
 			recorder.add(result)
 		}
 	}
@@ -106,7 +107,10 @@ func (d *Direct) Accept(ctx context.Context, events [][]byte) (Receipt, error) {
 // newRequest maps the events and sorts those to send by user. Events whose expressions
 // are not evaluated when ctx ends are pending.
 func (d *Direct) newRequest(ctx context.Context, events [][]byte) *request {
-	r := &request{results: make([]Result, len(events)), settled: make(chan struct{}), answered: make(chan struct{})}
+	r := &request{
+		results: make([]adapter.Result, len(events)), recorded: make([]bool, len(events)),
+		settled: make(chan struct{}), answered: make(chan struct{}),
+	}
 	deliveries := make([]delivery, len(events))
 	mapAll(d.mapper, events, d.now(), mapping.Options{Done: ctx.Done()}, d.panicked, func(i int, mapped mapping.Result) {
 		r.results[i] = resultOf(i, &mapped)
@@ -131,17 +135,17 @@ func (d *Direct) newRequest(ctx context.Context, events [][]byte) *request {
 }
 
 // resultOf is the result of an event that was mapped but not sent.
-func resultOf(index int, mapped *mapping.Result) Result {
-	result := Result{Index: index, MessageID: mapped.MessageID, Reason: Reason(mapped.Reason), Detail: mapped.Detail, Warnings: mapped.Warnings}
+func resultOf(index int, mapped *mapping.Result) adapter.Result {
+	result := adapter.Result{Index: index, MessageID: mapped.MessageID, Reason: adapter.Reason(mapped.Reason), Detail: mapped.Detail, Warnings: mapped.Warnings}
 	switch mapped.Kind {
 	case mapping.KindSkip:
-		result.Outcome = Skipped
+		result.Outcome = adapter.Skipped
 	case mapping.KindReject:
-		result.Outcome = Rejected
+		result.Outcome = adapter.Rejected
 	case 0: // the mapping panicked
-		result.Outcome, result.Reason, result.Detail = Pending, ReasonInternalError, internalErrorDetail
+		result.Outcome, result.Reason, result.Detail = adapter.Pending, adapter.ReasonInternalError, internalErrorDetail
 	default:
-		result.Outcome, result.Reason = Pending, ReasonBudgetExceeded
+		result.Outcome, result.Reason = adapter.Pending, adapter.ReasonBudgetExceeded
 		result.Detail = "no outcome by the time the answer was due"
 		result.EventKey, result.IdempotencyKey = eventKeyOf(mapped), mapped.UserEvent.IdempotencyKey
 	}
@@ -168,14 +172,14 @@ func (d *Direct) send(ctx context.Context, r *request) {
 func (d *Direct) sendUser(ctx context.Context, r *request, event *delivery) {
 	for ; event != nil; event = event.next {
 		if fault := r.gaveUp(); fault != nil {
-			r.settle(event.index, d.record, func(result *Result) { result.Reason, result.Detail = fault.Reason, fault.Detail })
+			r.settle(event.index, d.record, func(result *adapter.Result) { result.Reason, result.Detail = fault.Reason, fault.Detail })
 			continue
 		}
 		if d.sendOne(ctx, r, event) {
 			continue
 		}
 		for event = event.next; event != nil; event = event.next {
-			r.settle(event.index, d.record, func(result *Result) { result.Detail = "an earlier event of the same user is pending" })
+			r.settle(event.index, d.record, func(result *adapter.Result) { result.Detail = "an earlier event of the same user is pending" })
 		}
 		return
 	}
@@ -191,7 +195,7 @@ func (d *Direct) sendOne(ctx context.Context, r *request, event *delivery) bool 
 	case attempt.Outcome.Settled() && attempts > 0 && !attempt.Foreign:
 		r.passed.Store(true)
 	}
-	r.settle(event.index, d.record, func(result *Result) {
+	r.settle(event.index, d.record, func(result *adapter.Result) {
 		result.Outcome, result.Reason, result.Detail = attempt.Outcome, attempt.Reason, attempt.Detail
 		result.Status, result.Attempts = attempt.Status, attempts
 		result.Warnings = mergeWarnings(result.Warnings, attempt.Warnings)
@@ -201,10 +205,10 @@ func (d *Direct) sendOne(ctx context.Context, r *request, event *delivery) bool 
 }
 
 // forward makes a panic in sending an attempt that is pending.
-func (d *Direct) forward(ctx context.Context, event *delivery) (attempt Attempt, attempts int) {
+func (d *Direct) forward(ctx context.Context, event *delivery) (attempt adapter.Attempt, attempts int) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			attempt, attempts = Attempt{Outcome: Pending, Reason: ReasonInternalError, Detail: internalErrorDetail}, 1
+			attempt, attempts = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonInternalError, Detail: internalErrorDetail}, 1
 			d.panicked(cause, debug.Stack())
 		}
 	}()

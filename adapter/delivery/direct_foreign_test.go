@@ -1,4 +1,4 @@
-package adapter
+package delivery
 
 import (
 	"fmt"
@@ -8,10 +8,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
 )
 
-var foreignPage = Attempt{Outcome: Pending, Reason: ReasonUnexpectedAnswer, Detail: "HTTP 404, a page", Status: 404, Foreign: true, Unprocessed: true}
+var foreignPage = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonUnexpectedAnswer, Detail: "HTTP 404, a page", Status: 404, Foreign: true, Unprocessed: true}
 
 // requests returns how many were sent.
 func (s *script) requests() int {
@@ -21,7 +22,7 @@ func (s *script) requests() int {
 }
 
 // firewall answers the events of users whose name begins with odd, after a while.
-func firewall(event *mapping.UserEvent, _ int) Attempt {
+func firewall(event *mapping.UserEvent, _ int) adapter.Attempt {
 	time.Sleep(100 * time.Millisecond)
 	if strings.HasPrefix(event.UserID, "odd") {
 		return foreignPage
@@ -39,12 +40,12 @@ func TestDirectOddEventAmongGoodOnes(t *testing.T) {
 		events = append(events, track("odd", "x", "message-odd"))
 		receipt := accept(t, d, events...)
 		for i, result := range receipt.Results {
-			if i < 50 && result.Outcome != Delivered {
+			if i < 50 && result.Outcome != adapter.Delivered {
 				t.Errorf("event %d: %+v", i, result)
 			}
 		}
 		odd := receipt.Results[50]
-		if odd.Outcome != Dead || odd.Reason != ReasonUnexpectedAnswer || odd.Attempts < 3 || odd.Detail != foreignPage.Detail || receipt.Redeliver {
+		if odd.Outcome != adapter.Dead || odd.Reason != adapter.ReasonUnexpectedAnswer || odd.Attempts < 3 || odd.Detail != foreignPage.Detail || receipt.Redeliver {
 			t.Errorf("got %+v, redeliver %t", odd, receipt.Redeliver)
 		}
 	})
@@ -58,7 +59,7 @@ func TestDirectLoneEventIsNotGivenUp(t *testing.T) {
 		for _, odd := range [][]byte{track("odd", "x", "message-odd"), []byte(`{"type":"track","userId":"odd-2","event":"no id"}`)} {
 			for range 5 {
 				receipt := accept(t, d, odd)
-				if got := receipt.Results[0]; got.Outcome != Pending || got.Reason != ReasonUnexpectedAnswer || got.Attempts < 3 || !receipt.Redeliver {
+				if got := receipt.Results[0]; got.Outcome != adapter.Pending || got.Reason != adapter.ReasonUnexpectedAnswer || got.Attempts < 3 || !receipt.Redeliver {
 					t.Errorf("got %+v", got)
 				}
 			}
@@ -68,7 +69,7 @@ func TestDirectLoneEventIsNotGivenUp(t *testing.T) {
 					t.Error(err)
 				}
 			}()
-			if got := accept(t, d, odd).Results[0]; got.Outcome != Dead || got.Reason != ReasonUnexpectedAnswer {
+			if got := accept(t, d, odd).Results[0]; got.Outcome != adapter.Dead || got.Reason != adapter.ReasonUnexpectedAnswer {
 				t.Errorf("got %+v", got)
 			}
 		}
@@ -82,7 +83,7 @@ func TestDirectWrongBaseURL(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var wrong atomic.Bool
-				sender := &script{answer: func(event *mapping.UserEvent, attempt int) Attempt {
+				sender := &script{answer: func(event *mapping.UserEvent, attempt int) adapter.Attempt {
 					if wrong.Load() {
 						time.Sleep(50 * time.Millisecond)
 						return foreignPage
@@ -98,7 +99,7 @@ func TestDirectWrongBaseURL(t *testing.T) {
 				for range 3 {
 					receipt := accept(t, d, ofUsers(1000)[before:]...)
 					for i, result := range receipt.Results {
-						if result.Outcome != Pending || result.Reason != ReasonUnexpectedAnswer {
+						if result.Outcome != adapter.Pending || result.Reason != adapter.ReasonUnexpectedAnswer {
 							t.Fatalf("event %d: %+v", i, result)
 						}
 					}
@@ -120,7 +121,7 @@ func TestDirectWrongBaseURL(t *testing.T) {
 // are at last, each sent once.
 func TestKnownEventsTakeNoToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(*mapping.UserEvent, int) Attempt {
+		sender := &script{answer: func(*mapping.UserEvent, int) adapter.Attempt {
 			time.Sleep(20 * time.Millisecond)
 			return delivered
 		}}
@@ -144,7 +145,7 @@ func TestKnownEventsTakeNoToken(t *testing.T) {
 		}
 		began := time.Now()
 		receipt := accept(t, d, events...)
-		if took := time.Since(began); took > 0 || receipt.Counts()[Duplicate] != 1000 {
+		if took := time.Since(began); took > 0 || receipt.Counts()[adapter.Duplicate] != 1000 {
 			t.Errorf("what is known took %v: %v", took, receipt.Counts())
 		}
 	})
@@ -154,7 +155,7 @@ func TestKnownEventsTakeNoToken(t *testing.T) {
 func TestKnownEventsTakeNoSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var slow atomic.Bool
-		sender := &script{answer: func(*mapping.UserEvent, int) Attempt {
+		sender := &script{answer: func(*mapping.UserEvent, int) adapter.Attempt {
 			if slow.Load() {
 				time.Sleep(time.Minute)
 			}
@@ -167,7 +168,7 @@ func TestKnownEventsTakeNoSlot(t *testing.T) {
 		accept(t, d, track("slow-1", "x", "message-slow-1"), track("slow-2", "x", "message-slow-2")) // they go on behind the answer
 		began := time.Now()
 		receipt := accept(t, d, known...)
-		if took := time.Since(began); took > 0 || receipt.Counts()[Duplicate] != 10 {
+		if took := time.Since(began); took > 0 || receipt.Counts()[adapter.Duplicate] != 10 {
 			t.Errorf("what is known took %v: %v", took, receipt.Counts())
 		}
 		time.Sleep(2 * time.Minute)

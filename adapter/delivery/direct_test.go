@@ -1,4 +1,4 @@
-package adapter
+package delivery
 
 import (
 	"context"
@@ -10,12 +10,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
 )
 
 // script is a Sender that answers by a function and keeps what was sent.
 type script struct {
-	answer func(event *mapping.UserEvent, attempt int) Attempt
+	answer func(event *mapping.UserEvent, attempt int) adapter.Attempt
 	mu     sync.Mutex
 	sent   []string // "user/key" in the order of the requests
 	tries  map[string]int
@@ -23,7 +24,7 @@ type script struct {
 	most   int
 }
 
-func (s *script) Send(_ context.Context, mapped *mapping.Result) Attempt {
+func (s *script) Send(_ context.Context, mapped *mapping.Result) adapter.Attempt {
 	event := &mapped.UserEvent
 	s.mu.Lock()
 	name := event.UserID + "/" + event.Key
@@ -43,19 +44,19 @@ func (s *script) Send(_ context.Context, mapped *mapping.Result) Attempt {
 	return result
 }
 
-func always(a Attempt) func(*mapping.UserEvent, int) Attempt {
-	return func(*mapping.UserEvent, int) Attempt { return a }
+func always(a adapter.Attempt) func(*mapping.UserEvent, int) adapter.Attempt {
+	return func(*mapping.UserEvent, int) adapter.Attempt { return a }
 }
 
 var (
-	delivered = Attempt{Outcome: Delivered, Status: 200}
-	conflict  = Attempt{Outcome: Duplicate, Reason: ReasonConflict, Status: 409}
-	busy      = Attempt{Outcome: Pending, Reason: ReasonServerError, Status: 503}
-	refused   = Attempt{Outcome: Dead, Reason: ReasonRefused, Status: 400}
-	wrongKey  = Attempt{Outcome: Pending, Reason: ReasonUnauthorized, Status: 401, Misconfigured: true}
+	delivered = adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
+	conflict  = adapter.Attempt{Outcome: adapter.Duplicate, Reason: adapter.ReasonConflict, Status: 409}
+	busy      = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonServerError, Status: 503}
+	refused   = adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Status: 400}
+	wrongKey  = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonUnauthorized, Status: 401, Misconfigured: true}
 )
 
-func newDirect(t *testing.T, sender Sender, forwarding ForwarderOptions, record func(Result)) *Direct {
+func newDirect(t *testing.T, sender adapter.Sender, forwarding ForwarderOptions, record func(adapter.Result)) *Direct {
 	t.Helper()
 	rules := mapping.DefaultRules()
 	rules.AnyAge = true
@@ -70,7 +71,7 @@ func track(user, event, messageID string) []byte {
 	return fmt.Appendf(nil, `{"type":"track","userId":%q,"event":%q,"messageId":%q}`, user, event, messageID)
 }
 
-func accept(t *testing.T, d *Direct, events ...[]byte) Receipt {
+func accept(t *testing.T, d *Direct, events ...[]byte) adapter.Receipt {
 	t.Helper()
 	receipt, err := d.Accept(t.Context(), events)
 	if err != nil {
@@ -89,7 +90,7 @@ func accept(t *testing.T, d *Direct, events ...[]byte) Receipt {
 
 func TestDirectReportsEveryOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(event *mapping.UserEvent, _ int) Attempt {
+		sender := &script{answer: func(event *mapping.UserEvent, _ int) adapter.Attempt {
 			switch event.Key {
 			case "again":
 				return conflict
@@ -100,9 +101,9 @@ func TestDirectReportsEveryOutcome(t *testing.T) {
 		}}
 		var (
 			mu       sync.Mutex
-			recorded = make(map[int]Outcome)
+			recorded = make(map[int]adapter.Outcome)
 		)
-		d := newDirect(t, sender, ForwarderOptions{}, func(r Result) {
+		d := newDirect(t, sender, ForwarderOptions{}, func(r adapter.Result) {
 			mu.Lock()
 			defer mu.Unlock()
 			if recorded[r.Index] != 0 {
@@ -112,7 +113,7 @@ func TestDirectReportsEveryOutcome(t *testing.T) {
 		})
 		receipt := accept(t, d, track("u", "fine", "00000001"), track("u", "again", "00000002"), track("v", "bad", "00000003"),
 			[]byte(`{"type":"page"}`), []byte(`null`))
-		want := []Outcome{Delivered, Duplicate, Dead, Skipped, Rejected}
+		want := []adapter.Outcome{adapter.Delivered, adapter.Duplicate, adapter.Dead, adapter.Skipped, adapter.Rejected}
 		for i, result := range receipt.Results {
 			if result.Outcome != want[i] {
 				t.Errorf("event %d: %v %s, want %v", i, result.Outcome, result.Reason, want[i])
@@ -134,7 +135,7 @@ func TestDirectReportsEveryOutcome(t *testing.T) {
 
 func TestDirectRetriesWithinItsBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(_ *mapping.UserEvent, attempt int) Attempt {
+		sender := &script{answer: func(_ *mapping.UserEvent, attempt int) adapter.Attempt {
 			if attempt < 4 {
 				return busy
 			}
@@ -142,7 +143,7 @@ func TestDirectRetriesWithinItsBudget(t *testing.T) {
 		}}
 		d := newDirect(t, sender, ForwarderOptions{}, nil)
 		receipt := accept(t, d, track("u", "e", "00000001"))
-		if r := receipt.Results[0]; r.Outcome != Delivered || r.Attempts != 4 || receipt.Redeliver {
+		if r := receipt.Results[0]; r.Outcome != adapter.Delivered || r.Attempts != 4 || receipt.Redeliver {
 			t.Errorf("got %+v", r)
 		}
 	})
@@ -158,10 +159,10 @@ func TestDirectGivesUpWithItsBudget(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 		first, second := receipt.Results[0], receipt.Results[1]
-		if !receipt.Redeliver || first.Outcome != Pending || first.Reason != ReasonServerError || first.Attempts < 2 || first.Status != 503 {
+		if !receipt.Redeliver || first.Outcome != adapter.Pending || first.Reason != adapter.ReasonServerError || first.Attempts < 2 || first.Status != 503 {
 			t.Errorf("got %+v", first)
 		}
-		if second.Outcome != Pending || second.Attempts != 0 {
+		if second.Outcome != adapter.Pending || second.Attempts != 0 {
 			t.Errorf("the user's second event overtook the first: %+v", second)
 		}
 	})
@@ -171,20 +172,20 @@ func TestDirectGivesUpWithItsBudget(t *testing.T) {
 // attempt longer than the budget, and that its outcome is recorded all the same.
 func TestDirectLeavesAnAttemptRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(*mapping.UserEvent, int) Attempt {
+		sender := &script{answer: func(*mapping.UserEvent, int) adapter.Attempt {
 			time.Sleep(9 * time.Second) // on the fake clock
 			return delivered
 		}}
 		var (
 			mu       sync.Mutex
-			recorded []Result
+			recorded []adapter.Result
 		)
-		d := newDirect(t, sender, ForwarderOptions{}, func(r Result) {
+		d := newDirect(t, sender, ForwarderOptions{}, func(r adapter.Result) {
 			mu.Lock()
 			defer mu.Unlock()
 			recorded = append(recorded, r)
 		})
-		soFar := func() []Result {
+		soFar := func() []adapter.Result {
 			mu.Lock()
 			defer mu.Unlock()
 			return slices.Clone(recorded)
@@ -194,19 +195,19 @@ func TestDirectLeavesAnAttemptRunning(t *testing.T) {
 		if took := time.Since(started); took != DefaultBudget || !receipt.Redeliver {
 			t.Errorf("answered after %v, %+v", took, receipt)
 		}
-		if got := soFar(); len(got) != 2 || got[0].Outcome != Pending || got[0].Reason != ReasonBudgetExceeded {
+		if got := soFar(); len(got) != 2 || got[0].Outcome != adapter.Pending || got[0].Reason != adapter.ReasonBudgetExceeded {
 			t.Fatalf("recorded %+v", got)
 		}
 		if err := d.Stop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := soFar(); len(got) != 3 || got[2].Outcome != Delivered || len(sender.sent) != 1 {
+		if got := soFar(); len(got) != 3 || got[2].Outcome != adapter.Delivered || len(sender.sent) != 1 {
 			t.Fatalf("recorded %+v, sent %v", got, sender.sent)
 		}
 		// Segment sends both again; the first has no key but is not sent twice.
 		sender.answer = always(delivered)
 		receipt = accept(t, d, track("u", "e", "no key!"), track("u", "after", "00000002"))
-		if r := receipt.Results[0]; r.Outcome != Duplicate || r.Reason != ReasonRecentlyDelivered || receipt.Redeliver {
+		if r := receipt.Results[0]; r.Outcome != adapter.Duplicate || r.Reason != adapter.ReasonRecentlyDelivered || receipt.Redeliver {
 			t.Errorf("got %+v", r)
 		}
 		if want := []string{"u/e", "u/after"}; !slices.Equal(sender.sent, want) {
@@ -218,7 +219,7 @@ func TestDirectLeavesAnAttemptRunning(t *testing.T) {
 func TestStopIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		sender := &script{answer: func(*mapping.UserEvent, int) Attempt {
+		sender := &script{answer: func(*mapping.UserEvent, int) adapter.Attempt {
 			<-release
 			return delivered
 		}}
@@ -240,7 +241,7 @@ func TestCallerThatGoesAwayStopsNewAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		sender := &script{}
-		sender.answer = func(*mapping.UserEvent, int) Attempt {
+		sender.answer = func(*mapping.UserEvent, int) adapter.Attempt {
 			cancel()
 			return delivered
 		}
@@ -255,7 +256,7 @@ func TestCallerThatGoesAwayStopsNewAttempts(t *testing.T) {
 
 func TestOneUsersEventsKeepTheirOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(_ *mapping.UserEvent, attempt int) Attempt {
+		sender := &script{answer: func(_ *mapping.UserEvent, attempt int) adapter.Attempt {
 			if attempt == 1 {
 				return busy
 			}
@@ -277,7 +278,7 @@ func TestOneUsersEventsKeepTheirOrder(t *testing.T) {
 
 func TestDeadEventDoesNotHoldUpTheUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(event *mapping.UserEvent, _ int) Attempt {
+		sender := &script{answer: func(event *mapping.UserEvent, _ int) adapter.Attempt {
 			if event.Key == "bad" {
 				return refused
 			}
@@ -285,7 +286,7 @@ func TestDeadEventDoesNotHoldUpTheUser(t *testing.T) {
 		}}
 		d := newDirect(t, sender, ForwarderOptions{}, nil)
 		receipt := accept(t, d, track("u", "bad", "00000001"), track("u", "good", "00000002"))
-		if receipt.Results[0].Outcome != Dead || receipt.Results[1].Outcome != Delivered {
+		if receipt.Results[0].Outcome != adapter.Dead || receipt.Results[1].Outcome != adapter.Delivered {
 			t.Errorf("got %+v", receipt.Results)
 		}
 	})
@@ -293,7 +294,7 @@ func TestDeadEventDoesNotHoldUpTheUser(t *testing.T) {
 
 func TestConcurrencyIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(*mapping.UserEvent, int) Attempt {
+		sender := &script{answer: func(*mapping.UserEvent, int) adapter.Attempt {
 			time.Sleep(100 * time.Millisecond)
 			return delivered
 		}}
@@ -342,7 +343,7 @@ func TestWrongConfigurationEndsTheRequest(t *testing.T) {
 			t.Errorf("%d requests with a wrong key", got)
 		}
 		for _, result := range receipt.Results {
-			if result.Outcome != Pending || result.Reason != ReasonUnauthorized {
+			if result.Outcome != adapter.Pending || result.Reason != adapter.ReasonUnauthorized {
 				t.Fatalf("got %+v", result)
 			}
 		}
@@ -357,7 +358,7 @@ func TestSomeRefusalsDoNotEndTheRequest(t *testing.T) {
 		"all but the first": func(user int) bool { return user > 0 },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			sender := &script{answer: func(event *mapping.UserEvent, _ int) Attempt {
+			sender := &script{answer: func(event *mapping.UserEvent, _ int) adapter.Attempt {
 				var user int
 				if _, err := fmt.Sscanf(event.UserID, "u%d", &user); err != nil {
 					t.Error(err)
@@ -369,7 +370,7 @@ func TestSomeRefusalsDoNotEndTheRequest(t *testing.T) {
 			}}
 			d := newDirect(t, sender, ForwarderOptions{Concurrency: 1}, nil)
 			for i, result := range accept(t, d, ofUsers(10)...).Results {
-				if want := map[bool]Outcome{true: Pending, false: Delivered}[refused(i)]; result.Outcome != want || result.Attempts != 1 {
+				if want := map[bool]adapter.Outcome{true: adapter.Pending, false: adapter.Delivered}[refused(i)]; result.Outcome != want || result.Attempts != 1 {
 					t.Errorf("%s, user %d: got %+v", name, i, result)
 				}
 			}
@@ -390,22 +391,22 @@ func ofUsers(n int) [][]byte {
 // outlives the answer.
 func TestRedeliveryWaitsForTheAttemptUnderWay(t *testing.T) {
 	for name, test := range map[string]struct {
-		first  Attempt // what the first attempt comes to, 9 s after it began
+		first  adapter.Attempt // what the first attempt comes to, 9 s after it began
 		after  time.Duration
-		want   Result // of the redelivery
+		want   adapter.Result // of the redelivery
 		sent   int
 		waited time.Duration
 	}{
-		"delivered":   {delivered, 2 * time.Second, Result{Outcome: Duplicate, Reason: ReasonRecentlyDelivered}, 1, 3 * time.Second},
-		"duplicate":   {conflict, 2 * time.Second, Result{Outcome: Duplicate, Reason: ReasonRecentlyDelivered}, 1, 3 * time.Second},
-		"failed":      {busy, 2 * time.Second, Result{Outcome: Delivered, Status: 200, Attempts: 1}, 2, 3 * time.Second},
-		"takes long":  {delivered, 0, Result{Outcome: Pending, Reason: ReasonBudgetExceeded}, 1, DefaultBudget},
-		"has ended":   {delivered, 6 * time.Second, Result{Outcome: Duplicate, Reason: ReasonRecentlyDelivered}, 1, 0},
-		"had to fail": {busy, 6 * time.Second, Result{Outcome: Delivered, Status: 200, Attempts: 1}, 2, 0},
+		"delivered":   {delivered, 2 * time.Second, adapter.Result{Outcome: adapter.Duplicate, Reason: adapter.ReasonRecentlyDelivered}, 1, 3 * time.Second},
+		"duplicate":   {conflict, 2 * time.Second, adapter.Result{Outcome: adapter.Duplicate, Reason: adapter.ReasonRecentlyDelivered}, 1, 3 * time.Second},
+		"failed":      {busy, 2 * time.Second, adapter.Result{Outcome: adapter.Delivered, Status: 200, Attempts: 1}, 2, 3 * time.Second},
+		"takes long":  {delivered, 0, adapter.Result{Outcome: adapter.Pending, Reason: adapter.ReasonBudgetExceeded}, 1, DefaultBudget},
+		"has ended":   {delivered, 6 * time.Second, adapter.Result{Outcome: adapter.Duplicate, Reason: adapter.ReasonRecentlyDelivered}, 1, 0},
+		"had to fail": {busy, 6 * time.Second, adapter.Result{Outcome: adapter.Delivered, Status: 200, Attempts: 1}, 2, 0},
 	} {
 		for _, messageID := range []string{"no key!", "valid-key"} {
 			synctest.Test(t, func(t *testing.T) {
-				sender := &script{answer: func(_ *mapping.UserEvent, attempt int) Attempt {
+				sender := &script{answer: func(_ *mapping.UserEvent, attempt int) adapter.Attempt {
 					if attempt > 1 {
 						return delivered
 					}
@@ -421,7 +422,7 @@ func TestRedeliveryWaitsForTheAttemptUnderWay(t *testing.T) {
 				if r.Outcome != test.want.Outcome || r.Reason != test.want.Reason || r.Status != test.want.Status || r.Attempts != test.want.Attempts {
 					t.Errorf("%s %s: got %+v", name, messageID, r)
 				}
-				if waited := time.Since(started); waited != test.waited || again.Redeliver != (r.Outcome == Pending) {
+				if waited := time.Since(started); waited != test.waited || again.Redeliver != (r.Outcome == adapter.Pending) {
 					t.Errorf("%s %s: answered after %v, redeliver=%t", name, messageID, waited, again.Redeliver)
 				}
 				if err := d.Stop(t.Context()); err != nil {
@@ -441,7 +442,7 @@ func TestRedeliveryWaitsForTheAttemptUnderWay(t *testing.T) {
 // TestManyAtOnceSendOnce sends one event in many requests at once.
 func TestManyAtOnceSendOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(*mapping.UserEvent, int) Attempt {
+		sender := &script{answer: func(*mapping.UserEvent, int) adapter.Attempt {
 			time.Sleep(100 * time.Millisecond)
 			return delivered
 		}}
@@ -485,7 +486,7 @@ func TestPanicsCostOneEvent(t *testing.T) {
 	for where, wantPending := range map[string]bool{"map": true, "send": true, "record": false} {
 		synctest.Test(t, func(t *testing.T) {
 			const victim = "u70"
-			sender := &script{answer: func(event *mapping.UserEvent, _ int) Attempt {
+			sender := &script{answer: func(event *mapping.UserEvent, _ int) adapter.Attempt {
 				if where == "send" && event.UserID == victim {
 					panic("secret of the sender")
 				}
@@ -498,7 +499,7 @@ func TestPanicsCostOneEvent(t *testing.T) {
 			)
 			d := newDirect(t, sender, ForwarderOptions{Concurrency: 2}, nil)
 			d = NewDirect(panicMapper{d.mapper, map[bool]string{true: victim}[where == "map"]}, d.forwarder, DirectOptions{
-				Record: func(r Result) {
+				Record: func(r adapter.Result) {
 					if where == "record" && r.Index == 70 {
 						panic("secret of the record")
 					}
@@ -515,9 +516,9 @@ func TestPanicsCostOneEvent(t *testing.T) {
 				receipt := accept(t, d, ofUsers(100)...)
 				for i, r := range receipt.Results {
 					switch pending := wantPending && i == 70; {
-					case pending && (r.Outcome != Pending || r.Reason != ReasonInternalError || strings.Contains(r.Detail, "secret")):
+					case pending && (r.Outcome != adapter.Pending || r.Reason != adapter.ReasonInternalError || strings.Contains(r.Detail, "secret")):
 						t.Errorf("%s: got %+v", where, r)
-					case !pending && r.Outcome != Delivered && r.Outcome != Duplicate:
+					case !pending && r.Outcome != adapter.Delivered && r.Outcome != adapter.Duplicate:
 						t.Errorf("%s: another event has %+v", where, r)
 					}
 				}
@@ -541,7 +542,7 @@ func TestPanicsCostOneEvent(t *testing.T) {
 // told from an ordinary one, and that nobody need listen to panics.
 func TestPanicInSendingIsAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(_ *mapping.UserEvent, attempt int) Attempt {
+		sender := &script{answer: func(_ *mapping.UserEvent, attempt int) adapter.Attempt {
 			if attempt == 1 {
 				panic("after the event was sent")
 			}
@@ -551,7 +552,7 @@ func TestPanicInSendingIsAFailure(t *testing.T) {
 		if r := accept(t, d, track("u", "e", "00000001"), track("u", "after", "00000002")); r.Results[1].Attempts != 0 || !r.Redeliver {
 			t.Errorf("an event overtook the one that panicked: %+v", r)
 		}
-		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Reason != ReasonConflictAfterFailure {
+		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Reason != adapter.ReasonConflictAfterFailure {
 			t.Errorf("got %+v", r)
 		}
 	})
@@ -561,22 +562,22 @@ func TestPanicInSendingIsAFailure(t *testing.T) {
 // told from an ordinary one, within a request and across two.
 func TestConflictAfterFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(event *mapping.UserEvent, attempt int) Attempt {
+		sender := &script{answer: func(event *mapping.UserEvent, attempt int) adapter.Attempt {
 			if event.Key == "e" && attempt == 1 {
 				return busy
 			}
 			return conflict
 		}}
 		d := newDirect(t, sender, ForwarderOptions{}, nil)
-		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Outcome != Duplicate || r.Reason != ReasonConflictAfterFailure {
+		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Outcome != adapter.Duplicate || r.Reason != adapter.ReasonConflictAfterFailure {
 			t.Errorf("got %+v", r)
 		}
-		if r := accept(t, d, track("u", "changed", "00000001")).Results[0]; r.Outcome != Duplicate || r.Reason != ReasonConflict {
+		if r := accept(t, d, track("u", "changed", "00000001")).Results[0]; r.Outcome != adapter.Duplicate || r.Reason != adapter.ReasonConflict {
 			t.Errorf("the next 409 is an ordinary one, got %+v", r)
 		}
 
 		down := true
-		sender = &script{answer: func(*mapping.UserEvent, int) Attempt {
+		sender = &script{answer: func(*mapping.UserEvent, int) adapter.Attempt {
 			if down {
 				return busy
 			}
@@ -587,7 +588,7 @@ func TestConflictAfterFailure(t *testing.T) {
 			t.Error("settled while SaaSquatch was down")
 		}
 		down = false
-		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Outcome != Duplicate || r.Reason != ReasonConflictAfterFailure {
+		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Outcome != adapter.Duplicate || r.Reason != adapter.ReasonConflictAfterFailure {
 			t.Errorf("got %+v", r)
 		}
 	})
@@ -597,7 +598,7 @@ func TestConflictAfterFailure(t *testing.T) {
 // told from an ordinary one: the refused attempt may have used up the key.
 func TestConflictAfterRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(_ *mapping.UserEvent, attempt int) Attempt {
+		sender := &script{answer: func(_ *mapping.UserEvent, attempt int) adapter.Attempt {
 			if attempt == 1 {
 				return refused
 			}
@@ -605,7 +606,7 @@ func TestConflictAfterRefusal(t *testing.T) {
 		}}
 		d := newDirect(t, sender, ForwarderOptions{}, nil)
 		accept(t, d, track("u", "e", "00000001"))
-		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Reason != ReasonConflictAfterFailure {
+		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Reason != adapter.ReasonConflictAfterFailure {
 			t.Errorf("got %+v", r)
 		}
 	})
@@ -620,14 +621,14 @@ func TestRedelivery(t *testing.T) {
 		for _, test := range []struct {
 			name  string
 			event []byte
-			want  Outcome
+			want  adapter.Outcome
 		}{
-			{"the same again", track("u", "e", "short"), Duplicate},
-			{"the same with a key", track("u", "e", "valid-key"), Duplicate},
-			{"the same key on another event", track("u", "f", "valid-key"), Delivered},
-			{"the same messageId on another event", track("u", "f", "short"), Delivered},
-			{"no messageId", []byte(`{"type":"track","userId":"u","event":"e"}`), Delivered},
-			{"no messageId again", []byte(`{"type":"track","userId":"u","event":"e"}`), Delivered},
+			{"the same again", track("u", "e", "short"), adapter.Duplicate},
+			{"the same with a key", track("u", "e", "valid-key"), adapter.Duplicate},
+			{"the same key on another event", track("u", "f", "valid-key"), adapter.Delivered},
+			{"the same messageId on another event", track("u", "f", "short"), adapter.Delivered},
+			{"no messageId", []byte(`{"type":"track","userId":"u","event":"e"}`), adapter.Delivered},
+			{"no messageId again", []byte(`{"type":"track","userId":"u","event":"e"}`), adapter.Delivered},
 		} {
 			if r := accept(t, d, test.event).Results[0]; r.Outcome != test.want {
 				t.Errorf("%s: %v, want %v", test.name, r.Outcome, test.want)
@@ -647,7 +648,7 @@ func TestRedeliveryOfAnEventWithoutAKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		bodies := make(map[string]bool)
-		sender := &script{answer: func(event *mapping.UserEvent, _ int) Attempt {
+		sender := &script{answer: func(event *mapping.UserEvent, _ int) adapter.Attempt {
 			if event.IdempotencyKey != "" {
 				t.Errorf("sent with the key %s", event.IdempotencyKey)
 			}
@@ -660,14 +661,14 @@ func TestRedeliveryOfAnEventWithoutAKey(t *testing.T) {
 		for _, test := range []struct {
 			name  string
 			event []byte
-			want  Outcome
+			want  adapter.Outcome
 		}{
-			{"a short messageId", track("u", "e", "short"), Delivered},
-			{"the same again", track("u", "e", "short"), Duplicate},
-			{"a number", number, Delivered},
-			{"the same number again", number, Duplicate},
-			{"another number", other, Delivered},
-			{"another user", track("v", "e", "short"), Delivered},
+			{"a short messageId", track("u", "e", "short"), adapter.Delivered},
+			{"the same again", track("u", "e", "short"), adapter.Duplicate},
+			{"a number", number, adapter.Delivered},
+			{"the same number again", number, adapter.Duplicate},
+			{"another number", other, adapter.Delivered},
+			{"another user", track("v", "e", "short"), adapter.Delivered},
 		} {
 			if r := accept(t, d, test.event).Results[0]; r.Outcome != test.want {
 				t.Errorf("%s: %v, want %v", test.name, r.Outcome, test.want)

@@ -1,4 +1,4 @@
-package adapter
+package delivery
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"segment-saasquatch/adapter"
 )
 
 // Dispatcher delivers the events of one connection from its queue, until each has
@@ -24,9 +26,9 @@ import (
 // overwrite what a newer one has brought.
 type Dispatcher struct {
 	mapper Mapper
-	sender Sender
+	sender adapter.Sender
 	gate   *Gate
-	queue  Queue
+	queue  adapter.Queue
 	DispatcherOptions
 
 	lanes    lanes
@@ -63,16 +65,13 @@ type DispatcherOptions struct {
 	Random func() float64
 	// Record is told the outcome of every event, once the queue has it. It is
 	// called by several goroutines at once. Default: nobody is told.
-	Record func(Result)
+	Record func(adapter.Result)
 	// OnPanic is told of panics in mapping and sending. Default: nobody is told.
 	OnPanic PanicFunc
 	// OnError is told when the queue begins to fail, and of leases that were lost.
 	// Default: nobody is told.
 	OnError func(error)
 }
-
-// DefaultHorizon leaves an hour of the 24 for which SaaSquatch knows a key.
-const DefaultHorizon = 23 * time.Hour
 
 // DispatchRetryPolicy returns the policy for delivery after the answer: some
 // seconds at first, and half an hour at most.
@@ -81,27 +80,27 @@ func DispatchRetryPolicy() RetryPolicy {
 }
 
 // NewDispatcher returns a Dispatcher from queue through gate to sender.
-func NewDispatcher(mapper Mapper, sender Sender, gate *Gate, queue Queue, opts DispatcherOptions) *Dispatcher {
+func NewDispatcher(mapper Mapper, sender adapter.Sender, gate *Gate, queue adapter.Queue, opts DispatcherOptions) *Dispatcher {
 	if opts.Policy == (RetryPolicy{}) {
 		opts.Policy = DispatchRetryPolicy()
 	}
 	if opts.Horizon <= 0 {
-		opts.Horizon = DefaultHorizon
+		opts.Horizon = adapter.DefaultHorizon
 	}
 	if opts.Concurrency <= 0 {
-		opts.Concurrency = DefaultConcurrency
+		opts.Concurrency = adapter.DefaultConcurrency
 	}
 	if opts.AttemptTimeout <= 0 {
 		opts.AttemptTimeout = 10 * time.Second
 	}
 	if opts.Now == nil {
-		opts.Now = NewClock(ClockOptions{}).Now
+		opts.Now = adapter.NewClock(adapter.ClockOptions{}).Now
 	}
 	if opts.Random == nil {
 		opts.Random = randomFloat
 	}
 	if opts.Record == nil {
-		opts.Record = func(Result) {}
+		opts.Record = func(adapter.Result) {}
 	}
 	if opts.OnPanic == nil {
 		opts.OnPanic = func(any, []byte) {}
@@ -110,7 +109,7 @@ func NewDispatcher(mapper Mapper, sender Sender, gate *Gate, queue Queue, opts D
 		opts.OnError = func(error) {}
 	}
 	record := opts.Record
-	opts.Record = func(result Result) {
+	opts.Record = func(result adapter.Result) {
 		defer contain(opts.OnPanic)
 		record(result)
 	}
@@ -205,7 +204,7 @@ func (d *Dispatcher) fill(ctx context.Context) {
 }
 
 // lease leases due events. Before that, parked ones come forward into half of the room.
-func (d *Dispatcher) lease(ctx context.Context, room int, bytes int64) ([]Leased, error) {
+func (d *Dispatcher) lease(ctx context.Context, room int, bytes int64) ([]adapter.Leased, error) {
 	events, size, err := d.comeForward(ctx, room/2, bytes/2)
 	if err != nil || size >= bytes {
 		return nil, err
@@ -239,7 +238,7 @@ func (d *Dispatcher) park(ctx context.Context, surplus []parkedEvent) {
 				if i >= len(surplus) {
 					return
 				}
-				d.recordStep(ctx, surplus[i].leased, &Step{Outcome: Pending, At: d.Now(), Due: surplus[i].due})
+				d.recordStep(ctx, surplus[i].leased, &adapter.Step{Outcome: adapter.Pending, At: d.Now(), Due: surplus[i].due})
 			}
 		})
 	}

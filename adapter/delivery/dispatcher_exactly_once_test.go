@@ -1,4 +1,4 @@
-package adapter_test
+package delivery_test
 
 import (
 	"fmt"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
@@ -274,7 +275,7 @@ func runExactlyOnce(t *testing.T, seed uint64) (sum tally) {
 // acceptNamed puts a track call in the queue whose event key tells what it is.
 func (s *tenant) acceptNamed(user, key, messageID string) {
 	event := fmt.Appendf(nil, `{"type":"track","userId":%q,"event":%q,"messageId":%q}`, user, key, messageID)
-	if _, err := adapter.NewDurable(s.mapper, s.queue, adapter.DurableOptions{}).Accept(s.Context(), [][]byte{event}); err != nil {
+	if _, err := delivery.NewDurable(s.mapper, s.queue, delivery.DurableOptions{}).Accept(s.Context(), [][]byte{event}); err != nil {
 		s.Fatal(err)
 	}
 }

@@ -1,4 +1,4 @@
-package adapter_test
+package delivery_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
@@ -16,14 +17,14 @@ import (
 type simulation struct {
 	*testing.T
 	queue   *simulatedQueue
-	mapper  adapter.Mapper
-	gate    *adapter.Gate
-	options adapter.DispatcherOptions
+	mapper  delivery.Mapper
+	gate    *delivery.Gate
+	options delivery.DispatcherOptions
 	// longPolls is for tests of simulated days, see longPoll.
 	longPolls bool
 	send      senderFunc
 	sender    adapter.Sender // instead of send, unless it is nil
-	prepare   func(*adapter.Dispatcher)
+	prepare   func(*delivery.Dispatcher)
 
 	mu      sync.Mutex
 	results map[string][]adapter.Result // by messageId
@@ -41,9 +42,9 @@ func newSimulation(t *testing.T, send senderFunc) *simulation {
 	}
 	s := &simulation{
 		T: t, queue: newSimulatedQueue(t), mapper: mapper, send: send,
-		gate: adapter.NewGate(adapter.GateOptions{}), results: make(map[string][]adapter.Result),
+		gate: delivery.NewGate(delivery.GateOptions{}), results: make(map[string][]adapter.Result),
 	}
-	s.options = adapter.DispatcherOptions{
+	s.options = delivery.DispatcherOptions{
 		Record: func(r adapter.Result) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -75,7 +76,7 @@ func (s *simulation) start() (stop func() error) {
 	if s.longPolls {
 		queue = longPoll{s.queue, s.queue.untilDue}
 	}
-	d := adapter.NewDispatcher(s.mapper, sender, s.gate, queue, s.options)
+	d := delivery.NewDispatcher(s.mapper, sender, s.gate, queue, s.options)
 	if s.prepare != nil {
 		s.prepare(d)
 	}
@@ -93,7 +94,7 @@ func (s *simulation) accept(user string, messageIDs ...string) {
 	for i, id := range messageIDs {
 		events[i] = fmt.Appendf(nil, `{"type":"track","userId":%q,"event":"x","messageId":%q}`, user, id)
 	}
-	if _, err := adapter.NewDurable(s.mapper, s.queue, adapter.DurableOptions{}).Accept(context.Background(), events); err != nil {
+	if _, err := delivery.NewDurable(s.mapper, s.queue, delivery.DurableOptions{}).Accept(context.Background(), events); err != nil {
 		s.Fatal(err)
 	}
 }

@@ -1,4 +1,4 @@
-package adapter_test
+package delivery_test
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
@@ -60,7 +61,7 @@ func newForeignSimulation(t *testing.T, tenant *answersByUser) (s *simulation, p
 	s.longPolls = true
 	var mu sync.Mutex
 	var reasons []adapter.Reason
-	s.gate = adapter.NewGate(adapter.GateOptions{OnChange: func(state adapter.GateState) {
+	s.gate = delivery.NewGate(delivery.GateOptions{OnChange: func(state delivery.GateState) {
 		if state.Paused {
 			mu.Lock()
 			defer mu.Unlock()

@@ -1,4 +1,4 @@
-package adapter_test
+package delivery_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
@@ -84,7 +85,7 @@ func TestFrozenReplica(t *testing.T) {
 							options.Now = clock.Now
 							ctx, cancel := context.WithCancel(t.Context())
 							ended := make(chan error)
-							d := adapter.NewDispatcher(s.mapper, s.send, s.gate, replica, options)
+							d := delivery.NewDispatcher(s.mapper, s.send, s.gate, replica, options)
 							go func() { ended <- d.Run(ctx) }()
 							synctest.Wait()
 							stop := s.start() // the other replica
@@ -123,7 +124,7 @@ func TestLeaseEndsAtTheGate(t *testing.T) {
 			return delivered
 		}
 		s.queue.leaseFor = 90 * time.Second
-		s.gate = adapter.NewGate(adapter.GateOptions{Floor: 1, Ceiling: 1})
+		s.gate = delivery.NewGate(delivery.GateOptions{Floor: 1, Ceiling: 1})
 		before, err := s.gate.Acquire(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -180,7 +181,7 @@ func TestNoAttemptWithoutRecording(t *testing.T) {
 					return nil
 				}
 				if test.atOnce {
-					s.gate = adapter.NewGate(adapter.GateOptions{Floor: 1, Ceiling: 1})
+					s.gate = delivery.NewGate(delivery.GateOptions{Floor: 1, Ceiling: 1})
 				}
 				stop := s.start()
 				for i := range events {

@@ -1,4 +1,4 @@
-package adapter_test
+package delivery_test
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
@@ -199,7 +200,7 @@ func TestForgottenEventsComeBack(t *testing.T) {
 			time.Sleep(2 * time.Millisecond)
 			return delivered
 		})
-		s.prepare = func(d *adapter.Dispatcher) { d.RememberParked(1000) }
+		s.prepare = func(d *delivery.Dispatcher) { d.RememberParked(1000) }
 		s.accept("user", messages("message", 10_000)...)
 		s.accept("other", "message-other")
 		stop := s.start()

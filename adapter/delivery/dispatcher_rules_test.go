@@ -1,4 +1,4 @@
-package adapter_test
+package delivery_test
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
@@ -533,7 +534,7 @@ func TestStopCutsNoAttemptShort(t *testing.T) {
 		s.accept("v", "message-2")
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		if err := adapter.NewDispatcher(s.mapper, patientSender{}, s.gate, s.queue, s.options).Run(ctx); err != nil {
+		if err := delivery.NewDispatcher(s.mapper, patientSender{}, s.gate, s.queue, s.options).Run(ctx); err != nil {
 			t.Error(err)
 		}
 		for _, id := range []string{"message-1", "message-2"} {

@@ -1,4 +1,4 @@
-package adapter_test
+package delivery_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
@@ -199,12 +200,12 @@ var (
 type rig struct {
 	*testing.T
 	queue   *memoryQueue
-	durable *adapter.Durable
-	options adapter.DispatcherOptions
+	durable *delivery.Durable
+	options delivery.DispatcherOptions
 	// longPolls is for tests of simulated days, see longPoll.
 	longPolls bool
 	sender    senderFunc
-	gate      *adapter.Gate
+	gate      *delivery.Gate
 
 	mu      sync.Mutex
 	results map[string]adapter.Result // by messageId
@@ -220,15 +221,15 @@ func newRig(t *testing.T, sender senderFunc) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{T: t, queue: newMemoryQueue(), sender: sender, results: make(map[string]adapter.Result), times: make(map[string]int), gate: adapter.NewGate(adapter.GateOptions{})}
+	r := &rig{T: t, queue: newMemoryQueue(), sender: sender, results: make(map[string]adapter.Result), times: make(map[string]int), gate: delivery.NewGate(delivery.GateOptions{})}
 	tell := func(result adapter.Result) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.results[result.MessageID] = result
 		r.times[result.MessageID]++
 	}
-	r.durable = adapter.NewDurable(mapper, r.queue, adapter.DurableOptions{Record: tell})
-	r.options = adapter.DispatcherOptions{Record: tell, OnError: func(err error) {
+	r.durable = delivery.NewDurable(mapper, r.queue, delivery.DurableOptions{Record: tell})
+	r.options = delivery.DispatcherOptions{Record: tell, OnError: func(err error) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.errors = append(r.errors, err)
@@ -248,7 +249,7 @@ func (r *rig) start() {
 	if r.longPolls {
 		queue = longPoll{r.queue, r.queue.untilDue}
 	}
-	d := adapter.NewDispatcher(mapper, r.sender, r.gate, queue, r.options)
+	d := delivery.NewDispatcher(mapper, r.sender, r.gate, queue, r.options)
 	go func() { r.stopped <- d.Run(ctx) }()
 }
 
@@ -596,7 +597,7 @@ func TestLeaseRunsOut(t *testing.T) {
 			attempts[event.IdempotencyKey]++
 			return delivered
 		})
-		r.gate = adapter.NewGate(adapter.GateOptions{RateLimit: 1})
+		r.gate = delivery.NewGate(delivery.GateOptions{RateLimit: 1})
 		r.queue.lease = time.Minute
 		r.start()
 		r.accept(messages("user", 200), messages("message", 200))
@@ -780,8 +781,8 @@ func BenchmarkDispatcher(b *testing.B) {
 		b.Fatal(err)
 	}
 	queue := &endlessQueue{left: b.N, done: make(chan struct{})}
-	gate := adapter.NewGate(adapter.GateOptions{Floor: 64, Ceiling: 64})
-	d := adapter.NewDispatcher(mapper, senderFunc(func(*mapping.UserEvent) adapter.Attempt { return delivered }), gate, queue, adapter.DispatcherOptions{})
+	gate := delivery.NewGate(delivery.GateOptions{Floor: 64, Ceiling: 64})
+	d := delivery.NewDispatcher(mapper, senderFunc(func(*mapping.UserEvent) adapter.Attempt { return delivered }), gate, queue, delivery.DispatcherOptions{})
 	ctx, cancel := context.WithCancel(context.Background())
 	b.ReportAllocs()
 	b.ResetTimer()

@@ -1,4 +1,4 @@
-package adapter_test
+package delivery_test
 
 import (
 	"context"
@@ -13,12 +13,13 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
 // identifies maps events as the mapping does, and identify calls to one upsert of
 // the user. Event and upsert carry the messageId for the test to tell them by.
-func identifies(t testing.TB, ensure mapping.Ensure) adapter.Mapper {
+func identifies(t testing.TB, ensure mapping.Ensure) delivery.Mapper {
 	rules := mapping.DefaultRules()
 	rules.AnyAge = true
 	mapper, err := mapping.New(rules)
@@ -92,7 +93,7 @@ func newUpsertSimulation(t *testing.T, answer func(call, user string, number int
 	s := newSimulation(t, nil)
 	calls := &callsFunc{answer: answer}
 	s.mapper = identifies(t, mapping.EnsureNever)
-	s.sender = adapter.NewCourier(calls, adapter.CourierOptions{})
+	s.sender = delivery.NewCourier(calls, delivery.CourierOptions{})
 	return s, calls
 }
 
@@ -104,7 +105,7 @@ func (s *simulation) acceptCalls(calls ...string) {
 		words := strings.Fields(call)
 		events = append(events, fmt.Appendf(nil, `{"type":%q,"userId":%q,"event":"x","messageId":%q}`, words[0], words[1], words[2]))
 	}
-	if _, err := adapter.NewDurable(s.mapper, s.queue, adapter.DurableOptions{}).Accept(context.Background(), events); err != nil {
+	if _, err := delivery.NewDurable(s.mapper, s.queue, delivery.DurableOptions{}).Accept(context.Background(), events); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -301,7 +302,7 @@ func TestOrderOutlivesTheProcess(t *testing.T) {
 				}
 				crashed.Store(false)
 				s.queue.restart()
-				s.sender = adapter.NewCourier(calls, adapter.CourierOptions{})
+				s.sender = delivery.NewCourier(calls, delivery.CourierOptions{})
 				s.longPolls = true
 				stop = s.start()
 				for range 60 {

@@ -1,4 +1,4 @@
-package adapter
+package delivery
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
 )
 
@@ -15,10 +16,10 @@ import (
 // them. What it has accepted survives a crash.
 type Durable struct {
 	mapper   Mapper
-	queue    Queue
+	queue    adapter.Queue
 	timeout  time.Duration
 	now      func() time.Time
-	record   func(Result)
+	record   func(adapter.Result)
 	panicked PanicFunc
 }
 
@@ -31,7 +32,7 @@ type DurableOptions struct {
 	// Record is told the result of every event that has its outcome when it is
 	// accepted. Beyond the first hundred, the rejected events of a request with one reason
 	// share a result, which has their number. Default: none.
-	Record func(Result)
+	Record func(adapter.Result)
 	// OnPanic is told of panics in the mapping and the storing. Default: none.
 	OnPanic PanicFunc
 }
@@ -40,15 +41,15 @@ type DurableOptions struct {
 const acceptTimeout = 4 * time.Second
 
 // NewDurable returns acceptance by mapper into queue.
-func NewDurable(mapper Mapper, queue Queue, opts DurableOptions) *Durable {
+func NewDurable(mapper Mapper, queue adapter.Queue, opts DurableOptions) *Durable {
 	if opts.Timeout <= 0 {
 		opts.Timeout = acceptTimeout
 	}
 	if opts.Now == nil {
-		opts.Now = NewClock(ClockOptions{}).Now
+		opts.Now = adapter.NewClock(adapter.ClockOptions{}).Now
 	}
 	if opts.Record == nil {
-		opts.Record = func(Result) {}
+		opts.Record = func(adapter.Result) {}
 	}
 	if opts.OnPanic == nil {
 		opts.OnPanic = func(any, []byte) {}
@@ -68,14 +69,14 @@ func NewDurable(mapper Mapper, queue Queue, opts DurableOptions) *Durable {
 // An error is that of the queue, or a [LateError] after DurableOptions.Timeout. The queue
 // then withdraws events that it has not begun to commit. Those that it is committing may
 // be stored; their results are recorded, as those of an accepted request are.
-func (d *Durable) Accept(ctx context.Context, events [][]byte) (Receipt, error) {
+func (d *Durable) Accept(ctx context.Context, events [][]byte) (adapter.Receipt, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.timeout)
-	results := make([]Result, len(events))
-	arrivals := make([]Arrival, len(events))
+	results := make([]adapter.Result, len(events))
+	arrivals := make([]adapter.Arrival, len(events))
 	mapAll(d.mapper, events, d.now(), mapping.Options{RulesOnly: true}, d.panicked, func(i int, mapped mapping.Result) {
 		results[i] = resultOf(i, &mapped)
-		if mapped.Kind != 0 && results[i].Outcome == Pending {
-			results[i].Reason, results[i].Detail = ReasonAccepted, ""
+		if mapped.Kind != 0 && results[i].Outcome == adapter.Pending {
+			results[i].Reason, results[i].Detail = adapter.ReasonAccepted, ""
 		}
 		arrivals[i] = arrivalOf(events[i], &mapped, &results[i])
 	})
@@ -92,17 +93,17 @@ func (d *Durable) Accept(ctx context.Context, events [][]byte) (Receipt, error) 
 		select {
 		case <-done:
 		default:
-			return Receipt{}, &LateError{Done: done}
+			return adapter.Receipt{}, &adapter.LateError{Done: done}
 		}
 	}
 	if err != nil {
-		return Receipt{}, err
+		return adapter.Receipt{}, err
 	}
-	return Receipt{Results: results}, nil
+	return adapter.Receipt{Results: results}, nil
 }
 
 // store has the queue keep the arrivals, and completes and records their results.
-func (d *Durable) store(ctx context.Context, arrivals []Arrival, results []Result) (err error) {
+func (d *Durable) store(ctx context.Context, arrivals []adapter.Arrival, results []adapter.Result) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			d.panicked(cause, debug.Stack())
@@ -115,8 +116,8 @@ func (d *Durable) store(ctx context.Context, arrivals []Arrival, results []Resul
 	recorder := requestRecorder{record: d.record}
 	for i := range results {
 		result := &results[i]
-		if arrivals[i].Outcome == Duplicate {
-			result.Outcome, result.Reason = Duplicate, arrivals[i].Reason
+		if arrivals[i].Outcome == adapter.Duplicate {
+			result.Outcome, result.Reason = adapter.Duplicate, arrivals[i].Reason
 		}
 		if result.Outcome.Settled() {
 			recorder.add(result)
@@ -127,16 +128,16 @@ func (d *Durable) store(ctx context.Context, arrivals []Arrival, results []Resul
 }
 
 // ArrivalOf describes an event that was mapped to a queue; see [Durable].
-func ArrivalOf(payload []byte, mapped *mapping.Result) Arrival {
+func ArrivalOf(payload []byte, mapped *mapping.Result) adapter.Arrival {
 	result := resultOf(0, mapped)
 	return arrivalOf(payload, mapped, &result)
 }
 
 // arrivalOf describes an event to the queue. One whose mapping panicked is stored
 // too: its delivery maps it again.
-func arrivalOf(payload []byte, mapped *mapping.Result, result *Result) Arrival {
+func arrivalOf(payload []byte, mapped *mapping.Result, result *adapter.Result) adapter.Arrival {
 	of := userOf(mapped)
-	arrival := Arrival{
+	arrival := adapter.Arrival{
 		MessageID: mapped.MessageID,
 		UserID:    of.userID,
 		AccountID: of.accountID,
@@ -149,7 +150,7 @@ func arrivalOf(payload []byte, mapped *mapping.Result, result *Result) Arrival {
 		Reason:    result.Reason,
 		Detail:    result.Detail,
 	}
-	if result.Outcome == Pending && !arrival.Keyed && arrival.MessageID != "" {
+	if result.Outcome == adapter.Pending && !arrival.Keyed && arrival.MessageID != "" {
 		arrival.Fingerprint = fingerprintOf(mapped)
 	}
 	return arrival

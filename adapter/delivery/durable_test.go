@@ -1,4 +1,4 @@
-package adapter_test
+package delivery_test
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
@@ -67,7 +68,7 @@ func TestArrivals(t *testing.T) {
 		{`not JSON`, adapter.Arrival{Outcome: adapter.Rejected, Reason: "invalid_json"}},
 	} {
 		queue := &arrivalsQueue{}
-		if _, err := adapter.NewDurable(newMapper(t), queue, adapter.DurableOptions{}).Accept(t.Context(), [][]byte{[]byte(test.event)}); err != nil {
+		if _, err := delivery.NewDurable(newMapper(t), queue, delivery.DurableOptions{}).Accept(t.Context(), [][]byte{[]byte(test.event)}); err != nil {
 			t.Fatal(err)
 		}
 		got := queue.arrivals[0]
@@ -98,7 +99,7 @@ func TestFingerprintsDiffer(t *testing.T) {
 			events = append(events, fmt.Appendf(nil, `{"type":"track","userId":%q,"event":%q,"messageId":"m","properties":{"account":%q}}`, who[1], event, who[0]))
 		}
 	}
-	if _, err := adapter.NewDurable(mapper, queue, adapter.DurableOptions{}).Accept(t.Context(), append(events, events...)); err != nil {
+	if _, err := delivery.NewDurable(mapper, queue, delivery.DurableOptions{}).Accept(t.Context(), append(events, events...)); err != nil {
 		t.Fatal(err)
 	}
 	seen := make(map[int64]int)
@@ -121,7 +122,7 @@ func TestDurableTellsWhatIsSettled(t *testing.T) {
 		arrivals[1].Outcome, arrivals[1].Reason = adapter.Duplicate, adapter.ReasonAlreadyDelivered
 		return nil
 	}}
-	d := adapter.NewDurable(newMapper(t), queue, adapter.DurableOptions{Record: func(r adapter.Result) { told = append(told, r) }})
+	d := delivery.NewDurable(newMapper(t), queue, delivery.DurableOptions{Record: func(r adapter.Result) { told = append(told, r) }})
 	receipt, err := d.Accept(t.Context(), [][]byte{
 		[]byte(`{"type":"track","userId":"u","event":"x","messageId":"message-1"}`),
 		[]byte(`{"type":"track","userId":"u","event":"x","messageId":"message-2"}`),
@@ -148,7 +149,7 @@ func TestDurableTellsWhatIsSettled(t *testing.T) {
 // stored.
 func TestDurableReturnsTheQueuesError(t *testing.T) {
 	full := &adapter.UnavailableError{Message: "the disk is full"}
-	d := adapter.NewDurable(newMapper(t), &arrivalsQueue{answer: func([]adapter.Arrival) error { return full }}, adapter.DurableOptions{
+	d := delivery.NewDurable(newMapper(t), &arrivalsQueue{answer: func([]adapter.Arrival) error { return full }}, delivery.DurableOptions{
 		Record: func(r adapter.Result) { t.Errorf("told %+v", r) },
 	})
 	receipt, err := d.Accept(t.Context(), [][]byte{[]byte(`{"type":"page"}`), []byte(`{}`)})
@@ -163,12 +164,12 @@ func TestDurableKeepsWhatItCannotMap(t *testing.T) {
 	queue, sound := &arrivalsQueue{}, newMapper(t)
 	var mu sync.Mutex
 	panics := 0
-	d := adapter.NewDurable(mapperFunc(func(event []byte, now time.Time) mapping.Result {
+	d := delivery.NewDurable(mapperFunc(func(event []byte, now time.Time) mapping.Result {
 		if bytes.HasSuffix(event, []byte(`7"}`)) {
 			panic("a fault")
 		}
 		return sound.Map(event, now)
-	}), queue, adapter.DurableOptions{
+	}), queue, delivery.DurableOptions{
 		OnPanic: func(any, []byte) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -201,7 +202,7 @@ func TestDurableKeepsWhatItCannotMap(t *testing.T) {
 func TestStoringOutlastsTheSender(t *testing.T) {
 	ctx, hangUp := context.WithCancel(t.Context())
 	queue := &lastingQueue{hangUp: hangUp}
-	receipt, err := adapter.NewDurable(newMapper(t), queue, adapter.DurableOptions{}).
+	receipt, err := delivery.NewDurable(newMapper(t), queue, delivery.DurableOptions{}).
 		Accept(ctx, [][]byte{[]byte(`{"type":"track","userId":"u","event":"e","messageId":"message-1"}`)})
 	if err != nil || ctx.Err() == nil || len(receipt.Results) != 1 || receipt.Results[0].Outcome != adapter.Pending {
 		t.Errorf("got %+v, %v", receipt, err)
@@ -227,7 +228,7 @@ func TestDurableIsLate(t *testing.T) {
 		for _, stored := range []bool{true, false} {
 			told := 0
 			queue := &hangingQueue{stored: stored}
-			durable := adapter.NewDurable(newMapper(t), queue, adapter.DurableOptions{Record: func(adapter.Result) { told++ }})
+			durable := delivery.NewDurable(newMapper(t), queue, delivery.DurableOptions{Record: func(adapter.Result) { told++ }})
 			began := time.Now()
 			_, err := durable.Accept(context.Background(), [][]byte{[]byte(`{"type":"page","userId":"u"}`)})
 			late, ok := errors.AsType[*adapter.LateError](err)
@@ -269,7 +270,7 @@ func (q *hangingQueue) Accept(ctx context.Context, _ []adapter.Arrival) error {
 func TestDurableSurvivesAPanic(t *testing.T) {
 	queue := &arrivalsQueue{answer: func([]adapter.Arrival) error { panic("fault") }}
 	told := 0
-	durable := adapter.NewDurable(newMapper(t), queue, adapter.DurableOptions{OnPanic: func(any, []byte) { told++ }})
+	durable := delivery.NewDurable(newMapper(t), queue, delivery.DurableOptions{OnPanic: func(any, []byte) { told++ }})
 	_, err := durable.Accept(t.Context(), [][]byte{[]byte(`{"type":"page","userId":"u"}`)})
 	if err == nil || errors.As(err, new(*adapter.LateError)) || told != 1 {
 		t.Errorf("got %v, %d panics told", err, told)

@@ -1,4 +1,4 @@
-package adapter
+package delivery
 
 // RememberParked lets a Dispatcher remember so many parked events at most.
 func (d *Dispatcher) RememberParked(most int) { d.lanes.parked.most = most }

@@ -1,4 +1,4 @@
-package adapter_test
+package delivery_test
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
@@ -49,7 +50,7 @@ func TestNoExpressionBeforeTheAnswer(t *testing.T) {
 	queue := newMemoryQueue()
 	results := make(chan adapter.Result, 10)
 	record := func(r adapter.Result) { results <- r }
-	durable := adapter.NewDurable(mapper, queue, adapter.DurableOptions{Record: record})
+	durable := delivery.NewDurable(mapper, queue, delivery.DurableOptions{Record: record})
 	receipt, err := durable.Accept(t.Context(), [][]byte{
 		[]byte(`{"type":"track","userId":"u-1","event":"x","messageId":"message-1"}`),
 		[]byte(`{"type":"track","userId":"u-2","event":"x","messageId":"message-2","properties":{"drop":true}}`),
@@ -70,7 +71,7 @@ func TestNoExpressionBeforeTheAnswer(t *testing.T) {
 	}
 
 	sender := senderFunc(func(*mapping.UserEvent) adapter.Attempt { return delivered })
-	dispatcher := adapter.NewDispatcher(mapper, sender, adapter.NewGate(adapter.GateOptions{}), queue, adapter.DispatcherOptions{Record: record})
+	dispatcher := delivery.NewDispatcher(mapper, sender, delivery.NewGate(delivery.GateOptions{}), queue, delivery.DispatcherOptions{Record: record})
 	ctx, stop := context.WithCancel(t.Context())
 	stopped := make(chan error)
 	go func() { stopped <- dispatcher.Run(ctx) }()
@@ -110,15 +111,15 @@ func TestSlowExpressionsOfOneConnection(t *testing.T) {
 		all     chan struct{} // closed when all have their outcomes
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	gate := adapter.NewGate(adapter.GateOptions{})
+	gate := delivery.NewGate(delivery.GateOptions{})
 	begin := func(transform string) *connection {
 		c := &connection{queue: newMemoryQueue(), stopped: make(chan error), told: make(map[adapter.Outcome]int), all: make(chan struct{})}
 		mapper := transforming(t, transform)
-		if _, err := adapter.NewDurable(mapper, c.queue, adapter.DurableOptions{}).Accept(ctx, trackCalls("u", events)); err != nil {
+		if _, err := delivery.NewDurable(mapper, c.queue, delivery.DurableOptions{}).Accept(ctx, trackCalls("u", events)); err != nil {
 			t.Fatal(err)
 		}
 		sender := senderFunc(func(*mapping.UserEvent) adapter.Attempt { return delivered })
-		dispatcher := adapter.NewDispatcher(mapper, sender, gate, c.queue, adapter.DispatcherOptions{Record: func(r adapter.Result) {
+		dispatcher := delivery.NewDispatcher(mapper, sender, gate, c.queue, delivery.DispatcherOptions{Record: func(r adapter.Result) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.told[r.Outcome]++
@@ -162,7 +163,7 @@ func TestDirectEvaluatesWithinItsBudget(t *testing.T) {
 		"budget":      {100 * time.Millisecond, time.Hour},
 		"sender left": {time.Hour, 100 * time.Millisecond},
 	} {
-		direct := adapter.NewDirect(mapper, adapter.NewForwarder(sender, adapter.ForwarderOptions{}), adapter.DirectOptions{Budget: test.budget})
+		direct := delivery.NewDirect(mapper, delivery.NewForwarder(sender, delivery.ForwarderOptions{}), delivery.DirectOptions{Budget: test.budget})
 		ctx, leave := context.WithTimeout(t.Context(), test.leaves)
 		receipt, err := direct.Accept(ctx, trackCalls("u", events))
 		if err != nil || !receipt.Redeliver || ctx.Err() == nil && name != "budget" {
@@ -210,7 +211,7 @@ func TestEvaluationEndsWithTheLease(t *testing.T) {
 	told := make(chan adapter.Result, 2)
 	// Half a second is left for the evaluation, a quarter of what it takes.
 	queue.lease = 5*time.Second + 500*time.Millisecond
-	_, err = adapter.NewDurable(mapper, queue, adapter.DurableOptions{}).Accept(t.Context(), [][]byte{
+	_, err = delivery.NewDurable(mapper, queue, delivery.DurableOptions{}).Accept(t.Context(), [][]byte{
 		[]byte(`{"type":"identify","userId":"u","messageId":"message-1"}`),
 		[]byte(`{"type":"track","userId":"u","event":"x","messageId":"message-2"}`),
 	})
@@ -220,7 +221,7 @@ func TestEvaluationEndsWithTheLease(t *testing.T) {
 	sender := senderFunc(func(*mapping.UserEvent) adapter.Attempt {
 		panic("an event overtook the identify of its user")
 	})
-	dispatcher := adapter.NewDispatcher(mapper, sender, adapter.NewGate(adapter.GateOptions{}), queue, adapter.DispatcherOptions{
+	dispatcher := delivery.NewDispatcher(mapper, sender, delivery.NewGate(delivery.GateOptions{}), queue, delivery.DispatcherOptions{
 		AttemptTimeout: time.Millisecond,
 		Record:         func(r adapter.Result) { told <- r },
 		OnPanic:        func(cause any, _ []byte) { told <- adapter.Result{Detail: fmt.Sprint(cause)} },

@@ -1,8 +1,10 @@
-package adapter
+package delivery
 
 import (
 	"sync"
 	"time"
+
+	"segment-saasquatch/adapter"
 )
 
 // blame is what an answer is about that is not SaaSquatch's own; see [Attempt].Foreign.
@@ -40,8 +42,9 @@ type foreignAnswers struct {
 	n      int
 }
 
-// add takes an attempt into account that ended now.
-func (f *foreignAnswers) add(a *Attempt, now time.Time) {
+// add takes an attempt into account that ended now. The number tells its event from others
+// in this process, 0 if it is unknown.
+func (f *foreignAnswers) add(a *adapter.Attempt, event uint64, now time.Time) {
 	switch v := verdictOf(*a); {
 	case v == answered || v == throttled:
 		f.mu.Lock()
@@ -51,12 +54,12 @@ func (f *foreignAnswers) add(a *Attempt, now time.Time) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		for _, known := range f.events[:f.n] {
-			if a.event != 0 && known == a.event {
+			if event != 0 && known == event {
 				return
 			}
 		}
 		if f.n < foreignInARow {
-			f.events[f.n] = a.event
+			f.events[f.n] = event
 			f.n++
 		}
 	}

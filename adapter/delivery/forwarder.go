@@ -1,4 +1,4 @@
-package adapter
+package delivery
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
 )
 
@@ -13,7 +14,7 @@ import (
 // the caller's time allows. It limits how many requests are under way at once
 // and, if asked to, how many start in a second.
 type Forwarder struct {
-	sender Sender
+	sender adapter.Sender
 	policy RetryPolicy
 	slots  chan struct{}
 	rate   *rate.Limiter
@@ -36,17 +37,13 @@ type ForwarderOptions struct {
 	Random func() float64
 }
 
-// DefaultConcurrency is how many requests to a tenant may be under way at once:
-// enough for 1000 events in four seconds where SaaSquatch takes 250 ms for each.
-const DefaultConcurrency = 64
-
 // NewForwarder returns a Forwarder that sends through sender.
-func NewForwarder(sender Sender, opts ForwarderOptions) *Forwarder {
+func NewForwarder(sender adapter.Sender, opts ForwarderOptions) *Forwarder {
 	if opts.Policy == (RetryPolicy{}) {
 		opts.Policy = DefaultRetryPolicy()
 	}
 	if opts.Concurrency <= 0 {
-		opts.Concurrency = DefaultConcurrency
+		opts.Concurrency = adapter.DefaultConcurrency
 	}
 	if opts.Random == nil {
 		opts.Random = randomFloat
@@ -81,9 +78,9 @@ func (f *Forwarder) Concurrency() int { return cap(f.slots) }
 // had three of them in a row, and another event had a proper answer meanwhile. As soon
 // as several events get such answers and none a proper one, they count as
 // misconfigured.
-func (f *Forwarder) Forward(ctx context.Context, mapped *mapping.Result) (Attempt, int) {
+func (f *Forwarder) Forward(ctx context.Context, mapped *mapping.Result) (adapter.Attempt, int) {
 	seen := f.memory.of(mapped)
-	last := Attempt{Outcome: Pending, Reason: ReasonBudgetExceeded, Detail: "no time was left to send the event"}
+	last := adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonBudgetExceeded, Detail: "no time was left to send the event"}
 	var tries foreignTries
 	for attempts := 0; ; {
 		if ended := seen.ended(); ended != nil && !waitFor(ctx, ended) {
@@ -98,7 +95,7 @@ func (f *Forwarder) Forward(ctx context.Context, mapped *mapping.Result) (Attemp
 		// Not before the claim: until then another request may deliver the event.
 		if seen.delivered() {
 			seen.end()
-			return Attempt{Outcome: Duplicate, Reason: ReasonRecentlyDelivered}, attempts
+			return adapter.Attempt{Outcome: adapter.Duplicate, Reason: adapter.ReasonRecentlyDelivered}, attempts
 		}
 		if !f.acquire(ctx) {
 			seen.end()
@@ -110,7 +107,7 @@ func (f *Forwarder) Forward(ctx context.Context, mapped *mapping.Result) (Attemp
 		last = f.attempt(ctx, mapped, &seen)
 		attempts++
 		f.count(mapped, &last, &tries)
-		if last.Outcome != Pending || last.Misconfigured {
+		if last.Outcome != adapter.Pending || last.Misconfigured {
 			return last, attempts
 		}
 		if !wait(ctx, f.policy.Delay(attempts, last.RetryAfter, f.random())) {
@@ -130,24 +127,23 @@ type foreignTries struct {
 const maxForeign = 3
 
 // count takes an attempt into account.
-func (f *Forwarder) count(mapped *mapping.Result, attempt *Attempt, tries *foreignTries) {
+func (f *Forwarder) count(mapped *mapping.Result, attempt *adapter.Attempt, tries *foreignTries) {
 	now := time.Now()
 	if !attempt.Foreign {
-		f.foreign.add(attempt, now)
+		f.foreign.add(attempt, 0, now)
 		tries.inARow = 0
 		return
 	}
 	// An event that comes again counts once, even without a messageId.
-	attempt.event = f.memory.fingerprintOfEvent(mapped)[0]
-	f.foreign.add(attempt, now)
+	f.foreign.add(attempt, f.memory.fingerprintOfEvent(mapped)[0], now)
 	tries.inARow++
 	attempt.Misconfigured = attempt.Misconfigured || f.foreign.blame(tries.began, now) == blameTenant
 }
 
 // lastTry returns what an event comes to that is not tried again.
-func (f *Forwarder) lastTry(last Attempt, tries *foreignTries) Attempt {
+func (f *Forwarder) lastTry(last adapter.Attempt, tries *foreignTries) adapter.Attempt {
 	if tries.inARow >= maxForeign && f.foreign.blame(tries.began, time.Now()) == blameEvent {
-		last.Outcome = Dead
+		last.Outcome = adapter.Dead
 	}
 	return last
 }
@@ -155,11 +151,11 @@ func (f *Forwarder) lastTry(last Attempt, tries *foreignTries) Attempt {
 // attempt sends the claimed event once, ends the claim and gives the slot back. A
 // panic of the Sender goes on to the caller; the event may have been sent then, so
 // it is remembered as a failure.
-func (f *Forwarder) attempt(ctx context.Context, mapped *mapping.Result, seen *remembered) (attempt Attempt) {
-	attempt.Outcome = Pending
+func (f *Forwarder) attempt(ctx context.Context, mapped *mapping.Result, seen *remembered) (attempt adapter.Attempt) {
+	attempt.Outcome = adapter.Pending
 	defer func() {
-		if attempt.Reason == ReasonConflict && seen.failedBefore() {
-			attempt.Reason = ReasonConflictAfterFailure
+		if attempt.Reason == adapter.ReasonConflict && seen.failedBefore() {
+			attempt.Reason = adapter.ReasonConflictAfterFailure
 		}
 		seen.record(attempt.Outcome)
 		seen.end()

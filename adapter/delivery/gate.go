@@ -1,10 +1,12 @@
-package adapter
+package delivery
 
 import (
 	"container/list"
 	"context"
 	"sync"
 	"time"
+
+	"segment-saasquatch/adapter"
 
 	"golang.org/x/time/rate"
 )
@@ -70,9 +72,9 @@ type GateState struct {
 	// Paused says that no request may start but, at times, a probe.
 	Paused bool
 	// Reason is why the tenant is paused, empty if it is not.
-	Reason Reason
+	Reason adapter.Reason
 	// Cause and Detail are those of the attempt for which it is, as in [Attempt].
-	Cause  Cause
+	Cause  adapter.Cause
 	Detail string
 	// Since is when the pause began, zero if there is none.
 	Since time.Time
@@ -87,7 +89,7 @@ type GateState struct {
 // NewGate returns a Gate that is open.
 func NewGate(opts GateOptions) *Gate {
 	if opts.Ceiling <= 0 {
-		opts.Ceiling = DefaultConcurrency
+		opts.Ceiling = adapter.DefaultConcurrency
 	}
 	if opts.Floor <= 0 {
 		opts.Floor = DefaultFloor
@@ -113,6 +115,7 @@ type Pass struct {
 	gate    *Gate
 	number  uint64 // passes are numbered in the order of their start
 	spell   int    // of the pause at the start
+	event   uint64 // tells the event from others in this process, 0 if unknown
 	probe   bool
 	started time.Time
 	over    bool
@@ -194,7 +197,7 @@ func (g *Gate) leave(place *list.Element, w *waiter) {
 
 // Done gives the pass back and tells the gate what the attempt came to. After the
 // first call of Done or Cancel, further ones do nothing.
-func (p *Pass) Done(a Attempt) {
+func (p *Pass) Done(a adapter.Attempt) {
 	g := p.gate
 	now := g.lock()
 	defer g.unlock(now)

@@ -1,10 +1,12 @@
-package adapter
+package delivery
 
 import (
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"segment-saasquatch/adapter"
 )
 
 func TestGateLimitStaysWithinItsBounds(t *testing.T) {
@@ -12,13 +14,13 @@ func TestGateLimitStaysWithinItsBounds(t *testing.T) {
 		opts           GateOptions
 		floor, ceiling int
 	}{
-		"default":             {GateOptions{}, DefaultFloor, DefaultConcurrency},
+		"default":             {GateOptions{}, DefaultFloor, adapter.DefaultConcurrency},
 		"own":                 {GateOptions{Floor: 3, Ceiling: 17}, 3, 17},
 		"equal":               {GateOptions{Floor: 5, Ceiling: 5}, 5, 5},
 		"one":                 {GateOptions{Floor: 1, Ceiling: 1}, 1, 1},
 		"floor above ceiling": {GateOptions{Floor: 9, Ceiling: 2}, 2, 2},
 		"low ceiling":         {GateOptions{Ceiling: 2}, 2, 2},
-		"negative":            {GateOptions{Floor: -1, Ceiling: -1}, DefaultFloor, DefaultConcurrency},
+		"negative":            {GateOptions{Floor: -1, Ceiling: -1}, DefaultFloor, adapter.DefaultConcurrency},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -26,12 +28,12 @@ func TestGateLimitStaysWithinItsBounds(t *testing.T) {
 				if got := tenant.State().Limit; got != test.floor {
 					t.Errorf("the limit is %d at first, want %d", got, test.floor)
 				}
-				tenant.answer = func(int) (Attempt, time.Duration) { return delivered, 50 * time.Millisecond }
+				tenant.answer = func(int) (adapter.Attempt, time.Duration) { return delivered, 50 * time.Millisecond }
 				tenant.load(2*test.ceiling, 10*time.Second)
 				if got := tenant.State().Limit; got != test.ceiling {
 					t.Errorf("the limit is %d under a healthy load, want %d", got, test.ceiling)
 				}
-				tenant.answer = func(int) (Attempt, time.Duration) { return tooMany, 50 * time.Millisecond }
+				tenant.answer = func(int) (adapter.Attempt, time.Duration) { return tooMany, 50 * time.Millisecond }
 				tenant.load(2*test.ceiling, 10*time.Second)
 				if got := tenant.State().Limit; got != test.floor {
 					t.Errorf("the limit is %d under 429s, want %d", got, test.floor)
@@ -59,9 +61,9 @@ func TestGateLimitReachesTheCeiling(t *testing.T) {
 				tenant := &gateTenant{gateTest: newGateTest(t, GateOptions{})}
 				reached := time.Duration(0)
 				sum, n := 0, 0
-				tenant.answer = func(int) (Attempt, time.Duration) {
+				tenant.answer = func(int) (adapter.Attempt, time.Duration) {
 					limit := tenant.State().Limit
-					if limit == DefaultConcurrency && reached == 0 {
+					if limit == adapter.DefaultConcurrency && reached == 0 {
 						reached = tenant.now()
 					}
 					if tenant.now() > 10*time.Second {
@@ -86,7 +88,7 @@ func TestGateLimitBearsFewFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		random := rand.New(rand.NewPCG(1, 2))
 		tenant := &gateTenant{gateTest: newGateTest(t, GateOptions{})}
-		tenant.answer = func(int) (Attempt, time.Duration) {
+		tenant.answer = func(int) (adapter.Attempt, time.Duration) {
 			if random.IntN(20) == 0 {
 				return busy, 100 * time.Millisecond
 			}
@@ -108,7 +110,7 @@ func TestGateLimitFollowsGrowingLatency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tenant := &gateTenant{gateTest: newGateTest(t, GateOptions{})}
 		sum, n, most := 0, 0, 0
-		tenant.answer = func(inFlight int) (Attempt, time.Duration) {
+		tenant.answer = func(inFlight int) (adapter.Attempt, time.Duration) {
 			if tenant.now() > 5*time.Second {
 				sum, n, most = sum+inFlight, n+1, max(most, inFlight)
 			}
@@ -126,8 +128,8 @@ func TestGateLimitFollowsGrowingLatency(t *testing.T) {
 func TestGateLimitLearnsANewLatency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tenant := &gateTenant{gateTest: newGateTest(t, GateOptions{})}
-		lowest := DefaultConcurrency
-		tenant.answer = func(int) (Attempt, time.Duration) {
+		lowest := adapter.DefaultConcurrency
+		tenant.answer = func(int) (adapter.Attempt, time.Duration) {
 			if tenant.now() < 10*time.Second {
 				return delivered, 50 * time.Millisecond
 			}
@@ -147,7 +149,7 @@ func TestGateLimitLearnsANewLatency(t *testing.T) {
 func TestGateLimitDoesNotGrowUnused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tenant := &gateTenant{gateTest: newGateTest(t, GateOptions{})}
-		tenant.answer = func(int) (Attempt, time.Duration) { return delivered, 50 * time.Millisecond }
+		tenant.answer = func(int) (adapter.Attempt, time.Duration) { return delivered, 50 * time.Millisecond }
 		tenant.load(3, time.Minute)
 		if got := tenant.State().Limit; got != DefaultFloor {
 			t.Errorf("the limit is %d under a load of 3, want %d", got, DefaultFloor)
@@ -159,11 +161,11 @@ func TestGateLimitDoesNotGrowUnused(t *testing.T) {
 func TestGateLimitDoesNotCountWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tenant := &gateTenant{gateTest: newGateTest(t, GateOptions{})}
-		tenant.answer = func(int) (Attempt, time.Duration) { return delivered, 20 * time.Millisecond }
+		tenant.answer = func(int) (adapter.Attempt, time.Duration) { return delivered, 20 * time.Millisecond }
 		tenant.load(1, time.Minute)
 		tenant.load(5000, 10*time.Second) // who wait 1.5 s each
-		if got := tenant.State().Limit; got != DefaultConcurrency {
-			t.Errorf("the limit is %d, want %d", got, DefaultConcurrency)
+		if got := tenant.State().Limit; got != adapter.DefaultConcurrency {
+			t.Errorf("the limit is %d, want %d", got, adapter.DefaultConcurrency)
 		}
 	})
 }

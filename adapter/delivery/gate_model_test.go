@@ -1,4 +1,4 @@
-package adapter
+package delivery
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"segment-saasquatch/adapter"
 )
 
 // gateModel takes a Gate through random steps, one at a time, and checks after
@@ -50,7 +52,7 @@ func TestGateModel(t *testing.T) {
 }
 
 func (m *gateModel) run(seed uint64) {
-	moods := [][]Attempt{
+	moods := [][]adapter.Attempt{
 		{delivered}, {delivered, conflict, refused, busy}, {busy, timedOut, unreachable}, {tooMany, delivered},
 		{wrongKey}, {wrongKey, delivered}, {askingFor(tooMany, 3*time.Second), busy}, {delivered, ownFault},
 		{wrongKey, busy, tooMany, askingFor(busy, time.Hour)}, {delivered}, {delivered},

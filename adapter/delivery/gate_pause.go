@@ -1,7 +1,9 @@
-package adapter
+package delivery
 
 import (
 	"time"
+
+	"segment-saasquatch/adapter"
 
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 )
@@ -50,12 +52,12 @@ type pause struct {
 
 // failure is why an attempt failed, as the [Attempt] says it.
 type failure struct {
-	reason Reason
-	cause  Cause
+	reason adapter.Reason
+	cause  adapter.Cause
 	detail string
 }
 
-func failureOf(a *Attempt) failure { return failure{a.Reason, a.Cause, a.Detail} }
+func failureOf(a *adapter.Attempt) failure { return failure{a.Reason, a.Cause, a.Detail} }
 
 func newPause() pause {
 	return pause{
@@ -177,7 +179,7 @@ func (p *pause) holdFor(d time.Duration, why failure, now time.Time) {
 // throttle pauses as if the tenant had asked for it, longer each time until an
 // attempt is answered.
 func (p *pause) throttle(why failure, now time.Time, random func() float64) {
-	why.reason = ReasonRateLimited
+	why.reason = adapter.ReasonRateLimited
 	p.holdFor(p.throttled.next(random()), why, now)
 }
 

@@ -1,4 +1,4 @@
-package adapter
+package delivery
 
 import (
 	"context"
@@ -10,19 +10,21 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"segment-saasquatch/adapter"
 )
 
 // What a tenant may answer besides what direct delivery is tested with.
 var (
-	timedOut    = Attempt{Outcome: Pending, Reason: ReasonTimeout}
-	unreachable = Attempt{Outcome: Pending, Reason: ReasonNetworkError}
-	tooMany     = Attempt{Outcome: Pending, Reason: ReasonRateLimited, Status: 429}
-	forbidden   = Attempt{Outcome: Pending, Reason: ReasonForbidden, Status: 403, Misconfigured: true}
-	ownFault    = Attempt{Outcome: Pending, Reason: ReasonInternalError}
+	timedOut    = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout}
+	unreachable = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonNetworkError}
+	tooMany     = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonRateLimited, Status: 429}
+	forbidden   = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonForbidden, Status: 403, Misconfigured: true}
+	ownFault    = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonInternalError}
 )
 
 // askingFor returns the answer with Retry-After.
-func askingFor(a Attempt, d time.Duration) Attempt {
+func askingFor(a adapter.Attempt, d time.Duration) adapter.Attempt {
 	a.RetryAfter = d
 	return a
 }
@@ -64,7 +66,7 @@ func (g *gateTest) acquire() *Pass {
 }
 
 // at sends one request, which is answered at once, and checks when it started.
-func (g *gateTest) at(want time.Duration, a Attempt) {
+func (g *gateTest) at(want time.Duration, a adapter.Attempt) {
 	g.t.Helper()
 	pass := g.acquire()
 	if got := g.now(); got != want {
@@ -97,7 +99,7 @@ func (g *gateTest) wantNoPass(d time.Duration) {
 // gateTenant is a tenant under the load of many senders.
 type gateTenant struct {
 	*gateTest
-	answer func(inFlight int) (Attempt, time.Duration)
+	answer func(inFlight int) (adapter.Attempt, time.Duration)
 
 	mu       sync.Mutex
 	inFlight int
@@ -147,14 +149,14 @@ func (tenant *gateTenant) startsBetween(from, to time.Duration) int {
 }
 
 func TestGateOpensAtHalfFailuresOfTwenty(t *testing.T) {
-	mix := func(parts ...any) (attempts []Attempt) {
+	mix := func(parts ...any) (attempts []adapter.Attempt) {
 		for i := 0; i < len(parts); i += 2 {
-			attempts = append(attempts, slices.Repeat([]Attempt{parts[i+1].(Attempt)}, parts[i].(int))...)
+			attempts = append(attempts, slices.Repeat([]adapter.Attempt{parts[i+1].(adapter.Attempt)}, parts[i].(int))...)
 		}
 		return attempts
 	}
 	for name, test := range map[string]struct {
-		attempts []Attempt
+		attempts []adapter.Attempt
 		paused   bool
 	}{
 		"20 failures":                 {mix(20, busy), true},
@@ -218,7 +220,7 @@ func TestGateProbesAnOutage(t *testing.T) {
 		for _, wait := range []time.Duration{5, 10, 20, 40, 60, 60} {
 			at += wait * time.Second
 			state := g.State()
-			if want := (GateState{Paused: true, Reason: ReasonServerError, Since: g.start, Until: g.start.Add(at), Limit: 4}); state != want {
+			if want := (GateState{Paused: true, Reason: adapter.ReasonServerError, Since: g.start, Until: g.start.Add(at), Limit: 4}); state != want {
 				t.Errorf("state %+v, want %+v", state, want)
 			}
 			probe := g.acquire()
@@ -267,24 +269,24 @@ func TestGateProbesTheConfiguration(t *testing.T) {
 }
 
 func TestGateProbeDecides(t *testing.T) {
-	outage, configuration := slices.Repeat([]Attempt{busy}, 20), slices.Repeat([]Attempt{wrongKey}, 3)
+	outage, configuration := slices.Repeat([]adapter.Attempt{busy}, 20), slices.Repeat([]adapter.Attempt{wrongKey}, 3)
 	for name, test := range map[string]struct {
-		before []Attempt
-		probe  Attempt
+		before []adapter.Attempt
+		probe  adapter.Attempt
 		first  time.Duration // when the probe starts
 		paused bool
-		reason Reason
+		reason adapter.Reason
 		next   time.Duration // when the next request starts
 	}{
 		"outage, answered":         {outage, delivered, 5 * time.Second, false, "", 5 * time.Second},
 		"outage, refused event":    {outage, refused, 5 * time.Second, false, "", 5 * time.Second},
-		"outage, throttled":        {outage, askingFor(tooMany, 7*time.Second), 5 * time.Second, true, ReasonRateLimited, 12 * time.Second},
-		"outage, asks for time":    {outage, askingFor(busy, time.Minute), 5 * time.Second, true, ReasonServerError, 65 * time.Second},
-		"outage, then a wrong key": {outage, wrongKey, 5 * time.Second, true, ReasonUnauthorized, 20 * time.Second},
-		"outage, our own fault":    {outage, ownFault, 5 * time.Second, true, ReasonInternalError, 15 * time.Second},
+		"outage, throttled":        {outage, askingFor(tooMany, 7*time.Second), 5 * time.Second, true, adapter.ReasonRateLimited, 12 * time.Second},
+		"outage, asks for time":    {outage, askingFor(busy, time.Minute), 5 * time.Second, true, adapter.ReasonServerError, 65 * time.Second},
+		"outage, then a wrong key": {outage, wrongKey, 5 * time.Second, true, adapter.ReasonUnauthorized, 20 * time.Second},
+		"outage, our own fault":    {outage, ownFault, 5 * time.Second, true, adapter.ReasonInternalError, 15 * time.Second},
 		"wrong key, answered":      {configuration, conflict, 15 * time.Second, false, "", 15 * time.Second},
-		"wrong key, then down":     {configuration, timedOut, 15 * time.Second, true, ReasonTimeout, 20 * time.Second},
-		"wrong key, then tenant":   {configuration, forbidden, 15 * time.Second, true, ReasonForbidden, 45 * time.Second},
+		"wrong key, then down":     {configuration, timedOut, 15 * time.Second, true, adapter.ReasonTimeout, 20 * time.Second},
+		"wrong key, then tenant":   {configuration, forbidden, 15 * time.Second, true, adapter.ReasonForbidden, 45 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -311,7 +313,7 @@ func TestGateProbeOfAnotherCauseWaitsAnew(t *testing.T) {
 		at := time.Duration(0)
 		for _, probe := range []struct {
 			wait   time.Duration
-			answer Attempt
+			answer adapter.Attempt
 		}{{5, busy}, {10, wrongKey}, {15, wrongKey}, {30, busy}, {5, wrongKey}, {15, delivered}} {
 			at += probe.wait * time.Second
 			g.at(at, probe.answer)
@@ -375,7 +377,7 @@ func TestGateIgnoresLateAnswers(t *testing.T) {
 
 func TestGateHonoursRetryAfter(t *testing.T) {
 	for name, test := range map[string]struct {
-		answer Attempt
+		answer adapter.Attempt
 		want   time.Duration
 	}{
 		"429":                    {askingFor(tooMany, 30*time.Second), 30 * time.Second},
@@ -441,7 +443,7 @@ func TestGateFindsTheRateOfATenant(t *testing.T) {
 		second := time.Duration(-1)
 		left := 0
 		tenant := &gateTenant{gateTest: newGateTest(t, GateOptions{})}
-		tenant.answer = func(int) (Attempt, time.Duration) {
+		tenant.answer = func(int) (adapter.Attempt, time.Duration) {
 			if now := tenant.now().Truncate(time.Second); now != second {
 				second, left = now, 5
 			}
@@ -463,7 +465,7 @@ func TestGateFindsTheRateOfATenant(t *testing.T) {
 
 func TestGateRecoversWithoutAStorm(t *testing.T) {
 	for name, test := range map[string]struct {
-		failure Attempt
+		failure adapter.Attempt
 		end     time.Duration // of the outage
 	}{
 		"outage":      {busy, 10 * time.Minute},
@@ -475,7 +477,7 @@ func TestGateRecoversWithoutAStorm(t *testing.T) {
 				const latency = 100 * time.Millisecond
 				tenant := &gateTenant{gateTest: newGateTest(t, GateOptions{})}
 				recovered := 0
-				tenant.answer = func(int) (Attempt, time.Duration) {
+				tenant.answer = func(int) (adapter.Attempt, time.Duration) {
 					now := tenant.now()
 					if 10*time.Second <= now && now < test.end {
 						return test.failure, latency
@@ -525,7 +527,7 @@ func TestGateRecoversWithoutAStorm(t *testing.T) {
 func TestGateHonoursTheRateLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tenant := &gateTenant{gateTest: newGateTest(t, GateOptions{RateLimit: 50})}
-		tenant.answer = func(int) (Attempt, time.Duration) { return delivered, time.Millisecond }
+		tenant.answer = func(int) (adapter.Attempt, time.Duration) { return delivered, time.Millisecond }
 		tenant.load(100, 20*time.Second)
 		for second := range time.Duration(20) {
 			want := 50

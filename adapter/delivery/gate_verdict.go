@@ -1,6 +1,10 @@
-package adapter
+package delivery
 
-import "time"
+import (
+	"time"
+
+	"segment-saasquatch/adapter"
+)
 
 // verdict is what an attempt says about the tenant, whatever it means for the
 // event.
@@ -19,7 +23,7 @@ const (
 	unknown
 )
 
-func verdictOf(a Attempt) verdict {
+func verdictOf(a adapter.Attempt) verdict {
 	switch {
 	case a.Misconfigured:
 		return misconfigured
@@ -27,11 +31,11 @@ func verdictOf(a Attempt) verdict {
 		return answered
 	}
 	switch a.Reason {
-	case ReasonRateLimited:
+	case adapter.ReasonRateLimited:
 		return throttled
-	case ReasonServerError, ReasonTimeout, ReasonNetworkError:
+	case adapter.ReasonServerError, adapter.ReasonTimeout, adapter.ReasonNetworkError:
 		return failed
-	case ReasonUnexpectedAnswer:
+	case adapter.ReasonUnexpectedAnswer:
 		if !a.Foreign { // a page in the place of a success
 			return failed
 		}
@@ -42,8 +46,8 @@ func verdictOf(a Attempt) verdict {
 }
 
 // judge draws the conclusions from an attempt.
-func (g *Gate) judge(p *Pass, a Attempt, now time.Time) {
-	g.foreign.add(&a, now)
+func (g *Gate) judge(p *Pass, a adapter.Attempt, now time.Time) {
+	g.foreign.add(&a, p.event, now)
 	if a.Foreign && g.foreign.blame(now, now) == blameTenant {
 		// Several events have had such answers already.
 		a.Misconfigured = true

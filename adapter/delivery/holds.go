@@ -1,10 +1,12 @@
-package adapter
+package delivery
 
 import (
 	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"segment-saasquatch/adapter"
 )
 
 // holds keep a user's events behind an upsert that waits for its next attempt: an
@@ -53,7 +55,7 @@ func newHolds() holds { return holds{byUser: make(map[user]hold)} }
 
 // begin has an upsert that is put back until due hold back its user's later events,
 // and reports whether it does. Tried says that an attempt was made.
-func (h *holds) begin(event *Leased, tried bool, due, now time.Time) bool {
+func (h *holds) begin(event *adapter.Leased, tried bool, due, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	of := user{event.AccountID, event.UserID}
@@ -83,7 +85,7 @@ func (h *holds) begin(event *Leased, tried bool, due, now time.Time) bool {
 }
 
 // end lets go what an event has held back.
-func (h *holds) end(event *Leased) {
+func (h *holds) end(event *adapter.Leased) {
 	if h.number.Load() == 0 {
 		return
 	}
@@ -96,8 +98,8 @@ func (h *holds) end(event *Leased) {
 }
 
 // until returns until when an event has to wait, and false if it has not.
-func (h *holds) until(event *Leased, now time.Time) (time.Time, bool) {
-	if h.number.Load() == 0 || !event.heldBack() {
+func (h *holds) until(event *adapter.Leased, now time.Time) (time.Time, bool) {
+	if h.number.Load() == 0 || !canWait(event) {
 		return time.Time{}, false
 	}
 	h.mu.Lock()
@@ -130,9 +132,9 @@ func (h *holds) holdsBack(of user, now time.Time) bool {
 	return ok && now.Before(before.end) && before.tries < heldTries
 }
 
-// heldBack reports whether the event can wait. One that SaaSquatch may have processed
+// canWait reports whether the event can wait. One that SaaSquatch may have processed
 // cannot: it has to be settled before its key is forgotten.
-func (l *Leased) heldBack() bool { return l.AmbiguousSince.IsZero() }
+func canWait(event *adapter.Leased) bool { return event.AmbiguousSince.IsZero() }
 
 func (h *holds) drop(of user) {
 	delete(h.byUser, of)

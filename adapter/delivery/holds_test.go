@@ -1,17 +1,21 @@
-package adapter
+package delivery
 
 import (
 	"fmt"
 	"testing"
 	"time"
+
+	"segment-saasquatch/adapter"
 )
 
-func leasedEvent(id int64, of string) *Leased { return &Leased{ID: id, UserID: of, AccountID: of} }
+func leasedEvent(id int64, of string) *adapter.Leased {
+	return &adapter.Leased{ID: id, UserID: of, AccountID: of}
+}
 
 func TestHolds(t *testing.T) {
 	now := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	due := now.Add(10 * time.Second)
-	at := func(h *holds, event *Leased, now time.Time) string {
+	at := func(h *holds, event *adapter.Leased, now time.Time) string {
 		until, held := h.until(event, now)
 		if !held {
 			return "free"
@@ -20,7 +24,7 @@ func TestHolds(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		prepare func(h *holds)
-		event   *Leased
+		event   *adapter.Leased
 		now     time.Time
 		want    string
 	}{
@@ -29,13 +33,13 @@ func TestHolds(t *testing.T) {
 		"itself":                    {func(h *holds) { h.begin(leasedEvent(1, "u"), true, due, now) }, leasedEvent(1, "u"), now, "free"},
 		"earlier event":             {func(h *holds) { h.begin(leasedEvent(3, "u"), true, due, now) }, leasedEvent(2, "u"), now, "free"},
 		"another user":              {func(h *holds) { h.begin(leasedEvent(1, "u"), true, due, now) }, leasedEvent(2, "v"), now, "free"},
-		"another account":           {func(h *holds) { h.begin(leasedEvent(1, "u"), true, due, now) }, &Leased{ID: 2, UserID: "u", AccountID: "v"}, now, "free"},
-		"one that may be processed": {func(h *holds) { h.begin(leasedEvent(1, "u"), true, due, now) }, &Leased{ID: 2, UserID: "u", AccountID: "u", AmbiguousSince: now}, now, "free"},
+		"another account":           {func(h *holds) { h.begin(leasedEvent(1, "u"), true, due, now) }, &adapter.Leased{ID: 2, UserID: "u", AccountID: "v"}, now, "free"},
+		"one that may be processed": {func(h *holds) { h.begin(leasedEvent(1, "u"), true, due, now) }, &adapter.Leased{ID: 2, UserID: "u", AccountID: "u", AmbiguousSince: now}, now, "free"},
 		"when it is due":            {func(h *holds) { h.begin(leasedEvent(1, "u"), true, due, now) }, leasedEvent(2, "u"), due, "2s"},
 		"a moment before":           {func(h *holds) { h.begin(leasedEvent(1, "u"), true, due, now) }, leasedEvent(2, "u"), due.Add(-time.Second), "2s"},
 		"long after it was due":     {func(h *holds) { h.begin(leasedEvent(1, "u"), true, due, now) }, leasedEvent(2, "u"), due.Add(holdGrace), "free"},
 		"after it was due, leases end": {func(h *holds) {
-			h.begin(&Leased{ID: 1, UserID: "u", AccountID: "u", Until: now.Add(time.Hour)}, true, due, now)
+			h.begin(&adapter.Leased{ID: 1, UserID: "u", AccountID: "u", Until: now.Add(time.Hour)}, true, due, now)
 		}, leasedEvent(2, "u"), due.Add(sharedHoldGrace), "free"},
 		"settled": {func(h *holds) {
 			h.begin(leasedEvent(1, "u"), true, due, now)
@@ -56,7 +60,7 @@ func TestHolds(t *testing.T) {
 			}
 		}, leasedEvent(2, "u"), now, "free"},
 		"tried too often by an earlier process": {func(h *holds) {
-			h.begin(&Leased{ID: 1, UserID: "u", AccountID: "u", Failed: heldTries - 1}, true, due, now)
+			h.begin(&adapter.Leased{ID: 1, UserID: "u", AccountID: "u", Failed: heldTries - 1}, true, due, now)
 		}, leasedEvent(2, "u"), now, "free"},
 		"given back often": {func(h *holds) {
 			for range 5 * heldTries {
@@ -98,7 +102,7 @@ func TestHoldsAreBounded(t *testing.T) {
 
 func TestTakeBehind(t *testing.T) {
 	l := newLanes()
-	l.add([]Leased{
+	l.add([]adapter.Leased{
 		{ID: 3, UserID: "u", AccountID: "u", Payload: []byte("abc")}, {ID: 1, UserID: "u", AccountID: "u"},
 		{ID: 4, UserID: "v", AccountID: "v"}, {ID: 5, UserID: "u", AccountID: "u", Payload: []byte("ab")},
 		{ID: 6, UserID: "u", AccountID: "u", AmbiguousSince: time.Now()}, {ID: 7, UserID: "u", AccountID: "u"},

@@ -1,10 +1,12 @@
-package adapter
+package delivery
 
 import (
 	"context"
 	"strconv"
 	"sync"
 	"time"
+
+	"segment-saasquatch/adapter"
 )
 
 // lanes are the events that a Dispatcher has in hand, by user. A lane is worked on
@@ -23,7 +25,7 @@ type lanes struct {
 // lane is one user's events, the oldest first.
 type lane struct {
 	user   user
-	events []*Leased
+	events []*adapter.Leased
 }
 
 const (
@@ -61,7 +63,7 @@ func (l *lanes) awaitRoom(ctx context.Context, d time.Duration) {
 }
 
 // laneOf returns whose lane an event belongs to.
-func laneOf(event *Leased) user {
+func laneOf(event *adapter.Leased) user {
 	of := user{event.AccountID, event.UserID}
 	if of == (user{}) {
 		// Nothing is known of the user, so nothing is known to be in the way.
@@ -72,7 +74,7 @@ func laneOf(event *Leased) user {
 
 // add adds leased events. It returns those that have to wait for parked events of
 // their users, and are to be parked behind them.
-func (l *lanes) add(leased []Leased, now time.Time) (behind []parkedEvent) {
+func (l *lanes) add(leased []adapter.Leased, now time.Time) (behind []parkedEvent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range leased {
@@ -92,14 +94,14 @@ func (l *lanes) add(leased []Leased, now time.Time) (behind []parkedEvent) {
 }
 
 // append adds an event to its user's lane.
-func (l *lanes) append(of user, event *Leased) {
+func (l *lanes) append(of user, event *adapter.Leased) {
 	l.events++
 	l.bytes += int64(len(event.Payload))
 	if q := l.byUser[of]; q != nil {
 		q.events = append(q.events, event)
 		return
 	}
-	q := &lane{user: of, events: []*Leased{event}}
+	q := &lane{user: of, events: []*adapter.Leased{event}}
 	l.byUser[of] = q
 	l.ready <- q
 }
@@ -156,7 +158,7 @@ func (l *lanes) isShort(q *lane) bool {
 
 // takeBehind takes the user's later events that can wait off the lane whose event in
 // front is being worked on. They are due again at a time.
-func (l *lanes) takeBehind(front *Leased, due time.Time) (behind []parkedEvent) {
+func (l *lanes) takeBehind(front *adapter.Leased, due time.Time) (behind []parkedEvent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	q := l.byUser[user{front.AccountID, front.UserID}]
@@ -165,7 +167,7 @@ func (l *lanes) takeBehind(front *Leased, due time.Time) (behind []parkedEvent) 
 	}
 	kept := q.events[:1]
 	for _, event := range q.events[1:] {
-		if event.ID < front.ID || !event.heldBack() {
+		if event.ID < front.ID || !canWait(event) {
 			kept = append(kept, event)
 			continue
 		}
@@ -191,7 +193,7 @@ func (l *lanes) next(ctx context.Context) *lane {
 }
 
 // front returns the event to deliver. Only the worker of the lane may call it.
-func (l *lanes) front(q *lane) *Leased {
+func (l *lanes) front(q *lane) *adapter.Leased {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return q.events[0]
@@ -219,13 +221,13 @@ func (l *lanes) done(q *lane) {
 }
 
 // drop has an event be in hand no more.
-func (l *lanes) drop(event *Leased) {
+func (l *lanes) drop(event *adapter.Leased) {
 	l.events--
 	l.bytes -= int64(len(event.Payload))
 }
 
 // clear returns what is left in hand. No worker may have a lane any more.
-func (l *lanes) clear() (left []*Leased) {
+func (l *lanes) clear() (left []*adapter.Leased) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, q := range l.byUser {

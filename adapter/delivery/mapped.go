@@ -1,16 +1,11 @@
-package adapter
+package delivery
 
 import (
 	"slices"
 
+	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
 )
-
-// UpsertEventKey stands in place of an event key for the upserts of a user, so that
-// lists and logs tell an identify from events. The mapping makes no event key with
-// an @; a key that the configuration sets verbatim could be the same, and would only
-// look alike.
-const UpsertEventKey = "@identify"
 
 // userOf returns whom a result that is to be sent is about.
 func userOf(mapped *mapping.Result) user {
@@ -23,7 +18,7 @@ func userOf(mapped *mapping.Result) user {
 // eventKeyOf returns what stands for the event key, empty if nothing is to be sent.
 func eventKeyOf(mapped *mapping.Result) string {
 	if mapped.Kind == mapping.KindUserUpsert {
-		return UpsertEventKey
+		return adapter.UpsertEventKey
 	}
 	return mapped.UserEvent.Key
 }
@@ -49,7 +44,3 @@ func mergeWarnings(a, b []mapping.Warning) []mapping.Warning {
 	slices.Sort(merged)
 	return slices.Compact(merged)
 }
-
-// TimeOf returns the time of a Segment event as the mapping finds it, in milliseconds
-// since 1970; ok is false if the event has none.
-func TimeOf(payload []byte) (millis int64, ok bool) { return mapping.TimeOf(payload) }

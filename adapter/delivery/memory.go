@@ -1,8 +1,9 @@
-package adapter
+package delivery
 
 import (
 	"hash/maphash"
 
+	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
 )
 
@@ -127,15 +128,15 @@ func (r *remembered) end() {
 }
 
 // record remembers what an attempt came to.
-func (r *remembered) record(outcome Outcome) {
-	if r.known && (outcome == Delivered || outcome == Duplicate) {
+func (r *remembered) record(outcome adapter.Outcome) {
+	if r.known && (outcome == adapter.Delivered || outcome == adapter.Duplicate) {
 		r.passed.add(r.event)
 	}
 	switch {
 	case !r.keyed:
-	case outcome == Delivered, outcome == Duplicate:
+	case outcome == adapter.Delivered, outcome == adapter.Duplicate:
 		r.failed.remove(r.key)
-	case outcome == Pending, outcome == Dead:
+	case outcome == adapter.Pending, outcome == adapter.Dead:
 		r.failed.add(r.key)
 	}
 }

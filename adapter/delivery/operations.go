@@ -1,4 +1,4 @@
-package adapter
+package delivery
 
 import (
 	"context"
@@ -9,128 +9,13 @@ import (
 	"strings"
 	"sync"
 
+	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
 )
 
-// Operations are what operators can do with deliveries, beside the store or
-// through a running server.
-type Operations interface {
-	// List returns the newest deliveries that the filter picks, newest first, at
-	// most limit of them.
-	List(ctx context.Context, filter Filter, limit int) ([]Delivery, error)
-	// Scans says what it takes to find what the filter picks.
-	Scans(ctx context.Context, filter Filter) (Scan, error)
-	// Show returns one delivery with its history and payload, or [ErrNoDelivery].
-	Show(ctx context.Context, id int64) (*Delivery, error)
-	// Stats counts the deliveries that the filter picks, and reports the running
-	// totals and the backlog of all. Without a filter it counts nothing: it has the
-	// numbers of the totals, by connection and outcome.
-	Stats(ctx context.Context, filter Filter) (*Stats, error)
-	// Verify counts every delivery and holds the numbers against the totals.
-	Verify(ctx context.Context) ([]Conservation, error)
-	// Redrive makes at most limit deliveries pending again, all of them if limit is
-	// 0. Without outcomes in the filter it takes dead and rejected ones; others
-	// than those and pending ones it refuses with a [RefusedError]. It leaves those of
-	// another tenant than their connection has now. With the alias of a present
-	// tenant as toTenant it takes those alone, pending ones as well, and moves them to
-	// that tenant. Dry, it changes nothing and says what it would do. An error leaves
-	// what is redriven by then, and comes with how much that is, as far as it is known.
-	Redrive(ctx context.Context, filter Filter, limit int, toTenant string, dry bool) (*Redrive, error)
-	// Purge deletes at most limit deliveries, all of them if limit is 0, with all
-	// that is known of them. It refuses an empty filter. Dry, it changes nothing.
-	Purge(ctx context.Context, filter Filter, limit int, dry bool) (*Purge, error)
-	// Export calls yield with at most limit deliveries, all of them if limit is 0,
-	// with their payloads, newest first. It ends with the first error of yield.
-	Export(ctx context.Context, filter Filter, limit int, yield func(*Delivery) error) error
-}
-
-// Stats are numbers of deliveries.
-type Stats struct {
-	Deliveries []Summary `json:"deliveries"`
-	Totals     []Totals  `json:"totals"`
-	Backlog    []Backlog `json:"backlog"`
-}
-
-// Redrive is what a redrive did, or would do.
-type Redrive struct {
-	// Matched is how many deliveries the filter picks, as far as the limit goes.
-	Matched int `json:"matched"`
-	// Sent are pending now. Where nothing was changed it is those that would be.
-	Sent int `json:"sent"`
-	// Duplicate were found to be delivered already. Only known once it is done.
-	Duplicate int `json:"duplicate"`
-	// Unsendable are those that today's rules reject or skip, by reason; they are
-	// left as they are.
-	Unsendable map[Reason]int `json:"unsendable,omitempty"`
-	// NoPayload are those whose payload is gone.
-	NoPayload int `json:"no_payload"`
-	// Damaged are those whose stored payload does not match its checksum.
-	Damaged int `json:"damaged,omitempty"`
-	// NoConnection are those of connections that are not configured any more.
-	NoConnection int `json:"no_connection"`
-	// Held are those that wait for an import job: their run has them sent when it is
-	// resumed.
-	Held int `json:"held"`
-	// FiresPrograms are those to send that a replay by import jobs brought. A redrive
-	// sends them one by one, for which SaaSquatch evaluates its programs and gives
-	// rewards, whatever their age. The jobs leave programs alone unless asked otherwise.
-	FiresPrograms int `json:"fires_programs"`
-	// OtherTenant are those that were left since they are of another tenant than
-	// their connection has now.
-	OtherTenant []TenantMove `json:"other_tenant,omitempty"`
-	// Moved are those that were sent to another tenant than they were accepted for, or
-	// are duplicates there.
-	Moved []TenantMove `json:"moved,omitempty"`
-	// InHand are those that were not moved since a process has them in hand, or has
-	// changed them meanwhile. Only known once it is done.
-	InHand int `json:"in_hand,omitempty"`
-	// Before is the lowest id that was looked at. A redrive with it in the filter goes on
-	// with those below. 0 if the filter picked none.
-	Before int64 `json:"before,omitempty"`
-}
-
-// Add adds what a redrive of further deliveries did.
-func (r *Redrive) Add(more *Redrive) {
-	r.Matched += more.Matched
-	r.Sent += more.Sent
-	r.Duplicate += more.Duplicate
-	for reason, n := range more.Unsendable {
-		if r.Unsendable == nil {
-			r.Unsendable = make(map[Reason]int)
-		}
-		r.Unsendable[reason] += n
-	}
-	r.NoPayload += more.NoPayload
-	r.Damaged += more.Damaged
-	r.NoConnection += more.NoConnection
-	r.Held += more.Held
-	r.FiresPrograms += more.FiresPrograms
-	for _, move := range more.OtherTenant {
-		(*moves)(&r.OtherTenant).add(move)
-	}
-	for _, move := range more.Moved {
-		(*moves)(&r.Moved).add(move)
-	}
-	r.InHand += more.InHand
-	if more.Before > 0 {
-		r.Before = more.Before
-	}
-}
-
-// Purge is what a purge did, or would do.
-type Purge struct {
-	// Purged is how many deliveries were deleted, by the outcome they had.
-	Purged map[Outcome]int `json:"purged"`
-}
-
-// RefusedError is an operation that is not carried out, with the remedy.
-type RefusedError struct{ Problem string }
-
-func (e *RefusedError) Error() string { return e.Problem }
-
 // Deliveries are the operations on a DeliveryLog.
 type Deliveries struct {
-	log     DeliveryLog
+	log     adapter.DeliveryLog
 	mappers map[string]Mapper
 	tenants map[string]string
 
@@ -140,12 +25,12 @@ type Deliveries struct {
 	runs map[int64]bool
 }
 
-var _ Operations = (*Deliveries)(nil)
+var _ adapter.Operations = (*Deliveries)(nil)
 
 // NewDeliveries returns the operations on log. The mappers of the connections map
 // what is redriven. The tenants are the names of those that the connections have,
 // empty where that is not known; then nothing is redriven.
-func NewDeliveries[M Mapper](log DeliveryLog, mappers map[string]M, tenants map[string]string) *Deliveries {
+func NewDeliveries[M Mapper](log adapter.DeliveryLog, mappers map[string]M, tenants map[string]string) *Deliveries {
 	d := &Deliveries{log: log, mappers: make(map[string]Mapper, len(mappers)), tenants: tenants, runs: make(map[int64]bool)}
 	for connection, mapper := range mappers {
 		d.mappers[connection] = mapper
@@ -154,28 +39,28 @@ func NewDeliveries[M Mapper](log DeliveryLog, mappers map[string]M, tenants map[
 }
 
 // List finds deliveries; see [Operations].
-func (d *Deliveries) List(ctx context.Context, filter Filter, limit int) ([]Delivery, error) {
+func (d *Deliveries) List(ctx context.Context, filter adapter.Filter, limit int) ([]adapter.Delivery, error) {
 	return d.log.Find(ctx, filter, limit)
 }
 
 // Scans says what a filter takes; see [Operations].
-func (d *Deliveries) Scans(ctx context.Context, filter Filter) (Scan, error) {
+func (d *Deliveries) Scans(ctx context.Context, filter adapter.Filter) (adapter.Scan, error) {
 	return d.log.Scans(ctx, filter)
 }
 
 // Show returns one delivery; see [Operations].
-func (d *Deliveries) Show(ctx context.Context, id int64) (*Delivery, error) {
+func (d *Deliveries) Show(ctx context.Context, id int64) (*adapter.Delivery, error) {
 	delivery, err := d.log.Get(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	delivery.setPayload(StoredPayload{Bytes: delivery.Payload, Damaged: delivery.PayloadDamaged})
+	delivery.SetPayload(adapter.StoredPayload{Bytes: delivery.Payload, Damaged: delivery.PayloadDamaged})
 	return delivery, nil
 }
 
 // Stats counts deliveries; see [Operations].
-func (d *Deliveries) Stats(ctx context.Context, filter Filter) (*Stats, error) {
-	var stats Stats
+func (d *Deliveries) Stats(ctx context.Context, filter adapter.Filter) (*adapter.Stats, error) {
+	var stats adapter.Stats
 	var errs [3]error
 	stats.Deliveries, errs[0] = d.log.Summarize(ctx, filter)
 	stats.Totals, errs[1] = d.log.Totals(ctx)
@@ -189,7 +74,7 @@ func (d *Deliveries) Stats(ctx context.Context, filter Filter) (*Stats, error) {
 }
 
 // Verify checks the conservation of events; see [Operations].
-func (d *Deliveries) Verify(ctx context.Context) ([]Conservation, error) {
+func (d *Deliveries) Verify(ctx context.Context) ([]adapter.Conservation, error) {
 	verified, err := d.log.Verify(ctx)
 	return orEmpty(verified), err
 }
@@ -206,7 +91,7 @@ const pageSize = 500
 
 // pages calls fn with the deliveries that the filter picks, a page at a time,
 // newest first.
-func (d *Deliveries) pages(ctx context.Context, filter Filter, limit int, fn func([]Delivery) error) (err error) {
+func (d *Deliveries) pages(ctx context.Context, filter adapter.Filter, limit int, fn func([]adapter.Delivery) error) (err error) {
 	if !filter.Since.IsZero() || !filter.Until.IsZero() {
 		if filter, err = d.log.Bound(ctx, filter); err != nil {
 			return err
@@ -218,7 +103,7 @@ func (d *Deliveries) pages(ctx context.Context, filter Filter, limit int, fn fun
 			size = min(size, limit-done)
 		}
 		page, err := d.log.Find(ctx, filter, size)
-		if done > 0 && errors.As(err, new(*BusyError)) {
+		if done > 0 && errors.As(err, new(*adapter.BusyError)) {
 			continue // what has begun waits for its turn
 		}
 		if err != nil || len(page) == 0 {
@@ -235,23 +120,23 @@ func (d *Deliveries) pages(ctx context.Context, filter Filter, limit int, fn fun
 
 // Redrive makes deliveries pending again; see [Operations].
 func (d *Deliveries) Redrive(
-	ctx context.Context, filter Filter, limit int, toTenant string, dry bool,
-) (*Redrive, error) {
+	ctx context.Context, filter adapter.Filter, limit int, toTenant string, dry bool,
+) (*adapter.Redrive, error) {
 	if err := d.checkTenants(filter.Connection, toTenant); err != nil {
 		return nil, err
 	}
 	filter = filter.ForRedrive(toTenant)
 	for _, outcome := range filter.Outcomes {
 		switch outcome {
-		case Dead, Rejected, Pending:
-		case Skipped:
-			return nil, &RefusedError{"skipped events cannot be redriven: their payloads are not kept; send them again from the Segment archive"}
+		case adapter.Dead, adapter.Rejected, adapter.Pending:
+		case adapter.Skipped:
+			return nil, &adapter.RefusedError{Problem: "skipped events cannot be redriven: their payloads are not kept; send them again from the Segment archive"}
 		default:
-			return nil, &RefusedError{fmt.Sprintf("%s events cannot be redriven: SaaSquatch has them, and would count them twice", outcome)}
+			return nil, &adapter.RefusedError{Problem: fmt.Sprintf("%s events cannot be redriven: SaaSquatch has them, and would count them twice", outcome)}
 		}
 	}
-	done := &Redrive{Unsendable: make(map[Reason]int)}
-	err := d.pages(ctx, filter, limit, func(page []Delivery) error {
+	done := &adapter.Redrive{Unsendable: make(map[adapter.Reason]int)}
+	err := d.pages(ctx, filter, limit, func(page []adapter.Delivery) error {
 		redeliveries, err := d.plan(ctx, page, toTenant, done)
 		if err != nil {
 			return err
@@ -272,18 +157,6 @@ func (d *Deliveries) Redrive(
 	return done, err
 }
 
-// ForRedrive returns the filter by which a redrive finds deliveries.
-func (f Filter) ForRedrive(toTenant string) Filter {
-	if len(f.Outcomes) == 0 {
-		f.Outcomes = []Outcome{Dead, Rejected}
-		if toTenant != "" {
-			f.Outcomes = append(f.Outcomes, Pending)
-		}
-	}
-	f.Former = f.Former || toTenant != ""
-	return f
-}
-
 // imported reports whether a run goes by import jobs.
 func (d *Deliveries) imported(ctx context.Context, id int64) (bool, error) {
 	if id == 0 {
@@ -296,7 +169,7 @@ func (d *Deliveries) imported(ctx context.Context, id int64) (bool, error) {
 		return answer, nil
 	}
 	run, _, err := d.log.Run(ctx, id)
-	if err != nil && !errors.Is(err, ErrNoRun) {
+	if err != nil && !errors.Is(err, adapter.ErrNoRun) {
 		return false, err
 	}
 	answer = err == nil && run.Imported()
@@ -316,10 +189,10 @@ func (d *Deliveries) checkTenants(connection, toTenant string) error {
 			continue
 		}
 		if d.tenants[name] == "" {
-			return &RefusedError{fmt.Sprintf("the tenant of connection %s is not configured, "+
+			return &adapter.RefusedError{Problem: fmt.Sprintf("the tenant of connection %s is not configured, "+
 				"so it is unknown which events are its own: set saasquatch.tenant_alias (SAASQUATCH_TENANT_ALIAS) as for the server", name)}
 		}
-		alias := TenantAlias(d.tenants[name])
+		alias := adapter.TenantAlias(d.tenants[name])
 		present = append(present, fmt.Sprintf("%s has %s", name, alias))
 		found = found || alias == toTenant
 	}
@@ -329,16 +202,16 @@ func (d *Deliveries) checkTenants(connection, toTenant string) error {
 	if len(present) == 0 {
 		present = []string{"none is configured"}
 	}
-	return &RefusedError{fmt.Sprintf("no connection has the tenant %.60q to which the events are to go: "+
+	return &adapter.RefusedError{Problem: fmt.Sprintf("no connection has the tenant %.60q to which the events are to go: "+
 		"name the alias of one that a connection has (%s)", toTenant, strings.Join(present, ", "))}
 }
 
 // plan maps a page of deliveries with today's rules and returns those to send.
 func (d *Deliveries) plan(
-	ctx context.Context, page []Delivery, toTenant string, done *Redrive,
-) ([]Redelivery, error) {
-	var redeliveries []Redelivery
-	err := d.withPayloads(ctx, page, func(delivery *Delivery, payload StoredPayload) error {
+	ctx context.Context, page []adapter.Delivery, toTenant string, done *adapter.Redrive,
+) ([]adapter.Redelivery, error) {
+	var redeliveries []adapter.Redelivery
+	err := d.withPayloads(ctx, page, func(delivery *adapter.Delivery, payload adapter.StoredPayload) error {
 		done.Matched++
 		mapper, tenant := d.mappers[delivery.Connection], d.tenants[delivery.Connection]
 		isFormer := delivery.Tenant != tenant
@@ -346,10 +219,10 @@ func (d *Deliveries) plan(
 		case mapper == nil:
 			done.NoConnection++
 			return nil
-		case isFormer && TenantAlias(tenant) != toTenant:
-			(*moves)(&done.OtherTenant).add(TenantMove{Connection: delivery.Connection, From: delivery.Tenant, To: tenant, Events: 1})
+		case isFormer && adapter.TenantAlias(tenant) != toTenant:
+			done.OtherTenant.Add(adapter.TenantMove{Connection: delivery.Connection, From: delivery.Tenant, To: tenant, Events: 1})
 			return nil
-		case isFormer && delivery.Outcome == Pending && delivery.DueAt == nil:
+		case isFormer && delivery.Outcome == adapter.Pending && delivery.DueAt == nil:
 			done.Held++
 			return nil
 		case payload.Bytes == nil:
@@ -368,17 +241,17 @@ func (d *Deliveries) plan(
 		case mapping.KindUnfinished:
 			return ctx.Err()
 		case 0:
-			done.Unsendable[ReasonInternalError]++
+			done.Unsendable[adapter.ReasonInternalError]++
 			return nil
 		default:
-			done.Unsendable[Reason(mapped.Reason)]++
+			done.Unsendable[adapter.Reason(mapped.Reason)]++
 			return nil
 		}
 		imported, err := d.imported(ctx, delivery.Run)
 		switch {
 		case err != nil:
 			return err
-		case imported && delivery.Outcome == Pending && delivery.DueAt == nil:
+		case imported && delivery.Outcome == adapter.Pending && delivery.DueAt == nil:
 			done.Held++
 			return nil
 		case imported:
@@ -387,11 +260,11 @@ func (d *Deliveries) plan(
 		result := resultOf(0, &mapped)
 		arrival := arrivalOf(nil, &mapped, &result)
 		if isFormer {
-			(*moves)(&done.Moved).add(TenantMove{Connection: delivery.Connection, From: delivery.Tenant, To: tenant, Events: 1})
+			done.Moved.Add(adapter.TenantMove{Connection: delivery.Connection, From: delivery.Tenant, To: tenant, Events: 1})
 		} else {
 			tenant = "" // it has that already
 		}
-		redeliveries = append(redeliveries, Redelivery{
+		redeliveries = append(redeliveries, adapter.Redelivery{
 			ID: delivery.ID, Tenant: tenant, UserID: arrival.UserID, AccountID: arrival.AccountID, EventKey: arrival.EventKey,
 			Event: arrival.Event, Keyed: arrival.Keyed, Identity: arrival.Identity, Fingerprint: arrival.Fingerprint,
 			Bytes: len(payload.Bytes),
@@ -407,7 +280,7 @@ const payloadPage = 20
 
 // withPayloads calls fn with each delivery and its payload, without bytes if it is not
 // kept.
-func (d *Deliveries) withPayloads(ctx context.Context, page []Delivery, fn func(*Delivery, StoredPayload) error) error {
+func (d *Deliveries) withPayloads(ctx context.Context, page []adapter.Delivery, fn func(*adapter.Delivery, adapter.StoredPayload) error) error {
 	for part := range slices.Chunk(page, payloadPage) {
 		payloads, err := d.log.Payloads(ctx, idsOf(part))
 		if err != nil {
@@ -426,7 +299,7 @@ func (d *Deliveries) withPayloads(ctx context.Context, page []Delivery, fn func(
 	return nil
 }
 
-func idsOf(deliveries []Delivery) []int64 {
+func idsOf(deliveries []adapter.Delivery) []int64 {
 	ids := make([]int64, len(deliveries))
 	for i := range deliveries {
 		ids[i] = deliveries[i].ID
@@ -435,19 +308,19 @@ func idsOf(deliveries []Delivery) []int64 {
 }
 
 // Purge deletes deliveries; see [Operations].
-func (d *Deliveries) Purge(ctx context.Context, filter Filter, limit int, dry bool) (*Purge, error) {
+func (d *Deliveries) Purge(ctx context.Context, filter adapter.Filter, limit int, dry bool) (*adapter.Purge, error) {
 	if filter.PicksAll() {
-		return nil, &RefusedError{"a purge needs a filter: say what to delete, such as the outcome"}
+		return nil, &adapter.RefusedError{Problem: "a purge needs a filter: say what to delete, such as the outcome"}
 	}
-	done, total := &Purge{Purged: make(map[Outcome]int)}, 0
-	err := d.pages(ctx, filter, limit, func(page []Delivery) error {
+	done, total := &adapter.Purge{Purged: make(map[adapter.Outcome]int)}, 0
+	err := d.pages(ctx, filter, limit, func(page []adapter.Delivery) error {
 		// By outcome, so that one that has another by now is passed over: it may have
 		// been redriven.
-		byOutcome := make(map[Outcome][]int64)
+		byOutcome := make(map[adapter.Outcome][]int64)
 		for i := range page {
 			byOutcome[page[i].Outcome] = append(byOutcome[page[i].Outcome], page[i].ID)
 		}
-		for _, outcome := range Outcomes {
+		for _, outcome := range adapter.Outcomes {
 			ids := byOutcome[outcome]
 			n := len(ids)
 			if n == 0 {
@@ -470,17 +343,11 @@ func (d *Deliveries) Purge(ctx context.Context, filter Filter, limit int, dry bo
 	return done, err
 }
 
-// PicksAll reports whether the filter says nothing.
-func (f *Filter) PicksAll() bool {
-	return f.IDs == nil && f.Connection == "" && len(f.Outcomes) == 0 && f.Reason == "" && f.Event == "" && f.EventKey == "" && f.UserID == "" &&
-		f.MessageID == "" && f.Run == 0 && f.Tenant == "" && !f.Former && f.Since.IsZero() && f.Until.IsZero() && f.Before == 0 && f.After == 0
-}
-
 // Export yields deliveries with their payloads; see [Operations].
-func (d *Deliveries) Export(ctx context.Context, filter Filter, limit int, yield func(*Delivery) error) error {
-	return d.pages(ctx, filter, limit, func(page []Delivery) error {
-		return d.withPayloads(ctx, page, func(delivery *Delivery, payload StoredPayload) error {
-			delivery.setPayload(payload)
+func (d *Deliveries) Export(ctx context.Context, filter adapter.Filter, limit int, yield func(*adapter.Delivery) error) error {
+	return d.pages(ctx, filter, limit, func(page []adapter.Delivery) error {
+		return d.withPayloads(ctx, page, func(delivery *adapter.Delivery, payload adapter.StoredPayload) error {
+			delivery.SetPayload(payload)
 			return yield(delivery)
 		})
 	})

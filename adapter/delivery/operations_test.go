@@ -1,4 +1,4 @@
-package adapter_test
+package delivery_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
@@ -126,13 +127,13 @@ func trackOf(user, messageID string) string {
 	return fmt.Sprintf(`{"type":"track","event":"x","userId":%q,"messageId":%q}`, user, messageID)
 }
 
-func operationsOn(t *testing.T, log adapter.DeliveryLog) *adapter.Deliveries {
+func operationsOn(t *testing.T, log adapter.DeliveryLog) *delivery.Deliveries {
 	t.Helper()
 	mapper, err := mapping.New(mapping.DefaultRules())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return adapter.NewDeliveries(log, map[string]adapter.Mapper{"default": mapper, "faulty": faultyMapper{}},
+	return delivery.NewDeliveries(log, map[string]delivery.Mapper{"default": mapper, "faulty": faultyMapper{}},
 		map[string]string{"default": "tenant", "faulty": "tenant"})
 }
 
@@ -259,7 +260,7 @@ func TestRedriveToTenant(t *testing.T) {
 			filter: adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, adapter.Pending}},
 			want: adapter.Redrive{
 				Before: 1, Matched: 10, Sent: 2, Duplicate: 1, NoPayload: 1, NoConnection: 1, Unsendable: map[adapter.Reason]int{},
-				OtherTenant: []adapter.TenantMove{move("host/test_a", 4), move("elsewhere/tenant", 1)},
+				OtherTenant: adapter.TenantMoves{move("host/test_a", 4), move("elsewhere/tenant", 1)},
 			},
 			redriven: []int64{7, 2, 1},
 		},
@@ -267,7 +268,7 @@ func TestRedriveToTenant(t *testing.T) {
 			toTenant: "tenant",
 			want: adapter.Redrive{
 				Before: 9, Matched: 7, Sent: 2, Duplicate: 1, NoConnection: 1, InHand: 1, Held: 1, Unsendable: map[adapter.Reason]int{"invalid_json": 1},
-				Moved: []adapter.TenantMove{move("host/test_a", 3), move("elsewhere/tenant", 1)},
+				Moved: adapter.TenantMoves{move("host/test_a", 3), move("elsewhere/tenant", 1)},
 			},
 			redriven: []int64{15, 12, 11, 9},
 			moved:    []int64{15, 12, 11, 9},
@@ -276,7 +277,7 @@ func TestRedriveToTenant(t *testing.T) {
 			filter:   adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}, Connection: "default"},
 			limit:    1,
 			toTenant: "tenant",
-			want:     adapter.Redrive{Before: 12, Matched: 1, Sent: 1, Unsendable: map[adapter.Reason]int{}, Moved: []adapter.TenantMove{move("elsewhere/tenant", 1)}},
+			want:     adapter.Redrive{Before: 12, Matched: 1, Sent: 1, Unsendable: map[adapter.Reason]int{}, Moved: adapter.TenantMoves{move("elsewhere/tenant", 1)}},
 			redriven: []int64{12},
 			moved:    []int64{12},
 		},
@@ -333,7 +334,7 @@ func TestRedriveNeedsTheTenants(t *testing.T) {
 		"of a connection that is not in": {map[string]string{"one": "h/a", "two": "h/b"}, "three", "b", "(none is configured)"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := adapter.NewDeliveries(&heldLog{}, mappers, test.tenants)
+			o := delivery.NewDeliveries(&heldLog{}, mappers, test.tenants)
 			_, err := o.Redrive(t.Context(), adapter.Filter{Connection: test.connection}, 0, test.toTenant, false)
 			var refused *adapter.RefusedError
 			if test.want == "" && err != nil || test.want != "" && (!errors.As(err, &refused) || !strings.Contains(refused.Problem, test.want)) {
@@ -370,7 +371,7 @@ func TestRedriveKeepsTheIdentity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	durable := adapter.NewDurable(mapper, queue, adapter.DurableOptions{Now: func() time.Time { return received }})
+	durable := delivery.NewDurable(mapper, queue, delivery.DurableOptions{Now: func() time.Time { return received }})
 	ids := slices.Sorted(maps.Keys(log.redeliveries))
 	for _, id := range ids {
 		if _, err := durable.Accept(t.Context(), [][]byte{log.payloads[id]}); err != nil {
@@ -419,16 +420,16 @@ func TestRedriveRefuses(t *testing.T) {
 func TestOperationsAreBounded(t *testing.T) {
 	const many, limit = 5432, 1234
 	ctx := context.Background()
-	for name, operate := range map[string]func(o *adapter.Deliveries, log *heldLog, limit int) ([]int64, error){
-		"redrive": func(o *adapter.Deliveries, log *heldLog, limit int) ([]int64, error) {
+	for name, operate := range map[string]func(o *delivery.Deliveries, log *heldLog, limit int) ([]int64, error){
+		"redrive": func(o *delivery.Deliveries, log *heldLog, limit int) ([]int64, error) {
 			_, err := o.Redrive(ctx, adapter.Filter{}, limit, "", false)
 			return log.redriven, err
 		},
-		"purge": func(o *adapter.Deliveries, log *heldLog, limit int) ([]int64, error) {
+		"purge": func(o *delivery.Deliveries, log *heldLog, limit int) ([]int64, error) {
 			_, err := o.Purge(ctx, adapter.Filter{Connection: "default"}, limit, false)
 			return log.purged, err
 		},
-		"export": func(o *adapter.Deliveries, _ *heldLog, limit int) (ids []int64, err error) {
+		"export": func(o *delivery.Deliveries, _ *heldLog, limit int) (ids []int64, err error) {
 			err = o.Export(ctx, adapter.Filter{}, limit, func(d *adapter.Delivery) error {
 				ids = append(ids, d.ID)
 				return nil
@@ -480,15 +481,15 @@ func TestPurge(t *testing.T) {
 
 // TestFailuresSayWhatWasDone: a part of the work is not undone.
 func TestFailuresSayWhatWasDone(t *testing.T) {
-	for name, operate := range map[string]func(*adapter.Deliveries) error{
-		"redrive": func(o *adapter.Deliveries) error {
+	for name, operate := range map[string]func(*delivery.Deliveries) error{
+		"redrive": func(o *delivery.Deliveries) error {
 			done, err := o.Redrive(t.Context(), adapter.Filter{}, 0, "", false)
 			if done.Sent != 500 {
 				t.Errorf("got %+v", done)
 			}
 			return err
 		},
-		"500 deliveries were purged": func(o *adapter.Deliveries) error {
+		"500 deliveries were purged": func(o *delivery.Deliveries) error {
 			done, err := o.Purge(t.Context(), adapter.Filter{Connection: "default"}, 0, false)
 			if done.Purged[adapter.Dead] != 500 {
 				t.Errorf("got %+v", done)

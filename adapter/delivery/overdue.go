@@ -1,9 +1,11 @@
-package adapter
+package delivery
 
 import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"segment-saasquatch/adapter"
 )
 
 // recordPatience is how long an outcome may wait to be recorded before no further
@@ -43,7 +45,7 @@ func (w *recordWatch) end() {
 
 // awaitRecording waits while outcomes are overdue, at most until the event's lease is
 // over. It returns false if ctx ended before that.
-func (d *Dispatcher) awaitRecording(ctx context.Context, event *Leased) bool {
+func (d *Dispatcher) awaitRecording(ctx context.Context, event *adapter.Leased) bool {
 	for d.overdue.any() && !d.leaseOver(event) {
 		if !wait(ctx, leaseRest) {
 			return false

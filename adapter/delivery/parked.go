@@ -1,10 +1,12 @@
-package adapter
+package delivery
 
 import (
 	"cmp"
 	"context"
 	"slices"
 	"time"
+
+	"segment-saasquatch/adapter"
 )
 
 // parkedUsers are the users of whom events are parked: put back into the queue, due a
@@ -46,7 +48,7 @@ type parkedID struct {
 
 // parkedEvent is an event to park until due.
 type parkedEvent struct {
-	leased *Leased
+	leased *adapter.Leased
 	due    time.Time
 }
 
@@ -68,7 +70,7 @@ func newParkedUsers() parkedUsers {
 }
 
 // park notes that the event is parked, and says until when.
-func (u *parkedUsers) park(of user, event *Leased, now time.Time) parkedEvent {
+func (u *parkedUsers) park(of user, event *adapter.Leased, now time.Time) parkedEvent {
 	p := u.byUser[of]
 	if p == nil {
 		p = &parkedUser{rest: minPark, since: now}
@@ -100,7 +102,7 @@ func (p *parkedUser) find(id int64) (i int, known bool) {
 
 // precede reports whether a leased event has to wait for parked ones of its user, whose
 // lane in hand is full or not. If it does not, the event is parked no more.
-func (u *parkedUsers) precede(of user, event *Leased, full bool, now time.Time) bool {
+func (u *parkedUsers) precede(of user, event *adapter.Leased, full bool, now time.Time) bool {
 	p := u.byUser[of]
 	if p == nil {
 		return false
@@ -110,7 +112,7 @@ func (u *parkedUsers) precede(of user, event *Leased, full bool, now time.Time) 
 		p.rest, p.since = min(2*p.rest, maxPark), now
 	}
 	// An event that was tried has lost its place already: it must not wait any longer.
-	untried := event.Failed == 0 && event.heldBack()
+	untried := event.Failed == 0 && canWait(event)
 	waits := untried && len(p.events) > 0 && (i > 0 || known && full)
 	if known && !waits {
 		u.remove(p, i)
@@ -168,7 +170,7 @@ func (u *parkedUsers) signal() {
 
 // forward is a set of parked events that come forward.
 type forward struct {
-	parked []Parked
+	parked []adapter.Parked
 	of     []user // those of parked
 }
 
@@ -203,7 +205,7 @@ func (l *lanes) forward(events int, bytes int64, held func(user) bool) (f forwar
 				size -= int64(event.bytes)
 				break
 			}
-			f.parked = append(f.parked, Parked{event.id, time.UnixMilli(event.due)})
+			f.parked = append(f.parked, adapter.Parked{ID: event.id, Due: time.UnixMilli(event.due)})
 			f.of = append(f.of, of)
 			events--
 		}
@@ -213,14 +215,14 @@ func (l *lanes) forward(events int, bytes int64, held func(user) bool) (f forwar
 }
 
 // forwarded adds the parked events that were leased to their lanes.
-func (l *lanes) forwarded(f forward, leased []Leased, now time.Time) {
+func (l *lanes) forwarded(f forward, leased []adapter.Leased, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	u := &l.parked
 	// What was not leased is gone, but for those at the end: the lease may have been full.
 	done := len(f.parked)
 	if n := len(leased); n > 0 {
-		done = 1 + slices.IndexFunc(f.parked, func(p Parked) bool { return p.ID == leased[n-1].ID })
+		done = 1 + slices.IndexFunc(f.parked, func(p adapter.Parked) bool { return p.ID == leased[n-1].ID })
 	}
 	for i := range f.parked[:done] {
 		if p := u.byUser[f.of[i]]; p != nil {
@@ -252,7 +254,7 @@ func (l *lanes) wantAgain(f forward) {
 }
 
 // takeParked takes parked events for good, at least one and no larger ones than bytes.
-func (l *lanes) takeParked(events int, bytes int64) (taken []Parked) {
+func (l *lanes) takeParked(events int, bytes int64) (taken []adapter.Parked) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for of, p := range l.parked.byUser {
@@ -261,7 +263,7 @@ func (l *lanes) takeParked(events int, bytes int64) (taken []Parked) {
 			if bytes -= int64(event.bytes); len(taken) == events || bytes < 0 && len(taken) > 0 {
 				return taken
 			}
-			taken = append(taken, Parked{event.id, time.UnixMilli(event.due)})
+			taken = append(taken, adapter.Parked{ID: event.id, Due: time.UnixMilli(event.due)})
 			l.parked.remove(p, 0)
 		}
 		delete(l.parked.byUser, of)

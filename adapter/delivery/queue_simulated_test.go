@@ -1,4 +1,4 @@
-package adapter_test
+package delivery_test
 
 import (
 	"container/heap"

@@ -1,4 +1,6 @@
-package adapter
+package delivery
+
+import "segment-saasquatch/adapter"
 
 // ownResults is how many rejected events of a request are recorded one by one, for each
 // reason.
@@ -8,20 +10,20 @@ const ownResults = 100
 // 10 000 events that are rejected: those beyond ownResults with one reason share a
 // result, and with it a line of the log.
 type requestRecorder struct {
-	record func(Result)
+	record func(adapter.Result)
 	// rejected counts the rejected events by reason.
-	rejected map[Reason]int
+	rejected map[adapter.Reason]int
 	// shared are the reasons of more than ownResults, in their order.
-	shared []Reason
+	shared []adapter.Reason
 }
 
-func (r *requestRecorder) add(result *Result) {
-	if result.Outcome != Rejected {
+func (r *requestRecorder) add(result *adapter.Result) {
+	if result.Outcome != adapter.Rejected {
 		r.record(*result)
 		return
 	}
 	if r.rejected == nil {
-		r.rejected = make(map[Reason]int)
+		r.rejected = make(map[adapter.Reason]int)
 	}
 	r.rejected[result.Reason]++
 	switch n := r.rejected[result.Reason]; {
@@ -35,6 +37,6 @@ func (r *requestRecorder) add(result *Result) {
 // end records what the results have in common that share one.
 func (r *requestRecorder) end() {
 	for _, reason := range r.shared {
-		r.record(Result{Outcome: Rejected, Reason: reason, Events: r.rejected[reason] - ownResults})
+		r.record(adapter.Result{Outcome: adapter.Rejected, Reason: reason, Events: r.rejected[reason] - ownResults})
 	}
 }

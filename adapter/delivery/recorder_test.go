@@ -1,4 +1,4 @@
-package adapter_test
+package delivery_test
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
@@ -32,8 +33,8 @@ func TestRejectedEventsShareResults(t *testing.T) {
 	for name, acceptor := range map[string]interface {
 		Accept(context.Context, [][]byte) (adapter.Receipt, error)
 	}{
-		"durable": adapter.NewDurable(newMapper(t), &arrivalsQueue{}, adapter.DurableOptions{Record: record}),
-		"direct":  adapter.NewDirect(newMapper(t), adapter.NewForwarder(sender, adapter.ForwarderOptions{}), adapter.DirectOptions{Record: record}),
+		"durable": delivery.NewDurable(newMapper(t), &arrivalsQueue{}, delivery.DurableOptions{Record: record}),
+		"direct":  delivery.NewDirect(newMapper(t), delivery.NewForwarder(sender, delivery.ForwarderOptions{}), delivery.DirectOptions{Record: record}),
 	} {
 		told = nil
 		receipt, err := acceptor.Accept(t.Context(), events)
@@ -68,7 +69,7 @@ func TestRejectedEventsShareResults(t *testing.T) {
 // TestFewRejectedEventsShareNothing has a hundred of each reason.
 func TestFewRejectedEventsShareNothing(t *testing.T) {
 	var told []adapter.Result
-	d := adapter.NewDurable(newMapper(t), &arrivalsQueue{}, adapter.DurableOptions{Record: func(r adapter.Result) { told = append(told, r) }})
+	d := delivery.NewDurable(newMapper(t), &arrivalsQueue{}, delivery.DurableOptions{Record: func(r adapter.Result) { told = append(told, r) }})
 	for range 2 { // requests
 		var events [][]byte
 		for range 100 {

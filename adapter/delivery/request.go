@@ -1,9 +1,10 @@
-package adapter
+package delivery
 
 import (
 	"sync"
 	"sync/atomic"
 
+	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
 )
 
@@ -18,12 +19,13 @@ type request struct {
 	// refusals counts the attempts that showed the configuration to be wrong, and
 	// fault is the last of them.
 	refusals atomic.Int64
-	fault    atomic.Pointer[Attempt]
+	fault    atomic.Pointer[adapter.Attempt]
 	passed   atomic.Bool // an event has its outcome from SaaSquatch
 
-	mu      sync.Mutex
-	results []Result
-	closed  bool
+	mu       sync.Mutex
+	results  []adapter.Result
+	recorded []bool // whether a result has been recorded, so that the answer need not
+	closed   bool
 }
 
 // user is whom an event is about.
@@ -42,13 +44,13 @@ type delivery struct {
 const maxRefusals = 3
 
 // refused counts an attempt that found the configuration wrong.
-func (r *request) refused(attempt *Attempt) {
+func (r *request) refused(attempt *adapter.Attempt) {
 	r.fault.Store(attempt)
 	r.refusals.Add(1)
 }
 
 // gaveUp returns the attempt to blame if no event of the request can pass, else nil.
-func (r *request) gaveUp() *Attempt {
+func (r *request) gaveUp() *adapter.Attempt {
 	if r.refusals.Load() < maxRefusals || r.passed.Load() {
 		return nil
 	}
@@ -58,21 +60,20 @@ func (r *request) gaveUp() *Attempt {
 // settle completes a result and has it recorded, unless it is pending: those are
 // recorded with the answer. The outcome of an event that was answered for already
 // is recorded after that answer.
-func (r *request) settle(index int, record func(Result), complete func(*Result)) {
+func (r *request) settle(index int, record func(adapter.Result), complete func(*adapter.Result)) {
 	r.mu.Lock()
 	result := r.results[index]
 	complete(&result)
-	result.recorded = result.Outcome.Settled()
 	late := r.closed
 	if !late {
-		r.results[index] = result
+		r.results[index], r.recorded[index] = result, result.Outcome.Settled()
 	}
 	r.mu.Unlock()
 
 	if late {
 		<-r.answered
 	}
-	if result.recorded {
+	if result.Outcome.Settled() {
 		record(result)
 	}
 	if r.open.Add(-1) == 0 {
@@ -81,7 +82,7 @@ func (r *request) settle(index int, record func(Result), complete func(*Result))
 }
 
 // close ends the request and returns its results, which nobody changes any more.
-func (r *request) close() []Result {
+func (r *request) close() []adapter.Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true

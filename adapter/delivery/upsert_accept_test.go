@@ -1,4 +1,4 @@
-package adapter
+package delivery
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
 )
 
@@ -31,12 +32,12 @@ func (upsertMapper) MapWith(event []byte, _ time.Time, _ mapping.Options) mappin
 // TestDirectUpserts has a request of an identify and a track of one user, with the
 // identify failing at first.
 func TestDirectUpserts(t *testing.T) {
-	refuse := Attempt{Outcome: Dead, Reason: ReasonRefused, Status: 400, RefusedFields: []string{"locale"}}
+	refuse := adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Status: 400, RefusedFields: []string{"locale"}}
 	synctest.Test(t, func(t *testing.T) {
-		script := &calls{upserts: []Attempt{busy, refuse, delivered}, tracks: []Attempt{delivered}}
+		script := &calls{upserts: []adapter.Attempt{busy, refuse, delivered}, tracks: []adapter.Attempt{delivered}}
 		var mu sync.Mutex
-		var told []Result
-		d := NewDirect(upsertMapper{}, NewForwarder(NewCourier(script, CourierOptions{}), ForwarderOptions{}), DirectOptions{Record: func(r Result) {
+		var told []adapter.Result
+		d := NewDirect(upsertMapper{}, NewForwarder(NewCourier(script, CourierOptions{}), ForwarderOptions{}), DirectOptions{Record: func(r adapter.Result) {
 			mu.Lock()
 			defer mu.Unlock()
 			told = append(told, r)
@@ -47,7 +48,7 @@ func TestDirectUpserts(t *testing.T) {
 			t.Errorf("made %s", made)
 		}
 		first := receipt.Results[0]
-		if first.Outcome != Delivered || first.EventKey != UpsertEventKey || first.Attempts != 2 || !slices.Equal(first.Warnings, []mapping.Warning{WarningFieldRefused, mapping.WarningStringTruncated}) {
+		if first.Outcome != adapter.Delivered || first.EventKey != adapter.UpsertEventKey || first.Attempts != 2 || !slices.Equal(first.Warnings, []mapping.Warning{adapter.WarningFieldRefused, mapping.WarningStringTruncated}) {
 			t.Errorf("got %+v", first)
 		}
 		if len(told) != 2 || receipt.Redeliver {
@@ -55,7 +56,7 @@ func TestDirectUpserts(t *testing.T) {
 		}
 		// Segment sends the request again.
 		receipt = accept(t, d, events...)
-		if len(script.made) != 5 || receipt.Results[0].Reason != ReasonRecentlyDelivered || receipt.Results[1].Reason != ReasonRecentlyDelivered {
+		if len(script.made) != 5 || receipt.Results[0].Reason != adapter.ReasonRecentlyDelivered || receipt.Results[1].Reason != adapter.ReasonRecentlyDelivered {
 			t.Errorf("the redelivery made %v: %+v", script.made[5:], receipt.Results)
 		}
 		// Another identify with the same messageId is another.
@@ -69,13 +70,13 @@ func TestDirectUpserts(t *testing.T) {
 // TestDirectKeepsOrder has an identify stay pending beyond the answer.
 func TestDirectKeepsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		script := &calls{upserts: []Attempt{busy}, tracks: []Attempt{delivered}}
+		script := &calls{upserts: []adapter.Attempt{busy}, tracks: []adapter.Attempt{delivered}}
 		d := NewDirect(upsertMapper{}, NewForwarder(NewCourier(script, CourierOptions{}), ForwarderOptions{}), DirectOptions{})
 		receipt := accept(t, d, []byte(`u message-1 {}`), []byte("u message-2 track"), []byte("v message-3 track"))
 		if slices.Index(script.made, "track") != slices.Index(script.made, "upsert")+1 && script.made[0] != "track" || strings.Count(strings.Join(script.made, " "), "track") != 1 {
 			t.Errorf("made %v", script.made)
 		}
-		if r := receipt.Results; r[0].Outcome != Pending || r[1].Outcome != Pending || r[2].Outcome != Delivered || !receipt.Redeliver {
+		if r := receipt.Results; r[0].Outcome != adapter.Pending || r[1].Outcome != adapter.Pending || r[2].Outcome != adapter.Delivered || !receipt.Redeliver {
 			t.Errorf("got %+v", r)
 		}
 	})
@@ -83,12 +84,12 @@ func TestDirectKeepsOrder(t *testing.T) {
 
 // TestArrivalsOfUpserts checks what tells an identify from others in the store.
 func TestArrivalsOfUpserts(t *testing.T) {
-	arrival := func(event string) Arrival {
+	arrival := func(event string) adapter.Arrival {
 		mapped := upsertMapper{}.MapWith([]byte(event), time.Time{}, mapping.Options{})
 		return ArrivalOf([]byte(event), &mapped)
 	}
 	got := arrival(`u message-1 {} {}`)
-	if got.UserID != "u" || got.AccountID != "u" || got.EventKey != UpsertEventKey || !got.Keyed || got.Fingerprint != 0 || got.Outcome != Pending || !bytes.Equal(got.Payload, []byte(`u message-1 {} {}`)) {
+	if got.UserID != "u" || got.AccountID != "u" || got.EventKey != adapter.UpsertEventKey || !got.Keyed || got.Fingerprint != 0 || got.Outcome != adapter.Pending || !bytes.Equal(got.Payload, []byte(`u message-1 {} {}`)) {
 		t.Errorf("got %+v", got)
 	}
 	prints := make(map[int64]string)

@@ -1,4 +1,4 @@
-package adapter_test
+package delivery_test
 
 import (
 	"context"
@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/adapter/saasquatch"
 	"segment-saasquatch/adapter/sandbox"
 	"segment-saasquatch/mapping"
 )
 
 // newCourierTo returns a Courier to a sandbox over HTTP.
-func newCourierTo(t *testing.T, opts sandbox.Options, courier adapter.CourierOptions) (*adapter.Courier, *sandbox.Server) {
+func newCourierTo(t *testing.T, opts sandbox.Options, courier delivery.CourierOptions) (*delivery.Courier, *sandbox.Server) {
 	server, err := sandbox.New(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -27,7 +28,7 @@ func newCourierTo(t *testing.T, opts sandbox.Options, courier adapter.CourierOpt
 	if err != nil {
 		t.Fatal(err)
 	}
-	return adapter.NewCourier(client, courier), server
+	return delivery.NewCourier(client, courier), server
 }
 
 // mappedTrack returns an event whose user is created if need be, by the upserts.
@@ -65,7 +66,7 @@ func TestCourierAtTheSandbox(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		opts    sandbox.Options
-		courier adapter.CourierOptions
+		courier delivery.CourierOptions
 		prepare func(*sandbox.Server)
 		steps   []step
 		events  uint64 // accepted in the end
@@ -95,7 +96,7 @@ func TestCourierAtTheSandbox(t *testing.T) {
 			events: 0, users: 1,
 		},
 		"no key is burnt by ensuring before": {
-			opts: sandbox.Options{BurnKeys: true}, courier: adapter.CourierOptions{EnsureBefore: true},
+			opts: sandbox.Options{BurnKeys: true}, courier: delivery.CourierOptions{EnsureBefore: true},
 			steps: []step{
 				{mappedTrack("u", "message-1", mapping.EnsureMissing), adapter.Delivered, "", 2, ""},
 				{mappedTrack("u", "message-2", mapping.EnsureMissing), adapter.Delivered, "", 1, ""},
@@ -188,8 +189,8 @@ func TestUpsertsOverEitherDelivery(t *testing.T) {
 		}
 	}
 	t.Run("direct", func(t *testing.T) {
-		courier, server := newCourierTo(t, sandbox.Options{}, adapter.CourierOptions{})
-		direct := adapter.NewDirect(mapper, adapter.NewForwarder(courier, adapter.ForwarderOptions{}), adapter.DirectOptions{Budget: time.Minute})
+		courier, server := newCourierTo(t, sandbox.Options{}, delivery.CourierOptions{})
+		direct := delivery.NewDirect(mapper, delivery.NewForwarder(courier, delivery.ForwarderOptions{}), delivery.DirectOptions{Budget: time.Minute})
 		receipt, err := direct.Accept(t.Context(), events)
 		if err != nil {
 			t.Fatal(err)
@@ -197,13 +198,13 @@ func TestUpsertsOverEitherDelivery(t *testing.T) {
 		check(t, server, receipt.Results)
 	})
 	t.Run("durable", func(t *testing.T) {
-		courier, server := newCourierTo(t, sandbox.Options{}, adapter.CourierOptions{})
+		courier, server := newCourierTo(t, sandbox.Options{}, delivery.CourierOptions{})
 		queue, told := newMemoryQueue(), make(chan adapter.Result, len(events))
-		dispatcher := adapter.NewDispatcher(mapper, courier, adapter.NewGate(adapter.GateOptions{}), queue, adapter.DispatcherOptions{Record: func(r adapter.Result) { told <- r }})
+		dispatcher := delivery.NewDispatcher(mapper, courier, delivery.NewGate(delivery.GateOptions{}), queue, delivery.DispatcherOptions{Record: func(r adapter.Result) { told <- r }})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- dispatcher.Run(ctx) }()
-		if _, err := adapter.NewDurable(mapper, queue, adapter.DurableOptions{}).Accept(ctx, events); err != nil {
+		if _, err := delivery.NewDurable(mapper, queue, delivery.DurableOptions{}).Accept(ctx, events); err != nil {
 			t.Fatal(err)
 		}
 		var results []adapter.Result

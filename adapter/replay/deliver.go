@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 )
 
 // Options are the choices of a replay, beside its Spec.
@@ -42,7 +43,7 @@ type Options struct {
 	// Progress is kept up to date. Default: nobody looks.
 	Progress *Progress
 	// OnPanic is told of panics in the mapping. Default: nobody is told.
-	OnPanic adapter.PanicFunc
+	OnPanic delivery.PanicFunc
 }
 
 const (

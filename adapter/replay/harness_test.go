@@ -16,6 +16,7 @@ import (
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/archive"
 	"segment-saasquatch/adapter/archive/archivetest"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/adapter/replay"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
@@ -119,7 +120,7 @@ func startProcessWith(t testing.TB, path string, to adapter.Sender, mapper *mapp
 	}
 	var running context.Context
 	running, p.stop = context.WithCancel(context.Background())
-	dispatcher := adapter.NewDispatcher(p.mapper, to, adapter.NewGate(adapter.GateOptions{}), queue, adapter.DispatcherOptions{Record: func(result adapter.Result) {
+	dispatcher := delivery.NewDispatcher(p.mapper, to, delivery.NewGate(delivery.GateOptions{}), queue, delivery.DispatcherOptions{Record: func(result adapter.Result) {
 		select {
 		case p.settled <- result:
 		default:

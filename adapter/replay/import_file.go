@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
@@ -173,7 +174,7 @@ func (i *importing) eachHeld(ctx context.Context, j *job, fn func(line int, even
 // whose payload is damaged.
 func (i *importing) settleUnsent(ctx context.Context, event *adapter.Leased) error {
 	if event.Damaged {
-		return i.settle(ctx, event, adapter.DamagedStep(i.Now()))
+		return i.settle(ctx, event, delivery.DamagedStep(i.Now()))
 	}
 	mapped := i.Mapper.MapWith(event.Payload, time.Time{}, mapping.Options{})
 	step := adapter.Step{Outcome: adapter.Skipped, Reason: adapter.Reason(mapped.Reason), Detail: mapped.Detail, At: i.Now()}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
@@ -82,7 +83,7 @@ func mergedIdentity(newest int64, traits []byte) int64 {
 // identity whatever the mapping makes of it, since a redrive sends it by that one.
 // Without a messageId it gets a name, since a ledger finds nothing without one.
 func (e *event) arrival(payload []byte) adapter.Arrival {
-	arrival := adapter.ArrivalOf(payload, &e.mapped)
+	arrival := delivery.ArrivalOf(payload, &e.mapped)
 	if e.identity == 0 {
 		return arrival
 	}

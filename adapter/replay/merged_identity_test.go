@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/adapter/replay"
 	"segment-saasquatch/mapping"
 )
@@ -61,7 +62,7 @@ func (p *process) acceptAll(lines []string) {
 	for i, line := range lines {
 		events[i] = []byte(line)
 	}
-	receipt, err := adapter.NewDurable(p.mapper, queue, adapter.DurableOptions{}).Accept(context.Background(), events)
+	receipt, err := delivery.NewDurable(p.mapper, queue, delivery.DurableOptions{}).Accept(context.Background(), events)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -285,7 +286,7 @@ func TestMergedRedriven(t *testing.T) {
 			to.refuses = false
 			p = startProcess(t, path, to)
 			defer p.end()
-			ops := adapter.NewDeliveries(p.store, map[string]*mapping.Mapper{testConnection: p.mapper}, map[string]string{testConnection: testTenant})
+			ops := delivery.NewDeliveries(p.store, map[string]*mapping.Mapper{testConnection: p.mapper}, map[string]string{testConnection: testTenant})
 			redriven, err := ops.Redrive(context.Background(), adapter.Filter{}, 0, "", false)
 			if err != nil || redriven.Sent != users || redriven.Duplicate != 0 {
 				t.Errorf("redriven %+v, %v", redriven, err)

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/adapter/replay"
 	"segment-saasquatch/mapping"
 )
@@ -231,7 +231,7 @@ func (p *process) accept(lines ...string) {
 	for i, line := range lines {
 		events[i] = []byte(line)
 	}
-	if _, err := adapter.NewDurable(p.mapper, queue, adapter.DurableOptions{}).Accept(context.Background(), events); err != nil {
+	if _, err := delivery.NewDurable(p.mapper, queue, delivery.DurableOptions{}).Accept(context.Background(), events); err != nil {
 		p.t.Fatal(err)
 	}
 	for range lines {

@@ -11,6 +11,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/archive"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
@@ -86,7 +87,7 @@ type pipeline struct {
 	selects mapping.Selector
 	// now is the time of the mapping's time window, zero for none.
 	now      time.Time
-	panicked adapter.PanicFunc
+	panicked delivery.PanicFunc
 	// chosen are the identify calls to send. Default: all.
 	chosen *Chosen
 	// gathers keeps the traits of identify calls.

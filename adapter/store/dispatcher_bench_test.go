@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
@@ -88,7 +89,7 @@ func dispatchAll(b *testing.B, q *store.Queue, sender sleepingSender, events int
 	var left atomic.Int64
 	left.Store(int64(events))
 	delivered, stopped := make(chan struct{}), make(chan error, 1)
-	d := adapter.NewDispatcher(mapper, sender, adapter.NewGate(adapter.GateOptions{Floor: 64}), q, adapter.DispatcherOptions{
+	d := delivery.NewDispatcher(mapper, sender, delivery.NewGate(delivery.GateOptions{Floor: 64}), q, delivery.DispatcherOptions{
 		Record: func(r adapter.Result) {
 			if r.Outcome != adapter.Delivered {
 				b.Errorf("%s ended as %s", r.MessageID, r.Outcome)

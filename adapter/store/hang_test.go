@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
@@ -146,7 +147,7 @@ func testLocked(t *testing.T, locked time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
-		durable := adapter.NewDurable(mapper, q, adapter.DurableOptions{})
+		durable := delivery.NewDurable(mapper, q, delivery.DurableOptions{})
 		send := func() error {
 			// Without a messageId: it would count twice if it was stored behind a 503.
 			_, err := durable.Accept(context.Background(), [][]byte{[]byte(`{"type":"track","userId":"u","event":"x"}`)})

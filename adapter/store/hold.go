@@ -36,7 +36,7 @@ type RestoredOptions struct {
 	// TakenAt is when the backup was taken. Default: [Store.LastWrite].
 	TakenAt time.Time
 	// Horizon is how long after an attempt SaaSquatch is relied on to know its key; see
-	// [adapter.DispatcherOptions]. Default: [adapter.DefaultHorizon].
+	// [delivery.DispatcherOptions]. Default: [adapter.DefaultHorizon].
 	Horizon time.Duration
 }
 

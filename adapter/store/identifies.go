@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 const (
@@ -42,7 +43,7 @@ type identifyRow struct {
 // known returns what the row says, if it is newer.
 func (r *identifyRow) known(since int64) (adapter.KnownIdentify, bool) {
 	known := adapter.KnownIdentify{Query: r.query, MessageID: r.messageID, At: r.received}
-	at, timed := adapter.TimeOf(r.payload)
+	at, timed := mapping.TimeOf(r.payload)
 	switch {
 	case timed && !isDamaged(r.payload, r.id, r.checksum):
 		known.At, known.Own = at, true

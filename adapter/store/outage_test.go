@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
@@ -52,8 +53,8 @@ func TestOutage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		durable := adapter.NewDurable(mapper, q, adapter.DurableOptions{})
-		dispatcher := adapter.NewDispatcher(mapper, saasquatch, adapter.NewGate(adapter.GateOptions{}), q, adapter.DispatcherOptions{})
+		durable := delivery.NewDurable(mapper, q, delivery.DurableOptions{})
+		dispatcher := delivery.NewDispatcher(mapper, saasquatch, delivery.NewGate(delivery.GateOptions{}), q, delivery.DispatcherOptions{})
 		ctx, cancel := context.WithCancel(context.Background())
 		stopped := make(chan error)
 		go func() { stopped <- dispatcher.Run(ctx) }()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
@@ -57,7 +58,7 @@ func TestIdentifyComesFirstAfterRestart(t *testing.T) {
 				t.Fatal(err)
 			}
 			q := connection(t, s, "default", "tenant")
-			dispatcher := adapter.NewDispatcher(firstUpserts{}, sender, adapter.NewGate(adapter.GateOptions{}), q, adapter.DispatcherOptions{Random: func() float64 { return 0.7 }})
+			dispatcher := delivery.NewDispatcher(firstUpserts{}, sender, delivery.NewGate(delivery.GateOptions{}), q, delivery.DispatcherOptions{Random: func() float64 { return 0.7 }})
 			ctx, cancel := context.WithCancel(context.Background())
 			stopped := make(chan error)
 			go func() { stopped <- dispatcher.Run(ctx) }()
@@ -71,7 +72,7 @@ func TestIdentifyComesFirstAfterRestart(t *testing.T) {
 					}
 					events = append(events, []byte(id))
 				}
-				if _, err := adapter.NewDurable(firstUpserts{}, q, adapter.DurableOptions{}).Accept(ctx, events); err != nil {
+				if _, err := delivery.NewDurable(firstUpserts{}, q, delivery.DurableOptions{}).Accept(ctx, events); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -18,17 +17,6 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// Acceptor takes the events of one verified request. It is the seam between
-// receiving and delivering: direct delivery returns when the outcomes are known,
-// a durable store once the events are on disk. The slices are only valid during
-// the call, and after an *adapter.LateError until its Done is closed.
-type Acceptor interface {
-	// Accept returns a receipt with one result for each event, or an error if it
-	// can promise nothing about any of them. The sender is told the text of an
-	// error that has a method Unavailable() string, and nothing of any other.
-	Accept(ctx context.Context, events [][]byte) (adapter.Receipt, error)
-}
-
 // Connection takes requests at one path.
 type Connection struct {
 	// Name stands in the log.
@@ -37,7 +25,7 @@ type Connection struct {
 	// the same path.
 	Path        string
 	Credentials Credentials
-	Acceptor    Acceptor
+	Acceptor    adapter.Acceptor
 }
 
 // Options are a Handler's choices.

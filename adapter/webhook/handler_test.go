@@ -23,12 +23,13 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// acceptFunc makes a function an Acceptor.
+// acceptFunc makes a function an adapter.Acceptor.
 type acceptFunc func(ctx context.Context, events [][]byte) (adapter.Receipt, error)
 
 func (f acceptFunc) Accept(ctx context.Context, events [][]byte) (adapter.Receipt, error) {
@@ -43,17 +44,17 @@ func (deliverAll) Send(context.Context, *mapping.Result) adapter.Attempt {
 }
 
 // mapAndDeliver is direct delivery to a SaaSquatch that takes everything.
-func mapAndDeliver(t testing.TB) Acceptor {
+func mapAndDeliver(t testing.TB) adapter.Acceptor {
 	rules := mapping.DefaultRules()
 	rules.AnyAge = true
 	mapper, err := mapping.New(rules)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return adapter.NewDirect(mapper, adapter.NewForwarder(deliverAll{}, adapter.ForwarderOptions{}), adapter.DirectOptions{})
+	return delivery.NewDirect(mapper, delivery.NewForwarder(deliverAll{}, delivery.ForwarderOptions{}), delivery.DirectOptions{})
 }
 
-func newHandler(t testing.TB, acceptor Acceptor, opts Options) *Handler {
+func newHandler(t testing.TB, acceptor adapter.Acceptor, opts Options) *Handler {
 	t.Helper()
 	h, err := New([]Connection{{Name: "test", Path: "/segment", Acceptor: acceptor, Credentials: Credentials{Insecure: true}}}, opts)
 	if err != nil {

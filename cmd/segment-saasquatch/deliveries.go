@@ -14,6 +14,7 @@ import (
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/admin"
 	"segment-saasquatch/adapter/config"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
@@ -159,7 +160,7 @@ func (p *program) operations(ctx context.Context, f *deliveriesFlags) (adapter.O
 	if err != nil {
 		return nil, nil, failed(err)
 	}
-	return adapter.NewDeliveries(opened, mappers, tenantsOf(cfg)), opened, nil
+	return delivery.NewDeliveries(opened, mappers, tenantsOf(cfg)), opened, nil
 }
 
 // newMappers returns the mapping of each connection, by its name.

@@ -145,15 +145,15 @@ func (o *fixedOperations) Redrive(_ context.Context, filter adapter.Filter, _ in
 	case toTenant != "":
 		done = &adapter.Redrive{
 			Matched: 10, Sent: 9, Held: 1,
-			OtherTenant: []adapter.TenantMove{{Connection: "us", From: "https://host/test_us", To: "https://host/us", Events: 2}},
-			Moved: []adapter.TenantMove{
+			OtherTenant: adapter.TenantMoves{{Connection: "us", From: "https://host/test_us", To: "https://host/us", Events: 2}},
+			Moved: adapter.TenantMoves{
 				{Connection: "default", From: "https://host/test_ops", To: "https://host/" + toTenant, Events: 6},
 				{Connection: "default", From: "https://host/former", To: "https://host/" + toTenant, Events: 3},
 			},
 		}
 	case filter.Tenant != "":
 		done = &adapter.Redrive{
-			Matched: 3, OtherTenant: []adapter.TenantMove{{Connection: "eu", From: "https://host/" + filter.Tenant, To: "https://host/eu", Events: 3}},
+			Matched: 3, OtherTenant: adapter.TenantMoves{{Connection: "eu", From: "https://host/" + filter.Tenant, To: "https://host/eu", Events: 3}},
 		}
 	}
 	if !dry && toTenant == "" && filter.Tenant == "" {

@@ -13,20 +13,20 @@ import (
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/admin"
 	"segment-saasquatch/adapter/config"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/adapter/saasquatch"
 	"segment-saasquatch/adapter/store"
-	"segment-saasquatch/adapter/webhook"
 	"segment-saasquatch/mapping"
 )
 
 // delivering is the way of events to SaaSquatch, from where they are accepted.
 type delivering struct {
-	acceptors map[string]webhook.Acceptor // by connection
+	acceptors map[string]adapter.Acceptor // by connection
 	mappers   map[string]*mapping.Mapper
-	gates     map[string]*adapter.Gate
+	gates     map[string]*delivery.Gate
 	tenants   map[string]string // their names in the store, by connection
 
-	direct []*adapter.Direct
+	direct []*delivery.Direct
 
 	store       *store.Store // nil for direct delivery
 	dispatchers sync.WaitGroup
@@ -38,9 +38,9 @@ type delivering struct {
 // with what is in the store.
 func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error) {
 	d := &delivering{
-		acceptors: make(map[string]webhook.Acceptor),
+		acceptors: make(map[string]adapter.Acceptor),
 		mappers:   make(map[string]*mapping.Mapper),
-		gates:     make(map[string]*adapter.Gate),
+		gates:     make(map[string]*delivery.Gate),
 		tenants:   make(map[string]string),
 		stop:      func() {},
 	}
@@ -68,7 +68,7 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 	// The loops outlive ctx: they end once no request comes any more.
 	var running context.Context
 	running, d.stop = context.WithCancel(context.WithoutCancel(ctx))
-	tenants := make(map[string]*adapter.Gate)
+	tenants := make(map[string]*delivery.Gate)
 	for i := range s.cfg.Connections {
 		conn := &s.cfg.Connections[i]
 		mapper, err := mapping.New(conn.Mapping)
@@ -80,7 +80,7 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 		if err != nil {
 			return nil, fmt.Errorf("connection %s: %w", conn.Name, err)
 		}
-		sender := adapter.NewCourier(&observedCalls{client, s.observe(conn.Name)}, adapter.CourierOptions{
+		sender := delivery.NewCourier(&observedCalls{client, s.observe(conn.Name)}, delivery.CourierOptions{
 			EnsureBefore: conn.EnsureUsers == config.EnsureBefore,
 			Timeout:      conn.SaaSquatch.AttemptTimeout,
 		})
@@ -120,7 +120,7 @@ func (d *delivering) watch(metrics *admin.Metrics, clock *adapter.Clock) {
 	metrics.WatchStore(d.store, d.ready, clock.Now)
 	metrics.WatchSkew(d.store.Skew)
 	metrics.WatchWriteAheadLog(d.store.LogSize)
-	states := make(map[string]func() adapter.GateState, len(d.gates))
+	states := make(map[string]func() delivery.GateState, len(d.gates))
 	for connection, gate := range d.gates {
 		states[connection] = gate.State
 	}
@@ -145,11 +145,11 @@ func clientOptions(conn *config.Connection) saasquatch.Options {
 
 // addDirect has the events of a connection delivered before the answer.
 func (d *delivering) addDirect(s *service, conn *config.Connection, sender adapter.Sender) {
-	forwarder := adapter.NewForwarder(sender, adapter.ForwarderOptions{
+	forwarder := delivery.NewForwarder(sender, delivery.ForwarderOptions{
 		Concurrency: conn.SaaSquatch.Concurrency,
 		RateLimit:   conn.SaaSquatch.RateLimit,
 	})
-	direct := adapter.NewDirect(d.mappers[conn.Name], forwarder, adapter.DirectOptions{
+	direct := delivery.NewDirect(d.mappers[conn.Name], forwarder, delivery.DirectOptions{
 		Budget:  s.cfg.AnswerBudget,
 		Now:     s.clock.Now,
 		Record:  s.record(conn.Name),
@@ -166,7 +166,7 @@ func tenantOf(conn *config.Connection) string {
 
 // addDurable has the events of a connection stored before the answer, and
 // delivered in a loop of its own. Connections to one tenant share its gate.
-func (d *delivering) addDurable(ctx, running context.Context, s *service, conn *config.Connection, sender adapter.Sender, tenants map[string]*adapter.Gate) error {
+func (d *delivering) addDurable(ctx, running context.Context, s *service, conn *config.Connection, sender adapter.Sender, tenants map[string]*delivery.Gate) error {
 	tenant := tenantOf(conn)
 	d.tenants[conn.Name] = tenant
 	queue, err := d.store.Connection(ctx, conn.Name, tenant)
@@ -175,7 +175,7 @@ func (d *delivering) addDurable(ctx, running context.Context, s *service, conn *
 	}
 	gate := tenants[tenant]
 	if gate == nil {
-		gate = adapter.NewGate(adapter.GateOptions{
+		gate = delivery.NewGate(delivery.GateOptions{
 			Floor:     conn.SaaSquatch.MinConcurrency,
 			Ceiling:   conn.SaaSquatch.Concurrency,
 			RateLimit: conn.SaaSquatch.RateLimit,
@@ -184,12 +184,12 @@ func (d *delivering) addDurable(ctx, running context.Context, s *service, conn *
 		tenants[tenant] = gate
 	}
 	d.gates[conn.Name] = gate
-	d.acceptors[conn.Name] = adapter.NewDurable(d.mappers[conn.Name], queue, adapter.DurableOptions{
+	d.acceptors[conn.Name] = delivery.NewDurable(d.mappers[conn.Name], queue, delivery.DurableOptions{
 		Now:     s.clock.Now,
 		Record:  s.record(conn.Name),
 		OnPanic: s.logPanic,
 	})
-	dispatcher := adapter.NewDispatcher(d.mappers[conn.Name], sender, gate, queue, adapter.DispatcherOptions{
+	dispatcher := delivery.NewDispatcher(d.mappers[conn.Name], sender, gate, queue, delivery.DispatcherOptions{
 		Horizon:        s.cfg.RetryHorizon,
 		UnkeyedDead:    s.cfg.UnkeyedAmbiguous == config.UnkeyedDead,
 		Concurrency:    conn.SaaSquatch.Concurrency,
@@ -239,7 +239,7 @@ func (d *delivering) operations() adapter.Operations {
 	if d.store == nil {
 		return nil
 	}
-	return adapter.NewDeliveries(d.store, d.mappers, d.tenants)
+	return delivery.NewDeliveries(d.store, d.mappers, d.tenants)
 }
 
 // replays returns what replays need, nil if no deliveries are kept.

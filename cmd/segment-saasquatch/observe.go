@@ -11,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
@@ -28,7 +29,7 @@ func (s *service) record(connection string) func(adapter.Result) {
 
 // observedCalls tells of every request and how long it took.
 type observedCalls struct {
-	adapter.Calls
+	delivery.Calls
 	observe func(adapter.Attempt, time.Duration)
 }
 
@@ -168,8 +169,8 @@ func (s *service) observeDropped() func(store.Dropped) {
 
 // logGate tells of a tenant that is paused, or not any more. What a person has to
 // mend is an error.
-func (s *service) logGate(tenant string) func(adapter.GateState) {
-	return func(state adapter.GateState) {
+func (s *service) logGate(tenant string) func(delivery.GateState) {
+	return func(state delivery.GateState) {
 		if !state.Paused {
 			s.log.Info("delivery goes on", zap.String("tenant", tenant))
 			return

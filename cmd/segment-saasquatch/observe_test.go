@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
 )
 
@@ -31,7 +32,7 @@ func TestEveryRequestIsObserved(t *testing.T) {
 	var statuses []int
 	observed := &observedCalls{&newUserCalls{}, func(a adapter.Attempt, _ time.Duration) { statuses = append(statuses, a.Status) }}
 	mapped := &mapping.Result{Kind: mapping.KindUserEvent, Ensure: mapping.EnsureMissing, UserEvent: mapping.UserEvent{UserID: "u", AccountID: "u"}}
-	got := adapter.NewCourier(observed, adapter.CourierOptions{}).Send(t.Context(), mapped)
+	got := delivery.NewCourier(observed, delivery.CourierOptions{}).Send(t.Context(), mapped)
 	if got.Outcome != adapter.Delivered || got.Requests != 3 || !slices.Equal(statuses, []int{404, 201, 200}) {
 		t.Errorf("%+v, observed %v", got, statuses)
 	}
