@@ -224,8 +224,8 @@ func (d *Dispatcher) schedule(event *adapter.Leased, attempt *adapter.Attempt, s
 		tried.AmbiguousSince = step.Began
 	}
 	step.Due = step.At.Add(d.Policy.Delay(event.Failed+1, attempt.RetryAfter, d.Random()))
-	// The last attempt has to end before the horizon does, though it begins up to a poll late.
-	last := d.horizon(&tried).Add(-d.AttemptTimeout - pollInterval)
+	// The last attempt has to end before the horizon does.
+	last := d.horizon(&tried).Add(-d.AttemptTimeout)
 	switch {
 	case !step.Due.After(last):
 	case last.Sub(step.At) > d.Policy.Base:

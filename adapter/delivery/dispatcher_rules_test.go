@@ -109,7 +109,8 @@ func TestLastTryIsBeforeTheHorizon(t *testing.T) {
 					t.Errorf("got %+v after %d attempts", got, len(sent))
 				}
 				last := sent[len(sent)-1].Sub(sent[0])
-				if last > adapter.DefaultHorizon-10*time.Second || last < adapter.DefaultHorizon-time.Minute {
+				// It is due ten seconds before the horizon. A paused tenant lets it begin later.
+				if last > adapter.DefaultHorizon || last < adapter.DefaultHorizon-time.Minute {
 					t.Errorf("the last attempt was %v after the first", last)
 				}
 			})
