@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"segment-saasquatch/mapping"
 )
 
 // APIError is what one call to SaaSquatch came to that did not succeed, other
@@ -18,7 +20,7 @@ type APIError struct {
 	Op string
 	// Reason is one of the reasons of a failed attempt, or
 	// ReasonUnreadableAnswer.
-	Reason Reason
+	Reason mapping.Reason
 	// Status is the HTTP status or, in an answer of GraphQL, the status that its
 	// error states. 0 if there is neither.
 	Status int

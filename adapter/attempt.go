@@ -14,7 +14,7 @@ type Attempt struct {
 	// do better.
 	Outcome Outcome
 	// Reason is empty if Outcome is Delivered.
-	Reason Reason
+	Reason mapping.Reason
 	// Detail is SaaSquatch's own explanation or the transport's error with its remedy,
 	// without ids of users or values of the event.
 	Detail string

@@ -3,6 +3,8 @@ package adapter
 import (
 	"encoding/json"
 	"time"
+
+	"segment-saasquatch/mapping"
 )
 
 // Delivery is what a store knows of one event that was accepted.
@@ -17,11 +19,11 @@ type Delivery struct {
 	// Event is Segment's name of the event, empty if the call has none. Deliveries of
 	// versions that did not store it have none either, nor have those of a name beyond
 	// the number of names that a store holds.
-	Event    string  `json:"event,omitempty"`
-	EventKey string  `json:"event_key,omitempty"`
-	Outcome  Outcome `json:"outcome"`
-	Reason   Reason  `json:"reason,omitempty"`
-	Detail   string  `json:"detail,omitempty"`
+	Event    string         `json:"event,omitempty"`
+	EventKey string         `json:"event_key,omitempty"`
+	Outcome  Outcome        `json:"outcome"`
+	Reason   mapping.Reason `json:"reason,omitempty"`
+	Detail   string         `json:"detail,omitempty"`
 	// Status is the last HTTP status of SaaSquatch, 0 if there was none.
 	Status int `json:"status,omitempty"`
 	// Attempts is how many attempts were made that count.
@@ -71,12 +73,12 @@ func (d *Delivery) SetPayload(payload StoredPayload) {
 
 // Try is one attempt that did not deliver.
 type Try struct {
-	Number   int           `json:"number"`
-	At       time.Time     `json:"at"`
-	Duration time.Duration `json:"duration_ns"`
-	Status   int           `json:"status,omitempty"`
-	Reason   Reason        `json:"reason"`
-	Detail   string        `json:"detail,omitempty"`
+	Number   int            `json:"number"`
+	At       time.Time      `json:"at"`
+	Duration time.Duration  `json:"duration_ns"`
+	Status   int            `json:"status,omitempty"`
+	Reason   mapping.Reason `json:"reason"`
+	Detail   string         `json:"detail,omitempty"`
 }
 
 // Lag returns the time from acceptance to the outcome, 0 while it is pending.
@@ -93,7 +95,7 @@ type Filter struct {
 	IDs        []int64
 	Connection string
 	Outcomes   []Outcome
-	Reason     Reason
+	Reason     mapping.Reason
 	// Event is Segment's name. It picks no delivery without a name.
 	Event     string
 	EventKey  string

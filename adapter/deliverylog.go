@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"segment-saasquatch/mapping"
 )
 
 // DeliveryLog is what operators need of a store. It is safe for concurrent use. Find,
@@ -102,11 +104,11 @@ type Redelivery struct {
 
 // Summary is a number of deliveries that have these in common.
 type Summary struct {
-	Connection string  `json:"connection"`
-	Tenant     string  `json:"tenant,omitempty"`
-	Outcome    Outcome `json:"outcome"`
-	Reason     Reason  `json:"reason,omitempty"`
-	Events     int64   `json:"events"`
+	Connection string         `json:"connection"`
+	Tenant     string         `json:"tenant,omitempty"`
+	Outcome    Outcome        `json:"outcome"`
+	Reason     mapping.Reason `json:"reason,omitempty"`
+	Events     int64          `json:"events"`
 }
 
 // Redriven says what became of the deliveries of a redrive.

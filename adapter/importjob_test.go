@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 func TestJobStatusesHaveNames(t *testing.T) {
@@ -38,9 +39,9 @@ func TestAPIError(t *testing.T) {
 		err  adapter.APIError
 		want string
 	}{
-		{adapter.APIError{Op: "do it", Reason: adapter.ReasonRefused, Status: 400, Code: "BAD_REQUEST", RSCode: "RS001", Message: "No."}, "do it: HTTP 400 BAD_REQUEST RS001 No."},
-		{adapter.APIError{Op: "do it", Reason: adapter.ReasonRefused}, "do it: refused"},
-		{adapter.APIError{Op: "do it", Reason: adapter.ReasonTimeout, Message: "late", Err: context.DeadlineExceeded}, "do it: late"},
+		{adapter.APIError{Op: "do it", Reason: mapping.ReasonRefused, Status: 400, Code: "BAD_REQUEST", RSCode: "RS001", Message: "No."}, "do it: HTTP 400 BAD_REQUEST RS001 No."},
+		{adapter.APIError{Op: "do it", Reason: mapping.ReasonRefused}, "do it: refused"},
+		{adapter.APIError{Op: "do it", Reason: mapping.ReasonTimeout, Message: "late", Err: context.DeadlineExceeded}, "do it: late"},
 	} {
 		if got := test.err.Error(); got != test.want {
 			t.Errorf("got %q, want %q", got, test.want)

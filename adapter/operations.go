@@ -1,6 +1,10 @@
 package adapter
 
-import "context"
+import (
+	"context"
+
+	"segment-saasquatch/mapping"
+)
 
 // Operations are what operators can do with deliveries, beside the store or
 // through a running server.
@@ -51,7 +55,7 @@ type Redrive struct {
 	Duplicate int `json:"duplicate"`
 	// Unsendable are those that today's rules reject or skip, by reason; they are
 	// left as they are.
-	Unsendable map[Reason]int `json:"unsendable,omitempty"`
+	Unsendable map[mapping.Reason]int `json:"unsendable,omitempty"`
 	// NoPayload are those whose payload is gone.
 	NoPayload int `json:"no_payload"`
 	// Damaged are those whose stored payload does not match its checksum.
@@ -86,7 +90,7 @@ func (r *Redrive) Add(more *Redrive) {
 	r.Duplicate += more.Duplicate
 	for reason, n := range more.Unsendable {
 		if r.Unsendable == nil {
-			r.Unsendable = make(map[Reason]int)
+			r.Unsendable = make(map[mapping.Reason]int)
 		}
 		r.Unsendable[reason] += n
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"segment-saasquatch/mapping"
 )
 
 // Queue keeps the events of one connection on disk until they are settled. It is
@@ -94,7 +96,7 @@ type Arrival struct {
 	Payload []byte
 	// Outcome is Pending for an event to deliver, else Skipped or Rejected.
 	Outcome Outcome
-	Reason  Reason
+	Reason  mapping.Reason
 	Detail  string
 }
 
@@ -146,7 +148,7 @@ type Parked struct {
 type Step struct {
 	// Outcome is Pending to put the event back, else what it came to.
 	Outcome Outcome
-	Reason  Reason
+	Reason  mapping.Reason
 	Detail  string
 	// Status is the HTTP status of the attempt, 0 if there was none.
 	Status int

@@ -17,7 +17,7 @@ type Result struct {
 	// EventKey is SaaSquatch's name of the event, empty unless it was mapped.
 	EventKey string
 	Outcome  Outcome
-	Reason   Reason
+	Reason   mapping.Reason
 	// Detail explains Reason to a person. It holds no payload.
 	Detail   string
 	Warnings []mapping.Warning

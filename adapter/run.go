@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"time"
+
+	"segment-saasquatch/mapping"
 )
 
 // Run is one replay of a Segment archive, as a store keeps it: what was asked
@@ -42,9 +44,9 @@ func (r *Run) Imported() bool {
 
 // Tally is a number of events that have an outcome and a reason in common.
 type Tally struct {
-	Outcome Outcome `json:"outcome"`
-	Reason  Reason  `json:"reason,omitempty"`
-	Events  int64   `json:"events"`
+	Outcome Outcome        `json:"outcome"`
+	Reason  mapping.Reason `json:"reason,omitempty"`
+	Events  int64          `json:"events"`
 }
 
 // ObjectProgress is how far one object of an archive has been read.
@@ -121,7 +123,7 @@ type Replays interface {
 	Failures(ctx context.Context, run int64, yield func(payload []byte) error) (missing int64, err error)
 	// Known says of each event whether the ledger has it, or it is pending; empty
 	// if neither. Only MessageID, Keyed, Identity and Fingerprint of the arrivals count.
-	Known(ctx context.Context, connection, tenant string, arrivals []Arrival) ([]Reason, error)
+	Known(ctx context.Context, connection, tenant string, arrivals []Arrival) ([]mapping.Reason, error)
 	// Identifies returns identify calls that are delivered or pending and newer than
 	// the queries ask, at most MaxIdentifies of each user. There are at most
 	// MaxIdentifyQueries.

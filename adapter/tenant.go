@@ -1,6 +1,10 @@
 package adapter
 
-import "strings"
+import (
+	"strings"
+
+	"segment-saasquatch/mapping"
+)
 
 // TenantName returns the name of a tenant in a store: host and alias, since an
 // alias is unique at one SaaSquatch only. Names are stored with the events, so they
@@ -17,14 +21,14 @@ func IsTestTenant(alias string) bool { return strings.HasPrefix(alias, "test_") 
 // tenant than their connection has now, or their connection is not configured.
 type Held struct {
 	// Tenant is the name of the tenant that the events were accepted for.
-	Tenant string `json:"tenant"`
-	Reason Reason `json:"reason"`
-	Events int64  `json:"events"`
+	Tenant string         `json:"tenant"`
+	Reason mapping.Reason `json:"reason"`
+	Events int64          `json:"events"`
 }
 
 // Remedy says what to do about the events.
 func (h *Held) Remedy() string {
-	if h.Reason == ReasonConnectionRemoved {
+	if h.Reason == mapping.ReasonConnectionRemoved {
 		return "to send them, configure the connection again; to delete them, use deliveries purge"
 	}
 	return "to send them where they were meant to go, configure that tenant again; " +

@@ -63,7 +63,7 @@ func serve(t *testing.T, tokens ...string) *served {
 	s := &served{T: t, former: former, operations: delivery.NewDeliveries(opened, map[string]*mapping.Mapper{"default": mapper}, map[string]string{"default": "tenant"}), queue: queue, metrics: NewMetrics(), log: log}
 	s.metrics.WatchStore(opened, opened.Ready, func() time.Time { return time.Now().Add(time.Minute) })
 	s.metrics.WatchGates(map[string]func() delivery.GateState{"default": func() delivery.GateState {
-		return delivery.GateState{Paused: true, Reason: adapter.ReasonUnauthorized, Limit: 4, InFlight: 1}
+		return delivery.GateState{Paused: true, Reason: mapping.ReasonUnauthorized, Limit: 4, InFlight: 1}
 	}})
 	var secrets []adapter.Secret
 	for _, text := range tokens {
@@ -99,7 +99,7 @@ func (s *served) fill() {
 	for i, outcome := range []adapter.Outcome{adapter.Dead, adapter.Dead, adapter.Delivered} {
 		step := adapter.Step{Outcome: outcome, Status: 400, Counted: true, Began: at, At: at}
 		if outcome == adapter.Dead {
-			step.Reason, step.Detail = adapter.ReasonRefused, "no"
+			step.Reason, step.Detail = mapping.ReasonRefused, "no"
 		}
 		if err := s.queue.Record(ctx, &leased[i], step); err != nil {
 			s.Fatal(err)
@@ -243,7 +243,7 @@ func TestClient(t *testing.T) {
 		"verify":      func(o adapter.Operations) (any, error) { return o.Verify(ctx) },
 		"dry redrive": func(o adapter.Operations) (any, error) { return o.Redrive(ctx, adapter.Filter{}, 0, "", true) },
 		"dry purge": func(o adapter.Operations) (any, error) {
-			return o.Purge(ctx, adapter.Filter{Reason: adapter.ReasonRefused}, 1, true)
+			return o.Purge(ctx, adapter.Filter{Reason: mapping.ReasonRefused}, 1, true)
 		},
 		"refused to no tenant": func(o adapter.Operations) (any, error) { return o.Redrive(ctx, adapter.Filter{}, 0, "nowhere", true) },
 		"refused":              func(o adapter.Operations) (any, error) { return o.Purge(ctx, adapter.Filter{}, 0, false) },
@@ -309,7 +309,7 @@ func TestRedriveToTenant(t *testing.T) {
 		t.Fatal(err)
 	}
 	found, err := client.List(ctx, adapter.Filter{Tenant: "test_former"}, 10)
-	if err != nil || len(found) != 1 || found[0].Tenant != "host/test_former" || found[0].Reason != adapter.ReasonTenantChanged {
+	if err != nil || len(found) != 1 || found[0].Tenant != "host/test_former" || found[0].Reason != mapping.ReasonTenantChanged {
 		t.Errorf("got %+v, %v", found, err)
 	}
 	var refused *adapter.RefusedError
@@ -377,7 +377,7 @@ func TestMetrics(t *testing.T) {
 	s.fill()
 	event := s.metrics.Event("default")
 	event(adapter.Result{Outcome: adapter.Delivered, Lag: 2 * time.Second})
-	event(adapter.Result{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Lag: time.Second})
+	event(adapter.Result{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Lag: time.Second})
 	s.metrics.Attempt("default")(adapter.Attempt{Status: 503}, 30*time.Millisecond)
 	got, text := s.request(http.MethodGet, "/metrics", "")
 	if got != 200 {

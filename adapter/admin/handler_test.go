@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // scripted are operations of which a test scripts those it uses.
@@ -229,7 +230,7 @@ func TestScans(t *testing.T) {
 			}
 		}
 		client := newTestClient(t, url)
-		if got, err := client.Scans(context.Background(), adapter.Filter{Reason: adapter.ReasonRefused}); err != nil || got != test.scan {
+		if got, err := client.Scans(context.Background(), adapter.Filter{Reason: mapping.ReasonRefused}); err != nil || got != test.scan {
 			t.Errorf("the client says %+v, %v, want %+v", got, err, test.scan)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/delivery"
+	"segment-saasquatch/mapping"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -42,8 +43,8 @@ func TestMetricsGolden(t *testing.T) {
 			{Connection: "default", Events: 2, Bytes: 300, Oldest: now.Add(-90 * time.Second)},
 			{Connection: "eu"},
 			{Connection: "former", Events: 7, Bytes: 700, Held: []adapter.Held{
-				{Tenant: "https://host/test_ops", Reason: adapter.ReasonTenantChanged, Events: 3},
-				{Tenant: "https://host/test_other", Reason: adapter.ReasonTenantChanged, Events: 4},
+				{Tenant: "https://host/test_ops", Reason: mapping.ReasonTenantChanged, Events: 3},
+				{Tenant: "https://host/test_other", Reason: mapping.ReasonTenantChanged, Events: 4},
 			}},
 			{Connection: "ahead", Events: 1, Bytes: 1, Oldest: now.Add(time.Second)}, // by another machine's clock
 		},
@@ -54,7 +55,7 @@ func TestMetricsGolden(t *testing.T) {
 	m.WatchGates(map[string]func() delivery.GateState{
 		"default": func() delivery.GateState { return delivery.GateState{Limit: 64, InFlight: 3} },
 		"eu": func() delivery.GateState {
-			return delivery.GateState{Paused: true, Reason: adapter.ReasonUnauthorized, Limit: 1, InFlight: 1}
+			return delivery.GateState{Paused: true, Reason: mapping.ReasonUnauthorized, Limit: 1, InFlight: 1}
 		},
 	})
 	m.BacklogLimit("default", 10, 1<<20)
@@ -65,10 +66,10 @@ func TestMetricsGolden(t *testing.T) {
 	for _, lag := range []time.Duration{5 * time.Millisecond, 200 * time.Millisecond, time.Hour, 30 * time.Hour} {
 		event(adapter.Result{Outcome: adapter.Delivered, Lag: lag})
 	}
-	event(adapter.Result{Outcome: adapter.Duplicate, Reason: adapter.ReasonConflict, Lag: time.Second})
-	event(adapter.Result{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Lag: time.Second})
+	event(adapter.Result{Outcome: adapter.Duplicate, Reason: mapping.ReasonConflict, Lag: time.Second})
+	event(adapter.Result{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Lag: time.Second})
 	attempt(adapter.Attempt{Outcome: adapter.Delivered, Status: 200}, 20*time.Millisecond)
-	attempt(adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout}, 10*time.Second)
+	attempt(adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout}, 10*time.Second)
 
 	recorder := httptest.NewRecorder()
 	m.handler().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))

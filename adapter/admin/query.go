@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // query is what a request asks for.
@@ -60,7 +61,7 @@ var parameters = map[string]func(*query, string) error{
 		}
 		return nil
 	},
-	"reason":     func(q *query, text string) error { q.filter.Reason = adapter.Reason(text); return nil },
+	"reason":     func(q *query, text string) error { q.filter.Reason = mapping.Reason(text); return nil },
 	"event":      func(q *query, text string) error { q.filter.Event = text; return nil },
 	"event_key":  func(q *query, text string) error { q.filter.EventKey = text; return nil },
 	"user":       func(q *query, text string) error { q.filter.UserID = text; return nil },

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 var _ adapter.Replays = (*Client)(nil)
@@ -109,8 +110,8 @@ func (c *Client) EndRun(ctx context.Context, run *adapter.Run) error {
 
 // Known looks events up; see [adapter.Replays]. The tenant is that of the server's
 // connection.
-func (c *Client) Known(ctx context.Context, connection, _ string, arrivals []adapter.Arrival) ([]adapter.Reason, error) {
-	reasons, err := send[[]adapter.Reason](ctx, c, ofConnection("/runs/known", connection), knownRequest{arrivals})
+func (c *Client) Known(ctx context.Context, connection, _ string, arrivals []adapter.Arrival) ([]mapping.Reason, error) {
+	reasons, err := send[[]mapping.Reason](ctx, c, ofConnection("/runs/known", connection), knownRequest{arrivals})
 	if err == nil && len(reasons) != len(arrivals) {
 		err = errors.New("the server's answer is incomplete")
 	}

@@ -15,6 +15,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/admin"
+	"segment-saasquatch/mapping"
 )
 
 // failingReplays fails at everything with one error, nil for none.
@@ -48,7 +49,7 @@ func (f *failingReplays) Failures(context.Context, int64, func([]byte) error) (i
 	return 0, f.err
 }
 
-func (f *failingReplays) Known(context.Context, string, string, []adapter.Arrival) ([]adapter.Reason, error) {
+func (f *failingReplays) Known(context.Context, string, string, []adapter.Arrival) ([]mapping.Reason, error) {
 	return nil, f.err
 }
 

@@ -15,6 +15,7 @@ import (
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/admin"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 const runsToken = "token-of-sixteen-characters"
@@ -72,7 +73,7 @@ func TestRunsThroughServer(t *testing.T) {
 	if err := client.AcceptBatch(ctx, run, batch); err != nil {
 		t.Fatal(err)
 	}
-	if a := batch.Arrivals; a[0].Outcome != adapter.Pending || a[1].Outcome != adapter.Duplicate || a[1].Reason != adapter.ReasonAlreadyAccepted || a[2].Outcome != adapter.Rejected || a[3].Outcome != adapter.Pending || a[4].Outcome != adapter.Pending {
+	if a := batch.Arrivals; a[0].Outcome != adapter.Pending || a[1].Outcome != adapter.Duplicate || a[1].Reason != mapping.ReasonAlreadyAccepted || a[2].Outcome != adapter.Rejected || a[3].Outcome != adapter.Pending || a[4].Outcome != adapter.Pending {
 		t.Errorf("arrivals %+v", a)
 	}
 	state, err := client.RunState(ctx, run)
@@ -85,8 +86,8 @@ func TestRunsThroughServer(t *testing.T) {
 		}
 	}
 	known, err := client.Known(ctx, "default", "whatever", batch.Arrivals)
-	const accepted = adapter.ReasonAlreadyAccepted
-	if err != nil || !slices.Equal(known, []adapter.Reason{accepted, accepted, "", accepted, accepted}) {
+	const accepted = mapping.ReasonAlreadyAccepted
+	if err != nil || !slices.Equal(known, []mapping.Reason{accepted, accepted, "", accepted, accepted}) {
 		t.Errorf("known %q, %v", known, err)
 	}
 	found, err := kept.Find(ctx, adapter.Filter{Event: "Order Completed"}, 10)

@@ -6,13 +6,14 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/archive"
+	"segment-saasquatch/mapping"
 )
 
 // TestExported reads lines as `deliveries export` writes them.
 func TestExported(t *testing.T) {
 	const payload = `{"type":"track","userId":"ä","traits":{"a":[1.50,{}]}}`
 	exported := func(change func(*adapter.Delivery)) string {
-		d := adapter.Delivery{ID: 7, Connection: "default", Outcome: adapter.Dead, Reason: adapter.ReasonRefused}
+		d := adapter.Delivery{ID: 7, Connection: "default", Outcome: adapter.Dead, Reason: mapping.ReasonRefused}
 		change(&d)
 		line, err := json.Marshal(&d)
 		if err != nil {

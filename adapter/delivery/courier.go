@@ -116,7 +116,7 @@ func (t *trip) deliver(mapped *mapping.Result) adapter.Attempt {
 		return t.track(event)
 	}
 	first := t.track(event)
-	if first.Reason != adapter.ReasonUserNotFound {
+	if first.Reason != mapping.ReasonUserNotFound {
 		return first
 	}
 	if made := t.upsertFor(mapped); made.Outcome != adapter.Delivered {
@@ -126,8 +126,8 @@ func (t *trip) deliver(mapped *mapping.Result) adapter.Attempt {
 		return outOfTime()
 	}
 	second := t.track(event)
-	if second.Reason == adapter.ReasonConflict {
-		second.Reason = adapter.ReasonConflictAfterFailure
+	if second.Reason == mapping.ReasonConflict {
+		second.Reason = mapping.ReasonConflictAfterFailure
 	}
 	return second
 }
@@ -138,7 +138,7 @@ func (t *trip) deliver(mapped *mapping.Result) adapter.Attempt {
 // tracked.
 func (t *trip) upsertThenTrack(mapped *mapping.Result) adapter.Attempt {
 	made := t.upsertFor(mapped)
-	if made.Outcome == adapter.Pending || made.Reason == adapter.ReasonDoNotTrack {
+	if made.Outcome == adapter.Pending || made.Reason == mapping.ReasonDoNotTrack {
 		return made
 	}
 	if t.late() {
@@ -211,7 +211,7 @@ func (t *trip) track(event *mapping.UserEvent) adapter.Attempt {
 	switch {
 	case attempt.Outcome == adapter.Delivered:
 		t.known.add(event.AccountID, event.UserID)
-	case attempt.Reason == adapter.ReasonUserNotFound:
+	case attempt.Reason == mapping.ReasonUserNotFound:
 		t.known.remove(event.AccountID, event.UserID)
 	}
 	return attempt
@@ -222,5 +222,5 @@ func (t *trip) track(event *mapping.UserEvent) adapter.Attempt {
 func (t *trip) late() bool { return !time.Now().Before(t.half) }
 
 func outOfTime() adapter.Attempt {
-	return adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout, Detail: "the calls before it left no time for another", Unprocessed: true}
+	return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Detail: "the calls before it left no time for another", Unprocessed: true}
 }

@@ -42,8 +42,8 @@ func (c *calls) Upsert(_ context.Context, upsert *mapping.UserUpsert) adapter.At
 }
 
 var (
-	unknownUser = adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonUserNotFound, Status: 404}
-	doNotTrack  = adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonDoNotTrack, Status: 400}
+	unknownUser = adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonUserNotFound, Status: 404}
+	doNotTrack  = adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonDoNotTrack, Status: 400}
 )
 
 func mappedEvent(ensure mapping.Ensure) *mapping.Result {
@@ -101,7 +101,7 @@ func TestCourierDecides(t *testing.T) {
 							case ensure == mapping.EnsureMissing && first == "unknown user":
 								wantMade, decides, reason = "track upsert track", tracks[second], tracks[second].Reason
 								if second == "conflict" {
-									reason = adapter.ReasonConflictAfterFailure
+									reason = mapping.ReasonConflictAfterFailure
 								}
 							}
 							if made != wantMade || got.Outcome != decides.Outcome || got.Reason != reason || got.Status != decides.Status || got.Misconfigured != decides.Misconfigured {
@@ -119,7 +119,7 @@ func TestCourierDecides(t *testing.T) {
 								if call == "track" {
 									answer = tracks[map[bool]string{true: first, false: second}[!slices.Contains(script.made[:i], "track")]]
 								}
-								wantKnown = (wantKnown || answer.Outcome == adapter.Delivered) && answer.Reason != adapter.ReasonUserNotFound
+								wantKnown = (wantKnown || answer.Outcome == adapter.Delivered) && answer.Reason != mapping.ReasonUserNotFound
 							}
 							if c.known.has("a", "u") != wantKnown {
 								t.Errorf("%s: %s leaves the user known=%t", name, made, !wantKnown)
@@ -191,7 +191,7 @@ func TestCourierSendsUpsertsInOrder(t *testing.T) {
 func TestRefusedFieldsBlockNobody(t *testing.T) {
 	const body = `{"id":"u","accountId":"a","locale":"x","email":"x","firstName":"B","customFields":{"locale":1.50}}`
 	refuse := func(fields ...string) adapter.Attempt {
-		return adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Status: 400, RefusedFields: fields}
+		return adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400, RefusedFields: fields}
 	}
 	for name, test := range map[string]struct {
 		answers []adapter.Attempt
@@ -211,25 +211,25 @@ func TestRefusedFieldsBlockNobody(t *testing.T) {
 		"yet another": {
 			[]adapter.Attempt{refuse("locale"), refuse("email"), refuse("shareLinks"), refuse("cookies")},
 			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`, `{"id":"u","accountId":"a","firstName":"B","customFields":{"locale":1.50}}`, `{"id":"u","accountId":"a","customFields":{"locale":1.50}}`},
-			adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
+			adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 		"any": {
 			[]adapter.Attempt{refuse("locale", "email", "imageUrl"), refused},
 			[]string{body, `{"id":"u","accountId":"a","firstName":"B","customFields":{"locale":1.50}}`},
-			adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
+			adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 		"none that there is": {
-			[]adapter.Attempt{refuse("imageUrl")}, []string{body}, adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonRefused},
+			[]adapter.Attempt{refuse("imageUrl")}, []string{body}, adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused},
 		},
 		"the same then": {
 			[]adapter.Attempt{refuse("locale"), refuse("locale")},
 			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`},
-			adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
+			adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 		"busy then": {
 			[]adapter.Attempt{refuse("locale"), busy},
 			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`},
-			adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonServerError, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
+			adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 	} {
 		script := &calls{upserts: test.answers}
@@ -260,7 +260,7 @@ func TestCourierKeepsItsTime(t *testing.T) {
 			if made := strings.Join(script.made, " "); made != test.made {
 				t.Errorf("%s: %s", name, made)
 			}
-			if len(script.made) < 3 && (got.Outcome != adapter.Pending || got.Reason != adapter.ReasonTimeout || !got.Unprocessed) {
+			if len(script.made) < 3 && (got.Outcome != adapter.Pending || got.Reason != mapping.ReasonTimeout || !got.Unprocessed) {
 				t.Errorf("%s: got %+v", name, got)
 			}
 		})

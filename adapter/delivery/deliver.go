@@ -40,7 +40,7 @@ func (d *Dispatcher) deliver(ctx context.Context, event *adapter.Leased) bool {
 		return true
 	case 0:
 		now := d.Now()
-		attempt := adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonInternalError, Detail: internalErrorDetail, Unprocessed: true}
+		attempt := adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonInternalError, Detail: internalErrorDetail, Unprocessed: true}
 		d.settle(ctx, event, &mapped, d.judge(event, true, &attempt, now, now), nil, 0)
 		return true
 	}
@@ -61,7 +61,7 @@ func (d *Dispatcher) mapEvent(event *adapter.Leased, opts mapping.Options) mappi
 // DamagedStep makes an event with a damaged payload a dead letter.
 func DamagedStep(at time.Time) adapter.Step {
 	return adapter.Step{
-		Outcome: adapter.Dead, Reason: adapter.ReasonPayloadDamaged, At: at,
+		Outcome: adapter.Dead, Reason: mapping.ReasonPayloadDamaged, At: at,
 		Detail: "the stored payload does not match its checksum: check the disk of the store, and replay the event from the Segment archive",
 	}
 }
@@ -145,14 +145,14 @@ func (d *Dispatcher) withhold(ctx context.Context, event *adapter.Leased, mapped
 		d.giveBack(ctx, event, mapped)
 		return true
 	case !keyed && d.UnkeyedDead && event.Interrupted:
-		step.Reason = adapter.ReasonUnkeyedAmbiguous
+		step.Reason = mapping.ReasonUnkeyedAmbiguous
 		step.Detail = "the process ended during an attempt" + notSentTwice
 	case !keyed && d.UnkeyedDead && ambiguous:
-		step.Reason = adapter.ReasonUnkeyedAmbiguous
+		step.Reason = mapping.ReasonUnkeyedAmbiguous
 		step.Detail = "SaaSquatch may have processed an earlier attempt" + notSentTwice
 	// An event that SaaSquatch cannot have processed is safe to send at any age.
 	case ambiguous && !now.Before(event.AmbiguousSince.Add(d.Horizon)):
-		step.Reason, step.Detail = adapter.ReasonHorizonOver, d.horizonDetail()
+		step.Reason, step.Detail = mapping.ReasonHorizonOver, d.horizonDetail()
 	default:
 		return false
 	}
@@ -176,7 +176,7 @@ const notSentTwice = ", and an event without an idempotency key is not sent twic
 func (d *Dispatcher) attempt(ctx context.Context, mapped *mapping.Result) (attempt adapter.Attempt) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			attempt = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonInternalError, Detail: internalErrorDetail, Unprocessed: mapped.Kind == mapping.KindUserUpsert}
+			attempt = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonInternalError, Detail: internalErrorDetail, Unprocessed: mapped.Kind == mapping.KindUserUpsert}
 			d.OnPanic(cause, debug.Stack())
 		}
 	}()
@@ -196,15 +196,15 @@ func (d *Dispatcher) judge(event *adapter.Leased, keyed bool, attempt *adapter.A
 		Counted: !attempt.Misconfigured, Began: began, At: at,
 	}
 	switch {
-	case attempt.Reason == adapter.ReasonConflict && (event.Attempts > 0 || event.Redriven):
-		step.Reason = adapter.ReasonConflictAfterFailure
+	case attempt.Reason == mapping.ReasonConflict && (event.Attempts > 0 || event.Redriven):
+		step.Reason = mapping.ReasonConflictAfterFailure
 	case attempt.Outcome != adapter.Pending:
 	case attempt.Misconfigured: // or it is not known whether it is
 		longest := min(max(at.Sub(event.ReceivedAt)/8, minMisconfiguredWait), maxMisconfiguredWait)
 		step.Due = at.Add(time.Duration(d.Random() * float64(longest)))
 	case !attempt.Unprocessed && !keyed && d.UnkeyedDead:
 		step.Ambiguous = true
-		step.Outcome, step.Reason = adapter.Dead, adapter.ReasonUnkeyedAmbiguous
+		step.Outcome, step.Reason = adapter.Dead, mapping.ReasonUnkeyedAmbiguous
 		step.Detail = "SaaSquatch may have processed an attempt that ended in " + string(attempt.Reason) + notSentTwice
 	default:
 		step.Ambiguous = !attempt.Unprocessed
@@ -233,10 +233,10 @@ func (d *Dispatcher) schedule(event *adapter.Leased, attempt *adapter.Attempt, s
 	case tried.AmbiguousSince.IsZero() && d.uptime.at(d.Now()) < min(minTrial, d.Horizon):
 		// Most of its time has passed without attempts.
 	default:
-		step.Outcome, step.Reason = adapter.Dead, adapter.ReasonHorizonOver
+		step.Outcome, step.Reason = adapter.Dead, mapping.ReasonHorizonOver
 		step.Detail = d.horizonDetail() + "; the last ended in " + string(attempt.Reason)
 		if attempt.Foreign && tried.AmbiguousSince.IsZero() { // SaaSquatch has not seen it
-			step.Reason = adapter.ReasonUnexpectedAnswer
+			step.Reason = mapping.ReasonUnexpectedAnswer
 			step.Detail = d.horizonDetail() + ", while other events got SaaSquatch's answers"
 		}
 		if attempt.Detail != "" {

@@ -136,16 +136,16 @@ func (d *Direct) newRequest(ctx context.Context, events [][]byte) *request {
 
 // resultOf is the result of an event that was mapped but not sent.
 func resultOf(index int, mapped *mapping.Result) adapter.Result {
-	result := adapter.Result{Index: index, MessageID: mapped.MessageID, Reason: adapter.Reason(mapped.Reason), Detail: mapped.Detail, Warnings: mapped.Warnings}
+	result := adapter.Result{Index: index, MessageID: mapped.MessageID, Reason: mapped.Reason, Detail: mapped.Detail, Warnings: mapped.Warnings}
 	switch mapped.Kind {
 	case mapping.KindSkip:
 		result.Outcome = adapter.Skipped
 	case mapping.KindReject:
 		result.Outcome = adapter.Rejected
 	case 0: // the mapping panicked
-		result.Outcome, result.Reason, result.Detail = adapter.Pending, adapter.ReasonInternalError, internalErrorDetail
+		result.Outcome, result.Reason, result.Detail = adapter.Pending, mapping.ReasonInternalError, internalErrorDetail
 	default:
-		result.Outcome, result.Reason = adapter.Pending, adapter.ReasonBudgetExceeded
+		result.Outcome, result.Reason = adapter.Pending, mapping.ReasonBudgetExceeded
 		result.Detail = "no outcome by the time the answer was due"
 		result.EventKey, result.IdempotencyKey = eventKeyOf(mapped), mapped.UserEvent.IdempotencyKey
 	}
@@ -208,7 +208,7 @@ func (d *Direct) sendOne(ctx context.Context, r *request, event *delivery) bool 
 func (d *Direct) forward(ctx context.Context, event *delivery) (attempt adapter.Attempt, attempts int) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			attempt, attempts = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonInternalError, Detail: internalErrorDetail}, 1
+			attempt, attempts = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonInternalError, Detail: internalErrorDetail}, 1
 			d.panicked(cause, debug.Stack())
 		}
 	}()

@@ -12,7 +12,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-var foreignPage = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonUnexpectedAnswer, Detail: "HTTP 404, a page", Status: 404, Foreign: true, Unprocessed: true}
+var foreignPage = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonUnexpectedAnswer, Detail: "HTTP 404, a page", Status: 404, Foreign: true, Unprocessed: true}
 
 // requests returns how many were sent.
 func (s *script) requests() int {
@@ -45,7 +45,7 @@ func TestDirectOddEventAmongGoodOnes(t *testing.T) {
 			}
 		}
 		odd := receipt.Results[50]
-		if odd.Outcome != adapter.Dead || odd.Reason != adapter.ReasonUnexpectedAnswer || odd.Attempts < 3 || odd.Detail != foreignPage.Detail || receipt.Redeliver {
+		if odd.Outcome != adapter.Dead || odd.Reason != mapping.ReasonUnexpectedAnswer || odd.Attempts < 3 || odd.Detail != foreignPage.Detail || receipt.Redeliver {
 			t.Errorf("got %+v, redeliver %t", odd, receipt.Redeliver)
 		}
 	})
@@ -59,7 +59,7 @@ func TestDirectLoneEventIsNotGivenUp(t *testing.T) {
 		for _, odd := range [][]byte{track("odd", "x", "message-odd"), []byte(`{"type":"track","userId":"odd-2","event":"no id"}`)} {
 			for range 5 {
 				receipt := accept(t, d, odd)
-				if got := receipt.Results[0]; got.Outcome != adapter.Pending || got.Reason != adapter.ReasonUnexpectedAnswer || got.Attempts < 3 || !receipt.Redeliver {
+				if got := receipt.Results[0]; got.Outcome != adapter.Pending || got.Reason != mapping.ReasonUnexpectedAnswer || got.Attempts < 3 || !receipt.Redeliver {
 					t.Errorf("got %+v", got)
 				}
 			}
@@ -69,7 +69,7 @@ func TestDirectLoneEventIsNotGivenUp(t *testing.T) {
 					t.Error(err)
 				}
 			}()
-			if got := accept(t, d, odd).Results[0]; got.Outcome != adapter.Dead || got.Reason != adapter.ReasonUnexpectedAnswer {
+			if got := accept(t, d, odd).Results[0]; got.Outcome != adapter.Dead || got.Reason != mapping.ReasonUnexpectedAnswer {
 				t.Errorf("got %+v", got)
 			}
 		}
@@ -99,7 +99,7 @@ func TestDirectWrongBaseURL(t *testing.T) {
 				for range 3 {
 					receipt := accept(t, d, ofUsers(1000)[before:]...)
 					for i, result := range receipt.Results {
-						if result.Outcome != adapter.Pending || result.Reason != adapter.ReasonUnexpectedAnswer {
+						if result.Outcome != adapter.Pending || result.Reason != mapping.ReasonUnexpectedAnswer {
 							t.Fatalf("event %d: %+v", i, result)
 						}
 					}

@@ -50,10 +50,10 @@ func always(a adapter.Attempt) func(*mapping.UserEvent, int) adapter.Attempt {
 
 var (
 	delivered = adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
-	conflict  = adapter.Attempt{Outcome: adapter.Duplicate, Reason: adapter.ReasonConflict, Status: 409}
-	busy      = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonServerError, Status: 503}
-	refused   = adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Status: 400}
-	wrongKey  = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonUnauthorized, Status: 401, Misconfigured: true}
+	conflict  = adapter.Attempt{Outcome: adapter.Duplicate, Reason: mapping.ReasonConflict, Status: 409}
+	busy      = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Status: 503}
+	refused   = adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400}
+	wrongKey  = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonUnauthorized, Status: 401, Misconfigured: true}
 )
 
 func newDirect(t *testing.T, sender adapter.Sender, forwarding ForwarderOptions, record func(adapter.Result)) *Direct {
@@ -159,7 +159,7 @@ func TestDirectGivesUpWithItsBudget(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 		first, second := receipt.Results[0], receipt.Results[1]
-		if !receipt.Redeliver || first.Outcome != adapter.Pending || first.Reason != adapter.ReasonServerError || first.Attempts < 2 || first.Status != 503 {
+		if !receipt.Redeliver || first.Outcome != adapter.Pending || first.Reason != mapping.ReasonServerError || first.Attempts < 2 || first.Status != 503 {
 			t.Errorf("got %+v", first)
 		}
 		if second.Outcome != adapter.Pending || second.Attempts != 0 {
@@ -195,7 +195,7 @@ func TestDirectLeavesAnAttemptRunning(t *testing.T) {
 		if took := time.Since(started); took != DefaultBudget || !receipt.Redeliver {
 			t.Errorf("answered after %v, %+v", took, receipt)
 		}
-		if got := soFar(); len(got) != 2 || got[0].Outcome != adapter.Pending || got[0].Reason != adapter.ReasonBudgetExceeded {
+		if got := soFar(); len(got) != 2 || got[0].Outcome != adapter.Pending || got[0].Reason != mapping.ReasonBudgetExceeded {
 			t.Fatalf("recorded %+v", got)
 		}
 		if err := d.Stop(t.Context()); err != nil {
@@ -207,7 +207,7 @@ func TestDirectLeavesAnAttemptRunning(t *testing.T) {
 		// Segment sends both again; the first has no key but is not sent twice.
 		sender.answer = always(delivered)
 		receipt = accept(t, d, track("u", "e", "no key!"), track("u", "after", "00000002"))
-		if r := receipt.Results[0]; r.Outcome != adapter.Duplicate || r.Reason != adapter.ReasonRecentlyDelivered || receipt.Redeliver {
+		if r := receipt.Results[0]; r.Outcome != adapter.Duplicate || r.Reason != mapping.ReasonRecentlyDelivered || receipt.Redeliver {
 			t.Errorf("got %+v", r)
 		}
 		if want := []string{"u/e", "u/after"}; !slices.Equal(sender.sent, want) {
@@ -343,7 +343,7 @@ func TestWrongConfigurationEndsTheRequest(t *testing.T) {
 			t.Errorf("%d requests with a wrong key", got)
 		}
 		for _, result := range receipt.Results {
-			if result.Outcome != adapter.Pending || result.Reason != adapter.ReasonUnauthorized {
+			if result.Outcome != adapter.Pending || result.Reason != mapping.ReasonUnauthorized {
 				t.Fatalf("got %+v", result)
 			}
 		}
@@ -397,11 +397,11 @@ func TestRedeliveryWaitsForTheAttemptUnderWay(t *testing.T) {
 		sent   int
 		waited time.Duration
 	}{
-		"delivered":   {delivered, 2 * time.Second, adapter.Result{Outcome: adapter.Duplicate, Reason: adapter.ReasonRecentlyDelivered}, 1, 3 * time.Second},
-		"duplicate":   {conflict, 2 * time.Second, adapter.Result{Outcome: adapter.Duplicate, Reason: adapter.ReasonRecentlyDelivered}, 1, 3 * time.Second},
+		"delivered":   {delivered, 2 * time.Second, adapter.Result{Outcome: adapter.Duplicate, Reason: mapping.ReasonRecentlyDelivered}, 1, 3 * time.Second},
+		"duplicate":   {conflict, 2 * time.Second, adapter.Result{Outcome: adapter.Duplicate, Reason: mapping.ReasonRecentlyDelivered}, 1, 3 * time.Second},
 		"failed":      {busy, 2 * time.Second, adapter.Result{Outcome: adapter.Delivered, Status: 200, Attempts: 1}, 2, 3 * time.Second},
-		"takes long":  {delivered, 0, adapter.Result{Outcome: adapter.Pending, Reason: adapter.ReasonBudgetExceeded}, 1, DefaultBudget},
-		"has ended":   {delivered, 6 * time.Second, adapter.Result{Outcome: adapter.Duplicate, Reason: adapter.ReasonRecentlyDelivered}, 1, 0},
+		"takes long":  {delivered, 0, adapter.Result{Outcome: adapter.Pending, Reason: mapping.ReasonBudgetExceeded}, 1, DefaultBudget},
+		"has ended":   {delivered, 6 * time.Second, adapter.Result{Outcome: adapter.Duplicate, Reason: mapping.ReasonRecentlyDelivered}, 1, 0},
 		"had to fail": {busy, 6 * time.Second, adapter.Result{Outcome: adapter.Delivered, Status: 200, Attempts: 1}, 2, 0},
 	} {
 		for _, messageID := range []string{"no key!", "valid-key"} {
@@ -516,7 +516,7 @@ func TestPanicsCostOneEvent(t *testing.T) {
 				receipt := accept(t, d, ofUsers(100)...)
 				for i, r := range receipt.Results {
 					switch pending := wantPending && i == 70; {
-					case pending && (r.Outcome != adapter.Pending || r.Reason != adapter.ReasonInternalError || strings.Contains(r.Detail, "secret")):
+					case pending && (r.Outcome != adapter.Pending || r.Reason != mapping.ReasonInternalError || strings.Contains(r.Detail, "secret")):
 						t.Errorf("%s: got %+v", where, r)
 					case !pending && r.Outcome != adapter.Delivered && r.Outcome != adapter.Duplicate:
 						t.Errorf("%s: another event has %+v", where, r)
@@ -552,7 +552,7 @@ func TestPanicInSendingIsAFailure(t *testing.T) {
 		if r := accept(t, d, track("u", "e", "00000001"), track("u", "after", "00000002")); r.Results[1].Attempts != 0 || !r.Redeliver {
 			t.Errorf("an event overtook the one that panicked: %+v", r)
 		}
-		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Reason != adapter.ReasonConflictAfterFailure {
+		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Reason != mapping.ReasonConflictAfterFailure {
 			t.Errorf("got %+v", r)
 		}
 	})
@@ -569,10 +569,10 @@ func TestConflictAfterFailure(t *testing.T) {
 			return conflict
 		}}
 		d := newDirect(t, sender, ForwarderOptions{}, nil)
-		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Outcome != adapter.Duplicate || r.Reason != adapter.ReasonConflictAfterFailure {
+		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Outcome != adapter.Duplicate || r.Reason != mapping.ReasonConflictAfterFailure {
 			t.Errorf("got %+v", r)
 		}
-		if r := accept(t, d, track("u", "changed", "00000001")).Results[0]; r.Outcome != adapter.Duplicate || r.Reason != adapter.ReasonConflict {
+		if r := accept(t, d, track("u", "changed", "00000001")).Results[0]; r.Outcome != adapter.Duplicate || r.Reason != mapping.ReasonConflict {
 			t.Errorf("the next 409 is an ordinary one, got %+v", r)
 		}
 
@@ -588,7 +588,7 @@ func TestConflictAfterFailure(t *testing.T) {
 			t.Error("settled while SaaSquatch was down")
 		}
 		down = false
-		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Outcome != adapter.Duplicate || r.Reason != adapter.ReasonConflictAfterFailure {
+		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Outcome != adapter.Duplicate || r.Reason != mapping.ReasonConflictAfterFailure {
 			t.Errorf("got %+v", r)
 		}
 	})
@@ -606,7 +606,7 @@ func TestConflictAfterRefusal(t *testing.T) {
 		}}
 		d := newDirect(t, sender, ForwarderOptions{}, nil)
 		accept(t, d, track("u", "e", "00000001"))
-		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Reason != adapter.ReasonConflictAfterFailure {
+		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Reason != mapping.ReasonConflictAfterFailure {
 			t.Errorf("got %+v", r)
 		}
 	})

@@ -83,7 +83,7 @@ func TestKeyEndsBySuspendedTime(t *testing.T) {
 		before := sent.Load()
 		clock.jump(adapter.DefaultHorizon) // that no monotonic clock has seen
 		pass(time.Hour)
-		if got := s.result("message-1"); got.Reason != adapter.ReasonHorizonOver || sent.Load() > before {
+		if got := s.result("message-1"); got.Reason != mapping.ReasonHorizonOver || sent.Load() > before {
 			t.Errorf("sent %d times beyond the horizon, got %+v", sent.Load()-before, got)
 		}
 		if err := stop(); err != nil {
@@ -190,7 +190,7 @@ func TestTrialEnds(t *testing.T) {
 		}
 		pass(2 * time.Hour)
 		got := s.result("message-1")
-		if got.Outcome != adapter.Dead || got.Reason != adapter.ReasonHorizonOver || got.Attempts < 7 {
+		if got.Outcome != adapter.Dead || got.Reason != mapping.ReasonHorizonOver || got.Attempts < 7 {
 			t.Errorf("got %+v", got)
 		}
 		if err := stop(); err != nil {

@@ -98,7 +98,7 @@ func (s *tenant) Send(event *mapping.UserEvent) adapter.Attempt {
 		return delivered
 	case "lost answer":
 		process()
-		return adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout}
+		return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout}
 	case "panic":
 		process()
 		panic("a fault")
@@ -108,11 +108,11 @@ func (s *tenant) Send(event *mapping.UserEvent) adapter.Attempt {
 		if known {
 			return conflict
 		}
-		return adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Status: 400}
+		return adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400}
 	case "unreachable":
 		return unreachable
 	case "throttled":
-		return adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonRateLimited, Status: 429, Unprocessed: true, RetryAfter: 2 * time.Second}
+		return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonRateLimited, Status: 429, Unprocessed: true, RetryAfter: 2 * time.Second}
 	case "wrong key":
 		return wrongKey
 	}
@@ -333,11 +333,11 @@ func (s *tenant) check(sum *tally, unkeyedDead bool) {
 			}
 		case adapter.Dead:
 			switch result.Reason {
-			case adapter.ReasonRefused:
+			case mapping.ReasonRefused:
 				sum.Refused++
-			case adapter.ReasonHorizonOver:
+			case mapping.ReasonHorizonOver:
 				sum.HorizonOver++
-			case adapter.ReasonUnkeyedAmbiguous:
+			case mapping.ReasonUnkeyedAmbiguous:
 				sum.Ambiguous++
 				if keyed || !unkeyedDead {
 					s.Errorf("%s is %s", id, result.Reason)

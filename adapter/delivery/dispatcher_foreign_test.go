@@ -15,9 +15,9 @@ import (
 
 var (
 	foreign = adapter.Attempt{
-		Outcome: adapter.Pending, Reason: adapter.ReasonUnexpectedAnswer, Detail: "HTTP 404, a page", Status: 404, Foreign: true, Unprocessed: true,
+		Outcome: adapter.Pending, Reason: mapping.ReasonUnexpectedAnswer, Detail: "HTTP 404, a page", Status: 404, Foreign: true, Unprocessed: true,
 	}
-	pageFor200 = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonUnexpectedAnswer, Detail: "HTTP 200, a page", Status: 200}
+	pageFor200 = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonUnexpectedAnswer, Detail: "HTTP 200, a page", Status: 200}
 )
 
 // answersByUser is a tenant before which a firewall stops the events of some users.
@@ -56,11 +56,11 @@ func nobody(string) bool          { return false }
 func theOddOnes(user string) bool { return strings.HasPrefix(user, "odd") }
 
 // newForeignSimulation returns a simulation that counts the pauses of its gate.
-func newForeignSimulation(t *testing.T, tenant *answersByUser) (s *simulation, pauses func() []adapter.Reason) {
+func newForeignSimulation(t *testing.T, tenant *answersByUser) (s *simulation, pauses func() []mapping.Reason) {
 	s = newSimulation(t, tenant.send)
 	s.longPolls = true
 	var mu sync.Mutex
-	var reasons []adapter.Reason
+	var reasons []mapping.Reason
 	s.gate = delivery.NewGate(delivery.GateOptions{OnChange: func(state delivery.GateState) {
 		if state.Paused {
 			mu.Lock()
@@ -68,7 +68,7 @@ func newForeignSimulation(t *testing.T, tenant *answersByUser) (s *simulation, p
 			reasons = append(reasons, state.Reason)
 		}
 	}})
-	return s, func() []adapter.Reason {
+	return s, func() []mapping.Reason {
 		mu.Lock()
 		defer mu.Unlock()
 		return reasons
@@ -101,7 +101,7 @@ func TestOddEventAmongGoodOnes(t *testing.T) {
 					t.Error(err)
 				}
 				got := s.result("message-odd")
-				if got.Outcome != adapter.Dead || got.Reason != adapter.ReasonUnexpectedAnswer || got.Status != 404 || !strings.Contains(got.Detail, foreign.Detail) {
+				if got.Outcome != adapter.Dead || got.Reason != mapping.ReasonUnexpectedAnswer || got.Status != 404 || !strings.Contains(got.Detail, foreign.Detail) {
 					t.Errorf("got %+v", got)
 				}
 				if got.Attempts < 10 || got.Lag < 22*time.Hour || got.Lag > 31*time.Hour {
@@ -142,10 +142,10 @@ func TestWrongBaseURLKillsNothing(t *testing.T) {
 					}
 					pass(60 * time.Hour)
 					reasons := pauses()
-					if len(reasons) != 1 || reasons[0] != adapter.ReasonUnexpectedAnswer {
+					if len(reasons) != 1 || reasons[0] != mapping.ReasonUnexpectedAnswer {
 						t.Errorf("paused for %v", reasons)
 					}
-					if state := s.gate.State(); !state.Paused || state.Reason != adapter.ReasonUnexpectedAnswer {
+					if state := s.gate.State(); !state.Paused || state.Reason != mapping.ReasonUnexpectedAnswer {
 						t.Errorf("the gate is %+v", state)
 					}
 					if n := tenant.set(nobody); n > 200+60*60/4 {
@@ -186,7 +186,7 @@ func TestLoneEventIsNotGivenUp(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		synctest.Wait()
-		if got := s.result("message-odd"); got.Outcome != adapter.Dead || got.Reason != adapter.ReasonUnexpectedAnswer {
+		if got := s.result("message-odd"); got.Outcome != adapter.Dead || got.Reason != mapping.ReasonUnexpectedAnswer {
 			t.Errorf("got %+v", got)
 		}
 		if pauses := pauses(); len(pauses) > 0 {
@@ -230,7 +230,7 @@ func TestManyOddEventsAmongGoodOnes(t *testing.T) {
 		dead := 0
 		for _, id := range ids {
 			switch got := s.result(id); {
-			case got.Outcome == adapter.Dead && got.Reason == adapter.ReasonUnexpectedAnswer:
+			case got.Outcome == adapter.Dead && got.Reason == mapping.ReasonUnexpectedAnswer:
 				dead++
 			case got.Outcome != adapter.Delivered:
 				t.Fatalf("got %+v", got)
@@ -256,12 +256,12 @@ func TestPageInThePlaceOfASuccess(t *testing.T) {
 		messageID   string
 		unkeyedDead bool
 		outcome     adapter.Outcome
-		reason      adapter.Reason
+		reason      mapping.Reason
 		least       int
 	}{
-		"keyed":            {"message-1", true, adapter.Dead, adapter.ReasonHorizonOver, 10},
-		"unkeyed, retried": {"no key", false, adapter.Dead, adapter.ReasonHorizonOver, 10},
-		"unkeyed, dead":    {"no key", true, adapter.Dead, adapter.ReasonUnkeyedAmbiguous, 1},
+		"keyed":            {"message-1", true, adapter.Dead, mapping.ReasonHorizonOver, 10},
+		"unkeyed, retried": {"no key", false, adapter.Dead, mapping.ReasonHorizonOver, 10},
+		"unkeyed, dead":    {"no key", true, adapter.Dead, mapping.ReasonUnkeyedAmbiguous, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -289,7 +289,7 @@ func TestPageInThePlaceOfASuccess(t *testing.T) {
 			}
 			stop := s.start()
 			pass(time.Second)
-			if state := s.gate.State(); !state.Paused || state.Reason != adapter.ReasonUnexpectedAnswer {
+			if state := s.gate.State(); !state.Paused || state.Reason != mapping.ReasonUnexpectedAnswer {
 				t.Errorf("the gate is %+v", state)
 			}
 			if err := stop(); err != nil {

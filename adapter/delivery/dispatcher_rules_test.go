@@ -18,8 +18,8 @@ import (
 )
 
 var (
-	conflict  = adapter.Attempt{Outcome: adapter.Duplicate, Reason: adapter.ReasonConflict, Status: 409}
-	forbidden = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonForbidden, Status: 403, Misconfigured: true, Unprocessed: true}
+	conflict  = adapter.Attempt{Outcome: adapter.Duplicate, Reason: mapping.ReasonConflict, Status: 409}
+	forbidden = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonForbidden, Status: 403, Misconfigured: true, Unprocessed: true}
 )
 
 // TestHistoryDecides starts with an event that has been through something.
@@ -32,31 +32,31 @@ func TestHistoryDecides(t *testing.T) {
 		answer      adapter.Attempt
 		sent        int
 		outcome     adapter.Outcome
-		reason      adapter.Reason
+		reason      mapping.Reason
 		attempts    int
 	}{
-		"new": {keyed, func(*simulatedEvent, time.Time) {}, false, conflict, 1, adapter.Duplicate, adapter.ReasonConflict, 1},
+		"new": {keyed, func(*simulatedEvent, time.Time) {}, false, conflict, 1, adapter.Duplicate, mapping.ReasonConflict, 1},
 		"failed before": {keyed, func(e *simulatedEvent, now time.Time) {
 			e.Attempts, e.Failed, e.FirstAttempt = 2, 2, now
-		}, false, conflict, 1, adapter.Duplicate, adapter.ReasonConflictAfterFailure, 3},
-		"redriven": {keyed, func(e *simulatedEvent, _ time.Time) { e.Redriven = true }, false, conflict, 1, adapter.Duplicate, adapter.ReasonConflictAfterFailure, 1},
+		}, false, conflict, 1, adapter.Duplicate, mapping.ReasonConflictAfterFailure, 3},
+		"redriven": {keyed, func(e *simulatedEvent, _ time.Time) { e.Redriven = true }, false, conflict, 1, adapter.Duplicate, mapping.ReasonConflictAfterFailure, 1},
 		"ambiguous within the horizon": {keyed, func(e *simulatedEvent, now time.Time) {
 			e.Attempts, e.FirstAttempt, e.AmbiguousSince = 1, now.Add(-23*time.Hour+time.Second), now.Add(-23*time.Hour+time.Second)
 		}, false, delivered, 1, adapter.Delivered, "", 2},
 		"ambiguous beyond the horizon": {keyed, func(e *simulatedEvent, now time.Time) {
 			e.Attempts, e.FirstAttempt, e.AmbiguousSince = 1, now.Add(-23*time.Hour), now.Add(-23*time.Hour)
-		}, false, delivered, 0, adapter.Dead, adapter.ReasonHorizonOver, 1},
+		}, false, delivered, 0, adapter.Dead, mapping.ReasonHorizonOver, 1},
 		"never processed, days ago": {keyed, func(e *simulatedEvent, now time.Time) {
 			e.Attempts, e.FirstAttempt = 5, now.Add(-72*time.Hour)
 		}, false, delivered, 1, adapter.Delivered, "", 6},
 		"received days ago":       {keyed, func(e *simulatedEvent, now time.Time) { e.ReceivedAt = now.Add(-240 * time.Hour) }, false, delivered, 1, adapter.Delivered, "", 1},
 		"keyed, interrupted":      {keyed, func(e *simulatedEvent, _ time.Time) { e.marked = true }, true, delivered, 1, adapter.Delivered, "", 1},
-		"unkeyed, interrupted":    {unkeyed, func(e *simulatedEvent, _ time.Time) { e.marked = true }, true, delivered, 0, adapter.Dead, adapter.ReasonUnkeyedAmbiguous, 0},
+		"unkeyed, interrupted":    {unkeyed, func(e *simulatedEvent, _ time.Time) { e.marked = true }, true, delivered, 0, adapter.Dead, mapping.ReasonUnkeyedAmbiguous, 0},
 		"unkeyed, to be retried":  {unkeyed, func(e *simulatedEvent, _ time.Time) { e.marked = true }, false, delivered, 1, adapter.Delivered, "", 1},
-		"unkeyed, once ambiguous": {unkeyed, func(e *simulatedEvent, now time.Time) { e.Attempts, e.AmbiguousSince = 1, now }, true, delivered, 0, adapter.Dead, adapter.ReasonUnkeyedAmbiguous, 1},
+		"unkeyed, once ambiguous": {unkeyed, func(e *simulatedEvent, now time.Time) { e.Attempts, e.AmbiguousSince = 1, now }, true, delivered, 0, adapter.Dead, mapping.ReasonUnkeyedAmbiguous, 1},
 		"unkeyed, ambiguous for too long": {unkeyed, func(e *simulatedEvent, now time.Time) {
 			e.Attempts, e.AmbiguousSince = 1, now.Add(-23*time.Hour)
-		}, false, delivered, 0, adapter.Dead, adapter.ReasonHorizonOver, 1},
+		}, false, delivered, 0, adapter.Dead, mapping.ReasonHorizonOver, 1},
 		"unkeyed, never processed": {unkeyed, func(e *simulatedEvent, now time.Time) { e.Attempts, e.FirstAttempt = 1, now }, true, delivered, 1, adapter.Delivered, "", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -105,7 +105,7 @@ func TestLastTryIsBeforeTheHorizon(t *testing.T) {
 					t.Error(err)
 				}
 				got := s.result("message-1")
-				if got.Outcome != adapter.Dead || got.Reason != adapter.ReasonHorizonOver || got.Attempts != len(sent) || !strings.Contains(got.Detail, string(answer.Reason)) {
+				if got.Outcome != adapter.Dead || got.Reason != mapping.ReasonHorizonOver || got.Attempts != len(sent) || !strings.Contains(got.Detail, string(answer.Reason)) {
 					t.Errorf("got %+v after %d attempts", got, len(sent))
 				}
 				last := sent[len(sent)-1].Sub(sent[0])
@@ -146,7 +146,7 @@ func TestRetriesAreSpaced(t *testing.T) {
 func TestRetryAfterIsHonoured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSimulation(t, func(*mapping.UserEvent) adapter.Attempt {
-			return adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonRateLimited, Status: 429, Unprocessed: true, RetryAfter: 10 * time.Minute}
+			return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonRateLimited, Status: 429, Unprocessed: true, RetryAfter: 10 * time.Minute}
 		})
 		s.accept("u", "message-1")
 		stop := s.start()
@@ -180,7 +180,7 @@ func TestRefusedEventIsTriedSeldom(t *testing.T) {
 		}
 		synctest.Wait()
 		event := s.queue.event("message-1")
-		if event.outcome != adapter.Pending || event.Attempts != 0 || event.last.Reason != adapter.ReasonForbidden {
+		if event.outcome != adapter.Pending || event.Attempts != 0 || event.last.Reason != mapping.ReasonForbidden {
 			t.Errorf("got %+v", event)
 		}
 		// On average it waits for five minutes.
@@ -302,7 +302,7 @@ func TestPanicInMappingIsRetried(t *testing.T) {
 		stop := s.start()
 		pass(time.Minute)
 		event := s.queue.event("message-1")
-		if sent != 1 || s.panics < 2 || event.Attempts != s.panics || event.last.Reason != adapter.ReasonInternalError || !event.AmbiguousSince.IsZero() {
+		if sent != 1 || s.panics < 2 || event.Attempts != s.panics || event.last.Reason != mapping.ReasonInternalError || !event.AmbiguousSince.IsZero() {
 			t.Errorf("%d sent, %d panics, %+v", sent, s.panics, event)
 		}
 		mended.Store(true, true)
@@ -522,7 +522,7 @@ func (patientSender) Send(ctx context.Context, _ *mapping.Result) adapter.Attemp
 	case <-time.After(3 * time.Second):
 		return delivered
 	case <-ctx.Done():
-		return adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonNetworkError}
+		return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonNetworkError}
 	}
 }
 

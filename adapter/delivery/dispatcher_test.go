@@ -51,7 +51,7 @@ func (q *memoryQueue) Accept(_ context.Context, arrivals []adapter.Arrival) erro
 			continue
 		}
 		if slices.ContainsFunc(arrivals[:i], func(b adapter.Arrival) bool { return a.Keyed && b.MessageID == a.MessageID }) {
-			a.Outcome, a.Reason = adapter.Duplicate, adapter.ReasonAlreadyAccepted
+			a.Outcome, a.Reason = adapter.Duplicate, mapping.ReasonAlreadyAccepted
 			continue
 		}
 		q.next++
@@ -191,9 +191,9 @@ func (f senderFunc) Send(_ context.Context, mapped *mapping.Result) adapter.Atte
 
 var (
 	delivered   = adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
-	serverError = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonServerError, Status: 503}
-	unreachable = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonNetworkError, Unprocessed: true}
-	wrongKey    = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonUnauthorized, Status: 401, Misconfigured: true, Unprocessed: true}
+	serverError = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Status: 503}
+	unreachable = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonNetworkError, Unprocessed: true}
+	wrongKey    = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonUnauthorized, Status: 401, Misconfigured: true, Unprocessed: true}
 )
 
 // rig is a Durable and a Dispatcher over a queue in memory.
@@ -349,28 +349,28 @@ func TestDispatchDelivers(t *testing.T) {
 
 // TestDispatchOutcomes follows one event through a script of attempts.
 func TestDispatchOutcomes(t *testing.T) {
-	conflict := adapter.Attempt{Outcome: adapter.Duplicate, Reason: adapter.ReasonConflict, Status: 409}
-	dead := adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonUserNotFound, Status: 404}
+	conflict := adapter.Attempt{Outcome: adapter.Duplicate, Reason: mapping.ReasonConflict, Status: 409}
+	dead := adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonUserNotFound, Status: 404}
 	for name, test := range map[string]struct {
 		messageID   string
 		unkeyedDead bool
 		script      []adapter.Attempt // the last is repeated
 		within      time.Duration
 		want        adapter.Outcome
-		reason      adapter.Reason
+		reason      mapping.Reason
 		attempts    int
 	}{
 		"delivered":                  {"message-1", false, []adapter.Attempt{delivered}, time.Second, adapter.Delivered, "", 1},
-		"duplicate":                  {"message-1", false, []adapter.Attempt{conflict}, time.Second, adapter.Duplicate, adapter.ReasonConflict, 1},
-		"conflict after failure":     {"message-1", false, []adapter.Attempt{serverError, conflict}, time.Minute, adapter.Duplicate, adapter.ReasonConflictAfterFailure, 2},
-		"dead":                       {"message-1", false, []adapter.Attempt{dead}, time.Second, adapter.Dead, adapter.ReasonUserNotFound, 1},
+		"duplicate":                  {"message-1", false, []adapter.Attempt{conflict}, time.Second, adapter.Duplicate, mapping.ReasonConflict, 1},
+		"conflict after failure":     {"message-1", false, []adapter.Attempt{serverError, conflict}, time.Minute, adapter.Duplicate, mapping.ReasonConflictAfterFailure, 2},
+		"dead":                       {"message-1", false, []adapter.Attempt{dead}, time.Second, adapter.Dead, mapping.ReasonUserNotFound, 1},
 		"retried":                    {"message-1", false, []adapter.Attempt{serverError, serverError, delivered}, time.Minute, adapter.Delivered, "", 3},
 		"misconfigured":              {"message-1", false, []adapter.Attempt{wrongKey, wrongKey, delivered}, time.Minute, adapter.Delivered, "", 1},
-		"horizon":                    {"message-1", false, []adapter.Attempt{serverError}, 23 * time.Hour, adapter.Dead, adapter.ReasonHorizonOver, 0},
-		"horizon unreachable":        {"message-1", false, []adapter.Attempt{unreachable}, 23 * time.Hour, adapter.Dead, adapter.ReasonHorizonOver, 0},
+		"horizon":                    {"message-1", false, []adapter.Attempt{serverError}, 23 * time.Hour, adapter.Dead, mapping.ReasonHorizonOver, 0},
+		"horizon unreachable":        {"message-1", false, []adapter.Attempt{unreachable}, 23 * time.Hour, adapter.Dead, mapping.ReasonHorizonOver, 0},
 		"misconfigured for days":     {"message-1", false, []adapter.Attempt{wrongKey}, 100 * time.Hour, 0, "", 0},
 		"without a key":              {"m", false, []adapter.Attempt{serverError, delivered}, time.Minute, adapter.Delivered, "", 2},
-		"without a key, ambiguous":   {"m", true, []adapter.Attempt{serverError, delivered}, time.Minute, adapter.Dead, adapter.ReasonUnkeyedAmbiguous, 1},
+		"without a key, ambiguous":   {"m", true, []adapter.Attempt{serverError, delivered}, time.Minute, adapter.Dead, mapping.ReasonUnkeyedAmbiguous, 1},
 		"without a key, unprocessed": {"m", true, []adapter.Attempt{unreachable, delivered}, time.Minute, adapter.Delivered, "", 2},
 		"with a key, ambiguous":      {"message-1", true, []adapter.Attempt{serverError, delivered}, time.Minute, adapter.Delivered, "", 2},
 	} {
@@ -419,7 +419,7 @@ func TestDamagedPayloadIsNotSent(t *testing.T) {
 			t.Errorf("sent %q", sent)
 		}
 		got := r.result("m-000001")
-		if got.Outcome != adapter.Dead || got.Reason != adapter.ReasonPayloadDamaged || got.Attempts != 0 || got.IdempotencyKey != "" ||
+		if got.Outcome != adapter.Dead || got.Reason != mapping.ReasonPayloadDamaged || got.Attempts != 0 || got.IdempotencyKey != "" ||
 			!strings.Contains(got.Detail, "replay the event") {
 			t.Errorf("got %+v", got)
 		}
@@ -446,7 +446,7 @@ func TestNothingIsSentAfterTheHorizon(t *testing.T) {
 		before := sent
 		r.start()
 		pass(time.Hour)
-		if got := r.result("message-1"); sent != before || got.Reason != adapter.ReasonHorizonOver {
+		if got := r.result("message-1"); sent != before || got.Reason != mapping.ReasonHorizonOver {
 			t.Errorf("sent %d times more, got %+v", sent-before, got)
 		}
 		r.end()
@@ -728,8 +728,8 @@ func TestDispatchModel(t *testing.T) {
 			var mu sync.Mutex // random is SaaSquatch's
 			first := make(map[string]time.Time)
 			attempts := []adapter.Attempt{delivered, serverError, serverError, unreachable,
-				{Outcome: adapter.Pending, Reason: adapter.ReasonRateLimited, Status: 429, Unprocessed: true, RetryAfter: time.Second},
-				{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Status: 400}}
+				{Outcome: adapter.Pending, Reason: mapping.ReasonRateLimited, Status: 429, Unprocessed: true, RetryAfter: time.Second},
+				{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400}}
 			r := newRig(t, func(event *mapping.UserEvent) adapter.Attempt {
 				mu.Lock()
 				attempt := attempts[random.IntN(len(attempts))]

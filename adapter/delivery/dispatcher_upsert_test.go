@@ -167,11 +167,11 @@ func TestUpsertsAreNeverAmbiguous(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer adapter.Attempt
 		fails  int
-		want   adapter.Reason
+		want   mapping.Reason
 	}{
-		"once":  {adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout}, 1, ""},
-		"often": {adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonNetworkError}, 10, ""},
-		"ever":  {serverError, 1 << 30, adapter.ReasonHorizonOver},
+		"once":  {adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout}, 1, ""},
+		"often": {adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonNetworkError}, 10, ""},
+		"ever":  {serverError, 1 << 30, mapping.ReasonHorizonOver},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s, _ := newUpsertSimulation(t, func(_, user string, number int) adapter.Attempt {
@@ -244,7 +244,7 @@ func TestEventsWaitForTheIdentify(t *testing.T) {
 // TestIdentifyHoldsBackForAWhile has an identify that never succeeds while the
 // tenant works.
 func TestIdentifyHoldsBackForAWhile(t *testing.T) {
-	for name, answer := range map[string]adapter.Attempt{"fails": serverError, "is forbidden": {Outcome: adapter.Pending, Reason: adapter.ReasonForbidden, Misconfigured: true, Unprocessed: true}} {
+	for name, answer := range map[string]adapter.Attempt{"fails": serverError, "is forbidden": {Outcome: adapter.Pending, Reason: mapping.ReasonForbidden, Misconfigured: true, Unprocessed: true}} {
 		synctest.Test(t, func(t *testing.T) {
 			s, calls := newUpsertSimulation(t, func(call, _ string, _ int) adapter.Attempt {
 				if call == "upsert" {

@@ -76,7 +76,7 @@ func (d *Durable) Accept(ctx context.Context, events [][]byte) (adapter.Receipt,
 	mapAll(d.mapper, events, d.now(), mapping.Options{RulesOnly: true}, d.panicked, func(i int, mapped mapping.Result) {
 		results[i] = resultOf(i, &mapped)
 		if mapped.Kind != 0 && results[i].Outcome == adapter.Pending {
-			results[i].Reason, results[i].Detail = adapter.ReasonAccepted, ""
+			results[i].Reason, results[i].Detail = mapping.ReasonAccepted, ""
 		}
 		arrivals[i] = arrivalOf(events[i], &mapped, &results[i])
 	})

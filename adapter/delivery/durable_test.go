@@ -50,19 +50,19 @@ func TestArrivals(t *testing.T) {
 		want  adapter.Arrival
 	}{
 		{`{"type":"track","userId":"u","event":"Signed Up","messageId":"message-1"}`,
-			adapter.Arrival{MessageID: "message-1", UserID: "u", AccountID: "u", Event: "Signed Up", EventKey: "signedUp", Keyed: true, Outcome: adapter.Pending, Reason: adapter.ReasonAccepted}},
+			adapter.Arrival{MessageID: "message-1", UserID: "u", AccountID: "u", Event: "Signed Up", EventKey: "signedUp", Keyed: true, Outcome: adapter.Pending, Reason: mapping.ReasonAccepted}},
 		{`{"type":"track","userId":"u","event":"Signed Up","messageId":"m"}`,
 			adapter.Arrival{MessageID: "m", UserID: "u", AccountID: "u", Event: "Signed Up", EventKey: "signedUp", Identity: 8311934401807003855, Fingerprint: -3999630102292682017,
-				Outcome: adapter.Pending, Reason: adapter.ReasonAccepted}},
+				Outcome: adapter.Pending, Reason: mapping.ReasonAccepted}},
 		{`{"type":"track","userId":"u","event":"Signed Up"}`,
-			adapter.Arrival{UserID: "u", AccountID: "u", Event: "Signed Up", EventKey: "signedUp", Outcome: adapter.Pending, Reason: adapter.ReasonAccepted}},
+			adapter.Arrival{UserID: "u", AccountID: "u", Event: "Signed Up", EventKey: "signedUp", Outcome: adapter.Pending, Reason: mapping.ReasonAccepted}},
 		{`{"type":"page","userId":"u","messageId":"message-2"}`,
 			adapter.Arrival{MessageID: "message-2", Keyed: true, Outcome: adapter.Skipped, Reason: "unsupported_type"}},
 		{`{"type":"track","userId":"u","event":"購入","messageId":12345678}`,
 			adapter.Arrival{MessageID: "12345678", Event: "購入", Identity: -2013695010812853125, Outcome: adapter.Rejected, Reason: "empty_event_key"}},
 		{`{"type":"track","userId":"u","event":"Signed Up","messageId":12345678}`,
 			adapter.Arrival{MessageID: "12345678", UserID: "u", AccountID: "u", Event: "Signed Up", EventKey: "signedUp", Identity: 7763763577085875309, Fingerprint: -3999630102292682017,
-				Outcome: adapter.Pending, Reason: adapter.ReasonAccepted}},
+				Outcome: adapter.Pending, Reason: mapping.ReasonAccepted}},
 		{`{"type":"track","userId":"u","messageId":"m"}`,
 			adapter.Arrival{MessageID: "m", Outcome: adapter.Rejected, Reason: "missing_event_name"}},
 		{`not JSON`, adapter.Arrival{Outcome: adapter.Rejected, Reason: "invalid_json"}},
@@ -119,7 +119,7 @@ func TestFingerprintsDiffer(t *testing.T) {
 func TestDurableTellsWhatIsSettled(t *testing.T) {
 	var told []adapter.Result
 	queue := &arrivalsQueue{answer: func(arrivals []adapter.Arrival) error {
-		arrivals[1].Outcome, arrivals[1].Reason = adapter.Duplicate, adapter.ReasonAlreadyDelivered
+		arrivals[1].Outcome, arrivals[1].Reason = adapter.Duplicate, mapping.ReasonAlreadyDelivered
 		return nil
 	}}
 	d := delivery.NewDurable(newMapper(t), queue, delivery.DurableOptions{Record: func(r adapter.Result) { told = append(told, r) }})
@@ -133,11 +133,11 @@ func TestDurableTellsWhatIsSettled(t *testing.T) {
 		t.Fatalf("%+v, %v", receipt, err)
 	}
 	first := receipt.Results[0]
-	if first.Outcome != adapter.Pending || first.Reason != adapter.ReasonAccepted || first.Detail != "" || first.EventKey != "x" || first.IdempotencyKey != "message-1" ||
+	if first.Outcome != adapter.Pending || first.Reason != mapping.ReasonAccepted || first.Detail != "" || first.EventKey != "x" || first.IdempotencyKey != "message-1" ||
 		!slices.Contains(first.Warnings, mapping.WarningNoTimestamp) {
 		t.Errorf("got %+v", first)
 	}
-	if second := receipt.Results[1]; second.Outcome != adapter.Duplicate || second.Reason != adapter.ReasonAlreadyDelivered || second.Detail != "" {
+	if second := receipt.Results[1]; second.Outcome != adapter.Duplicate || second.Reason != mapping.ReasonAlreadyDelivered || second.Detail != "" {
 		t.Errorf("got %+v", second)
 	}
 	if len(told) != 3 || fmt.Sprint(told) != fmt.Sprint(receipt.Results[1:]) {
@@ -187,9 +187,9 @@ func TestDurableKeepsWhatItCannotMap(t *testing.T) {
 	}
 	for i, result := range receipt.Results {
 		arrival := queue.arrivals[i]
-		want := adapter.ReasonAccepted
+		want := mapping.ReasonAccepted
 		if i%10 == 7 {
-			want = adapter.ReasonInternalError
+			want = mapping.ReasonInternalError
 		}
 		if result.Index != i || result.Outcome != adapter.Pending || result.Reason != want || arrival.Outcome != adapter.Pending || !bytes.Equal(arrival.Payload, batch[i]) {
 			t.Fatalf("event %d: %+v, %+v", i, result, arrival)

@@ -62,7 +62,7 @@ func TestNoExpressionBeforeTheAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, result := range receipt.Results[:4] {
-		if result.Outcome != adapter.Pending || result.Reason != adapter.ReasonAccepted || result.Detail != "" {
+		if result.Outcome != adapter.Pending || result.Reason != mapping.ReasonAccepted || result.Detail != "" {
 			t.Errorf("event %d is %+v", i+1, result)
 		}
 	}
@@ -88,10 +88,10 @@ func TestNoExpressionBeforeTheAnswer(t *testing.T) {
 		t.Error(err)
 	}
 	for id, want := range map[string]adapter.Result{
-		"message-1": {Outcome: adapter.Rejected, Reason: adapter.ReasonExpressionFailed},
-		"message-2": {Outcome: adapter.Skipped, Reason: adapter.Reason(mapping.SkipEventNotSelected)},
+		"message-1": {Outcome: adapter.Rejected, Reason: mapping.RejectExpressionFailed},
+		"message-2": {Outcome: adapter.Skipped, Reason: mapping.SkipEventNotSelected},
 		"message-3": {Outcome: adapter.Delivered, EventKey: "kept"},
-		"message-4": {Outcome: adapter.Rejected, Reason: adapter.ReasonExpressionFailed},
+		"message-4": {Outcome: adapter.Rejected, Reason: mapping.RejectExpressionFailed},
 	} {
 		if r := got[id]; r.Outcome != want.Outcome || r.Reason != want.Reason || want.EventKey != "" && r.EventKey != want.EventKey {
 			t.Errorf("%s is %+v, want %+v", id, r, want)
@@ -175,7 +175,7 @@ func TestDirectEvaluatesWithinItsBudget(t *testing.T) {
 			if result.MessageID != fmt.Sprintf("message-%d", i) {
 				t.Errorf("%s: event %d is %+v", name, i, result)
 			}
-			if result.Outcome == adapter.Pending && result.Reason == adapter.ReasonBudgetExceeded {
+			if result.Outcome == adapter.Pending && result.Reason == mapping.ReasonBudgetExceeded {
 				unfinished++
 			}
 		}

@@ -80,7 +80,7 @@ func (f *Forwarder) Concurrency() int { return cap(f.slots) }
 // misconfigured.
 func (f *Forwarder) Forward(ctx context.Context, mapped *mapping.Result) (adapter.Attempt, int) {
 	seen := f.memory.of(mapped)
-	last := adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonBudgetExceeded, Detail: "no time was left to send the event"}
+	last := adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonBudgetExceeded, Detail: "no time was left to send the event"}
 	var tries foreignTries
 	for attempts := 0; ; {
 		if ended := seen.ended(); ended != nil && !waitFor(ctx, ended) {
@@ -95,7 +95,7 @@ func (f *Forwarder) Forward(ctx context.Context, mapped *mapping.Result) (adapte
 		// Not before the claim: until then another request may deliver the event.
 		if seen.delivered() {
 			seen.end()
-			return adapter.Attempt{Outcome: adapter.Duplicate, Reason: adapter.ReasonRecentlyDelivered}, attempts
+			return adapter.Attempt{Outcome: adapter.Duplicate, Reason: mapping.ReasonRecentlyDelivered}, attempts
 		}
 		if !f.acquire(ctx) {
 			seen.end()
@@ -154,8 +154,8 @@ func (f *Forwarder) lastTry(last adapter.Attempt, tries *foreignTries) adapter.A
 func (f *Forwarder) attempt(ctx context.Context, mapped *mapping.Result, seen *remembered) (attempt adapter.Attempt) {
 	attempt.Outcome = adapter.Pending
 	defer func() {
-		if attempt.Reason == adapter.ReasonConflict && seen.failedBefore() {
-			attempt.Reason = adapter.ReasonConflictAfterFailure
+		if attempt.Reason == mapping.ReasonConflict && seen.failedBefore() {
+			attempt.Reason = mapping.ReasonConflictAfterFailure
 		}
 		seen.record(attempt.Outcome)
 		seen.end()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 
 	"golang.org/x/time/rate"
 )
@@ -72,7 +73,7 @@ type GateState struct {
 	// Paused says that no request may start but, at times, a probe.
 	Paused bool
 	// Reason is why the tenant is paused, empty if it is not.
-	Reason adapter.Reason
+	Reason mapping.Reason
 	// Cause and Detail are those of the attempt for which it is, as in [Attempt].
 	Cause  adapter.Cause
 	Detail string

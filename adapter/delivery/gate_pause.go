@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 )
@@ -52,7 +53,7 @@ type pause struct {
 
 // failure is why an attempt failed, as the [Attempt] says it.
 type failure struct {
-	reason adapter.Reason
+	reason mapping.Reason
 	cause  adapter.Cause
 	detail string
 }
@@ -179,7 +180,7 @@ func (p *pause) holdFor(d time.Duration, why failure, now time.Time) {
 // throttle pauses as if the tenant had asked for it, longer each time until an
 // attempt is answered.
 func (p *pause) throttle(why failure, now time.Time, random func() float64) {
-	why.reason = adapter.ReasonRateLimited
+	why.reason = mapping.ReasonRateLimited
 	p.holdFor(p.throttled.next(random()), why, now)
 }
 

@@ -12,15 +12,16 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // What a tenant may answer besides what direct delivery is tested with.
 var (
-	timedOut    = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout}
-	unreachable = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonNetworkError}
-	tooMany     = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonRateLimited, Status: 429}
-	forbidden   = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonForbidden, Status: 403, Misconfigured: true}
-	ownFault    = adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonInternalError}
+	timedOut    = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout}
+	unreachable = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonNetworkError}
+	tooMany     = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonRateLimited, Status: 429}
+	forbidden   = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonForbidden, Status: 403, Misconfigured: true}
+	ownFault    = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonInternalError}
 )
 
 // askingFor returns the answer with Retry-After.
@@ -220,7 +221,7 @@ func TestGateProbesAnOutage(t *testing.T) {
 		for _, wait := range []time.Duration{5, 10, 20, 40, 60, 60} {
 			at += wait * time.Second
 			state := g.State()
-			if want := (GateState{Paused: true, Reason: adapter.ReasonServerError, Since: g.start, Until: g.start.Add(at), Limit: 4}); state != want {
+			if want := (GateState{Paused: true, Reason: mapping.ReasonServerError, Since: g.start, Until: g.start.Add(at), Limit: 4}); state != want {
 				t.Errorf("state %+v, want %+v", state, want)
 			}
 			probe := g.acquire()
@@ -275,18 +276,18 @@ func TestGateProbeDecides(t *testing.T) {
 		probe  adapter.Attempt
 		first  time.Duration // when the probe starts
 		paused bool
-		reason adapter.Reason
+		reason mapping.Reason
 		next   time.Duration // when the next request starts
 	}{
 		"outage, answered":         {outage, delivered, 5 * time.Second, false, "", 5 * time.Second},
 		"outage, refused event":    {outage, refused, 5 * time.Second, false, "", 5 * time.Second},
-		"outage, throttled":        {outage, askingFor(tooMany, 7*time.Second), 5 * time.Second, true, adapter.ReasonRateLimited, 12 * time.Second},
-		"outage, asks for time":    {outage, askingFor(busy, time.Minute), 5 * time.Second, true, adapter.ReasonServerError, 65 * time.Second},
-		"outage, then a wrong key": {outage, wrongKey, 5 * time.Second, true, adapter.ReasonUnauthorized, 20 * time.Second},
-		"outage, our own fault":    {outage, ownFault, 5 * time.Second, true, adapter.ReasonInternalError, 15 * time.Second},
+		"outage, throttled":        {outage, askingFor(tooMany, 7*time.Second), 5 * time.Second, true, mapping.ReasonRateLimited, 12 * time.Second},
+		"outage, asks for time":    {outage, askingFor(busy, time.Minute), 5 * time.Second, true, mapping.ReasonServerError, 65 * time.Second},
+		"outage, then a wrong key": {outage, wrongKey, 5 * time.Second, true, mapping.ReasonUnauthorized, 20 * time.Second},
+		"outage, our own fault":    {outage, ownFault, 5 * time.Second, true, mapping.ReasonInternalError, 15 * time.Second},
 		"wrong key, answered":      {configuration, conflict, 15 * time.Second, false, "", 15 * time.Second},
-		"wrong key, then down":     {configuration, timedOut, 15 * time.Second, true, adapter.ReasonTimeout, 20 * time.Second},
-		"wrong key, then tenant":   {configuration, forbidden, 15 * time.Second, true, adapter.ReasonForbidden, 45 * time.Second},
+		"wrong key, then down":     {configuration, timedOut, 15 * time.Second, true, mapping.ReasonTimeout, 20 * time.Second},
+		"wrong key, then tenant":   {configuration, forbidden, 15 * time.Second, true, mapping.ReasonForbidden, 45 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // verdict is what an attempt says about the tenant, whatever it means for the
@@ -31,11 +32,11 @@ func verdictOf(a adapter.Attempt) verdict {
 		return answered
 	}
 	switch a.Reason {
-	case adapter.ReasonRateLimited:
+	case mapping.ReasonRateLimited:
 		return throttled
-	case adapter.ReasonServerError, adapter.ReasonTimeout, adapter.ReasonNetworkError:
+	case mapping.ReasonServerError, mapping.ReasonTimeout, mapping.ReasonNetworkError:
 		return failed
-	case adapter.ReasonUnexpectedAnswer:
+	case mapping.ReasonUnexpectedAnswer:
 		if !a.Foreign { // a page in the place of a success
 			return failed
 		}

@@ -135,7 +135,7 @@ func (d *Deliveries) Redrive(
 			return nil, &adapter.RefusedError{Problem: fmt.Sprintf("%s events cannot be redriven: SaaSquatch has them, and would count them twice", outcome)}
 		}
 	}
-	done := &adapter.Redrive{Unsendable: make(map[adapter.Reason]int)}
+	done := &adapter.Redrive{Unsendable: make(map[mapping.Reason]int)}
 	err := d.pages(ctx, filter, limit, func(page []adapter.Delivery) error {
 		redeliveries, err := d.plan(ctx, page, toTenant, done)
 		if err != nil {
@@ -241,10 +241,10 @@ func (d *Deliveries) plan(
 		case mapping.KindUnfinished:
 			return ctx.Err()
 		case 0:
-			done.Unsendable[adapter.ReasonInternalError]++
+			done.Unsendable[mapping.ReasonInternalError]++
 			return nil
 		default:
-			done.Unsendable[adapter.Reason(mapped.Reason)]++
+			done.Unsendable[mapped.Reason]++
 			return nil
 		}
 		imported, err := d.imported(ctx, delivery.Run)

@@ -188,19 +188,19 @@ func TestRedriveTellsApart(t *testing.T) {
 		"dead and rejected by default": {
 			want: adapter.Redrive{
 				Before: 1, Matched: 8, Sent: 2, Duplicate: 1, NoPayload: 1, NoConnection: 1,
-				Unsendable: map[adapter.Reason]int{"invalid_json": 1, "unsupported_type": 1, adapter.ReasonInternalError: 1},
+				Unsendable: map[mapping.Reason]int{"invalid_json": 1, "unsupported_type": 1, mapping.ReasonInternalError: 1},
 			},
 			redriven: []int64{6, 2, 1},
 		},
 		"the newest up to the limit": {
 			filter:   adapter.Filter{Connection: "default"},
 			limit:    3,
-			want:     adapter.Redrive{Before: 4, Matched: 3, Sent: 1, Unsendable: map[adapter.Reason]int{"invalid_json": 1, "unsupported_type": 1}},
+			want:     adapter.Redrive{Before: 4, Matched: 3, Sent: 1, Unsendable: map[mapping.Reason]int{"invalid_json": 1, "unsupported_type": 1}},
 			redriven: []int64{6},
 		},
 		"pending ones if asked": {
 			filter:   adapter.Filter{Outcomes: []adapter.Outcome{adapter.Pending}},
-			want:     adapter.Redrive{Before: 7, Matched: 1, Sent: 1, Unsendable: map[adapter.Reason]int{}},
+			want:     adapter.Redrive{Before: 7, Matched: 1, Sent: 1, Unsendable: map[mapping.Reason]int{}},
 			redriven: []int64{7},
 		},
 	} {
@@ -259,7 +259,7 @@ func TestRedriveToTenant(t *testing.T) {
 		"events of other tenants are left": {
 			filter: adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, adapter.Pending}},
 			want: adapter.Redrive{
-				Before: 1, Matched: 10, Sent: 2, Duplicate: 1, NoPayload: 1, NoConnection: 1, Unsendable: map[adapter.Reason]int{},
+				Before: 1, Matched: 10, Sent: 2, Duplicate: 1, NoPayload: 1, NoConnection: 1, Unsendable: map[mapping.Reason]int{},
 				OtherTenant: adapter.TenantMoves{move("host/test_a", 4), move("elsewhere/tenant", 1)},
 			},
 			redriven: []int64{7, 2, 1},
@@ -267,7 +267,7 @@ func TestRedriveToTenant(t *testing.T) {
 		"only those are moved, pending ones as well": {
 			toTenant: "tenant",
 			want: adapter.Redrive{
-				Before: 9, Matched: 7, Sent: 2, Duplicate: 1, NoConnection: 1, InHand: 1, Held: 1, Unsendable: map[adapter.Reason]int{"invalid_json": 1},
+				Before: 9, Matched: 7, Sent: 2, Duplicate: 1, NoConnection: 1, InHand: 1, Held: 1, Unsendable: map[mapping.Reason]int{"invalid_json": 1},
 				Moved: adapter.TenantMoves{move("host/test_a", 3), move("elsewhere/tenant", 1)},
 			},
 			redriven: []int64{15, 12, 11, 9},
@@ -277,7 +277,7 @@ func TestRedriveToTenant(t *testing.T) {
 			filter:   adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}, Connection: "default"},
 			limit:    1,
 			toTenant: "tenant",
-			want:     adapter.Redrive{Before: 12, Matched: 1, Sent: 1, Unsendable: map[adapter.Reason]int{}, Moved: adapter.TenantMoves{move("elsewhere/tenant", 1)}},
+			want:     adapter.Redrive{Before: 12, Matched: 1, Sent: 1, Unsendable: map[mapping.Reason]int{}, Moved: adapter.TenantMoves{move("elsewhere/tenant", 1)}},
 			redriven: []int64{12},
 			moved:    []int64{12},
 		},
@@ -525,7 +525,7 @@ func TestRedriveInPages(t *testing.T) {
 		if err != nil || want.Before != 1 {
 			t.Fatalf("got %+v, %v", want, err)
 		}
-		o, got := operationsOn(t, moved()), &adapter.Redrive{Unsendable: map[adapter.Reason]int{}}
+		o, got := operationsOn(t, moved()), &adapter.Redrive{Unsendable: map[mapping.Reason]int{}}
 		for filter, pages := (adapter.Filter{}), 0; ; filter.Before = got.Before {
 			page, err := o.Redrive(t.Context(), filter, 2, toTenant, false)
 			if err != nil || pages == 10 {

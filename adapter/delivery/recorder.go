@@ -1,6 +1,9 @@
 package delivery
 
-import "segment-saasquatch/adapter"
+import (
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
+)
 
 // ownResults is how many rejected events of a request are recorded one by one, for each
 // reason.
@@ -12,9 +15,9 @@ const ownResults = 100
 type requestRecorder struct {
 	record func(adapter.Result)
 	// rejected counts the rejected events by reason.
-	rejected map[adapter.Reason]int
+	rejected map[mapping.Reason]int
 	// shared are the reasons of more than ownResults, in their order.
-	shared []adapter.Reason
+	shared []mapping.Reason
 }
 
 func (r *requestRecorder) add(result *adapter.Result) {
@@ -23,7 +26,7 @@ func (r *requestRecorder) add(result *adapter.Result) {
 		return
 	}
 	if r.rejected == nil {
-		r.rejected = make(map[adapter.Reason]int)
+		r.rejected = make(map[mapping.Reason]int)
 	}
 	r.rejected[result.Reason]++
 	switch n := r.rejected[result.Reason]; {

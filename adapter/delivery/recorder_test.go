@@ -45,7 +45,7 @@ func TestRejectedEventsShareResults(t *testing.T) {
 		if counts[adapter.Rejected] != 2*n-1 || counts[adapter.Skipped] != n-1 {
 			t.Errorf("%s: receipt %v", name, counts)
 		}
-		lines, sums := make(map[adapter.Reason]int), make(map[adapter.Reason]int)
+		lines, sums := make(map[mapping.Reason]int), make(map[mapping.Reason]int)
 		var shared []string
 		for _, r := range told {
 			lines[r.Reason]++

@@ -32,7 +32,7 @@ func (upsertMapper) MapWith(event []byte, _ time.Time, _ mapping.Options) mappin
 // TestDirectUpserts has a request of an identify and a track of one user, with the
 // identify failing at first.
 func TestDirectUpserts(t *testing.T) {
-	refuse := adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Status: 400, RefusedFields: []string{"locale"}}
+	refuse := adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400, RefusedFields: []string{"locale"}}
 	synctest.Test(t, func(t *testing.T) {
 		script := &calls{upserts: []adapter.Attempt{busy, refuse, delivered}, tracks: []adapter.Attempt{delivered}}
 		var mu sync.Mutex
@@ -56,7 +56,7 @@ func TestDirectUpserts(t *testing.T) {
 		}
 		// Segment sends the request again.
 		receipt = accept(t, d, events...)
-		if len(script.made) != 5 || receipt.Results[0].Reason != adapter.ReasonRecentlyDelivered || receipt.Results[1].Reason != adapter.ReasonRecentlyDelivered {
+		if len(script.made) != 5 || receipt.Results[0].Reason != mapping.ReasonRecentlyDelivered || receipt.Results[1].Reason != mapping.ReasonRecentlyDelivered {
 			t.Errorf("the redelivery made %v: %+v", script.made[5:], receipt.Results)
 		}
 		// Another identify with the same messageId is another.

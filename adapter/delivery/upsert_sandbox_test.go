@@ -60,7 +60,7 @@ func TestCourierAtTheSandbox(t *testing.T) {
 	type step struct {
 		mapped   *mapping.Result
 		outcome  adapter.Outcome
-		reason   adapter.Reason
+		reason   mapping.Reason
 		requests int
 		warnings string
 	}
@@ -88,11 +88,11 @@ func TestCourierAtTheSandbox(t *testing.T) {
 			events: 3, users: 2,
 		},
 		"never": {
-			steps: []step{{mappedTrack("u", "message-1", mapping.EnsureNever), adapter.Dead, adapter.ReasonUserNotFound, 1, ""}},
+			steps: []step{{mappedTrack("u", "message-1", mapping.EnsureNever), adapter.Dead, mapping.ReasonUserNotFound, 1, ""}},
 		},
 		"a 404 burns the key": {
 			opts:   sandbox.Options{BurnKeys: true},
-			steps:  []step{{mappedTrack("u", "message-1", mapping.EnsureMissing), adapter.Duplicate, adapter.ReasonConflictAfterFailure, 3, ""}},
+			steps:  []step{{mappedTrack("u", "message-1", mapping.EnsureMissing), adapter.Duplicate, mapping.ReasonConflictAfterFailure, 3, ""}},
 			events: 0, users: 1,
 		},
 		"no key is burnt by ensuring before": {
@@ -100,7 +100,7 @@ func TestCourierAtTheSandbox(t *testing.T) {
 			steps: []step{
 				{mappedTrack("u", "message-1", mapping.EnsureMissing), adapter.Delivered, "", 2, ""},
 				{mappedTrack("u", "message-2", mapping.EnsureMissing), adapter.Delivered, "", 1, ""},
-				{mappedTrack("u", "message-2", mapping.EnsureMissing), adapter.Duplicate, adapter.ReasonConflict, 1, ""},
+				{mappedTrack("u", "message-2", mapping.EnsureMissing), adapter.Duplicate, mapping.ReasonConflict, 1, ""},
 			},
 			events: 2, users: 1,
 		},
@@ -116,7 +116,7 @@ func TestCourierAtTheSandbox(t *testing.T) {
 				{mappedIdentify("u1", "message-1", `"locale":"en","firstName":"B"`), adapter.Delivered, "", 2, "field_refused"},
 				{mappedIdentify("u2", "message-2", `"locale":"en","email":"x","referredByCodes":["?"],"shareLinks":{"p":"?"}`), adapter.Delivered, "", 4, "field_refused"},
 				{mappedIdentify("u3", "message-3", `"imageUrl":5`), adapter.Delivered, "", 2, "field_refused"},
-				{mappedIdentify("u4", "message-4", `"customFields":{"a-b":1}`), adapter.Dead, adapter.ReasonRefused, 1, ""},
+				{mappedIdentify("u4", "message-4", `"customFields":{"a-b":1}`), adapter.Dead, mapping.ReasonRefused, 1, ""},
 				{mappedTrack("u5", "message-5", mapping.EnsureMissing, `"locale":"en"`), adapter.Delivered, "", 4, "field_refused"},
 			},
 			events: 1, users: 4,
@@ -124,20 +124,20 @@ func TestCourierAtTheSandbox(t *testing.T) {
 		"not to be tracked": {
 			prepare: func(s *sandbox.Server) { s.DoNotTrack("u", "u") },
 			steps: []step{
-				{mappedIdentify("u", "message-1", ""), adapter.Dead, adapter.ReasonDoNotTrack, 1, ""},
-				{mappedTrack("u", "message-2", mapping.EnsureMissing), adapter.Dead, adapter.ReasonDoNotTrack, 1, ""},
-				{mappedTrack("u", "message-3", mapping.EnsureAlways, ""), adapter.Dead, adapter.ReasonDoNotTrack, 1, ""},
+				{mappedIdentify("u", "message-1", ""), adapter.Dead, mapping.ReasonDoNotTrack, 1, ""},
+				{mappedTrack("u", "message-2", mapping.EnsureMissing), adapter.Dead, mapping.ReasonDoNotTrack, 1, ""},
+				{mappedTrack("u", "message-3", mapping.EnsureAlways, ""), adapter.Dead, mapping.ReasonDoNotTrack, 1, ""},
 			},
 		},
 		"a wrong key": {
 			opts:  sandbox.Options{Tenants: map[string]string{"t": "another"}},
-			steps: []step{{mappedIdentify("u", "message-1", ""), adapter.Pending, adapter.ReasonUnauthorized, 1, ""}},
+			steps: []step{{mappedIdentify("u", "message-1", ""), adapter.Pending, mapping.ReasonUnauthorized, 1, ""}},
 		},
 		"an unknown tenant": {
 			opts: sandbox.Options{Tenants: map[string]string{"another": "key"}},
 			steps: []step{
-				{mappedIdentify("u", "message-1", ""), adapter.Pending, adapter.ReasonTenantNotFound, 1, ""},
-				{mappedTrack("u", "message-2", mapping.EnsureMissing), adapter.Pending, adapter.ReasonTenantNotFound, 1, ""},
+				{mappedIdentify("u", "message-1", ""), adapter.Pending, mapping.ReasonTenantNotFound, 1, ""},
+				{mappedTrack("u", "message-2", mapping.EnsureMissing), adapter.Pending, mapping.ReasonTenantNotFound, 1, ""},
 			},
 		},
 	} {

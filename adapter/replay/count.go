@@ -11,7 +11,7 @@ import (
 
 // Ledger knows what has been delivered, or is pending.
 type Ledger interface {
-	Known(ctx context.Context, connection, tenant string, arrivals []adapter.Arrival) ([]adapter.Reason, error)
+	Known(ctx context.Context, connection, tenant string, arrivals []adapter.Arrival) ([]mapping.Reason, error)
 	Identifies(ctx context.Context, connection, tenant string, queries []adapter.IdentifyQuery) ([]adapter.KnownIdentify, error)
 }
 
@@ -69,7 +69,7 @@ func (c *counting) take(ctx context.Context, b *mappedBlock) error {
 	skipped := b.skipped
 	skipTo := func(line int64) {
 		for len(skipped) > 0 && skipped[0].line < line {
-			c.outcomes.add(adapter.Skipped, adapter.Reason(skipped[0].reason), 1)
+			c.outcomes.add(adapter.Skipped, skipped[0].reason, 1)
 			c.counts.Lines++
 			skipped = skipped[1:]
 		}
@@ -94,9 +94,9 @@ func (c *counting) take(ctx context.Context, b *mappedBlock) error {
 }
 
 // count counts an event. It returns errLimit behind the last.
-func (c *counting) count(e *event, duplicate adapter.Reason) error {
+func (c *counting) count(e *event, duplicate mapping.Reason) error {
 	if !e.isSent() {
-		c.outcomes.add(adapter.Rejected, adapter.Reason(e.mapped.Reason), 1)
+		c.outcomes.add(adapter.Rejected, e.mapped.Reason, 1)
 		if c.Failed == nil || len(e.text) == 0 {
 			return nil
 		}
@@ -131,7 +131,7 @@ func (c *counting) end(b *mappedBlock) {
 type fresh struct {
 	look     *LookUp
 	seen     *seenSet
-	reasons  []adapter.Reason
+	reasons  []mapping.Reason
 	arrivals []adapter.Arrival
 }
 
@@ -139,8 +139,8 @@ func newFresh(look *LookUp) *fresh { return &fresh{look: look, seen: newSeenSet(
 
 // duplicates returns for each event why it is a duplicate, empty if it is not. The
 // answer is valid until the next call.
-func (f *fresh) duplicates(ctx context.Context, events []event) ([]adapter.Reason, error) {
-	f.reasons = append(f.reasons[:0], make([]adapter.Reason, len(events))...)
+func (f *fresh) duplicates(ctx context.Context, events []event) ([]mapping.Reason, error) {
+	f.reasons = append(f.reasons[:0], make([]mapping.Reason, len(events))...)
 	f.arrivals = f.arrivals[:0]
 	for i := range events {
 		f.arrivals = append(f.arrivals, events[i].arrival(nil))
@@ -158,7 +158,7 @@ func (f *fresh) duplicates(ctx context.Context, events []event) ([]adapter.Reaso
 		}
 		a := &f.arrivals[i]
 		if a.Outcome == adapter.Pending && a.MessageID != "" && f.seen.add(a.MessageID, a.Identity) {
-			f.reasons[i] = adapter.ReasonAlreadyAccepted
+			f.reasons[i] = mapping.ReasonAlreadyAccepted
 		}
 	}
 	return f.reasons, nil

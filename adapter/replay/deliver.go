@@ -239,7 +239,7 @@ func (s *storing) batch(b *mappedBlock, from place, room int) (*adapter.Batch, p
 	}
 	counted := make(tallies)
 	for _, line := range b.skipped[from.skipped:to.skipped] {
-		counted.add(adapter.Skipped, adapter.Reason(line.reason), 1)
+		counted.add(adapter.Skipped, line.reason, 1)
 	}
 	batch := &adapter.Batch{
 		Held:     s.held,

@@ -360,7 +360,7 @@ func TestDeadEvents(t *testing.T) {
 	to := newTenant()
 	to.answer = func(event *mapping.UserEvent) adapter.Attempt {
 		if event.Key == "purchase" {
-			return adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonUserNotFound, Status: 404}
+			return adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonUserNotFound, Status: 404}
 		}
 		return adapter.Attempt{Outcome: adapter.Delivered}
 	}
@@ -369,7 +369,7 @@ func TestDeadEvents(t *testing.T) {
 	outcomes := p.deliver(spec)
 	dead := int64(0)
 	for _, tally := range outcomes {
-		if tally.Outcome == adapter.Dead && tally.Reason == adapter.ReasonUserNotFound {
+		if tally.Outcome == adapter.Dead && tally.Reason == mapping.ReasonUserNotFound {
 			dead = tally.Events
 		}
 	}

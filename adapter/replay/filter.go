@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
 )
 
@@ -77,33 +76,33 @@ func (f *Filter) Selector(where Condition) mapping.Selector {
 	integrations := f.integrations()
 	return func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
 		if events != nil && !events.has(c.Event()) {
-			return skip(adapter.ReasonFilteredEvent)
+			return skip(mapping.ReasonFilteredEvent)
 		}
 		if users != nil && !users.has(c.UserID()) || except.has(c.UserID()) {
-			return skip(adapter.ReasonFilteredUser)
+			return skip(mapping.ReasonFilteredUser)
 		}
 		if !integrated(c, integrations) {
-			return skip(adapter.ReasonIntegrationDisabled)
+			return skip(mapping.ReasonIntegrationDisabled)
 		}
 		if len(f.Consent) > 0 && c.DeniesConsent(f.Consent) {
-			return skip(adapter.ReasonConsentDenied)
+			return skip(mapping.ReasonConsentDenied)
 		}
 		if timed {
 			at, ok := c.Time()
 			if !ok || !f.Since.IsZero() && at < since || !f.Until.IsZero() && at >= until {
-				return skip(adapter.ReasonFilteredTime)
+				return skip(mapping.ReasonFilteredTime)
 			}
 		}
 		if f.Sample > 0 && !f.sampled(c) {
-			return skip(adapter.ReasonFilteredSample)
+			return skip(mapping.ReasonFilteredSample)
 		}
 		if where != nil {
 			ok, err := where.EvalBool(c.Raw())
 			switch {
 			case err != nil:
-				return mapping.KindReject, mapping.Reason(adapter.ReasonFilteredWhereFailed), "where: " + err.Error()
+				return mapping.KindReject, mapping.ReasonFilteredWhereFailed, "where: " + err.Error()
 			case !ok:
-				return skip(adapter.ReasonFilteredWhere)
+				return skip(mapping.ReasonFilteredWhere)
 			}
 		}
 		return 0, "", ""
@@ -114,14 +113,14 @@ func (f *Filter) Selector(where Condition) mapping.Selector {
 func withoutIdentify(selects mapping.Selector) mapping.Selector {
 	return func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
 		if c.IsIdentify() {
-			return skip(adapter.ReasonFilteredIdentify)
+			return skip(mapping.ReasonFilteredIdentify)
 		}
 		return selects(c)
 	}
 }
 
-func skip(reason adapter.Reason) (mapping.Kind, mapping.Reason, string) {
-	return mapping.KindSkip, mapping.Reason(reason), ""
+func skip(reason mapping.Reason) (mapping.Kind, mapping.Reason, string) {
+	return mapping.KindSkip, reason, ""
 }
 
 // integrations returns the integrations to ask for, in their order: those of the

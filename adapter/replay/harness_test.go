@@ -50,7 +50,7 @@ func (s *tenant) Send(_ context.Context, mapped *mapping.Result) adapter.Attempt
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.refuses {
-			return adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Status: 400}
+			return adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400}
 		}
 		for _, upsert := range mapped.Upserts {
 			s.users[upsert.UserID] = append(s.users[upsert.UserID], string(upsert.Body))

@@ -7,6 +7,7 @@ import (
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/archive/archivetest"
 	"segment-saasquatch/adapter/sandbox"
+	"segment-saasquatch/mapping"
 )
 
 // damagedImports finds every tenth held payload to be damaged.
@@ -41,7 +42,7 @@ func TestImportLeavesDamagedPayloads(t *testing.T) {
 	}
 	dead := int64(0)
 	for _, tally := range i.outcomes(run.ID) {
-		if tally.Outcome == adapter.Dead && tally.Reason == adapter.ReasonPayloadDamaged {
+		if tally.Outcome == adapter.Dead && tally.Reason == mapping.ReasonPayloadDamaged {
 			dead = tally.Events
 		}
 		if tally.Outcome == adapter.Pending {

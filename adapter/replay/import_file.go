@@ -177,7 +177,7 @@ func (i *importing) settleUnsent(ctx context.Context, event *adapter.Leased) err
 		return i.settle(ctx, event, delivery.DamagedStep(i.Now()))
 	}
 	mapped := i.Mapper.MapWith(event.Payload, time.Time{}, mapping.Options{})
-	step := adapter.Step{Outcome: adapter.Skipped, Reason: adapter.Reason(mapped.Reason), Detail: mapped.Detail, At: i.Now()}
+	step := adapter.Step{Outcome: adapter.Skipped, Reason: mapped.Reason, Detail: mapped.Detail, At: i.Now()}
 	if mapped.Kind == mapping.KindReject {
 		step.Outcome = adapter.Rejected
 	}

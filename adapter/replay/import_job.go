@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // stage is how far an import job is.
@@ -261,7 +262,7 @@ func (i *importing) aborted(ctx context.Context, j *job) error {
 	j.state.Aborted++
 	j.state.Status = adapter.JobAborted.String()
 	if j.state.Aborted >= maxAborted {
-		return i.giveUp(ctx, j, adapter.ReasonImportAborted, fmt.Sprintf("SaaSquatch gave %d import jobs up, the last of them %s", j.state.Aborted, j.state.JobID))
+		return i.giveUp(ctx, j, mapping.ReasonImportAborted, fmt.Sprintf("SaaSquatch gave %d import jobs up, the last of them %s", j.state.Aborted, j.state.JobID))
 	}
 	j.state.Stage = stageCreating // as much is known: it may have processed some of them
 	return i.put(ctx, j)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // maxRefused is how many jobs a record is sent in that SaaSquatch refuses for the time
@@ -111,7 +112,7 @@ func (i *importing) over(ambiguous time.Time) bool {
 func (i *importing) expired(ctx context.Context, j *job) (bool, error) {
 	const detail = "a job may have imported it, and SaaSquatch may have forgotten its key by now"
 	if i.over(j.state.Ambiguous) {
-		return true, i.giveUp(ctx, j, adapter.ReasonHorizonOver, detail)
+		return true, i.giveUp(ctx, j, mapping.ReasonHorizonOver, detail)
 	}
 	if j.state.Before == nil || !i.over(j.state.Before.Ambiguous) {
 		return false, nil
@@ -122,7 +123,7 @@ func (i *importing) expired(ctx context.Context, j *job) (bool, error) {
 	}
 	return false, i.settleAll(ctx, j, func(_ int, event *adapter.Leased) (adapter.Step, bool) {
 		return adapter.Step{
-			Outcome: adapter.Dead, Reason: adapter.ReasonHorizonOver, Detail: detail,
+			Outcome: adapter.Dead, Reason: mapping.ReasonHorizonOver, Detail: detail,
 			Counted: true, Ambiguous: true, Began: j.state.Began, At: i.Now(),
 		}, before[event.ID] > 0
 	})

@@ -15,6 +15,7 @@ import (
 	"segment-saasquatch/adapter/archive/archivetest"
 	"segment-saasquatch/adapter/replay"
 	"segment-saasquatch/adapter/sandbox"
+	"segment-saasquatch/mapping"
 )
 
 // checkOnce checks that each of the keys that arrived did so once, and that no event of
@@ -36,9 +37,9 @@ func checkOnce(t *testing.T, to *importTenant, i *importing, run int64) {
 // three jobs have refused are dead for their reason.
 func TestImportRecordsRefusedForNow(t *testing.T) {
 	t.Parallel()
-	for status, reason := range map[int]adapter.Reason{
-		429: adapter.ReasonRateLimited, 408: adapter.ReasonTimeout, 425: adapter.ReasonTimeout, 500: adapter.ReasonServerError, 503: adapter.ReasonServerError,
-		401: adapter.ReasonUnauthorized, 403: adapter.ReasonForbidden,
+	for status, reason := range map[int]mapping.Reason{
+		429: mapping.ReasonRateLimited, 408: mapping.ReasonTimeout, 425: mapping.ReasonTimeout, 500: mapping.ReasonServerError, 503: mapping.ReasonServerError,
+		401: mapping.ReasonUnauthorized, 403: mapping.ReasonForbidden,
 	} {
 		for _, rate := range []float64{0.3, 1} {
 			if rate == 1 && status != 429 && status != 503 {
@@ -154,7 +155,7 @@ func TestImportLeftRecordsJoinTheNextFile(t *testing.T) {
 	// An unkeyed one of the two is dead instead of being sent again.
 	again := 0
 	for _, tally := range i.outcomes(run.ID) {
-		if tally.Reason == adapter.ReasonConflictAfterFailure || tally.Reason == adapter.ReasonUnkeyedAmbiguous {
+		if tally.Reason == mapping.ReasonConflictAfterFailure || tally.Reason == mapping.ReasonUnkeyedAmbiguous {
 			again += int(tally.Events)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/saasquatch"
+	"segment-saasquatch/mapping"
 )
 
 // complete records what became of the events of a job that has completed.
@@ -90,11 +91,11 @@ func (i *importing) judge(j *job, event *adapter.Leased, failure *adapter.Record
 	attempt := saasquatch.ClassifyRecord(failure, keyed)
 	step.Outcome, step.Reason = attempt.Outcome, attempt.Reason
 	switch {
-	case attempt.Reason == adapter.ReasonConflict && (times > 1 || !j.state.Ambiguous.IsZero()):
-		step.Reason = adapter.ReasonConflictAfterFailure
+	case attempt.Reason == mapping.ReasonConflict && (times > 1 || !j.state.Ambiguous.IsZero()):
+		step.Reason = mapping.ReasonConflictAfterFailure
 	case attempt.Outcome != adapter.Pending:
 	case !attempt.Unprocessed && !keyed && i.UnkeyedDead:
-		step.Outcome, step.Reason, step.Ambiguous = adapter.Dead, adapter.ReasonUnkeyedAmbiguous, true
+		step.Outcome, step.Reason, step.Ambiguous = adapter.Dead, mapping.ReasonUnkeyedAmbiguous, true
 		step.Detail += ": SaaSquatch may have processed it, and an event without an idempotency key is not sent twice"
 	default:
 		step.Ambiguous = !attempt.Unprocessed
@@ -163,7 +164,7 @@ func (i *importing) settleAll(ctx context.Context, j *job, fn func(line int, eve
 }
 
 // giveUp makes all events of the job that have no outcome dead letters.
-func (i *importing) giveUp(ctx context.Context, j *job, reason adapter.Reason, detail string) error {
+func (i *importing) giveUp(ctx context.Context, j *job, reason mapping.Reason, detail string) error {
 	failed := int64(0)
 	err := i.settleAll(ctx, j, func(_ int, event *adapter.Leased) (adapter.Step, bool) {
 		failed++
@@ -181,7 +182,7 @@ func (i *importing) giveUp(ctx context.Context, j *job, reason adapter.Reason, d
 func (i *importing) giveUpUnkeyed(ctx context.Context, j *job) error {
 	return i.settleAll(ctx, j, func(_ int, event *adapter.Leased) (adapter.Step, bool) {
 		return adapter.Step{
-			Outcome: adapter.Dead, Reason: adapter.ReasonUnkeyedAmbiguous, Counted: true, Ambiguous: true, Began: j.state.Began, At: i.Now(),
+			Outcome: adapter.Dead, Reason: mapping.ReasonUnkeyedAmbiguous, Counted: true, Ambiguous: true, Began: j.state.Began, At: i.Now(),
 			Detail: "an import job may have processed it, and an event without an idempotency key is not sent twice",
 		}, !event.Keyed
 	})

@@ -170,7 +170,7 @@ func TestImport(t *testing.T) {
 				outcomes := i.outcomes(run.ID)
 				refused := 0
 				for _, tally := range outcomes {
-					if tally.Outcome == adapter.Dead && tally.Reason == adapter.ReasonRefused {
+					if tally.Outcome == adapter.Dead && tally.Reason == mapping.ReasonRefused {
 						refused = int(tally.Events)
 					}
 				}
@@ -510,7 +510,7 @@ type doubtful struct {
 func (d *doubtful) CreateJob(ctx context.Context, input adapter.JobInput) (adapter.ImportJob, error) {
 	job, err := d.Importer.CreateJob(ctx, input)
 	if d.times--; err == nil && d.times >= 0 {
-		return adapter.ImportJob{}, &adapter.APIError{Op: "create import job", Status: 502, Reason: adapter.ReasonServerError, Retryable: true}
+		return adapter.ImportJob{}, &adapter.APIError{Op: "create import job", Status: 502, Reason: mapping.ReasonServerError, Retryable: true}
 	}
 	return job, err
 }

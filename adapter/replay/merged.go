@@ -20,7 +20,7 @@ func (p *pipeline) choose(b *mappedBlock, e *event) {
 		b.choices = b.choices[1:]
 	}
 	if len(b.choices) == 0 || b.choices[0].line != e.line {
-		e.mapped = mapping.Result{Kind: mapping.KindSkip, Reason: mapping.Reason(adapter.ReasonIdentifySuperseded)}
+		e.mapped = mapping.Result{Kind: mapping.KindSkip, Reason: mapping.ReasonIdentifySuperseded}
 		return
 	}
 	c := &b.choices[0]

@@ -164,9 +164,9 @@ func TestMergedIdentity(t *testing.T) {
 // askedCalls is a ledger that keeps what it is asked for.
 type askedCalls struct{ arrivals []adapter.Arrival }
 
-func (a *askedCalls) Known(_ context.Context, _, _ string, arrivals []adapter.Arrival) ([]adapter.Reason, error) {
+func (a *askedCalls) Known(_ context.Context, _, _ string, arrivals []adapter.Arrival) ([]mapping.Reason, error) {
 	a.arrivals = append(a.arrivals, arrivals...)
-	return make([]adapter.Reason, len(arrivals)), nil
+	return make([]mapping.Reason, len(arrivals)), nil
 }
 
 func (a *askedCalls) Identifies(context.Context, string, string, []adapter.IdentifyQuery) ([]adapter.KnownIdentify, error) {
@@ -219,8 +219,8 @@ func TestMergedAgain(t *testing.T) {
 // knownCalls is a ledger that knows one identify call of each user.
 type knownCalls []adapter.KnownIdentify
 
-func (k knownCalls) Known(_ context.Context, _, _ string, arrivals []adapter.Arrival) ([]adapter.Reason, error) {
-	return make([]adapter.Reason, len(arrivals)), nil
+func (k knownCalls) Known(_ context.Context, _, _ string, arrivals []adapter.Arrival) ([]mapping.Reason, error) {
+	return make([]mapping.Reason, len(arrivals)), nil
 }
 
 func (k knownCalls) Identifies(context.Context, string, string, []adapter.IdentifyQuery) ([]adapter.KnownIdentify, error) {

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/archive"
 	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/mapping"
@@ -230,7 +229,7 @@ func (p *pipeline) mapBlock(b *mappedBlock) {
 func (p *pipeline) mapLine(text []byte, selects mapping.Selector) (result mapping.Result) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			result = mapping.Result{Kind: mapping.KindReject, Reason: mapping.Reason(adapter.ReasonInternalError), Detail: "a fault of this program; its log has the details"}
+			result = mapping.Result{Kind: mapping.KindReject, Reason: mapping.ReasonInternalError, Detail: "a fault of this program; its log has the details"}
 			p.panicked(cause, debug.Stack())
 		}
 	}()

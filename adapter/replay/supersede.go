@@ -81,7 +81,7 @@ func (b *mappedBlock) supersede(events []int) {
 			continue // there is more than one newer call
 		}
 		e.mapped = mapping.Result{Kind: mapping.KindSkip}
-		b.skipped = append(b.skipped, skipped{e.line, mapping.Reason(adapter.ReasonIdentifySuperseded)})
+		b.skipped = append(b.skipped, skipped{e.line, mapping.ReasonIdentifySuperseded})
 	}
 	b.events = slices.DeleteFunc(b.events, func(e event) bool { return e.mapped.Kind == mapping.KindSkip })
 	slices.SortFunc(b.skipped, func(a, b skipped) int { return int(a.line - b.line) })

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // tallies count events by outcome and reason.
@@ -12,10 +13,10 @@ type tallies map[tallyKey]int64
 
 type tallyKey struct {
 	outcome adapter.Outcome
-	reason  adapter.Reason
+	reason  mapping.Reason
 }
 
-func (t tallies) add(outcome adapter.Outcome, reason adapter.Reason, events int64) {
+func (t tallies) add(outcome adapter.Outcome, reason mapping.Reason, events int64) {
 	t[tallyKey{outcome, reason}] += events
 }
 
@@ -51,7 +52,7 @@ func sent(list []adapter.Tally) (events int64) {
 		case adapter.Delivered, adapter.Dead, adapter.Pending:
 			events += tally.Events
 		case adapter.Duplicate:
-			if tally.Reason != adapter.ReasonAlreadyDelivered && tally.Reason != adapter.ReasonAlreadyAccepted {
+			if tally.Reason != mapping.ReasonAlreadyDelivered && tally.Reason != mapping.ReasonAlreadyAccepted {
 				events += tally.Events
 			}
 		}

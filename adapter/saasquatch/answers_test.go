@@ -126,7 +126,7 @@ var shapes = map[string]shape{
 // verdict is what an answer means.
 type verdict struct {
 	outcome                             adapter.Outcome
-	reason                              adapter.Reason
+	reason                              mapping.Reason
 	misconfigured, foreign, unprocessed bool
 }
 
@@ -137,40 +137,40 @@ func wantAnswer(status int, s shape, upsert bool) verdict {
 		case s.plain:
 			return verdict{outcome: adapter.Delivered}
 		case s.embedded == 0:
-			return verdict{outcome: adapter.Pending, reason: adapter.ReasonUnexpectedAnswer}
+			return verdict{outcome: adapter.Pending, reason: mapping.ReasonUnexpectedAnswer}
 		}
 		status = s.embedded
 	}
 	refusal := 400 <= status && status <= 499
 	switch {
 	case 300 <= status && status <= 399:
-		return verdict{adapter.Pending, adapter.ReasonRedirected, true, false, true}
+		return verdict{adapter.Pending, mapping.ReasonRedirected, true, false, true}
 	case status == 401:
-		return verdict{adapter.Pending, adapter.ReasonUnauthorized, true, false, true}
+		return verdict{adapter.Pending, mapping.ReasonUnauthorized, true, false, true}
 	case status == 409 && !upsert:
-		return verdict{outcome: adapter.Duplicate, reason: adapter.ReasonConflict}
+		return verdict{outcome: adapter.Duplicate, reason: mapping.ReasonConflict}
 	case refusal && s.code == "RS050":
-		return verdict{outcome: adapter.Dead, reason: adapter.ReasonDoNotTrack}
+		return verdict{outcome: adapter.Dead, reason: mapping.ReasonDoNotTrack}
 	case refusal && s.code == "TENANT_NOT_FOUND":
-		return verdict{adapter.Pending, adapter.ReasonTenantNotFound, true, false, true}
+		return verdict{adapter.Pending, mapping.ReasonTenantNotFound, true, false, true}
 	case status == 409:
 		return verdict{outcome: adapter.Delivered}
 	case status == 403:
-		return verdict{adapter.Pending, adapter.ReasonForbidden, true, false, true}
+		return verdict{adapter.Pending, mapping.ReasonForbidden, true, false, true}
 	case status == 408 || status == 425:
-		return verdict{outcome: adapter.Pending, reason: adapter.ReasonTimeout}
+		return verdict{outcome: adapter.Pending, reason: mapping.ReasonTimeout}
 	case status == 429:
-		return verdict{outcome: adapter.Pending, reason: adapter.ReasonRateLimited, unprocessed: true}
+		return verdict{outcome: adapter.Pending, reason: mapping.ReasonRateLimited, unprocessed: true}
 	case status >= 500:
-		return verdict{outcome: adapter.Pending, reason: adapter.ReasonServerError}
+		return verdict{outcome: adapter.Pending, reason: mapping.ReasonServerError}
 	case !s.object:
-		return verdict{adapter.Pending, adapter.ReasonUnexpectedAnswer, false, true, true}
+		return verdict{adapter.Pending, mapping.ReasonUnexpectedAnswer, false, true, true}
 	case status == 404 && upsert && s.code == "":
-		return verdict{adapter.Pending, adapter.ReasonTenantNotFound, true, false, true}
+		return verdict{adapter.Pending, mapping.ReasonTenantNotFound, true, false, true}
 	case status == 404 && !upsert:
-		return verdict{outcome: adapter.Dead, reason: adapter.ReasonUserNotFound}
+		return verdict{outcome: adapter.Dead, reason: mapping.ReasonUserNotFound}
 	default:
-		return verdict{outcome: adapter.Dead, reason: adapter.ReasonRefused}
+		return verdict{outcome: adapter.Dead, reason: mapping.ReasonRefused}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // classify says what a status means for the event that was sent. It is the one table
@@ -25,33 +26,33 @@ func classify(status int, failure apiError, keyed bool) adapter.Attempt {
 	code, refusal := failure.code(), 400 <= status && status <= 499
 	switch {
 	case 300 <= status && status <= 399:
-		attempt.Reason, attempt.Misconfigured, attempt.Unprocessed = adapter.ReasonRedirected, true, true
+		attempt.Reason, attempt.Misconfigured, attempt.Unprocessed = mapping.ReasonRedirected, true, true
 	case status == http.StatusUnauthorized:
-		attempt.Reason, attempt.Misconfigured, attempt.Unprocessed = adapter.ReasonUnauthorized, true, true
+		attempt.Reason, attempt.Misconfigured, attempt.Unprocessed = mapping.ReasonUnauthorized, true, true
 	case status == http.StatusConflict && keyed:
-		attempt.Outcome, attempt.Reason = adapter.Duplicate, adapter.ReasonConflict
+		attempt.Outcome, attempt.Reason = adapter.Duplicate, mapping.ReasonConflict
 	case status == http.StatusConflict:
-		attempt.Outcome, attempt.Reason = adapter.Dead, adapter.ReasonConflictWithoutKey
+		attempt.Outcome, attempt.Reason = adapter.Dead, mapping.ReasonConflictWithoutKey
 	case refusal && code.doNotTrack:
-		attempt.Outcome, attempt.Reason = adapter.Dead, adapter.ReasonDoNotTrack
+		attempt.Outcome, attempt.Reason = adapter.Dead, mapping.ReasonDoNotTrack
 	case refusal && code.tenantUnknown:
-		attempt.Reason, attempt.Misconfigured, attempt.Unprocessed = adapter.ReasonTenantNotFound, true, true
+		attempt.Reason, attempt.Misconfigured, attempt.Unprocessed = mapping.ReasonTenantNotFound, true, true
 	case status == http.StatusForbidden:
-		attempt.Reason, attempt.Misconfigured, attempt.Unprocessed = adapter.ReasonForbidden, true, true
+		attempt.Reason, attempt.Misconfigured, attempt.Unprocessed = mapping.ReasonForbidden, true, true
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly:
-		attempt.Reason = adapter.ReasonTimeout
+		attempt.Reason = mapping.ReasonTimeout
 	case status == http.StatusTooManyRequests, refusal && code.status == http.StatusTooManyRequests:
-		attempt.Reason, attempt.Unprocessed = adapter.ReasonRateLimited, true
+		attempt.Reason, attempt.Unprocessed = mapping.ReasonRateLimited, true
 	case refusal && code.passes():
-		attempt.Reason = adapter.ReasonServerError
+		attempt.Reason = mapping.ReasonServerError
 	case refusal && !failure.stated:
-		attempt.Reason, attempt.Foreign, attempt.Unprocessed = adapter.ReasonUnexpectedAnswer, true, true
+		attempt.Reason, attempt.Foreign, attempt.Unprocessed = mapping.ReasonUnexpectedAnswer, true, true
 	case status == http.StatusNotFound:
-		attempt.Outcome, attempt.Reason = adapter.Dead, adapter.ReasonUserNotFound
+		attempt.Outcome, attempt.Reason = adapter.Dead, mapping.ReasonUserNotFound
 	case refusal:
-		attempt.Outcome, attempt.Reason = adapter.Dead, adapter.ReasonRefused
+		attempt.Outcome, attempt.Reason = adapter.Dead, mapping.ReasonRefused
 	default: // 5xx, those below 200, and statuses that HTTP does not know
-		attempt.Reason = adapter.ReasonServerError
+		attempt.Reason = mapping.ReasonServerError
 	}
 	return attempt
 }
@@ -59,7 +60,7 @@ func classify(status int, failure apiError, keyed bool) adapter.Attempt {
 // unexpected is a 2xx whose body is not SaaSquatch's: it is unknown whether SaaSquatch
 // has processed what was sent.
 func unexpected(status int) adapter.Attempt {
-	return adapter.Attempt{Status: status, Outcome: adapter.Pending, Reason: adapter.ReasonUnexpectedAnswer}
+	return adapter.Attempt{Status: status, Outcome: adapter.Pending, Reason: mapping.ReasonUnexpectedAnswer}
 }
 
 // ClassifyRecord says what a record of an import that SaaSquatch refused means for its
@@ -80,12 +81,12 @@ func ClassifyRecord(refused *adapter.RecordError, keyed bool) adapter.Attempt {
 func classifyError(err error, came phase) adapter.Attempt {
 	cause := causeOf(err, came)
 	attempt := adapter.Attempt{
-		Outcome: adapter.Pending, Reason: adapter.ReasonNetworkError,
+		Outcome: adapter.Pending, Reason: mapping.ReasonNetworkError,
 		Cause: cause, Detail: transportDetail(err, cause.Remedy()),
 		Unprocessed: came != phaseSent || neverDialed(err),
 	}
 	if isTimeout(err) {
-		attempt.Reason = adapter.ReasonTimeout
+		attempt.Reason = mapping.ReasonTimeout
 	}
 	return attempt
 }

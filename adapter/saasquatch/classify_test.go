@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 func TestCodesComeBeforeTheStatus(t *testing.T) {
@@ -23,24 +24,24 @@ func TestCodesComeBeforeTheStatus(t *testing.T) {
 		failure apiError
 		keyed   bool
 		outcome adapter.Outcome
-		reason  adapter.Reason
+		reason  mapping.Reason
 	}{
-		{404, apiError{APIErrorCode: "TENANT_NOT_FOUND", RSCode: "RS045"}, true, adapter.Pending, adapter.ReasonTenantNotFound},
-		{404, apiError{RSCode: "RS045"}, true, adapter.Pending, adapter.ReasonTenantNotFound},
-		{400, apiError{RSCode: "RS015"}, true, adapter.Pending, adapter.ReasonTenantNotFound},
-		{404, apiError{RSCode: "RS031"}, true, adapter.Pending, adapter.ReasonTenantNotFound},
-		{403, apiError{RSCode: "RS038"}, true, adapter.Pending, adapter.ReasonTenantNotFound},
-		{404, apiError{RSCode: "RS042"}, true, adapter.Dead, adapter.ReasonUserNotFound},
-		{404, apiError{RSCode: "RS041"}, true, adapter.Dead, adapter.ReasonUserNotFound},
-		{400, apiError{RSCode: "RS050"}, true, adapter.Dead, adapter.ReasonDoNotTrack},
-		{403, apiError{RSCode: "RS050"}, true, adapter.Dead, adapter.ReasonDoNotTrack},
-		{409, apiError{APIErrorCode: "TENANT_NOT_FOUND"}, true, adapter.Duplicate, adapter.ReasonConflict},
-		{401, apiError{RSCode: "RS045"}, true, adapter.Pending, adapter.ReasonUnauthorized},
-		{503, apiError{RSCode: "RS050"}, true, adapter.Pending, adapter.ReasonServerError},
-		{400, apiError{APIErrorCode: "BAD_REQUEST", RSCode: "RS033"}, true, adapter.Pending, adapter.ReasonRateLimited},
-		{403, apiError{RSCode: "RS033"}, true, adapter.Pending, adapter.ReasonForbidden},
-		{400, apiError{APIErrorCode: "BAD_REQUEST", RSCode: "RS014"}, true, adapter.Pending, adapter.ReasonServerError},
-		{400, apiError{RSCode: "RS049"}, true, adapter.Pending, adapter.ReasonServerError},
+		{404, apiError{APIErrorCode: "TENANT_NOT_FOUND", RSCode: "RS045"}, true, adapter.Pending, mapping.ReasonTenantNotFound},
+		{404, apiError{RSCode: "RS045"}, true, adapter.Pending, mapping.ReasonTenantNotFound},
+		{400, apiError{RSCode: "RS015"}, true, adapter.Pending, mapping.ReasonTenantNotFound},
+		{404, apiError{RSCode: "RS031"}, true, adapter.Pending, mapping.ReasonTenantNotFound},
+		{403, apiError{RSCode: "RS038"}, true, adapter.Pending, mapping.ReasonTenantNotFound},
+		{404, apiError{RSCode: "RS042"}, true, adapter.Dead, mapping.ReasonUserNotFound},
+		{404, apiError{RSCode: "RS041"}, true, adapter.Dead, mapping.ReasonUserNotFound},
+		{400, apiError{RSCode: "RS050"}, true, adapter.Dead, mapping.ReasonDoNotTrack},
+		{403, apiError{RSCode: "RS050"}, true, adapter.Dead, mapping.ReasonDoNotTrack},
+		{409, apiError{APIErrorCode: "TENANT_NOT_FOUND"}, true, adapter.Duplicate, mapping.ReasonConflict},
+		{401, apiError{RSCode: "RS045"}, true, adapter.Pending, mapping.ReasonUnauthorized},
+		{503, apiError{RSCode: "RS050"}, true, adapter.Pending, mapping.ReasonServerError},
+		{400, apiError{APIErrorCode: "BAD_REQUEST", RSCode: "RS033"}, true, adapter.Pending, mapping.ReasonRateLimited},
+		{403, apiError{RSCode: "RS033"}, true, adapter.Pending, mapping.ReasonForbidden},
+		{400, apiError{APIErrorCode: "BAD_REQUEST", RSCode: "RS014"}, true, adapter.Pending, mapping.ReasonServerError},
+		{400, apiError{RSCode: "RS049"}, true, adapter.Pending, mapping.ReasonServerError},
 	}
 	for _, test := range tests {
 		test.failure.stated = true
@@ -48,7 +49,7 @@ func TestCodesComeBeforeTheStatus(t *testing.T) {
 		if got.Outcome != test.outcome || got.Reason != test.reason {
 			t.Errorf("%d %+v: got %v %s, want %v %s", test.status, test.failure, got.Outcome, got.Reason, test.outcome, test.reason)
 		}
-		if want := slices.Contains([]adapter.Reason{adapter.ReasonTenantNotFound, adapter.ReasonUnauthorized, adapter.ReasonForbidden, adapter.ReasonRateLimited}, test.reason); got.Unprocessed != want {
+		if want := slices.Contains([]mapping.Reason{mapping.ReasonTenantNotFound, mapping.ReasonUnauthorized, mapping.ReasonForbidden, mapping.ReasonRateLimited}, test.reason); got.Unprocessed != want {
 			t.Errorf("%d %+v: unprocessed=%t, want %t", test.status, test.failure, got.Unprocessed, want)
 		}
 	}
@@ -60,22 +61,22 @@ func TestClassifyErrors(t *testing.T) {
 	}
 	tests := []struct {
 		err         error
-		reason      adapter.Reason
+		reason      mapping.Reason
 		unprocessed bool // although it had a connection
 	}{
-		{context.DeadlineExceeded, adapter.ReasonTimeout, false},
-		{&url.Error{Op: "Post", URL: "https://host/user/secret-user", Err: context.DeadlineExceeded}, adapter.ReasonTimeout, false},
-		{dial(os.ErrDeadlineExceeded), adapter.ReasonTimeout, true},
-		{dial(syscall.ECONNREFUSED), adapter.ReasonNetworkError, true},
-		{dial(syscall.ECONNRESET), adapter.ReasonNetworkError, true},
-		{&net.OpError{Op: "proxyconnect", Net: "tcp", Err: io.EOF}, adapter.ReasonNetworkError, true},
-		{&net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}, adapter.ReasonNetworkError, false},
-		{&net.OpError{Op: "write", Net: "tcp", Err: syscall.EPIPE}, adapter.ReasonNetworkError, false},
-		{&net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}, adapter.ReasonTimeout, false},
-		{&url.Error{Op: "Post", URL: "https://host/user/secret-user", Err: io.EOF}, adapter.ReasonNetworkError, false},
-		{&net.DNSError{Err: "no such host", Name: "host", IsNotFound: true}, adapter.ReasonNetworkError, true},
-		{errors.New("anything"), adapter.ReasonNetworkError, false},
-		{fmt.Errorf("wrapped: %w", context.Canceled), adapter.ReasonNetworkError, false},
+		{context.DeadlineExceeded, mapping.ReasonTimeout, false},
+		{&url.Error{Op: "Post", URL: "https://host/user/secret-user", Err: context.DeadlineExceeded}, mapping.ReasonTimeout, false},
+		{dial(os.ErrDeadlineExceeded), mapping.ReasonTimeout, true},
+		{dial(syscall.ECONNREFUSED), mapping.ReasonNetworkError, true},
+		{dial(syscall.ECONNRESET), mapping.ReasonNetworkError, true},
+		{&net.OpError{Op: "proxyconnect", Net: "tcp", Err: io.EOF}, mapping.ReasonNetworkError, true},
+		{&net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}, mapping.ReasonNetworkError, false},
+		{&net.OpError{Op: "write", Net: "tcp", Err: syscall.EPIPE}, mapping.ReasonNetworkError, false},
+		{&net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}, mapping.ReasonTimeout, false},
+		{&url.Error{Op: "Post", URL: "https://host/user/secret-user", Err: io.EOF}, mapping.ReasonNetworkError, false},
+		{&net.DNSError{Err: "no such host", Name: "host", IsNotFound: true}, mapping.ReasonNetworkError, true},
+		{errors.New("anything"), mapping.ReasonNetworkError, false},
+		{fmt.Errorf("wrapped: %w", context.Canceled), mapping.ReasonNetworkError, false},
 	}
 	for _, test := range tests {
 		got := classifyError(test.err, phaseSent)

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // classifyUpsert says what a status means for an upsert. It differs from an event
@@ -23,13 +24,13 @@ func classifyUpsert(status int, failure apiError) adapter.Attempt {
 	case status == http.StatusNotFound && failure.stated && failure.APIErrorCode == "" && failure.RSCode == "":
 		// SaaSquatch knows the address and not its tenant: an upsert creates what else
 		// is missing.
-		return adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonTenantNotFound, Status: status, Misconfigured: true, Unprocessed: true}
+		return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonTenantNotFound, Status: status, Misconfigured: true, Unprocessed: true}
 	}
 	attempt := classify(status, failure, false)
-	if attempt.Reason == adapter.ReasonUserNotFound {
-		attempt.Reason = adapter.ReasonRefused
+	if attempt.Reason == mapping.ReasonUserNotFound {
+		attempt.Reason = mapping.ReasonRefused
 	}
-	if attempt.Reason == adapter.ReasonRefused {
+	if attempt.Reason == mapping.ReasonRefused {
 		attempt.RefusedFields = failure.refusedFields(status)
 	}
 	return attempt

@@ -177,7 +177,7 @@ func (r *response) judge(classify func(status int) adapter.Attempt, private *mas
 		return attempt
 	}
 	attempt.RetryAfter = r.retryAfter
-	if attempt.Reason == adapter.ReasonUnexpectedAnswer {
+	if attempt.Reason == mapping.ReasonUnexpectedAnswer {
 		attempt.Detail = r.describe(private)
 	} else {
 		attempt.Detail = failure.detail(r.status, private)

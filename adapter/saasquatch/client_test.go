@@ -133,7 +133,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 			http.Redirect(w, r, "/elsewhere", status)
 		})
 		got := client.Track(t.Context(), testEvent("u1"))
-		if requests != 1 || got.Reason != adapter.ReasonRedirected || !got.Misconfigured {
+		if requests != 1 || got.Reason != mapping.ReasonRedirected || !got.Misconfigured {
 			t.Errorf("%d: %d requests, %+v", status, requests, got)
 		}
 	}
@@ -148,7 +148,7 @@ func TestNoAnswer(t *testing.T) {
 				_ = conn.Close()
 			}
 		})
-		if got := client.Track(t.Context(), testEvent("u1")); got.Reason != adapter.ReasonNetworkError || got.Outcome != adapter.Pending || got.Unprocessed {
+		if got := client.Track(t.Context(), testEvent("u1")); got.Reason != mapping.ReasonNetworkError || got.Outcome != adapter.Pending || got.Unprocessed {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -157,7 +157,7 @@ func TestNoAnswer(t *testing.T) {
 		client := newClient(t, func(http.ResponseWriter, *http.Request) { <-release })
 		defer close(release)
 		client.timeout = 20 * time.Millisecond
-		if got := client.Track(t.Context(), testEvent("u1")); got.Reason != adapter.ReasonTimeout || got.Outcome != adapter.Pending || got.Unprocessed {
+		if got := client.Track(t.Context(), testEvent("u1")); got.Reason != mapping.ReasonTimeout || got.Outcome != adapter.Pending || got.Unprocessed {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -171,7 +171,7 @@ func TestNoAnswer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := client.Track(context.Background(), testEvent("u1")); got.Reason != adapter.ReasonNetworkError || !got.Unprocessed {
+		if got := client.Track(context.Background(), testEvent("u1")); got.Reason != mapping.ReasonNetworkError || !got.Unprocessed {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -243,7 +243,7 @@ func TestBrokenConnectionIsAmbiguous(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := client.Track(t.Context(), testEvent("u1")); got.Reason != adapter.ReasonNetworkError || got.Unprocessed {
+	if got := client.Track(t.Context(), testEvent("u1")); got.Reason != mapping.ReasonNetworkError || got.Unprocessed {
 		t.Errorf("got %+v", got)
 	}
 }

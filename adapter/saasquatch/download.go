@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // ErrUnsafeLink means that a file is at a URL from which it is not fetched:
@@ -141,13 +142,13 @@ func downloadRefusal(op string, response *http.Response, trusted bool) *adapter.
 	switch {
 	case 200 <= response.StatusCode && response.StatusCode <= 299:
 		return unreadable(op, response.StatusCode, "the answer has no file")
-	case failure.Reason == adapter.ReasonRedirected:
+	case failure.Reason == mapping.ReasonRedirected:
 		failure.Message = fmt.Sprintf("more than %d redirects, or one to nowhere", maxRedirects)
 		failure.Misconfigured = false
-	case failure.Reason == adapter.ReasonUnexpectedAnswer: // a storage has errors of its own
-		failure.Reason, failure.Misconfigured, failure.Message = adapter.ReasonRefused, false, ""
+	case failure.Reason == mapping.ReasonUnexpectedAnswer: // a storage has errors of its own
+		failure.Reason, failure.Misconfigured, failure.Message = mapping.ReasonRefused, false, ""
 	case !trusted && failure.Misconfigured:
-		failure.Reason, failure.Misconfigured = adapter.ReasonRefused, false
+		failure.Reason, failure.Misconfigured = mapping.ReasonRefused, false
 	}
 	return failure
 }

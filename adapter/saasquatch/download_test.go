@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // fileAt returns a job with both files at the URL.
@@ -159,7 +160,7 @@ func TestDownloadThatStalls(t *testing.T) {
 	importer.stallTimeout = 50 * time.Millisecond
 	_, err := downloadErrors(t, importer, fileAt("/file"))
 	var failure *adapter.APIError
-	if !errors.As(err, &failure) || failure.Reason != adapter.ReasonTimeout || !failure.Retryable {
+	if !errors.As(err, &failure) || failure.Reason != mapping.ReasonTimeout || !failure.Retryable {
 		t.Errorf("got %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // maxGraphQLAnswer bounds an answer of GraphQL, in bytes.
@@ -25,7 +26,7 @@ func (i *Importer) graphQL(ctx context.Context, op, query string, variables, dat
 		Variables any    `json:"variables,omitempty"`
 	}{query, variables})
 	if err != nil {
-		return &adapter.APIError{Op: op, Reason: adapter.ReasonInternalError, Message: err.Error(), Err: err, Unprocessed: true}
+		return &adapter.APIError{Op: op, Reason: mapping.ReasonInternalError, Message: err.Error(), Err: err, Unprocessed: true}
 	}
 	request := i.newPost(ctx, "graphql", "application/json", io.NopCloser(bytes.NewReader(body)))
 	request.ContentLength = int64(len(body))

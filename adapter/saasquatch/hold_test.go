@@ -71,30 +71,30 @@ func TestNoAnswerHoldsAWorker(t *testing.T) {
 	const ok = "HTTP/1.1 200 OK\r\n"
 	for name, test := range map[string]struct {
 		answer string
-		reason adapter.Reason // empty: delivered; endless ones may also time out
+		reason mapping.Reason // empty: delivered; endless ones may also time out
 	}{
-		"silence":                  {"", adapter.ReasonTimeout},
-		"half a status line":       {"HTTP/1.1 20", adapter.ReasonTimeout},
-		"half a header":            {ok + "Content-Le", adapter.ReasonTimeout},
-		"endless header":           {ok + "X: |aaaaaaaaaaaaaaaa…", adapter.ReasonNetworkError},
-		"endless headers":          {ok + "|X: aaaaaaaaaaaaaa\r\n…", adapter.ReasonNetworkError},
-		"100":                      {"HTTP/1.1 100 Continue\r\n\r\n", adapter.ReasonTimeout},
-		"103":                      {"HTTP/1.1 103 Early Hints\r\n\r\n", adapter.ReasonTimeout},
-		"endless 103":              {"|HTTP/1.1 103 Early Hints\r\n\r\n…", adapter.ReasonNetworkError},
-		"101":                      {"HTTP/1.1 101 Switching Protocols\r\n\r\n", adapter.ReasonServerError},
-		"101 upgrade":              {"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", adapter.ReasonServerError},
-		"101 endless":              {"HTTP/1.1 101 Switching Protocols\r\n\r\n|{}…", adapter.ReasonServerError},
-		"101 with a length":        {"HTTP/1.1 101 Switching Protocols\r\nContent-Length: 2\r\n\r\n{}", adapter.ReasonServerError},
-		"status 000":               {"HTTP/1.1 000 X\r\nContent-Length: 2\r\n\r\n{}", adapter.ReasonServerError},
-		"status 042":               {"HTTP/1.1 042 X\r\nContent-Length: 2\r\n\r\n{}", adapter.ReasonServerError},
+		"silence":                  {"", mapping.ReasonTimeout},
+		"half a status line":       {"HTTP/1.1 20", mapping.ReasonTimeout},
+		"half a header":            {ok + "Content-Le", mapping.ReasonTimeout},
+		"endless header":           {ok + "X: |aaaaaaaaaaaaaaaa…", mapping.ReasonNetworkError},
+		"endless headers":          {ok + "|X: aaaaaaaaaaaaaa\r\n…", mapping.ReasonNetworkError},
+		"100":                      {"HTTP/1.1 100 Continue\r\n\r\n", mapping.ReasonTimeout},
+		"103":                      {"HTTP/1.1 103 Early Hints\r\n\r\n", mapping.ReasonTimeout},
+		"endless 103":              {"|HTTP/1.1 103 Early Hints\r\n\r\n…", mapping.ReasonNetworkError},
+		"101":                      {"HTTP/1.1 101 Switching Protocols\r\n\r\n", mapping.ReasonServerError},
+		"101 upgrade":              {"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", mapping.ReasonServerError},
+		"101 endless":              {"HTTP/1.1 101 Switching Protocols\r\n\r\n|{}…", mapping.ReasonServerError},
+		"101 with a length":        {"HTTP/1.1 101 Switching Protocols\r\nContent-Length: 2\r\n\r\n{}", mapping.ReasonServerError},
+		"status 000":               {"HTTP/1.1 000 X\r\nContent-Length: 2\r\n\r\n{}", mapping.ReasonServerError},
+		"status 042":               {"HTTP/1.1 042 X\r\nContent-Length: 2\r\n\r\n{}", mapping.ReasonServerError},
 		"199 and then a success":   {"HTTP/1.1 199 X\r\n\r\n" + ok + "Content-Length: 2\r\n\r\n{}", ""},
 		"200 without an end":       {ok + "Content-Length: 100\r\n\r\n{", ""},
 		"200 without a length":     {ok + "\r\n{", ""},
 		"200 without a chunk":      {ok + "Transfer-Encoding: chunked\r\n\r\n", ""},
 		"200 with endless chunks":  {ok + "Transfer-Encoding: chunked\r\n\r\n|1\r\n \r\n…", ""},
-		"200 with an endless page": {ok + "\r\n|<html>…", adapter.ReasonUnexpectedAnswer},
-		"500 without an end":       {"HTTP/1.1 500 X\r\nContent-Length: 100\r\n\r\n{", adapter.ReasonServerError},
-		"400 endless":              {"HTTP/1.1 400 X\r\n\r\n|{…", adapter.ReasonUnexpectedAnswer},
+		"200 with an endless page": {ok + "\r\n|<html>…", mapping.ReasonUnexpectedAnswer},
+		"500 without an end":       {"HTTP/1.1 500 X\r\nContent-Length: 100\r\n\r\n{", mapping.ReasonServerError},
+		"400 endless":              {"HTTP/1.1 400 X\r\n\r\n|{…", mapping.ReasonUnexpectedAnswer},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -119,7 +119,7 @@ func TestNoAnswerHoldsAWorker(t *testing.T) {
 					want = adapter.Delivered
 				}
 				if got.Outcome != want || got.Reason != test.reason &&
-					!(test.reason == adapter.ReasonNetworkError && got.Reason == adapter.ReasonTimeout) {
+					!(test.reason == mapping.ReasonNetworkError && got.Reason == mapping.ReasonTimeout) {
 					t.Errorf("%s: got %+v, want %v %s", call, got, want, test.reason)
 				}
 			}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // Importer has SaaSquatch import files of user events, in four steps: Upload,
@@ -136,7 +137,7 @@ func refusal(op string, response *http.Response) *adapter.APIError {
 func (e apiError) apiError(op string, status int, retryAfter time.Duration) *adapter.APIError {
 	verdict := classify(status, e, false)
 	if verdict.Outcome == adapter.Dead {
-		verdict.Reason = adapter.ReasonRefused // the others speak of events
+		verdict.Reason = mapping.ReasonRefused // the others speak of events
 	}
 	message := tidy(e.Message)
 	if verdict.Foreign {
@@ -158,7 +159,7 @@ func tidy(text string) string {
 
 // unreadable describes an answer that should tell of success and does not.
 func unreadable(op string, status int, why string) *adapter.APIError {
-	return &adapter.APIError{Op: op, Reason: adapter.ReasonUnreadableAnswer, Status: status, Message: why, Retryable: true}
+	return &adapter.APIError{Op: op, Reason: mapping.ReasonUnreadableAnswer, Status: status, Message: why, Retryable: true}
 }
 
 // readAll reads an answer of at most limit bytes.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 func newImporter(t *testing.T, handler http.HandlerFunc) *Importer {
@@ -69,7 +70,7 @@ func kind(t *testing.T, err error) string {
 	if !errors.As(err, &failure) {
 		return fmt.Sprintf("not an APIError: %v", err)
 	}
-	if strings.Contains(err.Error(), testKey) || strings.Contains(err.Error(), "://") || strings.Contains(err.Error(), "127.0.0.1") && failure.Reason != adapter.ReasonNetworkError {
+	if strings.Contains(err.Error(), testKey) || strings.Contains(err.Error(), "://") || strings.Contains(err.Error(), "127.0.0.1") && failure.Reason != mapping.ReasonNetworkError {
 		t.Errorf("the error tells too much: %v", err)
 	}
 	switch {
@@ -185,7 +186,7 @@ func TestCallsThatGetNoAnswer(t *testing.T) {
 			importer.callTimeout, importer.stallTimeout = time.Second, time.Second
 			err := call(t.Context(), importer)
 			var failure *adapter.APIError
-			if !errors.As(err, &failure) || failure.Reason != adapter.ReasonTimeout || !failure.Retryable || !failure.Ambiguous() {
+			if !errors.As(err, &failure) || failure.Reason != mapping.ReasonTimeout || !failure.Retryable || !failure.Ambiguous() {
 				t.Errorf("got %v", err)
 			}
 		})

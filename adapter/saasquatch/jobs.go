@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // maxValidationErrors bounds how many errors ValidateJob returns.
@@ -85,10 +86,10 @@ func (i *Importer) Job(ctx context.Context, id string) (adapter.ImportJob, error
 		// An error of another member, perhaps because there are no files yet,
 		// must not hide the status.
 		err = nil
-	case errors.As(err, &failure) && failure.Status == http.StatusNotFound && failure.Reason == adapter.ReasonRefused:
+	case errors.As(err, &failure) && failure.Status == http.StatusNotFound && failure.Reason == mapping.ReasonRefused:
 		failure.Err = adapter.ErrNoJob
 	case err == nil && data.Job == nil:
-		err = &adapter.APIError{Op: op, Reason: adapter.ReasonRefused, Message: adapter.ErrNoJob.Error(), Err: adapter.ErrNoJob, Unprocessed: true}
+		err = &adapter.APIError{Op: op, Reason: mapping.ReasonRefused, Message: adapter.ErrNoJob.Error(), Err: adapter.ErrNoJob, Unprocessed: true}
 	}
 	if err != nil {
 		return adapter.ImportJob{}, err

@@ -75,7 +75,7 @@ func TestUnexpectedAnswersAreDescribed(t *testing.T) {
 		`{"rsCode":"RS999"}`:   "HTTP 200 RS999: an error without a status",
 	} {
 		client := newClient(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })
-		if got := client.Track(t.Context(), testEvent("u")); got.Detail != want || got.Reason != adapter.ReasonUnexpectedAnswer {
+		if got := client.Track(t.Context(), testEvent("u")); got.Detail != want || got.Reason != mapping.ReasonUnexpectedAnswer {
 			t.Errorf("%q: got  %+v\nwant %s", body, got, want)
 		}
 	}

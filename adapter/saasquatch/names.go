@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 const (
@@ -127,7 +128,7 @@ func allNames[T any](op string, ask func(offset int) (*namesAnswer[T], error), n
 
 func tooManyNames(op string) *adapter.APIError {
 	return &adapter.APIError{
-		Op: op, Reason: adapter.ReasonUnreadableAnswer, Status: http.StatusOK,
+		Op: op, Reason: mapping.ReasonUnreadableAnswer, Status: http.StatusOK,
 		Message: fmt.Sprintf("there are more than %d, which is the most that is read", MaxNames),
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 func TestUploadMakesTheDocumentedRequest(t *testing.T) {
@@ -146,7 +147,7 @@ func TestUploadThatStalls(t *testing.T) {
 	defer writer.Close()
 	_, err := importer.Upload(t.Context(), "f.jsonl", 1000, func() (io.ReadCloser, error) { return reader, nil })
 	var failure *adapter.APIError
-	if !errors.As(err, &failure) || failure.Reason != adapter.ReasonTimeout {
+	if !errors.As(err, &failure) || failure.Reason != mapping.ReasonTimeout {
 		t.Errorf("got %v", err)
 	}
 	if _, err := writer.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {

@@ -40,43 +40,43 @@ func TestClassifyUpsertByCode(t *testing.T) {
 		code    string
 		rsCode  string
 		outcome adapter.Outcome
-		reason  adapter.Reason
+		reason  mapping.Reason
 		fields  string
 	}{
-		{400, "BAD_REQUEST", "RS039", adapter.Dead, adapter.ReasonRefused, "locale"},
-		{422, "", "RS039", adapter.Dead, adapter.ReasonRefused, "locale"},
-		{400, "BAD_REQUEST", "RS023", adapter.Dead, adapter.ReasonRefused, "email"},
-		{400, "BAD_REQUEST", "RS024", adapter.Dead, adapter.ReasonRefused, "firstName"},
-		{400, "BAD_REQUEST", "RS034", adapter.Dead, adapter.ReasonRefused, referral},
-		{400, "BAD_REQUEST", "RS052", adapter.Dead, adapter.ReasonRefused, "cookies"},
-		{400, "BAD_REQUEST", "RS053", adapter.Dead, adapter.ReasonRefused, "shareLinks"},
-		{404, "REFERRAL_CODE_NOT_FOUND", "", adapter.Dead, adapter.ReasonRefused, referral},
-		{400, "BAD_REQUEST", "", adapter.Dead, adapter.ReasonRefused, picky},
-		{400, "VALIDATION_FAILED", "", adapter.Dead, adapter.ReasonRefused, picky},
-		{400, "", "", adapter.Dead, adapter.ReasonRefused, ""},
-		{422, "BAD_REQUEST", "", adapter.Dead, adapter.ReasonRefused, ""},
-		{400, "BAD_REQUEST", "RS013", adapter.Dead, adapter.ReasonRefused, ""},
-		{400, "BAD_REQUEST", "RS999", adapter.Dead, adapter.ReasonRefused, ""},
-		{400, "BAD_REQUEST", "RS050", adapter.Dead, adapter.ReasonDoNotTrack, ""},
-		{403, "", "RS050", adapter.Dead, adapter.ReasonDoNotTrack, ""},
-		{409, "", "RS050", adapter.Dead, adapter.ReasonDoNotTrack, ""},
+		{400, "BAD_REQUEST", "RS039", adapter.Dead, mapping.ReasonRefused, "locale"},
+		{422, "", "RS039", adapter.Dead, mapping.ReasonRefused, "locale"},
+		{400, "BAD_REQUEST", "RS023", adapter.Dead, mapping.ReasonRefused, "email"},
+		{400, "BAD_REQUEST", "RS024", adapter.Dead, mapping.ReasonRefused, "firstName"},
+		{400, "BAD_REQUEST", "RS034", adapter.Dead, mapping.ReasonRefused, referral},
+		{400, "BAD_REQUEST", "RS052", adapter.Dead, mapping.ReasonRefused, "cookies"},
+		{400, "BAD_REQUEST", "RS053", adapter.Dead, mapping.ReasonRefused, "shareLinks"},
+		{404, "REFERRAL_CODE_NOT_FOUND", "", adapter.Dead, mapping.ReasonRefused, referral},
+		{400, "BAD_REQUEST", "", adapter.Dead, mapping.ReasonRefused, picky},
+		{400, "VALIDATION_FAILED", "", adapter.Dead, mapping.ReasonRefused, picky},
+		{400, "", "", adapter.Dead, mapping.ReasonRefused, ""},
+		{422, "BAD_REQUEST", "", adapter.Dead, mapping.ReasonRefused, ""},
+		{400, "BAD_REQUEST", "RS013", adapter.Dead, mapping.ReasonRefused, ""},
+		{400, "BAD_REQUEST", "RS999", adapter.Dead, mapping.ReasonRefused, ""},
+		{400, "BAD_REQUEST", "RS050", adapter.Dead, mapping.ReasonDoNotTrack, ""},
+		{403, "", "RS050", adapter.Dead, mapping.ReasonDoNotTrack, ""},
+		{409, "", "RS050", adapter.Dead, mapping.ReasonDoNotTrack, ""},
 		{409, "", "RS048", adapter.Delivered, "", ""},
 		{400, "BAD_REQUEST", "RS048", adapter.Delivered, "", ""},
 		{400, "BAD_REQUEST", "RS021", adapter.Delivered, "", ""},
-		{503, "", "RS048", adapter.Pending, adapter.ReasonServerError, ""},
-		{404, "TENANT_NOT_FOUND", "RS045", adapter.Pending, adapter.ReasonTenantNotFound, ""},
-		{409, "TENANT_NOT_FOUND", "RS045", adapter.Pending, adapter.ReasonTenantNotFound, ""},
-		{404, "ACCOUNT_NOT_FOUND", "RS041", adapter.Dead, adapter.ReasonRefused, ""},
-		{403, "API_REQUEST_NOT_SUPPORTED", "", adapter.Pending, adapter.ReasonForbidden, ""},
-		{401, "", "RS039", adapter.Pending, adapter.ReasonUnauthorized, ""},
-		{429, "", "RS033", adapter.Pending, adapter.ReasonRateLimited, ""},
-		{500, "BAD_REQUEST", "", adapter.Pending, adapter.ReasonServerError, ""},
+		{503, "", "RS048", adapter.Pending, mapping.ReasonServerError, ""},
+		{404, "TENANT_NOT_FOUND", "RS045", adapter.Pending, mapping.ReasonTenantNotFound, ""},
+		{409, "TENANT_NOT_FOUND", "RS045", adapter.Pending, mapping.ReasonTenantNotFound, ""},
+		{404, "ACCOUNT_NOT_FOUND", "RS041", adapter.Dead, mapping.ReasonRefused, ""},
+		{403, "API_REQUEST_NOT_SUPPORTED", "", adapter.Pending, mapping.ReasonForbidden, ""},
+		{401, "", "RS039", adapter.Pending, mapping.ReasonUnauthorized, ""},
+		{429, "", "RS033", adapter.Pending, mapping.ReasonRateLimited, ""},
+		{500, "BAD_REQUEST", "", adapter.Pending, mapping.ReasonServerError, ""},
 	} {
 		got := classifyUpsert(test.status, apiError{APIErrorCode: test.code, RSCode: test.rsCode, stated: true})
 		if got.Outcome != test.outcome || got.Reason != test.reason || strings.Join(got.RefusedFields, " ") != test.fields || got.Status != test.status {
 			t.Errorf("%d %s %s: got %+v", test.status, test.code, test.rsCode, got)
 		}
-		if got.Misconfigured != slices.Contains([]adapter.Reason{adapter.ReasonTenantNotFound, adapter.ReasonForbidden, adapter.ReasonUnauthorized}, got.Reason) {
+		if got.Misconfigured != slices.Contains([]mapping.Reason{mapping.ReasonTenantNotFound, mapping.ReasonForbidden, mapping.ReasonUnauthorized}, got.Reason) {
 			t.Errorf("%d %s %s: misconfigured=%t", test.status, test.code, test.rsCode, got.Misconfigured)
 		}
 	}

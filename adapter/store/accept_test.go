@@ -12,6 +12,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // event returns a keyed event to deliver.
@@ -358,7 +359,7 @@ func TestOddArrivals(t *testing.T) {
 		}
 		leased := lease(t, q, 1000)
 		for i := range leased {
-			record(t, q, leased[i:i+1], adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Detail: strings.Repeat("ü", 300) + "\x00", EventKey: "\xff", At: leased[i].ReceivedAt})
+			record(t, q, leased[i:i+1], adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Detail: strings.Repeat("ü", 300) + "\x00", EventKey: "\xff", At: leased[i].ReceivedAt})
 		}
 		if got := balanced(t, s)[0]; got.Accepted != int64(2*len(list)) || got.Events[adapter.Pending] != 0 {
 			t.Errorf("got %+v", got)

@@ -8,6 +8,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // stored reads and writes payloads beside the store.
@@ -103,7 +104,7 @@ func TestDamagedPayload(t *testing.T) {
 			}
 			if queue {
 				leased := lease(t, q, 2)
-				record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, At: leased[0].ReceivedAt})
+				record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: leased[0].ReceivedAt})
 			}
 		}
 		damages["a flipped bit"](stored{t, db, false})

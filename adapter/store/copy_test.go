@@ -11,6 +11,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // fillCopied fills a store with deliveries of all outcomes, one of which is leased.
@@ -32,8 +33,8 @@ func fillCopied(t *testing.T, opts store.Options, n int) {
 	accept(t, q, list...)
 	steps := []adapter.Step{
 		{Outcome: adapter.Delivered, Status: 200, Counted: true},
-		{Outcome: adapter.Dead, Status: 404, Reason: adapter.ReasonUserNotFound, Counted: true},
-		{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout, Counted: true, Ambiguous: true, Due: time.Now().Add(time.Hour)},
+		{Outcome: adapter.Dead, Status: 404, Reason: mapping.ReasonUserNotFound, Counted: true},
+		{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Counted: true, Ambiguous: true, Due: time.Now().Add(time.Hour)},
 	}
 	for i, l := range lease(t, q, n*2/3) {
 		step := steps[i%len(steps)]

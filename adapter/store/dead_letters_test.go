@@ -11,6 +11,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // sized is an arrival with a payload of so many bytes.
@@ -30,7 +31,7 @@ func die(t *testing.T, q *store.Queue, bytes int, messageIDs ...string) {
 	for _, id := range messageIDs {
 		accept(t, q, sized(id, adapter.Pending, bytes))
 		leased := lease(t, q, 1)
-		record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, At: leased[0].ReceivedAt})
+		record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: leased[0].ReceivedAt})
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // smallDisk mounts a disk of a few megabytes.
@@ -81,7 +82,7 @@ func TestDiskFull(t *testing.T) {
 	fillUp(t, filepath.Join(dir, "rest"))
 	// A small change may fit into what the failed one left of the log.
 	leased := lease(t, q, 1)
-	dead := adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, At: leased[0].ReceivedAt}
+	dead := adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: leased[0].ReceivedAt}
 	recorded := q.Record(ctx, &leased[0], dead)
 	if recorded != nil && !errors.As(recorded, &unavailable) {
 		t.Errorf("recorded on a full disk: %v", recorded)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // engine is what differs between the databases. Everything that is not on an
@@ -38,7 +39,7 @@ type engine interface {
 	index(ctx context.Context) (next time.Duration, err error)
 	// known returns for each of the events why it would be a duplicate, empty if it
 	// would not be.
-	known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) ([]adapter.Reason, error)
+	known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) ([]mapping.Reason, error)
 	// refresh has known find what another process has accepted meanwhile.
 	refresh(ctx context.Context, tx *sql.Tx) error
 	// deliveredIdentifies calls yield with delivered identify calls of the tenant, at most
@@ -141,14 +142,14 @@ type acceptance struct {
 // duplicate is an arrival that is stored already.
 type duplicate struct {
 	index  int
-	reason adapter.Reason
+	reason mapping.Reason
 }
 
-func duplicateReason(pending bool) adapter.Reason {
+func duplicateReason(pending bool) mapping.Reason {
 	if pending {
-		return adapter.ReasonAlreadyAccepted
+		return mapping.ReasonAlreadyAccepted
 	}
-	return adapter.ReasonAlreadyDelivered
+	return mapping.ReasonAlreadyDelivered
 }
 
 // markDuplicates tells the caller, once the events are on disk.

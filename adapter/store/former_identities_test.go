@@ -14,6 +14,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // formerStore makes the database of a version that knew events without a key by their
@@ -92,7 +93,7 @@ func TestFormerIdentities(t *testing.T) {
 
 		list := []adapter.Arrival{again("m-1", 101, 11), again("m-2", 102, 22), again("m-2", 104, 24)}
 		known, err := s.Known(context.Background(), "default", "tenant", list)
-		if err != nil || known[0] != adapter.ReasonAlreadyAccepted || known[1] != adapter.ReasonAlreadyDelivered || known[2] != "" {
+		if err != nil || known[0] != mapping.ReasonAlreadyAccepted || known[1] != mapping.ReasonAlreadyDelivered || known[2] != "" {
 			t.Errorf("known %q, %v", known, err)
 		}
 		wantText(t, "live", accept(t, q, list...), "duplicate already_accepted, duplicate already_delivered, pending")

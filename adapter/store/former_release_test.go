@@ -9,6 +9,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // formerProgram is what a program of version 6 of PostgreSQL's schema does with the queue: an
@@ -174,7 +175,7 @@ func TestBesideFormerProgram(t *testing.T) {
 		t.Error("the former program has a lease that is over")
 	}
 	now := time.Now()
-	record(t, q, ours, adapter.Step{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout, Began: now, At: now, Due: now})
+	record(t, q, ours, adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Began: now, At: now, Due: now})
 	if theirs = former.lease(time.Minute); len(theirs) != 1 || theirs[0].interrupted || !former.putBack(theirs[0]) {
 		t.Fatalf("the former program takes %v", theirs)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // FuzzArrival accepts an event of any bytes and gets its payload back as it was,
@@ -38,7 +39,7 @@ func FuzzArrival(f *testing.F) {
 			if !bytes.Equal(leased[i].Payload, payload) {
 				t.Errorf("leased payload %q, want %q", leased[i].Payload, payload)
 			}
-			record(t, q, leased[i:i+1], adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Detail: userID, At: leased[i].ReceivedAt})
+			record(t, q, leased[i:i+1], adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Detail: userID, At: leased[i].ReceivedAt})
 			got, err := s.Get(ctx, leased[i].ID)
 			if err != nil || !bytes.Equal(got.Payload, payload) {
 				t.Errorf("got payload %q, %v, want %q", got.Payload, err, payload)

@@ -14,6 +14,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // grantStatements returns the blocks of SQL in docs/postgresql.md that make the roles: those
@@ -100,7 +101,7 @@ func serve(t *testing.T, opts store.Options) {
 	if err := q.MarkSending(ctx, &leased[0]); err != nil {
 		t.Error(err)
 	}
-	failed := adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Status: 400, Counted: true, Began: now, At: now}
+	failed := adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400, Counted: true, Began: now, At: now}
 	record(t, q, leased[:1], failed)
 	record(t, q, leased[1:2], adapter.Step{Outcome: adapter.Delivered, At: now})
 	record(t, q, leased[2:3], adapter.Step{Outcome: adapter.Pending, At: now, Due: due})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // Restored describes the pending events of a database that was restored from a backup.
@@ -72,7 +73,7 @@ func (s *Store) lastWrite(ctx context.Context, tx *sql.Tx) (time.Time, error) {
 		UNION ALL SELECT max(received_at + settled_ms) FROM deliveries
 			WHERE received_at + settled_ms <= $1 AND coalesce(reason, '') <> $2
 		UNION ALL SELECT max(updated_at) FROM runs WHERE updated_at <= $1) AS times`,
-		end, string(adapter.ReasonRestored)).Scan(&last)
+		end, string(mapping.ReasonRestored)).Scan(&last)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -320,7 +321,7 @@ func (s *Store) holdEvents(ctx context.Context, tx *sql.Tx, events []restoredEve
 		fmt.Fprintf(&users, "(%d,%s)", e.id, hash)
 		changed.add(e.connection, adapter.Pending, -1, -e.bytes)
 		changed.add(e.connection, adapter.Dead, 1, e.bytes)
-		runs.settle(e.run, adapter.Dead, adapter.ReasonRestored)
+		runs.settle(e.run, adapter.Dead, mapping.ReasonRestored)
 	}
 	list := idList(events, func(e *restoredEvent) int64 { return e.id })
 	_, err := tx.ExecContext(ctx, `WITH users (id, hash) AS (VALUES `+users.String()+`)
@@ -330,7 +331,7 @@ func (s *Store) holdEvents(ctx context.Context, tx *sql.Tx, events []restoredEve
 		SELECT q.id, connection, tenant, 5, body_hash, message_id, CAST(u.hash AS bigint), user_id, account_id,
 			event_key, received_at, first_attempt_at - received_at, last_attempt_at - received_at, $1 - received_at,
 			attempts, status, 1, $2, $3, run, event
-		FROM queue q JOIN users u ON u.id = q.id`, milliseconds(s.now()), string(adapter.ReasonRestored), detail)
+		FROM queue q JOIN users u ON u.id = q.id`, milliseconds(s.now()), string(mapping.ReasonRestored), detail)
 	if err != nil {
 		return fmt.Errorf("settle events: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // restoredStore returns a store with pending events, as it is at the time of a backup:
@@ -46,7 +47,7 @@ func dispositions(t *testing.T, s *store.Store) map[string]string {
 		text := d.Outcome.String()
 		if d.Outcome == adapter.Pending && d.Ambiguous {
 			text = "marked"
-		} else if d.Reason == adapter.ReasonRestored {
+		} else if d.Reason == mapping.ReasonRestored {
 			text = "held"
 			if !strings.Contains(d.Detail, "redrive --reason restored") {
 				t.Errorf("no remedy in %q", d.Detail)
@@ -114,7 +115,7 @@ func TestHold(t *testing.T) {
 				if got := strings.Join([]string{all["message-1"], all["message-2"], all["3"], all["4"]}, " "); got != c.want {
 					t.Errorf("got %s, want %s", got, c.want)
 				}
-				held, err := s.Find(ctx, adapter.Filter{Reason: adapter.ReasonRestored}, 10)
+				held, err := s.Find(ctx, adapter.Filter{Reason: mapping.ReasonRestored}, 10)
 				if err != nil {
 					t.Fatal(err)
 				}

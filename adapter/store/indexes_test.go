@@ -9,6 +9,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // smallLedger is large enough for PostgreSQL to prefer an index.
@@ -61,7 +62,7 @@ func TestFiltersReadIndexes(t *testing.T) {
 			"pending of a user": {
 				adapter.Filter{UserID: "user-6000", Outcomes: []adapter.Outcome{adapter.Pending}}, []string{scanned}},
 			"pending for a reason": {
-				adapter.Filter{Reason: adapter.ReasonAccepted, Outcomes: []adapter.Outcome{adapter.Pending}}, []string{scanned}},
+				adapter.Filter{Reason: mapping.ReasonAccepted, Outcomes: []adapter.Outcome{adapter.Pending}}, []string{scanned}},
 			"before": {adapter.Filter{Before: 100, Outcomes: []adapter.Outcome{adapter.Dead}}, []string{refused}},
 			"since": {
 				adapter.Filter{Since: l.to.Add(-24 * time.Hour), Outcomes: []adapter.Outcome{adapter.Delivered}},

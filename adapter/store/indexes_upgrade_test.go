@@ -11,6 +11,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // withoutIndexes takes the indexes of the log away, as an earlier version left it.
@@ -119,7 +120,7 @@ func TestIndexesBesideEvents(t *testing.T) {
 			b := event(fmt.Sprintf("other-%d", i))
 			b.Outcome, b.Reason = adapter.Skipped, "unsupported_type"
 			accept(t, q, a, b)
-			record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, At: time.Now()})
+			record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: time.Now()})
 		}
 		dead, err := s.Find(ctx, adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}}, 8)
 		if err != nil {

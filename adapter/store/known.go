@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // eventIdentity is what tells an event from others of its tenant. Without a body
@@ -28,10 +29,10 @@ func (i *eventIdentity) hashes() []int64 {
 
 // Known looks events up; see [adapter.Replays]. Beside another process it knows of
 // what that one had accepted when this store was opened.
-func (s *Store) Known(ctx context.Context, _, tenant string, arrivals []adapter.Arrival) (reasons []adapter.Reason, err error) {
+func (s *Store) Known(ctx context.Context, _, tenant string, arrivals []adapter.Arrival) (reasons []mapping.Reason, err error) {
 	id, ok := s.names.find(tenant)
 	if !ok {
-		return make([]adapter.Reason, len(arrivals)), nil
+		return make([]mapping.Reason, len(arrivals)), nil
 	}
 	events := make([]eventIdentity, len(arrivals))
 	for i := range arrivals {
@@ -50,8 +51,8 @@ func (s *Store) Known(ctx context.Context, _, tenant string, arrivals []adapter.
 	return reasons, nil
 }
 
-func (e *sqliteEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) (_ []adapter.Reason, err error) {
-	reasons := make([]adapter.Reason, len(events))
+func (e *sqliteEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) (_ []mapping.Reason, err error) {
+	reasons := make([]mapping.Reason, len(events))
 	lookUp, err := tx.PrepareContext(ctx, `SELECT hash, delivery FROM messages WHERE hash IN (`+repeat("?", manyHashes)+`)`)
 	if err != nil {
 		return nil, err
@@ -108,8 +109,8 @@ func findMessages(ctx context.Context, lookUp *sql.Stmt, hashes []any) (found ma
 	return found, rows.Err()
 }
 
-func (e *postgresEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) (_ []adapter.Reason, err error) {
-	reasons := make([]adapter.Reason, len(events))
+func (e *postgresEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) (_ []mapping.Reason, err error) {
+	reasons := make([]mapping.Reason, len(events))
 	var places, hashes []int64
 	var messageIDs []string
 	for i := range events {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 var _ adapter.DeliveryLog = (*Store)(nil)
@@ -102,7 +103,7 @@ func (s *Store) scanDelivery(rows *sql.Rows) (adapter.Delivery, error) {
 		d.AccountID = account.String
 	}
 	d.Event = event.String
-	d.Reason, d.Detail, d.Status = adapter.Reason(reason.String), detail.String, int(status.Int64)
+	d.Reason, d.Detail, d.Status = mapping.Reason(reason.String), detail.String, int(status.Int64)
 	d.ReceivedAt = time.UnixMilli(received).UTC()
 	d.Run = run.Int64
 	d.FirstAttemptAt, d.LastAttemptAt = timePointer(first), timePointer(last)

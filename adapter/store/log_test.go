@@ -12,6 +12,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // TestFind compares what random filters pick with what they should.
@@ -50,7 +51,7 @@ func TestFind(t *testing.T) {
 			for i, l := range lease(t, q, 45) {
 				step := adapter.Step{Outcome: adapter.Delivered, At: c.now()}
 				if i%3 == 0 {
-					step = adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, At: c.now()}
+					step = adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: c.now()}
 				}
 				record(t, q, []adapter.Leased{l}, step)
 			}
@@ -63,12 +64,12 @@ func TestFind(t *testing.T) {
 			t.Error("not the newest first")
 		}
 		for i := range all {
-			want := adapter.ReasonAccepted
+			want := mapping.ReasonAccepted
 			switch {
 			case all[i].Connection == "gone":
-				want = adapter.ReasonConnectionRemoved
+				want = mapping.ReasonConnectionRemoved
 			case all[i].Tenant == "elsewhere/tenant":
-				want = adapter.ReasonTenantChanged
+				want = mapping.ReasonTenantChanged
 			}
 			if all[i].Outcome == adapter.Pending && all[i].Reason != want {
 				t.Errorf("%+v is pending for another reason than %s", all[i], want)
@@ -133,8 +134,8 @@ func randomFilter(random *rand.Rand, from, to time.Time, all []adapter.Delivery)
 			}
 		},
 		func() {
-			f.Reason = []adapter.Reason{
-				"missing_type", adapter.ReasonRefused, adapter.ReasonAccepted, adapter.ReasonTenantChanged, adapter.ReasonConnectionRemoved,
+			f.Reason = []mapping.Reason{
+				"missing_type", mapping.ReasonRefused, mapping.ReasonAccepted, mapping.ReasonTenantChanged, mapping.ReasonConnectionRemoved,
 			}[random.IntN(5)]
 		},
 		func() {
@@ -186,18 +187,18 @@ func TestGet(t *testing.T) {
 		id := leased[0].ID
 		for i := range 2 {
 			c.advance(time.Minute)
-			record(t, q, leased, adapter.Step{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout, Detail: fmt.Sprint("try ", i), Counted: true,
+			record(t, q, leased, adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Detail: fmt.Sprint("try ", i), Counted: true,
 				Began: c.now(), At: c.now().Add(time.Second), Due: c.now()})
 			leased = lease(t, q, 1)
 		}
 		c.advance(time.Minute)
-		record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Detail: "no", Status: 400, EventKey: "new key", Counted: true,
+		record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Detail: "no", Status: 400, EventKey: "new key", Counted: true,
 			Began: c.now(), At: c.now().Add(time.Second)})
 		d, err := s.Get(context.Background(), id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d.Outcome != adapter.Dead || d.Reason != adapter.ReasonRefused || d.Detail != "no" || d.Status != 400 || d.Attempts != 3 || d.EventKey != "new key" ||
+		if d.Outcome != adapter.Dead || d.Reason != mapping.ReasonRefused || d.Detail != "no" || d.Status != 400 || d.Attempts != 3 || d.EventKey != "new key" ||
 			!d.ReceivedAt.Equal(received) || !d.FirstAttemptAt.Equal(received.Add(time.Minute)) || !d.LastAttemptAt.Equal(received.Add(3*time.Minute)) ||
 			d.Lag() != 3*time.Minute+time.Second || len(d.History) != 3 || d.History[2].Status != 400 || string(d.Payload) != `{"messageId":"message-1"}` {
 			t.Errorf("got %+v", d)
@@ -256,7 +257,7 @@ func TestOddFilters(t *testing.T) {
 		record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Delivered, At: newClock().now()})
 		for _, text := range []string{"\x00", "message-1\x00", "\xff", "' OR 1=1 --", "%", "_", "?", "$1", string(make([]byte, 1<<20))} {
 			for name, filter := range map[string]adapter.Filter{
-				"connection": {Connection: text}, "reason": {Reason: adapter.Reason(text)}, "event": {Event: text}, "event key": {EventKey: text}, "user": {UserID: text}, "messageId": {MessageID: text},
+				"connection": {Connection: text}, "reason": {Reason: mapping.Reason(text)}, "event": {Event: text}, "event key": {EventKey: text}, "user": {UserID: text}, "messageId": {MessageID: text},
 			} {
 				found, err := s.Find(context.Background(), filter, 10)
 				if err != nil || len(found) > 0 {

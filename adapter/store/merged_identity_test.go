@@ -8,6 +8,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // mergedUpsert returns a live identify call and an upsert of merged traits that bears
@@ -37,7 +38,7 @@ func TestMergedUpsertKeepsIdentity(t *testing.T) {
 		moved := connection(t, s, "default", liveTenant)
 		settle := func(q *store.Queue, outcome adapter.Outcome) {
 			t.Helper()
-			record(t, q, lease(t, q, 100), adapter.Step{Outcome: outcome, Reason: adapter.ReasonRefused, At: c.now()})
+			record(t, q, lease(t, q, 100), adapter.Step{Outcome: outcome, Reason: mapping.ReasonRefused, At: c.now()})
 		}
 		redrive := func(what string, as adapter.Redelivery, outcome adapter.Outcome, tenant string) {
 			t.Helper()

@@ -10,6 +10,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // modelled is an event as the model of TestReplicasModel knows it.
@@ -100,7 +101,7 @@ func TestReplicasModel(t *testing.T) {
 		e := m.events[l.UserID]
 		step := adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: c.now(), At: c.now()}
 		if l.Interrupted {
-			step = adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonUnkeyedAmbiguous, At: c.now()}
+			step = adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonUnkeyedAmbiguous, At: c.now()}
 		} else {
 			if !m.holds(&l, "mark", replicas[r].MarkSending(ctx, &l)) {
 				return
@@ -112,7 +113,7 @@ func TestReplicasModel(t *testing.T) {
 			}
 			if random.IntN(4) == 0 { // it was not processed
 				e.sent--
-				step.Outcome, step.Reason, step.Due = adapter.Pending, adapter.ReasonTimeout, c.now()
+				step.Outcome, step.Reason, step.Due = adapter.Pending, mapping.ReasonTimeout, c.now()
 			}
 		}
 		if m.holds(&l, "record", replicas[r].Record(ctx, &l, step)) {

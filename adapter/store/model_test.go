@@ -9,6 +9,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // TestConservation does whatever can be done, in random order, and has every row
@@ -51,7 +52,7 @@ func TestConservation(t *testing.T) {
 						l := hand[0]
 						hand = hand[1:]
 						outcome := adapter.Outcomes[random.IntN(len(adapter.Outcomes))]
-						record := adapter.Step{Outcome: outcome, Reason: adapter.ReasonRefused, Counted: random.IntN(2) == 0, Ambiguous: random.IntN(2) == 0,
+						record := adapter.Step{Outcome: outcome, Reason: mapping.ReasonRefused, Counted: random.IntN(2) == 0, Ambiguous: random.IntN(2) == 0,
 							Began: c.now(), At: c.now(), Due: c.now().Add(time.Duration(random.IntN(100)) * time.Minute)}
 						// Purged, or leased again when its lease was over.
 						if err := q.Record(ctx, &l, record); err != nil && err != adapter.ErrLeaseLost {

@@ -13,6 +13,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 func fileSize(t testing.TB, path string) int64 {
@@ -100,7 +101,7 @@ func TestSecondProcessIsRefused(t *testing.T) {
 	q := connection(t, s, "default", "tenant")
 	accept(t, q, event("message-1"))
 	leased := lease(t, q, 1)
-	record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, At: leased[0].ReceivedAt})
+	record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: leased[0].ReceivedAt})
 	beside := opts
 	beside.Shared = true
 	operator := open(t, beside)
@@ -281,7 +282,7 @@ func TestShared(t *testing.T) {
 		if n, err := operator.Purge(ctx, []int64{leased[0].ID, leased[1].ID}); n != 2 || err != nil {
 			t.Errorf("purged %d, %v", n, err)
 		}
-		step := adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, At: leased[1].ReceivedAt}
+		step := adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: leased[1].ReceivedAt}
 		if err := q.Record(ctx, &leased[1], step); !errors.Is(err, adapter.ErrLeaseLost) {
 			t.Errorf("recorded what the operator has deleted: %v", err)
 		}

@@ -33,7 +33,7 @@ func (s *tenant) Send(_ context.Context, mapped *mapping.Result) adapter.Attempt
 	}
 	s.mu.Unlock()
 	if down {
-		return adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonServerError, Status: 503}
+		return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Status: 503}
 	}
 	time.Sleep(200 * time.Millisecond)
 	return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}

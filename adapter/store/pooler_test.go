@@ -16,6 +16,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // pgbouncer is a pooler before PostgreSQL.
@@ -207,9 +208,9 @@ func serveThrough(t *testing.T, s *store.Store, q *store.Queue, name string) {
 	}
 	var dead []int64
 	for i := range leased {
-		outcome, reason := adapter.Delivered, adapter.Reason("")
+		outcome, reason := adapter.Delivered, mapping.Reason("")
 		if i%10 == 0 {
-			outcome, reason = adapter.Dead, adapter.ReasonRefused
+			outcome, reason = adapter.Dead, mapping.ReasonRefused
 			dead = append(dead, leased[i].ID)
 		}
 		record(t, q, leased[i:i+1], adapter.Step{Outcome: outcome, Reason: reason, At: leased[i].ReceivedAt})

@@ -9,6 +9,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // TestStatementsOnAgedStatistics has a queue and a log grow after PostgreSQL took its
@@ -29,8 +30,8 @@ func TestStatementsOnAgedStatistics(t *testing.T) {
 		now := time.Now()
 		steps := []adapter.Step{
 			{Outcome: adapter.Delivered, Began: now, At: now},
-			{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Began: now, At: now},
-			{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout, Began: now, At: now, Due: now.Add(time.Hour)},
+			{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Began: now, At: now},
+			{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Began: now, At: now, Due: now.Add(time.Hour)},
 		}
 		for i := range 12 {
 			if err := q.MarkSending(context.Background(), &leased[i]); err != nil {

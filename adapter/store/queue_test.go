@@ -14,6 +14,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 func TestLease(t *testing.T) {
@@ -52,7 +53,7 @@ func TestLease(t *testing.T) {
 		// Put back, with an attempt that may have been processed.
 		began := c.now()
 		due := began.Add(time.Minute)
-		record(t, q, first[:1], adapter.Step{Outcome: adapter.Pending, Reason: adapter.ReasonServerError, Detail: "HTTP 503", Status: 503, Counted: true, Ambiguous: true,
+		record(t, q, first[:1], adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Detail: "HTTP 503", Status: 503, Counted: true, Ambiguous: true,
 			Began: began, At: began.Add(time.Second), Due: due})
 		if got := lease(t, q, 10); len(got) != 0 {
 			t.Errorf("leased before its time: %v", got)
@@ -65,8 +66,8 @@ func TestLease(t *testing.T) {
 		// Put back without an attempt: nothing is forgotten.
 		record(t, q, again, adapter.Step{Outcome: adapter.Pending, At: c.now(), Due: c.now()})
 		delivery, err := s.Get(context.Background(), again[0].ID)
-		if err != nil || delivery.Reason != adapter.ReasonServerError || delivery.Status != 503 || delivery.Attempts != 1 || len(delivery.History) != 1 ||
-			delivery.History[0].Reason != adapter.ReasonServerError || delivery.History[0].Duration != time.Second {
+		if err != nil || delivery.Reason != mapping.ReasonServerError || delivery.Status != 503 || delivery.Attempts != 1 || len(delivery.History) != 1 ||
+			delivery.History[0].Reason != mapping.ReasonServerError || delivery.History[0].Duration != time.Second {
 			t.Errorf("got %+v, %v", delivery, err)
 		}
 		again = lease(t, q, 10)
@@ -160,7 +161,7 @@ func TestNothingIsLeasedTwice(t *testing.T) {
 					for i := range leased {
 						step := adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: leased[i].ReceivedAt, At: leased[i].ReceivedAt}
 						if leased[i].Attempts == 0 && leased[i].ID%5 == 0 {
-							step = adapter.Step{Outcome: adapter.Pending, Counted: true, Reason: adapter.ReasonTimeout, Began: leased[i].ReceivedAt, At: leased[i].ReceivedAt, Due: leased[i].ReceivedAt}
+							step = adapter.Step{Outcome: adapter.Pending, Counted: true, Reason: mapping.ReasonTimeout, Began: leased[i].ReceivedAt, At: leased[i].ReceivedAt, Due: leased[i].ReceivedAt}
 						}
 						if err := q.Record(context.Background(), &leased[i], step); err != nil {
 							t.Error(err)
@@ -320,7 +321,7 @@ func TestLeaseOrder(t *testing.T) {
 		for i := range leased {
 			at := c.now().Add(time.Duration(1+random.IntN(20)) * time.Minute)
 			due[leased[i].ID] = at
-			record(t, q, leased[i:i+1], adapter.Step{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout, At: c.now(), Due: at})
+			record(t, q, leased[i:i+1], adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, At: c.now(), Due: at})
 		}
 		n := 0
 		for n < len(due) {
@@ -373,9 +374,9 @@ func TestCounters(t *testing.T) {
 		}
 		start := c.now()
 		never := time.Time{}
-		misconfigured := adapter.Step{Outcome: adapter.Pending, Reason: adapter.ReasonUnauthorized, Status: 401}
-		limited := adapter.Step{Outcome: adapter.Pending, Reason: adapter.ReasonRateLimited, Status: 429, Counted: true}
-		failed := adapter.Step{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout, Counted: true, Ambiguous: true}
+		misconfigured := adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonUnauthorized, Status: 401}
+		limited := adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonRateLimited, Status: 429, Counted: true}
+		failed := adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Counted: true, Ambiguous: true}
 		check(attempt(misconfigured), 0, 0, never, never, false)
 		check(attempt(limited), 0, 0, never, never, false)
 		first := start.Add(time.Minute) // the first that counts
@@ -388,7 +389,7 @@ func TestCounters(t *testing.T) {
 		s = open(t, opts)
 		q = connection(t, s, "default", "tenant")
 		check(attempt(misconfigured), 3, 3, first, ambiguous, false)
-		dead := attempt(adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonHorizonOver, Counted: true})
+		dead := attempt(adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonHorizonOver, Counted: true})
 		check(dead, 3, 3, first, ambiguous, false)
 		redrive(t, s, dead.ID)
 		// The redrive forgets the horizon, not the number of attempts.
@@ -398,7 +399,7 @@ func TestCounters(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var reasons []adapter.Reason
+		var reasons []mapping.Reason
 		for i, try := range delivery.History {
 			if try.Number != i+1 || !try.At.Equal(start.Add(time.Duration(i)*time.Minute)) || try.Duration != time.Second {
 				t.Errorf("got %+v", try)
@@ -430,8 +431,8 @@ func TestStaleSteps(t *testing.T) {
 			t.Error(err)
 		}
 		for _, step := range []adapter.Step{
-			{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout, Counted: true, Began: leased[0].ReceivedAt, At: leased[0].ReceivedAt, Due: leased[0].ReceivedAt},
-			{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Counted: true, Began: leased[0].ReceivedAt, At: leased[0].ReceivedAt},
+			{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Counted: true, Began: leased[0].ReceivedAt, At: leased[0].ReceivedAt, Due: leased[0].ReceivedAt},
+			{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Counted: true, Began: leased[0].ReceivedAt, At: leased[0].ReceivedAt},
 		} {
 			if err := q.Record(ctx, &leased[0], step); !errors.Is(err, adapter.ErrLeaseLost) {
 				t.Errorf("%s: %v", step.Outcome, err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // Redrive makes deliveries pending again; see [adapter.DeliveryLog].
@@ -142,8 +143,8 @@ type candidate struct {
 
 // duplicates returns for each of the candidates why it is a duplicate, empty if it is none: of
 // what its tenant has, or of an earlier one of the step.
-func (r *redriving) duplicates(candidates []candidate) ([]adapter.Reason, error) {
-	reasons := make([]adapter.Reason, len(candidates))
+func (r *redriving) duplicates(candidates []candidate) ([]mapping.Reason, error) {
+	reasons := make([]mapping.Reason, len(candidates))
 	byTenant := make(map[int64][]int)
 	for i := range candidates {
 		byTenant[candidates[i].tenant] = append(byTenant[candidates[i].tenant], i)

@@ -9,6 +9,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 func redrive(t *testing.T, s *store.Store, ids ...int64) adapter.Redriven {
@@ -33,7 +34,7 @@ func TestRedrive(t *testing.T) {
 		dead := func(messageID string) int64 {
 			accept(t, q, event(messageID))
 			leased := lease(t, q, 1)
-			record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Status: 400, Counted: true, Ambiguous: true, Began: c.now(), At: c.now()})
+			record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400, Counted: true, Ambiguous: true, Began: c.now(), At: c.now()})
 			return leased[0].ID
 		}
 		first := dead("message-1")
@@ -73,7 +74,7 @@ func TestRedrive(t *testing.T) {
 		rejected.Outcome, rejected.Reason, rejected.UserID, rejected.EventKey = adapter.Rejected, "missing_event_name", "", ""
 		accept(t, q, rejected, event("message-5"))
 		waiting := lease(t, q, 10)
-		record(t, q, waiting, adapter.Step{Outcome: adapter.Pending, Reason: adapter.ReasonTimeout, Counted: true, Began: c.now(), At: c.now(), Due: c.now().Add(time.Hour)})
+		record(t, q, waiting, adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Counted: true, Began: c.now(), At: c.now(), Due: c.now().Add(time.Hour)})
 		found, err := s.Find(context.Background(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Rejected, adapter.Pending}}, 10)
 		if err != nil || len(found) != 2 {
 			t.Fatalf("got %v, %v", found, err)
@@ -131,7 +132,7 @@ func TestRetention(t *testing.T) {
 		accept(t, q, event("message-1"), event("message-2"), event("message-3"))
 		leased := lease(t, q, 3)
 		record(t, q, leased[:1], adapter.Step{Outcome: adapter.Delivered, At: c.now()})
-		record(t, q, leased[1:2], adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Counted: true, Began: c.now(), At: c.now()})
+		record(t, q, leased[1:2], adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Counted: true, Began: c.now(), At: c.now()})
 		record(t, q, leased[2:], adapter.Step{Outcome: adapter.Pending, At: c.now(), Due: c.now().Add(1000 * time.Hour)})
 		check := func(after time.Duration, deliveries, payloads int, again string) {
 			t.Helper()
@@ -203,7 +204,7 @@ func TestRedriveOutcomes(t *testing.T) {
 			q := connection(t, s, outcome.String(), outcome.String())
 			accept(t, q, event("message-1"))
 			leased := lease(t, q, 1)
-			record(t, q, leased, adapter.Step{Outcome: outcome, Reason: adapter.ReasonTimeout, At: c.now(), Due: c.now().Add(time.Hour)})
+			record(t, q, leased, adapter.Step{Outcome: outcome, Reason: mapping.ReasonTimeout, At: c.now(), Due: c.now().Add(time.Hour)})
 			c.advance(time.Minute)
 			if got := redrive(t, s, leased[0].ID); got != want {
 				t.Errorf("%s: got %+v, want %+v", outcome, got, want)
@@ -234,7 +235,7 @@ func TestRedrivenDuplicate(t *testing.T) {
 		settle := func(outcome adapter.Outcome) int64 {
 			t.Helper()
 			leased := lease(t, q, 1)
-			record(t, q, leased, adapter.Step{Outcome: outcome, Reason: adapter.ReasonRefused, At: c.now()})
+			record(t, q, leased, adapter.Step{Outcome: outcome, Reason: mapping.ReasonRefused, At: c.now()})
 			return leased[0].ID
 		}
 		accept(t, q, event("message-1"))
@@ -286,7 +287,7 @@ func TestRedriveKeepsIdentity(t *testing.T) {
 			t.Errorf("got %s", got)
 		}
 		leased = lease(t, q, 1)
-		record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, At: leased[0].ReceivedAt})
+		record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: leased[0].ReceivedAt})
 		as.Keyed, as.Identity = true, 0
 		if done, err = s.Redrive(context.Background(), []adapter.Redelivery{as}); err != nil || done != (adapter.Redriven{Pending: 1}) {
 			t.Errorf("one that looks like the event that was delivered: %+v, %v", done, err)
@@ -347,7 +348,7 @@ func TestRetentionForEver(t *testing.T) {
 		accept(t, q, event("message-1"), event("message-2"))
 		leased := lease(t, q, 2)
 		record(t, q, leased[:1], adapter.Step{Outcome: adapter.Delivered, At: c.now()})
-		record(t, q, leased[1:], adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, At: c.now()})
+		record(t, q, leased[1:], adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: c.now()})
 		check := func(payloads int) {
 			t.Helper()
 			if err := s.Retain(context.Background()); err != nil {

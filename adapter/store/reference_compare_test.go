@@ -15,6 +15,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // TestReference does thousands of random things to a store and to the reference,
@@ -200,7 +201,7 @@ func (p *pair) accept() {
 			p.t.Errorf("%s of %s: got %s %s, want %s %s", list[i].MessageID, name, list[i].Outcome, list[i].Reason, want.Outcome, want.Reason)
 		}
 		if want.Outcome == adapter.Pending {
-			want.Reason = adapter.ReasonAccepted
+			want.Reason = mapping.ReasonAccepted
 		}
 	}
 	p.ref.trim()
@@ -280,7 +281,7 @@ func (p *pair) record() {
 			step.Outcome = adapter.Pending
 		}
 		if p.random.IntN(4) > 0 {
-			step.Reason, step.Detail = adapter.ReasonTimeout, []string{"", "a detail"}[p.random.IntN(2)]
+			step.Reason, step.Detail = mapping.ReasonTimeout, []string{"", "a detail"}[p.random.IntN(2)]
 		}
 		if p.random.IntN(4) == 0 {
 			step.EventKey = "new key"
@@ -459,7 +460,7 @@ func (p *pair) shown(e *known) adapter.Delivery {
 		due := e.due
 		d.DueAt = &due
 		if d.Tenant != p.tenants[d.Connection] {
-			d.Reason = adapter.ReasonTenantChanged
+			d.Reason = mapping.ReasonTenantChanged
 		}
 	}
 	return d

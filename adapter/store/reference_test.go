@@ -8,6 +8,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // reference is what a store promises, in the plainest form: a list of events and
@@ -80,7 +81,7 @@ func (r *reference) count(totals map[string]map[adapter.Outcome]int64, connectio
 }
 
 // same returns why an event is a duplicate, or nothing.
-func (r *reference) same(tenant string, id identity) (reason adapter.Reason) {
+func (r *reference) same(tenant string, id identity) (reason mapping.Reason) {
 	if id == (identity{}) {
 		return ""
 	}
@@ -90,9 +91,9 @@ func (r *reference) same(tenant string, id identity) (reason adapter.Reason) {
 		}
 		switch e.Outcome {
 		case adapter.Pending:
-			return adapter.ReasonAlreadyAccepted
+			return mapping.ReasonAlreadyAccepted
 		case adapter.Delivered, adapter.Duplicate:
-			reason = adapter.ReasonAlreadyDelivered
+			reason = mapping.ReasonAlreadyDelivered
 		}
 	}
 	return reason
@@ -106,7 +107,7 @@ func (r *reference) accept(connection, tenant string, id int64, a *adapter.Arriv
 		Outcome: a.Outcome, Reason: a.Reason, Detail: a.Detail, ReceivedAt: now}
 	e.payload = a.Payload
 	if a.Outcome == adapter.Pending {
-		e.Reason, e.Detail = adapter.ReasonAccepted, ""
+		e.Reason, e.Detail = mapping.ReasonAccepted, ""
 		if reason := r.same(tenant, e.identity); reason != "" {
 			e.Outcome, e.Reason, e.identity = adapter.Duplicate, reason, identity{}
 		}
@@ -376,7 +377,7 @@ func (r *reference) redrive(redeliveries []adapter.Redelivery) (done adapter.Red
 		e.identity, e.due, e.SettledAt, e.FirstAttemptAt, e.failed, e.redriven = id, now, nil, nil, 0, true
 		e.ambiguous, e.Ambiguous, e.sending = time.Time{}, false, false
 		if e.Reason == "" {
-			e.Reason = adapter.ReasonAccepted
+			e.Reason = mapping.ReasonAccepted
 		}
 		r.move(e, adapter.Pending)
 		done.Pending++
@@ -510,7 +511,7 @@ func (r *reference) backlog() (backlogs []adapter.Backlog) {
 func hold(list []adapter.Held, tenant string) []adapter.Held {
 	i, ok := slices.BinarySearchFunc(list, tenant, func(h adapter.Held, tenant string) int { return strings.Compare(h.Tenant, tenant) })
 	if !ok {
-		list = slices.Insert(list, i, adapter.Held{Tenant: tenant, Reason: adapter.ReasonTenantChanged})
+		list = slices.Insert(list, i, adapter.Held{Tenant: tenant, Reason: mapping.ReasonTenantChanged})
 	}
 	list[i].Events++
 	return list

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // Retention says how long settled events are kept after their outcome.
@@ -149,7 +150,7 @@ type settled struct {
 	outcome        adapter.Outcome
 	// Only of those that are redriven.
 	run, tenant int64
-	reason      adapter.Reason
+	reason      mapping.Reason
 	messageID   string
 	bodyHash    sql.NullInt64
 }

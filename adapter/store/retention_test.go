@@ -8,6 +8,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // TestRetainInTime deletes each event in the hour after its time, also one that is settled
@@ -36,7 +37,7 @@ func TestRetainInTime(t *testing.T) {
 				}
 				settle := func(outcome adapter.Outcome, n int) {
 					for _, l := range lease(t, q, n) {
-						record(t, q, []adapter.Leased{l}, adapter.Step{Outcome: outcome, Reason: adapter.ReasonRefused, At: c.now()})
+						record(t, q, []adapter.Leased{l}, adapter.Step{Outcome: outcome, Reason: mapping.ReasonRefused, At: c.now()})
 					}
 				}
 				settle(adapter.Delivered, 2)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // heldUntil is when an event is due that waits for an import job: never.
@@ -107,7 +108,7 @@ func (a *acceptance) lease() any {
 }
 
 // reasonOf returns the reason under which an arrival counts in its run.
-func (a *acceptance) reasonOf(i int, outcome adapter.Outcome) adapter.Reason {
+func (a *acceptance) reasonOf(i int, outcome adapter.Outcome) mapping.Reason {
 	if outcome == adapter.Pending {
 		return ""
 	}

@@ -12,6 +12,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 const runTenant = "tenant"
@@ -114,8 +115,8 @@ func TestRunOutcomes(t *testing.T) {
 		}
 		now := time.Now()
 		record(t, q, leased[:1], adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: now, At: now})
-		record(t, q, leased[1:2], adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonUserNotFound, Counted: true, Began: now, At: now})
-		record(t, q, leased[2:], adapter.Step{Outcome: adapter.Pending, Reason: adapter.ReasonServerError, Counted: true, Began: now, At: now, Due: now.Add(time.Hour)})
+		record(t, q, leased[1:2], adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonUserNotFound, Counted: true, Began: now, At: now})
+		record(t, q, leased[2:], adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Counted: true, Began: now, At: now, Due: now.Add(time.Hour)})
 		wantText(t, "recorded", outcomes(t, s, run), "1 delivered, 7 skipped no_user_id, 1 rejected invalid_json, 1 dead user_not_found, 1 pending")
 
 		var payloads []string
@@ -283,9 +284,9 @@ func TestKnown(t *testing.T) {
 		asked := []adapter.Arrival{event("message-0"), event("message-199"), event("message-200"), unkeyed("short", 5), unkeyed("short", 6), unkeyed("", 0)}
 		for _, tenant := range []string{runTenant, "another", "default"} {
 			got, err := s.Known(context.Background(), "default", tenant, asked)
-			want := []adapter.Reason{adapter.ReasonAlreadyDelivered, adapter.ReasonAlreadyAccepted, "", adapter.ReasonAlreadyAccepted, "", ""}
+			want := []mapping.Reason{mapping.ReasonAlreadyDelivered, mapping.ReasonAlreadyAccepted, "", mapping.ReasonAlreadyAccepted, "", ""}
 			if tenant != runTenant {
-				want = make([]adapter.Reason, len(asked))
+				want = make([]mapping.Reason, len(asked))
 			}
 			if err != nil || !slices.Equal(got, want) {
 				t.Errorf("tenant %s: got %q, %v, want %q", tenant, got, err, want)

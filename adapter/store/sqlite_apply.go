@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // apply makes the changes in one transaction. It cannot be interrupted: whether
@@ -316,7 +317,7 @@ func (t *transaction) flush() error {
 
 // duplicateOf looks for the same event among those with the same hash, and returns
 // why it is a duplicate, or nothing.
-func (t *transaction) duplicateOf(a *acceptance, hash int64, candidates []int64, body, former any, messageID string) (adapter.Reason, error) {
+func (t *transaction) duplicateOf(a *acceptance, hash int64, candidates []int64, body, former any, messageID string) (mapping.Reason, error) {
 	if err := t.flush(); err != nil { // it may be in the same request
 		return "", err
 	}
@@ -349,7 +350,7 @@ func (t *transaction) candidatesOnDisk(hash int64, ids []int64) (_ []int64, err 
 }
 
 // log puts an arrival that is settled already in the log.
-func (t *transaction) log(a *acceptance, i int, arrival *adapter.Arrival, id int64, messageID string, body any, reason adapter.Reason) error {
+func (t *transaction) log(a *acceptance, i int, arrival *adapter.Arrival, id int64, messageID string, body any, reason mapping.Reason) error {
 	q := a.queue
 	if _, err := t.logArrival.Exec(id, q.connection, q.tenant, int64(arrival.Outcome), body, messageID,
 		userHash(arrival.UserID), cut(arrival.UserID), accountOf(cut(arrival.AccountID), cut(arrival.UserID)), cut(arrival.EventKey), milliseconds(a.at),

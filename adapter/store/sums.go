@@ -1,6 +1,9 @@
 package store
 
-import "segment-saasquatch/adapter"
+import (
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
+)
 
 // accepted stands in the place of an outcome in the totals for all events.
 const accepted adapter.Outcome = 0
@@ -22,18 +25,18 @@ type runSums map[runKey]int64
 type runKey struct {
 	run     int64
 	outcome adapter.Outcome
-	reason  adapter.Reason
+	reason  mapping.Reason
 }
 
 // add counts events of a run; those of live traffic have none.
-func (s runSums) add(run int64, outcome adapter.Outcome, reason adapter.Reason, events int64) {
+func (s runSums) add(run int64, outcome adapter.Outcome, reason mapping.Reason, events int64) {
 	if run != 0 {
 		s[runKey{run, outcome, reason}] += events
 	}
 }
 
 // settle counts that an event of a run got its outcome.
-func (s runSums) settle(run int64, outcome adapter.Outcome, reason adapter.Reason) {
+func (s runSums) settle(run int64, outcome adapter.Outcome, reason mapping.Reason) {
 	s.add(run, adapter.Pending, "", -1)
 	s.add(run, outcome, reason, 1)
 }

@@ -12,20 +12,21 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // heldReason says why pending events of the connection that were accepted for the
 // tenant are not sent, empty if they are.
-func (s *Store) heldReason(connection, tenant string) adapter.Reason {
+func (s *Store) heldReason(connection, tenant string) mapping.Reason {
 	if s.tenants == nil {
 		return ""
 	}
 	present, isConfigured := s.tenants[connection]
 	switch {
 	case !isConfigured:
-		return adapter.ReasonConnectionRemoved
+		return mapping.ReasonConnectionRemoved
 	case present != "" && present != tenant:
-		return adapter.ReasonTenantChanged
+		return mapping.ReasonTenantChanged
 	}
 	return ""
 }
@@ -58,8 +59,8 @@ func (s *Store) byTenant(own, changed, removed string) string {
 
 // pendingReason is the expression of a pending event's reason.
 func (s *Store) pendingReason() string {
-	return s.byTenant(`coalesce(reason, '`+string(adapter.ReasonAccepted)+`')`,
-		`'`+string(adapter.ReasonTenantChanged)+`'`, `'`+string(adapter.ReasonConnectionRemoved)+`'`)
+	return s.byTenant(`coalesce(reason, '`+string(mapping.ReasonAccepted)+`')`,
+		`'`+string(mapping.ReasonTenantChanged)+`'`, `'`+string(mapping.ReasonConnectionRemoved)+`'`)
 }
 
 // checkRun refuses work on a run whose connection has another tenant by now: its
@@ -75,7 +76,7 @@ func (s *Store) checkRun(ctx context.Context, run int64, q *Queue) error {
 	if err != nil {
 		return err
 	}
-	if s.heldReason(connection, tenant) != adapter.ReasonTenantChanged {
+	if s.heldReason(connection, tenant) != mapping.ReasonTenantChanged {
 		return nil
 	}
 	return &adapter.RefusedError{Problem: fmt.Sprintf(

@@ -13,6 +13,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 const (
@@ -83,12 +84,12 @@ func TestTenantChanged(t *testing.T) {
 			accept(t, q, event(fmt.Sprintf("message-dead-%d", i)))
 		}
 		record(t, q, lease(t, q, 10), adapter.Step{
-			Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Status: 400, Counted: true, Ambiguous: true, Began: began, At: began,
+			Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400, Counted: true, Ambiguous: true, Began: began, At: began,
 		})
 		accept(t, q, event("message-1"), event("message-2"), event("message-3"), event("message-both"))
 		tried := lease(t, q, 1)
 		record(t, q, tried, adapter.Step{
-			Outcome: adapter.Pending, Reason: adapter.ReasonTimeout, Counted: true, Ambiguous: true, Began: began, At: began, Due: began,
+			Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Counted: true, Ambiguous: true, Began: began, At: began, Due: began,
 		})
 		wantHeld(t, s, 4, began)
 		closeStore(t, s)
@@ -98,12 +99,12 @@ func TestTenantChanged(t *testing.T) {
 		if leased := lease(t, q, 10); len(leased) > 0 {
 			t.Fatalf("a live tenant gets %+v", leased)
 		}
-		wantHeld(t, s, 4, time.Time{}, adapter.Held{Tenant: testTenant, Reason: adapter.ReasonTenantChanged, Events: 4})
+		wantHeld(t, s, 4, time.Time{}, adapter.Held{Tenant: testTenant, Reason: mapping.ReasonTenantChanged, Events: 4})
 		// The event is new to the live tenant, and has an age of its own.
 		if got := accept(t, q, event("message-both"), event("message-dead-0")); got != "pending, pending" {
 			t.Errorf("got %s", got)
 		}
-		wantHeld(t, s, 6, c.now(), adapter.Held{Tenant: testTenant, Reason: adapter.ReasonTenantChanged, Events: 4})
+		wantHeld(t, s, 6, c.now(), adapter.Held{Tenant: testTenant, Reason: mapping.ReasonTenantChanged, Events: 4})
 		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: c.now(), At: c.now()})
 
 		// A plain redrive leaves dead letters with their tenant.
@@ -205,7 +206,7 @@ func TestMoveDuplicates(t *testing.T) {
 				}
 				for i := range duplicates {
 					if d := &duplicates[i]; d.Tenant != liveTenant || d.SettledAt == nil ||
-						d.Reason != adapter.ReasonAlreadyAccepted && d.Reason != adapter.ReasonAlreadyDelivered {
+						d.Reason != mapping.ReasonAlreadyAccepted && d.Reason != mapping.ReasonAlreadyDelivered {
 						t.Errorf("got %+v", d)
 					}
 				}
@@ -236,7 +237,7 @@ func TestMoveInHand(t *testing.T) {
 		}
 		now := time.Now()
 		back := adapter.Step{
-			Outcome: adapter.Pending, Reason: adapter.ReasonTimeout, Counted: true, Began: now, At: now, Due: now.Add(time.Hour),
+			Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Counted: true, Began: now, At: now, Due: now.Add(time.Hour),
 		}
 		if err := old.Record(ctx, &leased[1], back); !errors.Is(err, adapter.ErrLeaseLost) {
 			t.Errorf("put back for another tenant: %v", err)
@@ -463,9 +464,9 @@ func TestRemovedConnection(t *testing.T) {
 		opts.Tenants = map[string]string{"other": liveTenant}
 		s = open(t, opts)
 		connection(t, s, "other", liveTenant)
-		wantHeld(t, s, 1, time.Time{}, adapter.Held{Tenant: testTenant, Reason: adapter.ReasonConnectionRemoved, Events: 1})
-		found, err := s.Find(context.Background(), adapter.Filter{Reason: adapter.ReasonConnectionRemoved}, 10)
-		if err != nil || len(found) != 1 || found[0].Reason != adapter.ReasonConnectionRemoved {
+		wantHeld(t, s, 1, time.Time{}, adapter.Held{Tenant: testTenant, Reason: mapping.ReasonConnectionRemoved, Events: 1})
+		found, err := s.Find(context.Background(), adapter.Filter{Reason: mapping.ReasonConnectionRemoved}, 10)
+		if err != nil || len(found) != 1 || found[0].Reason != mapping.ReasonConnectionRemoved {
 			t.Errorf("got %+v, %v", found, err)
 		}
 		closeStore(t, s)
@@ -473,7 +474,7 @@ func TestRemovedConnection(t *testing.T) {
 		opts.Tenants = map[string]string{"default": ""}
 		s = open(t, opts)
 		found, err = s.Find(context.Background(), adapter.Filter{}, 10)
-		if err != nil || len(found) != 1 || found[0].Reason != adapter.ReasonAccepted {
+		if err != nil || len(found) != 1 || found[0].Reason != mapping.ReasonAccepted {
 			t.Errorf("got %+v, %v", found, err)
 		}
 	})
@@ -494,7 +495,7 @@ func TestOldestBehindHeld(t *testing.T) {
 		accept(t, live, event("message-2"))
 		leased := lease(t, live, 1) // the first one is due last from now on
 		record(t, live, leased, adapter.Step{Outcome: adapter.Pending, At: c.now(), Due: c.now().Add(time.Hour)})
-		wantHeld(t, s, 1002, want, adapter.Held{Tenant: testTenant, Reason: adapter.ReasonTenantChanged, Events: 1000})
+		wantHeld(t, s, 1002, want, adapter.Held{Tenant: testTenant, Reason: mapping.ReasonTenantChanged, Events: 1000})
 	})
 }
 
@@ -572,7 +573,7 @@ func TestOlderDatabase(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		s, q := openWith(t, opts, testTenant)
 		accept(t, q, event("message-1"), event("message-2"))
-		record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, At: time.Now()})
+		record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: time.Now()})
 		want, err := s.Find(context.Background(), adapter.Filter{}, 10)
 		if err != nil {
 			t.Fatal(err)

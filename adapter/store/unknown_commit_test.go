@@ -11,6 +11,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // numbered returns an event of a user of its own, every second one without a messageId.
@@ -73,7 +74,7 @@ func TestUnknownCommit(t *testing.T) {
 			for j := i; j < len(leased); j += producers {
 				step := adapter.Step{Outcome: adapter.Delivered, Status: 200, Counted: true, Began: now, At: now}
 				if j%4 == 0 {
-					step.Outcome, step.Reason, step.Due = adapter.Pending, adapter.ReasonTimeout, now.Add(time.Hour)
+					step.Outcome, step.Reason, step.Due = adapter.Pending, mapping.ReasonTimeout, now.Add(time.Hour)
 				}
 				if err := q.MarkSending(context.Background(), &leased[j]); err != nil {
 					t.Errorf("mark event %d: %v", j, err)

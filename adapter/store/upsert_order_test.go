@@ -39,7 +39,7 @@ func (s *failingUpserts) Send(_ context.Context, mapped *mapping.Result) adapter
 	defer s.mu.Unlock()
 	if mapped.Kind == mapping.KindUserUpsert && s.fails > 0 {
 		s.fails--
-		return adapter.Attempt{Outcome: adapter.Pending, Reason: adapter.ReasonServerError, Status: 503, Unprocessed: true}
+		return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Status: 503, Unprocessed: true}
 	}
 	s.order = append(s.order, mapped.MessageID)
 	return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}

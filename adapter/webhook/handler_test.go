@@ -324,8 +324,8 @@ func TestStatusOfReceipts(t *testing.T) {
 		message string
 	}{
 		"delivered": {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Delivered}}}, nil, 200, "delivered"},
-		"dead":      {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Dead, Reason: adapter.ReasonUserNotFound}}}, nil, 200, "dead"},
-		"pending": {adapter.Receipt{Redeliver: true, Results: []adapter.Result{{Outcome: adapter.Delivered}, {Index: 1, Outcome: adapter.Pending, Reason: adapter.ReasonUnauthorized, Status: 401}}},
+		"dead":      {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Dead, Reason: mapping.ReasonUserNotFound}}}, nil, 200, "dead"},
+		"pending": {adapter.Receipt{Redeliver: true, Results: []adapter.Result{{Outcome: adapter.Delivered}, {Index: 1, Outcome: adapter.Pending, Reason: mapping.ReasonUnauthorized, Status: 401}}},
 			nil, 503, "2 events: 1 delivered, 1 pending; send this request again"},
 		"stored":      {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Pending}}}, nil, 200, "pending"},
 		"all stored":  {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Skipped}, {Index: 1, Outcome: adapter.Pending}, {Index: 2, Outcome: adapter.Pending}}}, nil, 200, "3 events: 1 skipped, 2 pending"},

@@ -60,7 +60,7 @@ func TestAnswersStayShort(t *testing.T) {
 		for i := range receipt.Results {
 			long := strings.Repeat(text, 1000)
 			receipt.Results[i] = adapter.Result{Index: i, MessageID: long, EventKey: long, Detail: long,
-				Outcome: adapter.Outcomes[i%len(adapter.Outcomes)], Reason: adapter.ReasonConflictAfterFailure, Warnings: warnings}
+				Outcome: adapter.Outcomes[i%len(adapter.Outcomes)], Reason: mapping.ReasonConflictAfterFailure, Warnings: warnings}
 		}
 		h := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) { return receipt, nil }), Options{})
 		w := serve(h, "POST", "/segment", strings.NewReader("{}"))

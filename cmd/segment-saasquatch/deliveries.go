@@ -91,7 +91,7 @@ func (f *deliveriesFlags) givenFilters() (names []string) {
 // filter reads the filter's flags.
 func (f *deliveriesFlags) filter(now time.Time) (filter adapter.Filter, err error) {
 	filter = adapter.Filter{
-		Connection: f.connection, Reason: adapter.Reason(f.reason), Event: f.event, EventKey: f.eventKey, UserID: f.user, MessageID: f.messageID, Run: f.run, Tenant: f.tenant,
+		Connection: f.connection, Reason: mapping.Reason(f.reason), Event: f.event, EventKey: f.eventKey, UserID: f.user, MessageID: f.messageID, Run: f.run, Tenant: f.tenant,
 	}
 	if f.cmd.Flags().Changed("id") {
 		filter.IDs = f.ids

@@ -17,6 +17,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/admin"
+	"segment-saasquatch/mapping"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -41,17 +42,17 @@ func newFixedOperations() *fixedOperations {
 		deliveries: []adapter.Delivery{
 			{
 				ID: 1003, Connection: "default", Tenant: "https://host/ops", MessageID: "ajs-next-1700000000003", UserID: "u-3", AccountID: "a-3", Event: "Order Completed", EventKey: "order_completed",
-				Outcome: adapter.Pending, Reason: adapter.ReasonServerError, Detail: "upstream is tired", Status: 503, Attempts: 2, Ambiguous: true,
+				Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Detail: "upstream is tired", Status: 503, Attempts: 2, Ambiguous: true,
 				ReceivedAt: day, FirstAttemptAt: at(time.Second), LastAttemptAt: at(9 * time.Second), DueAt: at(time.Minute),
 				History: []adapter.Try{
-					{Number: 1, At: *at(time.Second), Duration: 1234567 * time.Nanosecond, Reason: adapter.ReasonTimeout, Detail: "no answer\nwithin 10 s"},
-					{Number: 2, At: *at(9 * time.Second), Duration: 20 * time.Millisecond, Status: 503, Reason: adapter.ReasonServerError, Detail: "upstream is tired"},
+					{Number: 1, At: *at(time.Second), Duration: 1234567 * time.Nanosecond, Reason: mapping.ReasonTimeout, Detail: "no answer\nwithin 10 s"},
+					{Number: 2, At: *at(9 * time.Second), Duration: 20 * time.Millisecond, Status: 503, Reason: mapping.ReasonServerError, Detail: "upstream is tired"},
 				},
 				Payload: json.RawMessage(`{"type":"track","userId":"u-3","event":"Order Completed"}`),
 			},
 			{
 				ID: 1002, Connection: "default", MessageID: "evil\x1b]0;owned\x07\u202emessage", UserID: "evil\x1b[31muser\tx\n" + strings.Repeat("z", 100),
-				AccountID: "日本", Event: "\x1b[2JOrder\nCompleted", EventKey: "order_completed", Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Detail: "no\x9b1m\r\nfield \x7f", Status: 422,
+				AccountID: "日本", Event: "\x1b[2JOrder\nCompleted", EventKey: "order_completed", Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Detail: "no\x9b1m\r\nfield \x7f", Status: 422,
 				Attempts: 1, ReceivedAt: day.Add(-time.Hour), FirstAttemptAt: at(-time.Hour), LastAttemptAt: at(-time.Hour), SettledAt: at(-time.Hour + 1500*time.Millisecond),
 				PayloadText: "no JSON \x1b[2J at all\nand more",
 			},
@@ -63,11 +64,11 @@ func newFixedOperations() *fixedOperations {
 		stats: adapter.Stats{
 			Deliveries: []adapter.Summary{
 				{Connection: "default", Tenant: "https://host/ops", Outcome: adapter.Delivered, Events: 1_000_000},
-				{Connection: "default", Tenant: "https://host/ops", Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Events: 1},
-				{Connection: "default", Tenant: "https://host/ops", Outcome: adapter.Pending, Reason: adapter.ReasonServerError, Events: 1},
+				{Connection: "default", Tenant: "https://host/ops", Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Events: 1},
+				{Connection: "default", Tenant: "https://host/ops", Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Events: 1},
 				{Connection: "eu", Tenant: "https://host/test_ops", Outcome: adapter.Rejected, Reason: "missing_user_id", Events: 1},
-				{Connection: "eu", Tenant: "https://host/test_ops", Outcome: adapter.Pending, Reason: adapter.ReasonTenantChanged, Events: 3},
-				{Connection: "us", Tenant: "https://host/us", Outcome: adapter.Pending, Reason: adapter.ReasonConnectionRemoved, Events: 2},
+				{Connection: "eu", Tenant: "https://host/test_ops", Outcome: adapter.Pending, Reason: mapping.ReasonTenantChanged, Events: 3},
+				{Connection: "us", Tenant: "https://host/us", Outcome: adapter.Pending, Reason: mapping.ReasonConnectionRemoved, Events: 2},
 			},
 			Totals: []adapter.Totals{
 				{Connection: "default", Accepted: 1_000_002, Events: map[adapter.Outcome]int64{adapter.Delivered: 1_000_000, adapter.Dead: 1, adapter.Pending: 1},
@@ -77,8 +78,8 @@ func newFixedOperations() *fixedOperations {
 			},
 			Backlog: []adapter.Backlog{
 				{Connection: "default", Events: 1, Bytes: 57, Oldest: day},
-				{Connection: "eu", Events: 3, Bytes: 171, Held: []adapter.Held{{Tenant: "https://host/test_ops", Reason: adapter.ReasonTenantChanged, Events: 3}}},
-				{Connection: "us", Events: 2, Bytes: 114, Held: []adapter.Held{{Tenant: "https://host/us", Reason: adapter.ReasonConnectionRemoved, Events: 2}}},
+				{Connection: "eu", Events: 3, Bytes: 171, Held: []adapter.Held{{Tenant: "https://host/test_ops", Reason: mapping.ReasonTenantChanged, Events: 3}}},
+				{Connection: "us", Events: 2, Bytes: 114, Held: []adapter.Held{{Tenant: "https://host/us", Reason: mapping.ReasonConnectionRemoved, Events: 2}}},
 			},
 		},
 		verified: []adapter.Conservation{
@@ -139,7 +140,7 @@ func (o *fixedOperations) Verify(context.Context) ([]adapter.Conservation, error
 
 func (o *fixedOperations) Redrive(_ context.Context, filter adapter.Filter, _ int, toTenant string, dry bool) (*adapter.Redrive, error) {
 	done := &adapter.Redrive{
-		Matched: 11, Sent: 4, Unsendable: map[adapter.Reason]int{"missing_user_id": 1, "invalid_json": 2}, NoPayload: 2, Damaged: 1, NoConnection: 1, Held: 1, FiresPrograms: 2,
+		Matched: 11, Sent: 4, Unsendable: map[mapping.Reason]int{"missing_user_id": 1, "invalid_json": 2}, NoPayload: 2, Damaged: 1, NoConnection: 1, Held: 1, FiresPrograms: 2,
 	}
 	switch {
 	case toTenant != "":

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // manyDead are operations on so many dead deliveries, with the ids from 1.
@@ -119,7 +120,7 @@ func TestRedriveCommandInParts(t *testing.T) {
 func TestRedriveProgress(t *testing.T) {
 	for _, dry := range []bool{true, false} {
 		w := &watchedRedrive{dry: dry, total: 40}
-		w.set(&adapter.Redrive{Matched: 10, Sent: 7, Duplicate: 1, Unsendable: map[adapter.Reason]int{"a": 1, "b": 1}})
+		w.set(&adapter.Redrive{Matched: 10, Sent: 7, Duplicate: 1, Unsendable: map[mapping.Reason]int{"a": 1, "b": 1}})
 		text, err := json.Marshal(w.line())
 		if err != nil || !strings.Contains(string(text), `"matched":10,"matched_total":40,"sent":7,"duplicate":1,"unsendable":2,`) {
 			t.Errorf("got %s, %v", text, err)

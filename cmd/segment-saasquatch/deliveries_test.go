@@ -12,6 +12,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
+	"segment-saasquatch/mapping"
 )
 
 // storeWithDeliveries makes a store with one delivery of each kind that operators
@@ -44,7 +45,7 @@ func storeWithDeliveries(t *testing.T) (env map[string]string, path string) {
 	}
 	at := leased[0].ReceivedAt.Add(time.Second)
 	for i, step := range []adapter.Step{
-		{Outcome: adapter.Dead, Reason: adapter.ReasonRefused, Detail: "no such\x07field", Status: 400, Counted: true, Began: at, At: at},
+		{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Detail: "no such\x07field", Status: 400, Counted: true, Began: at, At: at},
 		{Outcome: adapter.Delivered, Status: 200, Counted: true, Began: at, At: at},
 	} {
 		if err := q.Record(ctx, &leased[i], step); err != nil {

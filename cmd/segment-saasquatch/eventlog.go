@@ -5,6 +5,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/mapping"
 )
 
 // logResult writes the one line of an event, or of several that share it: no payload and
@@ -48,12 +49,12 @@ func levelOf(r adapter.Result) zapcore.Level {
 	case adapter.Delivered, adapter.Duplicate, adapter.Skipped:
 		return zap.InfoLevel
 	case adapter.Dead:
-		if r.Reason == adapter.ReasonPayloadDamaged {
+		if r.Reason == mapping.ReasonPayloadDamaged {
 			return zap.ErrorLevel
 		}
 	case adapter.Pending:
 		switch r.Reason {
-		case adapter.ReasonUnauthorized, adapter.ReasonForbidden, adapter.ReasonTenantNotFound, adapter.ReasonRedirected, adapter.ReasonUnexpectedAnswer:
+		case mapping.ReasonUnauthorized, mapping.ReasonForbidden, mapping.ReasonTenantNotFound, mapping.ReasonRedirected, mapping.ReasonUnexpectedAnswer:
 			return zap.ErrorLevel
 		}
 	}

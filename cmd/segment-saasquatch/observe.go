@@ -55,7 +55,7 @@ func (s *service) observe(connection string) func(adapter.Attempt, time.Duration
 	return func(a adapter.Attempt, took time.Duration) {
 		count(a, took)
 		switch {
-		case a.Reason == adapter.ReasonUnexpectedAnswer:
+		case a.Reason == mapping.ReasonUnexpectedAnswer:
 			unexpected(a)
 		case a.Cause != "":
 			missing(a)
@@ -177,10 +177,10 @@ func (s *service) logGate(tenant string) func(delivery.GateState) {
 		}
 		level := levelOfCause(state.Cause)
 		switch state.Reason {
-		case adapter.ReasonUnauthorized, adapter.ReasonForbidden, adapter.ReasonTenantNotFound, adapter.ReasonRedirected,
-			adapter.ReasonUnexpectedAnswer:
+		case mapping.ReasonUnauthorized, mapping.ReasonForbidden, mapping.ReasonTenantNotFound, mapping.ReasonRedirected,
+			mapping.ReasonUnexpectedAnswer:
 			level = zapcore.ErrorLevel
-		case adapter.ReasonRateLimited:
+		case mapping.ReasonRateLimited:
 			level = zapcore.InfoLevel
 		}
 		fields := []zap.Field{

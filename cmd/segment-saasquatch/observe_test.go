@@ -16,7 +16,7 @@ type newUserCalls struct{ known bool }
 
 func (c *newUserCalls) Track(context.Context, *mapping.UserEvent) adapter.Attempt {
 	if !c.known {
-		return adapter.Attempt{Outcome: adapter.Dead, Reason: adapter.ReasonUserNotFound, Status: 404}
+		return adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonUserNotFound, Status: 404}
 	}
 	return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
 }
