@@ -114,7 +114,7 @@ type Filter struct {
 	// After picks IDs above it. 0 for all.
 	After int64
 	// Bounded says that Before and After stand for Since and Until, as far as ids and
-	// times are in step; see [DeliveryLog].
+	// times are in step; see [DeliveryStore].
 	Bounded bool
 }
 

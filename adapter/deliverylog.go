@@ -9,10 +9,10 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// DeliveryLog is what operators need of a store. It is safe for concurrent use. Find,
+// DeliveryStore is what operators need of a store. It is safe for concurrent use. Find,
 // Summarize and Verify may read the whole store. Of such reads few are under way at once:
 // one that finds no place within seconds returns a [BusyError].
-type DeliveryLog interface {
+type DeliveryStore interface {
 	// Find returns the newest deliveries that the filter picks, newest first, at
 	// most limit of them.
 	Find(ctx context.Context, filter Filter, limit int) ([]Delivery, error)

@@ -93,10 +93,10 @@ type RunState struct {
 	LiveWaiting bool `json:"live_waiting"`
 }
 
-// Replays is what a replay needs of a store. It is safe for concurrent use. TakeRun,
+// RunStore is what a replay needs of a store. It is safe for concurrent use. TakeRun,
 // AcceptBatch and RunState return a [RefusedError] for a run whose connection has
 // another tenant by now.
-type Replays interface {
+type RunStore interface {
 	// BeginRun makes a run for the connection and returns it.
 	BeginRun(ctx context.Context, connection, tenant string, spec json.RawMessage) (*Run, error)
 	// TakeRun makes a run the caller's, who goes on with it; whoever had it before
@@ -151,7 +151,7 @@ type KnownIdentify struct {
 	Own bool  `json:"own,omitempty"`
 }
 
-// Bounds of [Replays.Identifies].
+// Bounds of [RunStore.Identifies].
 const (
 	MaxIdentifies      = 50
 	MaxIdentifyQueries = 500
@@ -173,10 +173,10 @@ type RunJob struct {
 	State json.RawMessage
 }
 
-// Imports is what a replay by import jobs needs of a store. It is safe for
+// ImportStore is what a replay by import jobs needs of a store. It is safe for
 // concurrent use.
-type Imports interface {
-	Replays
+type ImportStore interface {
+	RunStore
 	// Held returns held events of the run in the order of their ids, from the first
 	// above after: at most limit of them, and no more payload than maxBytes, but at
 	// least one event.

@@ -32,7 +32,7 @@ const token, otherToken = "a-token-of-sixteen-or-more", "another-token-of-sixtee
 type served struct {
 	*testing.T
 	url        string
-	operations *delivery.Deliveries
+	operations *delivery.Operations
 	queue      *store.Queue
 	former     *store.Queue // of a tenant that the connection had
 	metrics    *Metrics
@@ -60,10 +60,10 @@ func serve(t *testing.T, tokens ...string) *served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &served{T: t, former: former, operations: delivery.NewDeliveries(opened, map[string]*mapping.Mapper{"default": mapper}, map[string]string{"default": "tenant"}), queue: queue, metrics: NewMetrics(), log: log}
+	s := &served{T: t, former: former, operations: delivery.NewOperations(opened, map[string]*mapping.Mapper{"default": mapper}, map[string]string{"default": "tenant"}), queue: queue, metrics: NewMetrics(), log: log}
 	s.metrics.WatchStore(opened, opened.Ready, func() time.Time { return time.Now().Add(time.Minute) })
-	s.metrics.WatchGates(map[string]func() delivery.GateState{"default": func() delivery.GateState {
-		return delivery.GateState{Paused: true, Reason: mapping.ReasonUnauthorized, Limit: 4, InFlight: 1}
+	s.metrics.WatchGates(map[string]func() delivery.BreakerState{"default": func() delivery.BreakerState {
+		return delivery.BreakerState{Paused: true, Reason: mapping.ReasonUnauthorized, Limit: 4, InFlight: 1}
 	}})
 	var secrets []adapter.Secret
 	for _, text := range tokens {

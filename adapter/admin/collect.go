@@ -64,7 +64,7 @@ func (m *Metrics) WatchWriteAheadLog(log func() (bytes int64, held time.Duration
 }
 
 // WatchGates adds the state of the connections' gates.
-func (m *Metrics) WatchGates(gates map[string]func() delivery.GateState) {
+func (m *Metrics) WatchGates(gates map[string]func() delivery.BreakerState) {
 	m.registry.MustRegister(gateCollector(gates))
 }
 
@@ -149,7 +149,7 @@ func (c *storeCollector) Collect(to chan<- prometheus.Metric) {
 }
 
 // gateCollector asks the gates, by connection.
-type gateCollector map[string]func() delivery.GateState
+type gateCollector map[string]func() delivery.BreakerState
 
 // Describe lists the metrics.
 func (c gateCollector) Describe(to chan<- *prometheus.Desc) {

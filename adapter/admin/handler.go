@@ -22,7 +22,7 @@ type Options struct {
 	// Operations are those of the admin API, nil if no deliveries are kept.
 	Operations adapter.Operations
 	// Replays are what replays need of this server, nil if no deliveries are kept.
-	Replays adapter.Replays
+	Replays adapter.RunStore
 	// Tenants are the names of the connections' tenants in the store.
 	Tenants map[string]string
 	// Tokens are the bearer tokens, any of which opens the admin API. Without one
@@ -38,7 +38,7 @@ type Options struct {
 type Handler struct {
 	engine     *gin.Engine
 	operations adapter.Operations
-	replays    adapter.Replays
+	replays    adapter.RunStore
 	tenants    map[string]string
 	tokens     tokens
 	log        *zap.Logger

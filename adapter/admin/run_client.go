@@ -13,7 +13,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-var _ adapter.Replays = (*Client)(nil)
+var _ adapter.RunStore = (*Client)(nil)
 
 // send makes a request with a body and reads the answer.
 func send[T any](ctx context.Context, c *Client, path string, body any) (value T, err error) {
@@ -50,7 +50,7 @@ func (a *runAnswer) owned() *adapter.Run {
 }
 
 // BeginRun makes a run of the server's connection with that name; its tenant is the
-// server's. See [adapter.Replays].
+// server's. See [adapter.RunStore].
 func (c *Client) BeginRun(ctx context.Context, connection, _ string, spec json.RawMessage) (*adapter.Run, error) {
 	answer, err := send[runAnswer](ctx, c, ofConnection("/runs", connection), spec)
 	if err != nil {
@@ -59,7 +59,7 @@ func (c *Client) BeginRun(ctx context.Context, connection, _ string, spec json.R
 	return answer.owned(), nil
 }
 
-// TakeRun makes a run the caller's; see [adapter.Replays].
+// TakeRun makes a run the caller's; see [adapter.RunStore].
 func (c *Client) TakeRun(ctx context.Context, id int64) (*adapter.Run, []adapter.ObjectProgress, error) {
 	answer, err := send[runAnswer](ctx, c, runPath(id, "/take"), struct{}{})
 	if err != nil {
@@ -68,7 +68,7 @@ func (c *Client) TakeRun(ctx context.Context, id int64) (*adapter.Run, []adapter
 	return answer.owned(), answer.Objects, nil
 }
 
-// Run returns a run as it stands; see [adapter.Replays].
+// Run returns a run as it stands; see [adapter.RunStore].
 func (c *Client) Run(ctx context.Context, id int64) (*adapter.Run, []adapter.ObjectProgress, error) {
 	answer, err := fetch[runAnswer](ctx, c, http.MethodGet, runPath(id, ""), nil)
 	if err != nil {
@@ -77,12 +77,12 @@ func (c *Client) Run(ctx context.Context, id int64) (*adapter.Run, []adapter.Obj
 	return answer.owned(), answer.Objects, nil
 }
 
-// Runs returns all runs; see [adapter.Replays].
+// Runs returns all runs; see [adapter.RunStore].
 func (c *Client) Runs(ctx context.Context) ([]adapter.Run, error) {
 	return fetch[[]adapter.Run](ctx, c, http.MethodGet, "/runs", nil)
 }
 
-// AcceptBatch stores a batch; see [adapter.Replays].
+// AcceptBatch stores a batch; see [adapter.RunStore].
 func (c *Client) AcceptBatch(ctx context.Context, run *adapter.Run, batch *adapter.Batch) error {
 	fates, err := send[[]adapter.Tally](ctx, c, runPath(run.ID, "/batch"), ownerRequest{run.Owner, batch})
 	if err != nil {
@@ -97,18 +97,18 @@ func (c *Client) AcceptBatch(ctx context.Context, run *adapter.Run, batch *adapt
 	return nil
 }
 
-// RunState says what a run is at; see [adapter.Replays].
+// RunState says what a run is at; see [adapter.RunStore].
 func (c *Client) RunState(ctx context.Context, run *adapter.Run) (*adapter.RunState, error) {
 	return fetch[*adapter.RunState](ctx, c, http.MethodGet, runPath(run.ID, "/state"), nil)
 }
 
-// EndRun ends a run; see [adapter.Replays].
+// EndRun ends a run; see [adapter.RunStore].
 func (c *Client) EndRun(ctx context.Context, run *adapter.Run) error {
 	_, err := send[struct{}](ctx, c, runPath(run.ID, "/end"), ownerRequest{Owner: run.Owner})
 	return err
 }
 
-// Known looks events up; see [adapter.Replays]. The tenant is that of the server's
+// Known looks events up; see [adapter.RunStore]. The tenant is that of the server's
 // connection.
 func (c *Client) Known(ctx context.Context, connection, _ string, arrivals []adapter.Arrival) ([]mapping.Reason, error) {
 	reasons, err := send[[]mapping.Reason](ctx, c, ofConnection("/runs/known", connection), knownRequest{arrivals})
@@ -118,7 +118,7 @@ func (c *Client) Known(ctx context.Context, connection, _ string, arrivals []ada
 	return reasons, err
 }
 
-// Identifies looks for newer identify calls; see [adapter.Replays]. The tenant is that of
+// Identifies looks for newer identify calls; see [adapter.RunStore]. The tenant is that of
 // the server's connection.
 func (c *Client) Identifies(ctx context.Context, connection, _ string, queries []adapter.IdentifyQuery) ([]adapter.KnownIdentify, error) {
 	known, err := send[[]adapter.KnownIdentify](ctx, c, ofConnection("/runs/identifies", connection), identifiesRequest{queries})
@@ -131,7 +131,7 @@ func (c *Client) Identifies(ctx context.Context, connection, _ string, queries [
 }
 
 // Failures yields the payloads of a run's dead and rejected events; see
-// [adapter.Replays]. An answer that breaks off is an error.
+// [adapter.RunStore]. An answer that breaks off is an error.
 func (c *Client) Failures(ctx context.Context, run int64, yield func([]byte) error) (missing int64, err error) {
 	body, err := c.do(ctx, http.MethodGet, runPath(run, "/failures"), nil)
 	if err != nil {

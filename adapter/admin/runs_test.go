@@ -21,7 +21,7 @@ import (
 const runsToken = "token-of-sixteen-characters"
 
 // newRunsServer serves a store to replays.
-func newRunsServer(t *testing.T, replays adapter.Replays) (*admin.Client, string) {
+func newRunsServer(t *testing.T, replays adapter.RunStore) (*admin.Client, string) {
 	t.Helper()
 	handler := admin.New(admin.Options{
 		Replays: replays, Tenants: map[string]string{"default": "tenant"}, Tokens: []adapter.Secret{adapter.NewSecret(runsToken)}, Metrics: admin.NewMetrics(),

@@ -41,7 +41,7 @@ var benchNow = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 // BenchmarkDelivery takes signed batches of 1000 events over HTTP through the
 // whole adapter to the sandbox, and in turn with them posts the same prepared
 // bodies with a bare net/http client of the same concurrency. Reported are events
-// per second and CPU time per event of the whole process, which holds both ends,
+// per second and CPU time per event of the whole process, which barriers both ends,
 // and the share of the bare client's rate that the adapter reaches.
 func BenchmarkDelivery(b *testing.B) {
 	bareTarget := startSandbox(b)
@@ -157,7 +157,7 @@ func startAdapter(b *testing.B, target string) (url string) {
 		b.Fatal(err)
 	}
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(io.Discard), zap.InfoLevel))
-	direct := delivery.NewDirect(benchMapper(b), delivery.NewForwarder(delivery.NewCourier(client, delivery.CourierOptions{}), delivery.ForwarderOptions{Concurrency: benchConcurrency}), delivery.DirectOptions{
+	direct := delivery.NewDirect(benchMapper(b), delivery.NewRetrier(delivery.NewSender(client, delivery.SenderOptions{}), delivery.RetrierOptions{Concurrency: benchConcurrency}), delivery.DirectOptions{
 		Budget: time.Minute,
 		Record: func(r adapter.Result) {
 			log.Info("event", zap.String("message_id", r.MessageID), zap.Stringer("outcome", r.Outcome), zap.String("event_key", r.EventKey), zap.Int("status", r.Status), zap.Duration("duration", r.Duration))

@@ -9,16 +9,16 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Calls are the single calls to SaaSquatch that a Courier makes. They are safe for
+// Client are the single calls to SaaSquatch that a Sender makes. They are safe for
 // concurrent use.
-type Calls interface {
+type Client interface {
 	// Track makes one Track User Event call.
 	Track(ctx context.Context, event *mapping.UserEvent) adapter.Attempt
 	// Upsert makes one User Upsert call, which is idempotent.
 	Upsert(ctx context.Context, upsert *mapping.UserUpsert) adapter.Attempt
 }
 
-// Courier is a Sender that makes of each attempt the calls it takes: the upserts of
+// Sender is a Sender that makes of each attempt the calls it takes: the upserts of
 // an identify, or those around an event whose user SaaSquatch must know first.
 //
 // An attempt goes through these calls from the start, until one of them decides it.
@@ -29,15 +29,15 @@ type Calls interface {
 // EnsureBefore says otherwise. SaaSquatch does not say whether the 404 uses up the
 // event's idempotency key. If it does, the event that follows the upsert meets 409
 // and is lost, though it counts as a duplicate; its reason is then
-// [ReasonConflictAfterFailure]. The same holds between two attempts.
-type Courier struct {
-	calls Calls
-	CourierOptions
+// [ReasonConflictAfterFailure]. The same barriers between two attempts.
+type Sender struct {
+	calls Client
+	SenderOptions
 	known *knownUsers
 }
 
-// CourierOptions are a Courier's choices.
-type CourierOptions struct {
+// SenderOptions are a Sender's choices.
+type SenderOptions struct {
 	// EnsureBefore upserts the missing user of an event before the event, unless the
 	// user is known: one of the last 100 000 or more that this process had a call
 	// succeed for. That costs a call for each user not known, and spares the event a
@@ -49,40 +49,40 @@ type CourierOptions struct {
 	Timeout time.Duration
 }
 
-// NewCourier returns a Courier that makes the calls.
-func NewCourier(calls Calls, opts CourierOptions) *Courier {
+// NewSender returns a Sender that makes the calls.
+func NewSender(calls Client, opts SenderOptions) *Sender {
 	if opts.Timeout <= 0 {
 		opts.Timeout = 10 * time.Second
 	}
-	return &Courier{calls: calls, CourierOptions: opts, known: newKnownUsers(memorySize)}
+	return &Sender{calls: calls, SenderOptions: opts, known: newKnownUsers(dedupeEvents)}
 }
 
 // Send makes one attempt.
-func (c *Courier) Send(ctx context.Context, mapped *mapping.Result) adapter.Attempt {
+func (c *Sender) Send(ctx context.Context, mapped *mapping.Result) adapter.Attempt {
 	began := time.Now()
 	ctx, cancel := context.WithDeadline(ctx, began.Add(c.Timeout))
 	defer cancel()
-	trip := &trip{Courier: c, ctx: ctx, half: began.Add(c.Timeout / 2)}
+	calls := &calls{Sender: c, ctx: ctx, half: began.Add(c.Timeout / 2)}
 	var attempt adapter.Attempt
 	if mapped.Kind == mapping.KindUserUpsert {
-		attempt = trip.upsertAll(mapped.Upserts)
+		attempt = calls.upsertAll(mapped.Upserts)
 	} else {
-		attempt = trip.deliver(mapped)
+		attempt = calls.deliver(mapped)
 	}
 	attempt.RefusedFields = nil
-	attempt.Requests = trip.requests
-	if trip.fieldsRefused {
+	attempt.Requests = calls.requests
+	if calls.fieldsRefused {
 		attempt.Warnings = append(attempt.Warnings, adapter.WarningFieldRefused)
 	}
-	if trip.upsertRefused {
+	if calls.upsertRefused {
 		attempt.Warnings = append(attempt.Warnings, adapter.WarningUpsertRefused)
 	}
 	return attempt
 }
 
-// trip is one attempt on its way.
-type trip struct {
-	*Courier
+// calls are the calls of one attempt.
+type calls struct {
+	*Sender
 	ctx           context.Context
 	half          time.Time
 	requests      int
@@ -91,9 +91,9 @@ type trip struct {
 }
 
 // upsertAll makes upserts in their order, up to the first that is not delivered.
-func (t *trip) upsertAll(upserts []mapping.UserUpsert) (attempt adapter.Attempt) {
+func (c *calls) upsertAll(upserts []mapping.UserUpsert) (attempt adapter.Attempt) {
 	for i := range upserts {
-		if attempt = t.upsert(&upserts[i]); attempt.Outcome != adapter.Delivered {
+		if attempt = c.upsert(&upserts[i]); attempt.Outcome != adapter.Delivered {
 			// Whatever came of it, it can be repeated.
 			attempt.Unprocessed = attempt.Outcome == adapter.Pending
 			return attempt
@@ -103,29 +103,29 @@ func (t *trip) upsertAll(upserts []mapping.UserUpsert) (attempt adapter.Attempt)
 }
 
 // deliver sends an event, with the upsert of its user where that is called for.
-func (t *trip) deliver(mapped *mapping.Result) adapter.Attempt {
+func (c *calls) deliver(mapped *mapping.Result) adapter.Attempt {
 	event := &mapped.UserEvent
 	switch mapped.Ensure {
 	case mapping.EnsureAlways:
-		return t.upsertThenTrack(mapped)
+		return c.upsertThenTrack(mapped)
 	case mapping.EnsureMissing:
-		if t.EnsureBefore && !t.known.has(event.AccountID, event.UserID) {
-			return t.upsertThenTrack(mapped)
+		if c.EnsureBefore && !c.known.has(event.AccountID, event.UserID) {
+			return c.upsertThenTrack(mapped)
 		}
 	default: // EnsureNever and results that say nothing
-		return t.track(event)
+		return c.track(event)
 	}
-	first := t.track(event)
+	first := c.track(event)
 	if first.Reason != mapping.ReasonUserNotFound {
 		return first
 	}
-	if made := t.upsertFor(mapped); made.Outcome != adapter.Delivered {
+	if made := c.upsertFor(mapped); made.Outcome != adapter.Delivered {
 		return made
 	}
-	if t.late() {
+	if c.late() {
 		return outOfTime()
 	}
-	second := t.track(event)
+	second := c.track(event)
 	if second.Reason == mapping.ReasonConflict {
 		second.Reason = mapping.ReasonConflictAfterFailure
 	}
@@ -136,28 +136,28 @@ func (t *trip) deliver(mapped *mapping.Result) adapter.Attempt {
 // for good says nothing of the event: its user may exist, and an event of one that
 // does not is refused in turn. But nothing is sent of users who are not to be
 // tracked.
-func (t *trip) upsertThenTrack(mapped *mapping.Result) adapter.Attempt {
-	made := t.upsertFor(mapped)
+func (c *calls) upsertThenTrack(mapped *mapping.Result) adapter.Attempt {
+	made := c.upsertFor(mapped)
 	if made.Outcome == adapter.Pending || made.Reason == mapping.ReasonDoNotTrack {
 		return made
 	}
-	if t.late() {
+	if c.late() {
 		return outOfTime()
 	}
-	t.upsertRefused = made.Outcome == adapter.Dead
-	return t.track(&mapped.UserEvent)
+	c.upsertRefused = made.Outcome == adapter.Dead
+	return c.track(&mapped.UserEvent)
 }
 
 // upsertFor upserts an event's user. What it comes to is told as of the event.
-func (t *trip) upsertFor(mapped *mapping.Result) adapter.Attempt {
-	if t.requests > 0 && t.late() {
+func (c *calls) upsertFor(mapped *mapping.Result) adapter.Attempt {
+	if c.requests > 0 && c.late() {
 		return outOfTime()
 	}
 	var attempt adapter.Attempt
 	if len(mapped.Upserts) > 0 {
-		attempt = t.upsert(&mapped.Upserts[0])
+		attempt = c.upsert(&mapped.Upserts[0])
 	} else {
-		attempt = t.upsert(bareUpsert(&mapped.UserEvent))
+		attempt = c.upsert(bareUpsert(&mapped.UserEvent))
 	}
 	if attempt.Outcome != adapter.Delivered {
 		attempt.Detail = "the upsert of its user: " + cmp.Or(attempt.Detail, string(attempt.Reason))
@@ -169,15 +169,15 @@ func (t *trip) upsertFor(mapped *mapping.Result) adapter.Attempt {
 // upsert makes an upsert, and makes it again without the optional fields that
 // SaaSquatch refuses: twice without those it names, and at last without all that it
 // could name. A user must not be missing for a locale.
-func (t *trip) upsert(upsert *mapping.UserUpsert) adapter.Attempt {
+func (c *calls) upsert(upsert *mapping.UserUpsert) adapter.Attempt {
 	for drops := 0; ; drops++ {
-		if t.requests > 0 && t.late() {
+		if c.requests > 0 && c.late() {
 			return outOfTime()
 		}
-		t.requests++
-		attempt := t.calls.Upsert(t.ctx, upsert)
+		c.requests++
+		attempt := c.calls.Upsert(c.ctx, upsert)
 		if attempt.Outcome == adapter.Delivered {
-			t.known.add(upsert.AccountID, upsert.UserID)
+			c.known.add(upsert.AccountID, upsert.UserID)
 		}
 		if len(attempt.RefusedFields) == 0 || drops == maxDrops {
 			return attempt
@@ -190,7 +190,7 @@ func (t *trip) upsert(upsert *mapping.UserUpsert) adapter.Attempt {
 		if !dropped {
 			return attempt
 		}
-		t.fieldsRefused = true
+		c.fieldsRefused = true
 		upsert = &mapping.UserUpsert{UserID: upsert.UserID, AccountID: upsert.AccountID, Body: body}
 	}
 }
@@ -205,21 +205,21 @@ var optionalFields = []string{
 }
 
 // track sends the event.
-func (t *trip) track(event *mapping.UserEvent) adapter.Attempt {
-	t.requests++
-	attempt := t.calls.Track(t.ctx, event)
+func (c *calls) track(event *mapping.UserEvent) adapter.Attempt {
+	c.requests++
+	attempt := c.calls.Track(c.ctx, event)
 	switch {
 	case attempt.Outcome == adapter.Delivered:
-		t.known.add(event.AccountID, event.UserID)
+		c.known.add(event.AccountID, event.UserID)
 	case attempt.Reason == mapping.ReasonUserNotFound:
-		t.known.remove(event.AccountID, event.UserID)
+		c.known.remove(event.AccountID, event.UserID)
 	}
 	return attempt
 }
 
 // late reports whether it is too late to begin another call: one without enough time
 // may break off, and an event must not break off for want of time.
-func (t *trip) late() bool { return !time.Now().Before(t.half) }
+func (c *calls) late() bool { return !time.Now().Before(c.half) }
 
 func outOfTime() adapter.Attempt {
 	return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Detail: "the calls before it left no time for another", Unprocessed: true}

@@ -13,15 +13,15 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// calls is Calls by a script. Each answer is used once, the last one for ever.
-type calls struct {
+// calls is Client by a script. Each answer is used once, the last one for ever.
+type fakeClient struct {
 	tracks, upserts []adapter.Attempt
 	takes           time.Duration // by each call, on the clock of the test
 	made            []string
 	bodies          []string // of upserts
 }
 
-func (c *calls) next(answers *[]adapter.Attempt) adapter.Attempt {
+func (c *fakeClient) next(answers *[]adapter.Attempt) adapter.Attempt {
 	time.Sleep(c.takes)
 	answer := (*answers)[0]
 	if len(*answers) > 1 {
@@ -30,12 +30,12 @@ func (c *calls) next(answers *[]adapter.Attempt) adapter.Attempt {
 	return answer
 }
 
-func (c *calls) Track(_ context.Context, event *mapping.UserEvent) adapter.Attempt {
+func (c *fakeClient) Track(_ context.Context, event *mapping.UserEvent) adapter.Attempt {
 	c.made = append(c.made, "track")
 	return c.next(&c.tracks)
 }
 
-func (c *calls) Upsert(_ context.Context, upsert *mapping.UserUpsert) adapter.Attempt {
+func (c *fakeClient) Upsert(_ context.Context, upsert *mapping.UserUpsert) adapter.Attempt {
 	c.made = append(c.made, "upsert")
 	c.bodies = append(c.bodies, string(upsert.Body))
 	return c.next(&c.upserts)
@@ -80,8 +80,8 @@ func TestCourierDecides(t *testing.T) {
 					for upsert := range upserts {
 						for second := range tracks {
 							name := fmt.Sprintf("ensure %d before %t known %t: %s, %s, %s", ensure, before, known, first, upsert, second)
-							script := &calls{tracks: []adapter.Attempt{tracks[first], tracks[second]}, upserts: []adapter.Attempt{upserts[upsert]}}
-							c := NewCourier(script, CourierOptions{EnsureBefore: before})
+							script := &fakeClient{tracks: []adapter.Attempt{tracks[first], tracks[second]}, upserts: []adapter.Attempt{upserts[upsert]}}
+							c := NewSender(script, SenderOptions{EnsureBefore: before})
 							if known {
 								c.known.add("a", "u")
 							}
@@ -151,8 +151,8 @@ func TestCourierMakesTheUserOfAnEvent(t *testing.T) {
 		if mapped.Upserts = test.upserts; test.upserts == nil {
 			mapped.UserEvent.UserID, mapped.UserEvent.AccountID = `u "1"`, "日本"
 		}
-		script := &calls{tracks: []adapter.Attempt{unknownUser, delivered}, upserts: []adapter.Attempt{delivered}}
-		if got := NewCourier(script, CourierOptions{}).Send(t.Context(), mapped); got.Outcome != adapter.Delivered || script.bodies[0] != test.want {
+		script := &fakeClient{tracks: []adapter.Attempt{unknownUser, delivered}, upserts: []adapter.Attempt{delivered}}
+		if got := NewSender(script, SenderOptions{}).Send(t.Context(), mapped); got.Outcome != adapter.Delivered || script.bodies[0] != test.want {
 			t.Errorf("%+v: %s, want %s", got, script.bodies[0], test.want)
 		}
 	}
@@ -170,8 +170,8 @@ func TestCourierSendsUpsertsInOrder(t *testing.T) {
 		{[]adapter.Attempt{delivered, delivered, refused}, 3, adapter.Dead},
 		{[]adapter.Attempt{doNotTrack}, 1, adapter.Dead},
 	} {
-		script := &calls{upserts: test.answers}
-		c := NewCourier(script, CourierOptions{})
+		script := &fakeClient{upserts: test.answers}
+		c := NewSender(script, SenderOptions{})
 		got := c.Send(t.Context(), mappedUpserts(`{"n":0}`, `{"n":1}`, `{"n":2}`))
 		if len(script.made) != test.made || got.Outcome != test.want || got.Unprocessed != (test.want == adapter.Pending) {
 			t.Errorf("%v: %d calls, %+v", test.answers, len(script.made), got)
@@ -232,8 +232,8 @@ func TestRefusedFieldsBlockNobody(t *testing.T) {
 			adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 	} {
-		script := &calls{upserts: test.answers}
-		got := NewCourier(script, CourierOptions{}).Send(t.Context(), mappedUpserts(body))
+		script := &fakeClient{upserts: test.answers}
+		got := NewSender(script, SenderOptions{}).Send(t.Context(), mappedUpserts(body))
 		if !slices.Equal(script.bodies, test.bodies) {
 			t.Errorf("%s: upserts\n%s", name, strings.Join(script.bodies, "\n"))
 		}
@@ -254,8 +254,8 @@ func TestCourierKeepsItsTime(t *testing.T) {
 		"quick enough": {2499 * time.Millisecond, "track upsert track"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			script := &calls{tracks: []adapter.Attempt{unknownUser, delivered}, upserts: []adapter.Attempt{delivered}, takes: test.takes}
-			c := NewCourier(script, CourierOptions{})
+			script := &fakeClient{tracks: []adapter.Attempt{unknownUser, delivered}, upserts: []adapter.Attempt{delivered}, takes: test.takes}
+			c := NewSender(script, SenderOptions{})
 			got := c.Send(t.Context(), mappedEvent(mapping.EnsureMissing))
 			if made := strings.Join(script.made, " "); made != test.made {
 				t.Errorf("%s: %s", name, made)

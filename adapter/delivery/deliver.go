@@ -19,7 +19,7 @@ func (d *Dispatcher) deliver(ctx context.Context, event *adapter.Leased) bool {
 		d.settle(ctx, event, &mapping.Result{}, &step, nil, 0)
 		return true
 	}
-	if due, held := d.holds.until(event, d.Now()); held {
+	if due, held := d.barriers.until(event, d.Now()); held {
 		d.recordStep(ctx, event, &adapter.Step{Outcome: adapter.Pending, At: d.Now(), Due: due})
 		return true
 	}
@@ -66,18 +66,18 @@ func DamagedStep(at time.Time) adapter.Step {
 	}
 }
 
-// send sends an event when the gate lets it.
+// send sends an event when the breaker lets it.
 func (d *Dispatcher) send(ctx context.Context, event *adapter.Leased, mapped *mapping.Result) bool {
 	keyed := repeatable(mapped)
 	for {
 		if !d.awaitRecording(ctx, event) {
 			return false
 		}
-		// Before the gate, so that what is not sent does not use up its rate limit.
+		// Before the breaker, so that what is not sent does not use up its rate limit.
 		if d.withhold(ctx, event, mapped, keyed) {
 			return true
 		}
-		pass, err := d.acquire(ctx, event)
+		permit, err := d.acquire(ctx, event)
 		switch {
 		case ctx.Err() != nil && err != nil:
 			return false
@@ -87,21 +87,21 @@ func (d *Dispatcher) send(ctx context.Context, event *adapter.Leased, mapped *ma
 		}
 		// And behind it, because the wait may have been long.
 		if d.overdue.any() {
-			pass.Cancel()
+			permit.Cancel()
 			continue
 		}
 		if d.withhold(ctx, event, mapped, keyed) {
-			pass.Cancel()
+			permit.Cancel()
 			return true
 		}
 		if !keyed && d.UnkeyedDead {
 			// Not cut short by ctx, or an event that was never sent could be marked.
 			switch err := d.queue.MarkSending(context.WithoutCancel(ctx), event); {
 			case errors.Is(err, adapter.ErrLeaseLost):
-				pass.Cancel()
+				permit.Cancel()
 				return true // it is another's to deliver
 			case err != nil:
-				pass.Cancel()
+				permit.Cancel()
 				d.trouble(fmt.Errorf("mark an event: %w", err))
 				if !wait(ctx, leaseRest) {
 					return false
@@ -109,7 +109,7 @@ func (d *Dispatcher) send(ctx context.Context, event *adapter.Leased, mapped *ma
 				continue
 			}
 			if d.leaseOver(event) { // while it was being marked
-				pass.Cancel()
+				permit.Cancel()
 				now := d.Now()
 				d.recordStep(ctx, event, &adapter.Step{Outcome: adapter.Pending, At: now, Due: now}) // takes the mark off
 				return true
@@ -117,12 +117,12 @@ func (d *Dispatcher) send(ctx context.Context, event *adapter.Leased, mapped *ma
 		}
 		began := d.Now()
 		attempt := d.attempt(ctx, mapped)
-		pass.event = uint64(event.ID)
-		pass.Done(attempt)
+		permit.event = uint64(event.ID)
+		permit.Done(attempt)
 		if attempt.Foreign {
 			// It costs the event a try only if other events get proper answers, in the
 			// time for which the event is tried.
-			attempt.Misconfigured = d.gate.blame(d.Horizon) != blameEvent
+			attempt.Misconfigured = d.breaker.scope(d.Horizon) != scopeEvent
 		}
 		at := d.Now()
 		d.settle(ctx, event, mapped, d.judge(event, keyed, &attempt, began, at), mergeWarnings(mapped.Warnings, attempt.Warnings), at.Sub(began))
@@ -184,7 +184,7 @@ func (d *Dispatcher) attempt(ctx context.Context, mapped *mapping.Result) (attem
 }
 
 // An event that met a wrong configuration waits up to an eighth of its age, within
-// these bounds. The gate keeps the tenant paused beyond that if need be. Where it
+// these bounds. The breaker keeps the tenant paused beyond that if need be. Where it
 // does not, because SaaSquatch refuses this one event only, the wait keeps the
 // history of attempts short.
 const minMisconfiguredWait, maxMisconfiguredWait = 5 * time.Second, 10 * time.Minute
@@ -268,10 +268,10 @@ func (d *Dispatcher) settle(ctx context.Context, event *adapter.Leased, mapped *
 	step.EventKey = eventKeyOf(mapped)
 	switch {
 	case step.Outcome.Settled():
-		defer d.holds.end(event)
-	case mapped.Kind == mapping.KindUserUpsert && d.holds.begin(event, true, step.Due, step.At):
+		defer d.barriers.end(event)
+	case mapped.Kind == mapping.KindUserUpsert && d.barriers.begin(event, true, step.Due, step.At):
 		// Before the upsert itself, so that they are behind it whenever the process ends.
-		d.park(ctx, d.lanes.takeBehind(event, step.Due))
+		d.park(ctx, d.userQueues.takeBehind(event, step.Due))
 	}
 	if !d.recordStep(ctx, event, step) || !step.Outcome.Settled() {
 		return
@@ -331,11 +331,11 @@ func (d *Dispatcher) recordStep(ctx context.Context, event *adapter.Leased, step
 	}
 }
 
-// acquire waits for the gate as long as the lease leaves time for an attempt.
-func (d *Dispatcher) acquire(ctx context.Context, event *adapter.Leased) (*Pass, error) {
+// acquire waits for the breaker as long as the lease leaves time for an attempt.
+func (d *Dispatcher) acquire(ctx context.Context, event *adapter.Leased) (*Permit, error) {
 	ctx, cancel := d.withinLease(ctx, event)
 	defer cancel()
-	return d.gate.Acquire(ctx)
+	return d.breaker.Acquire(ctx)
 }
 
 // withinLease returns a context that ends when it is too late to begin an attempt at the
@@ -361,7 +361,7 @@ func (d *Dispatcher) leaseOver(event *adapter.Leased) bool {
 // giveBack releases an event whose lease is about to end.
 func (d *Dispatcher) giveBack(ctx context.Context, event *adapter.Leased, mapped *mapping.Result) {
 	if now := d.Now(); mapped.Kind == mapping.KindUserUpsert {
-		d.holds.begin(event, false, now, now)
+		d.barriers.begin(event, false, now, now)
 	}
 	if err := d.queue.Release(context.WithoutCancel(ctx), []*adapter.Leased{event}); err != nil {
 		d.trouble(fmt.Errorf("release an event: %w", err))

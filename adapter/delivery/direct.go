@@ -17,13 +17,13 @@ import (
 // no trace but their log line. An event whose mapping or sending panics is pending
 // and costs the others nothing.
 type Direct struct {
-	mapper    Mapper
-	forwarder *Forwarder
-	budget    time.Duration
-	now       func() time.Time
-	record    func(adapter.Result)
-	panicked  PanicFunc
-	late      sync.WaitGroup
+	mapper   Mapper
+	retrier  *Retrier
+	budget   time.Duration
+	now      func() time.Time
+	record   func(adapter.Result)
+	panicked PanicFunc
+	late     sync.WaitGroup
 }
 
 // DirectOptions are the choices of direct delivery.
@@ -46,8 +46,8 @@ type DirectOptions struct {
 // DefaultBudget leaves a second of the five that Segment's classic webhooks give.
 const DefaultBudget = 4 * time.Second
 
-// NewDirect returns direct delivery by mapper and forwarder.
-func NewDirect(mapper Mapper, forwarder *Forwarder, opts DirectOptions) *Direct {
+// NewDirect returns direct delivery by mapper and retrier.
+func NewDirect(mapper Mapper, retrier *Retrier, opts DirectOptions) *Direct {
 	if opts.Budget <= 0 {
 		opts.Budget = DefaultBudget
 	}
@@ -64,7 +64,7 @@ func NewDirect(mapper Mapper, forwarder *Forwarder, opts DirectOptions) *Direct 
 		defer contain(opts.OnPanic)
 		opts.Record(result)
 	}
-	return &Direct{mapper: mapper, forwarder: forwarder, budget: opts.Budget, now: opts.Now, record: record, panicked: opts.OnPanic}
+	return &Direct{mapper: mapper, retrier: retrier, budget: opts.Budget, now: opts.Now, record: record, panicked: opts.OnPanic}
 }
 
 // contain ends a panic, if it is deferred.
@@ -154,7 +154,7 @@ func resultOf(index int, mapped *mapping.Result) adapter.Result {
 
 // send starts as many goroutines as can have a request under way.
 func (d *Direct) send(ctx context.Context, r *request) {
-	for range min(d.forwarder.Concurrency(), len(r.users)) {
+	for range min(d.retrier.Concurrency(), len(r.users)) {
 		d.late.Go(func() {
 			for {
 				next := int(r.taken.Add(1)) - 1
@@ -212,7 +212,7 @@ func (d *Direct) forward(ctx context.Context, event *delivery) (attempt adapter.
 			d.panicked(cause, debug.Stack())
 		}
 	}()
-	return d.forwarder.Forward(ctx, &event.mapped)
+	return d.retrier.Forward(ctx, &event.mapped)
 }
 
 // Stop waits for the attempts that outlived their request, until ctx ends. No

@@ -35,7 +35,7 @@ func firewall(event *mapping.UserEvent, _ int) adapter.Attempt {
 func TestDirectOddEventAmongGoodOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sender := &script{answer: firewall}
-		d := newDirect(t, sender, ForwarderOptions{Random: func() float64 { return 0.5 }}, nil)
+		d := newDirect(t, sender, RetrierOptions{Random: func() float64 { return 0.5 }}, nil)
 		events := ofUsers(50)
 		events = append(events, track("odd", "x", "message-odd"))
 		receipt := accept(t, d, events...)
@@ -52,10 +52,10 @@ func TestDirectOddEventAmongGoodOnes(t *testing.T) {
 }
 
 // TestDirectLoneEventIsNotGivenUp sends an event alone, again and again: whether it is
-// the event or the tenant shows once another request's event passes.
+// the event or the tenant shows once another request's event permits.
 func TestDirectLoneEventIsNotGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDirect(t, &script{answer: firewall}, ForwarderOptions{Random: func() float64 { return 0.5 }}, nil)
+		d := newDirect(t, &script{answer: firewall}, RetrierOptions{Random: func() float64 { return 0.5 }}, nil)
 		for _, odd := range [][]byte{track("odd", "x", "message-odd"), []byte(`{"type":"track","userId":"odd-2","event":"no id"}`)} {
 			for range 5 {
 				receipt := accept(t, d, odd)
@@ -90,7 +90,7 @@ func TestDirectWrongBaseURL(t *testing.T) {
 					}
 					return firewall(event, attempt)
 				}}
-				d := newDirect(t, sender, ForwarderOptions{Concurrency: 8}, nil)
+				d := newDirect(t, sender, RetrierOptions{Concurrency: 8}, nil)
 				if before > 0 {
 					accept(t, d, ofUsers(before)...)
 				}
@@ -125,7 +125,7 @@ func TestKnownEventsTakeNoToken(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 			return delivered
 		}}
-		d := newDirect(t, sender, ForwarderOptions{RateLimit: 50}, nil)
+		d := newDirect(t, sender, RetrierOptions{RateLimit: 50}, nil)
 		events := ofUsers(1000)
 		rounds := 0
 		for redeliver := true; redeliver; rounds++ {
@@ -161,7 +161,7 @@ func TestKnownEventsTakeNoSlot(t *testing.T) {
 			}
 			return delivered
 		}}
-		d := newDirect(t, sender, ForwarderOptions{Concurrency: 2}, nil)
+		d := newDirect(t, sender, RetrierOptions{Concurrency: 2}, nil)
 		known := ofUsers(10)
 		accept(t, d, known...)
 		slow.Store(true)

@@ -25,17 +25,17 @@ import (
 // idempotent and may be repeated at any time; an old one that is repeated late can
 // overwrite what a newer one has brought.
 type Dispatcher struct {
-	mapper Mapper
-	sender adapter.Sender
-	gate   *Gate
-	queue  adapter.Queue
+	mapper  Mapper
+	sender  adapter.Sender
+	breaker *Breaker
+	queue   adapter.Queue
 	DispatcherOptions
 
-	lanes    lanes
-	holds    holds
-	overdue  overdue
-	uptime   uptime
-	troubled atomic.Bool // recording fails, and somebody has been told
+	userQueues userQueues
+	barriers   barriers
+	overdue    overdue
+	uptime     uptime
+	troubled   atomic.Bool // recording fails, and somebody has been told
 }
 
 // DispatcherOptions are a Dispatcher's choices.
@@ -53,7 +53,7 @@ type DispatcherOptions struct {
 	// SaaSquatch may have processed it, instead of risking to send it twice.
 	// Default: false.
 	UnkeyedDead bool
-	// Concurrency is the most requests that the gate lets be under way at once.
+	// Concurrency is the most requests that the breaker lets be under way at once.
 	// Default: DefaultConcurrency.
 	Concurrency int
 	// AttemptTimeout is how long the Sender takes at most. Default: 10 s.
@@ -79,8 +79,8 @@ func DispatchRetryPolicy() RetryPolicy {
 	return RetryPolicy{Base: 4 * time.Second, Max: 30 * time.Minute, MaxRetryAfter: time.Hour}
 }
 
-// NewDispatcher returns a Dispatcher from queue through gate to sender.
-func NewDispatcher(mapper Mapper, sender adapter.Sender, gate *Gate, queue adapter.Queue, opts DispatcherOptions) *Dispatcher {
+// NewDispatcher returns a Dispatcher from queue through breaker to sender.
+func NewDispatcher(mapper Mapper, sender adapter.Sender, breaker *Breaker, queue adapter.Queue, opts DispatcherOptions) *Dispatcher {
 	if opts.Policy == (RetryPolicy{}) {
 		opts.Policy = DispatchRetryPolicy()
 	}
@@ -113,7 +113,7 @@ func NewDispatcher(mapper Mapper, sender adapter.Sender, gate *Gate, queue adapt
 		defer contain(opts.OnPanic)
 		record(result)
 	}
-	return &Dispatcher{mapper: mapper, sender: sender, gate: gate, queue: queue, DispatcherOptions: opts, lanes: newLanes(), holds: newHolds()}
+	return &Dispatcher{mapper: mapper, sender: sender, breaker: breaker, queue: queue, DispatcherOptions: opts, userQueues: newUserQueues(), barriers: newBarriers()}
 }
 
 const (
@@ -143,14 +143,14 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	for range 2 * d.Concurrency {
 		workers.Go(func() {
 			for {
-				lane := d.lanes.next(ctx)
-				if lane == nil {
+				userQueue := d.userQueues.next(ctx)
+				if userQueue == nil {
 					return
 				}
-				if !d.deliver(ctx, d.lanes.front(lane)) {
+				if !d.deliver(ctx, d.userQueues.front(userQueue)) {
 					return // ctx has ended, and the event stays in hand until it is given back
 				}
-				d.lanes.done(lane)
+				d.userQueues.done(userQueue)
 			}
 		})
 	}
@@ -158,7 +158,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	workers.Wait()
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	if left := d.lanes.clear(); len(left) > 0 {
+	if left := d.userQueues.clear(); len(left) > 0 {
 		if err := d.queue.Release(ending, left); err != nil {
 			return err
 		}
@@ -168,18 +168,18 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	return d.unpark(unparking)
 }
 
-// fill keeps the lanes filled.
+// fill keeps the userQueues filled.
 func (d *Dispatcher) fill(ctx context.Context) {
 	rest := leaseRest
 	failing := false
 	for ctx.Err() == nil {
 		d.uptime.at(d.Now())
-		room, bytes := d.lanes.room()
+		room, bytes := d.userQueues.room()
 		if room < windowEvents/2 || bytes < windowBytes/2 {
-			if surplus := d.lanes.surplus(2*d.Concurrency, d.Now()); len(surplus) > 0 {
+			if surplus := d.userQueues.surplus(2*d.Concurrency, d.Now()); len(surplus) > 0 {
 				d.park(ctx, surplus)
 			} else {
-				d.lanes.awaitRoom(ctx, parkInterval)
+				d.userQueues.awaitRoom(ctx, parkInterval)
 			}
 			continue
 		}
@@ -199,7 +199,7 @@ func (d *Dispatcher) fill(ctx context.Context) {
 			d.awaitDue(ctx)
 			continue
 		}
-		d.park(ctx, d.lanes.add(leased, d.Now()))
+		d.park(ctx, d.userQueues.add(leased, d.Now()))
 	}
 }
 
@@ -218,7 +218,7 @@ func (d *Dispatcher) awaitDue(ctx context.Context) {
 	defer timer.Stop()
 	select {
 	case <-d.queue.Wake():
-	case <-d.lanes.parked.short:
+	case <-d.userQueues.parked.short:
 	case <-timer.C:
 	case <-ctx.Done():
 	}

@@ -13,7 +13,7 @@ import (
 // jumping is the clock of a process whose wall clock tests move.
 type jumping struct {
 	*adapter.Clock
-	ahead atomic.Int64 // of the wall clock, to the time that passes
+	ahead atomic.Int64 // of the wall clock, to the time that permits
 }
 
 func newJumping() *jumping {
@@ -36,7 +36,7 @@ func (s *simulation) onClock() *jumping {
 }
 
 // TestClockGoesBack sets the clock back by an hour while events wait for their next
-// attempt. They must not wait for the hour to pass again.
+// attempt. They must not wait for the hour to permit again.
 func TestClockGoesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()

@@ -18,7 +18,7 @@ type simulation struct {
 	*testing.T
 	queue   *simulatedQueue
 	mapper  delivery.Mapper
-	gate    *delivery.Gate
+	breaker *delivery.Breaker
 	options delivery.DispatcherOptions
 	// longPolls is for tests of simulated days, see longPoll.
 	longPolls bool
@@ -42,7 +42,7 @@ func newSimulation(t *testing.T, send senderFunc) *simulation {
 	}
 	s := &simulation{
 		T: t, queue: newSimulatedQueue(t), mapper: mapper, send: send,
-		gate: delivery.NewGate(delivery.GateOptions{}), results: make(map[string][]adapter.Result),
+		breaker: delivery.NewBreaker(delivery.BreakerOptions{}), results: make(map[string][]adapter.Result),
 	}
 	s.options = delivery.DispatcherOptions{
 		Record: func(r adapter.Result) {
@@ -76,7 +76,7 @@ func (s *simulation) start() (stop func() error) {
 	if s.longPolls {
 		queue = longPoll{s.queue, s.queue.untilDue}
 	}
-	d := delivery.NewDispatcher(s.mapper, sender, s.gate, queue, s.options)
+	d := delivery.NewDispatcher(s.mapper, sender, s.breaker, queue, s.options)
 	if s.prepare != nil {
 		s.prepare(d)
 	}

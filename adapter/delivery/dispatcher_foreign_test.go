@@ -55,13 +55,13 @@ func everybody(string) bool       { return true }
 func nobody(string) bool          { return false }
 func theOddOnes(user string) bool { return strings.HasPrefix(user, "odd") }
 
-// newForeignSimulation returns a simulation that counts the pauses of its gate.
+// newForeignSimulation returns a simulation that counts the pauses of its breaker.
 func newForeignSimulation(t *testing.T, tenant *answersByUser) (s *simulation, pauses func() []mapping.Reason) {
 	s = newSimulation(t, tenant.send)
 	s.longPolls = true
 	var mu sync.Mutex
 	var reasons []mapping.Reason
-	s.gate = delivery.NewGate(delivery.GateOptions{OnChange: func(state delivery.GateState) {
+	s.breaker = delivery.NewBreaker(delivery.BreakerOptions{OnChange: func(state delivery.BreakerState) {
 		if state.Paused {
 			mu.Lock()
 			defer mu.Unlock()
@@ -145,8 +145,8 @@ func TestWrongBaseURLKillsNothing(t *testing.T) {
 					if len(reasons) != 1 || reasons[0] != mapping.ReasonUnexpectedAnswer {
 						t.Errorf("paused for %v", reasons)
 					}
-					if state := s.gate.State(); !state.Paused || state.Reason != mapping.ReasonUnexpectedAnswer {
-						t.Errorf("the gate is %+v", state)
+					if state := s.breaker.State(); !state.Paused || state.Reason != mapping.ReasonUnexpectedAnswer {
+						t.Errorf("the breaker is %+v", state)
 					}
 					if n := tenant.set(nobody); n > 200+60*60/4 {
 						t.Errorf("%d requests", n)
@@ -289,8 +289,8 @@ func TestPageInThePlaceOfASuccess(t *testing.T) {
 			}
 			stop := s.start()
 			pass(time.Second)
-			if state := s.gate.State(); !state.Paused || state.Reason != mapping.ReasonUnexpectedAnswer {
-				t.Errorf("the gate is %+v", state)
+			if state := s.breaker.State(); !state.Paused || state.Reason != mapping.ReasonUnexpectedAnswer {
+				t.Errorf("the breaker is %+v", state)
 			}
 			if err := stop(); err != nil {
 				t.Error(err)

@@ -85,7 +85,7 @@ func TestFrozenReplica(t *testing.T) {
 							options.Now = clock.Now
 							ctx, cancel := context.WithCancel(t.Context())
 							ended := make(chan error)
-							d := delivery.NewDispatcher(s.mapper, s.send, s.gate, replica, options)
+							d := delivery.NewDispatcher(s.mapper, s.send, s.breaker, replica, options)
 							go func() { ended <- d.Run(ctx) }()
 							synctest.Wait()
 							stop := s.start() // the other replica
@@ -113,7 +113,7 @@ func TestFrozenReplica(t *testing.T) {
 	}
 }
 
-// TestLeaseEndsAtTheGate suspends the machine while an event waits for the gate. No timer
+// TestLeaseEndsAtTheGate suspends the machine while an event waits for the breaker. No timer
 // of the process notices, and the event must be leased anew before it is sent.
 func TestLeaseEndsAtTheGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -124,8 +124,8 @@ func TestLeaseEndsAtTheGate(t *testing.T) {
 			return delivered
 		}
 		s.queue.leaseFor = 90 * time.Second
-		s.gate = delivery.NewGate(delivery.GateOptions{Floor: 1, Ceiling: 1})
-		before, err := s.gate.Acquire(t.Context())
+		s.breaker = delivery.NewBreaker(delivery.BreakerOptions{Floor: 1, Ceiling: 1})
+		before, err := s.breaker.Acquire(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,19 +146,19 @@ func TestLeaseEndsAtTheGate(t *testing.T) {
 }
 
 // TestNoAttemptWithoutRecording has the store not answer, or fail, while events come in
-// one by one or wait for the gate. No attempt may begin whose outcome cannot be recorded.
+// one by one or wait for the breaker. No attempt may begin whose outcome cannot be recorded.
 func TestNoAttemptWithoutRecording(t *testing.T) {
 	const events, until = 60, 62 * time.Second
 	for name, test := range map[string]struct {
 		fault  error // nil if the store hangs
-		atOnce bool  // and one after the other through the gate
+		atOnce bool  // and one after the other through the breaker
 		most   int64 // that are sent before the store works again: those within recordPatience
 		least  int64
 	}{
-		"unavailable":         {&adapter.UnavailableError{Message: "the store cannot be reached"}, false, 3, 1},
-		"hangs":               {nil, false, 3, 1},
-		"unavailable, a gate": {&adapter.UnavailableError{Message: "the store cannot be reached"}, true, 4, 1},
-		"hangs, a gate":       {nil, true, 4, 1},
+		"unavailable":            {&adapter.UnavailableError{Message: "the store cannot be reached"}, false, 3, 1},
+		"hangs":                  {nil, false, 3, 1},
+		"unavailable, a breaker": {&adapter.UnavailableError{Message: "the store cannot be reached"}, true, 4, 1},
+		"hangs, a breaker":       {nil, true, 4, 1},
 		// A fault that may be one event's own must not hold up the others.
 		"a fault of ours": {errStore, false, events, events},
 	} {
@@ -181,7 +181,7 @@ func TestNoAttemptWithoutRecording(t *testing.T) {
 					return nil
 				}
 				if test.atOnce {
-					s.gate = delivery.NewGate(delivery.GateOptions{Floor: 1, Ceiling: 1})
+					s.breaker = delivery.NewBreaker(delivery.BreakerOptions{Floor: 1, Ceiling: 1})
 				}
 				stop := s.start()
 				for i := range events {

@@ -161,7 +161,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 }
 
 // TestRefusedEventIsTriedSeldom has SaaSquatch forbid one event for ever while it
-// takes others, so that the gate sees no reason for a pause.
+// takes others, so that the breaker sees no reason for a pause.
 func TestRefusedEventIsTriedSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const days = 7
@@ -416,8 +416,8 @@ func TestNothingUnmarkedIsSent(t *testing.T) {
 		s.accept("u", "no key")
 		stop := s.start()
 		pass(time.Minute)
-		if state := s.gate.State(); state.InFlight != 0 || s.queue.pending() != 1 || len(s.errors) != 1 {
-			t.Errorf("gate %+v, %d pending, told %v", state, s.queue.pending(), s.errors)
+		if state := s.breaker.State(); state.InFlight != 0 || s.queue.pending() != 1 || len(s.errors) != 1 {
+			t.Errorf("breaker %+v, %d pending, told %v", state, s.queue.pending(), s.errors)
 		}
 		broken.Delete("mark")
 		pass(time.Second)
@@ -535,7 +535,7 @@ func TestStopCutsNoAttemptShort(t *testing.T) {
 		s.accept("v", "message-2")
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		if err := delivery.NewDispatcher(s.mapper, patientSender{}, s.gate, s.queue, s.options).Run(ctx); err != nil {
+		if err := delivery.NewDispatcher(s.mapper, patientSender{}, s.breaker, s.queue, s.options).Run(ctx); err != nil {
 			t.Error(err)
 		}
 		for _, id := range []string{"message-1", "message-2"} {
@@ -546,7 +546,7 @@ func TestStopCutsNoAttemptShort(t *testing.T) {
 	})
 }
 
-// TestStopDuringAPause finds every worker waiting at the gate.
+// TestStopDuringAPause finds every worker waiting at the breaker.
 func TestStopDuringAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sent := 0
@@ -555,11 +555,11 @@ func TestStopDuringAPause(t *testing.T) {
 			return delivered
 		})
 		for range 3 {
-			pass, err := s.gate.Acquire(context.Background())
+			permit, err := s.breaker.Acquire(context.Background())
 			if err != nil {
 				t.Fatal(err)
 			}
-			pass.Done(wrongKey)
+			permit.Done(wrongKey)
 		}
 		for i := range 3000 {
 			s.accept(fmt.Sprintf("user-%d", i), fmt.Sprintf("message-%06d", i))

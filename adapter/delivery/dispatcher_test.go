@@ -205,7 +205,7 @@ type rig struct {
 	// longPolls is for tests of simulated days, see longPoll.
 	longPolls bool
 	sender    senderFunc
-	gate      *delivery.Gate
+	breaker   *delivery.Breaker
 
 	mu      sync.Mutex
 	results map[string]adapter.Result // by messageId
@@ -221,7 +221,7 @@ func newRig(t *testing.T, sender senderFunc) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{T: t, queue: newMemoryQueue(), sender: sender, results: make(map[string]adapter.Result), times: make(map[string]int), gate: delivery.NewGate(delivery.GateOptions{})}
+	r := &rig{T: t, queue: newMemoryQueue(), sender: sender, results: make(map[string]adapter.Result), times: make(map[string]int), breaker: delivery.NewBreaker(delivery.BreakerOptions{})}
 	tell := func(result adapter.Result) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -249,7 +249,7 @@ func (r *rig) start() {
 	if r.longPolls {
 		queue = longPoll{r.queue, r.queue.untilDue}
 	}
-	d := delivery.NewDispatcher(mapper, r.sender, r.gate, queue, r.options)
+	d := delivery.NewDispatcher(mapper, r.sender, r.breaker, queue, r.options)
 	go func() { r.stopped <- d.Run(ctx) }()
 }
 
@@ -285,7 +285,7 @@ func (r *rig) result(messageID string) adapter.Result {
 	return r.results[messageID]
 }
 
-// pass lets simulated time pass, and whatever is due in it happen.
+// permit lets simulated time permit, and whatever is due in it happen.
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
@@ -403,7 +403,7 @@ func TestDispatchOutcomes(t *testing.T) {
 }
 
 // TestDamagedPayloadIsNotSent has the store find one of a user's payloads to be damaged.
-// What it holds would map to another event.
+// What it barriers would map to another event.
 func TestDamagedPayloadIsNotSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sent []string
@@ -597,7 +597,7 @@ func TestLeaseRunsOut(t *testing.T) {
 			attempts[event.IdempotencyKey]++
 			return delivered
 		})
-		r.gate = delivery.NewGate(delivery.GateOptions{RateLimit: 1})
+		r.breaker = delivery.NewBreaker(delivery.BreakerOptions{RateLimit: 1})
 		r.queue.lease = time.Minute
 		r.start()
 		r.accept(messages("user", 200), messages("message", 200))
@@ -781,8 +781,8 @@ func BenchmarkDispatcher(b *testing.B) {
 		b.Fatal(err)
 	}
 	queue := &endlessQueue{left: b.N, done: make(chan struct{})}
-	gate := delivery.NewGate(delivery.GateOptions{Floor: 64, Ceiling: 64})
-	d := delivery.NewDispatcher(mapper, senderFunc(func(*mapping.UserEvent) adapter.Attempt { return delivered }), gate, queue, delivery.DispatcherOptions{})
+	breaker := delivery.NewBreaker(delivery.BreakerOptions{Floor: 64, Ceiling: 64})
+	d := delivery.NewDispatcher(mapper, senderFunc(func(*mapping.UserEvent) adapter.Attempt { return delivered }), breaker, queue, delivery.DispatcherOptions{})
 	ctx, cancel := context.WithCancel(context.Background())
 	b.ReportAllocs()
 	b.ResetTimer()

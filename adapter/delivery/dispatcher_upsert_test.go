@@ -93,7 +93,7 @@ func newUpsertSimulation(t *testing.T, answer func(call, user string, number int
 	s := newSimulation(t, nil)
 	calls := &callsFunc{answer: answer}
 	s.mapper = identifies(t, mapping.EnsureNever)
-	s.sender = delivery.NewCourier(calls, delivery.CourierOptions{})
+	s.sender = delivery.NewSender(calls, delivery.SenderOptions{})
 	return s, calls
 }
 
@@ -302,7 +302,7 @@ func TestOrderOutlivesTheProcess(t *testing.T) {
 				}
 				crashed.Store(false)
 				s.queue.restart()
-				s.sender = delivery.NewCourier(calls, delivery.CourierOptions{})
+				s.sender = delivery.NewSender(calls, delivery.SenderOptions{})
 				s.longPolls = true
 				stop = s.start()
 				for range 60 {

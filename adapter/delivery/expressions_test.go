@@ -71,7 +71,7 @@ func TestNoExpressionBeforeTheAnswer(t *testing.T) {
 	}
 
 	sender := senderFunc(func(*mapping.UserEvent) adapter.Attempt { return delivered })
-	dispatcher := delivery.NewDispatcher(mapper, sender, delivery.NewGate(delivery.GateOptions{}), queue, delivery.DispatcherOptions{Record: record})
+	dispatcher := delivery.NewDispatcher(mapper, sender, delivery.NewBreaker(delivery.BreakerOptions{}), queue, delivery.DispatcherOptions{Record: record})
 	ctx, stop := context.WithCancel(t.Context())
 	stopped := make(chan error)
 	go func() { stopped <- dispatcher.Run(ctx) }()
@@ -100,7 +100,7 @@ func TestNoExpressionBeforeTheAnswer(t *testing.T) {
 }
 
 // TestSlowExpressionsOfOneConnection delivers two connections, whose mappers take their
-// time by themselves. The slow one holds up nothing of the other, and ends at once.
+// time by themselves. The slow one barriers up nothing of the other, and ends at once.
 func TestSlowExpressionsOfOneConnection(t *testing.T) {
 	const events = 100
 	type connection struct {
@@ -111,7 +111,7 @@ func TestSlowExpressionsOfOneConnection(t *testing.T) {
 		all     chan struct{} // closed when all have their outcomes
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	gate := delivery.NewGate(delivery.GateOptions{})
+	breaker := delivery.NewBreaker(delivery.BreakerOptions{})
 	begin := func(transform string) *connection {
 		c := &connection{queue: newMemoryQueue(), stopped: make(chan error), told: make(map[adapter.Outcome]int), all: make(chan struct{})}
 		mapper := transforming(t, transform)
@@ -119,7 +119,7 @@ func TestSlowExpressionsOfOneConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 		sender := senderFunc(func(*mapping.UserEvent) adapter.Attempt { return delivered })
-		dispatcher := delivery.NewDispatcher(mapper, sender, gate, c.queue, delivery.DispatcherOptions{Record: func(r adapter.Result) {
+		dispatcher := delivery.NewDispatcher(mapper, sender, breaker, c.queue, delivery.DispatcherOptions{Record: func(r adapter.Result) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.told[r.Outcome]++
@@ -163,7 +163,7 @@ func TestDirectEvaluatesWithinItsBudget(t *testing.T) {
 		"budget":      {100 * time.Millisecond, time.Hour},
 		"sender left": {time.Hour, 100 * time.Millisecond},
 	} {
-		direct := delivery.NewDirect(mapper, delivery.NewForwarder(sender, delivery.ForwarderOptions{}), delivery.DirectOptions{Budget: test.budget})
+		direct := delivery.NewDirect(mapper, delivery.NewRetrier(sender, delivery.RetrierOptions{}), delivery.DirectOptions{Budget: test.budget})
 		ctx, leave := context.WithTimeout(t.Context(), test.leaves)
 		receipt, err := direct.Accept(ctx, trackCalls("u", events))
 		if err != nil || !receipt.Redeliver || ctx.Err() == nil && name != "budget" {
@@ -221,7 +221,7 @@ func TestEvaluationEndsWithTheLease(t *testing.T) {
 	sender := senderFunc(func(*mapping.UserEvent) adapter.Attempt {
 		panic("an event overtook the identify of its user")
 	})
-	dispatcher := delivery.NewDispatcher(mapper, sender, delivery.NewGate(delivery.GateOptions{}), queue, delivery.DispatcherOptions{
+	dispatcher := delivery.NewDispatcher(mapper, sender, delivery.NewBreaker(delivery.BreakerOptions{}), queue, delivery.DispatcherOptions{
 		AttemptTimeout: time.Millisecond,
 		Record:         func(r adapter.Result) { told <- r },
 		OnPanic:        func(cause any, _ []byte) { told <- adapter.Result{Detail: fmt.Sprint(cause)} },

@@ -7,20 +7,20 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// blame is what an answer is about that is not SaaSquatch's own; see [Attempt].Foreign.
-type blame uint8
+// foreignScope is what an answer is about that is not SaaSquatch's own; see [Attempt].Foreign.
+type foreignScope uint8
 
 const (
-	// blameUnknown: it is not known yet.
-	blameUnknown blame = iota
-	// blameEvent: the event alone. Others get proper answers.
-	blameEvent
-	// blameTenant: every event. None gets a proper answer.
-	blameTenant
+	// scopeUnknown: it is not known yet.
+	scopeUnknown foreignScope = iota
+	// scopeEvent: the event alone. Others get proper answers.
+	scopeEvent
+	// scopeTenant: every event. None gets a proper answer.
+	scopeTenant
 )
 
 const (
-	// foreignRest is the rest of a Gate.
+	// foreignRest is the rest of a Breaker.
 	foreignRest = 10 * time.Second
 	// foreignInARow is how many events have to get foreign answers, with no proper
 	// answer to any event in between, until that is taken for the tenant's. One event
@@ -65,17 +65,17 @@ func (f *foreignAnswers) add(a *adapter.Attempt, event uint64, now time.Time) {
 	}
 }
 
-// blame says what a foreign answer is about that was added now, to an event that is
+// scope says what a foreign answer is about that was added now, to an event that is
 // tried since the given time.
-func (f *foreignAnswers) blame(since, now time.Time) blame {
+func (f *foreignAnswers) scope(since, now time.Time) foreignScope {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
 	case f.n >= foreignInARow && (f.proper.IsZero() || now.Sub(f.proper) >= f.rest):
-		return blameTenant
+		return scopeTenant
 	case !f.proper.IsZero() && !f.proper.Before(since):
-		return blameEvent
+		return scopeEvent
 	default:
-		return blameUnknown
+		return scopeUnknown
 	}
 }

@@ -10,22 +10,22 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Forwarder sends events to one tenant until their outcome is known, as far as
+// Retrier sends events to one tenant until their outcome is known, as far as
 // the caller's time allows. It limits how many requests are under way at once
 // and, if asked to, how many start in a second.
-type Forwarder struct {
+type Retrier struct {
 	sender adapter.Sender
 	policy RetryPolicy
 	slots  chan struct{}
 	rate   *rate.Limiter
 	random func() float64
-	memory *memory
+	cache  *dedupeCache
 
 	foreign foreignAnswers
 }
 
-// ForwarderOptions are a Forwarder's choices.
-type ForwarderOptions struct {
+// RetrierOptions are a Retrier's choices.
+type RetrierOptions struct {
 	// Policy spaces the attempts. Default: DefaultRetryPolicy().
 	Policy RetryPolicy
 	// Concurrency is how many requests may be under way at once. Default: 64.
@@ -37,8 +37,8 @@ type ForwarderOptions struct {
 	Random func() float64
 }
 
-// NewForwarder returns a Forwarder that sends through sender.
-func NewForwarder(sender adapter.Sender, opts ForwarderOptions) *Forwarder {
+// NewRetrier returns a Retrier that sends through sender.
+func NewRetrier(sender adapter.Sender, opts RetrierOptions) *Retrier {
 	if opts.Policy == (RetryPolicy{}) {
 		opts.Policy = DefaultRetryPolicy()
 	}
@@ -48,12 +48,12 @@ func NewForwarder(sender adapter.Sender, opts ForwarderOptions) *Forwarder {
 	if opts.Random == nil {
 		opts.Random = randomFloat
 	}
-	f := &Forwarder{
+	f := &Retrier{
 		sender: sender,
 		policy: opts.Policy,
 		slots:  make(chan struct{}, opts.Concurrency),
 		random: opts.Random,
-		memory: newMemory(),
+		cache:  newDedupeCache(),
 	}
 	if opts.RateLimit > 0 {
 		f.rate = rate.NewLimiter(rate.Limit(opts.RateLimit), max(1, int(opts.RateLimit/10)))
@@ -62,7 +62,7 @@ func NewForwarder(sender adapter.Sender, opts ForwarderOptions) *Forwarder {
 }
 
 // Concurrency returns how many requests may be under way at once.
-func (f *Forwarder) Concurrency() int { return cap(f.slots) }
+func (f *Retrier) Concurrency() int { return cap(f.slots) }
 
 // Forward sends what was mapped of an event, and sends it again while that may help. When ctx ends
 // it starts no further attempt and leaves the event pending; an attempt under
@@ -78,8 +78,8 @@ func (f *Forwarder) Concurrency() int { return cap(f.slots) }
 // had three of them in a row, and another event had a proper answer meanwhile. As soon
 // as several events get such answers and none a proper one, they count as
 // misconfigured.
-func (f *Forwarder) Forward(ctx context.Context, mapped *mapping.Result) (adapter.Attempt, int) {
-	seen := f.memory.of(mapped)
+func (f *Retrier) Forward(ctx context.Context, mapped *mapping.Result) (adapter.Attempt, int) {
+	seen := f.cache.of(mapped)
 	last := adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonBudgetExceeded, Detail: "no time was left to send the event"}
 	var tries foreignTries
 	for attempts := 0; ; {
@@ -127,7 +127,7 @@ type foreignTries struct {
 const maxForeign = 3
 
 // count takes an attempt into account.
-func (f *Forwarder) count(mapped *mapping.Result, attempt *adapter.Attempt, tries *foreignTries) {
+func (f *Retrier) count(mapped *mapping.Result, attempt *adapter.Attempt, tries *foreignTries) {
 	now := time.Now()
 	if !attempt.Foreign {
 		f.foreign.add(attempt, 0, now)
@@ -135,14 +135,14 @@ func (f *Forwarder) count(mapped *mapping.Result, attempt *adapter.Attempt, trie
 		return
 	}
 	// An event that comes again counts once, even without a messageId.
-	f.foreign.add(attempt, f.memory.fingerprintOfEvent(mapped)[0], now)
+	f.foreign.add(attempt, f.cache.keyOfEvent(mapped)[0], now)
 	tries.inARow++
-	attempt.Misconfigured = attempt.Misconfigured || f.foreign.blame(tries.began, now) == blameTenant
+	attempt.Misconfigured = attempt.Misconfigured || f.foreign.scope(tries.began, now) == scopeTenant
 }
 
 // lastTry returns what an event comes to that is not tried again.
-func (f *Forwarder) lastTry(last adapter.Attempt, tries *foreignTries) adapter.Attempt {
-	if tries.inARow >= maxForeign && f.foreign.blame(tries.began, time.Now()) == blameEvent {
+func (f *Retrier) lastTry(last adapter.Attempt, tries *foreignTries) adapter.Attempt {
+	if tries.inARow >= maxForeign && f.foreign.scope(tries.began, time.Now()) == scopeEvent {
 		last.Outcome = adapter.Dead
 	}
 	return last
@@ -151,7 +151,7 @@ func (f *Forwarder) lastTry(last adapter.Attempt, tries *foreignTries) adapter.A
 // attempt sends the claimed event once, ends the claim and gives the slot back. A
 // panic of the Sender goes on to the caller; the event may have been sent then, so
 // it is remembered as a failure.
-func (f *Forwarder) attempt(ctx context.Context, mapped *mapping.Result, seen *remembered) (attempt adapter.Attempt) {
+func (f *Retrier) attempt(ctx context.Context, mapped *mapping.Result, seen *cachedEvent) (attempt adapter.Attempt) {
 	attempt.Outcome = adapter.Pending
 	defer func() {
 		if attempt.Reason == mapping.ReasonConflict && seen.failedBefore() {
@@ -166,7 +166,7 @@ func (f *Forwarder) attempt(ctx context.Context, mapped *mapping.Result, seen *r
 
 // acquire takes a slot and a token of the rate limit, and returns false if ctx
 // ends first.
-func (f *Forwarder) acquire(ctx context.Context) bool {
+func (f *Retrier) acquire(ctx context.Context) bool {
 	if f.rate != nil && f.rate.Wait(ctx) != nil {
 		return false
 	}

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Gate decides when a request to one tenant may start. It is shared by all who
+// Breaker decides when a request to one tenant may start. It is shared by all who
 // send to that tenant, and lets a request through when
 //
 //   - the tenant is not paused: by an outage, by a configuration that it refuses, by
@@ -25,51 +25,51 @@ import (
 // limit starts from its floor. Requests already under way when a pause begins, or
 // when the limit falls, are not recalled.
 //
-// Those who wait start in the order in which they came. A Gate has no goroutine
+// Those who wait start in the order in which they came. A Breaker has no goroutine
 // and needs no Stop: the first of those who wait keeps the time for all. It is
 // safe for concurrent use.
-type Gate struct {
+type Breaker struct {
 	random   func() float64
-	onChange func(GateState)
+	onChange func(BreakerState)
 	rate     *rate.Limiter // nil for no limit
 
 	mu       sync.Mutex
 	waiting  list.List // of *waiter, the first to start in front
 	inFlight int
-	started  uint64 // how many passes were given out
-	limit    adaptiveLimit
+	started  uint64 // how many permits were given out
+	limit    concurrencyLimit
 	pause    pause
 	foreign  foreignAnswers
 
 	paused  bool // as noticed last; pause itself knows the present
 	since   time.Time
-	changes []GateState // to be told to onChange
-	telling bool        // somebody is at it
+	changes []BreakerState // to be told to onChange
+	telling bool           // somebody is at it
 }
 
-// GateOptions are a Gate's choices.
-type GateOptions struct {
+// BreakerOptions are a Breaker's choices.
+type BreakerOptions struct {
 	// Floor and Ceiling bound how many requests may be under way at once. A Floor
 	// above the Ceiling counts as the Ceiling. Default: 4 and DefaultConcurrency.
 	Floor, Ceiling int
-	// RateLimit is how many passes may be given out in a second, 0 for any number. An
+	// RateLimit is how many permits may be given out in a second, 0 for any number. An
 	// attempt of several requests takes one. Default: 0.
 	RateLimit float64
 	// Random is the source of jitter, uniform in [0,1). Default: math/rand/v2.
 	Random func() float64
-	// OnChange is told once when the gate pauses and once when it resumes, by one
+	// OnChange is told once when the breaker pauses and once when it resumes, by one
 	// goroutine at a time and in this order. The end of a pause for Retry-After is
-	// told when the gate is used next, or asked for its State, because nobody keeps
+	// told when the breaker is used next, or asked for its State, because nobody keeps
 	// the time while nobody waits. Default: nobody is told.
-	OnChange func(GateState)
+	OnChange func(BreakerState)
 }
 
 // DefaultFloor is how many requests to a tenant may be under way at once however
 // badly it answers.
 const DefaultFloor = 4
 
-// GateState is what a Gate is at.
-type GateState struct {
+// BreakerState is what a Breaker is at.
+type BreakerState struct {
 	// Paused says that no request may start but, at times, a probe.
 	Paused bool
 	// Reason is why the tenant is paused, empty if it is not.
@@ -87,8 +87,8 @@ type GateState struct {
 	Limit, InFlight int
 }
 
-// NewGate returns a Gate that is open.
-func NewGate(opts GateOptions) *Gate {
+// NewBreaker returns a Breaker that is open.
+func NewBreaker(opts BreakerOptions) *Breaker {
 	if opts.Ceiling <= 0 {
 		opts.Ceiling = adapter.DefaultConcurrency
 	}
@@ -98,10 +98,10 @@ func NewGate(opts GateOptions) *Gate {
 	if opts.Random == nil {
 		opts.Random = randomFloat
 	}
-	g := &Gate{
+	g := &Breaker{
 		random:   opts.Random,
 		onChange: opts.OnChange,
-		limit:    newAdaptiveLimit(min(opts.Floor, opts.Ceiling), opts.Ceiling),
+		limit:    newConcurrencyLimit(min(opts.Floor, opts.Ceiling), opts.Ceiling),
 		pause:    newPause(),
 		foreign:  foreignAnswers{rest: foreignRest},
 	}
@@ -111,22 +111,22 @@ func NewGate(opts GateOptions) *Gate {
 	return g
 }
 
-// Pass allows one request to start. It must be given back by Done or Cancel.
-type Pass struct {
-	gate    *Gate
-	number  uint64 // passes are numbered in the order of their start
-	spell   int    // of the pause at the start
-	event   uint64 // tells the event from others in this process, 0 if unknown
-	probe   bool
-	started time.Time
-	over    bool
+// Permit allows one request to start. It must be given back by Done or Cancel.
+type Permit struct {
+	breaker    *Breaker
+	number     uint64 // permits are numbered in the order of their start
+	generation int    // of the pause at the start
+	event      uint64 // tells the event from others in this process, 0 if unknown
+	probe      bool
+	started    time.Time
+	over       bool
 }
 
 // waiter is a caller of Acquire that could not start at once.
 type waiter struct {
-	// wake carries the pass, or nil to the first of those who wait for it to look
+	// wake carries the permit, or nil to the first of those who wait for it to look
 	// at the time again.
-	wake chan *Pass
+	wake chan *Permit
 	// alarm is when its timer fires, zero if it has none.
 	alarm time.Time
 }
@@ -134,17 +134,17 @@ type waiter struct {
 // Acquire waits until a request may start, however long that takes. The error is
 // that of ctx. The request should start at once, because its time counts from
 // here on.
-func (g *Gate) Acquire(ctx context.Context) (*Pass, error) {
+func (g *Breaker) Acquire(ctx context.Context) (*Permit, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	now := g.lock()
 	if g.waiting.Len() == 0 && g.delay(now) == 0 {
-		pass := g.start(now)
+		permit := g.start(now)
 		g.unlock(now)
-		return pass, nil
+		return permit, nil
 	}
-	w := &waiter{wake: make(chan *Pass, 1)}
+	w := &waiter{wake: make(chan *Permit, 1)}
 	place := g.waiting.PushBack(w)
 	var timer *time.Timer
 	for {
@@ -166,9 +166,9 @@ func (g *Gate) Acquire(ctx context.Context) (*Pass, error) {
 		g.unlock(now)
 
 		select {
-		case pass := <-w.wake:
-			if pass != nil {
-				return pass, nil
+		case permit := <-w.wake:
+			if permit != nil {
+				return permit, nil
 			}
 		case <-alarm:
 		case <-ctx.Done():
@@ -180,15 +180,15 @@ func (g *Gate) Acquire(ctx context.Context) (*Pass, error) {
 	}
 }
 
-// leave takes a waiter out of the queue, or gives its pass back if it was given
+// leave takes a waiter out of the queue, or gives its permit back if it was given
 // one meanwhile.
-func (g *Gate) leave(place *list.Element, w *waiter) {
+func (g *Breaker) leave(place *list.Element, w *waiter) {
 	now := g.lock()
 	defer g.unlock(now)
 	select {
-	case pass := <-w.wake:
-		if pass != nil {
-			pass.cancel()
+	case permit := <-w.wake:
+		if permit != nil {
+			permit.cancel()
 		}
 	default:
 	}
@@ -196,10 +196,10 @@ func (g *Gate) leave(place *list.Element, w *waiter) {
 	g.admit(now)
 }
 
-// Done gives the pass back and tells the gate what the attempt came to. After the
+// Done gives the permit back and tells the breaker what the attempt came to. After the
 // first call of Done or Cancel, further ones do nothing.
-func (p *Pass) Done(a adapter.Attempt) {
-	g := p.gate
+func (p *Permit) Done(a adapter.Attempt) {
+	g := p.breaker
 	now := g.lock()
 	defer g.unlock(now)
 	if p.over {
@@ -211,45 +211,45 @@ func (p *Pass) Done(a adapter.Attempt) {
 	g.admit(now)
 }
 
-// blame says what the foreign answer is about that an event has just had, which is
+// scope says what the foreign answer is about that an event has just had, which is
 // tried for the given time.
-func (g *Gate) blame(tried time.Duration) blame {
+func (g *Breaker) scope(tried time.Duration) foreignScope {
 	now := time.Now()
-	return g.foreign.blame(now.Add(-tried), now)
+	return g.foreign.scope(now.Add(-tried), now)
 }
 
-// Cancel gives the pass back for a request that was not sent; nothing is learned
+// Cancel gives the permit back for a request that was not sent; nothing is learned
 // from it. A token of the rate limit stays used. After the first call of Done or
 // Cancel, further ones do nothing.
-func (p *Pass) Cancel() {
-	g := p.gate
+func (p *Permit) Cancel() {
+	g := p.breaker
 	now := g.lock()
 	defer g.unlock(now)
 	p.cancel()
 	g.admit(now)
 }
 
-// cancel does the work of Cancel for a caller that holds the lock.
-func (p *Pass) cancel() {
+// cancel does the work of Cancel for a caller that barriers the lock.
+func (p *Permit) cancel() {
 	if p.over {
 		return
 	}
 	p.over = true
-	p.gate.inFlight--
+	p.breaker.inFlight--
 	if p.probe {
-		p.gate.pause.cancelProbe()
+		p.breaker.pause.cancelProbe()
 	}
 }
 
-// State returns what the gate is at.
-func (g *Gate) State() GateState {
+// State returns what the breaker is at.
+func (g *Breaker) State() BreakerState {
 	now := g.lock()
 	defer g.unlock(now)
 	return g.state(now)
 }
 
-func (g *Gate) state(now time.Time) GateState {
-	state := GateState{Limit: g.limit.current(), InFlight: g.inFlight}
+func (g *Breaker) state(now time.Time) BreakerState {
+	state := BreakerState{Limit: g.limit.current(), InFlight: g.inFlight}
 	if g.paused {
 		state.Paused, state.Since = true, g.since
 		var why failure
@@ -263,7 +263,7 @@ func (g *Gate) state(now time.Time) GateState {
 const untilDone = time.Duration(1<<63 - 1)
 
 // delay returns how long the next request has to wait at least: 0 if it may start.
-func (g *Gate) delay(now time.Time) time.Duration {
+func (g *Breaker) delay(now time.Time) time.Duration {
 	if delay := g.pause.delay(now); delay > 0 {
 		return delay
 	}
@@ -277,9 +277,9 @@ func (g *Gate) delay(now time.Time) time.Duration {
 	return max(0, time.Duration(missing/float64(g.rate.Limit())*float64(time.Second)))
 }
 
-// start gives out a pass. It must follow a delay of 0. The permit of the circuit
+// start gives out a permit. It must follow a delay of 0. The permit of the circuit
 // breaker comes last, because one taken in vain would block the probe.
-func (g *Gate) start(now time.Time) *Pass {
+func (g *Breaker) start(now time.Time) *Permit {
 	if g.rate != nil {
 		g.rate.AllowN(now, 1)
 	}
@@ -287,19 +287,19 @@ func (g *Gate) start(now time.Time) *Pass {
 	g.started++
 	g.limit.use(g.inFlight)
 	probe := g.pause.enter()
-	return &Pass{gate: g, number: g.started, spell: g.pause.spell, probe: probe, started: now}
+	return &Permit{breaker: g, number: g.started, generation: g.pause.generation, probe: probe, started: now}
 }
 
-// admit gives passes to those in front while requests may start, and wakes the
+// admit gives permits to those in front while requests may start, and wakes the
 // one then in front if it has to set its timer anew.
-func (g *Gate) admit(now time.Time) {
+func (g *Breaker) admit(now time.Time) {
 	for front := g.waiting.Front(); front != nil; front = g.waiting.Front() {
 		w := front.Value.(*waiter)
 		delay := g.delay(now)
 		if delay == 0 {
 			g.waiting.Remove(front)
 			select {
-			case <-w.wake: // a nil that the pass makes void
+			case <-w.wake: // a nil that the permit makes void
 			default:
 			}
 			w.wake <- g.start(now)
@@ -317,7 +317,7 @@ func (g *Gate) admit(now time.Time) {
 
 // lock returns the time for all that is done under the lock, and takes note of
 // what has changed by the time's passing.
-func (g *Gate) lock() time.Time {
+func (g *Breaker) lock() time.Time {
 	g.mu.Lock()
 	now := time.Now()
 	g.note(now)
@@ -325,8 +325,8 @@ func (g *Gate) lock() time.Time {
 }
 
 // unlock tells onChange of what has changed. It does so outside the lock, so that
-// a slow onChange delays nobody else and may use the gate.
-func (g *Gate) unlock(now time.Time) {
+// a slow onChange delays nobody else and may use the breaker.
+func (g *Breaker) unlock(now time.Time) {
 	g.note(now)
 	if g.telling || len(g.changes) == 0 {
 		g.mu.Unlock()
@@ -345,7 +345,7 @@ func (g *Gate) unlock(now time.Time) {
 }
 
 // note takes note of a pause that began or ended.
-func (g *Gate) note(now time.Time) {
+func (g *Breaker) note(now time.Time) {
 	if paused := g.pause.active(now); paused != g.paused {
 		g.paused = paused
 		g.since = now

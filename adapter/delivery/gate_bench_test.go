@@ -8,27 +8,27 @@ import (
 	"testing"
 )
 
-// BenchmarkGate measures a request's share of the gate, from Acquire to Done.
+// BenchmarkGate measures a request's share of the breaker, from Acquire to Done.
 func BenchmarkGate(b *testing.B) {
-	once := func(b *testing.B, g *Gate, ctx context.Context) {
-		pass, err := g.Acquire(ctx)
+	once := func(b *testing.B, g *Breaker, ctx context.Context) {
+		permit, err := g.Acquire(ctx)
 		if err != nil {
 			b.Fatal(err)
 		}
-		pass.Done(delivered)
+		permit.Done(delivered)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	b.Run("uncontended", func(b *testing.B) {
 		b.ReportAllocs()
-		g := NewGate(GateOptions{})
+		g := NewBreaker(BreakerOptions{})
 		for b.Loop() {
 			once(b, g, ctx)
 		}
 	})
 	b.Run("rate limit", func(b *testing.B) {
 		b.ReportAllocs()
-		g := NewGate(GateOptions{RateLimit: 1e9})
+		g := NewBreaker(BreakerOptions{RateLimit: 1e9})
 		for b.Loop() {
 			once(b, g, ctx)
 		}
@@ -36,20 +36,20 @@ func BenchmarkGate(b *testing.B) {
 	// All but four wait at any time.
 	b.Run("64 goroutines", func(b *testing.B) {
 		b.ReportAllocs()
-		g := NewGate(GateOptions{Floor: 4, Ceiling: 4})
+		g := NewBreaker(BreakerOptions{Floor: 4, Ceiling: 4})
 		var left atomic.Int64
 		left.Store(int64(b.N))
 		var wait sync.WaitGroup
 		for range 64 {
 			wait.Go(func() {
 				for left.Add(-1) >= 0 {
-					pass, err := g.Acquire(ctx)
+					permit, err := g.Acquire(ctx)
 					if err != nil {
 						b.Error(err)
 						return
 					}
 					runtime.Gosched() // the request
-					pass.Done(delivered)
+					permit.Done(delivered)
 				}
 			})
 		}

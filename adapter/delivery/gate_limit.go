@@ -14,7 +14,7 @@ const (
 	limitSlowCut = 0.8
 )
 
-// adaptiveLimit finds out how many requests a tenant bears at once, between a
+// concurrencyLimit finds out how many requests a tenant bears at once, between a
 // floor and a ceiling, by additive increase and multiplicative decrease as TCP
 // does: a round is as many attempts as may be under way at once, and after each
 // the limit rises by a sixteenth of the ceiling if it was used up, falls by the
@@ -25,11 +25,11 @@ const (
 // cannot be told of a 429 or a 5xx, which are quick; by default it adds 1 once in
 // 50 attempts and a second, so it takes a minute from 4 to 64; and it keeps
 // learning its baseline from the latencies that its own limit causes.
-type adaptiveLimit struct {
+type concurrencyLimit struct {
 	floor, ceiling float64
 	limit          float64
 	doubling       bool
-	// cutAt is the number of the last pass before the limit was cut. Attempts up to
+	// cutAt is the number of the last permit before the limit was cut. Attempts up to
 	// there show what the old limit did.
 	cutAt uint64
 	// usual is the average latency in nanoseconds that the tenant shows when it is
@@ -44,38 +44,38 @@ type adaptiveLimit struct {
 	usedUp             bool
 }
 
-func newAdaptiveLimit(floor, ceiling int) adaptiveLimit {
-	l := adaptiveLimit{floor: float64(floor), ceiling: float64(ceiling)}
+func newConcurrencyLimit(floor, ceiling int) concurrencyLimit {
+	l := concurrencyLimit{floor: float64(floor), ceiling: float64(ceiling)}
 	l.reset(0)
 	return l
 }
 
 // current returns how many requests may be under way at once.
-func (l *adaptiveLimit) current() int { return int(l.limit) }
+func (l *concurrencyLimit) current() int { return int(l.limit) }
 
-func (l *adaptiveLimit) atFloor() bool { return l.limit == l.floor }
+func (l *concurrencyLimit) atFloor() bool { return l.limit == l.floor }
 
 // reset starts again from the floor. Passes up to the number last count no more.
-func (l *adaptiveLimit) reset(last uint64) {
+func (l *concurrencyLimit) reset(last uint64) {
 	l.limit, l.doubling, l.slow, l.cutAt = l.floor, true, false, last
 	l.clearRound()
 }
 
-func (l *adaptiveLimit) clearRound() {
+func (l *concurrencyLimit) clearRound() {
 	l.answers, l.overloads, l.latency, l.usedUp = 0, 0, 0, false
 }
 
 // use notes how many requests are under way with one that starts.
-func (l *adaptiveLimit) use(inFlight int) {
+func (l *concurrencyLimit) use(inFlight int) {
 	l.usedUp = l.usedUp || inFlight >= l.current()
 }
 
-// fresh reports whether the pass started under the present limit.
-func (l *adaptiveLimit) fresh(number uint64) bool { return number > l.cutAt }
+// fresh reports whether the permit started under the present limit.
+func (l *concurrencyLimit) fresh(number uint64) bool { return number > l.cutAt }
 
-// record takes a fresh attempt into account; last is the number of the last pass
+// record takes a fresh attempt into account; last is the number of the last permit
 // given out. A round ends early when a quarter of it are overload answers.
-func (l *adaptiveLimit) record(v verdict, latency time.Duration, last uint64) {
+func (l *concurrencyLimit) record(v verdict, latency time.Duration, last uint64) {
 	switch v {
 	case answered:
 		l.answers++
@@ -100,7 +100,7 @@ func (l *adaptiveLimit) record(v verdict, latency time.Duration, last uint64) {
 // learn compares the round's latency with the usual, and reports whether answers
 // have become slow. At the floor the limit cannot be what slows them down, so only
 // there the usual may rise.
-func (l *adaptiveLimit) learn() bool {
+func (l *concurrencyLimit) learn() bool {
 	if l.answers < limitRound/2 {
 		return false
 	}
@@ -119,7 +119,7 @@ func (l *adaptiveLimit) learn() bool {
 }
 
 // adjust ends a round.
-func (l *adaptiveLimit) adjust(slow bool) {
+func (l *concurrencyLimit) adjust(slow bool) {
 	share := float64(l.overloads) / float64(l.answers+l.overloads)
 	l.doubling = l.doubling && share == 0 && !slow
 	next := l.limit * max(0.5, 1-share)

@@ -11,16 +11,16 @@ import (
 
 func TestGateLimitStaysWithinItsBounds(t *testing.T) {
 	for name, test := range map[string]struct {
-		opts           GateOptions
+		opts           BreakerOptions
 		floor, ceiling int
 	}{
-		"default":             {GateOptions{}, DefaultFloor, adapter.DefaultConcurrency},
-		"own":                 {GateOptions{Floor: 3, Ceiling: 17}, 3, 17},
-		"equal":               {GateOptions{Floor: 5, Ceiling: 5}, 5, 5},
-		"one":                 {GateOptions{Floor: 1, Ceiling: 1}, 1, 1},
-		"floor above ceiling": {GateOptions{Floor: 9, Ceiling: 2}, 2, 2},
-		"low ceiling":         {GateOptions{Ceiling: 2}, 2, 2},
-		"negative":            {GateOptions{Floor: -1, Ceiling: -1}, DefaultFloor, adapter.DefaultConcurrency},
+		"default":             {BreakerOptions{}, DefaultFloor, adapter.DefaultConcurrency},
+		"own":                 {BreakerOptions{Floor: 3, Ceiling: 17}, 3, 17},
+		"equal":               {BreakerOptions{Floor: 5, Ceiling: 5}, 5, 5},
+		"one":                 {BreakerOptions{Floor: 1, Ceiling: 1}, 1, 1},
+		"floor above ceiling": {BreakerOptions{Floor: 9, Ceiling: 2}, 2, 2},
+		"low ceiling":         {BreakerOptions{Ceiling: 2}, 2, 2},
+		"negative":            {BreakerOptions{Floor: -1, Ceiling: -1}, DefaultFloor, adapter.DefaultConcurrency},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestGateLimitReachesTheCeiling(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				random := rand.New(rand.NewPCG(1, 2))
-				tenant := &gateTenant{gateTest: newGateTest(t, GateOptions{})}
+				tenant := &gateTenant{gateTest: newGateTest(t, BreakerOptions{})}
 				reached := time.Duration(0)
 				sum, n := 0, 0
 				tenant.answer = func(int) (adapter.Attempt, time.Duration) {
@@ -87,7 +87,7 @@ func TestGateLimitReachesTheCeiling(t *testing.T) {
 func TestGateLimitBearsFewFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		random := rand.New(rand.NewPCG(1, 2))
-		tenant := &gateTenant{gateTest: newGateTest(t, GateOptions{})}
+		tenant := &gateTenant{gateTest: newGateTest(t, BreakerOptions{})}
 		tenant.answer = func(int) (adapter.Attempt, time.Duration) {
 			if random.IntN(20) == 0 {
 				return busy, 100 * time.Millisecond
@@ -108,7 +108,7 @@ func TestGateLimitBearsFewFailures(t *testing.T) {
 func TestGateLimitFollowsGrowingLatency(t *testing.T) {
 	const capacity, work = 16, 100 * time.Millisecond
 	synctest.Test(t, func(t *testing.T) {
-		tenant := &gateTenant{gateTest: newGateTest(t, GateOptions{})}
+		tenant := &gateTenant{gateTest: newGateTest(t, BreakerOptions{})}
 		sum, n, most := 0, 0, 0
 		tenant.answer = func(inFlight int) (adapter.Attempt, time.Duration) {
 			if tenant.now() > 5*time.Second {
@@ -127,7 +127,7 @@ func TestGateLimitFollowsGrowingLatency(t *testing.T) {
 // Answers that stay slow at the floor are not slow because of the limit.
 func TestGateLimitLearnsANewLatency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tenant := &gateTenant{gateTest: newGateTest(t, GateOptions{})}
+		tenant := &gateTenant{gateTest: newGateTest(t, BreakerOptions{})}
 		lowest := adapter.DefaultConcurrency
 		tenant.answer = func(int) (adapter.Attempt, time.Duration) {
 			if tenant.now() < 10*time.Second {
@@ -148,7 +148,7 @@ func TestGateLimitLearnsANewLatency(t *testing.T) {
 
 func TestGateLimitDoesNotGrowUnused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tenant := &gateTenant{gateTest: newGateTest(t, GateOptions{})}
+		tenant := &gateTenant{gateTest: newGateTest(t, BreakerOptions{})}
 		tenant.answer = func(int) (adapter.Attempt, time.Duration) { return delivered, 50 * time.Millisecond }
 		tenant.load(3, time.Minute)
 		if got := tenant.State().Limit; got != DefaultFloor {
@@ -157,10 +157,10 @@ func TestGateLimitDoesNotGrowUnused(t *testing.T) {
 	})
 }
 
-// Only the request's own time counts, not that of waiting for the gate.
+// Only the request's own time counts, not that of waiting for the breaker.
 func TestGateLimitDoesNotCountWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tenant := &gateTenant{gateTest: newGateTest(t, GateOptions{})}
+		tenant := &gateTenant{gateTest: newGateTest(t, BreakerOptions{})}
 		tenant.answer = func(int) (adapter.Attempt, time.Duration) { return delivered, 20 * time.Millisecond }
 		tenant.load(1, time.Minute)
 		tenant.load(5000, 10*time.Second) // who wait 1.5 s each

@@ -11,20 +11,20 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// gateModel takes a Gate through random steps, one at a time, and checks after
+// gateModel takes a Breaker through random steps, one at a time, and checks after
 // each what must hold whatever happened before.
 type gateModel struct {
 	*gateTest
 	random   *rand.Rand
 	floor    int
 	ceiling  int
-	changes  []GateState
+	changes  []BreakerState
 	waiters  []context.CancelFunc
-	arrived  chan *Pass
+	arrived  chan *Permit
 	left     chan struct{}
 	waiting  int
-	inFlight []*Pass
-	probe    *Pass
+	inFlight []*Permit
+	probe    *Permit
 	starts   int
 	probes   int
 }
@@ -34,12 +34,12 @@ func TestGateModel(t *testing.T) {
 	for seed := range uint64(50) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
-			m := &gateModel{random: random, floor: 1 + random.IntN(8), arrived: make(chan *Pass, 1000), left: make(chan struct{}, 1000)}
+			m := &gateModel{random: random, floor: 1 + random.IntN(8), arrived: make(chan *Permit, 1000), left: make(chan struct{}, 1000)}
 			m.ceiling = m.floor + random.IntN(60)
 			m.gateTest = &gateTest{t: t, start: time.Now()}
-			m.Gate = NewGate(GateOptions{
+			m.Breaker = NewBreaker(BreakerOptions{
 				Floor: m.floor, Ceiling: m.ceiling, RateLimit: float64(random.IntN(2) * 100), Random: random.Float64,
-				OnChange: func(state GateState) { m.changes = append(m.changes, state) },
+				OnChange: func(state BreakerState) { m.changes = append(m.changes, state) },
 			})
 			m.run(seed)
 			starts, probes, changes = starts+m.starts, probes+m.probes, changes+len(m.changes)
@@ -77,7 +77,7 @@ func (m *gateModel) run(seed uint64) {
 				m.take(i).Cancel()
 			}
 			if i := m.pick(len(m.waiters)); i >= 0 && m.random.IntN(4) == 0 {
-				m.waiters[i]() // which may have its pass already
+				m.waiters[i]() // which may have its permit already
 			}
 		case 5:
 			// Never past the instant when something happens, so that it is a step of its own.
@@ -128,37 +128,37 @@ func (m *gateModel) arrive() {
 	}
 	m.waiting++
 	go func() {
-		if pass, err := m.Acquire(ctx); err == nil {
-			m.arrived <- pass
+		if permit, err := m.Acquire(ctx); err == nil {
+			m.arrived <- permit
 		} else {
 			m.left <- struct{}{}
 		}
 	}()
 }
 
-func (m *gateModel) take(i int) *Pass {
-	pass := m.inFlight[i]
+func (m *gateModel) take(i int) *Permit {
+	permit := m.inFlight[i]
 	m.inFlight = append(m.inFlight[:i], m.inFlight[i+1:]...)
-	if pass == m.probe {
+	if permit == m.probe {
 		m.probe = nil
 	}
-	return pass
+	return permit
 }
 
 // check lets the step come to its end and looks at what it did.
-func (m *gateModel) check(before GateState) {
+func (m *gateModel) check(before BreakerState) {
 	synctest.Wait()
 	after := m.State()
 	started := 0
 	for len(m.arrived) > 0 {
-		pass := <-m.arrived
+		permit := <-m.arrived
 		started++
-		m.inFlight = append(m.inFlight, pass)
+		m.inFlight = append(m.inFlight, permit)
 		if after.Paused {
 			if m.probe != nil {
 				m.t.Errorf("a second probe started")
 			}
-			m.probe = pass
+			m.probe = permit
 			m.probes++
 		}
 	}
@@ -190,7 +190,7 @@ func (m *gateModel) check(before GateState) {
 
 // Many goroutines in real time, for the race detector.
 func TestGateLeaksNothing(t *testing.T) {
-	g := NewGate(GateOptions{Ceiling: 8})
+	g := NewBreaker(BreakerOptions{Ceiling: 8})
 	var wait sync.WaitGroup
 	for worker := range uint64(16) {
 		wait.Go(func() {
@@ -203,17 +203,17 @@ func TestGateLeaksNothing(t *testing.T) {
 				case 1:
 					go cancel()
 				}
-				pass, err := g.Acquire(ctx)
+				permit, err := g.Acquire(ctx)
 				if err == nil {
 					switch random.IntN(10) {
 					case 0:
-						pass.Cancel()
-						pass.Done(wrongKey) // too late
+						permit.Cancel()
+						permit.Done(wrongKey) // too late
 					case 1:
-						pass.Done(refused)
-						pass.Cancel() // too late
+						permit.Done(refused)
+						permit.Cancel() // too late
 					default:
-						pass.Done(delivered)
+						permit.Done(delivered)
 					}
 				}
 				cancel()

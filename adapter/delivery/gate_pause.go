@@ -22,13 +22,13 @@ const (
 	// proxy may answer an odd 403.
 	misconfiguredInARow = 3
 
-	// maxHold caps what Retry-After can ask for.
-	maxHold = 5 * time.Minute
+	// maxRetryAfter caps what Retry-After can ask for.
+	maxRetryAfter = 5 * time.Minute
 )
 
 // pause knows whether and why requests to the tenant may not start. There are
 // two kinds, which may overlap: a break ends when a probe succeeds, a hold ends
-// by time. Its methods are called under the Gate's lock.
+// by time. Its methods are called under the Breaker's lock.
 //
 // Of the break, failsafe-go's circuit breaker keeps the state and counts the
 // attempts. When a probe may start is kept here, because outside its executor the
@@ -36,8 +36,8 @@ const (
 // every result in the half-open state for the probe's, so it is not told of
 // attempts that started before the break.
 type pause struct {
-	breaker circuitbreaker.CircuitBreaker[any]
-	spell   int // is counted up when a break begins and when it ends
+	breaker    circuitbreaker.CircuitBreaker[any]
+	generation int // is counted up when a break begins and when it ends
 
 	failure       failure // of the break, while there is one
 	probeAt       time.Time
@@ -46,9 +46,9 @@ type pause struct {
 	inARow        int     // attempts refused for the configuration
 	lastFailure   failure // of the attempts that the breaker counts
 
-	hold        time.Time // no attempt starts before
-	holdFailure failure
-	throttled   backoff
+	retryAfter        time.Time // no attempt starts before
+	retryAfterFailure failure
+	throttled         backoff
 }
 
 // failure is why an attempt failed, as the [Attempt] says it.
@@ -75,7 +75,7 @@ func newPause() pause {
 
 // active reports whether the tenant is paused.
 func (p *pause) active(now time.Time) bool {
-	return now.Before(p.hold) || !p.breaker.IsClosed()
+	return now.Before(p.retryAfter) || !p.breaker.IsClosed()
 }
 
 // delay returns how long the next request has to wait for the pause, 0 if it may
@@ -85,9 +85,9 @@ func (p *pause) delay(now time.Time) time.Duration {
 	case circuitbreaker.HalfOpenState: // the probe is under way
 		return untilDone
 	case circuitbreaker.OpenState:
-		return max(0, p.hold.Sub(now), p.probeAt.Sub(now))
+		return max(0, p.retryAfter.Sub(now), p.probeAt.Sub(now))
 	default:
-		return max(0, p.hold.Sub(now))
+		return max(0, p.retryAfter.Sub(now))
 	}
 }
 
@@ -97,7 +97,7 @@ func (p *pause) describe(now time.Time) (failure, time.Time) {
 	delay := p.delay(now)
 	why := p.failure
 	if p.breaker.IsClosed() {
-		why = p.holdFailure
+		why = p.retryAfterFailure
 	}
 	if delay == untilDone {
 		return why, time.Time{}
@@ -143,7 +143,7 @@ func (p *pause) count(v verdict, why failure, now time.Time, random func() float
 
 func (p *pause) begin(why failure, probeAt time.Time) {
 	p.failure, p.probeAt = why, probeAt
-	p.spell++
+	p.generation++
 }
 
 // concludeProbe ends the break if the probe was answered as a working tenant
@@ -156,7 +156,7 @@ func (p *pause) concludeProbe(v verdict, why failure, now time.Time, random func
 		p.outage.reset()
 		p.configuration.reset()
 		p.failure, p.inARow = failure{}, 0
-		p.spell++
+		p.generation++
 		return true
 	case misconfigured:
 		p.outage.reset()
@@ -170,10 +170,10 @@ func (p *pause) concludeProbe(v verdict, why failure, now time.Time, random func
 	return false
 }
 
-// holdFor pauses for the time that the tenant asks for, up to maxHold.
+// holdFor pauses for the time that the tenant asks for, up to maxRetryAfter.
 func (p *pause) holdFor(d time.Duration, why failure, now time.Time) {
-	if until := now.Add(min(d, maxHold)); until.After(p.hold) {
-		p.hold, p.holdFailure = until, why
+	if until := now.Add(min(d, maxRetryAfter)); until.After(p.retryAfter) {
+		p.retryAfter, p.retryAfterFailure = until, why
 	}
 }
 

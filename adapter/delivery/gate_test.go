@@ -30,19 +30,19 @@ func askingFor(a adapter.Attempt, d time.Duration) adapter.Attempt {
 	return a
 }
 
-// gateTest is a Gate without jitter, and what it told. Times are since the start.
+// gateTest is a Breaker without jitter, and what it told. Times are since the start.
 type gateTest struct {
-	*Gate
+	*Breaker
 	t     *testing.T
 	start time.Time
 	mu    sync.Mutex
 	told  []string
 }
 
-func newGateTest(t *testing.T, opts GateOptions) *gateTest {
+func newGateTest(t *testing.T, opts BreakerOptions) *gateTest {
 	g := &gateTest{t: t, start: time.Now()}
 	opts.Random = func() float64 { return 0.5 }
-	opts.OnChange = func(state GateState) {
+	opts.OnChange = func(state BreakerState) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		what := "resumed"
@@ -51,29 +51,29 @@ func newGateTest(t *testing.T, opts GateOptions) *gateTest {
 		}
 		g.told = append(g.told, fmt.Sprintf("%v %s", g.now(), what))
 	}
-	g.Gate = NewGate(opts)
+	g.Breaker = NewBreaker(opts)
 	return g
 }
 
 func (g *gateTest) now() time.Duration { return time.Since(g.start) }
 
 // acquire is Acquire without an end.
-func (g *gateTest) acquire() *Pass {
-	pass, err := g.Acquire(context.Background())
+func (g *gateTest) acquire() *Permit {
+	permit, err := g.Acquire(context.Background())
 	if err != nil {
 		g.t.Errorf("Acquire: %v", err)
 	}
-	return pass
+	return permit
 }
 
 // at sends one request, which is answered at once, and checks when it started.
 func (g *gateTest) at(want time.Duration, a adapter.Attempt) {
 	g.t.Helper()
-	pass := g.acquire()
+	permit := g.acquire()
 	if got := g.now(); got != want {
 		g.t.Errorf("a request started at %v, want %v", got, want)
 	}
-	pass.Done(a)
+	permit.Done(a)
 }
 
 func (g *gateTest) wantTold(want ...string) {
@@ -91,9 +91,9 @@ func (g *gateTest) wantNoPass(d time.Duration) {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
-	if pass, err := g.Acquire(ctx); err == nil {
+	if permit, err := g.Acquire(ctx); err == nil {
 		g.t.Errorf("a request started at %v", g.now())
-		pass.Cancel()
+		permit.Cancel()
 	}
 }
 
@@ -118,7 +118,7 @@ func (tenant *gateTenant) load(senders int, d time.Duration) {
 	for range senders {
 		wait.Go(func() {
 			for {
-				pass, err := tenant.Acquire(ctx)
+				permit, err := tenant.Acquire(ctx)
 				if err != nil {
 					return
 				}
@@ -131,7 +131,7 @@ func (tenant *gateTenant) load(senders int, d time.Duration) {
 				tenant.mu.Lock()
 				tenant.inFlight--
 				tenant.mu.Unlock()
-				pass.Done(attempt)
+				permit.Done(attempt)
 			}
 		})
 	}
@@ -178,7 +178,7 @@ func TestGateOpensAtHalfFailuresOfTwenty(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := newGateTest(t, GateOptions{})
+				g := newGateTest(t, BreakerOptions{})
 				for i, attempt := range test.attempts {
 					if g.State().Paused {
 						t.Fatalf("paused before attempt %d", i)
@@ -202,7 +202,7 @@ func TestGateOpensAtHalfFailuresOfTwenty(t *testing.T) {
 
 func TestGateForgetsFailuresAfterTenSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, GateOptions{})
+		g := newGateTest(t, BreakerOptions{})
 		for i := range 100 { // 19 in any ten seconds
 			g.at(time.Duration(i)*600*time.Millisecond, busy)
 			time.Sleep(600 * time.Millisecond)
@@ -213,7 +213,7 @@ func TestGateForgetsFailuresAfterTenSeconds(t *testing.T) {
 
 func TestGateProbesAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, GateOptions{})
+		g := newGateTest(t, BreakerOptions{})
 		for range 20 {
 			g.at(0, busy)
 		}
@@ -221,7 +221,7 @@ func TestGateProbesAnOutage(t *testing.T) {
 		for _, wait := range []time.Duration{5, 10, 20, 40, 60, 60} {
 			at += wait * time.Second
 			state := g.State()
-			if want := (GateState{Paused: true, Reason: mapping.ReasonServerError, Since: g.start, Until: g.start.Add(at), Limit: 4}); state != want {
+			if want := (BreakerState{Paused: true, Reason: mapping.ReasonServerError, Since: g.start, Until: g.start.Add(at), Limit: 4}); state != want {
 				t.Errorf("state %+v, want %+v", state, want)
 			}
 			probe := g.acquire()
@@ -237,7 +237,7 @@ func TestGateProbesAnOutage(t *testing.T) {
 		}
 		at += time.Minute
 		g.at(at, delivered)
-		if state := g.State(); state != (GateState{Limit: 4}) {
+		if state := g.State(); state != (BreakerState{Limit: 4}) {
 			t.Errorf("state after the outage: %+v", state)
 		}
 		g.wantTold("0s paused server_error", fmt.Sprintf("%v resumed", at))
@@ -252,7 +252,7 @@ func TestGateProbesAnOutage(t *testing.T) {
 
 func TestGateProbesTheConfiguration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, GateOptions{})
+		g := newGateTest(t, BreakerOptions{})
 		for range 3 {
 			g.at(0, wrongKey)
 		}
@@ -291,7 +291,7 @@ func TestGateProbeDecides(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := newGateTest(t, GateOptions{})
+				g := newGateTest(t, BreakerOptions{})
 				for _, attempt := range test.before {
 					g.at(0, attempt)
 				}
@@ -307,7 +307,7 @@ func TestGateProbeDecides(t *testing.T) {
 
 func TestGateProbeOfAnotherCauseWaitsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, GateOptions{})
+		g := newGateTest(t, BreakerOptions{})
 		for range 20 {
 			g.at(0, busy)
 		}
@@ -325,7 +325,7 @@ func TestGateProbeOfAnotherCauseWaitsAnew(t *testing.T) {
 
 func TestGateCancelledProbeLetsAnotherStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, GateOptions{})
+		g := newGateTest(t, BreakerOptions{})
 		for range 20 {
 			g.at(0, busy)
 		}
@@ -346,8 +346,8 @@ func TestGateCancelledProbeLetsAnotherStart(t *testing.T) {
 
 func TestGateIgnoresLateAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, GateOptions{Floor: 64})
-		late := make([]*Pass, 40)
+		g := newGateTest(t, BreakerOptions{Floor: 64})
+		late := make([]*Permit, 40)
 		for i := range late {
 			late[i] = g.acquire()
 		}
@@ -360,14 +360,14 @@ func TestGateIgnoresLateAnswers(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		probe := g.acquire()
-		for _, pass := range late[1:20] {
-			pass.Done(delivered)
+		for _, permit := range late[1:20] {
+			permit.Done(delivered)
 		}
 		late[20].Done(busy)
 		g.wantNoPass(time.Second)
 		probe.Done(delivered)
-		for _, pass := range late[21:] {
-			pass.Done(wrongKey)
+		for _, permit := range late[21:] {
+			permit.Done(wrongKey)
 		}
 		for range 19 {
 			g.at(6*time.Second, busy)
@@ -392,7 +392,7 @@ func TestGateHonoursRetryAfter(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := newGateTest(t, GateOptions{})
+				g := newGateTest(t, BreakerOptions{})
 				g.at(0, test.answer)
 				if state := g.State(); state.Paused != (test.want > 0) ||
 					state.Paused && (state.Reason != test.answer.Reason || !state.Until.Equal(g.start.Add(test.want))) {
@@ -411,7 +411,7 @@ func TestGateHonoursRetryAfter(t *testing.T) {
 
 func TestGateResumeIsToldWithoutWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, GateOptions{})
+		g := newGateTest(t, BreakerOptions{})
 		straggler := g.acquire()
 		g.at(0, askingFor(busy, time.Second))
 		time.Sleep(time.Minute)
@@ -423,7 +423,7 @@ func TestGateResumeIsToldWithoutWaiters(t *testing.T) {
 
 func TestGateThrottlesAtTheFloor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, GateOptions{})
+		g := newGateTest(t, BreakerOptions{})
 		at := time.Duration(0)
 		for _, wait := range []time.Duration{0, 1, 2, 4, 8, 16, 32, 60, 60} {
 			at += wait * time.Second
@@ -443,7 +443,7 @@ func TestGateFindsTheRateOfATenant(t *testing.T) {
 		granted, refused := 0, 0
 		second := time.Duration(-1)
 		left := 0
-		tenant := &gateTenant{gateTest: newGateTest(t, GateOptions{})}
+		tenant := &gateTenant{gateTest: newGateTest(t, BreakerOptions{})}
 		tenant.answer = func(int) (adapter.Attempt, time.Duration) {
 			if now := tenant.now().Truncate(time.Second); now != second {
 				second, left = now, 5
@@ -476,7 +476,7 @@ func TestGateRecoversWithoutAStorm(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const latency = 100 * time.Millisecond
-				tenant := &gateTenant{gateTest: newGateTest(t, GateOptions{})}
+				tenant := &gateTenant{gateTest: newGateTest(t, BreakerOptions{})}
 				recovered := 0
 				tenant.answer = func(int) (adapter.Attempt, time.Duration) {
 					now := tenant.now()
@@ -527,7 +527,7 @@ func TestGateRecoversWithoutAStorm(t *testing.T) {
 
 func TestGateHonoursTheRateLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tenant := &gateTenant{gateTest: newGateTest(t, GateOptions{RateLimit: 50})}
+		tenant := &gateTenant{gateTest: newGateTest(t, BreakerOptions{RateLimit: 50})}
 		tenant.answer = func(int) (adapter.Attempt, time.Duration) { return delivered, time.Millisecond }
 		tenant.load(100, 20*time.Second)
 		for second := range time.Duration(20) {
@@ -545,15 +545,15 @@ func TestGateHonoursTheRateLimit(t *testing.T) {
 
 func TestGateIsFirstComeFirstServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, GateOptions{Floor: 1, Ceiling: 1})
+		g := newGateTest(t, BreakerOptions{Floor: 1, Ceiling: 1})
 		held := g.acquire()
 		var order []int
 		var wait sync.WaitGroup
 		for i := range 100 {
 			wait.Go(func() {
-				pass := g.acquire()
+				permit := g.acquire()
 				order = append(order, i)
-				pass.Done(delivered)
+				permit.Done(delivered)
 			})
 			synctest.Wait()
 		}
@@ -567,7 +567,7 @@ func TestGateIsFirstComeFirstServed(t *testing.T) {
 
 func TestGateAcquireEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, GateOptions{Floor: 1, Ceiling: 1})
+		g := newGateTest(t, BreakerOptions{Floor: 1, Ceiling: 1})
 		held := g.acquire()
 		cause := errors.New("enough")
 		ctx, cancel := context.WithCancelCause(context.Background())
@@ -576,7 +576,7 @@ func TestGateAcquireEndsWithItsContext(t *testing.T) {
 			go func() { _, err := g.Acquire(ctx); results <- err }()
 		}
 		synctest.Wait()
-		patient := make(chan *Pass)
+		patient := make(chan *Permit)
 		go func() { patient <- g.acquire() }()
 		synctest.Wait()
 		cancel(cause)
@@ -588,7 +588,7 @@ func TestGateAcquireEndsWithItsContext(t *testing.T) {
 		held.Done(delivered)
 		(<-patient).Done(delivered)
 		if _, err := g.Acquire(ctx); !errors.Is(err, context.Canceled) {
-			t.Errorf("error of a free gate: %v", err)
+			t.Errorf("error of a free breaker: %v", err)
 		}
 		if g.now() != 0 || g.State().InFlight != 0 {
 			t.Errorf("after %v %+v", g.now(), g.State())
@@ -599,7 +599,7 @@ func TestGateAcquireEndsWithItsContext(t *testing.T) {
 // The first of those who wait keeps the time for all, so somebody else must when
 // it leaves.
 func TestGateKeepsTimeWhenTheFirstLeaves(t *testing.T) {
-	for name, opts := range map[string]GateOptions{"pause": {}, "rate limit": {RateLimit: 1.0 / 30}} {
+	for name, opts := range map[string]BreakerOptions{"pause": {}, "rate limit": {RateLimit: 1.0 / 30}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := newGateTest(t, opts)
@@ -621,20 +621,20 @@ func TestGateKeepsTimeWhenTheFirstLeaves(t *testing.T) {
 func TestGateOnChangeMayUseTheGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var (
-			g     *Gate
+			g     *Breaker
 			told  []bool
 			under atomic.Int32
 		)
-		g = NewGate(GateOptions{OnChange: func(state GateState) {
+		g = NewBreaker(BreakerOptions{OnChange: func(state BreakerState) {
 			if under.Add(1) > 1 {
 				t.Error("two changes are told at once")
 			}
 			told = append(told, state.Paused)
-			pass, err := g.Acquire(t.Context())
+			permit, err := g.Acquire(t.Context())
 			if err != nil {
 				t.Error(err)
 			}
-			pass.Cancel()
+			permit.Cancel()
 			time.Sleep(time.Second)
 			g.State()
 			under.Add(-1)
@@ -643,11 +643,11 @@ func TestGateOnChangeMayUseTheGate(t *testing.T) {
 		for i := range time.Duration(10) {
 			wait.Go(func() {
 				time.Sleep(i * 500 * time.Millisecond)
-				pass, err := g.Acquire(t.Context())
+				permit, err := g.Acquire(t.Context())
 				if err != nil {
 					t.Error(err)
 				}
-				pass.Done(askingFor(busy, 100*time.Millisecond))
+				permit.Done(askingFor(busy, 100*time.Millisecond))
 			})
 		}
 		wait.Wait()

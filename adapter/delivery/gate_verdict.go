@@ -47,9 +47,9 @@ func verdictOf(a adapter.Attempt) verdict {
 }
 
 // judge draws the conclusions from an attempt.
-func (g *Gate) judge(p *Pass, a adapter.Attempt, now time.Time) {
+func (g *Breaker) judge(p *Permit, a adapter.Attempt, now time.Time) {
 	g.foreign.add(&a, p.event, now)
-	if a.Foreign && g.foreign.blame(now, now) == blameTenant {
+	if a.Foreign && g.foreign.scope(now, now) == scopeTenant {
 		// Several events have had such answers already.
 		a.Misconfigured = true
 		g.pause.inARow = max(g.pause.inARow, misconfiguredInARow-1)
@@ -61,7 +61,7 @@ func (g *Gate) judge(p *Pass, a adapter.Attempt, now time.Time) {
 		if g.pause.concludeProbe(v, failureOf(&a), now, g.random) {
 			g.limit.reset(g.started)
 		}
-	case p.spell != g.pause.spell:
+	case p.generation != g.pause.generation:
 		// It started before the pause or its end, so it tells of a tenant that was.
 	case g.pause.count(v, failureOf(&a), now, g.random): // and a break begins
 		g.limit.reset(g.started)

@@ -9,7 +9,7 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// holds keep a user's events behind an upsert that waits for its next attempt: an
+// barriers keep a user's events behind an upsert that waits for its next attempt: an
 // event that overtook its identify would be refused for a user whom SaaSquatch does
 // not know, or would create one without a name.
 //
@@ -17,20 +17,20 @@ import (
 // since a Queue hands out what is due at the same time in the order of acceptance.
 // So it stays behind the upsert when another process goes on.
 //
-// The holes: after heldTries attempts the upsert holds nothing back any more, so an
+// The holes: after barrierTries attempts the upsert barriers nothing back any more, so an
 // upsert that always fails costs its user's events half an hour, and an outage longer
 // than that may end with events ahead of their identify. And which upserts wait is
 // known to this process only: an event that is accepted, or leased for the first time,
 // by another one may overtake the upsert.
-type holds struct {
+type barriers struct {
 	number atomic.Int64 // of users, so that nobody waits for the mutex while it is 0
 
 	mu     sync.Mutex
-	byUser map[user]hold
+	byUser map[user]barrier
 }
 
-// hold is an upsert that was put back.
-type hold struct {
+// barrier is an upsert that was put back.
+type barrier struct {
 	id    int64
 	tries int       // how many attempts have not settled it
 	due   time.Time // when its next attempt may begin
@@ -39,23 +39,23 @@ type hold struct {
 }
 
 const (
-	// heldTries attempts take a quarter to half an hour on the usual schedule, longer if
+	// barrierTries attempts take a quarter to half an hour on the usual schedule, longer if
 	// the tenant is paused in between and other users' events probe it.
-	heldTries = 10
-	// heldRest is how long an event waits that comes back before its upsert.
-	heldRest = 2 * time.Second
-	// holdGrace is how long after its due time an upsert is awaited. One that several
+	barrierTries = 10
+	// barrierRest is how long an event waits that comes back before its upsert.
+	barrierRest = 2 * time.Second
+	// barrierGrace is how long after its due time an upsert is awaited. One that several
 	// processes lease may be delivered by another, and nobody tells.
-	holdGrace, sharedHoldGrace = time.Minute, 5 * time.Second
-	// maxHolds bounds the memory, to about 15 MB. Beyond it nothing is held back.
-	maxHolds = 100_000
+	barrierGrace, sharedBarrierGrace = time.Minute, 5 * time.Second
+	// maxBarriers bounds the memory, to about 15 MB. Beyond it nothing is held back.
+	maxBarriers = 100_000
 )
 
-func newHolds() holds { return holds{byUser: make(map[user]hold)} }
+func newBarriers() barriers { return barriers{byUser: make(map[user]barrier)} }
 
 // begin has an upsert that is put back until due hold back its user's later events,
 // and reports whether it does. Tried says that an attempt was made.
-func (h *holds) begin(event *adapter.Leased, tried bool, due, now time.Time) bool {
+func (h *barriers) begin(event *adapter.Leased, tried bool, due, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	of := user{event.AccountID, event.UserID}
@@ -63,9 +63,9 @@ func (h *holds) begin(event *adapter.Leased, tried bool, due, now time.Time) boo
 	if last.id > event.ID && now.Before(last.end) {
 		return false // a later upsert was let go ahead of this one
 	}
-	next := hold{id: event.ID, tries: event.Failed, due: due, end: due.Add(holdGrace)}
+	next := barrier{id: event.ID, tries: event.Failed, due: due, end: due.Add(barrierGrace)}
 	if !event.Until.IsZero() {
-		next.end = due.Add(sharedHoldGrace)
+		next.end = due.Add(sharedBarrierGrace)
 	}
 	if last.id == event.ID {
 		next.tries = max(next.tries, last.tries)
@@ -73,19 +73,19 @@ func (h *holds) begin(event *adapter.Leased, tried bool, due, now time.Time) boo
 	if tried {
 		next.tries++
 	}
-	if last.id == 0 && len(h.byUser) >= maxHolds {
-		maps.DeleteFunc(h.byUser, func(_ user, old hold) bool { return !now.Before(old.end) })
-		if len(h.byUser) >= maxHolds {
+	if last.id == 0 && len(h.byUser) >= maxBarriers {
+		maps.DeleteFunc(h.byUser, func(_ user, old barrier) bool { return !now.Before(old.end) })
+		if len(h.byUser) >= maxBarriers {
 			return false
 		}
 	}
 	h.byUser[of] = next
 	h.number.Store(int64(len(h.byUser)))
-	return next.tries < heldTries
+	return next.tries < barrierTries
 }
 
 // end lets go what an event has held back.
-func (h *holds) end(event *adapter.Leased) {
+func (h *barriers) end(event *adapter.Leased) {
 	if h.number.Load() == 0 {
 		return
 	}
@@ -98,7 +98,7 @@ func (h *holds) end(event *adapter.Leased) {
 }
 
 // until returns until when an event has to wait, and false if it has not.
-func (h *holds) until(event *adapter.Leased, now time.Time) (time.Time, bool) {
+func (h *barriers) until(event *adapter.Leased, now time.Time) (time.Time, bool) {
 	if h.number.Load() == 0 || !canWait(event) {
 		return time.Time{}, false
 	}
@@ -112,31 +112,31 @@ func (h *holds) until(event *adapter.Leased, now time.Time) (time.Time, bool) {
 	case !now.Before(before.end):
 		h.drop(of)
 		return time.Time{}, false
-	case before.tries >= heldTries:
+	case before.tries >= barrierTries:
 		return time.Time{}, false
 	}
-	if rested := now.Add(heldRest); rested.After(before.due) {
+	if rested := now.Add(barrierRest); rested.After(before.due) {
 		return rested, true
 	}
 	return before.due, true
 }
 
-// holdsBack reports whether later events of the user have to wait.
-func (h *holds) holdsBack(of user, now time.Time) bool {
+// blocks reports whether later events of the user have to wait.
+func (h *barriers) blocks(of user, now time.Time) bool {
 	if h.number.Load() == 0 {
 		return false
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	before, ok := h.byUser[of]
-	return ok && now.Before(before.end) && before.tries < heldTries
+	return ok && now.Before(before.end) && before.tries < barrierTries
 }
 
 // canWait reports whether the event can wait. One that SaaSquatch may have processed
 // cannot: it has to be settled before its key is forgotten.
 func canWait(event *adapter.Leased) bool { return event.AmbiguousSince.IsZero() }
 
-func (h *holds) drop(of user) {
+func (h *barriers) drop(of user) {
 	delete(h.byUser, of)
 	h.number.Store(int64(len(h.byUser)))
 }

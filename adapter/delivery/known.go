@@ -22,7 +22,7 @@ func (k *knownUsers) has(accountID, userID string) bool {
 	return k.set.contains(k.of(accountID, userID))
 }
 
-func (k *knownUsers) of(accountID, userID string) (f fingerprint) {
+func (k *knownUsers) of(accountID, userID string) (f cacheKey) {
 	for i, seed := range k.seeds {
 		f[i] = maphash.Comparable(seed, user{accountID, userID})
 	}

@@ -9,50 +9,50 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// lanes are the events that a Dispatcher has in hand, by user. A lane is worked on
+// userQueues are the events that a Dispatcher has in hand, by user. A userQueue is worked on
 // by one goroutine at a time.
-type lanes struct {
-	ready chan *lane    // those without a worker; it never blocks
-	freed chan struct{} // receives when there is room
+type userQueues struct {
+	ready chan *userQueue // those without a worker; it never blocks
+	freed chan struct{}   // receives when there is room
 
 	mu     *sync.Mutex
-	byUser map[user]*lane
+	byUser map[user]*userQueue
 	events int
 	bytes  int64
 	parked parkedUsers
 }
 
-// lane is one user's events, the oldest first.
-type lane struct {
+// userQueue is one user's events, the oldest first.
+type userQueue struct {
 	user   user
 	events []*adapter.Leased
 }
 
 const (
-	// laneEvents and laneBytes are how many events of one user, and how large ones, are
+	// queueEvents and queueBytes are how many events of one user, and how large ones, are
 	// in hand where others may have to wait for room. The first event is always in hand.
-	laneEvents, laneBytes = 32, windowBytes / 32
+	queueEvents, queueBytes = 32, windowBytes / 32
 )
 
-func newLanes() lanes {
-	return lanes{
-		ready:  make(chan *lane, windowEvents),
+func newUserQueues() userQueues {
+	return userQueues{
+		ready:  make(chan *userQueue, windowEvents),
 		freed:  make(chan struct{}, 1),
 		mu:     new(sync.Mutex),
-		byUser: make(map[user]*lane),
+		byUser: make(map[user]*userQueue),
 		parked: newParkedUsers(),
 	}
 }
 
 // room returns how many events and bytes more may be in hand.
-func (l *lanes) room() (events int, bytes int64) {
+func (l *userQueues) room() (events int, bytes int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return windowEvents - l.events, windowBytes - l.bytes
 }
 
 // awaitRoom waits until events are done with, for d at most or until ctx ends.
-func (l *lanes) awaitRoom(ctx context.Context, d time.Duration) {
+func (l *userQueues) awaitRoom(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -62,8 +62,8 @@ func (l *lanes) awaitRoom(ctx context.Context, d time.Duration) {
 	}
 }
 
-// laneOf returns whose lane an event belongs to.
-func laneOf(event *adapter.Leased) user {
+// queueOf returns whose userQueue an event belongs to.
+func queueOf(event *adapter.Leased) user {
 	of := user{event.AccountID, event.UserID}
 	if of == (user{}) {
 		// Nothing is known of the user, so nothing is known to be in the way.
@@ -74,14 +74,14 @@ func laneOf(event *adapter.Leased) user {
 
 // add adds leased events. It returns those that have to wait for parked events of
 // their users, and are to be parked behind them.
-func (l *lanes) add(leased []adapter.Leased, now time.Time) (behind []parkedEvent) {
+func (l *userQueues) add(leased []adapter.Leased, now time.Time) (behind []parkedEvent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range leased {
 		event := &leased[i]
-		of := laneOf(event)
+		of := queueOf(event)
 		q := l.byUser[of]
-		if l.parked.precede(of, event, q != nil && len(q.events) >= laneEvents, now) {
+		if l.parked.precede(of, event, q != nil && len(q.events) >= queueEvents, now) {
 			behind = append(behind, l.parked.park(of, event, now))
 			if l.isShort(q) {
 				l.parked.want(of)
@@ -93,22 +93,22 @@ func (l *lanes) add(leased []adapter.Leased, now time.Time) (behind []parkedEven
 	return behind
 }
 
-// append adds an event to its user's lane.
-func (l *lanes) append(of user, event *adapter.Leased) {
+// append adds an event to its user's userQueue.
+func (l *userQueues) append(of user, event *adapter.Leased) {
 	l.events++
 	l.bytes += int64(len(event.Payload))
 	if q := l.byUser[of]; q != nil {
 		q.events = append(q.events, event)
 		return
 	}
-	q := &lane{user: of, events: []*adapter.Leased{event}}
+	q := &userQueue{user: of, events: []*adapter.Leased{event}}
 	l.byUser[of] = q
 	l.ready <- q
 }
 
-// surplus takes the ends off long lanes if there are fewer lanes than workers: then
+// surplus takes the ends off long userQueues if there are fewer userQueues than workers: then
 // other users' events may be waiting for room. The ends are to be parked.
-func (l *lanes) surplus(workers int, now time.Time) (surplus []parkedEvent) {
+func (l *userQueues) surplus(workers int, now time.Time) (surplus []parkedEvent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.byUser) >= workers {
@@ -130,11 +130,11 @@ func (l *lanes) surplus(workers int, now time.Time) (surplus []parkedEvent) {
 	return surplus
 }
 
-// kept returns how many events of the lane stay where others need room.
-func (q *lane) kept() int {
+// kept returns how many events of the userQueue stay where others need room.
+func (q *userQueue) kept() int {
 	var bytes int64
 	for i, event := range q.events {
-		if bytes += int64(len(event.Payload)); i == laneEvents || i > 0 && bytes > laneBytes {
+		if bytes += int64(len(event.Payload)); i == queueEvents || i > 0 && bytes > queueBytes {
 			return i
 		}
 	}
@@ -143,22 +143,22 @@ func (q *lane) kept() int {
 
 // isShort reports whether parked events of the user should come forward, so that its
 // worker does not have to wait for them.
-func (l *lanes) isShort(q *lane) bool {
+func (l *userQueues) isShort(q *userQueue) bool {
 	if q == nil {
 		return true
 	}
 	var bytes int64
 	for i, event := range q.events {
-		if bytes += int64(len(event.Payload)); i == laneEvents/2 || bytes > laneBytes/2 {
+		if bytes += int64(len(event.Payload)); i == queueEvents/2 || bytes > queueBytes/2 {
 			return i == 0
 		}
 	}
 	return true
 }
 
-// takeBehind takes the user's later events that can wait off the lane whose event in
+// takeBehind takes the user's later events that can wait off the userQueue whose event in
 // front is being worked on. They are due again at a time.
-func (l *lanes) takeBehind(front *adapter.Leased, due time.Time) (behind []parkedEvent) {
+func (l *userQueues) takeBehind(front *adapter.Leased, due time.Time) (behind []parkedEvent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	q := l.byUser[user{front.AccountID, front.UserID}]
@@ -179,28 +179,28 @@ func (l *lanes) takeBehind(front *adapter.Leased, due time.Time) (behind []parke
 	return behind
 }
 
-// next returns a lane to work on, nil if ctx ends first.
-func (l *lanes) next(ctx context.Context) *lane {
+// next returns a userQueue to work on, nil if ctx ends first.
+func (l *userQueues) next(ctx context.Context) *userQueue {
 	if ctx.Err() != nil {
 		return nil
 	}
 	select {
-	case lane := <-l.ready:
-		return lane
+	case userQueue := <-l.ready:
+		return userQueue
 	case <-ctx.Done():
 		return nil
 	}
 }
 
-// front returns the event to deliver. Only the worker of the lane may call it.
-func (l *lanes) front(q *lane) *adapter.Leased {
+// front returns the event to deliver. Only the worker of the userQueue may call it.
+func (l *userQueues) front(q *userQueue) *adapter.Leased {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return q.events[0]
 }
 
-// done drops the event in front and offers what is left of the lane.
-func (l *lanes) done(q *lane) {
+// done drops the event in front and offers what is left of the userQueue.
+func (l *userQueues) done(q *userQueue) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.drop(q.events[0])
@@ -221,13 +221,13 @@ func (l *lanes) done(q *lane) {
 }
 
 // drop has an event be in hand no more.
-func (l *lanes) drop(event *adapter.Leased) {
+func (l *userQueues) drop(event *adapter.Leased) {
 	l.events--
 	l.bytes -= int64(len(event.Payload))
 }
 
-// clear returns what is left in hand. No worker may have a lane any more.
-func (l *lanes) clear() (left []*adapter.Leased) {
+// clear returns what is left in hand. No worker may have a userQueue any more.
+func (l *userQueues) clear() (left []*adapter.Leased) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, q := range l.byUser {

@@ -7,11 +7,11 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// memorySize is how many events of each kind a Forwarder remembers at least, in
+// dedupeEvents is how many events of each kind a Retrier remembers at least, in
 // about 10 MB. Segment's largest batch has 4000.
-const memorySize = 100_000
+const dedupeEvents = 100_000
 
-// memory is what a Forwarder knows of events that Segment may send again. It is
+// memory is what a Retrier knows of events that Segment may send again. It is
 // lost with the process.
 //
 // Delivered events are remembered because Segment sends a whole request again for
@@ -24,30 +24,30 @@ const memorySize = 100_000
 //
 // Attempts under way are remembered because Segment may give up on a request and
 // send it again before they end.
-type memory struct {
+type dedupeCache struct {
 	seeds    [2]maphash.Seed
 	passed   *recentSet   // of events
 	failed   *recentSet   // of idempotency keys
-	underway *underwaySet // of events
+	inFlight *inFlightSet // of events
 }
 
-func newMemory() *memory {
-	return &memory{
+func newDedupeCache() *dedupeCache {
+	return &dedupeCache{
 		seeds:    newSeeds(),
-		passed:   newRecentSet(memorySize),
-		failed:   newRecentSet(memorySize),
-		underway: newUnderwaySet(),
+		passed:   newRecentSet(dedupeEvents),
+		failed:   newRecentSet(dedupeEvents),
+		inFlight: newInFlightSet(),
 	}
 }
 
-// newSeeds returns the seeds of the two halves of a fingerprint.
+// newSeeds returns the seeds of the two halves of a cacheKey.
 func newSeeds() [2]maphash.Seed { return [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()} }
 
-// fingerprintOfEvent tells an event from others. A messageId that is no key is often
+// keyOfEvent tells an event from others. A messageId that is no key is often
 // not unique: there the identity decides, as in a ledger, so that an expression that
 // yields something else each time does not hide a redelivery. Beside a key it is what
 // would be sent: SaaSquatch itself decides on another event with the same key.
-func (m *memory) fingerprintOfEvent(mapped *mapping.Result) (f fingerprint) {
+func (m *dedupeCache) keyOfEvent(mapped *mapping.Result) (f cacheKey) {
 	for i, seed := range m.seeds {
 		var hash maphash.Hash
 		hash.SetSeed(seed)
@@ -72,63 +72,63 @@ func writeBodies(hash *maphash.Hash, mapped *mapping.Result) {
 	}
 }
 
-// fingerprintOfKey tells an idempotency key from others.
-func (m *memory) fingerprintOfKey(key string) (f fingerprint) {
+// keyOfIdempotencyKey tells an idempotency key from others.
+func (m *dedupeCache) keyOfIdempotencyKey(key string) (f cacheKey) {
 	for i, seed := range m.seeds {
 		f[i] = maphash.String(seed, key)
 	}
 	return f
 }
 
-// remembered is what the memory knows of one event.
-type remembered struct {
-	*memory
+// cachedEvent is what the memory knows of one event.
+type cachedEvent struct {
+	*dedupeCache
 	known, keyed bool
-	event        fingerprint
-	key          fingerprint
+	event        cacheKey
+	key          cacheKey
 }
 
 // of returns what is known of what was mapped. Without a messageId that is nothing:
 // two events that look alike may both be meant.
-func (m *memory) of(mapped *mapping.Result) remembered {
+func (m *dedupeCache) of(mapped *mapping.Result) cachedEvent {
 	key := mapped.UserEvent.IdempotencyKey
-	r := remembered{memory: m, known: mapped.MessageID != "", keyed: key != ""}
+	r := cachedEvent{dedupeCache: m, known: mapped.MessageID != "", keyed: key != ""}
 	if r.known {
-		r.event = m.fingerprintOfEvent(mapped)
+		r.event = m.keyOfEvent(mapped)
 	}
 	if r.keyed {
-		r.key = m.fingerprintOfKey(key)
+		r.key = m.keyOfIdempotencyKey(key)
 	}
 	return r
 }
 
 // delivered reports whether the event is at SaaSquatch already.
-func (r *remembered) delivered() bool { return r.known && r.passed.contains(r.event) }
+func (r *cachedEvent) delivered() bool { return r.known && r.passed.contains(r.event) }
 
 // failedBefore reports whether an attempt to send the event failed.
-func (r *remembered) failedBefore() bool { return r.keyed && r.failed.contains(r.key) }
+func (r *cachedEvent) failedBefore() bool { return r.keyed && r.failed.contains(r.key) }
 
 // ended returns a channel that is closed when the attempt at the event that is
 // under way ends, nil if there is none.
-func (r *remembered) ended() <-chan struct{} {
+func (r *cachedEvent) ended() <-chan struct{} {
 	if !r.known {
 		return nil
 	}
-	return r.underway.done(r.event)
+	return r.inFlight.done(r.event)
 }
 
 // begin claims the event for an attempt, and returns false if one is under way.
-func (r *remembered) begin() bool { return !r.known || r.underway.add(r.event) }
+func (r *cachedEvent) begin() bool { return !r.known || r.inFlight.add(r.event) }
 
 // end says that the attempt is over, whose outcome has been recorded.
-func (r *remembered) end() {
+func (r *cachedEvent) end() {
 	if r.known {
-		r.underway.remove(r.event)
+		r.inFlight.remove(r.event)
 	}
 }
 
 // record remembers what an attempt came to.
-func (r *remembered) record(outcome adapter.Outcome) {
+func (r *cachedEvent) record(outcome adapter.Outcome) {
 	if r.known && (outcome == adapter.Delivered || outcome == adapter.Duplicate) {
 		r.passed.add(r.event)
 	}

@@ -13,9 +13,9 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Deliveries are the operations on a DeliveryLog.
-type Deliveries struct {
-	log     adapter.DeliveryLog
+// Operations are the operations on a DeliveryLog.
+type Operations struct {
+	log     adapter.DeliveryStore
 	mappers map[string]Mapper
 	tenants map[string]string
 
@@ -25,13 +25,13 @@ type Deliveries struct {
 	runs map[int64]bool
 }
 
-var _ adapter.Operations = (*Deliveries)(nil)
+var _ adapter.Operations = (*Operations)(nil)
 
-// NewDeliveries returns the operations on log. The mappers of the connections map
+// NewOperations returns the operations on log. The mappers of the connections map
 // what is redriven. The tenants are the names of those that the connections have,
 // empty where that is not known; then nothing is redriven.
-func NewDeliveries[M Mapper](log adapter.DeliveryLog, mappers map[string]M, tenants map[string]string) *Deliveries {
-	d := &Deliveries{log: log, mappers: make(map[string]Mapper, len(mappers)), tenants: tenants, runs: make(map[int64]bool)}
+func NewOperations[M Mapper](log adapter.DeliveryStore, mappers map[string]M, tenants map[string]string) *Operations {
+	d := &Operations{log: log, mappers: make(map[string]Mapper, len(mappers)), tenants: tenants, runs: make(map[int64]bool)}
 	for connection, mapper := range mappers {
 		d.mappers[connection] = mapper
 	}
@@ -39,17 +39,17 @@ func NewDeliveries[M Mapper](log adapter.DeliveryLog, mappers map[string]M, tena
 }
 
 // List finds deliveries; see [Operations].
-func (d *Deliveries) List(ctx context.Context, filter adapter.Filter, limit int) ([]adapter.Delivery, error) {
+func (d *Operations) List(ctx context.Context, filter adapter.Filter, limit int) ([]adapter.Delivery, error) {
 	return d.log.Find(ctx, filter, limit)
 }
 
 // Scans says what a filter takes; see [Operations].
-func (d *Deliveries) Scans(ctx context.Context, filter adapter.Filter) (adapter.Scan, error) {
+func (d *Operations) Scans(ctx context.Context, filter adapter.Filter) (adapter.Scan, error) {
 	return d.log.Scans(ctx, filter)
 }
 
 // Show returns one delivery; see [Operations].
-func (d *Deliveries) Show(ctx context.Context, id int64) (*adapter.Delivery, error) {
+func (d *Operations) Show(ctx context.Context, id int64) (*adapter.Delivery, error) {
 	delivery, err := d.log.Get(ctx, id)
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (d *Deliveries) Show(ctx context.Context, id int64) (*adapter.Delivery, err
 }
 
 // Stats counts deliveries; see [Operations].
-func (d *Deliveries) Stats(ctx context.Context, filter adapter.Filter) (*adapter.Stats, error) {
+func (d *Operations) Stats(ctx context.Context, filter adapter.Filter) (*adapter.Stats, error) {
 	var stats adapter.Stats
 	var errs [3]error
 	stats.Deliveries, errs[0] = d.log.Summarize(ctx, filter)
@@ -74,7 +74,7 @@ func (d *Deliveries) Stats(ctx context.Context, filter adapter.Filter) (*adapter
 }
 
 // Verify checks the conservation of events; see [Operations].
-func (d *Deliveries) Verify(ctx context.Context) ([]adapter.Conservation, error) {
+func (d *Operations) Verify(ctx context.Context) ([]adapter.Conservation, error) {
 	verified, err := d.log.Verify(ctx)
 	return orEmpty(verified), err
 }
@@ -91,7 +91,7 @@ const pageSize = 500
 
 // pages calls fn with the deliveries that the filter picks, a page at a time,
 // newest first.
-func (d *Deliveries) pages(ctx context.Context, filter adapter.Filter, limit int, fn func([]adapter.Delivery) error) (err error) {
+func (d *Operations) pages(ctx context.Context, filter adapter.Filter, limit int, fn func([]adapter.Delivery) error) (err error) {
 	if !filter.Since.IsZero() || !filter.Until.IsZero() {
 		if filter, err = d.log.Bound(ctx, filter); err != nil {
 			return err
@@ -119,7 +119,7 @@ func (d *Deliveries) pages(ctx context.Context, filter adapter.Filter, limit int
 }
 
 // Redrive makes deliveries pending again; see [Operations].
-func (d *Deliveries) Redrive(
+func (d *Operations) Redrive(
 	ctx context.Context, filter adapter.Filter, limit int, toTenant string, dry bool,
 ) (*adapter.Redrive, error) {
 	if err := d.checkTenants(filter.Connection, toTenant); err != nil {
@@ -158,7 +158,7 @@ func (d *Deliveries) Redrive(
 }
 
 // imported reports whether a run goes by import jobs.
-func (d *Deliveries) imported(ctx context.Context, id int64) (bool, error) {
+func (d *Operations) imported(ctx context.Context, id int64) (bool, error) {
 	if id == 0 {
 		return false, nil
 	}
@@ -181,7 +181,7 @@ func (d *Deliveries) imported(ctx context.Context, id int64) (bool, error) {
 
 // checkTenants refuses a redrive without the present tenants of the connections, and
 // one to a tenant that no connection has: a typo must not send events elsewhere.
-func (d *Deliveries) checkTenants(connection, toTenant string) error {
+func (d *Operations) checkTenants(connection, toTenant string) error {
 	var present []string
 	found := toTenant == ""
 	for _, name := range slices.Sorted(maps.Keys(d.mappers)) {
@@ -207,7 +207,7 @@ func (d *Deliveries) checkTenants(connection, toTenant string) error {
 }
 
 // plan maps a page of deliveries with today's rules and returns those to send.
-func (d *Deliveries) plan(
+func (d *Operations) plan(
 	ctx context.Context, page []adapter.Delivery, toTenant string, done *adapter.Redrive,
 ) ([]adapter.Redelivery, error) {
 	var redeliveries []adapter.Redelivery
@@ -280,7 +280,7 @@ const payloadPage = 20
 
 // withPayloads calls fn with each delivery and its payload, without bytes if it is not
 // kept.
-func (d *Deliveries) withPayloads(ctx context.Context, page []adapter.Delivery, fn func(*adapter.Delivery, adapter.StoredPayload) error) error {
+func (d *Operations) withPayloads(ctx context.Context, page []adapter.Delivery, fn func(*adapter.Delivery, adapter.StoredPayload) error) error {
 	for part := range slices.Chunk(page, payloadPage) {
 		payloads, err := d.log.Payloads(ctx, idsOf(part))
 		if err != nil {
@@ -308,7 +308,7 @@ func idsOf(deliveries []adapter.Delivery) []int64 {
 }
 
 // Purge deletes deliveries; see [Operations].
-func (d *Deliveries) Purge(ctx context.Context, filter adapter.Filter, limit int, dry bool) (*adapter.Purge, error) {
+func (d *Operations) Purge(ctx context.Context, filter adapter.Filter, limit int, dry bool) (*adapter.Purge, error) {
 	if filter.PicksAll() {
 		return nil, &adapter.RefusedError{Problem: "a purge needs a filter: say what to delete, such as the outcome"}
 	}
@@ -344,7 +344,7 @@ func (d *Deliveries) Purge(ctx context.Context, filter adapter.Filter, limit int
 }
 
 // Export yields deliveries with their payloads; see [Operations].
-func (d *Deliveries) Export(ctx context.Context, filter adapter.Filter, limit int, yield func(*adapter.Delivery) error) error {
+func (d *Operations) Export(ctx context.Context, filter adapter.Filter, limit int, yield func(*adapter.Delivery) error) error {
 	return d.pages(ctx, filter, limit, func(page []adapter.Delivery) error {
 		return d.withPayloads(ctx, page, func(delivery *adapter.Delivery, payload adapter.StoredPayload) error {
 			delivery.SetPayload(payload)

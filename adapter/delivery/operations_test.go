@@ -20,7 +20,7 @@ import (
 // heldLog is a DeliveryLog in memory that knows the filters by outcome,
 // connection, Former and Before. Its connections have the tenant "tenant". It notes how much it is asked for at a time.
 type heldLog struct {
-	adapter.DeliveryLog
+	adapter.DeliveryStore
 	held     []adapter.Delivery // oldest first
 	payloads map[int64][]byte
 
@@ -127,13 +127,13 @@ func trackOf(user, messageID string) string {
 	return fmt.Sprintf(`{"type":"track","event":"x","userId":%q,"messageId":%q}`, user, messageID)
 }
 
-func operationsOn(t *testing.T, log adapter.DeliveryLog) *delivery.Deliveries {
+func operationsOn(t *testing.T, log adapter.DeliveryStore) *delivery.Operations {
 	t.Helper()
 	mapper, err := mapping.New(mapping.DefaultRules())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return delivery.NewDeliveries(log, map[string]delivery.Mapper{"default": mapper, "faulty": faultyMapper{}},
+	return delivery.NewOperations(log, map[string]delivery.Mapper{"default": mapper, "faulty": faultyMapper{}},
 		map[string]string{"default": "tenant", "faulty": "tenant"})
 }
 
@@ -143,7 +143,7 @@ func (faultyMapper) MapWith([]byte, time.Time, mapping.Options) mapping.Result {
 
 var received = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 
-// mixedLog holds a delivery of every kind that a redrive tells apart.
+// mixedLog barriers a delivery of every kind that a redrive tells apart.
 func mixedLog() *heldLog {
 	l := &heldLog{}
 	l.add(adapter.Delivery{Outcome: adapter.Dead, ReceivedAt: received}, trackOf("u", "message-1"))
@@ -227,7 +227,7 @@ func TestRedriveTellsApart(t *testing.T) {
 	}
 }
 
-// formerLog holds deliveries that were accepted for other tenants than their
+// formerLog barriers deliveries that were accepted for other tenants than their
 // connection has, among those of its own.
 func formerLog() *heldLog {
 	due := received
@@ -334,7 +334,7 @@ func TestRedriveNeedsTheTenants(t *testing.T) {
 		"of a connection that is not in": {map[string]string{"one": "h/a", "two": "h/b"}, "three", "b", "(none is configured)"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := delivery.NewDeliveries(&heldLog{}, mappers, test.tenants)
+			o := delivery.NewOperations(&heldLog{}, mappers, test.tenants)
 			_, err := o.Redrive(t.Context(), adapter.Filter{Connection: test.connection}, 0, test.toTenant, false)
 			var refused *adapter.RefusedError
 			if test.want == "" && err != nil || test.want != "" && (!errors.As(err, &refused) || !strings.Contains(refused.Problem, test.want)) {
@@ -420,16 +420,16 @@ func TestRedriveRefuses(t *testing.T) {
 func TestOperationsAreBounded(t *testing.T) {
 	const many, limit = 5432, 1234
 	ctx := context.Background()
-	for name, operate := range map[string]func(o *delivery.Deliveries, log *heldLog, limit int) ([]int64, error){
-		"redrive": func(o *delivery.Deliveries, log *heldLog, limit int) ([]int64, error) {
+	for name, operate := range map[string]func(o *delivery.Operations, log *heldLog, limit int) ([]int64, error){
+		"redrive": func(o *delivery.Operations, log *heldLog, limit int) ([]int64, error) {
 			_, err := o.Redrive(ctx, adapter.Filter{}, limit, "", false)
 			return log.redriven, err
 		},
-		"purge": func(o *delivery.Deliveries, log *heldLog, limit int) ([]int64, error) {
+		"purge": func(o *delivery.Operations, log *heldLog, limit int) ([]int64, error) {
 			_, err := o.Purge(ctx, adapter.Filter{Connection: "default"}, limit, false)
 			return log.purged, err
 		},
-		"export": func(o *delivery.Deliveries, _ *heldLog, limit int) (ids []int64, err error) {
+		"export": func(o *delivery.Operations, _ *heldLog, limit int) (ids []int64, err error) {
 			err = o.Export(ctx, adapter.Filter{}, limit, func(d *adapter.Delivery) error {
 				ids = append(ids, d.ID)
 				return nil
@@ -481,15 +481,15 @@ func TestPurge(t *testing.T) {
 
 // TestFailuresSayWhatWasDone: a part of the work is not undone.
 func TestFailuresSayWhatWasDone(t *testing.T) {
-	for name, operate := range map[string]func(*delivery.Deliveries) error{
-		"redrive": func(o *delivery.Deliveries) error {
+	for name, operate := range map[string]func(*delivery.Operations) error{
+		"redrive": func(o *delivery.Operations) error {
 			done, err := o.Redrive(t.Context(), adapter.Filter{}, 0, "", false)
 			if done.Sent != 500 {
 				t.Errorf("got %+v", done)
 			}
 			return err
 		},
-		"500 deliveries were purged": func(o *delivery.Deliveries) error {
+		"500 deliveries were purged": func(o *delivery.Operations) error {
 			done, err := o.Purge(t.Context(), adapter.Filter{Connection: "default"}, 0, false)
 			if done.Purged[adapter.Dead] != 500 {
 				t.Errorf("got %+v", done)

@@ -11,7 +11,7 @@ import (
 
 // parkedUsers are the users of whom events are parked: put back into the queue, due a
 // while later, so that the events of other users find room in hand. The events of such a
-// user come forward as soon as its lane gets short, in the order of acceptance. Newer ones
+// user come forward as soon as its userQueue gets short, in the order of acceptance. Newer ones
 // wait behind them.
 //
 // Their due times matter only if they do not come forward, since the process has ended.
@@ -24,7 +24,7 @@ type parkedUsers struct {
 	most       int  // what remembered must not exceed
 	forgot     bool // there may be users without remembered events
 
-	wanted []user        // those with short lanes, the one first that waits longest
+	wanted []user        // those with short userQueues, the one first that waits longest
 	short  chan struct{} // receives when there is one
 }
 
@@ -101,7 +101,7 @@ func (p *parkedUser) find(id int64) (i int, known bool) {
 }
 
 // precede reports whether a leased event has to wait for parked ones of its user, whose
-// lane in hand is full or not. If it does not, the event is parked no more.
+// userQueue in hand is full or not. If it does not, the event is parked no more.
 func (u *parkedUsers) precede(of user, event *adapter.Leased, full bool, now time.Time) bool {
 	p := u.byUser[of]
 	if p == nil {
@@ -174,9 +174,9 @@ type forward struct {
 	of     []user // those of parked
 }
 
-// forward returns parked events of users whose lanes are short, as far as there is room.
+// forward returns parked events of users whose userQueues are short, as far as there is room.
 // Users who are held back are left out.
-func (l *lanes) forward(events int, bytes int64, held func(user) bool) (f forward) {
+func (l *userQueues) forward(events int, bytes int64, held func(user) bool) (f forward) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	u := &l.parked
@@ -201,7 +201,7 @@ func (l *lanes) forward(events int, bytes int64, held func(user) bool) (f forwar
 		p.wanted = false
 		var size int64
 		for _, event := range p.events[:min(forwardEvents, events, len(p.events))] {
-			if size += int64(event.bytes); size > min(laneBytes, bytes) && size > int64(event.bytes) {
+			if size += int64(event.bytes); size > min(queueBytes, bytes) && size > int64(event.bytes) {
 				size -= int64(event.bytes)
 				break
 			}
@@ -214,8 +214,8 @@ func (l *lanes) forward(events int, bytes int64, held func(user) bool) (f forwar
 	return f
 }
 
-// forwarded adds the parked events that were leased to their lanes.
-func (l *lanes) forwarded(f forward, leased []adapter.Leased, now time.Time) {
+// forwarded adds the parked events that were leased to their userQueues.
+func (l *userQueues) forwarded(f forward, leased []adapter.Leased, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	u := &l.parked
@@ -232,7 +232,7 @@ func (l *lanes) forwarded(f forward, leased []adapter.Leased, now time.Time) {
 		}
 	}
 	for i := range leased {
-		l.append(laneOf(&leased[i]), &leased[i])
+		l.append(queueOf(&leased[i]), &leased[i])
 	}
 	for _, of := range slices.Compact(f.of) {
 		if l.isShort(l.byUser[of]) {
@@ -245,7 +245,7 @@ func (l *lanes) forwarded(f forward, leased []adapter.Leased, now time.Time) {
 }
 
 // wantAgain asks for events that could not be leased.
-func (l *lanes) wantAgain(f forward) {
+func (l *userQueues) wantAgain(f forward) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, of := range slices.Compact(f.of) {
@@ -254,7 +254,7 @@ func (l *lanes) wantAgain(f forward) {
 }
 
 // takeParked takes parked events for good, at least one and no larger ones than bytes.
-func (l *lanes) takeParked(events int, bytes int64) (taken []adapter.Parked) {
+func (l *userQueues) takeParked(events int, bytes int64) (taken []adapter.Parked) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for of, p := range l.parked.byUser {
@@ -271,19 +271,19 @@ func (l *lanes) takeParked(events int, bytes int64) (taken []adapter.Parked) {
 	return taken
 }
 
-// comeForward leases parked events of users whose lanes are short, and returns how many.
+// comeForward leases parked events of users whose userQueues are short, and returns how many.
 func (d *Dispatcher) comeForward(ctx context.Context, events int, bytes int64) (int, int64, error) {
 	now := d.Now()
-	f := d.lanes.forward(events, bytes, func(of user) bool { return d.holds.holdsBack(of, now) })
+	f := d.userQueues.forward(events, bytes, func(of user) bool { return d.barriers.blocks(of, now) })
 	if len(f.parked) == 0 {
 		return 0, 0, nil
 	}
 	leased, err := d.queue.LeaseParked(ctx, f.parked, bytes)
 	if err != nil {
-		d.lanes.wantAgain(f)
+		d.userQueues.wantAgain(f)
 		return 0, 0, err
 	}
-	d.lanes.forwarded(f, leased, now)
+	d.userQueues.forwarded(f, leased, now)
 	var size int64
 	for i := range leased {
 		size += int64(len(leased[i].Payload))
@@ -295,7 +295,7 @@ func (d *Dispatcher) comeForward(ctx context.Context, events int, bytes int64) (
 // So the next process does not wait for them.
 func (d *Dispatcher) unpark(ctx context.Context) error {
 	for ctx.Err() == nil {
-		parked := d.lanes.takeParked(windowEvents, windowBytes)
+		parked := d.userQueues.takeParked(windowEvents, windowBytes)
 		if len(parked) == 0 {
 			return nil
 		}

@@ -14,7 +14,7 @@ import (
 
 var errStore = errors.New("the store is out of order")
 
-// simulatedQueue is a Queue in memory that holds a Dispatcher to the contract. It
+// simulatedQueue is a Queue in memory that barriers a Dispatcher to the contract. It
 // can fail, hand out leases that end, and outlive a crash of its user.
 type simulatedQueue struct {
 	t        testing.TB

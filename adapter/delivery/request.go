@@ -49,7 +49,7 @@ func (r *request) refused(attempt *adapter.Attempt) {
 	r.refusals.Add(1)
 }
 
-// gaveUp returns the attempt to blame if no event of the request can pass, else nil.
+// gaveUp returns the attempt to blame if no event of the request can permit, else nil.
 func (r *request) gaveUp() *adapter.Attempt {
 	if r.refusals.Load() < maxRefusals || r.passed.Load() {
 		return nil

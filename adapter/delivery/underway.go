@@ -2,19 +2,19 @@ package delivery
 
 import "sync"
 
-// underwaySet is the events with an attempt under way. It holds no more of them
+// inFlightSet is the events with an attempt under way. It barriers no more of them
 // than attempts may be under way at once.
-type underwaySet struct {
+type inFlightSet struct {
 	mu    sync.Mutex
-	ended map[fingerprint]chan struct{} // nil until somebody waits
+	ended map[cacheKey]chan struct{} // nil until somebody waits
 }
 
-func newUnderwaySet() *underwaySet {
-	return &underwaySet{ended: make(map[fingerprint]chan struct{})}
+func newInFlightSet() *inFlightSet {
+	return &inFlightSet{ended: make(map[cacheKey]chan struct{})}
 }
 
 // add returns false if the event is in the set already.
-func (s *underwaySet) add(f fingerprint) bool {
+func (s *inFlightSet) add(f cacheKey) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.ended[f]; ok {
@@ -25,7 +25,7 @@ func (s *underwaySet) add(f fingerprint) bool {
 }
 
 // remove takes the event out of the set and lets those go on who wait for that.
-func (s *underwaySet) remove(f fingerprint) {
+func (s *inFlightSet) remove(f cacheKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ended := s.ended[f]; ended != nil {
@@ -36,7 +36,7 @@ func (s *underwaySet) remove(f fingerprint) {
 
 // done returns a channel that is closed when the event is removed, nil if it is
 // not in the set.
-func (s *underwaySet) done(f fingerprint) <-chan struct{} {
+func (s *inFlightSet) done(f cacheKey) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ended, ok := s.ended[f]

@@ -34,10 +34,10 @@ func (upsertMapper) MapWith(event []byte, _ time.Time, _ mapping.Options) mappin
 func TestDirectUpserts(t *testing.T) {
 	refuse := adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400, RefusedFields: []string{"locale"}}
 	synctest.Test(t, func(t *testing.T) {
-		script := &calls{upserts: []adapter.Attempt{busy, refuse, delivered}, tracks: []adapter.Attempt{delivered}}
+		script := &fakeClient{upserts: []adapter.Attempt{busy, refuse, delivered}, tracks: []adapter.Attempt{delivered}}
 		var mu sync.Mutex
 		var told []adapter.Result
-		d := NewDirect(upsertMapper{}, NewForwarder(NewCourier(script, CourierOptions{}), ForwarderOptions{}), DirectOptions{Record: func(r adapter.Result) {
+		d := NewDirect(upsertMapper{}, NewRetrier(NewSender(script, SenderOptions{}), RetrierOptions{}), DirectOptions{Record: func(r adapter.Result) {
 			mu.Lock()
 			defer mu.Unlock()
 			told = append(told, r)
@@ -70,8 +70,8 @@ func TestDirectUpserts(t *testing.T) {
 // TestDirectKeepsOrder has an identify stay pending beyond the answer.
 func TestDirectKeepsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		script := &calls{upserts: []adapter.Attempt{busy}, tracks: []adapter.Attempt{delivered}}
-		d := NewDirect(upsertMapper{}, NewForwarder(NewCourier(script, CourierOptions{}), ForwarderOptions{}), DirectOptions{})
+		script := &fakeClient{upserts: []adapter.Attempt{busy}, tracks: []adapter.Attempt{delivered}}
+		d := NewDirect(upsertMapper{}, NewRetrier(NewSender(script, SenderOptions{}), RetrierOptions{}), DirectOptions{})
 		receipt := accept(t, d, []byte(`u message-1 {}`), []byte("u message-2 track"), []byte("v message-3 track"))
 		if slices.Index(script.made, "track") != slices.Index(script.made, "upsert")+1 && script.made[0] != "track" || strings.Count(strings.Join(script.made, " "), "track") != 1 {
 			t.Errorf("made %v", script.made)

@@ -16,8 +16,8 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// newCourierTo returns a Courier to a sandbox over HTTP.
-func newCourierTo(t *testing.T, opts sandbox.Options, courier delivery.CourierOptions) (*delivery.Courier, *sandbox.Server) {
+// newCourierTo returns a Sender to a sandbox over HTTP.
+func newCourierTo(t *testing.T, opts sandbox.Options, courier delivery.SenderOptions) (*delivery.Sender, *sandbox.Server) {
 	server, err := sandbox.New(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +28,7 @@ func newCourierTo(t *testing.T, opts sandbox.Options, courier delivery.CourierOp
 	if err != nil {
 		t.Fatal(err)
 	}
-	return delivery.NewCourier(client, courier), server
+	return delivery.NewSender(client, courier), server
 }
 
 // mappedTrack returns an event whose user is created if need be, by the upserts.
@@ -66,7 +66,7 @@ func TestCourierAtTheSandbox(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		opts    sandbox.Options
-		courier delivery.CourierOptions
+		courier delivery.SenderOptions
 		prepare func(*sandbox.Server)
 		steps   []step
 		events  uint64 // accepted in the end
@@ -96,7 +96,7 @@ func TestCourierAtTheSandbox(t *testing.T) {
 			events: 0, users: 1,
 		},
 		"no key is burnt by ensuring before": {
-			opts: sandbox.Options{BurnKeys: true}, courier: delivery.CourierOptions{EnsureBefore: true},
+			opts: sandbox.Options{BurnKeys: true}, courier: delivery.SenderOptions{EnsureBefore: true},
 			steps: []step{
 				{mappedTrack("u", "message-1", mapping.EnsureMissing), adapter.Delivered, "", 2, ""},
 				{mappedTrack("u", "message-2", mapping.EnsureMissing), adapter.Delivered, "", 1, ""},
@@ -189,8 +189,8 @@ func TestUpsertsOverEitherDelivery(t *testing.T) {
 		}
 	}
 	t.Run("direct", func(t *testing.T) {
-		courier, server := newCourierTo(t, sandbox.Options{}, delivery.CourierOptions{})
-		direct := delivery.NewDirect(mapper, delivery.NewForwarder(courier, delivery.ForwarderOptions{}), delivery.DirectOptions{Budget: time.Minute})
+		courier, server := newCourierTo(t, sandbox.Options{}, delivery.SenderOptions{})
+		direct := delivery.NewDirect(mapper, delivery.NewRetrier(courier, delivery.RetrierOptions{}), delivery.DirectOptions{Budget: time.Minute})
 		receipt, err := direct.Accept(t.Context(), events)
 		if err != nil {
 			t.Fatal(err)
@@ -198,9 +198,9 @@ func TestUpsertsOverEitherDelivery(t *testing.T) {
 		check(t, server, receipt.Results)
 	})
 	t.Run("durable", func(t *testing.T) {
-		courier, server := newCourierTo(t, sandbox.Options{}, delivery.CourierOptions{})
+		courier, server := newCourierTo(t, sandbox.Options{}, delivery.SenderOptions{})
 		queue, told := newMemoryQueue(), make(chan adapter.Result, len(events))
-		dispatcher := delivery.NewDispatcher(mapper, courier, delivery.NewGate(delivery.GateOptions{}), queue, delivery.DispatcherOptions{Record: func(r adapter.Result) { told <- r }})
+		dispatcher := delivery.NewDispatcher(mapper, courier, delivery.NewBreaker(delivery.BreakerOptions{}), queue, delivery.DispatcherOptions{Record: func(r adapter.Result) { told <- r }})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- dispatcher.Run(ctx) }()

@@ -12,7 +12,7 @@ import (
 // admission decides how many events go into the queue, and when: no more than can
 // be delivered soon, so that live traffic never stands behind a whole archive.
 type admission struct {
-	replays adapter.Replays
+	replays adapter.RunStore
 	run     *adapter.Run
 	window  int64
 	rate    *rate.Limiter // nil for no limit

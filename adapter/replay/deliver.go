@@ -92,7 +92,7 @@ var errLimit = errors.New("the limit is reached")
 // storing puts what is read into a store.
 type storing struct {
 	Options
-	replays adapter.Replays
+	replays adapter.RunStore
 	run     *adapter.Run
 	spec    *Spec
 	held    bool
@@ -112,7 +112,7 @@ type storing struct {
 // When there is nothing more to read it ends the run and waits until every event
 // has its outcome. If ctx ends before that, it returns the error of ctx, and the
 // run can be resumed.
-func Deliver(ctx context.Context, replays adapter.Replays, run *adapter.Run, objects []adapter.ObjectProgress, blocks Blocks, opts Options) error {
+func Deliver(ctx context.Context, replays adapter.RunStore, run *adapter.Run, objects []adapter.ObjectProgress, blocks Blocks, opts Options) error {
 	spec, err := ParseSpec(run.Spec)
 	if err != nil {
 		return err
@@ -313,7 +313,7 @@ func retry(ctx context.Context, progress *Progress, do func() error) error {
 const outcomeInterval = 100 * time.Millisecond
 
 // awaitOutcomes waits until no event of the run is pending.
-func awaitOutcomes(ctx context.Context, replays adapter.Replays, run *adapter.Run, progress *Progress) error {
+func awaitOutcomes(ctx context.Context, replays adapter.RunStore, run *adapter.Run, progress *Progress) error {
 	for {
 		var state *adapter.RunState
 		err := retry(ctx, progress, func() (err error) {

@@ -125,7 +125,7 @@ func TestCountAgrees(t *testing.T) {
 // faulty is a store that fails at a batch: before it is stored, or after it without
 // a word.
 type faulty struct {
-	adapter.Replays
+	adapter.RunStore
 	at    int
 	after bool
 	n     int
@@ -138,7 +138,7 @@ func (f *faulty) AcceptBatch(ctx context.Context, run *adapter.Run, batch *adapt
 	if f.n == f.at && !f.after {
 		return errCrash
 	}
-	if err := f.Replays.AcceptBatch(ctx, run, batch); err != nil {
+	if err := f.RunStore.AcceptBatch(ctx, run, batch); err != nil {
 		return err
 	}
 	if f.n == f.at {
@@ -181,7 +181,7 @@ func TestResumeAnywhere(t *testing.T) {
 			// Few events a batch make many batches.
 			opts := p.options()
 			opts.Window = 4
-			failing := &faulty{Replays: p.store, at: at, after: after}
+			failing := &faulty{RunStore: p.store, at: at, after: after}
 			run := p.begin(failing, spec)
 			err := read(t, spec, nil, nil, func(blocks replay.Blocks) error {
 				return replay.Deliver(context.Background(), failing, run, nil, blocks, opts)
@@ -259,7 +259,7 @@ func TestResumeStandardInput(t *testing.T) {
 			defer p.end()
 			opts := p.options()
 			opts.Window = 1
-			failing := &faulty{Replays: p.store, at: 20, after: true}
+			failing := &faulty{RunStore: p.store, at: 20, after: true}
 			run := p.begin(failing, spec)
 			err := read(t, spec, strings.NewReader(input.String()), nil, func(blocks replay.Blocks) error {
 				return replay.Deliver(context.Background(), failing, run, nil, blocks, opts)

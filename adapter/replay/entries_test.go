@@ -67,7 +67,7 @@ func TestResumeEntries(t *testing.T) {
 				p := startProcess(t, path, to)
 				opts := p.options()
 				opts.Window = 3
-				failing := &faulty{Replays: p.store, at: at, after: at%2 == 0}
+				failing := &faulty{RunStore: p.store, at: at, after: at%2 == 0}
 				run := p.begin(failing, spec)
 				err := read(t, spec, input(), nil, func(blocks replay.Blocks) error {
 					return replay.Deliver(context.Background(), failing, run, nil, blocks, opts)

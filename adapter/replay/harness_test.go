@@ -120,7 +120,7 @@ func startProcessWith(t testing.TB, path string, to adapter.Sender, mapper *mapp
 	}
 	var running context.Context
 	running, p.stop = context.WithCancel(context.Background())
-	dispatcher := delivery.NewDispatcher(p.mapper, to, delivery.NewGate(delivery.GateOptions{}), queue, delivery.DispatcherOptions{Record: func(result adapter.Result) {
+	dispatcher := delivery.NewDispatcher(p.mapper, to, delivery.NewBreaker(delivery.BreakerOptions{}), queue, delivery.DispatcherOptions{Record: func(result adapter.Result) {
 		select {
 		case p.settled <- result:
 		default:
@@ -149,7 +149,7 @@ func (p *process) options() replay.Options {
 }
 
 // begin begins a run.
-func (p *process) begin(replays adapter.Replays, spec *replay.Spec) *adapter.Run {
+func (p *process) begin(replays adapter.RunStore, spec *replay.Spec) *adapter.Run {
 	p.t.Helper()
 	text, err := json.Marshal(spec)
 	if err != nil {

@@ -71,7 +71,7 @@ func (o ImportOptions) withDefaults() ImportOptions {
 //
 // An event with an idempotency key is imported once, whatever becomes of a job and
 // of this process: a file is only sent again while SaaSquatch knows the keys.
-func Import(ctx context.Context, imports adapter.Imports, run *adapter.Run, objects []adapter.ObjectProgress, importer Importer, blocks Blocks, opts ImportOptions) error {
+func Import(ctx context.Context, imports adapter.ImportStore, run *adapter.Run, objects []adapter.ObjectProgress, importer Importer, blocks Blocks, opts ImportOptions) error {
 	spec, err := ParseSpec(run.Spec)
 	if err != nil {
 		return err
@@ -95,7 +95,7 @@ func Import(ctx context.Context, imports adapter.Imports, run *adapter.Run, obje
 // importing is one replay by import jobs.
 type importing struct {
 	ImportOptions
-	imports  adapter.Imports
+	imports  adapter.ImportStore
 	run      *adapter.Run
 	spec     *Spec
 	importer Importer

@@ -12,12 +12,12 @@ import (
 
 // damagedImports finds every tenth held payload to be damaged.
 type damagedImports struct {
-	adapter.Imports
+	adapter.ImportStore
 	damaged map[string]bool // by messageId
 }
 
 func (d *damagedImports) Held(ctx context.Context, run *adapter.Run, after int64, limit int, maxBytes int64) ([]adapter.Leased, error) {
-	held, err := d.Imports.Held(ctx, run, after, limit, maxBytes)
+	held, err := d.ImportStore.Held(ctx, run, after, limit, maxBytes)
 	for i := range held {
 		if held[i].ID%10 == 0 {
 			held[i].Damaged = true
@@ -35,7 +35,7 @@ func TestImportLeavesDamagedPayloads(t *testing.T) {
 	i := newImporting(t, spec)
 	defer i.close()
 	damaged := make(map[string]bool)
-	i.wrap = func(imports adapter.Imports) adapter.Imports { return &damagedImports{imports, damaged} }
+	i.wrap = func(imports adapter.ImportStore) adapter.ImportStore { return &damagedImports{imports, damaged} }
 	run, err := i.run(0, to.importer(t))
 	if err != nil {
 		t.Fatal(err)

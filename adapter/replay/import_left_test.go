@@ -206,7 +206,7 @@ func TestImportLeftRecordsPastTheHorizon(t *testing.T) {
 // crashingStore fails at a write of a job or an outcome, before it or after it, and at
 // every one that follows, as of a process that has ended.
 type crashingStore struct {
-	adapter.Imports
+	adapter.ImportStore
 	mu    sync.Mutex
 	at    int
 	after bool
@@ -229,11 +229,11 @@ func (c *crashingStore) crash(do func() error) error {
 }
 
 func (c *crashingStore) PutJob(ctx context.Context, run *adapter.Run, job adapter.RunJob) error {
-	return c.crash(func() error { return c.Imports.PutJob(ctx, run, job) })
+	return c.crash(func() error { return c.ImportStore.PutJob(ctx, run, job) })
 }
 
 func (c *crashingStore) Settle(ctx context.Context, run *adapter.Run, held *adapter.Leased, step adapter.Step) error {
-	return c.crash(func() error { return c.Imports.Settle(ctx, run, held, step) })
+	return c.crash(func() error { return c.ImportStore.Settle(ctx, run, held, step) })
 }
 
 // TestImportLeftRecordsResumeAnywhere ends an import with records that are refused for
@@ -252,8 +252,8 @@ func TestImportLeftRecordsResumeAnywhere(t *testing.T) {
 			to := newImportTenant(t, sandbox.Options{Jobs: faults})
 			i := newImporting(t, spec)
 			i.opts.MaxLines, i.opts.UnkeyedDead = 10, true
-			i.wrap = func(imports adapter.Imports) adapter.Imports {
-				return &crashingStore{Imports: imports, at: at, after: after}
+			i.wrap = func(imports adapter.ImportStore) adapter.ImportStore {
+				return &crashingStore{ImportStore: imports, at: at, after: after}
 			}
 			_, err := i.run(0, to.importer(t))
 			if err != nil && !errors.Is(err, errCrash) {

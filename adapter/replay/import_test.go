@@ -78,7 +78,7 @@ type importing struct {
 	store *store.Store
 	opts  replay.ImportOptions
 	spec  *replay.Spec
-	wrap  func(adapter.Imports) adapter.Imports // nil for the store itself
+	wrap  func(adapter.ImportStore) adapter.ImportStore // nil for the store itself
 }
 
 func newImporting(t *testing.T, spec *replay.Spec) *importing {
@@ -131,7 +131,7 @@ func (i *importing) run(id int64, importer replay.Importer) (*adapter.Run, error
 			i.t.Fatal(err)
 		}
 	}
-	imports := adapter.Imports(i.store)
+	imports := adapter.ImportStore(i.store)
 	if i.wrap != nil {
 		imports = i.wrap(imports)
 	}

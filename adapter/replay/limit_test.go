@@ -119,7 +119,7 @@ func TestLimitOfAResumedRun(t *testing.T) {
 		p := startProcess(t, storePath(t), newTenant())
 		opts := p.options()
 		opts.Window = 1 // one event a batch
-		failing := &faulty{Replays: p.store, at: test.crash, after: true}
+		failing := &faulty{RunStore: p.store, at: test.crash, after: true}
 		run := p.begin(failing, spec)
 		err := read(t, spec, nil, nil, func(blocks replay.Blocks) error {
 			return replay.Deliver(context.Background(), failing, run, nil, blocks, opts)

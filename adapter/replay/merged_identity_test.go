@@ -286,7 +286,7 @@ func TestMergedRedriven(t *testing.T) {
 			to.refuses = false
 			p = startProcess(t, path, to)
 			defer p.end()
-			ops := delivery.NewDeliveries(p.store, map[string]*mapping.Mapper{testConnection: p.mapper}, map[string]string{testConnection: testTenant})
+			ops := delivery.NewOperations(p.store, map[string]*mapping.Mapper{testConnection: p.mapper}, map[string]string{testConnection: testTenant})
 			redriven, err := ops.Redrive(context.Background(), adapter.Filter{}, 0, "", false)
 			if err != nil || redriven.Sent != users || redriven.Duplicate != 0 {
 				t.Errorf("redriven %+v, %v", redriven, err)

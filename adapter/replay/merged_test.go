@@ -328,7 +328,7 @@ func TestMergedResumed(t *testing.T) {
 		p := startProcess(t, path, to)
 		opts := p.choose(spec, p.options())
 		opts.Window = 4
-		failing := &faulty{Replays: p.store, at: at, after: at%2 == 0}
+		failing := &faulty{RunStore: p.store, at: at, after: at%2 == 0}
 		run := p.begin(failing, spec)
 		err := read(t, spec, nil, nil, func(blocks replay.Blocks) error {
 			return replay.Deliver(context.Background(), failing, run, nil, blocks, opts)

@@ -15,7 +15,7 @@ import (
 const idSlack = 10 * time.Minute
 
 // Bound finds the ids between which the deliveries of a time are; see
-// [adapter.DeliveryLog].
+// [adapter.DeliveryStore].
 func (s *Store) Bound(ctx context.Context, filter adapter.Filter) (adapter.Filter, error) {
 	err := s.read(ctx, func(tx *sql.Tx) error { return bound(ctx, tx, &filter) })
 	if err != nil {

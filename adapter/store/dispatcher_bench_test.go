@@ -89,7 +89,7 @@ func dispatchAll(b *testing.B, q *store.Queue, sender sleepingSender, events int
 	var left atomic.Int64
 	left.Store(int64(events))
 	delivered, stopped := make(chan struct{}), make(chan error, 1)
-	d := delivery.NewDispatcher(mapper, sender, delivery.NewGate(delivery.GateOptions{Floor: 64}), q, delivery.DispatcherOptions{
+	d := delivery.NewDispatcher(mapper, sender, delivery.NewBreaker(delivery.BreakerOptions{Floor: 64}), q, delivery.DispatcherOptions{
 		Record: func(r adapter.Result) {
 			if r.Outcome != adapter.Delivered {
 				b.Errorf("%s ended as %s", r.MessageID, r.Outcome)

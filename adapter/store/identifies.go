@@ -53,7 +53,7 @@ func (r *identifyRow) known(since int64) (adapter.KnownIdentify, bool) {
 	return known, known.At > since
 }
 
-// Identifies looks for newer identify calls; see [adapter.Replays]. Of a user it looks
+// Identifies looks for newer identify calls; see [adapter.RunStore]. Of a user it looks
 // at the last 10 000 events that are settled, and at the last 20 000 that are pending in
 // the whole store.
 func (s *Store) Identifies(ctx context.Context, _, tenant string, queries []adapter.IdentifyQuery) (found []adapter.KnownIdentify, err error) {

@@ -27,7 +27,7 @@ func (i *eventIdentity) hashes() []int64 {
 	return append([]int64{i.bodyHash.(int64)}, i.former...)
 }
 
-// Known looks events up; see [adapter.Replays]. Beside another process it knows of
+// Known looks events up; see [adapter.RunStore]. Beside another process it knows of
 // what that one had accepted when this store was opened.
 func (s *Store) Known(ctx context.Context, _, tenant string, arrivals []adapter.Arrival) (reasons []mapping.Reason, err error) {
 	id, ok := s.names.find(tenant)

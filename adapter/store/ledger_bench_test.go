@@ -117,7 +117,7 @@ func ledgerOperations(b *testing.B, opts store.Options, rows int64) (all []opera
 	b.Logf("%d rows were filled in %.1f s", rows, time.Since(began).Seconds())
 	opts = store.WithScanNoted(opts, 100)
 	s := open(b, opts)
-	operations := delivery.NewDeliveries(s, map[string]delivery.Mapper{}, nil)
+	operations := delivery.NewOperations(s, map[string]delivery.Mapper{}, nil)
 	measure := func(name string, scan adapter.Scan, run func() error) {
 		all = append(all, operation{name, scan, run})
 	}

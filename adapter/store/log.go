@@ -13,9 +13,9 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-var _ adapter.DeliveryLog = (*Store)(nil)
+var _ adapter.DeliveryStore = (*Store)(nil)
 
-// Find returns deliveries, newest first; see [adapter.DeliveryLog].
+// Find returns deliveries, newest first; see [adapter.DeliveryStore].
 func (s *Store) Find(ctx context.Context, filter adapter.Filter, limit int) (found []adapter.Delivery, err error) {
 	err = s.search(ctx, &filter, func(tx *sql.Tx) error {
 		found, err = s.find(ctx, tx, filter, limit)
@@ -119,7 +119,7 @@ func timePointer(ms sql.NullInt64) *time.Time {
 	return &t
 }
 
-// Get returns one delivery with all that is known of it; see [adapter.DeliveryLog].
+// Get returns one delivery with all that is known of it; see [adapter.DeliveryStore].
 func (s *Store) Get(ctx context.Context, id int64) (delivery *adapter.Delivery, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {
 		found, err := s.find(ctx, tx, adapter.Filter{IDs: []int64{id}}, 1)
@@ -164,7 +164,7 @@ func history(ctx context.Context, tx *sql.Tx, id int64) (tries []adapter.Try, er
 	return tries, rows.Err()
 }
 
-// Payloads returns the payloads that are kept; see [adapter.DeliveryLog].
+// Payloads returns the payloads that are kept; see [adapter.DeliveryStore].
 func (s *Store) Payloads(ctx context.Context, ids []int64) (payloads map[int64]adapter.StoredPayload, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {
 		payloads, err = payloadsOf(ctx, tx, ids)
@@ -206,7 +206,7 @@ func payloadsOf(ctx context.Context, tx *sql.Tx, ids []int64) (map[int64]adapter
 	return payloads, nil
 }
 
-// Summarize counts deliveries; see [adapter.DeliveryLog].
+// Summarize counts deliveries; see [adapter.DeliveryStore].
 func (s *Store) Summarize(ctx context.Context, filter adapter.Filter) ([]adapter.Summary, error) {
 	if filter.PicksAll() {
 		return s.summarizeAll(ctx)

@@ -54,7 +54,7 @@ func TestOutage(t *testing.T) {
 			t.Fatal(err)
 		}
 		durable := delivery.NewDurable(mapper, q, delivery.DurableOptions{})
-		dispatcher := delivery.NewDispatcher(mapper, saasquatch, delivery.NewGate(delivery.GateOptions{}), q, delivery.DispatcherOptions{})
+		dispatcher := delivery.NewDispatcher(mapper, saasquatch, delivery.NewBreaker(delivery.BreakerOptions{}), q, delivery.DispatcherOptions{})
 		ctx, cancel := context.WithCancel(context.Background())
 		stopped := make(chan error)
 		go func() { stopped <- dispatcher.Run(ctx) }()

@@ -12,7 +12,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Redrive makes deliveries pending again; see [adapter.DeliveryLog].
+// Redrive makes deliveries pending again; see [adapter.DeliveryStore].
 func (s *Store) Redrive(ctx context.Context, redeliveries []adapter.Redelivery) (adapter.Redriven, error) {
 	var total, redriven adapter.Redriven
 	list, err := s.redeliveries(ctx, redeliveries)

@@ -131,7 +131,7 @@ func (s *Store) addRunSums(ctx context.Context, tx *sql.Tx, all runSums) error {
 	return nil
 }
 
-// Purge deletes deliveries; see [adapter.DeliveryLog].
+// Purge deletes deliveries; see [adapter.DeliveryStore].
 func (s *Store) Purge(ctx context.Context, ids []int64, outcomes ...adapter.Outcome) (int, error) {
 	purged, n := 0, 0
 	change := stepwise[int64]{

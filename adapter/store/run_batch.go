@@ -18,7 +18,7 @@ const heldUntil = 1 << 62
 
 var heldText = strconv.Itoa(heldUntil)
 
-// AcceptBatch stores a batch of a run; see [adapter.Replays].
+// AcceptBatch stores a batch of a run; see [adapter.RunStore].
 func (s *Store) AcceptBatch(ctx context.Context, run *adapter.Run, batch *adapter.Batch) error {
 	q, err := s.queueOf(ctx, run.ID)
 	if err == nil {

@@ -12,7 +12,7 @@ import (
 const failurePage = 20
 
 // Failures yields the payloads of a run's dead and rejected events; see
-// [adapter.Replays].
+// [adapter.RunStore].
 func (s *Store) Failures(ctx context.Context, run int64, yield func([]byte) error) (missing int64, err error) {
 	for after := int64(0); ; {
 		var payloads [][]byte

@@ -10,9 +10,9 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-var _ adapter.Imports = (*Store)(nil)
+var _ adapter.ImportStore = (*Store)(nil)
 
-// Held returns events that wait for an import job; see [adapter.Imports].
+// Held returns events that wait for an import job; see [adapter.ImportStore].
 func (s *Store) Held(ctx context.Context, run *adapter.Run, after int64, limit int, maxBytes int64) (held []adapter.Leased, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {
 		held, err = readHeld(ctx, tx, run.ID, after, limit, maxBytes)
@@ -47,7 +47,7 @@ func readHeld(ctx context.Context, tx *sql.Tx, run, after int64, limit int, maxB
 	return held, rows.Err()
 }
 
-// Settle records the outcome of a held event; see [adapter.Imports].
+// Settle records the outcome of a held event; see [adapter.ImportStore].
 func (s *Store) Settle(ctx context.Context, run *adapter.Run, held *adapter.Leased, step adapter.Step) error {
 	q, err := s.queueOf(ctx, run.ID)
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *Store) Settle(ctx context.Context, run *adapter.Run, held *adapter.Leas
 	return q.Record(ctx, held, step)
 }
 
-// Jobs returns the import jobs of a run; see [adapter.Imports].
+// Jobs returns the import jobs of a run; see [adapter.ImportStore].
 func (s *Store) Jobs(ctx context.Context, run *adapter.Run) (jobs []adapter.RunJob, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {
 		jobs, err = readJobs(ctx, tx, run.ID)
@@ -86,7 +86,7 @@ func readJobs(ctx context.Context, tx *sql.Tx, run int64) (jobs []adapter.RunJob
 	return jobs, rows.Err()
 }
 
-// PutJob records an import job; see [adapter.Imports].
+// PutJob records an import job; see [adapter.ImportStore].
 func (s *Store) PutJob(ctx context.Context, run *adapter.Run, job adapter.RunJob) error {
 	err := s.engine.write(ctx, func(tx *sql.Tx) error {
 		found, err := affected(tx.ExecContext(ctx, `UPDATE runs SET updated_at = $1 WHERE id = $2 AND owner = $3`, milliseconds(s.now()), run.ID, run.Owner))

@@ -12,9 +12,9 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-var _ adapter.Replays = (*Store)(nil)
+var _ adapter.RunStore = (*Store)(nil)
 
-// BeginRun makes a run; see [adapter.Replays].
+// BeginRun makes a run; see [adapter.RunStore].
 func (s *Store) BeginRun(ctx context.Context, connection, tenant string, spec json.RawMessage) (*adapter.Run, error) {
 	q, err := s.newQueue(ctx, connection, tenant)
 	if err != nil {
@@ -40,7 +40,7 @@ func (s *Store) explained(action string, err error) error {
 	return fmt.Errorf("%s: %w", action, err)
 }
 
-// TakeRun makes a run the caller's; see [adapter.Replays].
+// TakeRun makes a run the caller's; see [adapter.RunStore].
 func (s *Store) TakeRun(ctx context.Context, id int64) (run *adapter.Run, objects []adapter.ObjectProgress, err error) {
 	q, err := s.queueOf(ctx, id)
 	if err == nil {
@@ -67,7 +67,7 @@ func (s *Store) TakeRun(ctx context.Context, id int64) (run *adapter.Run, object
 	return run, objects, nil
 }
 
-// Run returns a run as it stands; see [adapter.Replays].
+// Run returns a run as it stands; see [adapter.RunStore].
 func (s *Store) Run(ctx context.Context, id int64) (run *adapter.Run, objects []adapter.ObjectProgress, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {
 		runs, err := s.readRuns(ctx, tx, id)
@@ -87,7 +87,7 @@ func (s *Store) Run(ctx context.Context, id int64) (run *adapter.Run, objects []
 	return run, objects, nil
 }
 
-// Runs returns all runs; see [adapter.Replays].
+// Runs returns all runs; see [adapter.RunStore].
 func (s *Store) Runs(ctx context.Context) (runs []adapter.Run, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {
 		runs, err = s.readRuns(ctx, tx, 0)
@@ -182,7 +182,7 @@ func readObjects(ctx context.Context, tx *sql.Tx, run int64) (objects []adapter.
 // waiting: shorter is usual while it is under way.
 const liveWait = 2 * time.Second
 
-// RunState says what a run is at; see [adapter.Replays].
+// RunState says what a run is at; see [adapter.RunStore].
 func (s *Store) RunState(ctx context.Context, run *adapter.Run) (state *adapter.RunState, err error) {
 	q, err := s.queueOf(ctx, run.ID)
 	if err == nil {
@@ -217,7 +217,7 @@ func (s *Store) RunState(ctx context.Context, run *adapter.Run) (state *adapter.
 	return state, nil
 }
 
-// EndRun ends a run; see [adapter.Replays].
+// EndRun ends a run; see [adapter.RunStore].
 func (s *Store) EndRun(ctx context.Context, run *adapter.Run) error {
 	err := s.engine.write(ctx, func(tx *sql.Tx) error {
 		found, err := affected(tx.ExecContext(ctx, `UPDATE runs SET ended_at = $1, updated_at = $1 WHERE id = $2 AND owner = $3`, milliseconds(s.now()), run.ID, run.Owner))

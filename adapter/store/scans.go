@@ -13,7 +13,7 @@ import (
 // milliseconds.
 const scanNoted = 50_000
 
-// Scans says what a filter takes; see [adapter.DeliveryLog]. It reckons with the totals
+// Scans says what a filter takes; see [adapter.DeliveryStore]. It reckons with the totals
 // and the ids, and reads no deliveries.
 func (s *Store) Scans(ctx context.Context, filter adapter.Filter) (scan adapter.Scan, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {

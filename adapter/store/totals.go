@@ -53,7 +53,7 @@ func readTotals(ctx context.Context, tx *sql.Tx) (balances map[int64]*balance, e
 	return balances, rows.Err()
 }
 
-// Totals returns the running totals; see [adapter.DeliveryLog].
+// Totals returns the running totals; see [adapter.DeliveryStore].
 func (s *Store) Totals(ctx context.Context) (totals []adapter.Totals, err error) {
 	err = s.observe(ctx, func(tx *sql.Tx) error {
 		balances, err := readTotals(ctx, tx)
@@ -101,7 +101,7 @@ func inOrder[T any](n *names, balances map[int64]*balance, convert func(string, 
 	return converted, nil
 }
 
-// Verify counts all rows; see [adapter.DeliveryLog].
+// Verify counts all rows; see [adapter.DeliveryStore].
 func (s *Store) Verify(ctx context.Context) (verified []adapter.Conservation, err error) {
 	err = s.scan(ctx, func(tx *sql.Tx) error {
 		balances, err := readTotals(ctx, tx)
@@ -193,7 +193,7 @@ func (b *balance) verify(name string) adapter.Conservation {
 	return c
 }
 
-// Backlog describes what is pending; see [adapter.DeliveryLog].
+// Backlog describes what is pending; see [adapter.DeliveryStore].
 func (s *Store) Backlog(ctx context.Context) (backlogs []adapter.Backlog, err error) {
 	err = s.observe(ctx, func(tx *sql.Tx) error {
 		balances, err := readTotals(ctx, tx)

@@ -58,7 +58,7 @@ func TestIdentifyComesFirstAfterRestart(t *testing.T) {
 				t.Fatal(err)
 			}
 			q := connection(t, s, "default", "tenant")
-			dispatcher := delivery.NewDispatcher(firstUpserts{}, sender, delivery.NewGate(delivery.GateOptions{}), q, delivery.DispatcherOptions{Random: func() float64 { return 0.7 }})
+			dispatcher := delivery.NewDispatcher(firstUpserts{}, sender, delivery.NewBreaker(delivery.BreakerOptions{}), q, delivery.DispatcherOptions{Random: func() float64 { return 0.7 }})
 			ctx, cancel := context.WithCancel(context.Background())
 			stopped := make(chan error)
 			go func() { stopped <- dispatcher.Run(ctx) }()

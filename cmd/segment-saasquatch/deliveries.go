@@ -160,7 +160,7 @@ func (p *program) operations(ctx context.Context, f *deliveriesFlags) (adapter.O
 	if err != nil {
 		return nil, nil, failed(err)
 	}
-	return delivery.NewDeliveries(opened, mappers, tenantsOf(cfg)), opened, nil
+	return delivery.NewOperations(opened, mappers, tenantsOf(cfg)), opened, nil
 }
 
 // newMappers returns the mapping of each connection, by its name.

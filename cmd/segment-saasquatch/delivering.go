@@ -23,7 +23,7 @@ import (
 type delivering struct {
 	acceptors map[string]adapter.Acceptor // by connection
 	mappers   map[string]*mapping.Mapper
-	gates     map[string]*delivery.Gate
+	gates     map[string]*delivery.Breaker
 	tenants   map[string]string // their names in the store, by connection
 
 	direct []*delivery.Direct
@@ -40,7 +40,7 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 	d := &delivering{
 		acceptors: make(map[string]adapter.Acceptor),
 		mappers:   make(map[string]*mapping.Mapper),
-		gates:     make(map[string]*delivery.Gate),
+		gates:     make(map[string]*delivery.Breaker),
 		tenants:   make(map[string]string),
 		stop:      func() {},
 	}
@@ -68,7 +68,7 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 	// The loops outlive ctx: they end once no request comes any more.
 	var running context.Context
 	running, d.stop = context.WithCancel(context.WithoutCancel(ctx))
-	tenants := make(map[string]*delivery.Gate)
+	tenants := make(map[string]*delivery.Breaker)
 	for i := range s.cfg.Connections {
 		conn := &s.cfg.Connections[i]
 		mapper, err := mapping.New(conn.Mapping)
@@ -80,7 +80,7 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 		if err != nil {
 			return nil, fmt.Errorf("connection %s: %w", conn.Name, err)
 		}
-		sender := delivery.NewCourier(&observedCalls{client, s.observe(conn.Name)}, delivery.CourierOptions{
+		sender := delivery.NewSender(&observedClient{client, s.observe(conn.Name)}, delivery.SenderOptions{
 			EnsureBefore: conn.EnsureUsers == config.EnsureBefore,
 			Timeout:      conn.SaaSquatch.AttemptTimeout,
 		})
@@ -120,7 +120,7 @@ func (d *delivering) watch(metrics *admin.Metrics, clock *adapter.Clock) {
 	metrics.WatchStore(d.store, d.ready, clock.Now)
 	metrics.WatchSkew(d.store.Skew)
 	metrics.WatchWriteAheadLog(d.store.LogSize)
-	states := make(map[string]func() delivery.GateState, len(d.gates))
+	states := make(map[string]func() delivery.BreakerState, len(d.gates))
 	for connection, gate := range d.gates {
 		states[connection] = gate.State
 	}
@@ -145,7 +145,7 @@ func clientOptions(conn *config.Connection) saasquatch.Options {
 
 // addDirect has the events of a connection delivered before the answer.
 func (d *delivering) addDirect(s *service, conn *config.Connection, sender adapter.Sender) {
-	forwarder := delivery.NewForwarder(sender, delivery.ForwarderOptions{
+	forwarder := delivery.NewRetrier(sender, delivery.RetrierOptions{
 		Concurrency: conn.SaaSquatch.Concurrency,
 		RateLimit:   conn.SaaSquatch.RateLimit,
 	})
@@ -166,7 +166,7 @@ func tenantOf(conn *config.Connection) string {
 
 // addDurable has the events of a connection stored before the answer, and
 // delivered in a loop of its own. Connections to one tenant share its gate.
-func (d *delivering) addDurable(ctx, running context.Context, s *service, conn *config.Connection, sender adapter.Sender, tenants map[string]*delivery.Gate) error {
+func (d *delivering) addDurable(ctx, running context.Context, s *service, conn *config.Connection, sender adapter.Sender, tenants map[string]*delivery.Breaker) error {
 	tenant := tenantOf(conn)
 	d.tenants[conn.Name] = tenant
 	queue, err := d.store.Connection(ctx, conn.Name, tenant)
@@ -175,7 +175,7 @@ func (d *delivering) addDurable(ctx, running context.Context, s *service, conn *
 	}
 	gate := tenants[tenant]
 	if gate == nil {
-		gate = delivery.NewGate(delivery.GateOptions{
+		gate = delivery.NewBreaker(delivery.BreakerOptions{
 			Floor:     conn.SaaSquatch.MinConcurrency,
 			Ceiling:   conn.SaaSquatch.Concurrency,
 			RateLimit: conn.SaaSquatch.RateLimit,
@@ -239,11 +239,11 @@ func (d *delivering) operations() adapter.Operations {
 	if d.store == nil {
 		return nil
 	}
-	return delivery.NewDeliveries(d.store, d.mappers, d.tenants)
+	return delivery.NewOperations(d.store, d.mappers, d.tenants)
 }
 
 // replays returns what replays need, nil if no deliveries are kept.
-func (d *delivering) replays() adapter.Replays {
+func (d *delivering) replays() adapter.RunStore {
 	if d.store == nil {
 		return nil
 	}

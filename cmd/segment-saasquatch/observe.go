@@ -27,24 +27,24 @@ func (s *service) record(connection string) func(adapter.Result) {
 	}
 }
 
-// observedCalls tells of every request and how long it took.
-type observedCalls struct {
-	delivery.Calls
+// observedClient tells of every request and how long it took.
+type observedClient struct {
+	delivery.Client
 	observe func(adapter.Attempt, time.Duration)
 }
 
 // Track makes one request.
-func (o *observedCalls) Track(ctx context.Context, event *mapping.UserEvent) adapter.Attempt {
+func (o *observedClient) Track(ctx context.Context, event *mapping.UserEvent) adapter.Attempt {
 	began := time.Now()
-	attempt := o.Calls.Track(ctx, event)
+	attempt := o.Client.Track(ctx, event)
 	o.observe(attempt, time.Since(began))
 	return attempt
 }
 
 // Upsert makes one request.
-func (o *observedCalls) Upsert(ctx context.Context, upsert *mapping.UserUpsert) adapter.Attempt {
+func (o *observedClient) Upsert(ctx context.Context, upsert *mapping.UserUpsert) adapter.Attempt {
 	began := time.Now()
-	attempt := o.Calls.Upsert(ctx, upsert)
+	attempt := o.Client.Upsert(ctx, upsert)
 	o.observe(attempt, time.Since(began))
 	return attempt
 }
@@ -169,8 +169,8 @@ func (s *service) observeDropped() func(store.Dropped) {
 
 // logGate tells of a tenant that is paused, or not any more. What a person has to
 // mend is an error.
-func (s *service) logGate(tenant string) func(delivery.GateState) {
-	return func(state delivery.GateState) {
+func (s *service) logGate(tenant string) func(delivery.BreakerState) {
+	return func(state delivery.BreakerState) {
 		if !state.Paused {
 			s.log.Info("delivery goes on", zap.String("tenant", tenant))
 			return

@@ -11,17 +11,17 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// newUserCalls is a SaaSquatch that does not know a user before its upsert.
-type newUserCalls struct{ known bool }
+// newUserClient is a SaaSquatch that does not know a user before its upsert.
+type newUserClient struct{ known bool }
 
-func (c *newUserCalls) Track(context.Context, *mapping.UserEvent) adapter.Attempt {
+func (c *newUserClient) Track(context.Context, *mapping.UserEvent) adapter.Attempt {
 	if !c.known {
 		return adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonUserNotFound, Status: 404}
 	}
 	return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
 }
 
-func (c *newUserCalls) Upsert(context.Context, *mapping.UserUpsert) adapter.Attempt {
+func (c *newUserClient) Upsert(context.Context, *mapping.UserUpsert) adapter.Attempt {
 	c.known = true
 	return adapter.Attempt{Outcome: adapter.Delivered, Status: 201}
 }
@@ -30,9 +30,9 @@ func (c *newUserCalls) Upsert(context.Context, *mapping.UserUpsert) adapter.Atte
 // an attempt makes several.
 func TestEveryRequestIsObserved(t *testing.T) {
 	var statuses []int
-	observed := &observedCalls{&newUserCalls{}, func(a adapter.Attempt, _ time.Duration) { statuses = append(statuses, a.Status) }}
+	observed := &observedClient{&newUserClient{}, func(a adapter.Attempt, _ time.Duration) { statuses = append(statuses, a.Status) }}
 	mapped := &mapping.Result{Kind: mapping.KindUserEvent, Ensure: mapping.EnsureMissing, UserEvent: mapping.UserEvent{UserID: "u", AccountID: "u"}}
-	got := delivery.NewCourier(observed, delivery.CourierOptions{}).Send(t.Context(), mapped)
+	got := delivery.NewSender(observed, delivery.SenderOptions{}).Send(t.Context(), mapped)
 	if got.Outcome != adapter.Delivered || got.Requests != 3 || !slices.Equal(statuses, []int{404, 201, 200}) {
 		t.Errorf("%+v, observed %v", got, statuses)
 	}

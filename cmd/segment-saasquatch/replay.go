@@ -335,7 +335,7 @@ func (r *replaying) send(ctx context.Context) error {
 	return errors.Join(err, failed(closeReplays()))
 }
 
-func (r *replaying) sendThrough(ctx context.Context, replays adapter.Replays) (err error) {
+func (r *replaying) sendThrough(ctx context.Context, replays adapter.RunStore) (err error) {
 	spec := r.spec
 	if r.flags.resume != 0 {
 		run, _, err := replays.Run(ctx, r.flags.resume)
@@ -376,7 +376,7 @@ func (r *replaying) sendThrough(ctx context.Context, replays adapter.Replays) (e
 
 // takeOrBegin takes the run that is resumed, or begins one. A run is taken last, so that
 // one that cannot be resumed here stays as it is.
-func (r *replaying) takeOrBegin(ctx context.Context, replays adapter.Replays, spec *replay.Spec) (*adapter.Run, []adapter.ObjectProgress, error) {
+func (r *replaying) takeOrBegin(ctx context.Context, replays adapter.RunStore, spec *replay.Spec) (*adapter.Run, []adapter.ObjectProgress, error) {
 	if r.flags.resume == 0 {
 		run, err := r.begin(ctx, replays, spec)
 		return run, nil, err
@@ -400,7 +400,7 @@ func (r *replaying) specOf(run *adapter.Run) (*replay.Spec, error) {
 }
 
 // finish reports what the run has done.
-func (r *replaying) finish(ctx context.Context, replays adapter.Replays, id int64, sendErr error) error {
+func (r *replaying) finish(ctx context.Context, replays adapter.RunStore, id int64, sendErr error) error {
 	// Also when ctx has ended: that is when the report matters most.
 	lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 	defer cancel()
@@ -412,7 +412,7 @@ func (r *replaying) finish(ctx context.Context, replays adapter.Replays, id int6
 	if err != nil {
 		return failed(errors.Join(sendErr, err))
 	}
-	if imports, ok := replays.(adapter.Imports); ok {
+	if imports, ok := replays.(adapter.ImportStore); ok {
 		jobs, err := imports.Jobs(lasting, run)
 		if err == nil {
 			err = report.AddJobs(jobs)

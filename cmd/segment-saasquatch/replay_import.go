@@ -22,8 +22,8 @@ func (r *replaying) importOptions(opts replay.Options) replay.ImportOptions {
 }
 
 // importRun replays by import jobs.
-func (r *replaying) importRun(ctx context.Context, replays adapter.Replays, run *adapter.Run, objects []adapter.ObjectProgress, blocks replay.Blocks, opts replay.Options) error {
-	imports, ok := replays.(adapter.Imports)
+func (r *replaying) importRun(ctx context.Context, replays adapter.RunStore, run *adapter.Run, objects []adapter.ObjectProgress, blocks replay.Blocks, opts replay.Options) error {
+	imports, ok := replays.(adapter.ImportStore)
 	if !ok {
 		return errors.New("an import job needs the store itself: leave out --server")
 	}

@@ -148,7 +148,7 @@ func bytesText(n int64) string {
 
 // writeFailures writes the dead and rejected events of a run, one a line, as they
 // were in the archive.
-func (r *replaying) writeFailures(ctx context.Context, replays adapter.Replays, run int64) error {
+func (r *replaying) writeFailures(ctx context.Context, replays adapter.RunStore, run int64) error {
 	if r.flags.failedFile == "" {
 		return nil
 	}

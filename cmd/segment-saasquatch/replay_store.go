@@ -28,7 +28,7 @@ func storeExists(cfg *config.Config) bool {
 
 // openReplays opens what keeps the run: the store, with a dispatcher that delivers
 // from it, or a server that does.
-func (r *replaying) openReplays(ctx context.Context) (adapter.Replays, func() error, error) {
+func (r *replaying) openReplays(ctx context.Context) (adapter.RunStore, func() error, error) {
 	if r.flags.server != "" {
 		client, err := r.newServerClient()
 		return client, func() error { return nil }, err
@@ -70,7 +70,7 @@ func (r *replaying) logLevel() string {
 }
 
 // begin makes the run.
-func (r *replaying) begin(ctx context.Context, replays adapter.Replays, spec *replay.Spec) (*adapter.Run, error) {
+func (r *replaying) begin(ctx context.Context, replays adapter.RunStore, spec *replay.Spec) (*adapter.Run, error) {
 	text, err := json.Marshal(spec)
 	if err != nil {
 		return nil, fmt.Errorf("write the spec: %w", err)

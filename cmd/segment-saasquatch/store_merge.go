@@ -142,6 +142,6 @@ func (m *merging) movePending(ctx context.Context, s *store.Store, tenants map[s
 	}
 	moving := redriving{toTenant: adapter.TenantAlias(m.to), progress: progressNone, stderr: m.stderr}
 	filter := adapter.Filter{Tenant: m.from, Outcomes: []adapter.Outcome{adapter.Pending}}
-	_, err = moving.all(ctx, delivery.NewDeliveries(s, mappers, tenants), filter, false)
+	_, err = moving.all(ctx, delivery.NewOperations(s, mappers, tenants), filter, false)
 	return err
 }
