@@ -103,7 +103,7 @@ func (d *Dispatcher) send(ctx context.Context, event *adapter.Leased, mapped *ma
 			case err != nil:
 				permit.Cancel()
 				d.trouble(fmt.Errorf("mark an event: %w", err))
-				if !wait(ctx, leaseRest) {
+				if adapter.Wait(ctx, leaseRest.Base) != nil {
 					return false
 				}
 				continue
@@ -301,7 +301,7 @@ func (d *Dispatcher) recordStep(ctx context.Context, event *adapter.Leased, step
 	watch := d.overdue.watch()
 	defer watch.end()
 	lasting, ending := context.WithoutCancel(ctx), ctx
-	for rest := leaseRest; ; rest = min(2*rest, maxLeaseRest) {
+	for rest := leaseRest; ; {
 		err := d.queue.Record(lasting, event, *step)
 		switch {
 		case err == nil:
@@ -317,7 +317,7 @@ func (d *Dispatcher) recordStep(ctx context.Context, event *adapter.Leased, step
 		if !errors.As(err, new(*adapter.UnavailableError)) {
 			watch.end() // a fault that other events may not meet
 		}
-		if wait(ending, rest) {
+		if adapter.Wait(ending, rest.Next()) == nil {
 			continue
 		}
 		if ending != ctx {

@@ -124,14 +124,15 @@ const (
 	pollInterval = 500 * time.Millisecond
 	// parkInterval is how often room is made for users who may be waiting for it.
 	parkInterval = 200 * time.Millisecond
-	// leaseRest is the rest after a failed lease, and the longest one.
-	leaseRest, maxLeaseRest = 250 * time.Millisecond, 5 * time.Second
 	// releaseTimeout bounds how long a Dispatcher that is told to end tries to
 	// record and release. What it cannot is safe: the leases end by themselves.
 	releaseTimeout = 5 * time.Second
 	// unparkTimeout bounds how long it goes on making parked events due.
 	unparkTimeout = 2 * time.Second
 )
+
+// leaseRest is the rest after a failure of the queue.
+var leaseRest = adapter.Backoff{Base: 250 * time.Millisecond, Max: 5 * time.Second}
 
 // Run delivers until ctx ends. Then it starts no attempt any more, waits for those
 // under way and records them, and gives back the rest. It returns an error only
@@ -189,12 +190,11 @@ func (d *Dispatcher) fill(ctx context.Context) {
 				d.OnError(fmt.Errorf("lease events: %w", err))
 			}
 			failing = true
-			if wait(ctx, rest) {
-				rest = min(2*rest, maxLeaseRest)
-			}
+			_ = adapter.Wait(ctx, rest.Next()) // the loop looks at ctx
 			continue
 		}
-		failing, rest = false, leaseRest
+		failing = false
+		rest.Reset()
 		if len(leased) == 0 {
 			d.awaitDue(ctx)
 			continue

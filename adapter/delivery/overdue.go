@@ -47,7 +47,7 @@ func (w *recordWatch) end() {
 // over. It returns false if ctx ended before that.
 func (d *Dispatcher) awaitRecording(ctx context.Context, event *adapter.Leased) bool {
 	for d.overdue.any() && !d.leaseOver(event) {
-		if !wait(ctx, leaseRest) {
+		if adapter.Wait(ctx, leaseRest.Base) != nil {
 			return false
 		}
 	}

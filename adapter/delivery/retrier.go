@@ -110,7 +110,7 @@ func (f *Retrier) Forward(ctx context.Context, mapped *mapping.Result) (adapter.
 		if last.Outcome != adapter.Pending || last.Misconfigured {
 			return last, attempts
 		}
-		if !wait(ctx, f.policy.Delay(attempts, last.RetryAfter, f.random())) {
+		if adapter.Wait(ctx, f.policy.Delay(attempts, last.RetryAfter, f.random())) != nil {
 			return f.lastTry(last, &tries), attempts
 		}
 	}
@@ -185,21 +185,6 @@ func (f *Retrier) acquire(ctx context.Context) bool {
 func waitFor(ctx context.Context, done <-chan struct{}) bool {
 	select {
 	case <-done:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// wait waits for d, and returns false if ctx ends first or is sure to.
-func wait(ctx context.Context, d time.Duration) bool {
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
-		return false
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
 		return true
 	case <-ctx.Done():
 		return false

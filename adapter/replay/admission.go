@@ -59,8 +59,10 @@ func (a *admission) await(ctx context.Context) (int, error) {
 		case a.room <= 0:
 			a.waiting(waitingForRoom)
 		}
-		if a.room <= 0 && !wait(ctx, interval) {
-			return 0, ctx.Err()
+		if a.room <= 0 {
+			if err := adapter.Wait(ctx, interval); err != nil {
+				return 0, err
+			}
 		}
 	}
 	a.waiting("")
@@ -92,16 +94,4 @@ func newRate(perSecond float64) *rate.Limiter {
 		return nil
 	}
 	return rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond/5)))
-}
-
-// wait waits, and returns false if ctx ends first.
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

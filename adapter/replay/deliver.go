@@ -289,20 +289,20 @@ func faultOf(b *mappedBlock) string {
 	return b.Err.Error()
 }
 
-// retryRest is the rest between attempts to reach a store, and the longest one.
-const retryRest, maxRetryRest = 250 * time.Millisecond, 5 * time.Second
+// retryRest is the rest between attempts to reach a store.
+var retryRest = adapter.Backoff{Base: 250 * time.Millisecond, Max: 5 * time.Second}
 
 // retry repeats what fails because the store is out of order for the moment.
 func retry(ctx context.Context, progress *Progress, do func() error) error {
-	for rest := retryRest; ; rest = min(2*rest, maxRetryRest) {
+	for rest := retryRest; ; {
 		err := do()
 		var unavailable *adapter.UnavailableError
 		if !errors.As(err, &unavailable) || ctx.Err() != nil {
 			return err
 		}
 		progress.waiting("the store: " + unavailable.Unavailable())
-		if !wait(ctx, rest) {
-			return ctx.Err()
+		if err := adapter.Wait(ctx, rest.Next()); err != nil {
+			return err
 		}
 		progress.waiting("")
 	}
@@ -333,8 +333,8 @@ func awaitOutcomes(ctx context.Context, replays adapter.RunStore, run *adapter.R
 		default:
 			progress.waiting(waitingForTime)
 		}
-		if !wait(ctx, outcomeInterval) {
-			return ctx.Err()
+		if err := adapter.Wait(ctx, outcomeInterval); err != nil {
+			return err
 		}
 	}
 }

@@ -199,13 +199,13 @@ func (i *importing) work(ctx context.Context, job *job) error {
 
 // call repeats a call to SaaSquatch while that may help.
 func (i *importing) call(ctx context.Context, do func() error) error {
-	for rest := callRest; ; rest = min(2*rest, maxCallRest) {
+	for rest := callRest; ; {
 		err := do()
 		var failure *adapter.APIError
 		if !errors.As(err, &failure) || !failure.Retryable || ctx.Err() != nil {
 			return err
 		}
-		if err := i.rest(ctx, failure.Error(), max(rest, min(failure.RetryAfter, maxCallRest))); err != nil {
+		if err := i.rest(ctx, failure.Error(), max(rest.Next(), min(failure.RetryAfter, callRest.Max))); err != nil {
 			return err
 		}
 	}
@@ -214,11 +214,12 @@ func (i *importing) call(ctx context.Context, do func() error) error {
 // rest shows why another try has to wait, and waits.
 func (i *importing) rest(ctx context.Context, why string, rest time.Duration) error {
 	i.Progress.waiting(why)
-	if !wait(ctx, rest) {
-		return ctx.Err()
+	if err := adapter.Wait(ctx, rest); err != nil {
+		return err
 	}
 	i.Progress.waiting("")
 	return nil
 }
 
-const callRest, maxCallRest = time.Second, time.Minute
+// callRest is the rest between attempts at a call to SaaSquatch.
+var callRest = adapter.Backoff{Base: time.Second, Max: time.Minute}

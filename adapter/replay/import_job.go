@@ -199,7 +199,7 @@ func (i *importing) create(ctx context.Context, j *job) error {
 		if !failure.Retryable || ctx.Err() != nil {
 			return failure
 		}
-		return i.rest(ctx, failure.Error(), max(callRest, min(failure.RetryAfter, maxCallRest)))
+		return i.rest(ctx, failure.Error(), max(callRest.Base, min(failure.RetryAfter, callRest.Max)))
 	default: // the stage says that there may be a job
 		j.doubts++
 		return i.rest(ctx, "another try: a job may have been created: "+err.Error(), min(i.Poll<<min(j.doubts, 16), maxDoubtRest))
@@ -251,8 +251,8 @@ func (i *importing) follow(ctx context.Context, j *job) error {
 		case adapter.JobAborted:
 			return i.aborted(ctx, j)
 		}
-		if !wait(ctx, poll) {
-			return ctx.Err()
+		if err := adapter.Wait(ctx, poll); err != nil {
+			return err
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"segment-saasquatch/adapter"
 )
 
 // CopyOptions are the choices of a [Copy].
@@ -98,7 +100,7 @@ func checkNotInUse(ctx context.Context, opened engine) error {
 		switch {
 		case err != nil || others == 0:
 			return err
-		case time.Since(began) > sessionsEnd || !rest(ctx, sessionsEnd/20):
+		case time.Since(began) > sessionsEnd || adapter.Wait(ctx, sessionsEnd/20) != nil:
 			return ErrInUse
 		}
 	}

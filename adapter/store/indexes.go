@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"fmt"
 	"time"
+
+	"segment-saasquatch/adapter"
 )
 
 // The indexes of the log by outcome and by run are made in the background where an earlier
@@ -38,7 +40,7 @@ func (s *Store) completeIndexes(ctx context.Context, onError func(error)) {
 			return
 		}
 		onError(fmt.Errorf("index the deliveries: %w", err))
-		if !rest(ctx, indexInterval) {
+		if adapter.Wait(ctx, indexInterval) != nil {
 			return
 		}
 	}
@@ -51,8 +53,8 @@ func (s *Store) index(ctx context.Context) error {
 		if err != nil || next == 0 {
 			return err
 		}
-		if !rest(ctx, next) {
-			return ctx.Err()
+		if err := adapter.Wait(ctx, next); err != nil {
+			return err
 		}
 	}
 }

@@ -84,7 +84,7 @@ func (s *Store) MergeSettled(ctx context.Context, from, to string, progress func
 		})
 		if merged += n; err == nil && n > 0 {
 			progress(merged)
-			err = waitRest(ctx)
+			err = adapter.Wait(ctx, retainRest) // lets events go first
 		}
 		return err
 	})
@@ -98,14 +98,6 @@ func (s *Store) MergeSettled(ctx context.Context, from, to string, progress func
 		return merged, s.explained("merge "+from+" into "+to, err)
 	}
 	return merged, nil
-}
-
-// waitRest lets events go first.
-func waitRest(ctx context.Context) error {
-	if !rest(ctx, retainRest) {
-		return ctx.Err()
-	}
-	return nil
 }
 
 // eachRange calls f with the ranges of ids that have all rows of the table.

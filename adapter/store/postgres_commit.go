@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"segment-saasquatch/adapter"
+
 	"github.com/jackc/pgx/v5"
 )
 
@@ -18,12 +20,13 @@ const (
 	// askTimeout bounds one question. A server that is still committing answers when it has
 	// done so.
 	askTimeout = 5 * time.Second
-	// askRest is the rest after a question without an answer, and maxAskRest the longest.
-	askRest, maxAskRest = 50 * time.Millisecond, time.Second
 	// commitsRetention is how long the row of a writer stays that writes nothing. A process
 	// that learns only later whether an outcome was recorded takes the lease for lost.
 	commitsRetention = "1 day"
 )
+
+// askRest is the rest after a question without an answer.
+var askRest = adapter.Backoff{Base: 50 * time.Millisecond, Max: time.Second}
 
 // commitMark names a transaction in the database: as part of the transaction, the writer's
 // row gets the token. A transaction id of PostgreSQL would not do: a server that crashes
@@ -107,7 +110,7 @@ func (e *postgresEngine) afterCommit(mark commitMark, err error) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), e.resolveFor)
 	defer cancel()
-	for rest := askRest; ; rest = min(2*rest, maxAskRest) {
+	for rest := askRest; ; {
 		committed, failed := e.committed(ctx, mark)
 		switch {
 		case failed == nil && committed:
@@ -117,9 +120,7 @@ func (e *postgresEngine) afterCommit(mark commitMark, err error) error {
 			e.writers.ended(mark)
 			return &notCommittedError{fmt.Errorf("commit: %w", err)}
 		}
-		select {
-		case <-time.After(rest):
-		case <-ctx.Done():
+		if adapter.Wait(ctx, rest.Next()) != nil {
 			return &unknownCommitError{
 				committed: func(ctx context.Context) (bool, error) { return e.committed(ctx, mark) },
 				err:       errors.Join(fmt.Errorf("commit: %w", err), fmt.Errorf("ask whether it was committed: %w", failed)),

@@ -49,7 +49,7 @@ func (s *Store) retain(ctx context.Context, onError func(error)) {
 		if err := s.Retain(ctx); err != nil && ctx.Err() == nil {
 			onError(fmt.Errorf("delete old deliveries: %w", err))
 		}
-		if !rest(ctx, retainInterval) {
+		if adapter.Wait(ctx, retainInterval) != nil {
 			return
 		}
 	}
@@ -61,7 +61,7 @@ const maintainInterval = 250 * time.Millisecond
 // maintain lets the engine look after itself. What goes wrong with that shows in
 // the health of the store, since the events' transactions meet it too.
 func (s *Store) maintain(ctx context.Context) {
-	for rest(ctx, maintainInterval) {
+	for adapter.Wait(ctx, maintainInterval) == nil {
 		_ = s.engine.maintain(ctx)
 	}
 }
@@ -86,24 +86,12 @@ func (s *Store) Retain(ctx context.Context) error {
 			if !more {
 				break
 			}
-			if !rest(ctx, retainRest) {
-				return ctx.Err()
+			if err := adapter.Wait(ctx, retainRest); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
-}
-
-// rest waits, and returns false if ctx ends first.
-func rest(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // dropPayloads deletes some payloads whose time is over.

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"time"
+
+	"segment-saasquatch/adapter"
 )
 
 // Bounds of the time that a step leaves the writer to the events of this process before it
@@ -15,7 +17,7 @@ const (
 // yield waits until no transaction of events has the writer.
 func (e *sqliteEngine) yield(ctx context.Context) {
 	for waited := time.Duration(0); waited < yieldFor && len(e.writing) > 0; waited += yieldPause {
-		if !rest(ctx, yieldPause) {
+		if adapter.Wait(ctx, yieldPause) != nil {
 			return
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"time"
+
+	"segment-saasquatch/adapter"
 )
 
 // pace bounds the steps of operators' work, each of which is a transaction, so that the
@@ -84,8 +86,8 @@ func (c *stepwise[T]) step(ctx context.Context, s *Store, list []T) (int, error)
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
-	if !rest(ctx, time.Until(p.rested)) {
-		return 0, ctx.Err()
+	if err := adapter.Wait(ctx, time.Until(p.rested)); err != nil {
+		return 0, err
 	}
 	s.engine.yield(ctx)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
