@@ -73,7 +73,7 @@ func (g *Breaker) judge(p *Permit, a adapter.Attempt, now time.Time) {
 	// A tenant that asks for time means all requests, those under way as well.
 	switch {
 	case (v == throttled || v == failed) && a.RetryAfter > 0:
-		g.pause.holdFor(a.RetryAfter, failureOf(&a), now)
+		g.pause.waitFor(a.RetryAfter, failureOf(&a), now)
 		g.limit.reset(g.started)
 	case v == throttled && fresh && g.limit.atFloor():
 		// The limit can fall no further, so only a pause can slow the requests down.
