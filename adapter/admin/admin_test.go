@@ -62,7 +62,7 @@ func serve(t *testing.T, tokens ...string) *served {
 	}
 	s := &served{T: t, former: former, operations: delivery.NewOperations(opened, map[string]*mapping.Mapper{"default": mapper}, map[string]string{"default": "tenant"}), queue: queue, metrics: NewMetrics(), log: log}
 	s.metrics.WatchStore(opened, opened.Ready, func() time.Time { return time.Now().Add(time.Minute) })
-	s.metrics.WatchGates(map[string]func() delivery.BreakerState{"default": func() delivery.BreakerState {
+	s.metrics.WatchBreakers(map[string]func() delivery.BreakerState{"default": func() delivery.BreakerState {
 		return delivery.BreakerState{Paused: true, Reason: mapping.ReasonUnauthorized, Limit: 4, InFlight: 1}
 	}})
 	var secrets []adapter.Secret

@@ -63,8 +63,8 @@ func (m *Metrics) WatchWriteAheadLog(log func() (bytes int64, held time.Duration
 		}, func() float64 { _, held, _ := log(); return held.Seconds() }))
 }
 
-// WatchGates adds the state of the connections' gates.
-func (m *Metrics) WatchGates(gates map[string]func() delivery.BreakerState) {
+// WatchBreakers adds the state of the connections' gates.
+func (m *Metrics) WatchBreakers(gates map[string]func() delivery.BreakerState) {
 	m.registry.MustRegister(gateCollector(gates))
 }
 

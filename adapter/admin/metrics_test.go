@@ -52,7 +52,7 @@ func TestMetricsGolden(t *testing.T) {
 	m.WatchConnections("listen_addr", func() (int, uint64) { return 3, 17 })
 	m.WatchSkew(func() time.Duration { return -1500 * time.Millisecond })
 	m.WatchWriteAheadLog(func() (int64, time.Duration, bool) { return 33_554_432, 90 * time.Second, true })
-	m.WatchGates(map[string]func() delivery.BreakerState{
+	m.WatchBreakers(map[string]func() delivery.BreakerState{
 		"default": func() delivery.BreakerState { return delivery.BreakerState{Limit: 64, InFlight: 3} },
 		"eu": func() delivery.BreakerState {
 			return delivery.BreakerState{Paused: true, Reason: mapping.ReasonUnauthorized, Limit: 1, InFlight: 1}

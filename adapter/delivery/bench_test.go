@@ -157,7 +157,7 @@ func startAdapter(b *testing.B, target string) (url string) {
 		b.Fatal(err)
 	}
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(io.Discard), zap.InfoLevel))
-	direct := delivery.NewDirect(benchMapper(b), delivery.NewRetrier(delivery.NewSender(client, delivery.SenderOptions{}), delivery.RetrierOptions{Concurrency: benchConcurrency}), delivery.DirectOptions{
+	direct := delivery.NewDirect(benchMapper(b), delivery.NewRetrier(delivery.NewSender(client, delivery.SenderOptions{}), delivery.NewBreaker(delivery.BreakerOptions{Ceiling: benchConcurrency}), delivery.RetrierOptions{}), delivery.DirectOptions{
 		Budget: time.Minute,
 		Record: func(r adapter.Result) {
 			log.Info("event", zap.String("message_id", r.MessageID), zap.Stringer("outcome", r.Outcome), zap.String("event_key", r.EventKey), zap.Int("status", r.Status), zap.Duration("duration", r.Duration))

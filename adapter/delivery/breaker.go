@@ -55,6 +55,11 @@ type BreakerOptions struct {
 	// RateLimit is how many permits may be given out in a second, 0 for any number. An
 	// attempt of several requests takes one. Default: 0.
 	RateLimit float64
+	// ForeignRest is how long no event must have had a proper answer, until foreign answers to
+	// several events are taken for the tenant's; see [adapter.Attempt].Foreign. So a busy tenant is
+	// not paused for some events that a firewall stops. Direct delivery needs none, which a
+	// negative value says: it must decide within its budget. Default: 10 s.
+	ForeignRest time.Duration
 	// Random is the source of jitter, uniform in [0,1). Default: math/rand/v2.
 	Random func() float64
 	// OnChange is told once when the breaker pauses and once when it resumes, by one
@@ -95,6 +100,9 @@ func NewBreaker(opts BreakerOptions) *Breaker {
 	if opts.Floor <= 0 {
 		opts.Floor = DefaultFloor
 	}
+	if opts.ForeignRest == 0 {
+		opts.ForeignRest = foreignRest
+	}
 	if opts.Random == nil {
 		opts.Random = randomFloat
 	}
@@ -103,7 +111,7 @@ func NewBreaker(opts BreakerOptions) *Breaker {
 		onChange: opts.OnChange,
 		limit:    newConcurrencyLimit(min(opts.Floor, opts.Ceiling), opts.Ceiling),
 		pause:    newPause(),
-		foreign:  foreignAnswers{rest: foreignRest},
+		foreign:  foreignAnswers{rest: max(0, opts.ForeignRest)},
 	}
 	if opts.RateLimit > 0 {
 		g.rate = rate.NewLimiter(rate.Limit(opts.RateLimit), max(1, int(opts.RateLimit/10)))
@@ -134,7 +142,16 @@ type waiter struct {
 // Acquire waits until a request may start, however long that takes. The error is
 // that of ctx. The request should start at once, because its time counts from
 // here on.
-func (g *Breaker) Acquire(ctx context.Context) (*Permit, error) {
+func (g *Breaker) Acquire(ctx context.Context) (*Permit, error) { return g.acquire(ctx, true) }
+
+// pausedError means that the tenant is paused for longer than the caller can wait.
+type pausedError struct{ state BreakerState }
+
+func (e *pausedError) Error() string { return "the tenant is paused: " + string(e.state.Reason) }
+
+// acquire waits for a permit. A caller that is not patient does not wait for a pause that
+// outlasts ctx: it gets a pausedError at once.
+func (g *Breaker) acquire(ctx context.Context, patient bool) (*Permit, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -148,6 +165,13 @@ func (g *Breaker) Acquire(ctx context.Context) (*Permit, error) {
 	place := g.waiting.PushBack(w)
 	var timer *time.Timer
 	for {
+		if !patient && g.outlasts(ctx, now) {
+			state := g.state(now)
+			g.waiting.Remove(place)
+			g.admit(now)
+			g.unlock(now)
+			return nil, &pausedError{state}
+		}
 		var alarm <-chan time.Time
 		if g.waiting.Front() == place {
 			if delay := g.delay(now); delay == untilDone {
@@ -177,7 +201,22 @@ func (g *Breaker) Acquire(ctx context.Context) (*Permit, error) {
 		}
 		now = g.lock()
 		g.admit(now)
+		select {
+		case permit := <-w.wake: // admit has just given it
+			if permit != nil {
+				g.unlock(now)
+				return permit, nil
+			}
+		default:
+		}
 	}
+}
+
+// outlasts reports whether the pause ends after the deadline of ctx.
+func (g *Breaker) outlasts(ctx context.Context, now time.Time) bool {
+	deadline, ok := ctx.Deadline()
+	delay := g.pause.delay(now)
+	return ok && delay > 0 && delay != untilDone && now.Add(delay).After(deadline)
 }
 
 // leave takes a waiter out of the queue, or gives its permit back if it was given
@@ -209,6 +248,19 @@ func (p *Permit) Done(a adapter.Attempt) {
 	g.inFlight--
 	g.judge(p, a, now)
 	g.admit(now)
+	if g.pause.active(now) {
+		g.wakeAll()
+	}
+}
+
+// wakeAll has the callers that wait look at the pause, which may outlast them now.
+func (g *Breaker) wakeAll() {
+	for place := g.waiting.Front(); place != nil; place = place.Next() {
+		select {
+		case place.Value.(*waiter).wake <- nil:
+		default:
+		}
+	}
 }
 
 // scope says what the foreign answer is about that an event has just had, which is
@@ -240,6 +292,9 @@ func (p *Permit) cancel() {
 		p.breaker.pause.cancelProbe()
 	}
 }
+
+// ceiling returns how many requests may be in flight at once at the most.
+func (g *Breaker) ceiling() int { return int(g.limit.ceiling) }
 
 // State returns what the breaker is at.
 func (g *Breaker) State() BreakerState {

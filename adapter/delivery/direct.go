@@ -111,12 +111,12 @@ func (d *Direct) newRequest(ctx context.Context, events [][]byte) *request {
 		results: make([]adapter.Result, len(events)), recorded: make([]bool, len(events)),
 		settled: make(chan struct{}), answered: make(chan struct{}),
 	}
-	deliveries := make([]delivery, len(events))
+	deliveries := make([]directEvent, len(events))
 	mapAll(d.mapper, events, d.now(), mapping.Options{Done: ctx.Done()}, d.panicked, func(i int, mapped mapping.Result) {
 		r.results[i] = resultOf(i, &mapped)
-		deliveries[i] = delivery{index: i, mapped: mapped}
+		deliveries[i] = directEvent{index: i, mapped: mapped}
 	})
-	last := make(map[user]*delivery, len(events))
+	last := make(map[user]*directEvent, len(events))
 	for i := range deliveries {
 		current := &deliveries[i]
 		if !toSend(&current.mapped) {
@@ -169,12 +169,8 @@ func (d *Direct) send(ctx context.Context, r *request) {
 
 // sendUser sends a user's events in their order. Once one of them is pending,
 // those behind it are not sent, or they would overtake it.
-func (d *Direct) sendUser(ctx context.Context, r *request, event *delivery) {
+func (d *Direct) sendUser(ctx context.Context, r *request, event *directEvent) {
 	for ; event != nil; event = event.next {
-		if fault := r.gaveUp(); fault != nil {
-			r.settle(event.index, d.record, func(result *adapter.Result) { result.Reason, result.Detail = fault.Reason, fault.Detail })
-			continue
-		}
 		if d.sendOne(ctx, r, event) {
 			continue
 		}
@@ -186,15 +182,9 @@ func (d *Direct) sendUser(ctx context.Context, r *request, event *delivery) {
 }
 
 // sendOne sends an event and reports whether it has its outcome.
-func (d *Direct) sendOne(ctx context.Context, r *request, event *delivery) bool {
+func (d *Direct) sendOne(ctx context.Context, r *request, event *directEvent) bool {
 	started := d.now()
 	attempt, attempts := d.forward(ctx, event)
-	switch {
-	case attempt.Misconfigured:
-		r.refused(&attempt)
-	case attempt.Outcome.Settled() && attempts > 0 && !attempt.Foreign:
-		r.passed.Store(true)
-	}
 	r.settle(event.index, d.record, func(result *adapter.Result) {
 		result.Outcome, result.Reason, result.Detail = attempt.Outcome, attempt.Reason, attempt.Detail
 		result.Status, result.Attempts = attempt.Status, attempts
@@ -205,14 +195,14 @@ func (d *Direct) sendOne(ctx context.Context, r *request, event *delivery) bool 
 }
 
 // forward makes a panic in sending an attempt that is pending.
-func (d *Direct) forward(ctx context.Context, event *delivery) (attempt adapter.Attempt, attempts int) {
+func (d *Direct) forward(ctx context.Context, event *directEvent) (attempt adapter.Attempt, attempts int) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			attempt, attempts = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonInternalError, Detail: internalErrorDetail}, 1
 			d.panicked(cause, debug.Stack())
 		}
 	}()
-	return d.retrier.Forward(ctx, &event.mapped)
+	return d.retrier.Deliver(ctx, &event.mapped)
 }
 
 // Stop waits for the attempts that outlived their request, until ctx ends. No

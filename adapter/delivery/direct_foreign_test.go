@@ -35,7 +35,7 @@ func firewall(event *mapping.UserEvent, _ int) adapter.Attempt {
 func TestDirectOddEventAmongGoodOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sender := &script{answer: firewall}
-		d := newDirect(t, sender, RetrierOptions{Random: func() float64 { return 0.5 }}, nil)
+		d := newDirect(t, sender, BreakerOptions{Random: func() float64 { return 0.5 }}, nil)
 		events := ofUsers(50)
 		events = append(events, track("odd", "x", "message-odd"))
 		receipt := accept(t, d, events...)
@@ -55,7 +55,7 @@ func TestDirectOddEventAmongGoodOnes(t *testing.T) {
 // the event or the tenant shows once another request's event permits.
 func TestDirectLoneEventIsNotGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDirect(t, &script{answer: firewall}, RetrierOptions{Random: func() float64 { return 0.5 }}, nil)
+		d := newDirect(t, &script{answer: firewall}, BreakerOptions{Random: func() float64 { return 0.5 }}, nil)
 		for _, odd := range [][]byte{track("odd", "x", "message-odd"), []byte(`{"type":"track","userId":"odd-2","event":"no id"}`)} {
 			for range 5 {
 				receipt := accept(t, d, odd)
@@ -90,7 +90,7 @@ func TestDirectWrongBaseURL(t *testing.T) {
 					}
 					return firewall(event, attempt)
 				}}
-				d := newDirect(t, sender, RetrierOptions{Concurrency: 8}, nil)
+				d := newDirect(t, sender, BreakerOptions{Ceiling: 8}, nil)
 				if before > 0 {
 					accept(t, d, ofUsers(before)...)
 				}
@@ -108,6 +108,7 @@ func TestDirectWrongBaseURL(t *testing.T) {
 					t.Errorf("%d requests in %v", n, took)
 				}
 				wrong.Store(false)
+				time.Sleep(20 * time.Second) // the breaker sends no probe before
 				if receipt := accept(t, d, ofUsers(200)...); receipt.Redeliver {
 					t.Errorf("got %v", receipt.Counts())
 				}
@@ -125,7 +126,7 @@ func TestKnownEventsTakeNoToken(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 			return delivered
 		}}
-		d := newDirect(t, sender, RetrierOptions{RateLimit: 50}, nil)
+		d := newDirect(t, sender, BreakerOptions{RateLimit: 50}, nil)
 		events := ofUsers(1000)
 		rounds := 0
 		for redeliver := true; redeliver; rounds++ {
@@ -161,7 +162,7 @@ func TestKnownEventsTakeNoSlot(t *testing.T) {
 			}
 			return delivered
 		}}
-		d := newDirect(t, sender, RetrierOptions{Concurrency: 2}, nil)
+		d := newDirect(t, sender, BreakerOptions{Ceiling: 2}, nil)
 		known := ofUsers(10)
 		accept(t, d, known...)
 		slow.Store(true)

@@ -56,7 +56,7 @@ var (
 	wrongKey  = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonUnauthorized, Status: 401, Misconfigured: true}
 )
 
-func newDirect(t *testing.T, sender adapter.Sender, forwarding RetrierOptions, record func(adapter.Result)) *Direct {
+func newDirect(t *testing.T, sender adapter.Sender, opts BreakerOptions, record func(adapter.Result)) *Direct {
 	t.Helper()
 	rules := mapping.DefaultRules()
 	rules.AnyAge = true
@@ -64,7 +64,8 @@ func newDirect(t *testing.T, sender adapter.Sender, forwarding RetrierOptions, r
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewDirect(mapper, NewRetrier(sender, forwarding), DirectOptions{Record: record})
+	opts.ForeignRest = -1
+	return NewDirect(mapper, NewRetrier(sender, NewBreaker(opts), RetrierOptions{Random: opts.Random}), DirectOptions{Record: record})
 }
 
 func track(user, event, messageID string) []byte {
@@ -103,7 +104,7 @@ func TestDirectReportsEveryOutcome(t *testing.T) {
 			mu       sync.Mutex
 			recorded = make(map[int]adapter.Outcome)
 		)
-		d := newDirect(t, sender, RetrierOptions{}, func(r adapter.Result) {
+		d := newDirect(t, sender, BreakerOptions{}, func(r adapter.Result) {
 			mu.Lock()
 			defer mu.Unlock()
 			if recorded[r.Index] != 0 {
@@ -141,7 +142,7 @@ func TestDirectRetriesWithinItsBudget(t *testing.T) {
 			}
 			return delivered
 		}}
-		d := newDirect(t, sender, RetrierOptions{}, nil)
+		d := newDirect(t, sender, BreakerOptions{}, nil)
 		receipt := accept(t, d, track("u", "e", "00000001"))
 		if r := receipt.Results[0]; r.Outcome != adapter.Delivered || r.Attempts != 4 || receipt.Redeliver {
 			t.Errorf("got %+v", r)
@@ -152,7 +153,7 @@ func TestDirectRetriesWithinItsBudget(t *testing.T) {
 func TestDirectGivesUpWithItsBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sender := &script{answer: always(busy)}
-		d := newDirect(t, sender, RetrierOptions{}, nil)
+		d := newDirect(t, sender, BreakerOptions{}, nil)
 		started := time.Now()
 		receipt := accept(t, d, track("u", "first", "00000001"), track("u", "second", "00000002"))
 		if took := time.Since(started); took > DefaultBudget {
@@ -180,7 +181,7 @@ func TestDirectLeavesAnAttemptRunning(t *testing.T) {
 			mu       sync.Mutex
 			recorded []adapter.Result
 		)
-		d := newDirect(t, sender, RetrierOptions{}, func(r adapter.Result) {
+		d := newDirect(t, sender, BreakerOptions{}, func(r adapter.Result) {
 			mu.Lock()
 			defer mu.Unlock()
 			recorded = append(recorded, r)
@@ -223,7 +224,7 @@ func TestStopIsBounded(t *testing.T) {
 			<-release
 			return delivered
 		}}
-		d := newDirect(t, sender, RetrierOptions{}, nil)
+		d := newDirect(t, sender, BreakerOptions{}, nil)
 		accept(t, d, track("u", "e", "00000001"))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -245,7 +246,7 @@ func TestCallerThatGoesAwayStopsNewAttempts(t *testing.T) {
 			cancel()
 			return delivered
 		}
-		d := newDirect(t, sender, RetrierOptions{Concurrency: 1}, nil)
+		d := newDirect(t, sender, BreakerOptions{Ceiling: 1}, nil)
 		receipt, err := d.Accept(ctx, [][]byte{track("u", "e", "00000001"), track("v", "e", "00000002")})
 		if err != nil || !receipt.Redeliver || len(sender.sent) != 1 {
 			t.Errorf("%v, sent %v, %v", receipt, sender.sent, err)
@@ -262,7 +263,7 @@ func TestOneUsersEventsKeepTheirOrder(t *testing.T) {
 			}
 			return delivered
 		}}
-		d := newDirect(t, sender, RetrierOptions{}, nil)
+		d := newDirect(t, sender, BreakerOptions{}, nil)
 		var events [][]byte
 		for i := range 6 {
 			events = append(events, track("u", fmt.Sprint("e", i), fmt.Sprintf("%08d", i)))
@@ -284,7 +285,7 @@ func TestDeadEventDoesNotHoldUpTheUser(t *testing.T) {
 			}
 			return delivered
 		}}
-		d := newDirect(t, sender, RetrierOptions{}, nil)
+		d := newDirect(t, sender, BreakerOptions{}, nil)
 		receipt := accept(t, d, track("u", "bad", "00000001"), track("u", "good", "00000002"))
 		if receipt.Results[0].Outcome != adapter.Dead || receipt.Results[1].Outcome != adapter.Delivered {
 			t.Errorf("got %+v", receipt.Results)
@@ -298,7 +299,7 @@ func TestConcurrencyIsLimited(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 			return delivered
 		}}
-		d := newDirect(t, sender, RetrierOptions{Concurrency: 5}, nil)
+		d := newDirect(t, sender, BreakerOptions{Ceiling: 5}, nil)
 		var events [][]byte
 		for i := range 50 {
 			events = append(events, track(fmt.Sprint("u", i), "e", fmt.Sprintf("%08d", i)))
@@ -318,7 +319,7 @@ func TestConcurrencyIsLimited(t *testing.T) {
 func TestRateLimitSpacesRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sender := &script{answer: always(delivered)}
-		d := newDirect(t, sender, RetrierOptions{RateLimit: 10}, nil)
+		d := newDirect(t, sender, BreakerOptions{RateLimit: 10}, nil)
 		var events [][]byte
 		for i := range 11 {
 			events = append(events, track(fmt.Sprint("u", i), "e", fmt.Sprintf("%08d", i)))
@@ -336,7 +337,7 @@ func TestRateLimitSpacesRequests(t *testing.T) {
 func TestWrongConfigurationEndsTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sender := &script{answer: always(wrongKey)}
-		d := newDirect(t, sender, RetrierOptions{Concurrency: 2}, nil)
+		d := newDirect(t, sender, BreakerOptions{Ceiling: 2}, nil)
 		receipt := accept(t, d, ofUsers(100)...)
 		// The second request under way may see its answer after the third refusal.
 		if got := len(sender.sent); got < 3 || got > 4 || !receipt.Redeliver {
@@ -354,8 +355,8 @@ func TestWrongConfigurationEndsTheRequest(t *testing.T) {
 // keep others from being sent.
 func TestSomeRefusalsDoNotEndTheRequest(t *testing.T) {
 	for name, refused := range map[string]func(user int) bool{
-		"the first two":     func(user int) bool { return user < 2 },
-		"all but the first": func(user int) bool { return user > 0 },
+		"the first two": func(user int) bool { return user < 2 },
+		"two of three":  func(user int) bool { return user%3 > 0 },
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			sender := &script{answer: func(event *mapping.UserEvent, _ int) adapter.Attempt {
@@ -368,7 +369,7 @@ func TestSomeRefusalsDoNotEndTheRequest(t *testing.T) {
 				}
 				return delivered
 			}}
-			d := newDirect(t, sender, RetrierOptions{Concurrency: 1}, nil)
+			d := newDirect(t, sender, BreakerOptions{Ceiling: 1}, nil)
 			for i, result := range accept(t, d, ofUsers(10)...).Results {
 				if want := map[bool]adapter.Outcome{true: adapter.Pending, false: adapter.Delivered}[refused(i)]; result.Outcome != want || result.Attempts != 1 {
 					t.Errorf("%s, user %d: got %+v", name, i, result)
@@ -413,7 +414,7 @@ func TestRedeliveryWaitsForTheAttemptUnderWay(t *testing.T) {
 					time.Sleep(9 * time.Second)
 					return test.first
 				}}
-				d := newDirect(t, sender, RetrierOptions{}, nil)
+				d := newDirect(t, sender, BreakerOptions{}, nil)
 				accept(t, d, track("u", "e", messageID)) // takes 4 s
 				time.Sleep(test.after)
 				started := time.Now()
@@ -446,7 +447,7 @@ func TestManyAtOnceSendOnce(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 			return delivered
 		}}
-		d := newDirect(t, sender, RetrierOptions{}, nil)
+		d := newDirect(t, sender, BreakerOptions{}, nil)
 		var requests sync.WaitGroup
 		for range 50 {
 			requests.Go(func() {
@@ -497,7 +498,7 @@ func TestPanicsCostOneEvent(t *testing.T) {
 				causes []string
 				traces []byte
 			)
-			d := newDirect(t, sender, RetrierOptions{Concurrency: 2}, nil)
+			d := newDirect(t, sender, BreakerOptions{Ceiling: 2}, nil)
 			d = NewDirect(panicMapper{d.mapper, map[bool]string{true: victim}[where == "map"]}, d.retrier, DirectOptions{
 				Record: func(r adapter.Result) {
 					if where == "record" && r.Index == 70 {
@@ -548,7 +549,7 @@ func TestPanicInSendingIsAFailure(t *testing.T) {
 			}
 			return conflict
 		}}
-		d := newDirect(t, sender, RetrierOptions{Concurrency: 1}, nil)
+		d := newDirect(t, sender, BreakerOptions{Ceiling: 1}, nil)
 		if r := accept(t, d, track("u", "e", "00000001"), track("u", "after", "00000002")); r.Results[1].Attempts != 0 || !r.Redeliver {
 			t.Errorf("an event overtook the one that panicked: %+v", r)
 		}
@@ -568,7 +569,7 @@ func TestConflictAfterFailure(t *testing.T) {
 			}
 			return conflict
 		}}
-		d := newDirect(t, sender, RetrierOptions{}, nil)
+		d := newDirect(t, sender, BreakerOptions{}, nil)
 		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Outcome != adapter.Duplicate || r.Reason != mapping.ReasonConflictAfterFailure {
 			t.Errorf("got %+v", r)
 		}
@@ -583,7 +584,7 @@ func TestConflictAfterFailure(t *testing.T) {
 			}
 			return conflict
 		}}
-		d = newDirect(t, sender, RetrierOptions{}, nil)
+		d = newDirect(t, sender, BreakerOptions{}, nil)
 		if !accept(t, d, track("u", "e", "00000001")).Redeliver {
 			t.Error("settled while SaaSquatch was down")
 		}
@@ -604,7 +605,7 @@ func TestConflictAfterRefusal(t *testing.T) {
 			}
 			return conflict
 		}}
-		d := newDirect(t, sender, RetrierOptions{}, nil)
+		d := newDirect(t, sender, BreakerOptions{}, nil)
 		accept(t, d, track("u", "e", "00000001"))
 		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Reason != mapping.ReasonConflictAfterFailure {
 			t.Errorf("got %+v", r)
@@ -616,7 +617,7 @@ func TestConflictAfterRefusal(t *testing.T) {
 func TestRedelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sender := &script{answer: always(delivered)}
-		d := newDirect(t, sender, RetrierOptions{}, nil)
+		d := newDirect(t, sender, BreakerOptions{}, nil)
 		accept(t, d, track("u", "e", "short"), track("u", "e", "valid-key"))
 		for _, test := range []struct {
 			name  string
@@ -655,7 +656,7 @@ func TestRedeliveryOfAnEventWithoutAKey(t *testing.T) {
 			bodies[string(event.Body)] = true
 			return delivered
 		}}
-		d := NewDirect(mapper, NewRetrier(sender, RetrierOptions{}), DirectOptions{})
+		d := NewDirect(mapper, NewRetrier(sender, NewBreaker(BreakerOptions{}), RetrierOptions{}), DirectOptions{})
 		number := []byte(`{"type":"track","userId":"u","event":"e","messageId":12345678}`)
 		other := []byte(`{"type":"track","userId":"u","event":"e","messageId":12345679}`)
 		for _, test := range []struct {
@@ -677,6 +678,47 @@ func TestRedeliveryOfAnEventWithoutAKey(t *testing.T) {
 		}
 		if len(bodies) != 4 {
 			t.Errorf("%d different bodies were sent", len(bodies))
+		}
+	})
+}
+
+// TestDirectAnswersAtOnceWhilePaused has the tenant be paused for longer than an answer may take:
+// neither a later request nor the waiting events of an earlier one use up their budget, and each
+// result says why.
+func TestDirectAnswersAtOnceWhilePaused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fault := wrongKey
+		sender := &script{answer: func(*mapping.UserEvent, int) adapter.Attempt {
+			time.Sleep(100 * time.Millisecond)
+			return fault
+		}}
+		d := newDirect(t, sender, BreakerOptions{Random: func() float64 { return 0.5 }}, nil)
+		for range 2 {
+			began := time.Now()
+			receipt := accept(t, d, ofUsers(100)...)
+			if took := time.Since(began); took > 200*time.Millisecond || !receipt.Redeliver {
+				t.Errorf("the answer took %v", took)
+			}
+			for _, result := range receipt.Results {
+				if result.Outcome != adapter.Pending || result.Reason != mapping.ReasonUnauthorized {
+					t.Fatalf("got %+v", result)
+				}
+			}
+		}
+		if n := sender.requests(); n > 8 {
+			t.Errorf("%d requests with a wrong key", n)
+		}
+		// What waits for the probe does not wait for the next one.
+		time.Sleep(15 * time.Second)
+		began := time.Now()
+		accept(t, d, ofUsers(100)...)
+		if took := time.Since(began); took > 200*time.Millisecond {
+			t.Errorf("the answer to the probe's request took %v", took)
+		}
+		time.Sleep(30 * time.Second)
+		fault = delivered
+		if receipt := accept(t, d, ofUsers(100)...); receipt.Redeliver {
+			t.Errorf("got %v", receipt.Counts())
 		}
 	})
 }

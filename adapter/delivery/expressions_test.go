@@ -163,7 +163,7 @@ func TestDirectEvaluatesWithinItsBudget(t *testing.T) {
 		"budget":      {100 * time.Millisecond, time.Hour},
 		"sender left": {time.Hour, 100 * time.Millisecond},
 	} {
-		direct := delivery.NewDirect(mapper, delivery.NewRetrier(sender, delivery.RetrierOptions{}), delivery.DirectOptions{Budget: test.budget})
+		direct := delivery.NewDirect(mapper, delivery.NewRetrier(sender, delivery.NewBreaker(delivery.BreakerOptions{}), delivery.RetrierOptions{}), delivery.DirectOptions{Budget: test.budget})
 		ctx, leave := context.WithTimeout(t.Context(), test.leaves)
 		receipt, err := direct.Accept(ctx, trackCalls("u", events))
 		if err != nil || !receipt.Redeliver || ctx.Err() == nil && name != "budget" {

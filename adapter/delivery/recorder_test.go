@@ -34,7 +34,7 @@ func TestRejectedEventsShareResults(t *testing.T) {
 		Accept(context.Context, [][]byte) (adapter.Receipt, error)
 	}{
 		"durable": delivery.NewDurable(newMapper(t), &arrivalsQueue{}, delivery.DurableOptions{Record: record}),
-		"direct":  delivery.NewDirect(newMapper(t), delivery.NewRetrier(sender, delivery.RetrierOptions{}), delivery.DirectOptions{Record: record}),
+		"direct":  delivery.NewDirect(newMapper(t), delivery.NewRetrier(sender, delivery.NewBreaker(delivery.BreakerOptions{}), delivery.RetrierOptions{}), delivery.DirectOptions{Record: record}),
 	} {
 		told = nil
 		receipt, err := acceptor.Accept(t.Context(), events)

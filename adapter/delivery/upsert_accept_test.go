@@ -37,7 +37,7 @@ func TestDirectUpserts(t *testing.T) {
 		script := &fakeClient{upserts: []adapter.Attempt{busy, refuse, delivered}, tracks: []adapter.Attempt{delivered}}
 		var mu sync.Mutex
 		var told []adapter.Result
-		d := NewDirect(upsertMapper{}, NewRetrier(NewSender(script, SenderOptions{}), RetrierOptions{}), DirectOptions{Record: func(r adapter.Result) {
+		d := NewDirect(upsertMapper{}, NewRetrier(NewSender(script, SenderOptions{}), NewBreaker(BreakerOptions{}), RetrierOptions{}), DirectOptions{Record: func(r adapter.Result) {
 			mu.Lock()
 			defer mu.Unlock()
 			told = append(told, r)
@@ -71,7 +71,7 @@ func TestDirectUpserts(t *testing.T) {
 func TestDirectKeepsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		script := &fakeClient{upserts: []adapter.Attempt{busy}, tracks: []adapter.Attempt{delivered}}
-		d := NewDirect(upsertMapper{}, NewRetrier(NewSender(script, SenderOptions{}), RetrierOptions{}), DirectOptions{})
+		d := NewDirect(upsertMapper{}, NewRetrier(NewSender(script, SenderOptions{}), NewBreaker(BreakerOptions{}), RetrierOptions{}), DirectOptions{})
 		receipt := accept(t, d, []byte(`u message-1 {}`), []byte("u message-2 track"), []byte("v message-3 track"))
 		if slices.Index(script.made, "track") != slices.Index(script.made, "upsert")+1 && script.made[0] != "track" || strings.Count(strings.Join(script.made, " "), "track") != 1 {
 			t.Errorf("made %v", script.made)

@@ -190,7 +190,7 @@ func TestUpsertsOverEitherDelivery(t *testing.T) {
 	}
 	t.Run("direct", func(t *testing.T) {
 		courier, server := newCourierTo(t, sandbox.Options{}, delivery.SenderOptions{})
-		direct := delivery.NewDirect(mapper, delivery.NewRetrier(courier, delivery.RetrierOptions{}), delivery.DirectOptions{Budget: time.Minute})
+		direct := delivery.NewDirect(mapper, delivery.NewRetrier(courier, delivery.NewBreaker(delivery.BreakerOptions{}), delivery.RetrierOptions{}), delivery.DirectOptions{Budget: time.Minute})
 		receipt, err := direct.Accept(t.Context(), events)
 		if err != nil {
 			t.Fatal(err)

@@ -51,7 +51,7 @@ func mapAndDeliver(t testing.TB) adapter.Acceptor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return delivery.NewDirect(mapper, delivery.NewRetrier(deliverAll{}, delivery.RetrierOptions{}), delivery.DirectOptions{})
+	return delivery.NewDirect(mapper, delivery.NewRetrier(deliverAll{}, delivery.NewBreaker(delivery.BreakerOptions{}), delivery.RetrierOptions{}), delivery.DirectOptions{})
 }
 
 func newHandler(t testing.TB, acceptor adapter.Acceptor, opts Options) *Handler {

@@ -23,7 +23,7 @@ import (
 type delivering struct {
 	acceptors map[string]adapter.Acceptor // by connection
 	mappers   map[string]*mapping.Mapper
-	gates     map[string]*delivery.Breaker
+	breakers  map[string]*delivery.Breaker
 	tenants   map[string]string // their names in the store, by connection
 
 	direct []*delivery.Direct
@@ -40,7 +40,7 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 	d := &delivering{
 		acceptors: make(map[string]adapter.Acceptor),
 		mappers:   make(map[string]*mapping.Mapper),
-		gates:     make(map[string]*delivery.Breaker),
+		breakers:  make(map[string]*delivery.Breaker),
 		tenants:   make(map[string]string),
 		stop:      func() {},
 	}
@@ -84,11 +84,18 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 			EnsureBefore: conn.EnsureUsers == config.EnsureBefore,
 			Timeout:      conn.SaaSquatch.AttemptTimeout,
 		})
+		tenant := tenantOf(conn)
+		breaker := tenants[tenant]
+		if breaker == nil {
+			breaker = newBreaker(s, conn)
+			tenants[tenant] = breaker
+		}
+		d.breakers[conn.Name] = breaker
 		if d.store == nil {
-			d.addDirect(s, conn, sender)
+			d.addDirect(s, conn, sender, breaker)
 			continue
 		}
-		if err := d.addDurable(ctx, running, s, conn, sender, tenants); err != nil {
+		if err := d.addDurable(ctx, running, s, conn, sender, breaker); err != nil {
 			return nil, err
 		}
 	}
@@ -112,7 +119,7 @@ func evaluations(connections int) int {
 	return processors
 }
 
-// watch has the metrics show the store and the gates.
+// watch has the metrics show the store and the circuit breakers.
 func (d *delivering) watch(metrics *admin.Metrics, clock *adapter.Clock) {
 	if d.store == nil {
 		return
@@ -120,11 +127,11 @@ func (d *delivering) watch(metrics *admin.Metrics, clock *adapter.Clock) {
 	metrics.WatchStore(d.store, d.ready, clock.Now)
 	metrics.WatchSkew(d.store.Skew)
 	metrics.WatchWriteAheadLog(d.store.LogSize)
-	states := make(map[string]func() delivery.BreakerState, len(d.gates))
-	for connection, gate := range d.gates {
-		states[connection] = gate.State
+	states := make(map[string]func() delivery.BreakerState, len(d.breakers))
+	for connection, breaker := range d.breakers {
+		states[connection] = breaker.State
 	}
-	metrics.WatchGates(states)
+	metrics.WatchBreakers(states)
 }
 
 func newClient(conn *config.Connection) (*saasquatch.Client, error) {
@@ -143,13 +150,25 @@ func clientOptions(conn *config.Connection) saasquatch.Options {
 	}
 }
 
+// newBreaker returns the circuit breaker of a connection's tenant. Connections to one tenant share
+// it, with the limits of the first.
+func newBreaker(s *service, conn *config.Connection) *delivery.Breaker {
+	opts := delivery.BreakerOptions{
+		Floor:     conn.SaaSquatch.MinConcurrency,
+		Ceiling:   conn.SaaSquatch.Concurrency,
+		RateLimit: conn.SaaSquatch.RateLimit,
+		OnChange:  s.logBreaker(conn.SaaSquatch.TenantAlias),
+	}
+	if s.cfg.Delivery == config.DeliveryDirect {
+		opts.ForeignRest = -1
+	}
+	return delivery.NewBreaker(opts)
+}
+
 // addDirect has the events of a connection delivered before the answer.
-func (d *delivering) addDirect(s *service, conn *config.Connection, sender adapter.Sender) {
-	forwarder := delivery.NewRetrier(sender, delivery.RetrierOptions{
-		Concurrency: conn.SaaSquatch.Concurrency,
-		RateLimit:   conn.SaaSquatch.RateLimit,
-	})
-	direct := delivery.NewDirect(d.mappers[conn.Name], forwarder, delivery.DirectOptions{
+func (d *delivering) addDirect(s *service, conn *config.Connection, sender adapter.Sender, breaker *delivery.Breaker) {
+	retrier := delivery.NewRetrier(sender, breaker, delivery.RetrierOptions{})
+	direct := delivery.NewDirect(d.mappers[conn.Name], retrier, delivery.DirectOptions{
 		Budget:  s.cfg.AnswerBudget,
 		Now:     s.clock.Now,
 		Record:  s.record(conn.Name),
@@ -165,31 +184,22 @@ func tenantOf(conn *config.Connection) string {
 }
 
 // addDurable has the events of a connection stored before the answer, and
-// delivered in a loop of its own. Connections to one tenant share its gate.
-func (d *delivering) addDurable(ctx, running context.Context, s *service, conn *config.Connection, sender adapter.Sender, tenants map[string]*delivery.Breaker) error {
+// delivered in a loop of its own.
+func (d *delivering) addDurable(
+	ctx, running context.Context, s *service, conn *config.Connection, sender adapter.Sender, breaker *delivery.Breaker,
+) error {
 	tenant := tenantOf(conn)
 	d.tenants[conn.Name] = tenant
 	queue, err := d.store.Connection(ctx, conn.Name, tenant)
 	if err != nil {
 		return err
 	}
-	gate := tenants[tenant]
-	if gate == nil {
-		gate = delivery.NewBreaker(delivery.BreakerOptions{
-			Floor:     conn.SaaSquatch.MinConcurrency,
-			Ceiling:   conn.SaaSquatch.Concurrency,
-			RateLimit: conn.SaaSquatch.RateLimit,
-			OnChange:  s.logGate(conn.SaaSquatch.TenantAlias),
-		})
-		tenants[tenant] = gate
-	}
-	d.gates[conn.Name] = gate
 	d.acceptors[conn.Name] = delivery.NewDurable(d.mappers[conn.Name], queue, delivery.DurableOptions{
 		Now:     s.clock.Now,
 		Record:  s.record(conn.Name),
 		OnPanic: s.logPanic,
 	})
-	dispatcher := delivery.NewDispatcher(d.mappers[conn.Name], sender, gate, queue, delivery.DispatcherOptions{
+	dispatcher := delivery.NewDispatcher(d.mappers[conn.Name], sender, breaker, queue, delivery.DispatcherOptions{
 		Horizon:        s.cfg.RetryHorizon,
 		UnkeyedDead:    s.cfg.UnkeyedAmbiguous == config.UnkeyedDead,
 		Concurrency:    conn.SaaSquatch.Concurrency,

@@ -190,7 +190,7 @@ func TestCrash(t *testing.T) {
 		l.urls.Store(&[]string{s.url})
 	}
 	acknowledged := l.finish()
-	awaitDrained(t, env, time.Minute)
+	awaitDrained(t, env, 3*time.Minute) // an event that was parked at a crash is due a minute later
 	checkExactlyOnce(t, sandbox, acknowledged)
 	checkConservation(t, env)
 }

@@ -167,9 +167,9 @@ func (s *service) observeDropped() func(store.Dropped) {
 	}
 }
 
-// logGate tells of a tenant that is paused, or not any more. What a person has to
+// logBreaker tells of a tenant that is paused, or not any more. What a person has to
 // mend is an error.
-func (s *service) logGate(tenant string) func(delivery.BreakerState) {
+func (s *service) logBreaker(tenant string) func(delivery.BreakerState) {
 	return func(state delivery.BreakerState) {
 		if !state.Paused {
 			s.log.Info("delivery goes on", zap.String("tenant", tenant))
