@@ -153,12 +153,8 @@ func (c *calls) upsertFor(mapped *mapping.Result) adapter.Attempt {
 	if c.requests > 0 && c.late() {
 		return outOfTime()
 	}
-	var attempt adapter.Attempt
-	if len(mapped.Upserts) > 0 {
-		attempt = c.upsert(&mapped.Upserts[0])
-	} else {
-		attempt = c.upsert(bareUpsert(&mapped.UserEvent))
-	}
+	upsert, _ := mapped.UserUpsert() // the callers have looked at Ensure
+	attempt := c.upsert(&upsert)
 	if attempt.Outcome != adapter.Delivered {
 		attempt.Detail = "the upsert of its user: " + cmp.Or(attempt.Detail, string(attempt.Reason))
 		attempt.Unprocessed = attempt.Outcome == adapter.Pending

@@ -5,20 +5,7 @@ import (
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
-
-	"segment-saasquatch/mapping"
 )
-
-// bareUpsert returns the upsert that creates an event's user and says nothing more
-// of it.
-func bareUpsert(event *mapping.UserEvent) *mapping.UserUpsert {
-	body := append(make([]byte, 0, 32+len(event.UserID)+len(event.AccountID)), `{"id":`...)
-	// The error only tells of invalid UTF-8, which becomes U+FFFD.
-	body, _ = jsontext.AppendQuote(body, event.UserID)
-	body = append(body, `,"accountId":`...)
-	body, _ = jsontext.AppendQuote(body, event.AccountID)
-	return &mapping.UserUpsert{UserID: event.UserID, AccountID: event.AccountID, Body: append(body, '}')}
-}
 
 // dropMembers returns a copy of a JSON object without the named members, and whether
 // there was any of them. What is left stays in its order and as it was written, but
