@@ -8,15 +8,15 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// APIError is what one call to SaaSquatch came to that did not succeed, other
-// than the call that delivers an event, for which see [Attempt].
+// APIError is the failure of one call to SaaSquatch. The call that delivers an event has [Attempt]
+// instead.
 //
-// A caller that repeats calls looks at three things: Misconfigured, where
-// repeating is pointless until somebody changes the configuration; Retryable;
-// and, if the call must not be made twice, [APIError.Ambiguous]. A call that is
-// neither misconfigured nor retryable was refused for good.
+// A caller that repeats calls looks at three things: at Misconfigured, after which a retry is
+// pointless until the configuration changes; at Retryable; and, if the call must not be made twice,
+// at [APIError.Ambiguous]. SaaSquatch has refused for good a call that is neither misconfigured nor
+// retryable.
 type APIError struct {
-	// Op is what was asked for, such as "create import job".
+	// Op names the call, such as "create import job".
 	Op string
 	// Reason is one of the reasons of a failed attempt, or
 	// ReasonUnreadableAnswer.
@@ -37,19 +37,19 @@ type APIError struct {
 	Misconfigured bool
 	// Retryable says that another call may do better.
 	Retryable bool
-	// Unprocessed says that SaaSquatch cannot have done what was asked: the
-	// connection was never made, or the answer refuses to.
+	// Unprocessed says that SaaSquatch cannot have carried out the call: there was no connection,
+	// or the answer refuses the call.
 	Unprocessed bool
 	// Err is the cause, nil if there is no other than SaaSquatch's answer.
 	Err error
 }
 
-// Ambiguous reports whether SaaSquatch may have done what was asked all the
-// same. It matters for calls that are not idempotent, such as that which creates
-// an import job: repeating it may create another.
+// Ambiguous reports whether SaaSquatch may have carried out the call in spite of the error. That
+// matters for calls that are not idempotent: to repeat the creation of an import job may create a
+// second one.
 func (e *APIError) Ambiguous() bool { return !e.Unprocessed }
 
-// Error tells what was asked for and the answer, without credentials or URLs.
+// Error names the call and the answer, without credentials or URLs.
 func (e *APIError) Error() string {
 	parts := []string{e.Op + ":"}
 	if e.Status != 0 {
@@ -66,5 +66,5 @@ func (e *APIError) Error() string {
 	return strings.Join(parts, " ")
 }
 
-// Unwrap returns Err, so that a call which the caller ended can be told.
+// Unwrap returns Err, so that errors.Is recognises a call that the caller cancelled.
 func (e *APIError) Unwrap() error { return e.Err }

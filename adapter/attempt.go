@@ -7,16 +7,15 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Attempt is what one attempt at an event came to: one request to SaaSquatch, or
-// several of a [Courier].
+// Attempt is the result of one attempt to deliver an event: of one request to SaaSquatch, or of the
+// few that an event with the upsert of its user takes.
 type Attempt struct {
-	// Outcome is Delivered, Duplicate, Dead, or Pending if another attempt may
-	// do better.
+	// Outcome is Delivered, Duplicate, Dead, or Pending if another attempt may succeed.
 	Outcome Outcome
 	// Reason is empty if Outcome is Delivered.
 	Reason mapping.Reason
-	// Detail is SaaSquatch's own explanation or the transport's error with its remedy,
-	// without ids of users or values of the event.
+	// Detail is SaaSquatch's own explanation, or the transport's error with its remedy. It holds no
+	// ids of users and no values of the event.
 	Detail string
 	// Cause is why there was no answer, empty if there was one.
 	Cause Cause
@@ -27,46 +26,46 @@ type Attempt struct {
 	// Misconfigured says that no event can succeed until the configuration
 	// changes: a wrong key, tenant alias or base URL.
 	Misconfigured bool
-	// Foreign says that the answer refuses the event and is not SaaSquatch's own: it is
-	// from a proxy, a firewall or a wrong base URL. Whether it concerns the event or
-	// every event shows in the answers to others. The Outcome is Pending.
+	// Foreign says that the answer refuses the event and is not SaaSquatch's own: it comes from a
+	// proxy, a firewall or a wrong base URL. The answers to other events show whether it concerns
+	// this event or every event. The Outcome is Pending.
 	Foreign bool
-	// Unprocessed says that another attempt cannot have the event processed twice:
-	// the connection was never made, the answer refuses to process it, or nothing
-	// but upserts were sent, which are idempotent. A pending attempt without it is
-	// ambiguous.
+	// Unprocessed says that another attempt cannot have the event processed twice: there was no
+	// connection, the answer refuses the event, or only upserts were sent, which are idempotent. A
+	// pending attempt without it is ambiguous.
 	Unprocessed bool
-	// RefusedFields are optional members of an upsert's body that SaaSquatch
-	// refuses it for, so that it may be taken without them. Not all of them need
-	// stand in the body. Set by single upserts that are dead alone.
+	// RefusedFields are optional members of an upsert's body for which SaaSquatch refuses it.
+	// SaaSquatch may take the upsert without them. The body need not have all of them. Only a dead
+	// single upsert sets them.
 	RefusedFields []string
-	// Warnings name what had to be changed for SaaSquatch to take the event, in
+	// Warnings name the changes without which SaaSquatch would not have taken the event, in
 	// alphabetical order; nil if there are none.
 	Warnings []mapping.Warning
 	// Requests is how many requests were made, 0 if that is not known.
 	Requests int
 }
 
-// The warnings of an Attempt. They are of the same closed set as those of package
-// mapping, and show beside them.
+// The warnings of an Attempt. They belong to the same closed set as those of package mapping, and
+// appear beside them.
 const (
-	// WarningFieldRefused: SaaSquatch refused an upsert for its optional fields, and
-	// got it without them.
+	// WarningFieldRefused: SaaSquatch refused an upsert for its optional fields, and got it without
+	// them.
 	WarningFieldRefused mapping.Warning = "field_refused"
-	// WarningUpsertRefused: SaaSquatch refused the upsert of an event's user for good.
-	// The event was sent all the same.
+	// WarningUpsertRefused: SaaSquatch refused the upsert of an event's user for good. The event was
+	// sent all the same.
 	WarningUpsertRefused mapping.Warning = "upsert_refused"
 )
 
-// Sender makes one attempt to deliver what was mapped: a user event, or the
-// upserts of a user. It neither waits nor retries. It is safe for concurrent use.
+// Sender makes one attempt to deliver a user event or the upserts of a user. It neither waits nor
+// retries. It is safe for concurrent use.
 type Sender interface {
 	Send(ctx context.Context, mapped *mapping.Result) Attempt
 }
 
-// DefaultConcurrency is how many requests to a tenant may be under way at once:
-// enough for 1000 events in four seconds where SaaSquatch takes 250 ms for each.
+// DefaultConcurrency is how many requests to a tenant may be in flight at once. It suffices for
+// 1000 events in four seconds where SaaSquatch takes 250 ms for each.
 const DefaultConcurrency = 64
 
-// DefaultHorizon leaves an hour of the 24 for which SaaSquatch knows a key.
+// DefaultHorizon is how long an event is tried. It leaves an hour of the 24 for which SaaSquatch
+// knows an idempotency key.
 const DefaultHorizon = 23 * time.Hour

@@ -4,7 +4,7 @@ package adapter
 // and show in the log.
 type Cause string
 
-// The causes. CauseUnknown is that of every other error.
+// The causes. CauseUnknown stands for every other error.
 const (
 	CauseUnknown            Cause = "unknown"
 	CauseUnknownAuthority   Cause = "unknown_authority"
@@ -28,8 +28,8 @@ const (
 	CauseTooManyFiles       Cause = "too_many_open_files"
 )
 
-// causes has the remedy of each, in words that follow the error. Where an operator has to
-// change a setting or the machine, configured is true: no retry helps.
+// causes has the remedy for each cause, in words that follow the error. configured is true if no
+// retry helps until an operator changes a setting or the machine.
 var causes = map[Cause]struct {
 	configured bool
 	remedy     string
@@ -71,5 +71,5 @@ var causes = map[Cause]struct {
 // changes.
 func (c Cause) Configured() bool { return causes[c].configured }
 
-// Remedy says what to do, empty if that is not known.
+// Remedy says what to do; empty if that is unknown.
 func (c Cause) Remedy() string { return causes[c].remedy }

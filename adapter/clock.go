@@ -5,16 +5,15 @@ import (
 	"time"
 )
 
-// Clock is the time of a process. Now is the time of the wall clock until that goes
-// back. From then on Now runs on from the time that it had, so that nothing waits for
-// the wall clock to catch up, and no age or lease grows longer than it is.
+// Clock is the time of a process. Now is the time of the wall clock until the wall clock goes back.
+// Then Now goes on from the time that it had. So nothing waits until the wall clock catches up, and
+// no age or lease becomes longer.
 //
-// Now follows a wall clock that goes forward, because a suspended machine stops the
-// monotonic clock and not the time. Hence what ends at a time of Now has ended as soon as
-// one of the two clocks says so.
+// Now follows a wall clock that goes forward, because a suspended machine stops the monotonic clock
+// but not the time. So a lease has ended as soon as one of the two clocks says so.
 //
-// The hole: the offset ends with the process. The next one compares the wall clock with
-// times on disk that may be ahead of it by the offset.
+// The hole: the offset ends with the process. The next process compares the wall clock with times
+// on disk that may be ahead of it by the offset.
 //
 // A Clock is safe for concurrent use.
 type Clock struct {
@@ -22,8 +21,8 @@ type Clock struct {
 	onJump func(Jump)
 
 	mu     sync.Mutex
-	offset time.Duration // of Now to the wall clock, never negative
-	// wall and monotonic are an earlier reading, with which the next one is compared.
+	offset time.Duration // from the wall clock to Now, never negative
+	// wall and monotonic are an earlier reading, to compare the next one with.
 	wall      time.Time
 	monotonic time.Duration
 }
@@ -38,21 +37,20 @@ type Jump struct {
 
 // ClockOptions are the choices of a Clock.
 type ClockOptions struct {
-	// Read returns the wall clock, and the monotonic clock since any moment, both of
-	// the same instant. Default: those of time.Now.
+	// Read returns the wall clock, and the monotonic clock since any moment, at the same instant.
+	// Default: those of time.Now.
 	Read func() (wall time.Time, monotonic time.Duration)
-	// OnJump is told of each jump, by the caller of Now that notices it. Default: it is
-	// told to nothing.
+	// OnJump is called for each jump, by the caller of Now that notices it. Default: none.
 	OnJump func(Jump)
 }
 
 const (
-	// jumpTolerance is the largest step that is no jump: Now follows it, also back.
+	// jumpTolerance is the largest step that is no jump. Now follows it, even back.
 	jumpTolerance = time.Second
 	// undoTolerance is how much a jump forward may differ from the offset that it undoes.
 	undoTolerance = 5 * time.Second
-	// comparedFor is how long readings are compared with the same earlier one. Clocks
-	// that drift apart by less than jumpTolerance in that time do not jump.
+	// comparedFor is how long readings are compared with the same earlier one. Clocks that drift
+	// apart by less than jumpTolerance in that time do not jump.
 	comparedFor = time.Minute
 )
 
@@ -94,7 +92,7 @@ func (c *Clock) now() (now time.Time, jump Jump) {
 		c.offset -= by
 		jump.By = by
 	case by > jumpTolerance:
-		// A clock that is set right again, and no suspended machine.
+		// The clock was set right again; the machine was not suspended.
 		if c.offset > 0 && (by-c.offset).Abs() <= undoTolerance {
 			c.offset = max(0, c.offset-by)
 		}

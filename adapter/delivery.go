@@ -7,7 +7,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Delivery is what a store knows of one event that was accepted.
+// Delivery is what a store knows about one accepted event.
 type Delivery struct {
 	// ID is unique in the store and grows with the order of acceptance.
 	ID         int64  `json:"id"`
@@ -16,9 +16,8 @@ type Delivery struct {
 	MessageID string `json:"message_id,omitempty"`
 	UserID    string `json:"user_id,omitempty"`
 	AccountID string `json:"account_id,omitempty"`
-	// Event is Segment's name of the event, empty if the call has none. Deliveries of
-	// versions that did not store it have none either, nor have those of a name beyond
-	// the number of names that a store holds.
+	// Event is Segment's name of the event, empty if the call has none. It is empty too for
+	// deliveries of versions that did not store it, and once a store holds as many names as it may.
 	Event    string         `json:"event,omitempty"`
 	EventKey string         `json:"event_key,omitempty"`
 	Outcome  Outcome        `json:"outcome"`
@@ -26,7 +25,7 @@ type Delivery struct {
 	Detail   string         `json:"detail,omitempty"`
 	// Status is the last HTTP status of SaaSquatch, 0 if there was none.
 	Status int `json:"status,omitempty"`
-	// Attempts is how many attempts were made that count.
+	// Attempts is the number of attempts that count.
 	Attempts       int        `json:"attempts"`
 	ReceivedAt     time.Time  `json:"received_at"`
 	FirstAttemptAt *time.Time `json:"first_attempt_at,omitempty"`
@@ -35,9 +34,9 @@ type Delivery struct {
 	SettledAt *time.Time `json:"settled_at,omitempty"`
 	// DueAt is when the next attempt may begin, nil unless pending.
 	DueAt *time.Time `json:"due_at,omitempty"`
-	// Ambiguous says that an earlier attempt may have been processed by SaaSquatch.
+	// Ambiguous says that SaaSquatch may have processed an earlier attempt.
 	Ambiguous bool `json:"ambiguous,omitempty"`
-	// Tenant is the name of the tenant that the event was accepted for, or was moved to.
+	// Tenant is the name of the tenant that the event was accepted for or moved to.
 	Tenant string `json:"tenant,omitempty"`
 	// Run is the replay that brought the event, 0 for live traffic.
 	Run int64 `json:"run,omitempty"`
@@ -45,21 +44,20 @@ type Delivery struct {
 	Repeats int64 `json:"repeats,omitempty"`
 	// History lists the attempts that did not deliver, oldest first. Only Get fills it.
 	History []Try `json:"history,omitempty"`
-	// Payload is the event as Segment sent it, nil once it is dropped. Only Get
-	// fills it.
+	// Payload is the event as Segment sent it, nil once it is dropped. Only Get fills it.
 	Payload json.RawMessage `json:"payload,omitempty"`
 	// PayloadText stands in its place where it is not JSON, or is damaged.
 	PayloadText string `json:"payload_text,omitempty"`
-	// PayloadDropped says that a rejected or dead event has no payload any more, since
-	// dead_letters.max_bytes had no room for it.
+	// PayloadDropped says that a rejected or dead event has lost its payload, because
+	// dead_letters.max_bytes left no room for it.
 	PayloadDropped bool `json:"payload_dropped,omitempty"`
-	// PayloadDamaged says that the stored payload does not match its checksum. Nothing
-	// sends it. Only Get fills it.
+	// PayloadDamaged says that the stored payload does not match its checksum. Such a payload is
+	// never sent. Only Get fills it.
 	PayloadDamaged bool `json:"payload_damaged,omitempty"`
 }
 
-// SetPayload fills in the payload, so that the delivery can be written as JSON. A
-// damaged one is text, so that nothing takes it for an event.
+// SetPayload fills in the payload in a form that can be written as JSON. A damaged payload becomes
+// text, so that no reader takes it for an event.
 func (d *Delivery) SetPayload(payload StoredPayload) {
 	d.Payload, d.PayloadText, d.PayloadDamaged = nil, "", payload.Damaged
 	switch {
@@ -105,20 +103,20 @@ type Filter struct {
 	Run int64
 	// Tenant picks the events of a tenant, by its name or by its alias alone.
 	Tenant string
-	// Former picks the events of tenants that their connections do not have any more.
+	// Former picks the events of tenants that their connections no longer have.
 	Former bool
 	// Since and Until bound ReceivedAt: from Since on, before Until.
 	Since, Until time.Time
-	// Before picks IDs below it, to go on where an earlier answer ended. 0 for all.
+	// Before picks IDs below it, as a cursor: the last ID of the page before. 0 for all.
 	Before int64
 	// After picks IDs above it. 0 for all.
 	After int64
-	// Bounded says that Before and After stand for Since and Until, as far as ids and
-	// times are in step; see [DeliveryStore].
+	// Bounded says that Before and After narrow Since and Until down, as far as ids and times are
+	// in step; see [DeliveryStore].
 	Bounded bool
 }
 
-// ForRedrive returns the filter by which a redrive finds deliveries.
+// ForRedrive returns the filter with which a redrive finds deliveries.
 func (f Filter) ForRedrive(toTenant string) Filter {
 	if len(f.Outcomes) == 0 {
 		f.Outcomes = []Outcome{Dead, Rejected}
@@ -130,14 +128,14 @@ func (f Filter) ForRedrive(toTenant string) Filter {
 	return f
 }
 
-// PicksAll reports whether the filter says nothing.
+// PicksAll reports whether the filter picks every delivery.
 func (f *Filter) PicksAll() bool {
-	return f.IDs == nil && f.Connection == "" && len(f.Outcomes) == 0 && f.Reason == "" && f.Event == "" && f.EventKey == "" && f.UserID == "" &&
-		f.MessageID == "" && f.Run == 0 && f.Tenant == "" && !f.Former && f.Since.IsZero() && f.Until.IsZero() && f.Before == 0 && f.After == 0
+	return f.IDs == nil && f.Connection == "" && len(f.Outcomes) == 0 && f.Reason == "" && f.Event == "" &&
+		f.EventKey == "" && f.UserID == "" && f.MessageID == "" && f.Run == 0 && f.Tenant == "" && !f.Former &&
+		f.Since.IsZero() && f.Until.IsZero() && f.Before == 0 && f.After == 0
 }
 
-// UpsertEventKey stands in place of an event key for the upserts of a user, so that
-// lists and logs tell an identify from events. The mapping makes no event key with
-// an @; a key that the configuration sets verbatim could be the same, and would only
-// look alike.
+// UpsertEventKey stands in place of an event key for the upserts of a user, so that lists and logs
+// tell an identify from events. The mapping makes no event key with an @. A key that the
+// configuration sets verbatim could be the same, and would only look alike.
 const UpsertEventKey = "@identify"

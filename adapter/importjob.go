@@ -14,41 +14,37 @@ const (
 	JobOutputJSONL = "JSONL"
 )
 
-// JobInput is what an import job is made of: JobInput in SaaSquatch's GraphQL
-// schema.
+// JobInput describes an import job to create: JobInput in SaaSquatch's GraphQL schema.
 type JobInput struct {
 	// Type is JobTypeUserEvents.
 	Type string
-	// Name tells the job from others to people and, as it stands in SaaSquatch's
-	// list of jobs, to a program that does not know whether a job was made.
+	// Name identifies the job to people. It stands in SaaSquatch's list of jobs, where a program
+	// that does not know whether its job was created can find it.
 	Name string
-	// Requester names who asks for the job. Default: left out, which SaaSquatch
-	// takes for "API".
+	// Requester names the origin of the job. Default: none, which SaaSquatch takes for "API".
 	Requester string
 	// OutputFormat is the format of results and errors. Default: JobOutputJSONL.
 	OutputFormat string
-	// FileRef is what SaaSquatch called the file when it was uploaded.
+	// FileRef is the name that SaaSquatch gave the file at its upload.
 	FileRef string
-	// Programs and Webhooks say whether imported events fire programs (rewards,
-	// e-mails) and webhooks. Without a word both would fire, so both are always
-	// sent.
+	// Programs and Webhooks say whether imported events fire programs (rewards, e-mails) and
+	// webhooks. SaaSquatch fires both unless told otherwise, so both are always sent.
 	Programs, Webhooks bool
 	// Analytics says whether imported events count in analytics. Default: left to
 	// SaaSquatch.
 	Analytics *bool
 }
 
-// JobStatus is how far an import job is. The zero value is a status that
-// SaaSquatch did not give or that is not known: the job has not ended.
+// JobStatus is the status of an import job. The zero value is a status that is missing or unknown:
+// the job has not ended.
 type JobStatus uint8
 
 const (
-	// JobPending: the job waits or runs, for up to 30 minutes says SaaSquatch.
+	// JobPending: the job waits or runs, for up to 30 minutes by SaaSquatch's documentation.
 	JobPending JobStatus = iota + 1
 	// JobCompleted: every record was processed or is among the errors.
 	JobCompleted
-	// JobAborted: the job ended early and never goes on. Records may have been
-	// processed all the same.
+	// JobAborted: the job ended early for good. It may have processed records.
 	JobAborted
 )
 
@@ -72,46 +68,46 @@ func (s JobStatus) String() string {
 	return jobStatusNames[s]
 }
 
-// Ended reports whether the job will do nothing more.
+// Ended reports whether the job has ended.
 func (s JobStatus) Ended() bool { return s == JobCompleted || s == JobAborted }
 
-// ImportJob is what SaaSquatch says of an import job.
+// ImportJob describes an import job, as SaaSquatch reports it.
 type ImportJob struct {
 	ID        string
 	Type      string
 	Requester string
 	Status    JobStatus
-	// RecordsProcessed and Errors count the file's records so far. Whether the
-	// first includes the second is not documented.
+	// RecordsProcessed and Errors count the file's records so far. SaaSquatch does not document
+	// whether the first includes the second.
 	RecordsProcessed, Errors int64
-	// Created, Completed and Expires are zero if they are not known. After
-	// Expires, 30 days on, the files are gone.
+	// Created, Completed and Expires are zero if they are unknown. After Expires, 30 days later,
+	// the files are gone.
 	Created, Completed, Expires time.Time
-	// ResultsURL and ErrorsURL are where the files are. They are secrets because a
-	// signed link needs no other credential; empty if there is no file.
+	// ResultsURL and ErrorsURL are the addresses of the files; empty if there is no file. They are
+	// secrets because a signed link needs no other credential.
 	ResultsURL, ErrorsURL Secret
 }
 
 var (
-	// ErrNoFile means that a job has no such file: it has not completed, or it
-	// has no records of that kind.
+	// ErrNoFile means that a job has no such file: it has not completed, or has no records of that
+	// kind.
 	ErrNoFile = errors.New("the import job has no such file")
-	// ErrNoJob means that SaaSquatch knows no job of that id.
+	// ErrNoJob means that SaaSquatch has no job with that id.
 	ErrNoJob = errors.New("no such import job")
 )
 
 // RecordError is one record of an import that SaaSquatch refused.
 type RecordError struct {
-	// Record is SaaSquatch's recordNumber, -1 if it gives none. Whether counting
-	// begins at 0 or 1 is not documented.
+	// Record is SaaSquatch's recordNumber, -1 if it gives none. SaaSquatch does not document whether
+	// it counts from 0 or 1.
 	Record int64
-	// Message is SaaSquatch's own, printable and cut to 300 bytes. It may quote
-	// ids of users: it belongs in a report and in no log.
+	// Message is SaaSquatch's own, printable and cut to 300 bytes. It may quote ids of users, so it
+	// belongs in a report and not in a log.
 	Message string
 	// APIErrorCode and RSCode are SaaSquatch's codes, empty if it gives none.
 	APIErrorCode, RSCode string
-	// StatusCode is like an HTTP status, 0 if SaaSquatch gives none. 409 is
-	// presumably a record whose idempotency key was used within 24 h.
+	// StatusCode is like an HTTP status, 0 if SaaSquatch gives none. 409 is presumably a record
+	// whose idempotency key was used within 24 h.
 	StatusCode int
 }
 
@@ -122,14 +118,13 @@ type ImportedEvent struct {
 	EventID string
 	// Key is the event's name, such as "purchase".
 	Key string
-	// DateTriggered is in milliseconds since the epoch, if Timed says that it is
-	// known.
+	// DateTriggered is in milliseconds since 1970. It is known if Timed is true.
 	DateTriggered int64
 	Timed         bool
 }
 
-// TenantMode tells tenants whose data can be wiped from those whose data stays
-// and whose programs pay. The zero value is not known.
+// TenantMode distinguishes test tenants, whose data can be wiped, from live ones, whose data stays
+// and whose programs pay. The zero value is unknown.
 type TenantMode uint8
 
 const (

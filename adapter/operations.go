@@ -6,84 +6,80 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Operations are what operators can do with deliveries, beside the store or
-// through a running server.
+// Operations are the operators' actions on deliveries, beside the store or through a running
+// server.
 type Operations interface {
-	// List returns the newest deliveries that the filter picks, newest first, at
-	// most limit of them.
+	// List returns the newest deliveries that the filter picks, newest first, at most limit.
 	List(ctx context.Context, filter Filter, limit int) ([]Delivery, error)
-	// Scans says what it takes to find what the filter picks.
+	// Scans estimates the cost of finding the deliveries that the filter picks.
 	Scans(ctx context.Context, filter Filter) (Scan, error)
 	// Show returns one delivery with its history and payload, or [ErrNoDelivery].
 	Show(ctx context.Context, id int64) (*Delivery, error)
-	// Stats counts the deliveries that the filter picks, and reports the running
-	// totals and the backlog of all. Without a filter it counts nothing: it has the
-	// numbers of the totals, by connection and outcome.
+	// Stats counts the deliveries that the filter picks, and reports the running totals and the
+	// backlog of all. Without a filter it takes the counts from the totals, by connection and
+	// outcome.
 	Stats(ctx context.Context, filter Filter) (*Stats, error)
-	// Verify counts every delivery and holds the numbers against the totals.
+	// Verify counts every delivery and compares the numbers with the totals.
 	Verify(ctx context.Context) ([]Conservation, error)
-	// Redrive makes at most limit deliveries pending again, all of them if limit is
-	// 0. Without outcomes in the filter it takes dead and rejected ones; others
-	// than those and pending ones it refuses with a [RefusedError]. It leaves those of
-	// another tenant than their connection has now. With the alias of a present
-	// tenant as toTenant it takes those alone, pending ones as well, and moves them to
-	// that tenant. Dry, it changes nothing and says what it would do. An error leaves
-	// what is redriven by then, and comes with how much that is, as far as it is known.
+	// Redrive makes at most limit deliveries pending again, all if limit is 0. Without outcomes in
+	// the filter it takes dead and rejected deliveries. It refuses outcomes other than those and
+	// pending with a [RefusedError]. It leaves deliveries of a tenant that their connection no
+	// longer has. If toTenant is the alias of a present tenant, it takes exactly those, pending
+	// ones too, and moves them to that tenant. With dry it changes nothing and reports what it
+	// would do. An error does not undo the deliveries redriven before; the result counts them, as
+	// far as their number is known.
 	Redrive(ctx context.Context, filter Filter, limit int, toTenant string, dry bool) (*Redrive, error)
-	// Purge deletes at most limit deliveries, all of them if limit is 0, with all
-	// that is known of them. It refuses an empty filter. Dry, it changes nothing.
+	// Purge deletes at most limit deliveries, all if limit is 0, with payload and history. It
+	// refuses an empty filter. With dry it changes nothing.
 	Purge(ctx context.Context, filter Filter, limit int, dry bool) (*Purge, error)
-	// Export calls yield with at most limit deliveries, all of them if limit is 0,
-	// with their payloads, newest first. It ends with the first error of yield.
+	// Export calls yield with at most limit deliveries, all if limit is 0, with their payloads,
+	// newest first. It ends with the first error of yield.
 	Export(ctx context.Context, filter Filter, limit int, yield func(*Delivery) error) error
 }
 
-// Stats are numbers of deliveries.
+// Stats counts deliveries.
 type Stats struct {
 	Deliveries []Summary `json:"deliveries"`
 	Totals     []Totals  `json:"totals"`
 	Backlog    []Backlog `json:"backlog"`
 }
 
-// Redrive is what a redrive did, or would do.
+// Redrive is the result of a redrive, or of a dry one.
 type Redrive struct {
-	// Matched is how many deliveries the filter picks, as far as the limit goes.
+	// Matched is how many deliveries the filter picks, up to the limit.
 	Matched int `json:"matched"`
-	// Sent are pending now. Where nothing was changed it is those that would be.
+	// Sent are pending now, or would be after a dry redrive.
 	Sent int `json:"sent"`
-	// Duplicate were found to be delivered already. Only known once it is done.
+	// Duplicate have been delivered already. A dry redrive does not know them.
 	Duplicate int `json:"duplicate"`
-	// Unsendable are those that today's rules reject or skip, by reason; they are
-	// left as they are.
+	// Unsendable are deliveries that today's rules reject or skip, by reason. Redrive leaves them.
 	Unsendable map[mapping.Reason]int `json:"unsendable,omitempty"`
-	// NoPayload are those whose payload is gone.
+	// NoPayload are deliveries without a payload.
 	NoPayload int `json:"no_payload"`
-	// Damaged are those whose stored payload does not match its checksum.
+	// Damaged are deliveries whose stored payload does not match its checksum.
 	Damaged int `json:"damaged,omitempty"`
-	// NoConnection are those of connections that are not configured any more.
+	// NoConnection are deliveries of connections that are no longer configured.
 	NoConnection int `json:"no_connection"`
-	// Held are those that wait for an import job: their run has them sent when it is
-	// resumed.
+	// Held are deliveries that wait for an import job. Their run sends them when it is resumed.
 	Held int `json:"held"`
-	// FiresPrograms are those to send that a replay by import jobs brought. A redrive
-	// sends them one by one, for which SaaSquatch evaluates its programs and gives
-	// rewards, whatever their age. The jobs leave programs alone unless asked otherwise.
+	// FiresPrograms are deliveries to send that a replay by import jobs brought. A redrive sends
+	// them one by one. SaaSquatch then evaluates its programs and gives rewards, whatever the age
+	// of the event. Import jobs fire no programs unless they are asked to.
 	FiresPrograms int `json:"fires_programs"`
-	// OtherTenant are those that were left since they are of another tenant than
-	// their connection has now.
+	// OtherTenant are deliveries that were left, because their connection has another tenant now.
 	OtherTenant TenantMoves `json:"other_tenant,omitempty"`
-	// Moved are those that were sent to another tenant than they were accepted for, or
+	// Moved are deliveries that were sent to another tenant than they were accepted for, or that
 	// are duplicates there.
 	Moved TenantMoves `json:"moved,omitempty"`
-	// InHand are those that were not moved since a process has them in hand, or has
-	// changed them meanwhile. Only known once it is done.
+	// InHand are deliveries that were not moved, because a process has leased or changed them
+	// meanwhile. A dry redrive does not know them.
 	InHand int `json:"in_hand,omitempty"`
-	// Before is the lowest id that was looked at. A redrive with it in the filter goes on
-	// with those below. 0 if the filter picked none.
+	// Before is the lowest id that was looked at. A redrive with it in the filter goes on below. 0
+	// if the filter picked none.
 	Before int64 `json:"before,omitempty"`
 }
 
-// Add adds what a redrive of further deliveries did.
+// Add adds the result of a redrive of further deliveries.
 func (r *Redrive) Add(more *Redrive) {
 	r.Matched += more.Matched
 	r.Sent += more.Sent
@@ -111,13 +107,13 @@ func (r *Redrive) Add(more *Redrive) {
 	}
 }
 
-// Purge is what a purge did, or would do.
+// Purge is the result of a purge, or of a dry one.
 type Purge struct {
 	// Purged is how many deliveries were deleted, by the outcome they had.
 	Purged map[Outcome]int `json:"purged"`
 }
 
-// RefusedError is an operation that is not carried out, with the remedy.
+// RefusedError means that an operation was not carried out. Problem ends with the remedy.
 type RefusedError struct{ Problem string }
 
 func (e *RefusedError) Error() string { return e.Problem }

@@ -6,11 +6,10 @@ import "fmt"
 type Outcome uint8
 
 const (
-	// Delivered means that SaaSquatch answered 2xx, with an object that is no error or
-	// without a body.
+	// Delivered means that SaaSquatch answered 2xx, without a body or with an object that is no
+	// error.
 	Delivered Outcome = iota + 1
-	// Duplicate means that SaaSquatch holds the event already. It counts as
-	// delivered.
+	// Duplicate means that SaaSquatch holds the event already. It counts as delivered.
 	Duplicate
 	// Skipped means that the call is valid but has nothing to send.
 	Skipped
@@ -18,7 +17,7 @@ const (
 	Rejected
 	// Dead means that SaaSquatch refuses the event for good.
 	Dead
-	// Pending means that the event is not settled and has to be tried again.
+	// Pending means that the event is not settled: another attempt follows.
 	Pending
 )
 
@@ -56,5 +55,5 @@ func (o *Outcome) UnmarshalText(text []byte) error {
 	return fmt.Errorf("unknown outcome %q: want one of %v", text, Outcomes)
 }
 
-// Settled reports whether the event needs nothing more from anybody.
+// Settled reports whether the outcome is final.
 func (o Outcome) Settled() bool { return o != 0 && o != Pending }

@@ -8,50 +8,47 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Queue keeps the events of one connection on disk until they are settled. It is
-// what durable delivery needs of a store. It is safe for concurrent use.
+// Queue keeps the events of one connection on disk until they are settled. It is what durable
+// delivery needs of a store. It is safe for concurrent use.
 type Queue interface {
-	// Accept stores the arrivals, all or none: when it returns nil they are on
-	// disk and survive a crash. It marks an arrival whose Outcome is Pending as
-	// Duplicate if the ledger has the event as delivered or the queue holds it
-	// already. It returns an [UnavailableError] if nothing was stored; after any
-	// other error that is unknown, and a redelivery finds out. Once ctx has ended,
-	// arrivals whose commit has not begun are withdrawn. The payloads are not used after
-	// the call, which may last longer than ctx.
+	// Accept stores the arrivals, all or none. When it returns nil they are on disk and survive a
+	// crash. It marks an arrival whose Outcome is Pending as Duplicate if the ledger has the event
+	// as delivered, or the queue holds it already. It returns an [UnavailableError] if nothing was
+	// stored. After another error that is unknown, and a redelivery finds out. Once ctx has ended,
+	// Accept withdraws arrivals whose commit has not begun. It does not use the payloads after the
+	// call, which may last longer than ctx.
 	Accept(ctx context.Context, arrivals []Arrival) error
-	// Lease hands out pending events that are due and were accepted for the tenant
-	// that the connection has, or moved to it, oldest due time first, to this process
-	// alone: at most limit of them, and no more payload than maxBytes, but
-	// at least one event. An empty answer means that nothing is due.
+	// Lease hands out pending events to this process alone, in the order of their due times. They
+	// are due, and were accepted for the tenant of the connection or moved to it. There are at most
+	// limit of them, with no more payload than maxBytes, but at least one. An empty answer means
+	// that nothing is due.
 	Lease(ctx context.Context, limit int, maxBytes int64) ([]Leased, error)
-	// LeaseParked hands out events that this process has put back until a time, before
-	// that time, in the order given. It leaves out those that are not due at that very
-	// time any more, have an outcome, or are not the connection's tenant's. Payloads
-	// are bounded as those of Lease are.
+	// LeaseParked hands out events that this process has parked, before their due times and in the
+	// order given. It leaves out events that are no longer due at that very time, have an outcome,
+	// or belong to another tenant. The bounds of payloads are as for Lease.
 	LeaseParked(ctx context.Context, parked []Parked, maxBytes int64) ([]Leased, error)
-	// MarkSending records that an attempt at the leased event begins, for one that must
-	// not be sent twice if the process dies during the attempt. It returns ErrLeaseLost
-	// if the event was given to another process, moved to another tenant, or purged in
-	// the meantime; then nothing was recorded, and the event must not be sent.
+	// MarkSending records that an attempt at the leased event begins. It is for events that must
+	// not be sent twice if the process dies during the attempt. It returns ErrLeaseLost if the
+	// event was leased to another process, moved to another tenant, or purged meanwhile. Then it
+	// has recorded nothing, and the event must not be sent.
 	MarkSending(ctx context.Context, leased *Leased) error
-	// Record ends a lease: it settles the event, or puts it back until Step.Due. It
-	// returns ErrLeaseLost if the event was given to another process, or purged,
-	// in the meantime; then nothing was recorded. After any other error the caller may
-	// record the same step again: one that was recorded nevertheless is not lost, and
-	// counts once.
+	// Record ends a lease: it settles the event, or puts it back until Step.Due. It returns
+	// ErrLeaseLost if the event was leased to another process, or purged, meanwhile. Then it has
+	// recorded nothing. After another error the caller may record the same step again: it counts
+	// once, even if it was recorded in spite of the error.
 	Record(ctx context.Context, leased *Leased, step Step) error
 	// Release gives leased events back as they were. They are due at once.
 	Release(ctx context.Context, leased []*Leased) error
-	// Wake returns a channel that receives when events may have become due
-	// earlier than the queue's own times say, such as after an Accept.
+	// Wake returns a channel that receives when events may have become due earlier than their due
+	// times say, such as after an Accept.
 	Wake() <-chan struct{}
 }
 
-// ErrLeaseLost means that an event is no longer this process's to deliver.
+// ErrLeaseLost means that this process no longer has the lease of an event.
 var ErrLeaseLost = errors.New("the lease of the event is lost")
 
-// UnavailableError says why a store takes nothing at the moment. Nothing was
-// stored; the request has to come again.
+// UnavailableError says why a store takes nothing at the moment. Nothing was stored: the sender
+// must send the request again.
 type UnavailableError struct {
 	// Message is for the sender and holds no paths, hosts or secrets.
 	Message string
@@ -68,29 +65,29 @@ func (e *UnavailableError) Error() string {
 
 func (e *UnavailableError) Unwrap() error { return e.Err }
 
-// Unavailable returns what the sender may be told.
+// Unavailable returns the text for the sender.
 func (e *UnavailableError) Unavailable() string { return e.Message }
 
-// Arrival is an event on its way into a Queue.
+// Arrival is an event for a Queue to accept.
 type Arrival struct {
-	// MessageID is Segment's messageId, empty if it has none. A replay names an upsert
+	// MessageID is Segment's messageId, empty if it has none. A replay makes a name for an upsert
 	// of merged traits whose newest call has none.
 	MessageID string
-	// UserID, AccountID and EventKey are empty where the mapping did not get so far.
+	// UserID, AccountID and EventKey are empty if the mapping ended before them.
 	UserID, AccountID, EventKey string
 	// Event is Segment's name of the event, empty if the call has none.
 	Event string
-	// Keyed says that MessageID is a valid idempotency key. Then it alone tells
-	// the event from others, for SaaSquatch as for the ledger.
+	// Keyed says that MessageID is a valid idempotency key. Then it alone identifies the event, for
+	// SaaSquatch as for the ledger.
 	Keyed bool
-	// Identity is that of [mapping.Result], for events to deliver with a MessageID
-	// that is no valid key: those are often not unique, so MessageID and Identity
-	// together tell the event from others. 0 if Keyed, or without a MessageID; an
-	// event without one is never a duplicate. An upsert of merged traits has one that
-	// tells it from the call whose messageId it bears, and is not Keyed.
+	// Identity is that of [mapping.Result], for events to deliver with a MessageID that is no valid
+	// key. Such a MessageID is often not unique, so MessageID and Identity together identify the
+	// event. 0 if Keyed, or without a MessageID: an event without one is never a duplicate. An
+	// upsert of merged traits is not Keyed. Its Identity distinguishes it from the call whose
+	// messageId it has.
 	Identity int64
-	// Fingerprint is a hash of what would be sent, which earlier versions stored in
-	// place of Identity. It finds the events that they have stored.
+	// Fingerprint is a hash of the body to send. Earlier versions stored it in place of Identity,
+	// and it finds their events.
 	Fingerprint int64
 	// Payload is the event as Segment sent it.
 	Payload []byte
@@ -100,8 +97,7 @@ type Arrival struct {
 	Detail  string
 }
 
-// Leased is a pending event that is this process's to deliver until the lease
-// ends.
+// Leased is a pending event that this process alone may deliver until the lease ends.
 type Leased struct {
 	ID        int64
 	MessageID string
@@ -109,44 +105,41 @@ type Leased struct {
 	Keyed             bool
 	UserID, AccountID string
 	Payload           []byte
-	// Damaged says that Payload is not what was accepted, by its checksum. It must not be
-	// mapped or sent.
+	// Damaged says that Payload does not match its checksum. It must not be mapped or sent.
 	Damaged    bool
 	ReceivedAt time.Time
-	// Attempts is how many attempts have been made that count.
+	// Attempts is the number of attempts that count.
 	Attempts int
-	// Failed is how many of them failed since the event was accepted or redriven
-	// last; it sets the wait until the next.
+	// Failed is how many of them failed since the event was last accepted or redriven. It sets the
+	// wait before the next attempt.
 	Failed int
-	// Redriven says that the event had an outcome already, and somebody asked to
-	// have it delivered again.
+	// Redriven says that the event had an outcome already, and an operator redrove it.
 	Redriven bool
-	// FirstAttempt is when the first of them began, zero if there was none.
+	// FirstAttempt is when the first attempt that counts began, zero if there was none.
 	FirstAttempt time.Time
-	// AmbiguousSince is when the first attempt began that SaaSquatch may have
-	// processed without our knowing, zero if there was none.
+	// AmbiguousSince is when the first ambiguous attempt began, which SaaSquatch may have
+	// processed; zero if there was none.
 	AmbiguousSince time.Time
-	// Interrupted says that an attempt was marked as begun whose end nobody
-	// recorded.
+	// Interrupted says that an attempt was marked as begun, and its end was not recorded.
 	Interrupted bool
 	// Run is the replay that brought the event, 0 for live traffic.
 	Run int64
-	// Until is when the lease ends on the clock of this process, zero if it ends with
-	// the process.
+	// Until is when the lease ends by the clock of this process, zero if it ends with the process.
 	Until time.Time
-	// Token tells this lease from others of the same event. It is the store's own.
+	// Token identifies the lease. It is the store's own.
 	Token int64
 }
 
-// Parked is an event that was put back until Due, in whole milliseconds.
+// Parked is an event that a process has put back to make room for other users' events. It is due at
+// Due, in whole milliseconds.
 type Parked struct {
 	ID  int64
 	Due time.Time
 }
 
-// Step is what is recorded of a leased event.
+// Step is the record of what was done with a leased event.
 type Step struct {
-	// Outcome is Pending to put the event back, else what it came to.
+	// Outcome is Pending to put the event back, else the final outcome.
 	Outcome Outcome
 	Reason  mapping.Reason
 	Detail  string
@@ -154,11 +147,10 @@ type Step struct {
 	Status int
 	// EventKey is the event's key under today's rules, empty to leave it.
 	EventKey string
-	// Counted says that an attempt was made that counts. One that met a wrong
-	// configuration does not.
+	// Counted says that an attempt was made that counts. An attempt that met a wrong configuration
+	// does not.
 	Counted bool
-	// Ambiguous says that SaaSquatch may have processed the attempt although it
-	// is not known to.
+	// Ambiguous says that SaaSquatch may have processed the attempt, but did not say so.
 	Ambiguous bool
 	// Began is when the attempt began and At when the step was taken.
 	Began, At time.Time

@@ -6,7 +6,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Result is what became of one event of a request.
+// Result is the outcome of one event of a request.
 type Result struct {
 	// Index is the event's place in the request, from 0.
 	Index int
@@ -21,17 +21,16 @@ type Result struct {
 	// Detail explains Reason to a person. It holds no payload.
 	Detail   string
 	Warnings []mapping.Warning
-	// Attempts is how often the event was sent, 0 if it never was.
+	// Attempts is how often the event was sent.
 	Attempts int
 	// Status is the last HTTP status of SaaSquatch, 0 if there was none.
 	Status int
-	// Duration is how long the attempts took, with the waits between them where
-	// the answer waited too.
+	// Duration is how long the attempts took. Direct delivery includes the waits between them.
 	Duration time.Duration
 	// Lag is the time from acceptance to the outcome, 0 if the event was not stored.
 	Lag time.Duration
-	// Events is how many events of a request the result stands for, where they are
-	// recorded together; 0 is one.
+	// Events is how many events of a request the result stands for, if they are recorded together.
+	// 0 means one.
 	Events int
 }
 
@@ -39,12 +38,12 @@ type Result struct {
 type Receipt struct {
 	// Results holds one entry for each event, in their order.
 	Results []Result
-	// Redeliver says that the sender must send the whole request again: at
-	// least one event is neither settled nor kept.
+	// Redeliver says that the sender must send the whole request again: at least one event is
+	// neither settled nor stored.
 	Redeliver bool
 }
 
-// Counts are numbers of events by outcome.
+// Counts counts events by outcome.
 type Counts map[Outcome]int
 
 // Counts counts the receipt's results by outcome.

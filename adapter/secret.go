@@ -8,11 +8,11 @@ import (
 
 const masked = "********"
 
-// Secret is a credential that does not print: not with fmt, not as JSON, YAML
-// or text, not in a zap or slog field. [Secret.Reveal] is the only way to its text.
+// Secret is a credential that does not print: not with fmt, not as JSON, YAML or text, not in a zap
+// or slog field. [Secret.Reveal] is the only way to its text.
 //
-// The text stands behind a pointer because fmt prints the fields of a struct for
-// a verb that it finds unsuitable, whatever methods the type has.
+// The text is behind a pointer because fmt prints the fields of a struct for a verb that it finds
+// unsuitable, whatever methods the type has.
 type Secret struct{ text *string }
 
 // NewSecret wraps text. Without text there is no credential.

@@ -5,11 +5,11 @@ import (
 	"unicode/utf8"
 )
 
-// maxStoredText is how much a store keeps of a text from outside, in bytes.
+// maxStoredText is how many bytes of a text from outside a store keeps.
 const maxStoredText = 512
 
-// StoredText returns a text from outside, such as a messageId, as stores hold it: at
-// most 512 bytes, without breaking a character, valid UTF-8 and without zero bytes.
+// StoredText returns a text from outside, such as a messageId, as stores have it: at most 512 bytes of
+// valid UTF-8, with whole characters and without zero bytes.
 func StoredText(text string) string {
 	text = StorableText(text)
 	if len(text) <= maxStoredText {
@@ -18,7 +18,7 @@ func StoredText(text string) string {
 	return strings.ToValidUTF8(text[:maxStoredText], "")
 }
 
-// StorableText is StoredText of any length. PostgreSQL takes no other text.
+// StorableText is StoredText without the limit of length. PostgreSQL takes no other text.
 func StorableText(text string) string {
 	if utf8.ValidString(text) && strings.IndexByte(text, 0) < 0 {
 		return text

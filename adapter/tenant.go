@@ -6,9 +6,8 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// TenantName returns the name of a tenant in a store: host and alias, since an
-// alias is unique at one SaaSquatch only. Names are stored with the events, so they
-// must stay the same from version to version.
+// TenantName returns the name of a tenant in a store: base URL and alias, because an alias is unique
+// at one SaaSquatch only. Stores have the names, so they must not change from version to version.
 func TenantName(baseURL, alias string) string { return baseURL + "/" + alias }
 
 // TenantAlias returns the alias of the tenant with the name.
@@ -17,8 +16,8 @@ func TenantAlias(name string) string { return name[strings.LastIndexByte(name, '
 // IsTestTenant reports whether the alias is that of a test tenant.
 func IsTestTenant(alias string) bool { return strings.HasPrefix(alias, "test_") }
 
-// Held are pending events that are not sent, since they were accepted for another
-// tenant than their connection has now, or their connection is not configured.
+// Held are pending events that are not sent: they were accepted for another tenant than their
+// connection has now, or their connection is not configured.
 type Held struct {
 	// Tenant is the name of the tenant that the events were accepted for.
 	Tenant string         `json:"tenant"`
@@ -26,7 +25,7 @@ type Held struct {
 	Events int64          `json:"events"`
 }
 
-// Remedy says what to do about the events.
+// Remedy says how to have the events sent or deleted.
 func (h *Held) Remedy() string {
 	if h.Reason == mapping.ReasonConnectionRemoved {
 		return "to send them, configure the connection again; to delete them, use deliveries purge"
@@ -36,8 +35,8 @@ func (h *Held) Remedy() string {
 		"to delete them, use deliveries purge"
 }
 
-// TenantMove is a number of a connection's events that were accepted for the tenant
-// From, while To is the connection's tenant now. Both are names.
+// TenantMove counts a connection's events that were accepted for the tenant From, while To is the
+// connection's tenant now. Both are names.
 type TenantMove struct {
 	Connection string `json:"connection"`
 	From       string `json:"from"`
@@ -45,8 +44,8 @@ type TenantMove struct {
 	Events     int    `json:"events"`
 }
 
-// Warning says what it means that the events change between a test tenant and a
-// live one, empty if they do not.
+// Warning names the consequence of a move between a test tenant and a live one; empty for other
+// moves.
 func (m *TenantMove) Warning() string {
 	switch from, to := IsTestTenant(TenantAlias(m.From)), IsTestTenant(TenantAlias(m.To)); {
 	case from && !to:
@@ -57,7 +56,7 @@ func (m *TenantMove) Warning() string {
 	return ""
 }
 
-// TenantMoves count events by connection and tenants, in the order in which they appear.
+// TenantMoves counts events by connection and tenants, in order of appearance.
 type TenantMoves []TenantMove
 
 // Add adds the events of a move.
