@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"net"
 	"net/netip"
 	"regexp"
@@ -11,45 +10,39 @@ import (
 
 // address checks a host:port to listen on.
 func (v *validator) address(key, address, example string) {
-	if err := checkListenAddr(address, example); err != nil {
-		v.fault(key, "is %s, which %v", quote(address), err)
+	if problem := listenAddrProblem(address, example); problem != "" {
+		v.fault(key, "is %s, which %s", quote(address), problem)
 	}
 }
 
-// checkListenAddr returns why a process cannot listen on an address. It asks no
-// resolver: a name is right if it could be one.
-func checkListenAddr(address, example string) error {
-	if err := checkText(address); err != nil {
-		return err
+// listenAddrProblem returns why a process cannot listen on an address, or "". It asks no resolver: it accepts every
+// host that could be a name.
+func listenAddrProblem(address, example string) string {
+	if problem := textProblem(address); problem != "" {
+		return problem
 	}
 	remedy := ": write host:port, such as " + example
-	if strings.Contains(address, "/") {
-		return errors.New("holds a scheme or a path" + remedy)
-	}
 	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		_, notIP := netip.ParseAddr(strings.Trim(address, "[]"))
-		switch {
-		case isPort(address):
-			return errors.New("is a port alone: write " + example[:strings.LastIndexByte(example, ':')+1] + address)
-		case strings.Count(address, ":") > 1 && !strings.HasPrefix(address, "["):
-			return errors.New("has several colons: " +
-				"put an IPv6 address in brackets, such as [::1]:8080, and write one address only")
-		case notIP == nil || !strings.Contains(address, ":"):
-			return errors.New("has no port" + remedy)
-		}
-		return errors.New("is no address" + remedy)
+	_, notIP := netip.ParseAddr(strings.Trim(address, "[]"))
+	switch {
+	case strings.Contains(address, "/"):
+		return "contains a scheme or a path" + remedy
+	case err != nil && isPort(address):
+		return "is only a port: write " + example[:strings.LastIndexByte(example, ':')+1] + address
+	case err != nil && strings.Count(address, ":") > 1 && !strings.HasPrefix(address, "["):
+		return "has several colons: put an IPv6 address in brackets, such as [::1]:8080, and write one address only"
+	case err != nil && (notIP == nil || !strings.Contains(address, ":")):
+		return "has no port" + remedy
+	case err != nil:
+		return "is not an address" + remedy
+	case !isPort(port):
+		return "has no port from 0 to 65535" + remedy
+	case host == "*":
+		return "has a host that no process can listen on: write :" + port + " to listen on every interface"
+	case host != "" && hostProblem(host) != "":
+		return hostProblem(host) + remedy
 	}
-	if !isPort(port) {
-		return errors.New("has no port from 0 to 65535" + remedy)
-	}
-	if host == "*" {
-		return errors.New("has a host that no process can listen on: write :" + port + " to listen on every interface")
-	}
-	if err := checkHost(host); host != "" && err != nil {
-		return errors.New(err.Error() + remedy)
-	}
-	return nil
+	return ""
 }
 
 func isPort(text string) bool {
@@ -61,30 +54,27 @@ const hostLabel = `[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?`
 
 var (
 	hostPattern = regexp.MustCompile(`^` + hostLabel + `(?:\.` + hostLabel + `)*\.?$`)
-	// numberPattern is the last label of a host that is meant as an IPv4 address:
-	// no top-level domain is a number.
+	// numberPattern is the last label of a host that is meant as an IPv4 address: no top-level domain is a number.
 	numberPattern = regexp.MustCompile(`(?:^|\.)(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?$`)
 )
 
-// checkHost returns why a host, without brackets, can be neither an IP address of one
-// machine nor a name.
-func checkHost(host string) error {
-	if addr, err := netip.ParseAddr(host); err == nil {
-		if addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
-			return errors.New("has an IP address of many machines")
-		}
-		return nil
-	}
+// hostProblem returns why a host, without brackets, can be neither an IP address of one machine nor a name.
+func hostProblem(host string) string {
+	addr, err := netip.ParseAddr(host)
 	switch {
+	case err == nil && (addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255})):
+		return "has an IP address of many machines"
+	case err == nil:
+		return ""
 	case strings.Contains(host, ":"), numberPattern.MatchString(host):
-		return errors.New("has a host that is no valid IP address")
+		return "has a host that is no valid IP address"
 	case !hostPattern.MatchString(host):
-		return errors.New("has a host that is no valid name")
+		return "has a host that is no valid name"
 	}
-	return nil
+	return ""
 }
 
-// sameAddress reports whether one process cannot listen on both.
+// sameAddress reports whether one process cannot listen on both addresses.
 func sameAddress(a, b string) bool {
 	hostA, portA, errA := net.SplitHostPort(a)
 	hostB, portB, errB := net.SplitHostPort(b)
@@ -96,27 +86,25 @@ func sameAddress(a, b string) bool {
 	if errA != nil || errB != nil || numberA != numberB || numberA == 0 {
 		return false
 	}
-	return sameHost(hostA, hostB) || isEveryHost(hostA) || isEveryHost(hostB)
+	hostA, hostB = canonicalHost(hostA), canonicalHost(hostB)
+	return hostA == hostB || hostA == "" || hostB == ""
 }
 
-// sameHost compares hosts to listen on. Go listens on 127.0.0.1 for localhost.
-func sameHost(a, b string) bool {
-	normal := func(host string) string {
-		host = strings.ToLower(strings.TrimSuffix(host, "."))
-		if host == "localhost" {
-			return "127.0.0.1"
-		}
-		if addr, err := netip.ParseAddr(host); err == nil {
-			return addr.Unmap().String()
-		}
-		return host
+// canonicalHost returns one text for a host to listen on, "" for every interface. Go listens on 127.0.0.1 for
+// localhost.
+func canonicalHost(host string) string {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if host == "localhost" {
+		return "127.0.0.1"
 	}
-	return normal(a) == normal(b)
-}
-
-func isEveryHost(host string) bool {
 	addr, err := netip.ParseAddr(host)
-	return host == "" || err == nil && addr.IsUnspecified()
+	switch {
+	case err != nil:
+		return host
+	case addr.IsUnspecified():
+		return ""
+	}
+	return addr.Unmap().String()
 }
 
 func isLoopback(host string) bool {

@@ -24,7 +24,7 @@ func TestListenAddress(t *testing.T) {
 		"[::g]:80": "no valid IP address", "[1::2::3]:80": "no valid IP address",
 		":65536": "no port from 0", ":-1": "no port from 0", ":http": "no port from 0", ":": "no port from 0",
 		"127.0.0.1:": "no port from 0", ":99999999999999999999": "no port from 0",
-		":+80": "no port from 0", ":0x50": "no port from 0", "：8080": "has no port", "8080": "is a port alone: write ",
+		":+80": "no port from 0", ":0x50": "no port from 0", "：8080": "has no port", "8080": "is only a port: write ",
 		"": "has no port", "127.0.0.1": "has no port", "localhost": "has no port", "[::1]": "has no port",
 		"http://:8080": "scheme or a path", "https://0.0.0.0:8080/": "scheme or a path", "tcp://:8080": "scheme or a path",
 		"//:8080": "scheme or a path", ":8080/segment": "scheme or a path",
@@ -32,7 +32,7 @@ func TestListenAddress(t *testing.T) {
 		// a host may have this name
 		"::1:8080": "put an IPv6 address in brackets", "::1": "put an IPv6 address in brackets",
 		":::8080": "put an IPv6 address in brackets", "2001:db8::1:8080": "put an IPv6 address in brackets",
-		":80,:443": "one address only", "[::1]8080": "no address", "[::1:8080": "has no port", "-a:80": "no valid name",
+		":80,:443": "one address only", "[::1]8080": "not an address", "[::1:8080": "has no port", "-a:80": "no valid name",
 		"a-:80": "no valid name", "a..b:80": "no valid name", ".a:80": "no valid name",
 		"é:80": "no valid name", "a@b:80": "no valid name", "224.0.0.1:80": "of many machines",
 		"255.255.255.255:80": "of many machines", "[ff02::1]:80": "of many machines",
@@ -94,7 +94,7 @@ func FuzzListenAddr(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if checkListenAddr(text, ":8080") != nil {
+		if listenAddrProblem(text, ":8080") != "" {
 			return
 		}
 		host, port, err := net.SplitHostPort(text)

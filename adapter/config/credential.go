@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -10,21 +11,19 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// mask is what every secret prints as.
+// mask is the text that every secret prints as.
 var mask = adapter.NewSecret("-").String()
 
-// credential is one credential and the setting that holds it. Its faults and warnings
-// name the kind of mistake and show nothing of the text.
+// credential is one credential and its setting. Its faults and warnings name the kind of mistake and show nothing of
+// the text.
 type credential struct {
 	setting *setting
-	// header is the name of the header in the connection, for segment.header.value.
-	header string
-	// file is the variable that could name a file for it instead; "" for none.
-	file string
-	text string
+	header  string // the name of the connection's header, for segment.header.value
+	file    string // the variable that could name a file with it instead; "" for none
+	text    string
 }
 
-// Keys of the settings that differ in what their credentials may hold.
+// Keys of the settings whose credentials have rules of their own.
 const (
 	sharedSecretKey = "segment.shared_secret"
 	bearerTokenKey  = "segment.bearer_token"
@@ -35,8 +34,10 @@ const (
 	apiKeyKey       = "saasquatch.api_key"
 )
 
-// problem returns why the credential can never be right, and the remedy; "" if it
-// can be.
+// minAdminToken is the least number of characters of a token of the admin API.
+const minAdminToken = 16
+
+// problem returns why the credential can never be right and the remedy, or "".
 func (c *credential) problem() string {
 	if problem := unreadable(c.text); problem != "" {
 		return problem
@@ -49,7 +50,7 @@ func (c *credential) problem() string {
 	case schemePrefix.MatchString(c.text) && c.hasScheme():
 		return "begins with an authentication scheme, Bearer or Basic: write the value alone, not encoded"
 	case c.holdsReference():
-		return "holds a variable or a template, such as ${NAME}, that nothing has replaced: " + c.remedy()
+		return "contains a variable or a template, such as ${NAME}, that was not replaced: " + c.remedy()
 	case isPlaceholder(c.text):
 		return "is a placeholder: " + c.remedy()
 	case secretFile.MatchString(c.text):
@@ -60,13 +61,13 @@ func (c *credential) problem() string {
 	return c.kindProblem()
 }
 
-// holdsReference reports whether something should have been replaced in the text.
+// holdsReference reports whether the text contains a variable or a template that was not replaced.
 func (c *credential) holdsReference() bool {
 	return wholeReference.MatchString(c.text) || heldReference.MatchString(c.text) ||
 		c.isPlain() && plainReference.MatchString(c.text)
 }
 
-// unreadable returns what no text that was written on purpose holds.
+// unreadable returns what is only in a text by mistake, and the remedy, or "".
 func unreadable(text string) string {
 	switch {
 	case strings.TrimSpace(text) == "":
@@ -78,38 +79,31 @@ func unreadable(text string) string {
 	case strings.TrimSpace(text) != text:
 		return "begins or ends with white space: remove it"
 	case !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl):
-		return "holds a control character or is not UTF-8: write the secret alone, on one line"
+		return "contains a control character or is not UTF-8: write the secret alone, on one line"
 	case strings.ContainsFunc(text, isInvisible):
-		return "holds an invisible character: type it anew"
+		return "contains an invisible character: type it again"
 	}
 	return ""
 }
 
-// kindProblem returns what is wrong with a credential of its kind alone.
+// kindProblem checks the rules of the credential's setting.
 func (c *credential) kindProblem() string {
-	switch c.setting.Key {
-	case basicKeyKey:
-		if strings.Contains(c.text, ":") {
-			return "holds a colon, which a Basic user name cannot: write the key alone"
-		}
-	case apiKeyKey:
-		if userPrefix.MatchString(c.text) {
-			return "holds a user name before a colon: " +
-				"write the key alone here, and an AccountSID into saasquatch.user_name"
-		}
-		if strings.ContainsFunc(c.text, unicode.IsSpace) {
-			return "holds white space: write the key alone"
-		}
-	case adminTokenKey:
-		switch {
-		case isQuoted(c.text):
-			return "stands in quotation marks, which a bearer token cannot hold: remove them"
-		case utf8.RuneCountInString(c.text) < minAdminToken:
-			return fmt.Sprintf("is shorter than %d characters: write a longer one, such as openssl rand -hex 32 makes",
-				minAdminToken)
-		case !bearerPattern.MatchString(c.text):
-			return "holds a character that a bearer token cannot: write letters, digits and - . _ ~ + / only"
-		}
+	hasSpace := strings.ContainsFunc(c.text, unicode.IsSpace)
+	switch key := c.setting.Key; {
+	case key == basicKeyKey && strings.Contains(c.text, ":"):
+		return "contains a colon, which a Basic user name cannot: write the key alone"
+	case key == apiKeyKey && userPrefix.MatchString(c.text):
+		return "contains a user name before a colon: " +
+			"write the key alone here, and an AccountSID into saasquatch.user_name"
+	case key == apiKeyKey && hasSpace:
+		return "contains white space: write the key alone"
+	case key == adminTokenKey && isQuoted(c.text):
+		return "is in quotation marks, which a bearer token cannot contain: remove them"
+	case key == adminTokenKey && utf8.RuneCountInString(c.text) < minAdminToken:
+		return fmt.Sprintf("is shorter than %d characters: write a longer one, such as openssl rand -hex 32 prints",
+			minAdminToken)
+	case key == adminTokenKey && !bearerPattern.MatchString(c.text):
+		return "contains a character that a bearer token cannot: write letters, digits and - . _ ~ + / only"
 	}
 	return ""
 }
@@ -118,35 +112,29 @@ var (
 	authorizationPrefix = regexp.MustCompile(`(?i)^authorization\s*[:=]`)
 	schemePrefix        = regexp.MustCompile(`(?i)^(?:bearer|basic)(?:[\s:]|$)`)
 	secretFile          = regexp.MustCompile(`^(?:file:|(?:/var)?/run/secrets/|[A-Za-z]:\\|~/)`)
-	// jsonText is what secret managers store for several values, and a YAML or JSON
-	// list, which an environment variable does not take.
+	// jsonText is the form in which secret managers store several values. It is also a YAML or JSON list, which an
+	// environment variable does not accept.
 	jsonText = regexp.MustCompile(`^(?:\{\s*".*\}|\[\s*["'].*\])$`)
-	// userPrefix is an empty user name, as curl -u takes it, or an AccountSID.
+	// userPrefix is an empty user name, as in curl -u, or an AccountSID.
 	userPrefix = regexp.MustCompile(`^(?:|[A-Za-z]{2}[0-9A-Za-z]+):`)
 	// bearerPattern is RFC 6750's form of a bearer token.
 	bearerPattern = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 )
 
-// hasScheme reports whether the value travels behind a scheme that is no part of it.
+// hasScheme reports whether a request sends the value after an authentication scheme.
 func (c *credential) hasScheme() bool {
-	switch c.setting.Key {
-	case bearerTokenKey, basicKeyKey, adminTokenKey, apiKeyKey:
-		return true
-	}
-	return false
+	return slices.Contains([]string{bearerTokenKey, basicKeyKey, adminTokenKey, apiKeyKey}, c.setting.Key)
 }
 
-// isPlain reports whether the value has letters, digits and few signs only.
+// isPlain reports whether the value has only letters, digits and few other characters.
 func (c *credential) isPlain() bool {
 	return c.setting.Key == apiKeyKey || c.setting.Key == adminTokenKey
 }
 
-// isNamed reports whether the name of the variable, key or header precedes the value, as
-// in a line of an env-file.
+// isNamed reports whether the name of the variable, key or header precedes the value, as in a line of an env-file.
 func (c *credential) isNamed() bool {
-	last := c.setting.Key[strings.LastIndexByte(c.setting.Key, '.')+1:]
 	text := strings.TrimPrefix(c.text, "export ")
-	for _, name := range []string{c.setting.Env, last, c.header} {
+	for _, name := range []string{c.setting.Env, lastWord(c.setting.Key), c.header} {
 		if name == "" || len(text) <= len(name) || !strings.EqualFold(text[:len(name)], name) {
 			continue
 		}
@@ -162,42 +150,42 @@ func (c *credential) remedy() string {
 	if c.file == "" {
 		return "write the secret itself"
 	}
-	return "write the secret itself, or name a file that holds it in " + c.file
+	return "write the secret itself, or name a file that contains it in " + c.file
 }
 
-// doubts returns what is probably wrong with the credential, though it may really hold that.
+// doubts returns what is probably a mistake in the credential, although it may be part of it.
 func (c *credential) doubts() (list []string) {
-	doubt := func(problem, remedy string) { list = append(list, problem+": "+remedy) }
+	const unlessMeant = ": remove it, unless the secret really has it"
+	doubt := func(text string) { list = append(list, text) }
 	switch {
 	case isQuoted(c.text):
-		doubt("stands in quotation marks, which count as part of it", "remove them, unless the secret really has them")
+		doubt("is in quotation marks, which count as part of it: remove them, unless the secret really has them")
 	case hasQuote(c.text):
-		doubt("begins or ends with a quotation mark, which counts as part of it",
-			"remove it, unless the secret really has it")
+		doubt("begins or ends with a quotation mark, which counts as part of it" + unlessMeant)
 	case lowerReference.MatchString(c.text):
-		doubt("looks like a variable that nothing has replaced",
+		doubt("looks like a variable that was not replaced: " +
 			"write the secret itself, unless it really begins with a dollar sign")
 	}
 	if strings.ContainsFunc(c.text, unicode.IsSpace) {
-		doubt("holds white space, which counts as part of it", "remove it, unless the secret really has it")
+		doubt("contains white space, which counts as part of it" + unlessMeant)
 	}
 	if strings.HasSuffix(c.text, `\n`) || strings.HasSuffix(c.text, `\r`) {
-		doubt("ends with a backslash and a letter, which is no line break here",
+		doubt("ends with a backslash and a letter, which is no line break here: " +
 			"remove them, unless the secret really has them")
 	}
 	if c.inHeader() && strings.ContainsFunc(c.text, func(r rune) bool { return r > unicode.MaxASCII }) {
-		doubt("holds a character outside ASCII, which Segment does not send in a header", "use another secret")
+		doubt("contains a character outside ASCII, which Segment does not send in a header: use another secret")
 	}
 	return list
 }
 
-// inHeader reports whether the value travels in a header as it stands. Basic encodes it.
+// inHeader reports whether a header contains the value unencoded. Basic encodes it.
 func (c *credential) inHeader() bool {
 	return c.setting.Key == bearerTokenKey || c.setting.Key == headerValueKey
 }
 
-// credentialsOf returns the credentials of a setting and the key of each.
-func (c *Config) credentialsOf(s *setting, prefix string, conn *Connection) (keys []string, list []credential) {
+// credentialsOf returns the credentials of a setting, each with its key.
+func (c *Config) credentialsOf(s *setting, prefix string, conn *Connection) (keys []string, found []credential) {
 	one := credential{setting: s}
 	if prefix == "" && c.origins[s.Key] != origin(s.EnvFile()) {
 		one.file = s.EnvFile()
@@ -206,36 +194,24 @@ func (c *Config) credentialsOf(s *setting, prefix string, conn *Connection) (key
 		one.header = conn.Segment.Header.Name
 	}
 	switch f := s.field(c, conn).(type) {
-	case secretField:
+	case scalar[adapter.Secret]:
 		if !f.p.IsZero() {
 			one.text = f.p.Reveal()
 			return []string{prefix + s.Key}, []credential{one}
 		}
-	case secretsField:
+	case list[adapter.Secret]:
 		for i, secret := range *f.p {
 			one.text = secret.Reveal()
-			keys, list = append(keys, elementKey(prefix+s.Key, i, len(*f.p))), append(list, one)
+			keys, found = append(keys, elementKey(prefix+s.Key, i, len(*f.p))), append(found, one)
 		}
 	}
-	return keys, list
-}
-
-// settingOf returns the setting with a key of the table.
-func settingOf(key string) *setting {
-	for i := range settings {
-		if settings[i].Key == key {
-			return &settings[i]
-		}
-	}
-	panic("no setting " + key)
+	return keys, found
 }
 
 // credentials checks the credentials of one setting.
 func (v *validator) credentials(key, prefix string, conn *Connection) {
 	keys, list := v.config.credentialsOf(settingOf(key), prefix, conn)
 	for i := range list {
-		if problem := list[i].problem(); problem != "" {
-			v.fault(keys[i], "%s", problem)
-		}
+		v.text(keys[i], list[i].problem())
 	}
 }

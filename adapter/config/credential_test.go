@@ -267,7 +267,7 @@ func checkSpoilt(t *testing.T, s Setting, src Source, where, want string) {
 		text = strings.Join(warnings, "\n")
 	}
 	for _, fault := range faultsOf(err) {
-		if list, _, _ := cutIndex(fault.Key); list == s.Key {
+		if cutIndex(fault.Key) == s.Key {
 			got = isFault
 			if fault.Where != where {
 				t.Errorf("the fault %q is not at %s", fault, where)

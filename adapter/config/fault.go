@@ -6,16 +6,14 @@ import (
 	"unicode/utf8"
 )
 
-// Fault is one thing that is wrong with a configuration. It never holds the
-// text of a secret.
+// Fault is one error in a configuration. It never contains the text of a secret.
 type Fault struct {
-	// Where is the place to mend: a line of the file such as "config.yaml:12", an
-	// environment variable or a flag; empty for a setting that is nowhere set.
+	// Where is the place to correct: a line of the file such as "config.yaml:12", an environment variable or a flag.
+	// It is empty for a setting that is not set.
 	Where string
-	// Key is the setting, such as "saasquatch.api_key"; empty if the fault is the
-	// whole file's.
+	// Key is the setting, such as "saasquatch.api_key". It is empty for a fault of the whole file.
 	Key string
-	// Problem says what is wrong and what would be right.
+	// Problem says what is wrong, and the remedy.
 	Problem string
 }
 
@@ -30,27 +28,31 @@ func (f *Fault) Error() string {
 	return text
 }
 
-// faults collects. The joined error prints one fault a line.
-type faults []error
+// faults collects faults.
+type faults []*Fault
 
 func (fs *faults) add(where, key, format string, args ...any) {
 	*fs = append(*fs, &Fault{Where: where, Key: key, Problem: fmt.Sprintf(format, args...)})
 }
 
-// maxFaults bounds the report on a file that is something else altogether.
+// maxFaults limits the report on a file that is no configuration at all.
 const maxFaults = 100
 
+// join returns an error that prints one fault a line, or nil.
 func (fs faults) join() error {
-	if more := len(fs) - maxFaults; more > 0 {
-		return errors.Join(append(fs[:maxFaults:maxFaults], &Fault{Problem: fmt.Sprintf("and %d more faults: mend these first", more)})...)
+	var list []error
+	for _, fault := range fs[:min(len(fs), maxFaults)] {
+		list = append(list, fault)
 	}
-	return errors.Join(fs...)
+	if more := len(fs) - maxFaults; more > 0 {
+		list = append(list, &Fault{Problem: fmt.Sprintf("and %d more faults: fix these first", more)})
+	}
+	return errors.Join(list...)
 }
 
 const quotedRunes = 60
 
-// quote shows a value in a fault, on one line and not too long. It is for
-// values of settings that are no secrets.
+// quote shows the value of a setting that is no secret, on one line and shortened.
 func quote(text string) string {
 	if utf8.RuneCountInString(text) > quotedRunes {
 		text = string([]rune(text)[:quotedRunes]) + "…"

@@ -2,9 +2,8 @@ package config
 
 import "github.com/spf13/pflag"
 
-// RegisterFlags adds a flag for every setting that has one. Secrets have none,
-// since other users of a machine can read command lines. [Load] reads the
-// values, so that a wrong one is reported like one of the file.
+// RegisterFlags adds a flag for every setting that has one. Secrets have none, because other users of a machine can
+// read command lines. [Load] reads the values and reports a wrong one like a wrong value of the file.
 func RegisterFlags(flags *pflag.FlagSet) {
 	for i := range settings {
 		s := &settings[i]

@@ -1,41 +1,38 @@
 package config
 
 import (
+	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/spf13/pflag"
 )
 
 const (
-	// maxFileSize bounds the configuration file in bytes.
+	// maxFileSize is the largest configuration file in bytes.
 	maxFileSize = 1 * mebibyte
-	// maxValueSize bounds a file that holds one value, in bytes.
+	// maxValueSize is the largest file with one value, in bytes.
 	maxValueSize = 64 * kibibyte
 )
 
-// Source is where a configuration comes from. The zero Source yields the
-// defaults.
+// Source is where a configuration comes from. The zero Source yields the defaults.
 type Source struct {
 	// File is the path of the YAML file, at most 1 MiB. Default: none.
 	File string
-	// Env looks up an environment variable, as os.LookupEnv does; one that is
-	// empty counts as unset. Default: no environment.
+	// Env looks up an environment variable, as os.LookupEnv does. An empty variable counts as unset. Default: no
+	// environment.
 	Env func(string) (string, bool)
-	// Flags holds the flags of [RegisterFlags], parsed; only flags that were given
-	// count. Default: none.
+	// Flags holds the parsed flags of [RegisterFlags]. Only flags that were given count. Default: none.
 	Flags *pflag.FlagSet
-	// ReadFile reads File and the files that variables ending in _FILE name.
-	// Default: os.ReadFile with a bound on the size.
+	// ReadFile reads File and the files that variables ending in _FILE name. Default: os.ReadFile with a size limit.
 	ReadFile func(string) ([]byte, error)
 }
 
-// Load reads and merges a configuration. On error it returns no Config and
-// every fault at once, joined; each is a [*Fault]. A loaded Config is readable,
-// not yet right: see [Config.Validate].
+// Load reads and merges a configuration. On error it returns no Config and every fault at once, joined; each is a
+// [*Fault]. A loaded Config is readable but may be invalid: see [Config.Validate].
 func Load(src Source) (*Config, error) {
 	if src.ReadFile == nil {
 		src.ReadFile = readFile
@@ -44,8 +41,20 @@ func Load(src Source) (*Config, error) {
 	if src.File != "" {
 		l.loadFile()
 	}
-	l.loadEnv()
-	l.loadFlags()
+	for i := range settings {
+		if s := &settings[i]; src.Env != nil && s.Env != "" {
+			if text, name, ok := l.lookup(s); ok {
+				l.override(s, text, name)
+			}
+		}
+	}
+	for i := range settings {
+		if s := &settings[i]; src.Flags != nil && s.Flag != "" {
+			if flag := src.Flags.Lookup(s.Flag); flag != nil && flag.Changed {
+				l.override(s, flag.Value.String(), "--"+s.Flag)
+			}
+		}
+	}
 	if err := l.faults.join(); err != nil {
 		return nil, err
 	}
@@ -59,8 +68,7 @@ type loader struct {
 	faults faults
 }
 
-// readFile is os.ReadFile that ends soon after the largest size of interest,
-// whatever the path names.
+// readFile is os.ReadFile with a size limit, in case the path names a device.
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -70,79 +78,62 @@ func readFile(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxFileSize+1))
 }
 
-// readFault says why a file could not be read, without its path: where the path
-// comes from a variable for a secret, it may be the secret itself.
+// readFault says why a file could not be read. It omits the path, because the value of a variable that should name a
+// file may be the secret itself.
 func readFault(err error) string {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		return pathErr.Err.Error()
 	}
 	return "reading failed"
-}
-
-// loadEnv takes the settings that the environment has.
-func (l *loader) loadEnv() {
-	if l.src.Env == nil {
-		return
-	}
-	for i := range settings {
-		s := &settings[i]
-		if s.Env == "" {
-			continue
-		}
-		if text, name, ok := l.lookup(s); ok {
-			l.override(s, text, name)
-		}
-	}
 }
 
 // lookup returns the setting's text and the variable it came from.
 func (l *loader) lookup(s *setting) (text, name string, ok bool) {
 	text, _ = l.src.Env(s.Env)
 	path, _ := l.src.Env(s.EnvFile())
-	switch {
-	case text == "" && path == "":
-		return "", "", false
-	case path == "":
-		return text, s.Env, true
-	case text != "":
-		l.faults.add(s.Env, s.Key, "stands beside %s: unset one of them", s.EnvFile())
+	if path == "" {
+		return text, s.Env, text != ""
+	}
+	if text != "" {
+		l.faults.add(s.Env, s.Key, "is set together with %s: unset one of them", s.EnvFile())
 		return "", "", false
 	}
 	content, err := l.src.ReadFile(path)
 	if err != nil {
-		l.faults.add(s.EnvFile(), s.Key, "cannot read the file it names (%s): mend the path or the file's permissions", readFault(err))
+		l.faults.add(s.EnvFile(), s.Key,
+			"cannot read the file it names (%s): fix the path or the file's permissions", readFault(err))
 		return "", "", false
 	}
-	text, problem := valueText(content)
-	if problem != "" {
-		l.faults.add(s.EnvFile(), s.Key, "%s", problem)
+	if problem := valueFileProblem(content); problem != "" {
+		l.faults.add(s.EnvFile(), s.Key, "the file it names %s", problem)
 		return "", "", false
 	}
-	return text, s.EnvFile(), true
+	return strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r"), s.EnvFile(), true
 }
 
-// loadFlags takes the settings that flags were given for.
-func (l *loader) loadFlags() {
-	if l.src.Flags == nil {
-		return
+// valueFileProblem returns why a file does not hold one value, or "". It shows nothing of the file.
+func valueFileProblem(content []byte) string {
+	switch {
+	case len(content) > maxValueSize:
+		return "is larger than 64 KiB: name a file that contains the value alone"
+	case bytes.HasPrefix(content, []byte("\xff\xfe")), bytes.HasPrefix(content, []byte("\xfe\xff")):
+		return "is UTF-16: save it as UTF-8 without a byte order mark"
+	case bytes.IndexByte(content, 0) >= 0:
+		return "contains NUL bytes, so it is UTF-16 or not text: save the value alone, as UTF-8"
+	case bytes.HasPrefix(content, []byte(byteOrderMark)):
+		return "begins with a byte order mark: save it as UTF-8 without one"
+	case len(bytes.TrimSpace(content)) == 0:
+		return "is empty: write the value into it or unset the variable"
 	}
-	for i := range settings {
-		s := &settings[i]
-		if s.Flag == "" {
-			continue
-		}
-		if flag := l.src.Flags.Lookup(s.Flag); flag != nil && flag.Changed {
-			l.override(s, flag.Value.String(), "--"+s.Flag)
-		}
-	}
+	return ""
 }
 
-// override sets a setting over the file's value. Connections of the list form
-// cannot be overridden, since it would be open which one is meant.
+// override sets a setting over the file's value. It refuses settings of connections if the file has a list of them,
+// because it is unknown which connection is meant.
 func (l *loader) override(s *setting, text, where string) {
 	if s.PerConnection && l.config.several {
-		l.faults.add(where, s.Key, "cannot be set while the file has connections: unset it and set the key of the connection it is meant for")
+		l.faults.add(where, s.Key,
+			"cannot be set while the file has connections: unset it and set the key of the connection it is meant for")
 		return
 	}
 	if err := s.field(l.config, &l.config.Connections[0]).set(text); err != nil {
@@ -152,7 +143,7 @@ func (l *loader) override(s *setting, text, where string) {
 	l.config.origins[s.Key] = origin(where)
 }
 
-// loadFile takes the settings of the configuration file.
+// loadFile reads the settings of the configuration file.
 func (l *loader) loadFile() {
 	content, err := l.src.ReadFile(l.src.File)
 	if err != nil {
@@ -167,15 +158,14 @@ func (l *loader) loadFile() {
 	if problem != "" {
 		where := l.src.File
 		if line > 0 {
-			where = fmt.Sprintf("%s:%d", where, line)
+			where = string(originLine(where, line))
 		}
 		l.faults.add(where, "", "%s", problem)
 		return
 	}
-	if root == nil {
-		return
+	if root != nil {
+		r := &reader{file: l.src.File, config: l.config, budget: maxNodes}
+		r.root(root)
+		l.faults = append(l.faults, r.faults...)
 	}
-	r := &reader{file: l.src.File, config: l.config, budget: maxNodes}
-	r.root(root)
-	l.faults = append(l.faults, r.faults...)
 }

@@ -184,9 +184,9 @@ func checkSetting(t *testing.T, s setting, src Source, want, from string) {
 	c := mustLoad(t, src)
 	var got string
 	switch f := s.field(c, &c.Connections[0]).(type) {
-	case secretField:
+	case scalar[adapter.Secret]:
 		got = f.p.Reveal()
-	case secretsField:
+	case list[adapter.Secret]:
 		got = strings.Join(reveal(*f.p), ",")
 	default:
 		got = nodeText(f.node())
@@ -213,20 +213,20 @@ func TestEnvironment(t *testing.T) {
 		{"comma at the end", map[string]string{"SEGMENT_SHARED_SECRET": "one,"}, nil,
 			"SEGMENT_SHARED_SECRET: segment.shared_secret: element 2 of 2 is empty: remove it or fill it in"},
 		{"both", map[string]string{"SEGMENT_SHARED_SECRET": "one", "SEGMENT_SHARED_SECRET_FILE": "/s"}, map[string]string{"/s": "one"},
-			"SEGMENT_SHARED_SECRET: segment.shared_secret: stands beside SEGMENT_SHARED_SECRET_FILE: unset one of them"},
+			"SEGMENT_SHARED_SECRET: segment.shared_secret: is set together with SEGMENT_SHARED_SECRET_FILE: unset one of them"},
 		{"secret as path", map[string]string{"SAASQUATCH_API_KEY_FILE": "hunter2"}, nil,
-			"SAASQUATCH_API_KEY_FILE: saasquatch.api_key: cannot read the file it names (file does not exist): mend the path or the file's permissions"},
+			"SAASQUATCH_API_KEY_FILE: saasquatch.api_key: cannot read the file it names (file does not exist): fix the path or the file's permissions"},
 		{"empty file", map[string]string{"SAASQUATCH_API_KEY_FILE": "/s"}, map[string]string{"/s": "\n"},
 			"SAASQUATCH_API_KEY_FILE: saasquatch.api_key: the file it names is empty: write the value into it or unset the variable"},
 		{"large file", map[string]string{"SAASQUATCH_API_KEY_FILE": "/s"}, map[string]string{"/s": secret64k},
-			"SAASQUATCH_API_KEY_FILE: saasquatch.api_key: the file it names is larger than 64 KiB: name a file that holds the value alone"},
+			"SAASQUATCH_API_KEY_FILE: saasquatch.api_key: the file it names is larger than 64 KiB: name a file that contains the value alone"},
 		{"several", map[string]string{"BODY_LIMIT": "lots", "INSECURE": "maybe", "SAASQUATCH_RATE_LIMIT": "NaN", "ANSWER_BUDGET": "4"}, nil,
 			`BODY_LIMIT: body_limit: is "lots": write a size such as 10MiB, 64KiB, 2GiB, 10MB or a whole number of bytes
 ANSWER_BUDGET: answer_budget: is "4", which has no unit: write a duration such as 30s, 12h or 180d
 INSECURE: insecure: is "maybe": write true or false
 SAASQUATCH_RATE_LIMIT: saasquatch.rate_limit: is "NaN": write a number such as 50 or 0.5`},
 		{"not UTF-8", map[string]string{"DATA_DIR": "a\xff"}, nil,
-			"DATA_DIR: data_dir: holds a control character or is not UTF-8: write plain text"},
+			"DATA_DIR: data_dir: contains a control character or is not UTF-8: write plain text"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -339,7 +339,7 @@ func TestManyFaults(t *testing.T) {
 	}
 	_, err := Load(yamlSource(b.String()))
 	lines := strings.Split(fmt.Sprint(err), "\n")
-	if len(lines) != maxFaults+1 || lines[maxFaults] != "and 5 more faults: mend these first" {
+	if len(lines) != maxFaults+1 || lines[maxFaults] != "and 5 more faults: fix these first" {
 		t.Errorf("%d lines, the last is %q", len(lines), lines[len(lines)-1])
 	}
 }

@@ -2,11 +2,10 @@ package config
 
 import "strings"
 
-// longestName bounds the names that are compared; a longer one is near nothing.
+// longestName is the length above which a name is near no other. It bounds the time of a comparison.
 const longestName = 40
 
-// nearest returns the known name that takes the fewest edits to reach, without
-// regard to case, or "" if all of them are far.
+// nearest returns the known name that needs the fewest edits, in upper or lower case, or "" if all of them are far.
 func nearest(name string, known []string) string {
 	if len(name) > longestName {
 		return ""
@@ -21,8 +20,8 @@ func nearest(name string, known []string) string {
 	return best
 }
 
-// distance counts the insertions, deletions, replacements and swaps of
-// neighbours between two names (optimal string alignment).
+// distance counts the insertions, deletions, replacements and swaps of neighbours between two names (optimal string
+// alignment).
 func distance(a, b string) int {
 	before, previous, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {

@@ -2,12 +2,13 @@ package config
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
 )
 
-// origin is where a value came from: "config.yaml:12", an environment variable
-// or a flag. It holds no part of the value.
+// origin is where a value came from: "config.yaml:12", an environment variable or a flag. It contains no part of the
+// value.
 type origin string
 
 const originDefault origin = "default"
@@ -33,14 +34,12 @@ func (c *Config) originOf(key string) origin {
 	return originDefault
 }
 
-// IsSet reports whether the file, the environment or a flag sets the setting,
-// though it be to its default.
+// IsSet reports whether the file, the environment or a flag sets the setting, even if to its default.
 func (c *Config) IsSet(key string) bool { return c.originOf(key) != originDefault }
 
-// where returns the place of a fault of the key: that of its value, or of the
-// connection it is missing from, or none.
+// where returns the place of a fault of the key: the place of its value, or of the connection that lacks it, or none.
 func (c *Config) where(key string) string {
-	key, _, _ = cutIndex(key)
+	key = cutIndex(key)
 	if o, ok := c.origins[key]; ok {
 		return string(o)
 	}
@@ -50,25 +49,25 @@ func (c *Config) where(key string) string {
 	return ""
 }
 
-// cutIndex cuts "[1]" off the end of the key of a list's element.
-func cutIndex(key string) (list, index string, found bool) {
-	start := strings.LastIndexByte(key, '[')
-	if start <= 0 || !strings.HasSuffix(key, "]") || strings.HasPrefix(key, "connections[") && start == len("connections") {
-		return key, "", false
+// cutIndex removes the index from the key of a list's element, unless it is the key of a connection.
+func cutIndex(key string) string {
+	if list := indexPattern.ReplaceAllString(key, ""); list != connectionsKey {
+		return list
 	}
-	return key[:start], key[start:], true
+	return key
 }
 
-// prefix begins the keys of the settings of connection i.
+var indexPattern = regexp.MustCompile(`\[[0-9]+\]$`)
+
+// prefix returns the beginning of the keys of connection i's settings.
 func (c *Config) prefix(i int) string {
 	if !c.listForm() {
 		return ""
 	}
-	return fmt.Sprintf("connections[%d].", i)
+	return fmt.Sprintf("%s[%d].", connectionsKey, i)
 }
 
-// listForm reports whether the connections stand in a list, and not as keys at
-// top level.
+// listForm reports whether the connections are in a list, and not keys at the top level.
 func (c *Config) listForm() bool {
 	return c.several || len(c.Connections) != 1 || c.Connections[0].Name != defaultName
 }

@@ -11,11 +11,11 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// parse reads the one document of a configuration file. It returns no node for
-// an empty file, or the problem and its line if that is known.
+// parse reads the single document of a configuration file. It returns no node for an empty file. On an error it
+// returns the problem, and its line if that is known.
 //
-// The library's errors have no types, only text. It shows no values, save that
-// of an unknown anchor, which may be a secret that begins with an asterisk.
+// The library's errors have no types, only text. The text shows no values except the name of an unknown anchor, which
+// may be a secret that begins with an asterisk.
 func parse(content []byte) (root *yaml.Node, line int, problem string) {
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
 	var document, next yaml.Node
@@ -39,8 +39,7 @@ func parse(content []byte) (root *yaml.Node, line int, problem string) {
 
 var errParser = errors.New("not valid YAML")
 
-// decode reads one document. The parser panics where it finds itself in a
-// state it believes to be impossible.
+// decode reads one document. The parser panics in states that it believes to be impossible.
 func decode(decoder *yaml.Decoder, into *yaml.Node) (err error) {
 	defer func() {
 		if recover() != nil {
@@ -59,5 +58,6 @@ func syntaxProblem(err error) (*yaml.Node, int, string) {
 	parts := syntaxPattern.FindStringSubmatch(err.Error())
 	line, _ := strconv.Atoi(parts[1])
 	problem := "cannot be read as YAML: " + anchorPattern.ReplaceAllString(parts[2], "anchor")
-	return nil, line, strings.ToValidUTF8(problem, "?") + ": check the indentation, and put values with special characters in quotes"
+	const remedy = ": check the indentation, and put values with special characters in quotes"
+	return nil, line, strings.ToValidUTF8(problem, "?") + remedy
 }

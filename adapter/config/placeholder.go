@@ -2,16 +2,16 @@ package config
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 )
 
-// What a shell, a template or a deployment tool replaces before a program runs. One
-// that is still there was in a place that the tool does not look at: single quotes,
-// an env-file, a systemd unit.
+// References that a shell, a template or a deployment tool replaces before a program runs. One that remains was in a
+// place that the tool does not read: single quotes, an env-file, a systemd unit.
 var (
-	// wholeReference is a text that is one reference and nothing else. A random
-	// credential of 32 printable characters looks like one once in a million.
+	// wholeReference is a text that is one reference and nothing else. A random credential of 32 printable characters
+	// looks like one once in a million.
 	wholeReference = regexp.MustCompile(`^(?:` +
 		`\$\{.*\}` + // shells, Docker Compose, Spring
 		`|\$\(.*\)` + // shells, Kubernetes, MSBuild
@@ -26,22 +26,20 @@ var (
 		`|projects/[^/]+/secrets/.*` +
 		`|ENC\[.*\]` + // SOPS
 		`)$`)
-	// heldReference is a reference inside a text that may be a credential: rarer
-	// forms, since a credential may hold a brace or a dollar sign by chance.
+	// heldReference is a reference inside a text that may be a credential: rare forms only, because a credential may
+	// contain a brace or a dollar sign by chance.
 	heldReference = regexp.MustCompile(`\$\{[A-Z_][A-Z0-9_]+\}|\{\{.*\}\}`)
-	// plainReference is a reference inside a text that is no credential, such as a
-	// path or a host.
+	// plainReference is a reference inside a text that is no credential, such as a path or a host.
 	plainReference = regexp.MustCompile(`\$\{[^{}]*\}|\{\{.*\}\}|\$\([^()]*\)|(?:^|[/:@.])\$[A-Za-z_]` +
 		`|%[A-Za-z_][A-Za-z0-9_]*%|#\{[^{}]*\}|<%.*%>`)
-	// lowerReference is a shell's reference in lower case, or a password such as
-	// $ecret.
+	// lowerReference is a shell's reference in lower case, or a password such as $ecret.
 	lowerReference = regexp.MustCompile(`^\$[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
-// What documentation writes where a value belongs.
+// Texts that documentation has in the place of a value.
 var (
 	bracketedWords = regexp.MustCompile(`^(?:<[A-Za-z][A-Za-z0-9 _./'-]*>|\[[A-Za-z][A-Za-z0-9 _./'-]*\])$`)
-	// instruction is such a text in lower case, of letters and digits only.
+	// instruction matches such a text in lower case, reduced to letters and digits.
 	instruction = regexp.MustCompile(`changeme|replaceme` +
 		`|^your[a-z]*(?:secret|key|token|password|value|alias|tenant|sid|here)$` +
 		`|^(?:todo|tbd|fixme|placeholder|redacted|undefined|null|nil|none|x{3,})$`)
@@ -49,8 +47,7 @@ var (
 	elided = regexp.MustCompile(`…|•|\*{4}|\.\.\.$`)
 )
 
-// isPlaceholder reports whether a credential or a name stands for the value that
-// belongs there.
+// isPlaceholder reports whether a credential or a name stands for the real value.
 func isPlaceholder(text string) bool {
 	if bracketedWords.MatchString(text) || elided.MatchString(text) {
 		return true
@@ -61,7 +58,7 @@ func isPlaceholder(text string) bool {
 	return bracketedWords.MatchString(text) || instruction.MatchString(lettersAndDigits(text))
 }
 
-// lettersAndDigits drops everything else, and the case.
+// lettersAndDigits removes all other characters and turns the rest to lower case.
 func lettersAndDigits(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
@@ -71,8 +68,8 @@ func lettersAndDigits(text string) string {
 	}, text)
 }
 
-// isInvisible reports whether a character shows nothing and separates nothing. A
-// mark between letters that some scripts need is not one.
+// isInvisible reports whether a character shows nothing and separates nothing. The joiners that some scripts need
+// between letters are no such characters.
 func isInvisible(r rune) bool {
 	const nonJoiner, joiner = '\u200c', '\u200d'
 	return r != nonJoiner && r != joiner && unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
@@ -80,24 +77,19 @@ func isInvisible(r rune) bool {
 
 const byteOrderMark = "\ufeff"
 
-// quotePairs are opening and closing quotation marks. Word processors and chat
-// programs make the typographic ones.
+// quotePairs are opening and closing quotation marks. Word processors and chat programs make the typographic ones.
 var quotePairs = []string{`""`, `''`, "``", "“”", "‘’", "„“", "„”", "‚‘", "‚’", "«»", "»«", "‹›", "”“", "””", "’’"}
 
-// isQuoted reports whether a text stands in quotation marks.
+// isQuoted reports whether a text is in quotation marks.
 func isQuoted(text string) bool {
-	for _, pair := range quotePairs {
+	return slices.ContainsFunc(quotePairs, func(pair string) bool {
 		opening := string([]rune(pair)[:1])
 		rest, ok := strings.CutPrefix(text, opening)
-		if ok && strings.HasSuffix(rest, strings.TrimPrefix(pair, opening)) {
-			return true
-		}
-	}
-	return false
+		return ok && strings.HasSuffix(rest, strings.TrimPrefix(pair, opening))
+	})
 }
 
-// hasQuote reports whether a text begins or ends with a quotation mark, as the
-// parts of a quoted list do.
+// hasQuote reports whether a text begins or ends with a quotation mark, as the parts of a quoted list do.
 func hasQuote(text string) bool {
 	const marks = "\"'`“”‘’„‚«»‹›"
 	return strings.Trim(text, marks) != text

@@ -8,9 +8,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Print writes the configuration that is in effect as a file that [Load] can
-// read, with a comment on each value that says where it came from. Secrets are
-// masked, and [Config.Validate] refuses the mask.
+// Print writes the effective configuration as a file that [Load] can read. A comment on each value says where it came
+// from. Secrets are masked, and [Config.Validate] refuses the mask.
 func (c *Config) Print(w io.Writer) error {
 	root := mappingNode()
 	if c.listForm() {
@@ -38,8 +37,9 @@ func (c *Config) Print(w io.Writer) error {
 
 // print adds the picked settings to a mapping.
 func (c *Config) print(root *yaml.Node, pick func(*setting) bool, conn *Connection, prefix string) {
-	for i := range settings {
-		s := &settings[i]
+	list := table(c, conn)
+	for i := range list {
+		s := &list[i]
 		if !pick(s) {
 			continue
 		}
@@ -47,7 +47,7 @@ func (c *Config) print(root *yaml.Node, pick func(*setting) bool, conn *Connecti
 		for _, name := range parts[:len(parts)-1] {
 			at = child(at, name)
 		}
-		key, value := scalarNode("!!str", parts[len(parts)-1]), s.field(c, conn).node()
+		key, value := scalarNode("!!str", parts[len(parts)-1]), s.bound.node()
 		comment := c.originOf(prefix + s.Key).comment()
 		if value.Kind == yaml.MappingNode && len(value.Content) > 0 {
 			key.LineComment = comment
@@ -58,8 +58,8 @@ func (c *Config) print(root *yaml.Node, pick func(*setting) bool, conn *Connecti
 	}
 }
 
-// child returns the mapping of that name at the end of a mapping. The table
-// keeps the settings of one section together.
+// child returns the mapping of that name at the end of a mapping. The table keeps the settings of one section
+// together.
 func child(n *yaml.Node, name string) *yaml.Node {
 	if last := len(n.Content) - 1; last > 0 && n.Content[last-1].Value == name {
 		return n.Content[last]
@@ -68,5 +68,3 @@ func child(n *yaml.Node, name string) *yaml.Node {
 	n.Content = append(n.Content, scalarNode("!!str", name), sub)
 	return sub
 }
-
-func mappingNode() *yaml.Node { return &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"} }

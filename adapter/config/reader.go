@@ -10,12 +10,11 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxNodes bounds the YAML nodes that are visited in one file. Aliases are
-// followed wherever a value may stand, so that a small file can stand for a large
-// configuration.
+// maxNodes limits the YAML nodes that are visited in one file. Aliases are followed, so a small file can describe a
+// large configuration.
 const maxNodes = 100_000
 
-// reader takes the settings of one YAML document into a Config.
+// reader reads the settings of one YAML document into a Config.
 type reader struct {
 	file   string
 	config *Config
@@ -33,7 +32,7 @@ func (r *reader) visit(n *yaml.Node) *yaml.Node {
 		return nil
 	}
 	if r.budget--; r.budget == 0 {
-		r.fault(n, "", "the file stands for more than %d values: make it smaller and use fewer aliases", maxNodes)
+		r.fault(n, "", "the file describes more than %d values: make it smaller and use fewer aliases", maxNodes)
 		return nil
 	}
 	if n.Kind == yaml.AliasNode {
@@ -46,14 +45,15 @@ func (r *reader) visit(n *yaml.Node) *yaml.Node {
 func (r *reader) root(n *yaml.Node) {
 	connections, conn := findConnections(n), &r.config.Connections[0]
 	r.config.several = connections != nil
-	r.mapping(n, "", func(name string) bool { return rootSection.has(name) || name == connectionsKey }, func(name string, key, value *yaml.Node) {
+	isShown := func(name string) bool { return rootSection.has(name) || name == connectionsKey }
+	r.mapping(n, "", isShown, func(name string, key, value *yaml.Node) {
 		switch {
 		case name == connectionsKey:
 			if connections != nil {
 				r.connections(connections)
 			}
-		case r.config.several && perConnection(name):
-			r.fault(key, name, "cannot stand beside connections: move it into a connection")
+		case r.config.several && connectionSection.has(name):
+			r.fault(key, name, "cannot be used together with connections: move it into a connection")
 		default:
 			r.entry(rootSection, "", "", name, key, value, conn)
 		}
@@ -109,8 +109,8 @@ func (r *reader) connections(n *yaml.Node) {
 	r.config.Connections = list
 }
 
-// section reads the keys of one level. Prefix, which names the connection, and
-// path, the keys above, both end with a dot unless they are empty.
+// section reads the keys of one level. prefix names the connection and path the keys above. Both end with a dot unless
+// they are empty.
 func (r *reader) section(s *section, n *yaml.Node, prefix, path string, conn *Connection) {
 	r.mapping(n, strings.TrimSuffix(prefix+path, "."), s.has, func(name string, key, value *yaml.Node) {
 		r.entry(s, prefix, path, name, key, value, conn)
@@ -146,12 +146,12 @@ func (r *reader) value(f field, key string, n *yaml.Node) bool {
 	if isNull(n) && (isList || !want.nullWord || n.Value == "") {
 		return false
 	}
-	if m, ok := f.(mapField); ok {
+	if m, ok := f.(textMap); ok {
 		if n.Kind != yaml.MappingNode {
 			r.fault(line, key, "is %s: write %s", found(n), want.want)
 			return false
 		}
-		m.setMap(r.texts(n, key, want))
+		*m.p = r.texts(n, key)
 		return true
 	}
 	var err error
@@ -166,7 +166,7 @@ func (r *reader) value(f field, key string, n *yaml.Node) bool {
 		err = list.setList(nil)
 	case want.name == kindTexts.name && strings.ContainsAny(n.Value, ",\n"):
 		err = errors.New("is one text with a comma or a line break: write a list, such as [first, second]; " +
-			"an entry that holds a comma stands in quotes")
+			"put an entry that contains a comma in quotes")
 	default:
 		if strings.Contains(n.Value, ",") {
 			r.config.commas[key] = true
@@ -180,7 +180,7 @@ func (r *reader) value(f field, key string, n *yaml.Node) bool {
 }
 
 // elements reads a list of texts.
-func (r *reader) elements(n *yaml.Node, key string, want kind) []string {
+func (r *reader) elements(n *yaml.Node, key string, want *kind) []string {
 	var texts []string
 	for i, line := range n.Content {
 		element := r.visit(line)
@@ -201,7 +201,7 @@ func (r *reader) elements(n *yaml.Node, key string, want kind) []string {
 }
 
 // texts reads a mapping of texts to texts.
-func (r *reader) texts(n *yaml.Node, key string, want kind) map[string]string {
+func (r *reader) texts(n *yaml.Node, key string) map[string]string {
 	texts := map[string]string{}
 	r.mapping(n, key, func(string) bool { return true }, func(name string, _, line *yaml.Node) {
 		value := r.visit(line)
@@ -216,8 +216,8 @@ func (r *reader) texts(n *yaml.Node, key string, want kind) map[string]string {
 	return texts
 }
 
-// scalar reports whether n is a scalar of the kind; if not it is a fault.
-func (r *reader) scalar(n, line *yaml.Node, key string, want kind) bool {
+// scalar reports whether n is a scalar of the kind, and adds a fault if it is not.
+func (r *reader) scalar(n, line *yaml.Node, key string, want *kind) bool {
 	if n.Kind == yaml.ScalarNode && (slices.Contains(want.tags, n.ShortTag()) || want.nullWord && isNull(n)) {
 		return true
 	}
@@ -225,9 +225,10 @@ func (r *reader) scalar(n, line *yaml.Node, key string, want kind) bool {
 	return false
 }
 
-// mapping calls each for every key of a mapping. Null is an empty mapping. A
-// fault shows the names that show allows.
-func (r *reader) mapping(n *yaml.Node, key string, show func(name string) bool, each func(name string, key, value *yaml.Node)) {
+// mapping calls each for every key of a mapping. Null is an empty mapping. A fault shows the names that isShown
+// allows.
+func (r *reader) mapping(n *yaml.Node, key string, isShown func(name string) bool,
+	each func(name string, key, value *yaml.Node)) {
 	line := n
 	if n = r.visit(n); n == nil || isNull(n) {
 		return
@@ -243,7 +244,8 @@ func (r *reader) mapping(n *yaml.Node, key string, show func(name string) bool, 
 			return
 		}
 		if name.ShortTag() == "!!merge" {
-			r.fault(name, key, "has a merge key (<<), which is not supported: repeat the keys, or use an alias for a whole section")
+			r.fault(name, key,
+				"has a merge key (<<), which is not supported: repeat the keys, or use an alias for a whole section")
 			continue
 		}
 		if name.Kind != yaml.ScalarNode || isNull(name) {
@@ -252,10 +254,10 @@ func (r *reader) mapping(n *yaml.Node, key string, show func(name string) bool, 
 		}
 		if first, ok := lines[name.Value]; ok {
 			twice := hidden
-			if show(name.Value) {
+			if isShown(name.Value) {
 				twice = quote(name.Value)
 			}
-			r.fault(n.Content[i], key, "the key %s stands twice, first on line %d: keep one", twice, first)
+			r.fault(n.Content[i], key, "the key %s appears twice, first on line %d: keep one", twice, first)
 			continue
 		}
 		lines[name.Value] = n.Content[i].Line
@@ -271,7 +273,7 @@ func (r *reader) unknown(s *section, prefix, path, name string, key, value *yaml
 		hint = fmt.Sprintf("%s belongs to the top level of the file", name)
 	case prefix+path == "" && connectionSection.has(name):
 		hint = fmt.Sprintf("%s belongs to an element of connections", name)
-	case elsewhere != "" && (prefix == "" || perConnection(strings.Split(elsewhere, ".")[0])):
+	case elsewhere != "" && (prefix == "" || settingOf(elsewhere).PerConnection):
 		hint = fmt.Sprintf("did you mean %s?", elsewhere)
 	default:
 		known := s.names
@@ -282,7 +284,7 @@ func (r *reader) unknown(s *section, prefix, path, name string, key, value *yaml
 			hint = fmt.Sprintf("did you mean %s?", near)
 			break
 		}
-		// Where a list was meant, a secret may stand in the place of a key.
+		// If a list was meant, the key may be a secret.
 		if isNull(value) {
 			name = hidden
 		}
@@ -291,26 +293,27 @@ func (r *reader) unknown(s *section, prefix, path, name string, key, value *yaml
 	r.fault(key, prefix+path+shown(name), "unknown key: %s", hint)
 }
 
-// findSetting returns the key of the setting whose last word or environment
-// variable has this name, in any section, or "".
+// findSetting returns the key of the setting whose last word or environment variable has this name, in any section, or
+// "".
 func findSetting(name string) string {
 	for i := range settings {
 		s := &settings[i]
-		if !s.listOnly && (s.Key[strings.LastIndexByte(s.Key, '.')+1:] == name || s.Env != "" && strings.EqualFold(s.Env, name)) {
+		if !s.listOnly && (lastWord(s.Key) == name || s.Env != "" && strings.EqualFold(s.Env, name)) {
 			return s.Key
 		}
 	}
 	return ""
 }
 
-// hidden stands in a fault for a key that is not shown.
+func lastWord(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
+
+// hidden replaces a key that a fault does not show.
 const hidden = "(not shown)"
 
 var namePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z_-]{0,39}$`)
 
-// shown returns a key as a fault shows it. A key that does not look like a name
-// may be a value, such as one that lacks the space after its colon. No name of a
-// setting holds a digit, and hardly a secret holds none.
+// shown returns a key as a fault shows it. A key that does not look like a name may be a value, such as one without a
+// space after the colon. No name of a setting contains a digit, and almost every secret contains one.
 func shown(name string) string {
 	if !namePattern.MatchString(name) {
 		return hidden
@@ -322,7 +325,7 @@ func isNull(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null"
 }
 
-// found names the kind of a value, without showing it.
+// found names the kind of a value without showing the value.
 func found(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:

@@ -18,7 +18,7 @@ var sizeUnits = []struct {
 	suffix string
 	bytes  int64
 }{
-	{"gib", gibibyte}, {"mib", mebibyte}, {"kib", kibibyte}, {"gb", 1_000_000_000}, {"mb", 1_000_000}, {"kb", 1_000}, {"", 1},
+	{"gib", gibibyte}, {"mib", mebibyte}, {"kib", kibibyte}, {"gb", 1e9}, {"mb", 1e6}, {"kb", 1e3}, {"", 1},
 }
 
 // parseSize reads a number of bytes: 1048576, 64KiB, 10MiB, 2GiB, 500KB, 10MB, 2GB.
@@ -38,7 +38,8 @@ func parseSize(text string) (int64, error) {
 		}
 		return n * unit.bytes, nil
 	}
-	return 0, fmt.Errorf("is %s: write a size such as 10MiB, 64KiB, 2GiB, 10MB or a whole number of bytes", quote(text))
+	const remedy = "write a size such as 10MiB, 64KiB, 2GiB, 10MB or a whole number of bytes"
+	return 0, fmt.Errorf("is %s: %s", quote(text), remedy)
 }
 
 // formatSize writes a text that parseSize reads.

@@ -1,58 +1,52 @@
 package config
 
 import (
-	"errors"
 	"regexp"
 	"strings"
 )
 
-// checkText returns what keeps a text that is no credential from being meant: it
-// accepts "", and does not show the text.
-func checkText(text string) error {
+// textProblem returns what a text that is no credential holds by mistake, and the remedy. It accepts "" and does not
+// show the text.
+func textProblem(text string) string {
 	switch {
 	case strings.HasPrefix(text, byteOrderMark):
-		return errors.New("begins with a byte order mark: save its source as UTF-8 without one")
+		return "begins with a byte order mark: save its source as UTF-8 without one"
 	case strings.ContainsFunc(text, isInvisible):
-		return errors.New("holds an invisible character: type it anew")
+		return "contains an invisible character: type it again"
 	case strings.TrimSpace(text) != text:
-		return errors.New("begins or ends with white space: remove it")
+		return "begins or ends with white space: remove it"
 	case isQuoted(text):
-		return errors.New("stands in quotation marks that are part of the value: remove them")
+		return "is in quotation marks, which are part of the value: remove them"
 	case wholeReference.MatchString(text) || plainReference.MatchString(text):
-		return errors.New("holds a variable or a template, such as ${NAME}, that nothing has replaced: " +
-			"write the value itself")
+		return "contains a variable or a template, such as ${NAME}, that was not replaced: write the value itself"
 	case strings.Contains(text, "…") || heldPlaceholder.MatchString(text):
-		return errors.New("holds a placeholder: write the value itself")
+		return "contains a placeholder: write the value itself"
 	}
-	return nil
+	return ""
 }
 
 var heldPlaceholder = regexp.MustCompile(`<[A-Za-z][^<>]*>`)
 
-// checkName is checkText for the name of something, where a word such as changeme
-// is no name either.
-func checkName(text string) error {
-	if err := checkText(text); err != nil {
-		return err
+// nameProblem is textProblem for a name. A word such as changeme is no name either.
+func nameProblem(text string) string {
+	if problem := textProblem(text); problem != "" || !isPlaceholder(text) {
+		return problem
 	}
-	if isPlaceholder(text) {
-		return errors.New("is a placeholder: write the value itself")
-	}
-	return nil
+	return "is a placeholder: write the value itself"
 }
 
-// checkFilePath is checkText for the path of a file or directory.
-func checkFilePath(text string) error {
-	if err := checkText(text); err != nil {
-		return err
-	}
+// filePathProblem is textProblem for the path of a file or directory.
+func filePathProblem(text string) string {
+	problem := textProblem(text)
 	switch {
+	case problem != "":
+		return problem
 	case homePath.MatchString(text):
-		return errors.New("begins with ~, which only a shell replaces: write the path in full")
+		return "begins with ~, which only a shell replaces: write the path in full"
 	case urlScheme.MatchString(text):
-		return errors.New("is a URL: write the path of a local file or directory")
+		return "is a URL: write the path of a local file or directory"
 	}
-	return nil
+	return ""
 }
 
 var (

@@ -153,16 +153,16 @@ func TestFilePaths(t *testing.T) {
 func TestTenantAliasPlaceholders(t *testing.T) {
 	for _, alias := range []string{"changeme", "change-me", "test_change_me", "your-tenant-alias", "YOUR_TENANT", "TODO",
 		"none", "null", "undefined", "xxxx", "test_xxx", "test_...", "test_…", "test_"} {
-		if checkTenantAlias(alias) == nil && alias != "test_" {
+		if aliasProblem(alias) == "" && alias != "test_" {
 			t.Errorf("%q is taken for an alias", alias)
 		}
-		if checkUserName(alias) == nil && alias != "test_" {
+		if userNameProblem(alias) == "" && alias != "test_" {
 			t.Errorf("%q is taken for a user name", alias)
 		}
 	}
 	for _, alias := range []string{"test_abc", "yourbrand", "none-such", "acme", "aboih12h16t", "todoist", "test_x"} {
-		if err := checkTenantAlias(alias); err != nil {
-			t.Errorf("%q: %v", alias, err)
+		if problem := aliasProblem(alias); problem != "" {
+			t.Errorf("%q: %s", alias, problem)
 		}
 	}
 }

@@ -14,6 +14,79 @@ import (
 	"segment-saasquatch/mapping"
 )
 
+// Validate returns every fault that keeps a process from serving, joined; each is a [*Fault]. It reads the certificate
+// files.
+func (c *Config) Validate() error {
+	return c.run((*validator).process, (*validator).durable, (*validator).admin, (*validator).tls, (*validator).log,
+		(*validator).connections)
+}
+
+// ValidateSending returns the faults that keep a command from sending and storing events. It is for commands that
+// receive no webhooks.
+func (c *Config) ValidateSending() error {
+	return c.run((*validator).durable, (*validator).log, (*validator).tenants)
+}
+
+// ValidateTenants returns the faults of the tenants and of the mapping rules. It is for commands that only ask
+// SaaSquatch and store nothing.
+func (c *Config) ValidateTenants() error { return c.run((*validator).tenants) }
+
+// ValidateMapping returns the faults of the mapping rules. It is for commands that send nothing.
+func (c *Config) ValidateMapping() error {
+	return c.run(func(v *validator) {
+		for i := range c.Connections {
+			v.mapping(i)
+		}
+	})
+}
+
+// ValidateAdminToken returns the faults of the admin API's tokens. It is for commands that ask a server.
+func (c *Config) ValidateAdminToken() error {
+	return c.run(func(v *validator) { v.credentials(adminTokenKey, "", nil) })
+}
+
+func (c *Config) run(checks ...func(*validator)) error {
+	v := &validator{config: c}
+	for _, check := range checks {
+		check(v)
+	}
+	return v.faults.join()
+}
+
+// validator collects the faults of a Config.
+type validator struct {
+	config *Config
+	faults faults
+}
+
+func (v *validator) fault(key, format string, args ...any) {
+	v.faults.add(v.config.where(key), key, format, args...)
+}
+
+// require adds a fault unless ok is true.
+func (v *validator) require(ok bool, key, format string, args ...any) {
+	if !ok {
+		v.fault(key, format, args...)
+	}
+}
+
+// text checks a value with one of the functions that also run when it is read. It returns whether the value is right.
+func (v *validator) text(key, problem string) bool {
+	v.require(problem == "", key, "%s", problem)
+	return problem == ""
+}
+
+func (v *validator) oneOf(key, value string, known ...string) {
+	last := len(known) - 1
+	v.require(slices.Contains(known, value), key,
+		"is %s: write %s or %s", quote(value), strings.Join(known[:last], ", "), known[last])
+}
+
+func (v *validator) duration(key string, d, most time.Duration) {
+	v.require(d > 0 && d <= most, key,
+		"is %s: write a duration above 0s and at most %s", formatDuration(d), formatDuration(most))
+}
+
 const (
 	minBodyLimit       = 64 * kibibyte
 	maxBodyLimit       = 256 * mebibyte
@@ -25,108 +98,24 @@ const (
 	maxShutdownDelay   = 5 * time.Minute
 )
 
-// Validate returns everything that keeps a process from serving, joined; each
-// is a [*Fault]. It reads the certificate files.
-func (c *Config) Validate() error {
-	v := &validator{config: c}
-	v.process()
-	v.durable()
-	v.admin()
-	v.tls()
-	v.log()
-	v.connections()
-	return v.faults.join()
-}
-
-// ValidateSending returns the faults of what it takes to send events and keep
-// them, for commands that receive no webhooks.
-func (c *Config) ValidateSending() error {
-	v := &validator{config: c}
-	v.durable()
-	v.log()
-	for i := range c.Connections {
-		v.saasquatch(c.prefix(i), &c.Connections[i])
-		v.mapping(i)
-	}
-	return v.faults.join()
-}
-
-// ValidateTenants returns the faults of the tenants and of the mapping rules, for
-// commands that only ask SaaSquatch and keep nothing.
-func (c *Config) ValidateTenants() error {
-	v := &validator{config: c}
-	for i := range c.Connections {
-		v.saasquatch(c.prefix(i), &c.Connections[i])
-		v.mapping(i)
-	}
-	return v.faults.join()
-}
-
-// ValidateMapping returns the faults of the mapping rules alone, for commands
-// that send nothing.
-func (c *Config) ValidateMapping() error {
-	v := &validator{config: c}
-	for i := range c.Connections {
-		v.mapping(i)
-	}
-	return v.faults.join()
-}
-
-// ValidateAdminToken returns the faults of the admin API's tokens, for commands that ask
-// a server.
-func (c *Config) ValidateAdminToken() error {
-	v := &validator{config: c}
-	v.credentials(adminTokenKey, "", nil)
-	return v.faults.join()
-}
-
-type validator struct {
-	config *Config
-	faults faults
-}
-
-func (v *validator) fault(key, format string, args ...any) {
-	v.faults.add(v.config.where(key), key, format, args...)
-}
-
-// check adds the error of one of the checks that also run when a value is read.
-func (v *validator) check(key string, err error) {
-	if err != nil {
-		v.fault(key, "%v", err)
-	}
-}
-
-func (v *validator) oneOf(key, value string, known ...string) {
-	if !slices.Contains(known, value) {
-		v.fault(key, "is %s: write %s or %s", quote(value), strings.Join(known[:len(known)-1], ", "), known[len(known)-1])
-	}
-}
-
-func (v *validator) duration(key string, d, most time.Duration) {
-	if d <= 0 || d > most {
-		v.fault(key, "is %s: write a duration above 0s and at most %s", formatDuration(d), formatDuration(most))
-	}
-}
-
 // process checks the settings of the process.
 func (v *validator) process() {
 	c := v.config
 	v.address("listen_addr", c.ListenAddr, ":8080")
 	v.oneOf("delivery", string(c.Delivery), string(DeliveryDurable), string(DeliveryDirect))
-	if c.BodyLimit < minBodyLimit || c.BodyLimit > maxBodyLimit {
-		v.fault("body_limit", "is %s: write a size from %s to %s", formatSize(c.BodyLimit), formatSize(minBodyLimit), formatSize(maxBodyLimit))
-	}
-	if n := c.MaxOpenConnections; n != 0 && (n < minOpenConnections || n > maxOpenConnections) {
-		v.fault("max_open_connections", "is %d: write a number from %d to %d, or 0 for one that fits the limit of open files",
-			n, minOpenConnections, maxOpenConnections)
-	}
-	if m, least := c.RequestMemory, max(minRequestMemory, 3*c.BodyLimit); m != 0 && m < least {
-		v.fault("request_memory", "is %s: write 0, or at least %s, three times body_limit", formatSize(m), formatSize(least))
-	}
+	v.require(c.BodyLimit >= minBodyLimit && c.BodyLimit <= maxBodyLimit, "body_limit",
+		"is %s: write a size from %s to %s",
+		formatSize(c.BodyLimit), formatSize(minBodyLimit), formatSize(maxBodyLimit))
+	n := c.MaxOpenConnections
+	v.require(n == 0 || n >= minOpenConnections && n <= maxOpenConnections, "max_open_connections",
+		"is %d: write a number from %d to %d, or 0 for one that fits the limit of open files",
+		n, minOpenConnections, maxOpenConnections)
+	least := max(minRequestMemory, 3*c.BodyLimit)
+	v.require(c.RequestMemory == 0 || c.RequestMemory >= least, "request_memory",
+		"is %s: write 0, or at least %s, three times body_limit", formatSize(c.RequestMemory), formatSize(least))
 	v.duration("answer_budget", c.AnswerBudget, maxAnswerBudget)
-	if d := c.ShutdownDelay; d < 0 || d > maxShutdownDelay {
-		v.fault("shutdown_delay", "is %s: write a duration from 0s to %s", formatDuration(d), formatDuration(maxShutdownDelay))
-	}
+	v.require(c.ShutdownDelay >= 0 && c.ShutdownDelay <= maxShutdownDelay, "shutdown_delay",
+		"is %s: write a duration from 0s to %s", formatDuration(c.ShutdownDelay), formatDuration(maxShutdownDelay))
 	v.duration("shutdown_timeout", c.ShutdownTimeout, maxShutdownTimeout)
 }
 
@@ -135,45 +124,48 @@ func (v *validator) log() {
 	v.oneOf("log.format", v.config.Log.Format, "auto", "json", "console")
 }
 
-// tls checks that both files are there and belong together.
+// tls checks that both files exist and belong together.
 func (v *validator) tls() {
+	const certKey, keyKey = "tls.cert_file", "tls.key_file"
 	cert, key := v.config.TLS.CertFile, v.config.TLS.KeyFile
-	switch {
-	case cert == "" && key == "":
-		return
-	case cert == "":
-		v.fault("tls.cert_file", "is missing beside tls.key_file: set both or neither")
-		return
-	case key == "":
-		v.fault("tls.key_file", "is missing beside tls.cert_file: set both or neither")
+	if cert == "" || key == "" {
+		v.both(certKey, cert != "", keyKey, key != "")
 		return
 	}
-	certFault, keyFault := checkFilePath(cert), checkFilePath(key)
-	v.check("tls.cert_file", certFault)
-	v.check("tls.key_file", keyFault)
-	if certFault != nil || keyFault != nil {
+	certOK, keyOK := v.text(certKey, filePathProblem(cert)), v.text(keyKey, filePathProblem(key))
+	if !certOK || !keyOK {
 		return
 	}
-	certPEM, certErr := os.ReadFile(cert)
-	if certErr != nil {
-		v.fault("tls.cert_file", "cannot be read (%s): mend the path or the file's permissions", readFault(certErr))
-	}
-	keyPEM, keyErr := os.ReadFile(key)
-	if keyErr != nil {
-		v.fault("tls.key_file", "cannot be read (%s): mend the path or the file's permissions", readFault(keyErr))
-	}
+	certPEM, certErr := v.readFile(certKey, cert)
+	keyPEM, keyErr := v.readFile(keyKey, key)
 	if certErr != nil || keyErr != nil {
 		return
 	}
 	if _, err := tls.X509KeyPair(certPEM, keyPEM); err != nil {
-		v.fault("tls.cert_file", "does not load together with tls.key_file (%v): name a PEM certificate and its own PEM key", err)
+		v.fault(certKey,
+			"does not load together with tls.key_file (%v): name a PEM certificate and its own PEM key", err)
 	}
+}
+
+// both checks that both settings are set or neither is.
+func (v *validator) both(a string, isSetA bool, b string, isSetB bool) {
+	v.require(isSetA || !isSetB, a, "is missing, but %s is set: set both or neither", b)
+	v.require(isSetB || !isSetA, b, "is missing, but %s is set: set both or neither", a)
+}
+
+func (v *validator) readFile(key, path string) ([]byte, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		v.fault(key, "cannot be read (%s): fix the path or the file's permissions", readFault(err))
+	}
+	return content, err
 }
 
 // mapping checks the rules of connection i.
 func (v *validator) mapping(i int) {
-	v.names(v.config.prefix(i), &v.config.Connections[i].Mapping)
-	err := v.config.Connections[i].Mapping.Validate()
+	prefix, rules := v.config.prefix(i), &v.config.Connections[i].Mapping
+	v.names(prefix, rules)
+	err := rules.Validate()
 	if err == nil {
 		return
 	}
@@ -181,7 +173,6 @@ func (v *validator) mapping(i int) {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		list = joined.Unwrap()
 	}
-	prefix := v.config.prefix(i)
 	start := len(v.faults)
 	for _, err := range list {
 		key, problem := strings.TrimSuffix(prefix, "."), err.Error()
@@ -193,15 +184,13 @@ func (v *validator) mapping(i int) {
 	sortRuns(v.faults[start:])
 }
 
-// names checks names for what nothing has replaced. A name may hold anything else. The
-// rules themselves check the paths of account_id.
+// names checks names of events for variables and templates that were not replaced. A name may contain anything else.
+// The rules check the paths of account_id.
 func (v *validator) names(prefix string, rules *mapping.Rules) {
 	check := func(key string, names ...string) {
 		for i, name := range names {
-			if unreplacedName.MatchString(name) {
-				v.fault(elementKey(prefix+key, i, len(names)),
-					"is %s, a variable or a template that nothing has replaced: write the value itself", quote(name))
-			}
+			v.require(!unreplacedName.MatchString(name), elementKey(prefix+key, i, len(names)),
+				"is %s, a variable or a template that was not replaced: write the value itself", quote(name))
 		}
 	}
 	check("events.only", rules.Only...)
@@ -214,19 +203,12 @@ func (v *validator) names(prefix string, rules *mapping.Rules) {
 
 var unreplacedName = regexp.MustCompile(`^\$\{[^{}]*\}$|\{\{.*\}\}`)
 
-// sortRuns orders neighbouring faults of the same key, since the rules hold
-// maps, whose order changes.
+// sortRuns sorts adjacent faults of the same key. The rules return them in the changing order of maps.
 func sortRuns(list faults) {
-	key := func(err error) string {
-		if fault, ok := errors.AsType[*Fault](err); ok {
-			return fault.Key
-		}
-		return ""
-	}
 	for start, end := 0, 0; start < len(list); start = end {
-		for end = start; end < len(list) && key(list[end]) == key(list[start]); end++ {
+		for end = start; end < len(list) && list[end].Key == list[start].Key; end++ {
 		}
-		slices.SortFunc(list[start:end], func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+		slices.SortFunc(list[start:end], func(a, b *Fault) int { return strings.Compare(a.Error(), b.Error()) })
 	}
 }
 
@@ -235,10 +217,6 @@ func (v *validator) remedy(key string) string {
 	if v.config.listForm() {
 		return fmt.Sprintf("set %s of this connection", key)
 	}
-	for _, s := range settings {
-		if s.Key == key && s.Env != "" {
-			return fmt.Sprintf("set %s, %s or %s in the configuration file", s.Env, s.EnvFile(), key)
-		}
-	}
-	return fmt.Sprintf("set %s in the configuration file", key)
+	s := settingOf(key)
+	return fmt.Sprintf("set %s, %s or %s in the configuration file", s.Env, s.EnvFile(), key)
 }

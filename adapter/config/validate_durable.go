@@ -13,14 +13,11 @@ import (
 
 const (
 	minRetryHorizon = time.Minute
-	// maxRetryHorizon leaves an attempt, and clocks that differ, half an hour of
-	// the 24 for which SaaSquatch knows a key.
+	// maxRetryHorizon leaves half an hour of the 24 for which SaaSquatch knows a key: for an attempt, and for clocks
+	// that differ.
 	maxRetryHorizon    = 23*time.Hour + 30*time.Minute
 	minLedgerRetention = 24 * time.Hour
-	minBacklogBytes    = mebibyte
 	minDeadLetterBytes = mebibyte
-	// minAdminToken is the least number of characters of a token of the admin API.
-	minAdminToken = 16
 )
 
 // durable checks the settings of durable delivery.
@@ -30,79 +27,75 @@ func (v *validator) durable() {
 		v.dataDir()
 	}
 	v.store()
-	if d := c.RetryHorizon; d < minRetryHorizon || d > maxRetryHorizon {
-		v.fault("retry_horizon", "is %s: write a duration from %s to %s, since SaaSquatch forgets an event's key after 24h and would take it a second time",
-			formatDuration(d), formatDuration(minRetryHorizon), formatDuration(maxRetryHorizon))
-	}
+	v.require(c.RetryHorizon >= minRetryHorizon && c.RetryHorizon <= maxRetryHorizon, "retry_horizon",
+		"is %s: write a duration from %s to %s, "+
+			"because SaaSquatch forgets an event's key after 24h and would accept the event a second time",
+		formatDuration(c.RetryHorizon), formatDuration(minRetryHorizon), formatDuration(maxRetryHorizon))
 	v.oneOf("unkeyed_ambiguous", string(c.UnkeyedAmbiguous), string(UnkeyedRetry), string(UnkeyedDead))
-	if d := c.LedgerRetention; d < minLedgerRetention {
-		v.fault("ledger_retention", "is %s: write a duration of at least 24h, since only until then SaaSquatch itself knows what it has", formatDuration(d))
-	}
-	if d := c.DeadRetention; d < 0 {
-		v.fault("dead_retention", "is %s: write a duration, or 0s to keep dead and rejected events for ever", formatDuration(d))
-	}
-	if d := c.KeepPayloads; d < 0 || d > c.LedgerRetention {
-		v.fault("keep_payloads", "is %s: write a duration from 0s to ledger_retention, which is %s", formatDuration(d), formatDuration(c.LedgerRetention))
-	}
+	v.require(c.LedgerRetention >= minLedgerRetention, "ledger_retention",
+		"is %s: write a duration of at least 24h, because SaaSquatch itself forgets an event's key after 24h",
+		formatDuration(c.LedgerRetention))
+	v.require(c.DeadRetention >= 0, "dead_retention",
+		"is %s: write a duration, or 0s to keep dead and rejected events for ever", formatDuration(c.DeadRetention))
+	v.require(c.KeepPayloads >= 0 && c.KeepPayloads <= c.LedgerRetention, "keep_payloads",
+		"is %s: write a duration from 0s to ledger_retention, which is %s",
+		formatDuration(c.KeepPayloads), formatDuration(c.LedgerRetention))
 	v.shares(shareOfEvents)
 	v.shares(shareOfBytes)
-	if n := c.Backlog.MinFreeDisk; n < 0 {
-		v.fault("backlog.min_free_disk", "is %s: write a size, or 0 for no limit", formatSize(n))
-	}
-	if n := c.DeadLetters.MaxBytes; n < minDeadLetterBytes {
-		v.fault("dead_letters.max_bytes", "is %s: write a size of at least %s", formatSize(n), formatSize(minDeadLetterBytes))
-	}
+	v.require(c.Backlog.MinFreeDisk >= 0, "backlog.min_free_disk",
+		"is %s: write a size, or 0 for no limit", formatSize(c.Backlog.MinFreeDisk))
+	v.require(c.DeadLetters.MaxBytes >= minDeadLetterBytes, "dead_letters.max_bytes",
+		"is %s: write a size of at least %s", formatSize(c.DeadLetters.MaxBytes), formatSize(minDeadLetterBytes))
 }
 
-// dataDir checks the directory of the SQLite store. It need not be there yet.
+// dataDir checks the directory of the SQLite store. The directory need not exist yet.
 func (v *validator) dataDir() {
-	const key = "data_dir"
+	const key, remedy = "data_dir", ": write a directory for the events, such as ./data"
 	dir := v.config.DataDir
-	if dir == "" {
-		v.fault(key, "is empty: write a directory for the events, such as ./data")
-		return
-	}
-	if err := checkFilePath(dir); err != nil {
-		v.fault(key, "is %s, which %v", quote(dir), err)
-		return
-	}
-	if found, err := os.Stat(dir); err == nil && !found.IsDir() || errors.Is(err, syscall.ENOTDIR) {
-		v.fault(key, "is %s, which is no directory: write a directory for the events, such as ./data", quote(dir))
+	switch problem := filePathProblem(dir); {
+	case dir == "":
+		v.fault(key, "is empty"+remedy)
+	case problem != "":
+		v.fault(key, "is %s, which %s", quote(dir), problem)
+	case isFile(dir):
+		v.fault(key, "is %s, which is no directory"+remedy, quote(dir))
 	}
 }
 
-// store checks the URL of the database, which may hold a password and is not shown.
+func isFile(path string) bool {
+	found, err := os.Stat(path)
+	return err == nil && !found.IsDir() || errors.Is(err, syscall.ENOTDIR)
+}
+
+// store checks the URL of the database. It does not show the URL, which may contain a password.
 func (v *validator) store() {
 	if v.config.Store.IsZero() {
 		return
 	}
-	const key, remedy = storeKey, ": write postgres://user:password@host:5432/database"
+	const remedy = ": write postgres://user:password@host:5432/database"
 	text := v.config.Store.Reveal()
-	if problem := unreadable(text); problem != "" {
-		v.fault(key, "%s", problem)
-		return
-	}
+	named := &credential{setting: settingOf(storeKey), text: text}
 	u, err := url.Parse(text)
+	problem := ""
 	switch {
+	case unreadable(text) != "":
+		problem = unreadable(text)
 	case isQuoted(text):
-		v.fault(key, "stands in quotation marks: remove them")
-	case isNamedStore(text):
-		v.fault(key, "begins with a name: write the URL alone")
+		problem = "is in quotation marks: remove them"
+	case named.isNamed():
+		problem = "begins with a name: write the URL alone"
 	case slices.ContainsFunc(urlParts(text), isUnfilled):
-		v.fault(key, "holds a placeholder, or a variable such as ${NAME} that nothing has replaced"+remedy)
+		problem = "contains a placeholder, or a variable such as ${NAME} that was not replaced" + remedy
 	case strings.ContainsFunc(text, unicode.IsSpace):
-		v.fault(key, "holds white space: percent-encode it"+remedy)
+		problem = "contains white space: percent-encode it" + remedy
 	case err != nil:
-		v.fault(key, "is not a URL"+remedy+", with special characters of the password percent-encoded")
+		problem = "is not a URL" + remedy + ", with special characters of the password percent-encoded"
 	case u.Scheme != "postgres" && u.Scheme != "postgresql":
-		v.fault(key, "does not begin with postgres://"+remedy+", or remove it to keep events in data_dir")
+		problem = "does not begin with postgres://" + remedy + ", or remove it to store events in data_dir"
 	case u.Host == "" && !u.Query().Has("host"):
-		v.fault(key, "names no host"+remedy)
+		problem = "names no host" + remedy
 	}
-}
-
-func isNamedStore(text string) bool {
-	return (&credential{setting: settingOf(storeKey), text: text}).isNamed()
+	v.text(storeKey, problem)
 }
 
 // urlParts returns the words of a URL: user, password, host, database, parameters.
@@ -110,28 +103,27 @@ func urlParts(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune("/:@?&=", r) })
 }
 
-// isUnfilled reports whether a word of a URL stands for another. A password may well
-// be one that isPlaceholder takes for an instruction.
+// isUnfilled reports whether a word of a URL stands for another. It accepts a password that isPlaceholder takes for an
+// instruction.
 func isUnfilled(word string) bool {
 	return wholeReference.MatchString(word) || heldReference.MatchString(word) || bracketedWords.MatchString(word) ||
 		strings.Contains(word, "…")
 }
 
-// noAddress is written for an address that is not to be listened on, since an
-// empty environment variable counts as none at all.
+// noAddress means that there is no address to listen on. An empty environment variable cannot say so: it counts as
+// unset.
 const noAddress = "none"
 
 // Enabled reports whether there is an address to listen on.
 func (a Admin) Enabled() bool { return a.ListenAddr != "" && a.ListenAddr != noAddress }
 
-// admin checks where operators are served.
+// admin checks the address and the tokens of the admin API.
 func (v *validator) admin() {
-	admin := &v.config.Admin
-	if admin.Enabled() {
-		v.address("admin.listen_addr", admin.ListenAddr, "127.0.0.1:9090")
-		if sameAddress(admin.ListenAddr, v.config.ListenAddr) {
-			v.fault("admin.listen_addr", "is that of the webhooks: write an address with another port, such as 127.0.0.1:9090")
-		}
+	const key, example = "admin.listen_addr", "127.0.0.1:9090"
+	if admin := v.config.Admin; admin.Enabled() {
+		v.address(key, admin.ListenAddr, example)
+		v.require(!sameAddress(admin.ListenAddr, v.config.ListenAddr), key,
+			"is the address of the webhooks: write an address with another port, such as "+example)
 	}
 	v.credentials(adminTokenKey, "", nil)
 }

@@ -131,7 +131,7 @@ func TestWhere(t *testing.T) {
 	want := `--delivery: delivery: is "later": write durable or direct
 c.yaml:2: log.level: is "loud": write debug, info, warn or error
 LOG_FORMAT: log.format: is "yaml": write auto, json or console
-SEGMENT_BEARER_TOKEN_FILE: segment.bearer_token[0]: holds a control character or is not UTF-8: write the secret alone, on one line
+SEGMENT_BEARER_TOKEN_FILE: segment.bearer_token[0]: contains a control character or is not UTF-8: write the secret alone, on one line
 saasquatch.api_key: is missing: set SAASQUATCH_API_KEY, SAASQUATCH_API_KEY_FILE or saasquatch.api_key in the configuration file`
 	if fmt.Sprint(err) != want {
 		t.Errorf("got %v\nwant %s", err, want)
@@ -144,14 +144,16 @@ func TestWarnings(t *testing.T) {
 	}
 	c := mustLoad(t, yamlSource("insecure: true\ndelivery: direct\nstore: postgres://host/database\nadmin: {listen_addr: ':9090'}\nanswer_budget: 5s\nsegment: {allow_first_element_signature: true, shared_secret: [short, long-enough], bearer_token: éééééé7}\n"))
 	want := []string{
-		"insecure: is on: requests are accepted from anybody who can reach the listen address",
-		"answer_budget: is 5s, but Segment waits 5s: it may send events again that were delivered",
-		"store: is not used: direct delivery keeps nothing",
-		"admin.listen_addr: is not on the loopback interface: whoever reaches it can read the metrics, and the admin token travels over plain HTTP",
-		"segment.allow_first_element_signature: is on: only the first event of a batch is authenticated, so anybody who holds one signed event can append others to it",
-		"segment.shared_secret[0]: is shorter than 8 characters: use a longer one, since short ones can be guessed",
-		"segment.bearer_token: is shorter than 8 characters: use a longer one, since short ones can be guessed",
-		"segment.bearer_token: holds a character outside ASCII, which Segment does not send in a header: use another secret",
+		"insecure: is on: requests are accepted from anyone who can reach the listen address",
+		"answer_budget: is 5s, but Segment waits 5s: it may send delivered events again",
+		"store: is not used: direct delivery stores nothing",
+		"admin.listen_addr: is not on the loopback interface: " +
+			"anyone who reaches it can read the metrics, and the admin token travels over plain HTTP",
+		"segment.allow_first_element_signature: is on: only the first event of a batch is authenticated, " +
+			"so anyone who has one signed event can append others to it",
+		"segment.shared_secret[0]: is shorter than 8 characters: use a longer one, because short ones can be guessed",
+		"segment.bearer_token: is shorter than 8 characters: use a longer one, because short ones can be guessed",
+		"segment.bearer_token: contains a character outside ASCII, which Segment does not send in a header: use another secret",
 	}
 	if got := c.Warnings(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q", got)

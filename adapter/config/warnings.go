@@ -13,36 +13,37 @@ import (
 )
 
 const (
-	// shortSecret is the number of characters below which a credential is easily guessed.
+	// shortSecret is the number of characters below which a credential is easy to guess.
 	shortSecret = 8
-	// segmentPatience is how long Segment documents that it waits for an answer
-	// of a classic webhook.
+	// segmentPatience is how long Segment waits for the answer of a classic webhook, as it documents.
 	segmentPatience = 5 * time.Second
 )
 
-// Warnings returns what is allowed but risky, in a stable order.
+// Warnings returns the values that are allowed but risky, in a stable order.
 func (c *Config) Warnings() []string {
 	var list []string
 	warn := func(key, format string, args ...any) {
 		list = append(list, key+": "+fmt.Sprintf(format, args...))
 	}
 	if c.Insecure {
-		warn("insecure", "is on: requests are accepted from anybody who can reach the listen address")
+		warn("insecure", "is on: requests are accepted from anyone who can reach the listen address")
 	}
 	if c.Delivery == DeliveryDirect && c.AnswerBudget >= segmentPatience {
-		warn("answer_budget", "is %s, but Segment waits %s: it may send events again that were delivered",
+		warn("answer_budget", "is %s, but Segment waits %s: it may send delivered events again",
 			formatDuration(c.AnswerBudget), formatDuration(segmentPatience))
 	}
 	if c.Delivery == DeliveryDirect && !c.Store.IsZero() {
-		warn("store", "is not used: direct delivery keeps nothing")
+		warn("store", "is not used: direct delivery stores nothing")
 	}
 	if host, _, err := net.SplitHostPort(c.Admin.ListenAddr); err == nil && !isLoopback(host) {
-		warn("admin.listen_addr", "is not on the loopback interface: whoever reaches it can read the metrics, and the admin token travels over plain HTTP")
+		warn("admin.listen_addr", "is not on the loopback interface: "+
+			"anyone who reaches it can read the metrics, and the admin token travels over plain HTTP")
 	}
 	for i := range c.Connections {
 		prefix, s := c.prefix(i)+"segment.", &c.Connections[i].Segment
 		if s.AllowFirstElementSignature {
-			warn(prefix+"allow_first_element_signature", "is on: only the first event of a batch is authenticated, so anybody who holds one signed event can append others to it")
+			warn(prefix+"allow_first_element_signature", "is on: only the first event of a batch is authenticated, "+
+				"so anyone who has one signed event can append others to it")
 		}
 		c.warnOfNames(warn, c.prefix(i), &c.Connections[i])
 	}
@@ -50,7 +51,7 @@ func (c *Config) Warnings() []string {
 	return list
 }
 
-// warnOfCredentials tells of those that are easily guessed, or probably written wrongly.
+// warnOfCredentials warns of credentials that are easy to guess or probably a mistake.
 func (c *Config) warnOfCredentials(warn func(key, format string, args ...any)) {
 	of := func(s *setting, prefix string, conn *Connection) {
 		keys, list := c.credentialsOf(s, prefix, conn)
@@ -59,7 +60,8 @@ func (c *Config) warnOfCredentials(warn func(key, format string, args ...any)) {
 				continue // a fault
 			}
 			if strings.HasPrefix(s.Key, "segment.") && utf8.RuneCountInString(list[i].text) < shortSecret {
-				warn(keys[i], "is shorter than %d characters: use a longer one, since short ones can be guessed", shortSecret)
+				warn(keys[i], "is shorter than %d characters: use a longer one, because short ones can be guessed",
+					shortSecret)
 			}
 			for _, doubt := range list[i].doubts() {
 				warn(keys[i], "%s", doubt)
@@ -67,7 +69,7 @@ func (c *Config) warnOfCredentials(warn func(key, format string, args ...any)) {
 		}
 		if key := prefix + s.Key; len(list) == 1 && c.commas[key] && strings.Contains(list[0].text, ",") {
 			warn(key, "is one text with a comma, which is one credential in the file and several in the environment: "+
-				"write a list, such as [first, second], or [\"one, with a comma\"]")
+				"write a list, such as [first, second] or [\"one, with a comma\"]")
 		}
 	}
 	for i := range settings {
@@ -84,17 +86,17 @@ func (c *Config) warnOfCredentials(warn func(key, format string, args ...any)) {
 	}
 }
 
-// warnOfNames tells of names that probably meet nothing.
+// warnOfNames warns of names that probably match nothing.
 func (c *Config) warnOfNames(warn func(key, format string, args ...any), prefix string, conn *Connection) {
 	if strings.Contains(conn.Segment.Header.Name, "_") {
-		warn(prefix+"segment.header.name", "holds an underscore: use hyphens, since nginx and other proxies "+
-			"drop headers with underscores unless they are told not to")
+		warn(prefix+"segment.header.name", "contains an underscore: use hyphens, because nginx and other proxies "+
+			"drop headers with underscores by default")
 	}
 	spaced := func(key string, names []string) {
 		for _, name := range names {
 			if strings.TrimSpace(name) != name {
 				warn(prefix+key, "the event name %s begins or ends with white space: "+
-					"names match exactly, so remove it unless Segment's has it", quote(name))
+					"names match exactly, so remove it unless Segment's name has it", quote(name))
 			}
 		}
 	}
@@ -106,7 +108,8 @@ func (c *Config) warnOfNames(warn func(key, format string, args ...any), prefix 
 	for _, name := range names {
 		if utf8.RuneCountInString(rules.Keys[name]) > mapping.MaxNameLength {
 			warn(prefix+"events.keys", "the key of %s is longer than %d characters, "+
-				"at which SaaSquatch's own integration cuts keys: use a shorter one", quote(name), mapping.MaxNameLength)
+				"at which SaaSquatch's own integration cuts keys: use a shorter one",
+				quote(name), mapping.MaxNameLength)
 		}
 	}
 }
