@@ -11,21 +11,19 @@ import (
 	"go.uber.org/zap"
 )
 
-// certificate is a certificate and its key in two PEM files, which may be replaced
-// at any time. A pair that does not load, for instance because it is half written,
-// leaves the last good one in place.
+// certificate is a certificate and its key in two PEM files, which may be replaced at any time. If a new pair does not
+// load, for example because it is half written, the last good one stays.
 //
-// Each handshake calls stat for both files, which takes 2 µs. It follows symbolic
-// links, with which Kubernetes replaces secrets. The hole: a file is not read again
-// if its content changes but its size, time and inode do not.
+// Each handshake calls stat for both files, which takes 2 µs. stat follows symbolic links, by which Kubernetes
+// replaces secrets. The hole: a file is not read again if its content changes but its size, time and inode do not.
 type certificate struct {
 	certFile, keyFile string
 	log               *zap.Logger
 
 	mu    sync.Mutex
 	good  *tls.Certificate
-	tried [2]os.FileInfo // the files that were last loaded, or failed to
-	fault string         // what was last wrong, so that it is logged once
+	tried [2]os.FileInfo // the files that were last loaded, or failed to load
+	fault string         // the last error, which is logged once
 }
 
 func newCertificate(certFile, keyFile string, log *zap.Logger) (*certificate, error) {
@@ -74,8 +72,7 @@ func (c *certificate) stat() (files [2]os.FileInfo, err error) {
 	return [2]os.FileInfo{cert, key}, errors.Join(certErr, keyErr)
 }
 
-// load reads the pair. The next handshake loads files again that were replaced after
-// the call of stat.
+// load reads the pair. The next handshake loads it again if it was replaced after the call of stat.
 func (c *certificate) load(files [2]os.FileInfo) error {
 	c.tried = files
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)

@@ -10,29 +10,28 @@ import (
 	"time"
 )
 
-// conn is a connection that knows whether a request's header has come whole.
+// conn is a connection that knows whether a complete request header has arrived.
 //
-// bufio.Reader.ReadLine drops an error behind a part of a line and returns the part.
-// net/http takes it for the whole line, although a timeout or the end of the
-// connection came first, and answers 400 if it is malformed. The conn does not write
-// this answer.
+// bufio.Reader.ReadLine drops an error after a part of a line and returns the part. net/http takes the part for the
+// whole line, although a timeout or the end of the connection came first, and answers 400 if it is malformed. The conn
+// does not write this answer.
 type conn struct {
 	net.Conn
 	discarder   *discarder
 	connections *connections
 	state       atomic.Int32
 	refused     func(status int)
-	silent      atomic.Bool // no byte has come since the accept or the last request
+	silent      atomic.Bool // no byte has arrived since the accept or the last request
 
 	// Guarded by connections.mu:
 	requests int           // in the handler
-	place    *list.Element // among those that wait for a request
+	waiting  *list.Element // in connections.waiting, nil while a request is in the handler
 	since    time.Time     // the accept, or the end of the last request
 }
 
 // States of a conn.
 const (
-	awaiting int32 = iota // no whole header has come since the last request
+	awaiting int32 = iota // no complete header has arrived since the last request
 	brokeOff              // a read failed while awaiting
 	refusing              // net/http answers while awaiting: it refuses the header
 	handling              // a request has reached the handler
@@ -40,8 +39,7 @@ const (
 
 type connKey struct{}
 
-// connOf returns the conn below what net/http serves, nil if it came from another
-// listener.
+// connOf returns the conn below a connection that net/http serves, nil if it came from another listener.
 func connOf(c net.Conn) *conn {
 	if secure, ok := c.(*tls.Conn); ok {
 		c = secure.NetConn()
@@ -50,26 +48,19 @@ func connOf(c net.Conn) *conn {
 	return found
 }
 
-func (c *conn) awaitHeader() {
+func (c *conn) setState(state int32) {
 	if c != nil {
-		c.state.Store(awaiting)
-	}
-}
-
-func (c *conn) headerCame() {
-	if c != nil {
-		c.state.Store(handling)
+		c.state.Store(state)
 	}
 }
 
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 && c.silent.CompareAndSwap(true, false) {
-		c.connections.spoke(c)
+		c.connections.progress(c)
 	}
 	if err != nil {
-		// net/http reads ahead in another goroutine before it calls the handler. So
-		// headerCame overrides this.
+		// net/http reads ahead in another goroutine before it calls the handler, which then sets another state.
 		c.state.CompareAndSwap(awaiting, brokeOff)
 	}
 	return n, err
@@ -79,13 +70,13 @@ func (c *conn) Write(p []byte) (int, error) {
 	if c.state.Load() == brokeOff {
 		return 0, net.ErrClosed
 	}
-	if bytes.HasPrefix(p, []byte("HTTP/1.")) && c.state.CompareAndSwap(awaiting, refusing) { // unlike a TLS handshake
+	if bytes.HasPrefix(p, []byte("HTTP/1.")) && c.state.CompareAndSwap(awaiting, refusing) { // no TLS handshake
 		c.refused(statusOf(p))
 	}
 	return c.Conn.Write(p)
 }
 
-// statusOf returns the status of an answer of HTTP/1, 0 if it has none.
+// statusOf returns the status of an HTTP/1 answer, 0 if it has none.
 func statusOf(answer []byte) int {
 	const version = "HTTP/1.1 "
 	if len(answer) < len(version)+3 {
@@ -95,7 +86,7 @@ func statusOf(answer []byte) int {
 	return status
 }
 
-// CloseWrite is for net/http, which looks for it.
+// CloseWrite is for net/http, which looks for this method.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -103,8 +94,7 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
-// Close closes the connection, after what is still coming if net/http has refused a
-// header.
+// Close closes the connection. If net/http has refused a header, it first discards the rest of the request.
 func (c *conn) Close() error {
 	if c.state.CompareAndSwap(refusing, handling) {
 		c.discarder.discard(c)

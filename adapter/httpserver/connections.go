@@ -12,33 +12,31 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// connections bounds the open connections of a server.
+// connections limits the open connections of a server.
 //
-// At the limit a new connection takes the place of another: of those without a request in
-// the handler, the one that has made no progress for longest. Progress is the accept, the
-// first byte that comes afterwards, and the end of a request. More bytes of the same header
-// are none, so a sender cannot keep its place by dripping. Thus idle connections go first,
-// since a slow header ends by itself after ReadHeaderTimeout. A connection that is only
-// read after its answer counts as idle.
+// At the limit a new connection replaces a waiting one. A connection waits while no request of it is in the handler;
+// the one that has made no progress for longest is closed. Progress is the accept, the first byte after it, and the
+// end of a request. More bytes of the same header are no progress, so a sender cannot stay by sending one byte at a
+// time. Idle connections thus go before slow headers, which end by themselves after ReadHeaderTimeout. A connection
+// that is only read after its answer counts as waiting.
 //
-// A request in the handler never loses its connection. If all connections have one, the
-// next connection is accepted when one of them ends. The hole: one connection more than
-// the limit is open while it waits for its place.
+// A request in the handler never loses its connection. If every connection has one, the next connection is accepted
+// when one of them ends. The hole: while it waits, one connection more than the limit is open.
 type connections struct {
 	limit  int
 	log    *zap.Logger
 	notice rate.Sometimes
 
 	mu        sync.Mutex
-	changed   sync.Cond // one of those below has changed
+	changed   sync.Cond // signalled when a connection begins to wait or is removed
 	open      map[*conn]struct{}
-	waiting   *list.List // of *conn without a request in the handler, the next to go first
+	waiting   *list.List // of *conn, the longest without progress first
 	exchanges map[*exchange]struct{}
 	shed      uint64
-	closed    bool // no connection waits for its place any more
+	closed    bool // the server takes no new connections
 }
 
-// noticeEvery is how often the log tells that the limit is reached.
+// noticeEvery is the least time between two log messages about the limit.
 const noticeEvery = 10 * time.Second
 
 func newConnections(limit int, log *zap.Logger) *connections {
@@ -56,8 +54,8 @@ func (cs *connections) count() (open int, shed uint64) {
 	return len(cs.open), cs.shed
 }
 
-// add gives a new connection its place. It waits for one if every connection has a
-// request in the handler, and reports whether there is one.
+// add adds a new connection. At the limit it closes a waiting one, or blocks until there is one. It returns false if
+// the server stops first.
 func (cs *connections) add(c *conn) bool {
 	cs.mu.Lock()
 	for !cs.closed && len(cs.open) >= cs.limit && cs.waiting.Len() == 0 {
@@ -69,18 +67,17 @@ func (cs *connections) add(c *conn) bool {
 	}
 	var victim *conn
 	if len(cs.open) >= cs.limit {
-		victim = cs.shedOldest()
+		victim = cs.evict()
 	}
 	cs.open[c] = struct{}{}
-	c.since = time.Now()
-	c.place = cs.waiting.PushBack(c)
-	c.silent.Store(true)
+	cs.startWaiting(c)
+	shed := cs.shed
 	cs.mu.Unlock()
 	if victim != nil {
 		_ = victim.Conn.Close()
 		cs.notice.Do(func() {
-			_, shed := cs.count()
-			cs.log.Warn("the limit of open connections is reached: those that wait longest without a request are closed; "+
+			cs.log.Warn("the limit of open connections is reached: "+
+				"those that wait longest without a request are closed; "+
 				"raise the process's limit of open files, or max_open_connections",
 				zap.Int("limit", cs.limit), zap.Uint64("closed_so_far", shed))
 		})
@@ -88,9 +85,9 @@ func (cs *connections) add(c *conn) bool {
 	return true
 }
 
-// shedOldest takes the connection that is the next to go out of the books, nil if every
-// one has a request in the handler. The caller closes it, and holds the lock.
-func (cs *connections) shedOldest() *conn {
+// evict removes the waiting connection that has made no progress for longest, and returns nil if there is none. The
+// caller closes it, and holds the lock.
+func (cs *connections) evict() *conn {
 	oldest := cs.waiting.Front()
 	if oldest == nil {
 		return nil
@@ -101,23 +98,38 @@ func (cs *connections) shedOldest() *conn {
 	return c
 }
 
-// outOfFiles closes a connection because the process cannot open another file. net/http
-// tries again after some milliseconds.
+// startWaiting notes that no request of a connection is in the handler. The caller holds the lock.
+func (cs *connections) startWaiting(c *conn) {
+	c.since = time.Now()
+	c.waiting = cs.waiting.PushBack(c)
+	c.silent.Store(true)
+}
+
+// stopWaiting notes the opposite. The caller holds the lock.
+func (cs *connections) stopWaiting(c *conn) {
+	if c.waiting != nil {
+		cs.waiting.Remove(c.waiting)
+		c.waiting = nil
+	}
+}
+
+// outOfFiles closes a waiting connection because the process cannot open another file. net/http tries again after some
+// milliseconds.
 func (cs *connections) outOfFiles() {
 	cs.mu.Lock()
-	victim := cs.shedOldest()
+	victim := cs.evict()
 	cs.mu.Unlock()
 	if victim != nil {
 		_ = victim.Conn.Close()
 	}
 }
 
-// spoke notes the first byte on a connection that waits for a request.
-func (cs *connections) spoke(c *conn) {
+// progress notes the first byte on a waiting connection.
+func (cs *connections) progress(c *conn) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if c.place != nil {
-		cs.waiting.MoveToBack(c.place)
+	if c.waiting != nil {
+		cs.waiting.MoveToBack(c.waiting)
 	}
 }
 
@@ -126,14 +138,9 @@ func (cs *connections) begin(e *exchange) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	cs.exchanges[e] = struct{}{}
-	c := e.conn
-	if c == nil {
-		return
-	}
-	c.requests++
-	if c.place != nil {
-		cs.waiting.Remove(c.place)
-		c.place = nil
+	if e.conn != nil {
+		e.conn.requests++
+		cs.stopWaiting(e.conn)
 	}
 }
 
@@ -142,18 +149,14 @@ func (cs *connections) end(e *exchange) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	delete(cs.exchanges, e)
-	c := e.conn
-	if c == nil {
+	if e.conn == nil {
 		return
 	}
-	c.requests--
-	if _, open := cs.open[c]; !open || c.requests > 0 {
-		return
+	e.conn.requests--
+	if _, open := cs.open[e.conn]; open && e.conn.requests == 0 {
+		cs.startWaiting(e.conn)
+		cs.changed.Signal()
 	}
-	c.since = time.Now()
-	c.place = cs.waiting.PushBack(c)
-	c.silent.Store(true)
-	cs.changed.Signal()
 }
 
 // remove notes that a connection is closed.
@@ -163,16 +166,14 @@ func (cs *connections) remove(c *conn) {
 	cs.forget(c)
 }
 
+// forget removes a connection. The caller holds the lock.
 func (cs *connections) forget(c *conn) {
 	delete(cs.open, c)
-	if c.place != nil {
-		cs.waiting.Remove(c.place)
-		c.place = nil
-	}
+	cs.stopWaiting(c)
 	cs.changed.Signal()
 }
 
-// close ends the wait for a place.
+// close makes add return false from now on.
 func (cs *connections) close() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -180,7 +181,7 @@ func (cs *connections) close() {
 	cs.changed.Broadcast()
 }
 
-// listener makes every connection a conn, and bounds their number.
+// listener turns every connection into a conn and limits their number.
 type listener struct {
 	net.Listener
 	discarder   *discarder

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// exchange is a request in the handler, and its answer. It knows what the handler waits
-// for, so that the end of the server waits for no sender that stalls.
+// exchange is a request in the handler, and its answer. It knows whether the handler waits for the sender, so that the
+// shutdown does not wait for a sender that stalls.
 type exchange struct {
 	conn    *conn // nil if it came from another listener
 	control *http.ResponseController
@@ -17,44 +17,41 @@ type exchange struct {
 
 	received atomic.Int64 // bytes of the body
 	reading  atomic.Bool  // the handler waits for the body
-	writing  atomic.Int64 // since when it waits for the peer to read, as a duration from began; 0 if it does not
+	writing  atomic.Int64 // how long after began the handler began to wait for the peer to read; 0 if it does not
 
 	mu            sync.Mutex
 	ended         bool
-	readExpired   time.Time // when reading was told to fail
-	writeExpired  time.Time // when writing was told to fail
-	receivedSoFar int64     // when the server began to stop
+	readExpired   time.Time // the deadline of reads, once the server set one
+	writeExpired  time.Time // the deadline of writes, once the server set one
+	receivedSoFar int64     // bytes of the body when the server began to stop
 }
 
 // expireRead makes reads of the body fail from now on.
 func (e *exchange) expireRead(now time.Time) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.ended && e.readExpired.IsZero() { // the controller is only valid while the handler runs
-		e.readExpired = now
-		_ = e.control.SetReadDeadline(now)
-	}
+	e.expire(&e.readExpired, e.control.SetReadDeadline, now)
 }
 
 // expireWrite makes writes of the answer fail from now on.
 func (e *exchange) expireWrite(now time.Time) {
+	e.expire(&e.writeExpired, e.control.SetWriteDeadline, now)
+}
+
+func (e *exchange) expire(expired *time.Time, setDeadline func(time.Time) error, now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.ended && e.writeExpired.IsZero() {
-		e.writeExpired = now
-		_ = e.control.SetWriteDeadline(now)
+	if !e.ended && expired.IsZero() { // the controller is only valid while the handler runs
+		*expired = now
+		_ = setDeadline(now)
 	}
 }
 
-// write notes that the handler waits for the peer to read, until the function is called
-// that it returns.
+// write notes that the handler waits for the peer to read. The function that it returns ends the wait.
 func (e *exchange) write() (written func()) {
 	e.writing.Store(int64(max(time.Since(e.began), 1)))
 	return func() { e.writing.Store(0) }
 }
 
-// stuck reports whether the handler waits for the peer although it was told before t
-// that it must not.
+// stuck reports whether the handler waits for the peer although the deadline for that was before t.
 func (e *exchange) stuck(t time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -86,17 +83,16 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// responseWriter announces that the connection is closed after an answer that comes
-// before the end of the body.
+// responseWriter announces that the connection is closed after an answer that comes before the end of the body.
 type responseWriter struct {
 	http.ResponseWriter
 	exchange *exchange
-	body     *requestBody // nil if that is not to be announced
+	body     *requestBody // nil if the connection stays open
 	written  bool
 }
 
-// closeUnread has the end of the connection end an answer without a length, because
-// net/http writes no last chunk to a connection that is hijacked.
+// closeUnread announces that the connection is closed, if the body has not ended. The end of the connection then ends
+// an answer without a length, because net/http writes no last chunk to a hijacked connection.
 func closeUnread(header http.Header, body *requestBody) {
 	if body == nil || body.ended {
 		return
@@ -123,7 +119,7 @@ func (w *responseWriter) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// Flush is for handlers that look for it.
+// Flush is for handlers that look for this method.
 func (w *responseWriter) Flush() {
 	if !w.written {
 		w.WriteHeader(http.StatusOK)

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// LoopbackHosts returns a handler for a listener's address that answers 421 to a request
-// for another host, if that address is on the loopback interface. Otherwise a page that
-// an operator visits could read from it: its name is made to resolve to 127.0.0.1 (DNS
-// rebinding). It answers localhost, names below it, and literal loopback addresses.
+// LoopbackHosts protects a listener on the loopback interface from DNS rebinding: a page that an operator visits has a
+// name that resolves to 127.0.0.1, and could otherwise read from the listener. The handler answers 421 to a request
+// for a host other than localhost, names below it, and literal loopback addresses. For another address it returns
+// next.
 func LoopbackHosts(address net.Addr, next http.Handler) http.Handler {
 	tcp, ok := address.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsLoopback() {
@@ -18,15 +18,16 @@ func LoopbackHosts(address net.Addr, next http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isLoopbackHost(r.Host) {
-			http.Error(w, "this address answers loopback hosts only: use http://"+address.String(), http.StatusMisdirectedRequest)
+			http.Error(w, "this address answers loopback hosts only: use http://"+address.String(),
+				http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// isLoopbackHost reports whether the host of a request is on the loopback interface. A
-// client of HTTP/1.0 names none, and is no browser.
+// isLoopbackHost reports whether the host of a request is on the loopback interface. An HTTP/1.0 client names no host,
+// and is no browser.
 func isLoopbackHost(host string) bool {
 	if host == "" {
 		return true

@@ -1,17 +1,18 @@
 // Package httpserver adds to net/http's server:
 //
-//   - An answer reaches its sender although it is written before the body has come.
-//     The server reads the rest, within bounds, before it closes the connection.
-//   - A client that stalls or hangs up inside a header gets no answer. net/http
-//     answers 400 in some of these cases, and Segment drops a request after 400.
+//   - An answer reaches its sender even if it is written before the body has arrived. The server reads the rest,
+//     within limits, before it closes the connection.
+//   - A client that stalls or hangs up inside a header gets no answer. net/http answers 400 in some of these cases, and
+//     Segment drops a request after 400.
 //   - Certificates that are replaced on disk are served from the next handshake on.
-//   - The number of open connections is bounded, and those without a request go first.
-//   - Shutdown waits for requests, and for no sender that stalls.
+//   - The number of open connections is limited. At the limit, connections without a request are closed first.
+//   - Shutdown waits for requests, but not for senders that stall.
 //
 // HTTP/2 does not need the first two: it can end a stream and keep the connection.
 package httpserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"net"
@@ -21,32 +22,26 @@ import (
 	"go.uber.org/zap"
 )
 
-// Options are a Server's choices.
+// Options configure a Server.
 type Options struct {
-	// DiscardBytes bounds what is read after an answer, in bytes. Default: 20 MiB.
+	// DiscardBytes is how many bytes are read after an answer at most. Default: 20 MiB.
 	DiscardBytes int64
-	// DiscardTime bounds the time of reading after an answer. A sender that goes on
-	// sending 16 KiB a second or more has three times as long. Default: 10 seconds, as
-	// long as Segment waits for an answer.
+	// DiscardTime is how long a connection is read after an answer. A sender of at least 16 KiB a second has three
+	// times as long. Default: 10 seconds, as long as Segment waits for an answer.
 	DiscardTime time.Duration
-	// Discards bounds how many connections are read after their answers at the same
-	// time. A connection beyond it is closed at once, and its sender may miss the
-	// answer. Default: 1024.
+	// Discards is how many connections are read after their answers at the same time. Another connection is closed at
+	// once, and its sender may miss the answer. Default: 1024.
 	Discards int64
-	// Connections bounds the open connections, those included that are read after
-	// their answers. At the bound a new connection takes the place of the one that has
-	// waited longest without a request. An idle connection takes 7 KB of memory, 45 KB
-	// with TLS and HTTP/2, and MaxHeaderBytes more inside a header. Default: 2048.
+	// Connections is how many connections may be open, including connections that are read after their answers. At the
+	// limit a new connection replaces the one that has waited longest without a request. An idle connection takes 7 KB
+	// of memory, 45 KB with TLS and HTTP/2, and MaxHeaderBytes more inside a header. Default: 2048.
 	Connections int
-	// Refused is told the status of each answer that net/http gives by itself, since
-	// the header is malformed, too long or not supported. The hole: over HTTPS it is
-	// only told of requests without TLS. Default: none.
+	// Refused gets the status of each answer that net/http gives by itself, because the header is malformed, too long
+	// or not supported. The hole: over HTTPS it only gets the answers to requests without TLS. Default: none.
 	Refused func(status int)
-	// CertFile and KeyFile name the PEM files of the certificate to serve HTTPS with.
-	// Default: none, plain HTTP.
+	// CertFile and KeyFile name the PEM files of the certificate for HTTPS. Default: none, plain HTTP.
 	CertFile, KeyFile string
-	// Log tells of certificates that are replaced, and of the bound of connections.
-	// Default: none.
+	// Log reports replaced certificates and a reached limit of connections. Default: none.
 	Log *zap.Logger
 }
 
@@ -66,23 +61,15 @@ type Server struct {
 	refused     func(status int)
 }
 
-// New returns a Server with the limits and the handler of server, which it changes
-// and which must not be used any more. It fails if the certificate cannot be loaded.
+// New returns a Server with the limits and the handler of server. It changes server, which the caller must not use any
+// more. It fails if the certificate cannot be loaded.
 func New(server *http.Server, opts Options) (*Server, error) {
-	if opts.DiscardBytes <= 0 {
-		opts.DiscardBytes = DefaultDiscardBytes
-	}
-	if opts.DiscardTime <= 0 {
-		opts.DiscardTime = DefaultDiscardTime
-	}
-	if opts.Discards <= 0 {
-		opts.Discards = DefaultDiscards
-	}
+	opts.DiscardBytes = cmp.Or(max(opts.DiscardBytes, 0), DefaultDiscardBytes)
+	opts.DiscardTime = cmp.Or(max(opts.DiscardTime, 0), DefaultDiscardTime)
+	opts.Discards = cmp.Or(max(opts.Discards, 0), DefaultDiscards)
+	opts.Connections = cmp.Or(max(opts.Connections, 0), DefaultConnections)
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
-	}
-	if opts.Connections <= 0 {
-		opts.Connections = DefaultConnections
 	}
 	if opts.Refused == nil {
 		opts.Refused = func(int) {}
@@ -93,7 +80,7 @@ func New(server *http.Server, opts Options) (*Server, error) {
 	}
 	server.Handler = s.handler(server.Handler)
 	if server.HTTP2 == nil {
-		// By default a peer could have a buffer of 1 MiB made for a frame.
+		// By default a peer can make the server allocate a buffer of 1 MiB for a frame.
 		server.HTTP2 = &http.HTTP2Config{MaxReadFrameSize: 16 << 10}
 	}
 	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
@@ -101,7 +88,7 @@ func New(server *http.Server, opts Options) (*Server, error) {
 	}
 	server.ConnState = func(c net.Conn, state http.ConnState) {
 		if state == http.StateIdle {
-			connOf(c).awaitHeader()
+			connOf(c).setState(awaiting)
 		}
 	}
 	if opts.CertFile != "" {
@@ -114,8 +101,8 @@ func New(server *http.Server, opts Options) (*Server, error) {
 	return s, nil
 }
 
-// Serve answers the requests of a listener's connections until Shutdown or Close,
-// and returns [http.ErrServerClosed] then.
+// Serve answers the requests of a listener's connections until Shutdown or Close. It then returns
+// [http.ErrServerClosed].
 func (s *Server) Serve(l net.Listener) error {
 	l = &listener{Listener: l, discarder: s.discarder, connections: s.connections, refused: s.refused}
 	if s.server.TLSConfig != nil {
@@ -124,15 +111,58 @@ func (s *Server) Serve(l net.Listener) error {
 	return s.server.Serve(l)
 }
 
-// Connections returns how many connections are open, and how many were closed so far to
-// make room for others.
+// handler wraps the server's handler. If a request was answered before its body had arrived, it closes the connection
+// after the rest of the body.
+func (s *Server) handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, _ := r.Context().Value(connKey{}).(*conn)
+		c.setState(handling)
+		control := http.NewResponseController(w)
+		e := &exchange{conn: c, control: control, began: time.Now()}
+		writer := &responseWriter{ResponseWriter: w, exchange: e}
+		var unread *requestBody // nil if the connection can stay open without the rest of the body
+		if r.Body != http.NoBody {
+			body := &requestBody{ReadCloser: r.Body, exchange: e}
+			r.Body = body
+			if r.ProtoMajor == 1 {
+				unread, writer.body = body, body
+			}
+		}
+		s.serve(next, writer, r, e)
+		if unread == nil || unread.ended {
+			return
+		}
+		closeUnread(w.Header(), unread) // the handler may have written nothing
+		flushErr := control.Flush()
+		// Shutdown does not wait for a hijacked connection, and net/http does not read from it.
+		hijacked, _, err := control.Hijack()
+		if err != nil {
+			return
+		}
+		defer hijacked.Close()
+		if flushErr == nil {
+			s.discarder.discard(hijacked)
+		}
+	})
+}
+
+// serve calls the handler and notes when it begins and returns.
+func (s *Server) serve(next http.Handler, w http.ResponseWriter, r *http.Request, e *exchange) {
+	s.connections.begin(e)
+	defer func() {
+		e.end()
+		s.connections.end(e)
+	}()
+	next.ServeHTTP(w, r)
+}
+
+// Connections returns how many connections are open, and how many were closed so far to make room for others.
 func (s *Server) Connections() (open int, shed uint64) { return s.connections.count() }
 
-// Shutdown stops listening and waits for the requests under way until ctx ends: for
-// those in the handler, and for a body as long as it brings 16 KB a second beyond the
-// first 2 seconds. Connections without a request are closed. A sender that stalls is
-// answered, if it reads, and makes the shutdown no failure. The server reads a
-// connection after its answer for one more second at most.
+// Shutdown stops listening and waits for the requests in flight until ctx ends. It waits for a body as long as the
+// body brings 16 KB a second after the first 2 seconds. Connections without a request are closed. A sender that stalls
+// gets an answer, if it reads, and is no failure of the shutdown. The server reads a connection after its answer for
+// one more second at most.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.discarder.stop()
 	watching, stopWatching := context.WithCancel(ctx)
@@ -148,8 +178,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// Close stops listening and closes all connections at once. Connections that are
-// read after their answers have one more second.
+// Close stops listening and closes all connections at once. Connections that are read after their answers have one
+// more second.
 func (s *Server) Close() error {
 	s.discarder.stop()
 	return s.server.Close()

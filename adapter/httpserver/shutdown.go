@@ -2,28 +2,28 @@ package httpserver
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 )
 
-// Bounds of a sender's patience once the server stops.
+// Limits for slow senders once the server stops.
 const (
 	// stallCheck is how often the server looks for senders that stall.
 	stallCheck = 100 * time.Millisecond
-	// stallTime is how long a body may bring nothing, and how long a peer may not read
-	// its answer.
+	// stallTime is how long a body may bring nothing, and how long a peer may not read its answer.
 	stallTime = 2 * time.Second
-	// leastRate is how many bytes a second a body must bring beyond stallTime.
+	// leastRate is how many bytes a second a body must bring after stallTime.
 	leastRate = 16 << 10
 )
 
-// endStalls ends the waiting for senders until ctx ends. A request whose body comes too
-// slowly fails to read the rest, so that its sender gets an answer; an answer that is
-// not read fails to be written. A connection without a request is closed after
-// stopTime: over HTTP/2 that leaves time for a GOAWAY, and over HTTP/1 net/http takes
-// no more requests by then.
+// endStalls ends the handlers' waits for senders that stall, until ctx ends. A handler whose body comes too slowly
+// fails to read the rest, so that the sender gets an answer. An answer that the peer does not read fails to be
+// written. A connection without a request is closed after stopTime: over HTTP/2 that leaves time for a GOAWAY, and
+// over HTTP/1 net/http accepts no more requests by then.
 func (cs *connections) endStalls(ctx context.Context) {
 	began := time.Now()
-	for _, e := range cs.underWay() {
+	for _, e := range cs.inFlight() {
 		e.receivedSoFar = e.received.Load()
 	}
 	ticker := time.NewTicker(stallCheck)
@@ -35,26 +35,22 @@ func (cs *connections) endStalls(ctx context.Context) {
 		case <-ticker.C:
 			now := time.Now()
 			cs.expireStalled(now, began)
-			for _, c := range cs.takeUnused(now, began) {
+			for _, c := range cs.removeUnused(now, began) {
 				_ = c.Conn.Close()
 			}
 		}
 	}
 }
 
-func (cs *connections) underWay() []*exchange {
+func (cs *connections) inFlight() []*exchange {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	list := make([]*exchange, 0, len(cs.exchanges))
-	for e := range cs.exchanges {
-		list = append(list, e)
-	}
-	return list
+	return slices.Collect(maps.Keys(cs.exchanges))
 }
 
-// expireStalled ends the waiting of those handlers whose peers stall.
+// expireStalled ends the waits of the handlers whose peers stall.
 func (cs *connections) expireStalled(now, began time.Time) {
-	for _, e := range cs.underWay() {
+	for _, e := range cs.inFlight() {
 		if e.reading.Load() {
 			since := began
 			if e.began.After(began) {
@@ -71,9 +67,9 @@ func (cs *connections) expireStalled(now, began time.Time) {
 	}
 }
 
-// takeUnused takes the connections out of the books that have no request, or none whose
-// handler heeds the end of its wait. The caller closes them.
-func (cs *connections) takeUnused(now, began time.Time) (unused []*conn) {
+// removeUnused removes the connections without a request, and those whose handlers ignore that their wait has ended.
+// The caller closes them.
+func (cs *connections) removeUnused(now, began time.Time) (unused []*conn) {
 	latest := now.Add(-stopTime)
 	if began.After(latest) {
 		return nil
