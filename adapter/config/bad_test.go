@@ -13,11 +13,10 @@ var update = flag.Bool("update", false, "write the golden files")
 
 const testdata = "../../testdata/config"
 
-// pasted is the secret in every fixture that has one in a wrong place.
+// pasted is the secret in every fixture that has a secret in a wrong place.
 const pasted = "hunter2"
 
-// TestBadConfig loads and validates each folder's config.yaml; want.txt holds
-// the faults.
+// TestBadConfig loads and validates each folder's config.yaml; want.txt contains the faults.
 func TestBadConfig(t *testing.T) {
 	cases, err := filepath.Glob(filepath.Join(testdata, "bad", "*", "config.yaml"))
 	if err != nil || len(cases) == 0 {
@@ -26,7 +25,8 @@ func TestBadConfig(t *testing.T) {
 	for _, path := range cases {
 		dir := filepath.Dir(path)
 		t.Run(filepath.Base(dir), func(t *testing.T) {
-			c, err := Load(Source{File: "config.yaml", ReadFile: func(string) ([]byte, error) { return os.ReadFile(path) }})
+			c, err := Load(Source{File: "config.yaml",
+				ReadFile: func(string) ([]byte, error) { return os.ReadFile(path) }})
 			if err == nil {
 				err = c.Validate()
 			} else if c != nil {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// goodCredential returns one that has neither fault nor warning.
+// goodCredential returns a credential with neither fault nor warning.
 func goodCredential(key string) string {
 	switch key {
 	case apiKeyKey:
@@ -19,7 +19,7 @@ func goodCredential(key string) string {
 	return "hunter2-5f0c9d2e7a41b863"
 }
 
-// What becomes of a spoilt credential.
+// The ways in which a spoilt credential is reported.
 const (
 	isFault = "fault"
 	warned  = "warning"
@@ -31,9 +31,9 @@ type spoiling struct {
 	name  string
 	spoil func(good string, s Setting) string
 	want  string
-	// except has the settings for which something else is right.
+	// except has the settings with another report.
 	except map[string]string
-	// in, if set, decides by the way in, env or file or yaml or list.
+	// in, if set, decides by the source: env, file, yaml or list.
 	in func(way string, s Setting) string
 }
 
@@ -45,14 +45,14 @@ func only(want string, keys ...string) map[string]string {
 			except[s.Key] = isValid
 		}
 	}
-	except[storeKey] = isFault // all that is no URL
+	except[storeKey] = isFault // no URL
 	for _, key := range keys {
 		except[key] = want
 	}
 	return except
 }
 
-// quotedIs: a bearer token of the admin API and a URL cannot hold quotation marks.
+// quotedIs: a bearer token of the admin API and a URL cannot contain quotation marks.
 var quotedIs = map[string]string{adminTokenKey: isFault, storeKey: isFault}
 
 func around(before, after string) func(string, Setting) string {
@@ -63,7 +63,7 @@ func instead(text string) func(string, Setting) string {
 	return func(string, Setting) string { return text }
 }
 
-// trimmed: variables and files are split at commas and trimmed where there may be several.
+// trimmed: variables and files are split at commas and trimmed if the setting takes several values.
 func trimmed(way string, s Setting) string {
 	if s.Kind == kindSecrets.name && (way == "env" || way == "file") {
 		return isValid
@@ -87,8 +87,8 @@ func spoilings() []spoiling {
 		{name: "escape", spoil: around("", "\x1b[0m"), want: isFault},
 		{name: "zero-width space", spoil: around("", "\u200bmore"), want: isFault},
 		{name: "line separator", spoil: around("", "\u2028more"), want: isFault},
-		{name: "space inside", spoil: around("", " more"), want: warned, except: map[string]string{adminTokenKey: isFault,
-			apiKeyKey: isFault, storeKey: isFault}},
+		{name: "space inside", spoil: around("", " more"), want: warned,
+			except: map[string]string{adminTokenKey: isFault, apiKeyKey: isFault, storeKey: isFault}},
 		{name: "no-break space inside", spoil: around("", "\u00a0more"), want: warned,
 			except: map[string]string{adminTokenKey: isFault, apiKeyKey: isFault, storeKey: isFault}},
 		{name: "comment behind", spoil: around("", " # live"), want: warned,
@@ -96,14 +96,14 @@ func spoilings() []spoiling {
 		{name: "quote in front", spoil: around(`"`, ""), want: warned, except: quotedIs},
 		{name: "quote behind", spoil: around("", `'`), want: warned, except: map[string]string{adminTokenKey: isFault,
 			storeKey: isValid}},
-		{name: "bearer", spoil: around("Bearer ", ""), want: isFault, except: map[string]string{sharedSecretKey: warned,
-			headerValueKey: warned}},
+		{name: "bearer", spoil: around("Bearer ", ""), want: isFault,
+			except: map[string]string{sharedSecretKey: warned, headerValueKey: warned}},
 		{name: "bearer in lower case", spoil: around("bearer ", ""), want: isFault,
 			except: map[string]string{sharedSecretKey: warned, headerValueKey: warned}},
 		{name: "bearer and a colon", spoil: around("Bearer:", ""), except: only(isFault, bearerTokenKey, basicKeyKey,
 			adminTokenKey, apiKeyKey)},
-		{name: "bearer alone", spoil: instead("Bearer"), want: isFault, except: map[string]string{sharedSecretKey: warned,
-			headerValueKey: warned}}, // short
+		{name: "bearer alone", spoil: instead("Bearer"), want: isFault,
+			except: map[string]string{sharedSecretKey: warned, headerValueKey: warned}}, // short
 		{name: "basic", spoil: around("Basic ", ""), want: isFault, except: map[string]string{sharedSecretKey: warned,
 			headerValueKey: warned}},
 		{name: "header and scheme", spoil: around("Authorization: Bearer ", ""), want: isFault,
@@ -111,17 +111,14 @@ func spoilings() []spoiling {
 		{name: "header alone", spoil: around("authorization:", ""), want: isFault,
 			except: map[string]string{headerValueKey: isValid}},
 		{name: "its own header", spoil: around("X-My-Secret: ", ""), want: warned,
-			except: map[string]string{headerValueKey: isFault, basicKeyKey: isFault, adminTokenKey: isFault, apiKeyKey: isFault,
-				storeKey: isFault}},
-		{name: "its variable", spoil: func(good string, s Setting) string { return s.Env + "=" + good }, want: isFault},
-		{name: "its variable, exported", spoil: func(good string,
-			s Setting) string {
-			return "export " + s.Env + "=" + good
-		}, want: isFault},
-		{name: "its key", spoil: func(good string, s Setting) string {
-			return s.Key[strings.LastIndexByte(s.Key,
-				'.')+1:] + ": " + good
-		}, want: isFault},
+			except: map[string]string{headerValueKey: isFault, basicKeyKey: isFault, adminTokenKey: isFault,
+				apiKeyKey: isFault, storeKey: isFault}},
+		{name: "its variable", spoil: func(good string, s Setting) string { return s.Env + "=" + good },
+			want: isFault},
+		{name: "its variable, exported", want: isFault,
+			spoil: func(good string, s Setting) string { return "export " + s.Env + "=" + good }},
+		{name: "its key", want: isFault,
+			spoil: func(good string, s Setting) string { return lastWord(s.Key) + ": " + good }},
 		{name: "Docker's file", spoil: instead("/run/secrets/hunter2"), want: isFault},
 		{name: "file URL", spoil: instead("file:///etc/hunter2"), want: isFault},
 		{name: "JSON object", spoil: around(`{"value":"`, `"}`), want: isFault},
@@ -140,7 +137,8 @@ func spoilings() []spoiling {
 			}
 			return isValid
 		}},
-		{name: "user name of curl", spoil: around(":", ""), except: only(isFault, apiKeyKey, basicKeyKey, adminTokenKey)},
+		{name: "user name of curl", spoil: around(":", ""),
+			except: only(isFault, apiKeyKey, basicKeyKey, adminTokenKey)},
 		{name: "AccountSID", spoil: around("AC0123456789:", ""), except: only(isFault, apiKeyKey, basicKeyKey,
 			adminTokenKey)},
 		{name: "line break in two characters", spoil: around("", `\n`), want: warned,
@@ -158,8 +156,8 @@ func spoilings() []spoiling {
 	}
 	for _, pair := range quotePairs {
 		runes := []rune(pair)
-		list = append(list, spoiling{name: "quotes " + pair, spoil: around(string(runes[0]), string(runes[1])), want: warned,
-			except: quotedIs})
+		list = append(list, spoiling{name: "quotes " + pair, spoil: around(string(runes[0]), string(runes[1])),
+			want: warned, except: quotedIs})
 	}
 	for _, reference := range []string{
 		"${HUNTER2}", "${hunter2}", "${HUNTER2:-hunter2}", "${HUNTER2:?is unset}", "$HUNTER", "$(cat /run/hunter2)",
@@ -174,7 +172,8 @@ func spoilings() []spoiling {
 	for _, placeholder := range []string{
 		"<your secret>", "<hunter2 goes-here>", "<no value>", "[your-secret]", "changeme", "CHANGE-ME",
 		"change_me_please-hunter2", "replace me", "your-shared-secret", "YOUR_API_KEY", "yoursecrethere",
-		"TODO", "tbd", "FIXME", "placeholder", "REDACTED", "undefined", "null", "None", "nil", "xxxxxxxxxxxxxxxxxxxx", "…",
+		"TODO", "tbd", "FIXME", "placeholder", "REDACTED", "undefined", "null", "None", "nil", "xxxxxxxxxxxxxxxxxxxx",
+		"…",
 		"hunter2…863", "hunt...", "••••••••863", "****-hunter2",
 	} {
 		list = append(list, spoiling{name: placeholder, spoil: instead(placeholder), want: isFault})
@@ -182,8 +181,8 @@ func spoilings() []spoiling {
 	return list
 }
 
-// credentialWays are the ways in which a configuration gets a credential. Each returns
-// the source and the place that a fault of it names.
+// credentialWays are the ways in which a configuration gets a credential. Each returns the source and the place that
+// its faults name.
 var credentialWays = []struct {
 	name  string
 	write func(t *testing.T, s Setting, text string) (src Source, where string)
@@ -220,8 +219,8 @@ func yamlText(t *testing.T, text string) string {
 	return string(quoted)
 }
 
-// TestSpoiltCredentials: every credential, spoilt in every way, in each way in, is a fault
-// or a warning that names key and place and shows nothing of it.
+// TestSpoiltCredentials: every credential, spoilt in every way and read in every way, is a fault or a warning that
+// names key and place and shows nothing of the credential.
 func TestSpoiltCredentials(t *testing.T) {
 	for _, s := range Reference() {
 		if !s.Secret {
@@ -251,7 +250,7 @@ func TestSpoiltCredentials(t *testing.T) {
 	}
 }
 
-// checkSpoilt loads a configuration that has one setting only.
+// checkSpoilt loads a configuration with a single setting.
 func checkSpoilt(t *testing.T, s Setting, src Source, where, want string) {
 	t.Helper()
 	got, text := isValid, ""
@@ -259,7 +258,8 @@ func checkSpoilt(t *testing.T, s Setting, src Source, where, want string) {
 	if err == nil {
 		c.Connections[0].Segment.Header.Name = "X-My-Secret"
 		err = c.Validate()
-		warnings := slices.DeleteFunc(c.Warnings(), func(warning string) bool { return !strings.HasPrefix(warning, s.Key) })
+		isOther := func(warning string) bool { return !strings.HasPrefix(warning, s.Key) }
+		warnings := slices.DeleteFunc(c.Warnings(), isOther)
 		if len(warnings) > 0 {
 			got = warned
 		}
@@ -288,11 +288,12 @@ func checkSpoilt(t *testing.T, s Setting, src Source, where, want string) {
 	}
 }
 
-// TestUTF16File: a value in UTF-16, with a mark or without, is told apart from a wrong one.
+// TestUTF16File: the fault of a value file in UTF-16, with or without a byte order mark, names the encoding.
 func TestUTF16File(t *testing.T) {
 	for name, content := range map[string]string{
-		"little-endian": "\xff\xfeh\x00i\x00\n\x00", "big-endian": "\xfe\xff\x00h\x00i", "without a mark": "h\x00i\x00",
-		"UTF-32": "\xff\xfe\x00\x00h\x00\x00\x00",
+		"little-endian": "\xff\xfeh\x00i\x00\n\x00", "big-endian": "\xfe\xff\x00h\x00i",
+		"without a mark": "h\x00i\x00",
+		"UTF-32":         "\xff\xfe\x00\x00h\x00\x00\x00",
 	} {
 		for _, s := range Reference() {
 			if s.Env == "" {
@@ -331,7 +332,7 @@ func FuzzCredential(f *testing.F) {
 			if err == nil {
 				shown = fmt.Sprint(c.Validate(), c.Warnings()) + printed(t, c)
 			}
-			checkHidden(t, "what is told", shown)
+			checkHidden(t, "faults, warnings and print", shown)
 		}
 	})
 }

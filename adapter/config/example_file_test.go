@@ -9,8 +9,8 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// TestExample: the example sets everything, and all but credentials and tenant
-// is the default. It serves once its placeholders are filled in.
+// TestExample: the example sets everything, to the default except for credentials and tenant. It is valid once its
+// placeholders are filled in.
 func TestExample(t *testing.T) {
 	filled := mustLoad(t, Source{File: testdata + "/example.yaml",
 		Env: env(map[string]string{"SEGMENT_SHARED_SECRET": "a-shared-secret", "SAASQUATCH_API_KEY": "TEST_key"})})
@@ -33,10 +33,10 @@ func TestExample(t *testing.T) {
 			continue
 		}
 		if c.originOf(s.Key) == originDefault {
-			t.Errorf("%s does not stand in the example", s.Key)
+			t.Errorf("%s is not in the example", s.Key)
 		}
 		if !strings.Contains(string(content), s.Env) {
-			t.Errorf("%s does not stand in the example", s.Env)
+			t.Errorf("%s is not in the example", s.Env)
 		}
 	}
 	want := Default()
@@ -47,7 +47,8 @@ func TestExample(t *testing.T) {
 	if got := comparable(c); !reflect.DeepEqual(got, comparable(want)) {
 		t.Errorf("got %+v\nwant %+v", got, want)
 	}
-	if got := reveal(c.Connections[0].Segment.SharedSecret); !reflect.DeepEqual(got, []string{"change-me-shared-secret"}) {
+	got := reveal(c.Connections[0].Segment.SharedSecret)
+	if !reflect.DeepEqual(got, []string{"change-me-shared-secret"}) {
 		t.Errorf("shared_secret = %q", got)
 	}
 }
@@ -74,12 +75,14 @@ func TestConnectionsExample(t *testing.T) {
 		t.Fatalf("%d connections", len(c.Connections))
 	}
 	live, test := c.Connections[0], c.Connections[1]
-	if live.Name != "live" || live.Path != "/segment/live" || live.SaaSquatch.TenantAlias != "abc" || live.SaaSquatch.RateLimit != 50 ||
-		live.SaaSquatch.Concurrency != 64 || live.Mapping.RevenueScale != "0.01" || len(live.Segment.SharedSecret) != 2 {
+	if live.Name != "live" || live.Path != "/segment/live" || live.SaaSquatch.TenantAlias != "abc" ||
+		live.SaaSquatch.RateLimit != 50 || live.SaaSquatch.Concurrency != 64 || live.Mapping.RevenueScale != "0.01" ||
+		len(live.Segment.SharedSecret) != 2 {
 		t.Errorf("live = %+v", live)
 	}
 	if test.Segment.Header.Name != "X-My-Secret" || len(test.Segment.Header.Value) != 1 || !test.Mapping.AnyAge ||
-		!reflect.DeepEqual(test.Mapping.Keys, map[string]string{"Signed Up": "signup"}) || !reflect.DeepEqual(test.Mapping.AccountID, []string{"userId"}) {
+		!reflect.DeepEqual(test.Mapping.Keys, map[string]string{"Signed Up": "signup"}) ||
+		!reflect.DeepEqual(test.Mapping.AccountID, []string{"userId"}) {
 		t.Errorf("test = %+v", test)
 	}
 }

@@ -2,8 +2,7 @@ package config
 
 import "testing"
 
-// TestExpressions reads expressions as people write them in YAML, and prints them
-// so that they can be read again.
+// TestExpressions reads expressions in several YAML styles and prints them so that they can be read again.
 func TestExpressions(t *testing.T) {
 	c := mustLoad(t, yamlSource(`
 users:

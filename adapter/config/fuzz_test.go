@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// FuzzLoad: any bytes give an error of faults, or a Config that validates
-// without a panic and that prints as a file with the same meaning.
+// FuzzLoad: any bytes yield faults, or a Config that validates without a panic and prints as a file with the same
+// meaning.
 func FuzzLoad(f *testing.F) {
 	for _, pattern := range []string{"*.yaml", "bad/*/config.yaml"} {
 		paths, err := filepath.Glob(filepath.Join(testdata, pattern))

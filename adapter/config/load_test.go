@@ -61,13 +61,14 @@ func reveal(secrets []adapter.Secret) []string {
 
 func TestLoadNothing(t *testing.T) {
 	for name, src := range map[string]Source{
-		"zero":             {},
-		"empty file":       yamlSource(""),
-		"comments":         yamlSource("# nothing\n"),
-		"null":             yamlSource("~"),
-		"document marker":  yamlSource("---\n"),
-		"null sections":    yamlSource("log:\ntls:\nsegment:\nsaasquatch:\nevents:\nconnections:\n"),
-		"null values":      yamlSource("listen_addr:\ninsecure: null\nsegment: {shared_secret: }\naccount_id:\ninvalid_values:\n"),
+		"zero":            {},
+		"empty file":      yamlSource(""),
+		"comments":        yamlSource("# nothing\n"),
+		"null":            yamlSource("~"),
+		"document marker": yamlSource("---\n"),
+		"null sections":   yamlSource("log:\ntls:\nsegment:\nsaasquatch:\nevents:\nconnections:\n"),
+		"null values": yamlSource("listen_addr:\ninsecure: null\nsegment: {shared_secret: }\n" +
+			"account_id:\ninvalid_values:\n"),
 		"empty variables":  {Env: func(string) (string, bool) { return "", true }},
 		"no flag was used": {Flags: flags(t)},
 	} {
@@ -86,7 +87,7 @@ func TestLoadNothing(t *testing.T) {
 	}
 }
 
-// TestPlaceholderUserIDs checks that null is a word in that list, and what switches it off.
+// TestPlaceholderUserIDs checks that null is a word in that list and that [] empties the list.
 func TestPlaceholderUserIDs(t *testing.T) {
 	for text, want := range map[string][]string{
 		"[]":                            {},
@@ -105,11 +106,11 @@ func TestPlaceholderUserIDs(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := Load(yamlSource("placeholder_user_ids: ['null', '']")); err == nil {
-		t.Error("an empty element is taken")
+		t.Error("an empty element is accepted")
 	}
 }
 
-// TestFill does what a command does that brings its own tenant.
+// TestFill fills in a tenant, as a command with its own tenant does.
 func TestFill(t *testing.T) {
 	c := mustLoad(t, Source{})
 	conn := &c.Connections[0]
@@ -132,8 +133,8 @@ func flags(t *testing.T, args ...string) *pflag.FlagSet {
 	return set
 }
 
-// TestPrecedence gives every setting that has a flag or a variable a value in
-// each source and takes the sources away from the top.
+// TestPrecedence gives every setting that has a flag or a variable a value in each source and removes the sources from
+// the top.
 func TestPrecedence(t *testing.T) {
 	values := map[string][3]string{ // kind → file, environment, flag
 		"text":     {"file", "env", "flag"},
@@ -205,26 +206,38 @@ func TestEnvironment(t *testing.T) {
 		want  string // the error, or the shared secrets joined by |
 	}{
 		{"list", map[string]string{"SEGMENT_SHARED_SECRET": "one, two"}, nil, "one|two"},
-		{"inner newline kept", map[string]string{"SEGMENT_SHARED_SECRET_FILE": "/s"}, map[string]string{"/s": "a\nb\n"}, "a\nb"},
-		{"file list", map[string]string{"SEGMENT_SHARED_SECRET_FILE": "/s"}, map[string]string{"/s": "one,two\r\n"}, "one|two"},
-		{"empty twin", map[string]string{"SEGMENT_SHARED_SECRET": "one", "SEGMENT_SHARED_SECRET_FILE": ""}, nil, "one"},
+		{"inner newline kept", map[string]string{"SEGMENT_SHARED_SECRET_FILE": "/s"},
+			map[string]string{"/s": "a\nb\n"}, "a\nb"},
+		{"file list", map[string]string{"SEGMENT_SHARED_SECRET_FILE": "/s"}, map[string]string{"/s": "one,two\r\n"},
+			"one|two"},
+		{"empty twin", map[string]string{"SEGMENT_SHARED_SECRET": "one", "SEGMENT_SHARED_SECRET_FILE": ""}, nil,
+			"one"},
 		{"empty element", map[string]string{"SEGMENT_SHARED_SECRET": "one,,two"}, nil,
 			"SEGMENT_SHARED_SECRET: segment.shared_secret: element 2 of 3 is empty: remove it or fill it in"},
 		{"comma at the end", map[string]string{"SEGMENT_SHARED_SECRET": "one,"}, nil,
 			"SEGMENT_SHARED_SECRET: segment.shared_secret: element 2 of 2 is empty: remove it or fill it in"},
-		{"both", map[string]string{"SEGMENT_SHARED_SECRET": "one", "SEGMENT_SHARED_SECRET_FILE": "/s"}, map[string]string{"/s": "one"},
-			"SEGMENT_SHARED_SECRET: segment.shared_secret: is set together with SEGMENT_SHARED_SECRET_FILE: unset one of them"},
+		{"both", map[string]string{"SEGMENT_SHARED_SECRET": "one", "SEGMENT_SHARED_SECRET_FILE": "/s"},
+			map[string]string{"/s": "one"},
+			"SEGMENT_SHARED_SECRET: segment.shared_secret: " +
+				"is set together with SEGMENT_SHARED_SECRET_FILE: unset one of them"},
 		{"secret as path", map[string]string{"SAASQUATCH_API_KEY_FILE": "hunter2"}, nil,
-			"SAASQUATCH_API_KEY_FILE: saasquatch.api_key: cannot read the file it names (file does not exist): fix the path or the file's permissions"},
+			"SAASQUATCH_API_KEY_FILE: saasquatch.api_key: " +
+				"cannot read the file it names (file does not exist): fix the path or the file's permissions"},
 		{"empty file", map[string]string{"SAASQUATCH_API_KEY_FILE": "/s"}, map[string]string{"/s": "\n"},
-			"SAASQUATCH_API_KEY_FILE: saasquatch.api_key: the file it names is empty: write the value into it or unset the variable"},
+			"SAASQUATCH_API_KEY_FILE: saasquatch.api_key: " +
+				"the file it names is empty: write the value into it or unset the variable"},
 		{"large file", map[string]string{"SAASQUATCH_API_KEY_FILE": "/s"}, map[string]string{"/s": secret64k},
-			"SAASQUATCH_API_KEY_FILE: saasquatch.api_key: the file it names is larger than 64 KiB: name a file that contains the value alone"},
-		{"several", map[string]string{"BODY_LIMIT": "lots", "INSECURE": "maybe", "SAASQUATCH_RATE_LIMIT": "NaN", "ANSWER_BUDGET": "4"}, nil,
-			`BODY_LIMIT: body_limit: is "lots": write a size such as 10MiB, 64KiB, 2GiB, 10MB or a whole number of bytes
-ANSWER_BUDGET: answer_budget: is "4", which has no unit: write a duration such as 30s, 12h or 180d
-INSECURE: insecure: is "maybe": write true or false
-SAASQUATCH_RATE_LIMIT: saasquatch.rate_limit: is "NaN": write a number such as 50 or 0.5`},
+			"SAASQUATCH_API_KEY_FILE: saasquatch.api_key: " +
+				"the file it names is larger than 64 KiB: name a file that contains the value alone"},
+		{"several", map[string]string{"BODY_LIMIT": "lots", "INSECURE": "maybe", "SAASQUATCH_RATE_LIMIT": "NaN",
+			"ANSWER_BUDGET": "4"}, nil,
+			strings.Join([]string{
+				`BODY_LIMIT: body_limit: is "lots": ` +
+					`write a size such as 10MiB, 64KiB, 2GiB, 10MB or a whole number of bytes`,
+				`ANSWER_BUDGET: answer_budget: is "4", which has no unit: write a duration such as 30s, 12h or 180d`,
+				`INSECURE: insecure: is "maybe": write true or false`,
+				`SAASQUATCH_RATE_LIMIT: saasquatch.rate_limit: is "NaN": write a number such as 50 or 0.5`,
+			}, "\n")},
 		{"not UTF-8", map[string]string{"DATA_DIR": "a\xff"}, nil,
 			"DATA_DIR: data_dir: contains a control character or is not UTF-8: write plain text"},
 	}
@@ -245,7 +258,8 @@ SAASQUATCH_RATE_LIMIT: saasquatch.rate_limit: is "NaN": write a number such as 5
 }
 
 func TestFlags(t *testing.T) {
-	c := mustLoad(t, Source{Flags: flags(t, "--insecure", "--listen-addr", "", "--saasquatch-base-url=http://[::1]:9/")})
+	c := mustLoad(t, Source{Flags: flags(t, "--insecure", "--listen-addr", "",
+		"--saasquatch-base-url=http://[::1]:9/")})
 	if !c.Insecure || c.ListenAddr != "" || c.Connections[0].SaaSquatch.BaseURL != "http://[::1]:9" {
 		t.Errorf("got %+v", c)
 	}
@@ -261,14 +275,15 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// TestConnectionsAndOverrides: settings of a single connection fit no list.
+// TestConnectionsAndOverrides: no variable or flag sets a connection of a list.
 func TestConnectionsAndOverrides(t *testing.T) {
 	src := yamlSource("connections: [{name: live}]\n")
 	src.Env = env(map[string]string{"SAASQUATCH_API_KEY": "hunter2hunter2", "LOG_LEVEL": "debug"})
 	src.Flags = flags(t, "--webhook-path=/x", "--insecure")
 	_, err := Load(src)
-	want := `SAASQUATCH_API_KEY: saasquatch.api_key: cannot be set while the file has connections: unset it and set the key of the connection it is meant for
---webhook-path: path: cannot be set while the file has connections: unset it and set the key of the connection it is meant for`
+	const problem = "cannot be set while the file has connections: " +
+		"unset it and set the key of the connection it is meant for"
+	const want = "SAASQUATCH_API_KEY: saasquatch.api_key: " + problem + "\n--webhook-path: path: " + problem
 	if fmt.Sprint(err) != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}
@@ -303,16 +318,18 @@ func TestReadFaults(t *testing.T) {
 			t.Errorf("Load(%s) = %v", path, err)
 		}
 	}
-	_, err := Load(Source{File: "c.yaml", ReadFile: func(string) ([]byte, error) { return nil, errors.New("hunter2") }})
+	fails := func(string) ([]byte, error) { return nil, errors.New("hunter2") }
+	_, err := Load(Source{File: "c.yaml", ReadFile: fails})
 	if fmt.Sprint(err) != "c.yaml: cannot read the configuration file (reading failed)" {
 		t.Error(err)
 	}
 }
 
-// TestAliasBomb: a small file cannot stand for an unbounded configuration.
+// TestAliasBomb: a small file cannot describe an unbounded configuration.
 func TestAliasBomb(t *testing.T) {
 	names := strings.Repeat("a, ", 40_000)
-	bomb := "connections:\n  - events: {only: &a [" + names + "a]}\n" + strings.Repeat("  - events: {only: *a}\n", 1000)
+	bomb := "connections:\n  - events: {only: &a [" + names + "a]}\n" +
+		strings.Repeat("  - events: {only: *a}\n", 1000)
 	start := time.Now()
 	_, err := Load(yamlSource(bomb))
 	fault, ok := errors.AsType[*Fault](err)
@@ -323,7 +340,8 @@ func TestAliasBomb(t *testing.T) {
 		t.Errorf("took %v", took)
 	}
 	for _, text := range []string{
-		"a: &a [*a]\n", "account_id: &a [*a]\n", "connections: &a [*a]\n", "events: &a {keys: *a}\n", "log: &a {level: *a}\n",
+		"a: &a [*a]\n", "account_id: &a [*a]\n", "connections: &a [*a]\n", "events: &a {keys: *a}\n",
+		"log: &a {level: *a}\n",
 		strings.Repeat("[", 5000), strings.Repeat("- ", 5000), strings.Repeat("{a: ", 5000),
 	} {
 		if _, err := Load(yamlSource(text)); err == nil {
@@ -353,7 +371,8 @@ func TestLiteralText(t *testing.T) {
 			}
 		}
 	}
-	c := mustLoad(t, yamlSource("invalid_values: null\nsegment: {shared_secret: 0123456789, bearer_token: [1e9, 2026-01-01]}\nevents: {keys: {404: 0x10}}"))
+	c := mustLoad(t, yamlSource("invalid_values: null\n"+
+		"segment: {shared_secret: 0123456789, bearer_token: [1e9, 2026-01-01]}\nevents: {keys: {404: 0x10}}"))
 	conn := c.Connections[0]
 	if conn.Mapping.InvalidValues != mapping.InvalidNull {
 		t.Errorf("invalid_values = %q", conn.Mapping.InvalidValues)
@@ -373,7 +392,8 @@ func TestIsSet(t *testing.T) {
 	src.Flags = flags(t, "--delivery=durable")
 	c := mustLoad(t, src)
 	for key, want := range map[string]bool{
-		"listen_addr": true, "saasquatch.concurrency": true, "data_dir": true, "delivery": true, "saasquatch.min_concurrency": false, "log.level": false,
+		"listen_addr": true, "saasquatch.concurrency": true, "data_dir": true, "delivery": true,
+		"saasquatch.min_concurrency": false, "log.level": false,
 	} {
 		if got := c.IsSet(key); got != want {
 			t.Errorf("%s: %v, want %v", key, got, want)

@@ -24,12 +24,16 @@ func TestNetworks(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"proxy.example.com": "write an address or a network", "10.0.0.0/33": "write an address", "10.0.0.1/8": "write 10.0.0.0/8",
-		"0.0.0.0/0": "every address", "::/0": "every address", "::ffff:10.0.0.1": "write it as IPv4", "fe80::1%eth0": "write an address",
-		"10.0.0.0/8,": "is empty: ", "10.0.0.0/8,x": `element 2 of 2 is "x": write`, "*": "write an address", "${PROXIES}": "write an address",
+		"proxy.example.com": "write an address or a network", "10.0.0.0/33": "write an address",
+		"10.0.0.1/8": "write 10.0.0.0/8",
+		"0.0.0.0/0":  "every address", "::/0": "every address", "::ffff:10.0.0.1": "write it as IPv4",
+		"fe80::1%eth0": "write an address",
+		"10.0.0.0/8,":  "is empty: ", "10.0.0.0/8,x": `element 2 of 2 is "x": write`, "*": "write an address",
+		"${PROXIES}": "write an address",
 	} {
 		_, err := Load(Source{Env: env(map[string]string{"TRUSTED_PROXIES": text})})
-		if list := faultsOf(err); len(list) != 1 || list[0].Key != "trusted_proxies" || !strings.Contains(list[0].Problem, want) {
+		if list := faultsOf(err); len(list) != 1 || list[0].Key != "trusted_proxies" ||
+			!strings.Contains(list[0].Problem, want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}

@@ -17,7 +17,7 @@ func printed(t *testing.T, c *Config) string {
 	return b.String()
 }
 
-// comparable drops what printing changes: origins, and the texts of secrets.
+// comparable removes the parts that printing changes: origins, and the texts of secrets.
 func comparable(c *Config) *Config {
 	d := *c
 	d.origins = nil
@@ -28,7 +28,8 @@ func comparable(c *Config) *Config {
 	for i := range d.Connections {
 		conn := &d.Connections[i]
 		conn.SaaSquatch.APIKey = adapter.NewSecret(conn.SaaSquatch.APIKey.String())
-		for _, list := range []*[]adapter.Secret{&conn.Segment.SharedSecret, &conn.Segment.BearerToken, &conn.Segment.BasicKey, &conn.Segment.Header.Value} {
+		for _, list := range []*[]adapter.Secret{&conn.Segment.SharedSecret, &conn.Segment.BearerToken,
+			&conn.Segment.BasicKey, &conn.Segment.Header.Value} {
 			*list = masks(*list)
 		}
 		for _, list := range []*[]string{&conn.Mapping.Only, &conn.Mapping.Except, &conn.Mapping.AccountID} {
@@ -40,7 +41,7 @@ func comparable(c *Config) *Config {
 	return &d
 }
 
-// masks returns what the secrets print as.
+// masks returns secrets with the text that the given ones print as.
 func masks(secrets []adapter.Secret) []adapter.Secret {
 	masked := make([]adapter.Secret, len(secrets))
 	for i, s := range secrets {
@@ -86,7 +87,8 @@ func TestPrintOrigins(t *testing.T) {
 	src.Flags = flags(t, "--insecure")
 	text := printed(t, mustLoad(t, src))
 	for _, want := range []string{
-		"listen_addr: :1 # c.yaml??evil:1\n", "shared_secret: ['********'] # c.yaml??evil:4\n", "data_dir: /data # DATA_DIR\n",
+		"listen_addr: :1 # c.yaml??evil:1\n", "shared_secret: ['********'] # c.yaml??evil:4\n",
+		"data_dir: /data # DATA_DIR\n",
 		"insecure: true # --insecure\n", "keys: # c.yaml??evil:5\n    a: b\n", "delivery: durable # default\n",
 	} {
 		if !strings.Contains(text, want) {

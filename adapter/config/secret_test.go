@@ -9,8 +9,7 @@ import (
 
 const hidden1, hidden2 = "hunter2-first-secret", "hunter2-second-secret"
 
-// TestSecretsStayHidden puts secrets into every place and looks for them in
-// everything that a Config shows.
+// TestSecretsStayHidden puts secrets into every place and looks for them in everything that a Config shows.
 func TestSecretsStayHidden(t *testing.T) {
 	single := `
 segment:
@@ -20,7 +19,8 @@ segment:
   header: {name: X-My-Secret, value: [hunter2-second-secret]}
 saasquatch: {tenant_alias: abc, api_key: hunter2-first-secret}
 `
-	process := "store: postgres://user:hunter2-first-secret@host/database\nadmin: {token: [hunter2-first-secret, 'hunter2-second-secret with spaces']}\n"
+	process := "store: postgres://user:hunter2-first-secret@host/database\n" +
+		"admin: {token: [hunter2-first-secret, 'hunter2-second-secret with spaces']}\n"
 	list := "connections:\n  -" + strings.ReplaceAll(single, "\n", "\n    ") + "\n"
 	sources := map[string]Source{"single": yamlSource(process + single), "list": yamlSource(process + list)}
 	variables, twins, contents := map[string]string{}, map[string]string{}, map[string]string{}
@@ -47,7 +47,8 @@ saasquatch: {tenant_alias: abc, api_key: hunter2-first-secret}
 				"JSON":     string(asJSON),
 			}
 			for _, verb := range []string{"%v", "%+v", "%#v", "%d", "%s", "%q", "%x", "%X"} {
-				shows[verb] = fmt.Sprintf(verb, c) + fmt.Sprintf(verb, *c) + fmt.Sprintf(verb, c.Connections) + fmt.Sprintf(verb, &c.Connections[0])
+				shows[verb] = fmt.Sprintf(verb, c) + fmt.Sprintf(verb, *c) + fmt.Sprintf(verb, c.Connections) +
+					fmt.Sprintf(verb, &c.Connections[0])
 			}
 			for where, text := range shows {
 				checkHidden(t, where, text)
@@ -61,26 +62,31 @@ saasquatch: {tenant_alias: abc, api_key: hunter2-first-secret}
 
 func checkHidden(t *testing.T, where, text string) {
 	t.Helper()
-	for _, clear := range []string{pasted, fmt.Sprintf("%x", pasted), fmt.Sprintf("%X", pasted), fmt.Sprint([]byte(pasted))[1:]} {
+	for _, clear := range []string{pasted, fmt.Sprintf("%x", pasted), fmt.Sprintf("%X", pasted),
+		fmt.Sprint([]byte(pasted))[1:]} {
 		if strings.Contains(text, clear) {
 			t.Errorf("a secret shows in %s:\n%s", where, text)
 		}
 	}
 }
 
-// TestWrongConfigHidesSecrets puts a secret where it does not belong. What
-// loads nevertheless must not show it either.
+// TestWrongConfigHidesSecrets puts a secret where it does not belong. A configuration that loads nevertheless must not
+// show it either.
 func TestWrongConfigHidesSecrets(t *testing.T) {
 	const s = hidden1
-	wrong := []string{s, "- " + s, s + ": x", "? " + s, "{" + s + "}", "*" + s, "!" + s + " x", "&" + s + " x", "&" + s + " x: *" + s, "%" + s, "@" + s, "`" + s, "|" + s, "'" + s, `"` + s, `"\` + s, "[" + s, s + ": *" + s}
+	wrong := []string{s, "- " + s, s + ": x", "? " + s, "{" + s + "}", "*" + s, "!" + s + " x", "&" + s + " x",
+		"&" + s + " x: *" + s, "%" + s, "@" + s, "`" + s, "|" + s, "'" + s, `"` + s, `"\` + s, "[" + s, s + ": *" + s}
 	for _, value := range []string{
-		s, "[" + s + "]", "{" + s + "}", "{" + s + ": x}", "{a: " + s + "}", "[[" + s + "]]", "[{a: " + s + "}]", "*" + s, "!" + s + " x", "!!int " + s, "!!bool " + s, "!!null " + s,
-		"&" + s + " x", "@" + s, "'" + s, `"` + s, "\n    " + s + ": x", "\n    - " + s, "\n    <<: " + s, "\n    " + s + ":", "[true, " + s + "]", `"` + s + `\n"`, `" ` + s + `"`, `""`, "[ " + s + ", '']",
+		s, "[" + s + "]", "{" + s + "}", "{" + s + ": x}", "{a: " + s + "}", "[[" + s + "]]", "[{a: " + s + "}]",
+		"*" + s, "!" + s + " x", "!!int " + s, "!!bool " + s, "!!null " + s,
+		"&" + s + " x", "@" + s, "'" + s, `"` + s, "\n    " + s + ": x", "\n    - " + s, "\n    <<: " + s,
+		"\n    " + s + ":", "[true, " + s + "]", `"` + s + `\n"`, `" ` + s + `"`, `""`, "[ " + s + ", '']",
 	} {
 		for _, setting := range Reference() {
 			if setting.Secret {
 				parts := strings.Split(setting.Key, ".")
-				wrong = append(wrong, strings.Join(parts[:len(parts)-1], ":\n ")+":\n  "+parts[len(parts)-1]+": "+value)
+				section := strings.Join(parts[:len(parts)-1], ":\n ")
+				wrong = append(wrong, section+":\n  "+parts[len(parts)-1]+": "+value)
 			}
 		}
 		for _, section := range []string{"segment", "saasquatch", "connections", "unknown"} {

@@ -10,8 +10,7 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// TestTableCoversConfig: each field of Config has exactly one setting, so that
-// a new one cannot be forgotten.
+// TestTableCoversConfig: each field of Config has exactly one setting.
 func TestTableCoversConfig(t *testing.T) {
 	c := Default()
 	seen := map[uintptr]string{}
@@ -53,7 +52,7 @@ func TestReference(t *testing.T) {
 	keys, names := map[string]bool{}, map[string]string{}
 	for _, s := range Reference() {
 		if keys[s.Key] {
-			t.Errorf("%s stands twice", s.Key)
+			t.Errorf("%s appears twice", s.Key)
 		}
 		keys[s.Key] = true
 		if s.Help == "" || s.Kind == "" {
@@ -84,7 +83,8 @@ func TestRegisterFlags(t *testing.T) {
 	set := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	RegisterFlags(set)
 	usage := set.FlagUsages()
-	for _, want := range []string{"--listen-addr string", "(LISTEN_ADDR)", ":8080", "--insecure ", "--body-limit size", "--allow-first-element-signature ", "--saasquatch-tenant-alias string"} {
+	for _, want := range []string{"--listen-addr string", "(LISTEN_ADDR)", ":8080", "--insecure ",
+		"--body-limit size", "--allow-first-element-signature ", "--saasquatch-tenant-alias string"} {
 		if !strings.Contains(usage, want) {
 			t.Errorf("usage lacks %q", want)
 		}

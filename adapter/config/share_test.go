@@ -11,7 +11,8 @@ func TestShares(t *testing.T) {
 		want map[string]Share
 	}{
 		"one connection": {map[string]Share{"a": {}}, map[string]Share{"a": {9, 9 * mebibyte}}},
-		"equal parts":    {map[string]Share{"a": {}, "b": {}}, map[string]Share{"a": {4, 9 * mebibyte / 2}, "b": {4, 9 * mebibyte / 2}}},
+		"equal parts": {map[string]Share{"a": {}, "b": {}},
+			map[string]Share{"a": {4, 9 * mebibyte / 2}, "b": {4, 9 * mebibyte / 2}}},
 		"one of its own": {map[string]Share{"a": {MaxEvents: 5}, "b": {}, "c": {}},
 			map[string]Share{"a": {5, 3 * mebibyte}, "b": {2, 3 * mebibyte}, "c": {2, 3 * mebibyte}}},
 		"all of their own": {map[string]Share{"a": {1, mebibyte}, "b": {2, 2 * mebibyte}},

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// goodTexts are right values of the settings that are checked as texts.
+// goodTexts are valid values of the settings that are checked as texts.
 var goodTexts = map[string]string{
 	"listen_addr": "127.0.0.1:8080", "data_dir": "./data", "admin.listen_addr": "127.0.0.1:9090",
 	"tls.cert_file": "/etc/cert.pem", "tls.key_file": "/etc/key.pem", "path": "/segment",
@@ -17,7 +17,7 @@ var goodTexts = map[string]string{
 	"saasquatch.base_url": "https://app.referralsaasquatch.com",
 }
 
-// spoiltText makes a wrong text of a right one.
+// spoiltText makes an invalid text from a valid one.
 type spoiltText struct {
 	name  string
 	spoil func(good string) string
@@ -29,14 +29,15 @@ func spoiltTexts() []spoiltText {
 	}
 	list := []spoiltText{
 		{"space in front", put(" ", "")}, {"space behind", put("", " ")}, {"no-break space behind", put("", "\u00a0")},
-		{"byte order mark", put("\ufeff", "")}, {"zero-width space", put("", "\u200b")}, {"line break", put("", "\nmore")},
+		{"byte order mark", put("\ufeff", "")}, {"zero-width space", put("", "\u200b")},
+		{"line break", put("", "\nmore")},
 		{"NUL", put("", "\x00")}, {"not UTF-8", put("", "\xff")},
-		{"variable", put("${HUNTER2}", "")}, {"variable behind", put("", "${hunter2}")}, {"variable alone",
-			func(string) string { return "$HUNTER2" }},
+		{"variable", put("${HUNTER2}", "")}, {"variable behind", put("", "${hunter2}")},
+		{"variable alone", func(string) string { return "$HUNTER2" }},
 		{"variable in lower case", func(string) string { return "$hunter" }}, {"command", put("", "$(hostname)")},
 		{"Windows", put("%HUNTER2%", "")},
-		{"template", put("", "{{ .Values.hunter2 }}")}, {"Azure", put("", "#{hunter2}#")}, {"ERB", put("<%= hunter2 %>",
-			"")}, {"brackets", put("", "<your value>")}, {"dots", put("", "…")},
+		{"template", put("", "{{ .Values.hunter2 }}")}, {"Azure", put("", "#{hunter2}#")},
+		{"ERB", put("<%= hunter2 %>", "")}, {"brackets", put("", "<your value>")}, {"dots", put("", "…")},
 	}
 	for _, pair := range quotePairs {
 		runes := []rune(pair)
@@ -45,7 +46,7 @@ func spoiltTexts() []spoiltText {
 	return list
 }
 
-// textFaults returns the faults of one setting that is set to a text in one way.
+// textFaults sets one setting to a text in one way and returns its faults.
 func textFaults(t *testing.T, s Setting, way, text string) (list []*Fault, where string) {
 	t.Helper()
 	var src Source
@@ -62,7 +63,7 @@ func textFaults(t *testing.T, s Setting, way, text string) (list []*Fault, where
 	}
 	c, err := Load(src)
 	if err == nil {
-		// The neighbours of the setting, so that it is looked at.
+		// Set the other half of a pair, so that the setting is checked.
 		c.Connections[0].Segment.Header.Value = valid().Connections[0].Segment.SharedSecret
 		if c.TLS.CertFile == "" {
 			c.TLS.CertFile = "/nonexistent/cert.pem"
@@ -80,8 +81,8 @@ func textFaults(t *testing.T, s Setting, way, text string) (list []*Fault, where
 	return list, where
 }
 
-// TestSpoiltTexts: every setting that is a name, a path or an address, spoilt in every way,
-// in each way in, has a fault at its place.
+// TestSpoiltTexts: every setting that is a name, a path or an address, spoilt in every way and read in every way, has
+// a fault at its place.
 func TestSpoiltTexts(t *testing.T) {
 	checked := slices.Sorted(maps.Keys(goodTexts))
 	for _, s := range Reference() {
@@ -96,7 +97,7 @@ func TestSpoiltTexts(t *testing.T) {
 			}
 			for _, spoilt := range spoiltTexts() {
 				if way == "yaml" && spoilt.name == "not UTF-8" {
-					continue // JSON cannot say it
+					continue // JSON cannot contain it
 				}
 				text := spoilt.spoil(good)
 				list, where := textFaults(t, s, way, text)
@@ -111,7 +112,7 @@ func TestSpoiltTexts(t *testing.T) {
 	}
 }
 
-// TestFilePaths: a directory for the events may be missing, but not be something else.
+// TestFilePaths: the directory for the events may be missing, but it may not be a file.
 func TestFilePaths(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
@@ -129,17 +130,19 @@ func TestFilePaths(t *testing.T) {
 		c := valid()
 		c.DataDir = text
 		err := c.Validate()
-		if list := faultsOf(err); want == "" && err != nil || want != "" && (len(list) != 1 || list[0].Key != "data_dir" ||
-			!strings.Contains(list[0].Problem, want)) {
+		list := faultsOf(err)
+		found := len(list) == 1 && list[0].Key == "data_dir" && strings.Contains(list[0].Problem, want)
+		if want == "" && err != nil || want != "" && !found {
 			t.Errorf("data_dir %q: %v, want %q", text, err, want)
 		}
-		// It does not matter where no event is kept in it.
+		// Direct delivery stores nothing in it.
 		c.Delivery = DeliveryDirect
 		if err := c.Validate(); err != nil {
 			t.Errorf("direct delivery, data_dir %q: %v", text, err)
 		}
 	}
-	for text, want := range map[string]string{"~/cert.pem": "a shell", "${CERT}": "${NAME}", "$HOME/cert.pem": "${NAME}",
+	for text, want := range map[string]string{"~/cert.pem": "a shell", "${CERT}": "${NAME}",
+		"$HOME/cert.pem":  "${NAME}",
 		"'/etc/cert.pem'": "quotation marks"} {
 		c := valid()
 		c.TLS = TLS{CertFile: text, KeyFile: "/nonexistent/key.pem"}
@@ -151,13 +154,14 @@ func TestFilePaths(t *testing.T) {
 }
 
 func TestTenantAliasPlaceholders(t *testing.T) {
-	for _, alias := range []string{"changeme", "change-me", "test_change_me", "your-tenant-alias", "YOUR_TENANT", "TODO",
+	for _, alias := range []string{"changeme", "change-me", "test_change_me", "your-tenant-alias", "YOUR_TENANT",
+		"TODO",
 		"none", "null", "undefined", "xxxx", "test_xxx", "test_...", "test_…", "test_"} {
 		if aliasProblem(alias) == "" && alias != "test_" {
-			t.Errorf("%q is taken for an alias", alias)
+			t.Errorf("%q passes as an alias", alias)
 		}
 		if userNameProblem(alias) == "" && alias != "test_" {
-			t.Errorf("%q is taken for a user name", alias)
+			t.Errorf("%q passes as a user name", alias)
 		}
 	}
 	for _, alias := range []string{"test_abc", "yourbrand", "none-such", "acme", "aboih12h16t", "todoist", "test_x"} {
@@ -167,7 +171,7 @@ func TestTenantAliasPlaceholders(t *testing.T) {
 	}
 }
 
-// TestNames: an event name may hold anything, so only what nothing has replaced is a fault.
+// TestNames: an event name may contain anything except a variable or a template that was not replaced.
 func TestNames(t *testing.T) {
 	for _, tt := range []struct{ yaml, faults, warnings string }{
 		{"account_id: ${ACC}", "account_id", ""},

@@ -29,8 +29,7 @@ func valid() *Config {
 	return c
 }
 
-// TestValidate changes one thing of a valid configuration. The golden cases
-// hold the full texts.
+// TestValidate changes one value of a valid configuration. The golden cases contain the full texts.
 func TestValidate(t *testing.T) {
 	secret := func(text string) []adapter.Secret { return []adapter.Secret{adapter.NewSecret(text)} }
 	tests := []struct {
@@ -43,31 +42,44 @@ func TestValidate(t *testing.T) {
 			c.BodyLimit, c.AnswerBudget, conn.SaaSquatch.Concurrency = 64<<10, 1, 1
 		}, ""},
 		{"bounds, high", func(c *Config, conn *Connection) {
-			c.BodyLimit, c.AnswerBudget, conn.SaaSquatch.Concurrency, conn.SaaSquatch.AttemptTimeout = 256<<20, time.Minute, 1000, time.Minute
+			c.BodyLimit, c.AnswerBudget = 256<<20, time.Minute
+			conn.SaaSquatch.Concurrency, conn.SaaSquatch.AttemptTimeout = 1000, time.Minute
 		}, ""},
 		{"port 0", func(c *Config, _ *Connection) { c.ListenAddr = "127.0.0.1:0" }, ""},
 		{"port 65536", func(c *Config, _ *Connection) { c.ListenAddr = ":65536" }, "listen_addr"},
 		{"no credential", func(_ *Config, conn *Connection) { conn.Segment = Segment{} }, "segment.shared_secret"},
-		{"no credential, insecure", func(c *Config, conn *Connection) { conn.Segment, c.Insecure = Segment{}, true }, ""},
-		{"bearer alone", func(_ *Config, conn *Connection) { conn.Segment = Segment{BearerToken: secret("a-bearer-token")} }, ""},
-		{"basic alone", func(_ *Config, conn *Connection) { conn.Segment = Segment{BasicKey: secret("a-basic-key")} }, ""},
+		{"no credential, insecure", func(c *Config, conn *Connection) { conn.Segment, c.Insecure = Segment{}, true },
+			""},
+		{"bearer alone",
+			func(_ *Config, conn *Connection) { conn.Segment = Segment{BearerToken: secret("a-bearer-token")} }, ""},
+		{"basic alone", func(_ *Config, conn *Connection) { conn.Segment = Segment{BasicKey: secret("a-basic-key")} },
+			""},
 		{"header alone", func(_ *Config, conn *Connection) {
 			conn.Segment = Segment{Header: Header{Name: "X-My-Secret", Value: secret("a-header-value")}}
 		}, ""},
-		{"an empty secret", func(_ *Config, conn *Connection) { conn.Segment.SharedSecret = make([]adapter.Secret, 2) }, "segment.shared_secret[0] segment.shared_secret[1]"},
-		{"secret of another kind of key", func(_ *Config, conn *Connection) { conn.SaaSquatch.APIKey = adapter.NewSecret("an-auth-token") }, ""},
+		{"an empty secret",
+			func(_ *Config, conn *Connection) { conn.Segment.SharedSecret = make([]adapter.Secret, 2) },
+			"segment.shared_secret[0] segment.shared_secret[1]"},
+		{"secret of another kind of key",
+			func(_ *Config, conn *Connection) { conn.SaaSquatch.APIKey = adapter.NewSecret("an-auth-token") }, ""},
 		{"live", func(_ *Config, conn *Connection) {
 			conn.SaaSquatch.TenantAlias, conn.SaaSquatch.APIKey = "abc", adapter.NewSecret("LIVE_key")
 		}, ""},
-		{"test key, live alias", func(_ *Config, conn *Connection) { conn.SaaSquatch.TenantAlias = "abc" }, "saasquatch.api_key"},
-		{"live key, test alias", func(_ *Config, conn *Connection) { conn.SaaSquatch.APIKey = adapter.NewSecret("LIVE_key") }, "saasquatch.api_key"},
-		{"rate", func(_ *Config, conn *Connection) { conn.SaaSquatch.RateLimit = math.NaN() }, "saasquatch.rate_limit"},
-		{"rate, infinite", func(_ *Config, conn *Connection) { conn.SaaSquatch.RateLimit = math.Inf(1) }, "saasquatch.rate_limit"},
+		{"test key, live alias", func(_ *Config, conn *Connection) { conn.SaaSquatch.TenantAlias = "abc" },
+			"saasquatch.api_key"},
+		{"live key, test alias",
+			func(_ *Config, conn *Connection) { conn.SaaSquatch.APIKey = adapter.NewSecret("LIVE_key") },
+			"saasquatch.api_key"},
+		{"rate", func(_ *Config, conn *Connection) { conn.SaaSquatch.RateLimit = math.NaN() },
+			"saasquatch.rate_limit"},
+		{"rate, infinite", func(_ *Config, conn *Connection) { conn.SaaSquatch.RateLimit = math.Inf(1) },
+			"saasquatch.rate_limit"},
 		{"users before", func(_ *Config, conn *Connection) { conn.EnsureUsers = EnsureBefore }, ""},
 		{"users sometimes", func(_ *Config, conn *Connection) { conn.EnsureUsers = "sometimes" }, "users.ensure"},
 		{"no connection", func(c *Config, _ *Connection) { c.Connections = nil }, "connections"},
 		{"checks of reading run again", func(_ *Config, conn *Connection) {
-			conn.Path, conn.Segment.Header, conn.SaaSquatch.BaseURL = "x", Header{Name: "a b", Value: secret("a-header-value")}, "https://h/x"
+			conn.Path, conn.SaaSquatch.BaseURL = "x", "https://h/x"
+			conn.Segment.Header = Header{Name: "a b", Value: secret("a-header-value")}
 		}, "path segment.header.name saasquatch.base_url"},
 	}
 	for _, tt := range tests {
@@ -106,7 +118,8 @@ func TestValidateMapping(t *testing.T) {
 	if err := c.ValidateMapping(); err != nil {
 		t.Error(err)
 	}
-	c = mustLoad(t, yamlSource("connections:\n- name: a\n- name: b\n  max_age: -1d\n  events: {revenue_scale: 0, keys: {d: '', c: '', b: '', a: ''}}\n"))
+	c = mustLoad(t, yamlSource("connections:\n- name: a\n- name: b\n  max_age: -1d\n"+
+		"  events: {revenue_scale: 0, keys: {d: '', c: '', b: '', a: ''}}\n"))
 	want := `c.yaml:5: connections[1].events.keys: the key of "a" is blank: give it a key or remove the entry
 c.yaml:5: connections[1].events.keys: the key of "b" is blank: give it a key or remove the entry
 c.yaml:5: connections[1].events.keys: the key of "c" is blank: give it a key or remove the entry
@@ -121,18 +134,23 @@ c.yaml:4: connections[1].max_age: is negative: use any_age: true to accept event
 	}
 }
 
-// TestWhere: faults of Validate name the place of the value, whichever source it is from.
+// TestWhere: faults of Validate name the place of the value in every source.
 func TestWhere(t *testing.T) {
 	src := yamlSource("log:\n  level: loud\n  format: xml\n")
 	src.Env = env(map[string]string{"LOG_FORMAT": "yaml", "SEGMENT_BEARER_TOKEN_FILE": "/s"})
-	src.ReadFile = files(map[string]string{"c.yaml": "log:\n  level: loud\n  format: xml\n", "/s": "hunter2\nhunter2,a-good-token"})
+	src.ReadFile = files(map[string]string{"c.yaml": "log:\n  level: loud\n  format: xml\n",
+		"/s": "hunter2\nhunter2,a-good-token"})
 	src.Flags = flags(t, "--delivery=later", "--saasquatch-tenant-alias=abc")
 	err := mustLoad(t, src).Validate()
-	want := `--delivery: delivery: is "later": write durable or direct
-c.yaml:2: log.level: is "loud": write debug, info, warn or error
-LOG_FORMAT: log.format: is "yaml": write auto, json or console
-SEGMENT_BEARER_TOKEN_FILE: segment.bearer_token[0]: contains a control character or is not UTF-8: write the secret alone, on one line
-saasquatch.api_key: is missing: set SAASQUATCH_API_KEY, SAASQUATCH_API_KEY_FILE or saasquatch.api_key in the configuration file`
+	want := strings.Join([]string{
+		`--delivery: delivery: is "later": write durable or direct`,
+		`c.yaml:2: log.level: is "loud": write debug, info, warn or error`,
+		`LOG_FORMAT: log.format: is "yaml": write auto, json or console`,
+		`SEGMENT_BEARER_TOKEN_FILE: segment.bearer_token[0]: ` +
+			`contains a control character or is not UTF-8: write the secret alone, on one line`,
+		`saasquatch.api_key: is missing: ` +
+			`set SAASQUATCH_API_KEY, SAASQUATCH_API_KEY_FILE or saasquatch.api_key in the configuration file`,
+	}, "\n")
 	if fmt.Sprint(err) != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}
@@ -142,7 +160,9 @@ func TestWarnings(t *testing.T) {
 	if got := valid().Warnings(); got != nil {
 		t.Errorf("got %q", got)
 	}
-	c := mustLoad(t, yamlSource("insecure: true\ndelivery: direct\nstore: postgres://host/database\nadmin: {listen_addr: ':9090'}\nanswer_budget: 5s\nsegment: {allow_first_element_signature: true, shared_secret: [short, long-enough], bearer_token: éééééé7}\n"))
+	c := mustLoad(t, yamlSource("insecure: true\ndelivery: direct\nstore: postgres://host/database\n"+
+		"admin: {listen_addr: ':9090'}\nanswer_budget: 5s\nsegment: {allow_first_element_signature: true, "+
+		"shared_secret: [short, long-enough], bearer_token: éééééé7}\n"))
 	want := []string{
 		"insecure: is on: requests are accepted from anyone who can reach the listen address",
 		"answer_budget: is 5s, but Segment waits 5s: it may send delivered events again",
@@ -153,7 +173,8 @@ func TestWarnings(t *testing.T) {
 			"so anyone who has one signed event can append others to it",
 		"segment.shared_secret[0]: is shorter than 8 characters: use a longer one, because short ones can be guessed",
 		"segment.bearer_token: is shorter than 8 characters: use a longer one, because short ones can be guessed",
-		"segment.bearer_token: contains a character outside ASCII, which Segment does not send in a header: use another secret",
+		"segment.bearer_token: contains a character outside ASCII, which Segment does not send in a header: " +
+			"use another secret",
 	}
 	if got := c.Warnings(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q", got)
@@ -178,7 +199,8 @@ func TestTLS(t *testing.T) {
 	}{
 		{"", "", ""}, {cert, key, ""}, {cert, "", "tls.key_file"}, {"", key, "tls.cert_file"},
 		{cert, otherKey, "tls.cert_file"}, {notPEM, key, "tls.cert_file"}, {cert, notPEM, "tls.cert_file"},
-		{cert, dir, "tls.key_file"}, {dir + "/absent", key, "tls.cert_file"}, {dir + "/absent", dir, "tls.cert_file tls.key_file"},
+		{cert, dir, "tls.key_file"}, {dir + "/absent", key, "tls.cert_file"},
+		{dir + "/absent", dir, "tls.cert_file tls.key_file"},
 	} {
 		c := valid()
 		c.TLS = TLS{CertFile: tt.cert, KeyFile: tt.key}
@@ -206,7 +228,8 @@ func writeCertificate(t *testing.T, dir, name string) (certFile, keyFile string)
 		t.Fatal(err)
 	}
 	certFile, keyFile = filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key")
-	for path, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: certDER}, keyFile: {Type: "PRIVATE KEY", Bytes: keyDER}} {
+	for path, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: certDER},
+		keyFile: {Type: "PRIVATE KEY", Bytes: keyDER}} {
 		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -29,7 +29,8 @@ func newPair(t testing.TB, name string) (cert, key []byte) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore:   time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		NotBefore:   time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true,
+		BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
 	if err != nil {
@@ -55,7 +56,7 @@ func writePair(t testing.TB, dir, name string) (certFile, keyFile string, roots 
 	return certFile, keyFile, roots
 }
 
-// replace puts a new file in the place of another, at once.
+// replace replaces a file by another at once.
 func replace(t testing.TB, file string, content []byte) {
 	t.Helper()
 	next := file + ".next"
@@ -67,7 +68,7 @@ func replace(t testing.TB, file string, content []byte) {
 	}
 }
 
-// TestCertificateIsReplaced replaces a pair in each way that people replace them.
+// TestCertificateIsReplaced replaces a pair in every usual way.
 func TestCertificateIsReplaced(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile, _ := writePair(t, dir, "one")
@@ -136,8 +137,8 @@ func remove(t *testing.T, file string) {
 	}
 }
 
-// TestCertificateOfKubernetes replaces a mounted secret as Kubernetes does: the files
-// are links through the link ..data, which is renamed over.
+// TestCertificateOfKubernetes replaces a mounted secret as Kubernetes does: the files are links through the link
+// ..data, which a rename replaces.
 func TestCertificateOfKubernetes(t *testing.T) {
 	mount := t.TempDir()
 	version := func(name string) {
@@ -179,14 +180,15 @@ func TestNoCertificate(t *testing.T) {
 	otherCert, _ := newPair(t, "two")
 	other := filepath.Join(dir, "other.crt")
 	replace(t, other, otherCert)
-	for _, pair := range [][2]string{{certFile, "/absent"}, {"/absent", keyFile}, {other, keyFile}, {keyFile, certFile}} {
+	for _, pair := range [][2]string{{certFile, "/absent"}, {"/absent", keyFile}, {other, keyFile},
+		{keyFile, certFile}} {
 		if _, err := newCertificate(pair[0], pair[1], zap.NewNop()); err == nil {
 			t.Errorf("%v: no error", pair)
 		}
 	}
 }
 
-// BenchmarkCertificate is what the look for replaced files adds to a handshake.
+// BenchmarkCertificate measures how much the check for replaced files adds to a handshake.
 func BenchmarkCertificate(b *testing.B) {
 	certFile, keyFile, _ := writePair(b, b.TempDir(), "one")
 	c, err := newCertificate(certFile, keyFile, zap.NewNop())

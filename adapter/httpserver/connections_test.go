@@ -16,13 +16,12 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// insecure is for clients in a bubble: it is the year 2000 there, when no certificate of
-// the tests is valid yet.
+// insecure is for clients in a bubble. It is the year 2000 there, when no certificate of the tests is valid yet.
 func insecure(protocols ...string) *tls.Config {
 	return &tls.Config{InsecureSkipVerify: true, NextProtos: protocols}
 }
 
-// handshake returns a connection behind its handshake.
+// handshake returns a connection after its handshake.
 func handshake(t *testing.T, p *pipes, protocols ...string) *tls.Conn {
 	t.Helper()
 	c := tls.Client(p.dial(), insecure(protocols...))
@@ -32,13 +31,13 @@ func handshake(t *testing.T, p *pipes, protocols ...string) *tls.Conn {
 	return c
 }
 
-// send writes text, as far as the server takes it.
+// send writes text, as far as the server reads it.
 func send(c net.Conn, text string) net.Conn {
 	go func() { _, _ = io.WriteString(c, text) }()
 	return c
 }
 
-// sendAndDrip writes text, and a byte a second behind it.
+// sendAndDrip writes text, and then a byte a second.
 func sendAndDrip(c net.Conn, text string) net.Conn {
 	go func() {
 		_, _ = io.WriteString(c, text)
@@ -47,7 +46,7 @@ func sendAndDrip(c net.Conn, text string) net.Conn {
 	return c
 }
 
-// ask makes a request without a body on a connection that stays.
+// ask makes a request without a body on a connection that stays open.
 func ask(t *testing.T, c net.Conn) {
 	t.Helper()
 	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
@@ -62,22 +61,27 @@ func ask(t *testing.T, c net.Conn) {
 	}
 }
 
-// sender is a kind of connection, which needs a certificate if it is secure.
+// sender is a kind of connection. It needs a certificate if it is secure.
 type sender struct {
 	secure bool
 	open   func(*testing.T, *pipes) net.Conn
 }
 
-// strangers are the kinds of connections that hold a place and have no request in the
-// handler.
-var strangers = map[string]sender{
-	"silent":             {false, func(_ *testing.T, p *pipes) net.Conn { return p.dial() }},
-	"keep-alive":         {false, func(t *testing.T, p *pipes) net.Conn { c := p.dial(); ask(t, c); return c }},
-	"a part of a header": {false, func(_ *testing.T, p *pipes) net.Conn { return send(p.dial(), "POST / HTTP/1.1\r\nX-A: ") }},
+// waitingSenders are the kinds of connections without a request in the handler.
+var waitingSenders = map[string]sender{
+	"silent":     {false, func(_ *testing.T, p *pipes) net.Conn { return p.dial() }},
+	"keep-alive": {false, func(t *testing.T, p *pipes) net.Conn { c := p.dial(); ask(t, c); return c }},
+	"a part of a header": {false, func(_ *testing.T, p *pipes) net.Conn {
+		return send(p.dial(), "POST / HTTP/1.1\r\nX-A: ")
+	}},
 	"a header that drips": {false, func(_ *testing.T, p *pipes) net.Conn {
 		return sendAndDrip(p.dial(), "POST / HTTP/1.1\r\nX-A: ")
 	}},
-	"read after the answer": {false, func(t *testing.T, p *pipes) net.Conn { c := p.dial(); post(t, c, 1<<30); return c }},
+	"read after the answer": {false, func(t *testing.T, p *pipes) net.Conn {
+		c := p.dial()
+		post(t, c, 1<<30)
+		return c
+	}},
 	"refused, and still read": {false, func(t *testing.T, p *pipes) net.Conn {
 		c := send(p.dial(), "no header\r\n\r\n")
 		if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || line != "HTTP/1.1 400 Bad Request\r\n" {
@@ -85,27 +89,33 @@ var strangers = map[string]sender{
 		}
 		return c
 	}},
-	"no handshake":           {true, func(_ *testing.T, p *pipes) net.Conn { return p.dial() }},
-	"a part of a handshake":  {true, func(_ *testing.T, p *pipes) net.Conn { return send(p.dial(), "\x16\x03\x01\x02\x00\x01") }},
+	"no handshake": {true, func(_ *testing.T, p *pipes) net.Conn { return p.dial() }},
+	"a part of a handshake": {true, func(_ *testing.T, p *pipes) net.Conn {
+		return send(p.dial(), "\x16\x03\x01\x02\x00\x01")
+	}},
 	"silent after handshake": {true, func(t *testing.T, p *pipes) net.Conn { return handshake(t, p) }},
-	"keep-alive over TLS":    {true, func(t *testing.T, p *pipes) net.Conn { c := handshake(t, p); ask(t, c); return c }},
+	"keep-alive over TLS": {true, func(t *testing.T, p *pipes) net.Conn {
+		c := handshake(t, p)
+		ask(t, c)
+		return c
+	}},
 	"HTTP/2 without preface": {true, func(t *testing.T, p *pipes) net.Conn { return handshake(t, p, "h2") }},
 	"HTTP/2 without streams": {true, func(t *testing.T, p *pipes) net.Conn { return dialHTTP2(t, p).conn }},
 	"HTTP/2 with a part of a header": {true, func(t *testing.T, p *pipes) net.Conn {
 		f := dialHTTP2(t, p)
-		if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: header("POST", "/")}); err != nil {
+		if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1,
+			BlockFragment: header("POST", "/")}); err != nil {
 			t.Fatal(err)
 		}
 		return f.conn
 	}},
 }
 
-// TestStrangersMakeRoom: beyond the bound of connections, a good request is served at
-// once, whatever the others do.
-func TestStrangersMakeRoom(t *testing.T) {
+// TestWaitingSendersAreEvicted: at the limit of connections, a good request is served at once, whatever the others do.
+func TestWaitingSendersAreEvicted(t *testing.T) {
 	const limit = 8
 	certFile, keyFile, _ := writePair(t, t.TempDir(), "one")
-	for name, kind := range strangers {
+	for name, kind := range waitingSenders {
 		t.Run(name, func(t *testing.T) {
 			opts := Options{Connections: limit}
 			if kind.secure {
@@ -136,15 +146,15 @@ func TestStrangersMakeRoom(t *testing.T) {
 	}
 }
 
-// isOpen reports whether the server still has a connection from which nothing is to come.
+// isOpen reports whether the server keeps a connection open that sends nothing more.
 func isOpen(c net.Conn) bool {
 	_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
 	_, err := c.Read(make([]byte, 1))
 	return errors.Is(err, syscall.ETIMEDOUT) || err != io.EOF && !errors.Is(err, io.ErrClosedPipe)
 }
 
-// TestLongestWithoutProgressGoesFirst: a connection keeps its place by a request, and by
-// the first byte of the next, but not by further bytes.
+// TestLongestWithoutProgressGoesFirst: a request and the first byte of the next one are progress, further bytes are
+// not.
 func TestLongestWithoutProgressGoesFirst(t *testing.T) {
 	bubble(t, refuse, Options{Connections: 4}, func(t *testing.T, _ *Server, p *pipes) {
 		dripping, used, begun, silent := p.dial(), p.dial(), p.dial(), p.dial()
@@ -166,17 +176,17 @@ func TestLongestWithoutProgressGoesFirst(t *testing.T) {
 			defer p.dial().Close()
 			synctest.Wait()
 			if isOpen(want) {
-				t.Errorf("newcomer %d: the one to go is open", i)
+				t.Errorf("new connection %d: the one to evict is open", i)
 			}
 		}
 	})
 }
 
-// TestRequestsKeepTheirConnections: a request in the handler does not make room. The next
-// connection waits, and is served as soon as one of them ends.
+// TestRequestsKeepTheirConnections: a request in the handler keeps its connection. The next connection waits, and is
+// served as soon as one of the requests ends.
 func TestRequestsKeepTheirConnections(t *testing.T) {
 	const limit = 4
-	var release chan struct{} // of the bubble
+	var release chan struct{} // made in the bubble
 	var handling atomic.Int64
 	handler := func(w http.ResponseWriter, r *http.Request) {
 		handling.Add(1)
@@ -208,7 +218,7 @@ func TestRequestsKeepTheirConnections(t *testing.T) {
 	})
 }
 
-// outOfFiles is a listener for which the process cannot open a file, once.
+// outOfFiles is a listener for which the process cannot open a file once.
 type outOfFiles struct {
 	*pipes
 	fail chan struct{}
@@ -225,15 +235,15 @@ func (l *outOfFiles) Accept() (net.Conn, error) {
 	}
 }
 
-// TestOutOfFiles: a connection without a request is closed where the process has no file
-// left, below the bound of connections.
+// TestOutOfFiles: if the process cannot open another file, a connection without a request is closed below the limit.
 func TestOutOfFiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := New(newServer(refuse), Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &outOfFiles{pipes: &pipes{accepted: make(chan net.Conn), closed: make(chan struct{})}, fail: make(chan struct{})}
+		l := &outOfFiles{pipes: &pipes{accepted: make(chan net.Conn), closed: make(chan struct{})},
+			fail: make(chan struct{})}
 		served := make(chan error, 1)
 		go func() { served <- s.Serve(l) }()
 		first, second := l.dial(), l.dial()
@@ -242,7 +252,7 @@ func TestOutOfFiles(t *testing.T) {
 		l.fail <- struct{}{}
 		synctest.Wait()
 		if isOpen(first) || !isOpen(second) {
-			t.Error("the first connection is to be closed, and no other")
+			t.Error("only the first connection should be closed")
 		}
 		ask(t, l.dial())
 		if err := errors.Join(s.Close(), <-served); !errors.Is(err, http.ErrServerClosed) {

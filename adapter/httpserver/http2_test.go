@@ -18,14 +18,13 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// frames is a client of HTTP/2 that does what it wants.
+// frames is an HTTP/2 client that can break the protocol.
 type frames struct {
 	*http2.Framer
 	conn net.Conn
 }
 
-// dialHTTP2 returns a client behind a handshake. It reads what the server sends, and
-// drops it, unless it is silent.
+// dialHTTP2 returns a client after a handshake. It reads and discards the answers.
 func dialHTTP2(t *testing.T, p *pipes, settings ...http2.Setting) *frames {
 	t.Helper()
 	c := tls.Client(p.dial(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
@@ -44,20 +43,21 @@ func dialHTTP2(t *testing.T, p *pipes, settings ...http2.Setting) *frames {
 func header(method, path string) []byte {
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
-	for _, field := range [][2]string{{":method", method}, {":path", path}, {":scheme", "https"}, {":authority", "x"}} {
+	for _, field := range [][2]string{{":method", method}, {":path", path}, {":scheme", "https"},
+		{":authority", "x"}} {
 		_ = encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
 	}
 	return block.Bytes()
 }
 
-// request begins stream n with a header, and leaves its body open unless it ends.
+// request begins stream n with a header. The body stays open unless the stream ends.
 func (f *frames) request(n int, path string, ends bool) error {
 	return f.WriteHeaders(http2.HeadersFrameParam{
 		StreamID: uint32(2*n + 1), BlockFragment: header("POST", path), EndHeaders: true, EndStream: ends,
 	})
 }
 
-// goodHTTP2 makes a request on a connection of its own, and returns how long it took.
+// goodHTTP2 makes a request on a new connection and returns how long it took.
 func goodHTTP2(t *testing.T, p *pipes) time.Duration {
 	t.Helper()
 	began := time.Now()
@@ -66,7 +66,8 @@ func goodHTTP2(t *testing.T, p *pipes) time.Duration {
 		DialContext: func(context.Context, string, string) (net.Conn, error) { return p.dial(), nil },
 	}
 	defer transport.CloseIdleConnections()
-	response, err := (&http.Client{Transport: transport}).Post("https://x/read", "", bytes.NewReader(make([]byte, 1<<10)))
+	response, err := (&http.Client{Transport: transport}).Post("https://x/read", "",
+		bytes.NewReader(make([]byte, 1<<10)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,8 +78,8 @@ func goodHTTP2(t *testing.T, p *pipes) time.Duration {
 	return time.Since(began)
 }
 
-// TestHTTP2Floods: what one client does to its connection keeps no other from its answer,
-// and the server bears it or closes the connection.
+// TestHTTP2Floods: a client that floods its connection does not keep others from their answers. The server serves the
+// connection or closes it.
 func TestHTTP2Floods(t *testing.T) {
 	certFile, keyFile, _ := writePair(t, t.TempDir(), "one")
 	var handling, most atomic.Int64
@@ -92,8 +93,9 @@ func TestHTTP2Floods(t *testing.T) {
 	for name, flood := range map[string]func(*testing.T, *frames){
 		"rapid reset": func(t *testing.T, f *frames) {
 			for n := range 2_000 {
-				if err := errors.Join(f.request(n, "/read", false), f.WriteRSTStream(uint32(2*n+1), http2.ErrCodeCancel)); err != nil {
-					return // the server has had enough
+				if err := errors.Join(f.request(n, "/read", false),
+					f.WriteRSTStream(uint32(2*n+1), http2.ErrCodeCancel)); err != nil {
+					return // the server has closed the connection
 				}
 			}
 		},
@@ -106,14 +108,15 @@ func TestHTTP2Floods(t *testing.T) {
 					return
 				}
 			}
-			t.Error("the server has taken 14 MB of header")
+			t.Error("the server accepted 14 MB of header")
 		},
 		"large frame": func(t *testing.T, f *frames) {
-			if err := errors.Join(f.request(0, "/read", false), f.WriteData(1, false, make([]byte, 32<<10))); err == nil {
+			if err := errors.Join(f.request(0, "/read", false),
+				f.WriteData(1, false, make([]byte, 32<<10))); err == nil {
 				synctest.Wait()
 				err = f.WritePing(false, [8]byte{})
 				if err == nil {
-					t.Error("the server has taken a frame of 32 KB")
+					t.Error("the server accepted a frame of 32 KB")
 				}
 			}
 		},
@@ -146,7 +149,7 @@ func TestHTTP2Floods(t *testing.T) {
 	}
 }
 
-// TestSlowHeaders: 2000 senders drip their headers beside good requests.
+// TestSlowHeaders: 2000 senders drip their headers during good requests.
 func TestSlowHeaders(t *testing.T) {
 	bubble(t, refuse, Options{}, func(t *testing.T, _ *Server, p *pipes) {
 		for n := range 2000 {

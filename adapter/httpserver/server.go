@@ -1,9 +1,9 @@
 // Package httpserver adds to net/http's server:
 //
-//   - An answer reaches its sender even if it is written before the body has arrived. The server reads the rest,
-//     within limits, before it closes the connection.
-//   - A client that stalls or hangs up inside a header gets no answer. net/http answers 400 in some of these cases, and
-//     Segment drops a request after 400.
+//   - An answer reaches its sender even if it is written before the body has arrived. The server reads the rest of
+//     the body, within limits, before it closes the connection.
+//   - A client that stalls or hangs up inside a header gets no answer. net/http answers 400 in some of these cases,
+//     and Segment drops a request after 400.
 //   - Certificates that are replaced on disk are served from the next handshake on.
 //   - The number of open connections is limited. At the limit, connections without a request are closed first.
 //   - Shutdown waits for requests, but not for senders that stall.

@@ -20,7 +20,7 @@ import (
 
 const answerText = `{"message":"no"}`
 
-// refuse answers without a look at the body, but for the path /read.
+// refuse answers without reading the body, except for the path /read.
 func refuse(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/silent":
@@ -48,7 +48,7 @@ func newServer(handler http.HandlerFunc) *http.Server {
 	}
 }
 
-// start serves refuse at a TCP address, by HTTPS if it is given a certificate.
+// start serves refuse at a TCP address, by HTTPS if there is a certificate.
 func start(t *testing.T, opts Options) (address string) {
 	t.Helper()
 	s, err := New(newServer(refuse), opts)
@@ -75,8 +75,8 @@ func chunked(n int) string {
 	return strings.Repeat(chunk, n>>16) + "0\r\n\r\n"
 }
 
-// TestAnswerBeforeTheBodyArrives sends whole requests before it reads anything, as
-// senders do that learn of a reset by writing.
+// TestAnswerBeforeTheBodyArrives sends whole requests before it reads anything. Such senders notice a reset when they
+// write.
 func TestAnswerBeforeTheBodyArrives(t *testing.T) {
 	certFile, keyFile, roots := writePair(t, t.TempDir(), "one")
 	const size = 9 << 20
@@ -100,7 +100,7 @@ func TestAnswerBeforeTheBodyArrives(t *testing.T) {
 		"streaming chunked":  {strings.Replace(post, "/", "/streaming", 1) + coding + chunked(size), "401"},
 		"silent":             {strings.Replace(post, "/", "/silent", 1) + length + "\r\n" + body, "200"},
 		"broken chunk":       {"POST /read HTTP/1.1\r\nHost: x\r\n" + coding + "zz\r\n" + body, "401"},
-		// What net/http answers itself:
+		// Requests that net/http answers itself:
 		"unknown expectation": {post + "Expect: x\r\n" + length + "\r\n" + body, "417"},
 		"header syntax":       {post + "no colon\r\n" + length + "\r\n" + body, "400"},
 		"no host":             {"POST / HTTP/1.1\r\n" + length + "\r\n" + body, "400"},
@@ -110,7 +110,7 @@ func TestAnswerBeforeTheBodyArrives(t *testing.T) {
 	} {
 		for _, scheme := range []string{"http", "https"} {
 			if scheme == "https" && test.status != "401" && test.status != "200" {
-				continue // net/http's own answers are kept for plain HTTP only
+				continue // net/http's own answers arrive over plain HTTP only
 			}
 			t.Run(scheme+"/"+name, func(t *testing.T) {
 				var opts Options
@@ -131,7 +131,8 @@ func TestAnswerBeforeTheBodyArrives(t *testing.T) {
 						t.Fatalf("reset after %d of %d bytes: %v", n, len(test.request), err)
 					}
 					got, err := io.ReadAll(c)
-					if err != nil || len(got) < len("HTTP/1.1 200") || string(got[len("HTTP/1.1 "):][:3]) != test.status {
+					if err != nil || len(got) < len("HTTP/1.1 200") ||
+						string(got[len("HTTP/1.1 "):][:3]) != test.status {
 						t.Fatalf("got %q, %v", got, err)
 					}
 					if test.status == "401" && name != "HEAD" && !strings.HasSuffix(string(got), answerText) {
@@ -143,8 +144,7 @@ func TestAnswerBeforeTheBodyArrives(t *testing.T) {
 	}
 }
 
-// TestAnswerOverHTTP2 checks that an answer that comes before the body arrives, and
-// that the connection stays.
+// TestAnswerOverHTTP2 checks that an early answer arrives and that the connection stays open.
 func TestAnswerOverHTTP2(t *testing.T) {
 	certFile, keyFile, roots := writePair(t, t.TempDir(), "one")
 	address := start(t, Options{CertFile: certFile, KeyFile: keyFile})
@@ -175,8 +175,7 @@ func TestAnswerOverHTTP2(t *testing.T) {
 	}
 }
 
-// TestConnectionStaysWhereTheBodyWasRead checks that only answers before the end of
-// the body cost their connection.
+// TestConnectionStaysWhereTheBodyWasRead checks that only answers before the end of the body close their connection.
 func TestConnectionStaysWhereTheBodyWasRead(t *testing.T) {
 	c, err := net.Dial("tcp", start(t, Options{}))
 	if err != nil {
@@ -212,7 +211,7 @@ func TestConnectionStaysWhereTheBodyWasRead(t *testing.T) {
 	}
 }
 
-// pipes is a listener whose connections are in memory, for tests with their own time.
+// pipes is a listener with connections in memory, for tests with a fake clock.
 type pipes struct {
 	accepted chan net.Conn
 	closed   chan struct{}
@@ -253,7 +252,7 @@ func bubble(t *testing.T, handler http.HandlerFunc, opts Options, test func(*tes
 			t.Error(err)
 		}
 		s.discarder.wait(context.Background())
-		time.Sleep(2 * time.Second) // in which drip sees that its connection is closed
+		time.Sleep(2 * time.Second) // in which drip notices that its connection is closed
 	})
 }
 
@@ -301,14 +300,14 @@ func TestDiscardingIsBoundedInTime(t *testing.T) {
 	}
 }
 
-// TestSlowSenderGetsItsAnswer: a sender that writes its whole request first, for longer than
-// DiscardTime, reads the answer all the same. Reading ends after three times as long.
+// TestSlowSenderGetsItsAnswer: a sender that first writes its whole request, for longer than DiscardTime, still gets
+// the answer. The server stops reading after three times DiscardTime.
 func TestSlowSenderGetsItsAnswer(t *testing.T) {
 	for seconds, arrives := range map[int]bool{20: true, 40: false} {
 		bubble(t, refuse, Options{}, func(t *testing.T, _ *Server, p *pipes) {
 			c := p.dial()
 			began := time.Now()
-			post(t, c, 1<<30) // a pipe holds nothing: the answer has to be read before the rest is sent
+			post(t, c, 1<<30) // a pipe has no buffer: read the answer before sending the rest
 			var err error
 			for sent := 0; sent < seconds && err == nil; sent++ {
 				_, err = c.Write(make([]byte, 2*discardRate))
@@ -356,14 +355,15 @@ func TestDiscardsAreBoundedInNumber(t *testing.T) {
 	})
 }
 
-// TestShutdownWaitsForNoDiscard checks that a connection that is only read after its
-// answer costs the shutdown a second at most, and makes it no failure.
+// TestShutdownWaitsForNoDiscard checks that a connection that is only read after its answer delays the shutdown by a
+// second at most and does not make it fail.
 func TestShutdownWaitsForNoDiscard(t *testing.T) {
 	for _, timeout := range []time.Duration{100 * time.Millisecond, 30 * time.Second} {
 		bubble(t, refuse, Options{}, func(t *testing.T, s *Server, p *pipes) {
 			var senders sync.WaitGroup
 			defer senders.Wait()
-			for _, request := range []string{"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n", "no header\r\n\r\n"} {
+			for _, request := range []string{"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n",
+				"no header\r\n\r\n"} {
 				c := p.dial()
 				if _, err := io.WriteString(c, request); err != nil {
 					t.Fatal(err)
@@ -398,7 +398,7 @@ func TestShutdownWaitsForNoDiscard(t *testing.T) {
 func TestStalledHeaderGetsNoAnswer(t *testing.T) {
 	const header = "POST /read HTTP/1.1\r\nHost: x\r\nX-Signature: 00\r\nContent-Length: 3\r\n\r\n"
 	bubble(t, refuse, Options{}, func(t *testing.T, _ *Server, p *pipes) {
-		for first := range 2 { // on a new connection, and on one that had a request
+		for first := range 2 { // on a new connection, and on one after a request
 			for n := range len(header) {
 				c := p.dial()
 				answers := bufio.NewReader(c)
@@ -433,7 +433,7 @@ func TestStalledHeaderGetsNoAnswer(t *testing.T) {
 	})
 }
 
-// halfOpen is a connection whose peer has said that it writes no more.
+// halfOpen is a connection that its peer has closed for writing.
 type halfOpen struct {
 	net.Conn
 	rest io.Reader
@@ -441,8 +441,8 @@ type halfOpen struct {
 
 func (h *halfOpen) Read(p []byte) (int, error) { return h.rest.Read(p) }
 
-// TestHangUp ends a connection at every byte of a request: an answer is for whole
-// headers, and it arrives though the client has said that it writes no more.
+// TestHangUp ends a connection at every byte of a request. Only a complete header gets an answer, and the answer
+// arrives although the client has closed the connection for writing.
 func TestHangUp(t *testing.T) {
 	const header = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 	for n := range len(header) + 1 {
@@ -458,7 +458,7 @@ func TestHangUp(t *testing.T) {
 	}
 }
 
-// TestStalledHeaderOverTLS stalls in a header line behind a handshake.
+// TestStalledHeaderOverTLS stalls in a header line after a handshake.
 func TestStalledHeaderOverTLS(t *testing.T) {
 	certFile, keyFile, _ := writePair(t, t.TempDir(), "one")
 	for _, header := range []string{"", "PO", "POST / HTTP/1.1\r\nHost: x\r\nX-Sig"} {
@@ -476,8 +476,7 @@ func TestStalledHeaderOverTLS(t *testing.T) {
 	}
 }
 
-// TestExpectContinue checks that a sender that waits for 100 is told the answer
-// instead, and sends no body.
+// TestExpectContinue checks that a sender that waits for 100 gets the answer instead and sends no body.
 func TestExpectContinue(t *testing.T) {
 	for path, want := range map[string]string{"/": "HTTP/1.1 401 ", "/read": "HTTP/1.1 100 "} {
 		bubble(t, refuse, Options{}, func(t *testing.T, _ *Server, p *pipes) {
@@ -503,7 +502,7 @@ func TestExpectContinue(t *testing.T) {
 				}
 			}
 			began := time.Now()
-			c.Close() // what is announced never comes
+			c.Close() // the announced body never comes
 			synctest.Wait()
 			if took := time.Since(began); took > 0 {
 				t.Errorf("%s: it took %s to see that the sender is gone", path, took)

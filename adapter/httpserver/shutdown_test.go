@@ -16,8 +16,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// stalls are the kinds of senders that a stopping server does not wait for, beside those
-// without a request.
+// stalls are the kinds of senders with a request that a stopping server does not wait for.
 var stalls = map[string]sender{
 	"in the body": {false, func(_ *testing.T, p *pipes) net.Conn {
 		return send(p.dial(), upload+"Content-Length: 999999\r\n\r\nabc")
@@ -31,7 +30,9 @@ var stalls = map[string]sender{
 	"a body that drips": {false, func(_ *testing.T, p *pipes) net.Conn {
 		return sendAndDrip(p.dial(), upload+"Content-Length: 999999\r\n\r\n")
 	}},
-	"answer unread": {false, func(_ *testing.T, p *pipes) net.Conn { return send(p.dial(), "GET /long HTTP/1.1\r\nHost: x\r\n\r\n") }},
+	"answer unread": {false, func(_ *testing.T, p *pipes) net.Conn {
+		return send(p.dial(), "GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+	}},
 	"half-closed in the body": {false, func(_ *testing.T, p *pipes) net.Conn {
 		client, server := net.Pipe()
 		p.accepted <- &halfOpen{server, strings.NewReader(upload + "Content-Length: 9\r\n\r\nabc")}
@@ -87,11 +88,11 @@ func work(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestShutdownWaitsForNoStall stops a server beside six senders of each kind that
-// stall, one that is worked on, and one whose body arrives at a fair rate.
+// TestShutdownWaitsForNoStall stops a server with six senders of each kind that stalls, one whose request is in the
+// handler, and one whose body arrives fast enough.
 func TestShutdownWaitsForNoStall(t *testing.T) {
 	certFile, keyFile, _ := writePair(t, t.TempDir(), "one")
-	for _, kinds := range []map[string]sender{strangers, stalls} {
+	for _, kinds := range []map[string]sender{waitingSenders, stalls} {
 		for name, kind := range kinds {
 			t.Run(name, func(t *testing.T) {
 				opts := Options{}
@@ -127,11 +128,12 @@ func TestShutdownWaitsForNoStall(t *testing.T) {
 					good.Go(func() {
 						const part, parts = 20 << 10, 10
 						c := honest()
-						_, _ = fmt.Fprintf(c, "POST /work HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", part*parts)
+						_, _ = fmt.Fprintf(c, "POST /work HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n",
+							part*parts)
 						for range parts {
 							time.Sleep(time.Second)
 							if _, err := c.Write(make([]byte, part)); err != nil {
-								t.Errorf("the fair body: %v", err)
+								t.Errorf("the body that is fast enough: %v", err)
 							}
 						}
 						expect(c, fmt.Sprintf("worked on %d bytes", part*parts))
@@ -154,8 +156,8 @@ func TestShutdownWaitsForNoStall(t *testing.T) {
 	}
 }
 
-// TestShutdownIsQuickBesideStalls: without good requests a shutdown takes some seconds at
-// most, and a sender that stalls in its body over HTTP/1 is answered.
+// TestShutdownIsQuickBesideStalls: without good requests a shutdown takes some seconds at most, and a sender that
+// stalls in its body over HTTP/1 gets an answer.
 func TestShutdownIsQuickBesideStalls(t *testing.T) {
 	certFile, keyFile, _ := writePair(t, t.TempDir(), "one")
 	check := func(name string, kind sender, most time.Duration, answered bool) {
@@ -171,7 +173,8 @@ func TestShutdownIsQuickBesideStalls(t *testing.T) {
 				if answered {
 					got.Go(func() {
 						text, _ := io.ReadAll(c)
-						if !strings.HasPrefix(strings.TrimPrefix(string(text), "HTTP/1.1 100 Continue\r\n\r\n"), "HTTP/1.1 503 ") {
+						if !strings.HasPrefix(strings.TrimPrefix(string(text), "HTTP/1.1 100 Continue\r\n\r\n"),
+							"HTTP/1.1 503 ") {
 							t.Errorf("the sender got %q", text)
 						}
 					})
@@ -190,7 +193,7 @@ func TestShutdownIsQuickBesideStalls(t *testing.T) {
 			})
 		})
 	}
-	for name, kind := range strangers {
+	for name, kind := range waitingSenders {
 		check(name, kind, 2*time.Second, false)
 	}
 	for name, kind := range stalls {
