@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// The functions below return why a value cannot be right and the remedy, or "". They run when a value is read and
-// again when the configuration is validated. They are for settings into which a credential is easily pasted by
-// mistake: a wrong value is neither kept, so that it cannot be printed, nor shown in the error. All of them accept "".
+// The functions below return why a value cannot be right and the remedy, or "". All of them accept "". They run when a
+// value is read and again when the configuration is validated. They are for settings into which a credential is easily
+// pasted by mistake. A wrong value is not kept, so that it cannot be printed, and the error does not show it.
 
 var (
 	pathPattern   = regexp.MustCompile(`^/(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*)?$`)

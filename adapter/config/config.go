@@ -126,6 +126,13 @@ type Admin struct {
 	Token []adapter.Secret
 }
 
+// noAddress means that there is no address to listen on. An empty environment variable cannot say so: it counts as
+// unset.
+const noAddress = "none"
+
+// Enabled reports whether there is an address to listen on.
+func (a Admin) Enabled() bool { return a.ListenAddr != "" && a.ListenAddr != noAddress }
+
 // TLS names the certificate to serve with: both files or neither.
 type TLS struct {
 	// CertFile is the path of the PEM certificate chain. Default: "".
@@ -185,6 +192,11 @@ type Segment struct {
 	// AllowFirstElementSignature accepts a batch whose signature covers only its first event. A sender that has one
 	// signed event can then append others to it. Default: false.
 	AllowFirstElementSignature bool
+}
+
+// HasCredential reports whether a request could prove its origin.
+func (s *Segment) HasCredential() bool {
+	return len(s.SharedSecret)+len(s.BearerToken)+len(s.BasicKey)+len(s.Header.Value) > 0
 }
 
 // Header is a header whose value is a credential: both parts or neither.

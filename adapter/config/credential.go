@@ -67,7 +67,7 @@ func (c *credential) holdsReference() bool {
 		c.isPlain() && plainReference.MatchString(c.text)
 }
 
-// unreadable returns what is only in a text by mistake, and the remedy, or "".
+// unreadable returns why a text cannot have been written on purpose and the remedy, or "".
 func unreadable(text string) string {
 	switch {
 	case strings.TrimSpace(text) == "":
@@ -153,7 +153,7 @@ func (c *credential) remedy() string {
 	return "write the secret itself, or name a file that contains it in " + c.file
 }
 
-// doubts returns what is probably a mistake in the credential, although it may be part of it.
+// doubts returns probable mistakes in the credential. They may be part of it.
 func (c *credential) doubts() (list []string) {
 	const unlessMeant = ": remove it, unless the secret really has it"
 	doubt := func(text string) { list = append(list, text) }

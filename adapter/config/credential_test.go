@@ -219,8 +219,8 @@ func yamlText(t *testing.T, text string) string {
 	return string(quoted)
 }
 
-// TestSpoiltCredentials: every credential, spoilt in every way and read in every way, is a fault or a warning that
-// names key and place and shows nothing of the credential.
+// TestSpoiltCredentials: every credential, spoilt and read in every way, is a fault or a warning. It names key and
+// place and shows nothing of the credential.
 func TestSpoiltCredentials(t *testing.T) {
 	for _, s := range Reference() {
 		if !s.Secret {

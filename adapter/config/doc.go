@@ -6,9 +6,9 @@
 // a stable order. They are separate so that a command can fill in its own values in between, for example those of a
 // sandbox.
 //
-// Some values are valid as they are, but only a mistake explains them: a variable that no shell has replaced, a
-// placeholder of the documentation, Bearer before a token. They are faults. A value that is probably a mistake, such
-// as a secret in quotation marks, is a warning of [Config.Warnings].
+// A value is a fault if it is possible but only a mistake explains it: a variable that no shell has replaced, a
+// placeholder of the documentation, Bearer before a token. A value that is probably a mistake, such as a secret in
+// quotation marks, is a warning of [Config.Warnings].
 //
 // One table lists the settings. Reading, flags, [Config.Print] and [Reference] are made from it.
 //

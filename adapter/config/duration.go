@@ -27,7 +27,7 @@ func parseDuration(text string) (time.Duration, error) {
 		}
 	} else {
 		sign, number, rest := parts[1], parts[2], parts[3]
-		hours, err := time.ParseDuration(sign + number + "h") // of a day with one hour
+		hours, err := time.ParseDuration(sign + number + "h") // a 24th of the days
 		more, moreErr := time.ParseDuration(sign + cmp.Or(rest, "0"))
 		days := 24 * hours
 		overflows := hours > math.MaxInt64/24 || hours < math.MinInt64/24 || (days+more < days) != (more < 0)

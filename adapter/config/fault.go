@@ -13,7 +13,7 @@ type Fault struct {
 	Where string
 	// Key is the setting, such as "saasquatch.api_key". It is empty for a fault of the whole file.
 	Key string
-	// Problem says what is wrong, and the remedy.
+	// Problem describes the error and the remedy.
 	Problem string
 }
 
@@ -28,7 +28,7 @@ func (f *Fault) Error() string {
 	return text
 }
 
-// faults collects faults.
+// faults collects the faults of one report.
 type faults []*Fault
 
 func (fs *faults) add(where, key, format string, args ...any) {

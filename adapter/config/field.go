@@ -40,7 +40,7 @@ type kind struct {
 	want string
 	// tags are the YAML types of a scalar that are accepted.
 	tags []string
-	// nullWord says that YAML's null, if it is spelt out, is text; of a list, that an element of it is.
+	// nullWord says that YAML's null is text if it is spelt out. In a list, the same is true of its elements.
 	nullWord bool
 }
 

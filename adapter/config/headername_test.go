@@ -37,7 +37,7 @@ func TestHeaderNames(t *testing.T) {
 	}
 }
 
-// TestHeadersThatServersTake shows with Go's server why some headers are refused: allowed headers reach a handler as
+// TestHeadersThatServersTake shows with Go's server why some headers are refused. Allowed headers reach a handler as
 // they were sent, and some of the others do not.
 func TestHeadersThatServersTake(t *testing.T) {
 	got := make(chan http.Header, 1)

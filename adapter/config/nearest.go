@@ -5,7 +5,7 @@ import "strings"
 // longestName is the length above which a name is near no other. It bounds the time of a comparison.
 const longestName = 40
 
-// nearest returns the known name that needs the fewest edits, in upper or lower case, or "" if all of them are far.
+// nearest returns the known name that needs the fewest edits, ignoring case, or "" if all of them are far.
 func nearest(name string, known []string) string {
 	if len(name) > longestName {
 		return ""

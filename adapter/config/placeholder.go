@@ -26,8 +26,8 @@ var (
 		`|projects/[^/]+/secrets/.*` +
 		`|ENC\[.*\]` + // SOPS
 		`)$`)
-	// heldReference is a reference inside a text that may be a credential: rare forms only, because a credential may
-	// contain a brace or a dollar sign by chance.
+	// heldReference is a reference inside a text that may be a credential. It has rare forms only, because a
+	// credential may contain a brace or a dollar sign by chance.
 	heldReference = regexp.MustCompile(`\$\{[A-Z_][A-Z0-9_]+\}|\{\{.*\}\}`)
 	// plainReference is a reference inside a text that is no credential, such as a path or a host.
 	plainReference = regexp.MustCompile(`\$\{[^{}]*\}|\{\{.*\}\}|\$\([^()]*\)|(?:^|[/:@.])\$[A-Za-z_]` +

@@ -23,8 +23,9 @@ var sizeUnits = []struct {
 
 // parseSize reads a number of bytes: 1048576, 64KiB, 10MiB, 2GiB, 500KB, 10MB, 2GB.
 //
-// go-humanize and docker/go-units do not replace it. TestParseSize shows what they accept and this refuses:
-// 1.5MiB, 1TiB, 1B, and sizes above the largest int64. They also refuse negative sizes without naming the bound.
+// go-humanize and docker/go-units do not replace it. TestParseSize shows texts that they accept and parseSize refuses:
+// 1.5MiB, 1TiB, 1B, and sizes above the largest int64. They refuse negative sizes, which Validate reports with the
+// size that is allowed.
 func parseSize(text string) (int64, error) {
 	lower := strings.ToLower(strings.TrimSpace(text))
 	for _, unit := range sizeUnits {

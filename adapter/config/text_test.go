@@ -81,8 +81,7 @@ func textFaults(t *testing.T, s Setting, way, text string) (list []*Fault, where
 	return list, where
 }
 
-// TestSpoiltTexts: every setting that is a name, a path or an address, spoilt in every way and read in every way, has
-// a fault at its place.
+// TestSpoiltTexts: every name, path or address, spoilt and read in every way, has a fault at its place.
 func TestSpoiltTexts(t *testing.T) {
 	checked := slices.Sorted(maps.Keys(goodTexts))
 	for _, s := range Reference() {

@@ -51,11 +51,6 @@ func (v *validator) segment(prefix string, conn *Connection) {
 	v.text(prefix+"segment.header.name", headerNameProblem(s.Header.Name))
 }
 
-// HasCredential reports whether a request could prove its origin.
-func (s *Segment) HasCredential() bool {
-	return len(s.SharedSecret)+len(s.BearerToken)+len(s.BasicKey)+len(s.Header.Value) > 0
-}
-
 // tenants checks the tenant and the mapping rules of every connection.
 func (v *validator) tenants() {
 	for i := range v.config.Connections {

@@ -103,19 +103,12 @@ func urlParts(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune("/:@?&=", r) })
 }
 
-// isUnfilled reports whether a word of a URL stands for another. It accepts a password that isPlaceholder takes for an
-// instruction.
+// isUnfilled reports whether a word of a URL is a placeholder or was not replaced. It accepts a password such as
+// changeme.
 func isUnfilled(word string) bool {
 	return wholeReference.MatchString(word) || heldReference.MatchString(word) || bracketedWords.MatchString(word) ||
 		strings.Contains(word, "…")
 }
-
-// noAddress means that there is no address to listen on. An empty environment variable cannot say so: it counts as
-// unset.
-const noAddress = "none"
-
-// Enabled reports whether there is an address to listen on.
-func (a Admin) Enabled() bool { return a.ListenAddr != "" && a.ListenAddr != noAddress }
 
 // admin checks the address and the tokens of the admin API.
 func (v *validator) admin() {

@@ -13,7 +13,7 @@ import (
 // conn is a connection that knows whether a complete request header has arrived.
 //
 // bufio.Reader.ReadLine drops an error after a part of a line and returns the part. net/http takes the part for the
-// whole line, although a timeout or the end of the connection came first, and answers 400 if it is malformed. The conn
+// whole line, even after a timeout or the end of the connection. It answers 400 if the part is malformed. The conn
 // does not write this answer.
 type conn struct {
 	net.Conn
@@ -60,7 +60,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.connections.progress(c)
 	}
 	if err != nil {
-		// net/http reads ahead in another goroutine before it calls the handler, which then sets another state.
+		// net/http reads ahead in another goroutine before it calls the handler. The handler then sets another state.
 		c.state.CompareAndSwap(awaiting, brokeOff)
 	}
 	return n, err

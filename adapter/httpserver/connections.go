@@ -105,7 +105,7 @@ func (cs *connections) startWaiting(c *conn) {
 	c.silent.Store(true)
 }
 
-// stopWaiting notes the opposite. The caller holds the lock.
+// stopWaiting notes that a request is in the handler or the connection is closed. The caller holds the lock.
 func (cs *connections) stopWaiting(c *conn) {
 	if c.waiting != nil {
 		cs.waiting.Remove(c.waiting)

@@ -25,7 +25,7 @@ type discarder struct {
 const (
 	// stopTime is how long a connection is read after its answer once the server stops.
 	stopTime = time.Second
-	// discardRate is how many bytes a sender must send for another second.
+	// discardRate is how many bytes a sender must send to get another second.
 	discardRate = 16 << 10
 	// discardStep is how far the connection's deadline may lag behind. It saves setting the deadline for each read.
 	discardStep = 500 * time.Millisecond
@@ -48,8 +48,8 @@ func (d *discarder) wait(ctx context.Context) {
 }
 
 // discard closes the connection for writing, and reads within the limits until the peer closes it too. A sender that
-// keeps sending has up to three times as long as one that stalls, because a sender of many large requests needs time
-// until it reads its answer. discard does nothing if too many connections are read already.
+// keeps sending has up to three times as long as one that stalls: it may have many large requests to send before it
+// reads its answer. discard does nothing if too many connections are read already.
 func (d *discarder) discard(c net.Conn) {
 	if !d.slots.TryAcquire(1) {
 		return

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// LoopbackHosts protects a listener on the loopback interface from DNS rebinding: a page that an operator visits has a
-// name that resolves to 127.0.0.1, and could otherwise read from the listener. The handler answers 421 to a request
-// for a host other than localhost, names below it, and literal loopback addresses. For another address it returns
-// next.
+// LoopbackHosts protects a listener on the loopback interface from DNS rebinding. In this attack, a page that an
+// operator visits reads from the listener, because the page's name resolves to 127.0.0.1. The handler answers 421 to a
+// request for a host other than localhost, names below it, and literal loopback addresses. For a listener on another
+// address it returns next.
 func LoopbackHosts(address net.Addr, next http.Handler) http.Handler {
 	tcp, ok := address.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsLoopback() {

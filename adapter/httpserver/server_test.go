@@ -355,8 +355,8 @@ func TestDiscardsAreBoundedInNumber(t *testing.T) {
 	})
 }
 
-// TestShutdownWaitsForNoDiscard checks that a connection that is only read after its answer delays the shutdown by a
-// second at most and does not make it fail.
+// TestShutdownWaitsForNoDiscard: a connection that is only read after its answer delays the shutdown by a second at
+// most and is no failure.
 func TestShutdownWaitsForNoDiscard(t *testing.T) {
 	for _, timeout := range []time.Duration{100 * time.Millisecond, 30 * time.Second} {
 		bubble(t, refuse, Options{}, func(t *testing.T, s *Server, p *pipes) {

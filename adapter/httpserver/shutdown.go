@@ -19,8 +19,8 @@ const (
 
 // endStalls ends the handlers' waits for senders that stall, until ctx ends. A handler whose body comes too slowly
 // fails to read the rest, so that the sender gets an answer. An answer that the peer does not read fails to be
-// written. A connection without a request is closed after stopTime: over HTTP/2 that leaves time for a GOAWAY, and
-// over HTTP/1 net/http accepts no more requests by then.
+// written. A connection without a request is closed after stopTime. Over HTTP/2 that leaves time for a GOAWAY. Over
+// HTTP/1 net/http accepts no more requests by then.
 func (cs *connections) endStalls(ctx context.Context) {
 	began := time.Now()
 	for _, e := range cs.inFlight() {
@@ -67,8 +67,8 @@ func (cs *connections) expireStalled(now, began time.Time) {
 	}
 }
 
-// removeUnused removes the connections without a request, and those whose handlers ignore that their wait has ended.
-// The caller closes them.
+// removeUnused removes the connections without a request, or only with requests whose handlers ignore the end of their
+// wait. The caller closes the connections.
 func (cs *connections) removeUnused(now, began time.Time) (unused []*conn) {
 	latest := now.Add(-stopTime)
 	if began.After(latest) {

@@ -88,8 +88,8 @@ func work(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestShutdownWaitsForNoStall stops a server with six senders of each kind that stalls, one whose request is in the
-// handler, and one whose body arrives fast enough.
+// TestShutdownWaitsForNoStall stops a server with six senders of each kind that stalls, a request in the handler, and
+// a body that arrives fast enough.
 func TestShutdownWaitsForNoStall(t *testing.T) {
 	certFile, keyFile, _ := writePair(t, t.TempDir(), "one")
 	for _, kinds := range []map[string]sender{waitingSenders, stalls} {
