@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -43,7 +44,7 @@ func (r *reader) visit(n *yaml.Node) *yaml.Node {
 
 // root reads the document.
 func (r *reader) root(n *yaml.Node) {
-	connections, conn := findConnections(n), &r.config.Connections[0]
+	connections, fields := findConnections(n), table(r.config, &r.config.Connections[0])
 	r.config.several = connections != nil
 	isShown := func(name string) bool { return rootSection.has(name) || name == connectionsKey }
 	r.mapping(n, "", isShown, func(name string, key, value *yaml.Node) {
@@ -55,7 +56,7 @@ func (r *reader) root(n *yaml.Node) {
 		case r.config.several && connectionSection.has(name):
 			r.fault(key, name, "cannot be used together with connections: move it into a connection")
 		default:
-			r.entry(rootSection, "", "", name, key, value, conn)
+			r.entry(rootSection, "", "", name, key, value, fields)
 		}
 	})
 }
@@ -79,15 +80,13 @@ func findConnections(root *yaml.Node) *yaml.Node {
 
 // connections reads the list of connections.
 func (r *reader) connections(n *yaml.Node) {
-	n = r.visit(n)
-	if n == nil {
+	switch n = r.visit(n); {
+	case n == nil:
 		return
-	}
-	if n.Kind != yaml.SequenceNode {
+	case n.Kind != yaml.SequenceNode:
 		r.fault(n, connectionsKey, "is %s: write a list of connections", found(n))
 		return
-	}
-	if len(n.Content) == 0 {
+	case len(n.Content) == 0:
 		r.fault(n, connectionsKey, "is empty: add a connection or remove the key")
 		return
 	}
@@ -99,7 +98,7 @@ func (r *reader) connections(n *yaml.Node) {
 		if isNull(element) {
 			r.fault(element, prefix, "is empty: write its keys or remove it")
 		} else {
-			r.section(connectionSection, element, prefix+".", "", &conn)
+			r.section(connectionSection, element, prefix+".", "", table(r.config, &conn))
 		}
 		if r.budget == 0 {
 			return
@@ -110,17 +109,17 @@ func (r *reader) connections(n *yaml.Node) {
 }
 
 // section reads the keys of one level. prefix names the connection and path the keys above. Both end with a dot unless
-// they are empty.
-func (r *reader) section(s *section, n *yaml.Node, prefix, path string, conn *Connection) {
+// they are empty. fields is the table of settings with the fields of the connection.
+func (r *reader) section(s *section, n *yaml.Node, prefix, path string, fields []setting) {
 	r.mapping(n, strings.TrimSuffix(prefix+path, "."), s.has, func(name string, key, value *yaml.Node) {
-		r.entry(s, prefix, path, name, key, value, conn)
+		r.entry(s, prefix, path, name, key, value, fields)
 	})
 }
 
 // entry reads one key of a section.
-func (r *reader) entry(s *section, prefix, path, name string, key, value *yaml.Node, conn *Connection) {
+func (r *reader) entry(s *section, prefix, path, name string, key, value *yaml.Node, fields []setting) {
 	if sub := s.sections[name]; sub != nil {
-		r.section(sub, value, prefix, path+name+".", conn)
+		r.section(sub, value, prefix, path+name+".", fields)
 		return
 	}
 	setting := s.settings[name]
@@ -130,7 +129,7 @@ func (r *reader) entry(s *section, prefix, path, name string, key, value *yaml.N
 	}
 	full := prefix + setting.Key
 	before := len(r.faults)
-	if r.value(setting.field(r.config, conn), full, value) && len(r.faults) == before {
+	if r.value(fields[setting.index].bound, full, value) && len(r.faults) == before {
 		r.config.origins[full] = originLine(r.file, key.Line)
 	}
 }
@@ -335,19 +334,10 @@ func found(n *yaml.Node) string {
 	case yaml.AliasNode:
 		return "an alias"
 	}
-	switch n.ShortTag() {
-	case "!!null":
-		return "empty"
-	case "!!bool":
-		return "a boolean"
-	case "!!int":
-		return "a whole number"
-	case "!!float":
-		return "a decimal number"
-	case "!!timestamp":
-		return "a date"
-	case "!!str":
-		return "text"
-	}
-	return "a tagged value"
+	return cmp.Or(scalarNames[n.ShortTag()], "a tagged value")
+}
+
+var scalarNames = map[string]string{
+	"!!null": "empty", "!!bool": "a boolean", "!!int": "a whole number", "!!float": "a decimal number",
+	"!!timestamp": "a date", "!!str": "text",
 }
