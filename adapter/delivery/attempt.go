@@ -11,8 +11,8 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// deliver makes one attempt at an event, if that is called for, and records what
-// it came to. It returns false if ctx ended before that.
+// deliver makes one attempt at an event, unless it must wait or needs none, and records the result.
+// It returns false if ctx ended before that.
 func (d *Dispatcher) deliver(ctx context.Context, event *adapter.Leased) bool {
 	if event.Damaged {
 		step := DamagedStep(d.Now())
@@ -30,24 +30,26 @@ func (d *Dispatcher) deliver(ctx context.Context, event *adapter.Leased) bool {
 		if ctx.Err() != nil {
 			return false
 		}
-		// The lease is about to end. What kind of call it is the rules alone tell.
+		// The lease is about to end. The rules alone tell what kind of call the event is.
 		byRules := d.mapEvent(event, mapping.Options{RulesOnly: true})
 		d.giveBack(ctx, event, &byRules)
 		return true
 	case mapping.KindSkip, mapping.KindReject:
 		result := resultOf(0, &mapped)
-		d.settle(ctx, event, &mapped, &adapter.Step{Outcome: result.Outcome, Reason: result.Reason, Detail: result.Detail, At: d.Now()}, mapped.Warnings, 0)
+		d.settle(ctx, event, &mapped, &adapter.Step{Outcome: result.Outcome, Reason: result.Reason,
+			Detail: result.Detail, At: d.Now()}, mapped.Warnings, 0)
 		return true
 	case 0:
 		now := d.Now()
-		attempt := adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonInternalError, Detail: internalErrorDetail, Unprocessed: true}
+		attempt := adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonInternalError,
+			Detail: internalErrorDetail, Unprocessed: true}
 		d.settle(ctx, event, &mapped, d.judge(event, true, &attempt, now, now), nil, 0)
 		return true
 	}
 	return d.send(ctx, event, &mapped)
 }
 
-// mapLeased maps an event as long as the lease leaves time for an attempt.
+// mapLeased maps an event, as long as the lease leaves time for an attempt.
 func (d *Dispatcher) mapLeased(ctx context.Context, event *adapter.Leased) mapping.Result {
 	ctx, cancel := d.withinLease(ctx, event)
 	defer cancel()
@@ -62,18 +64,19 @@ func (d *Dispatcher) mapEvent(event *adapter.Leased, opts mapping.Options) mappi
 func DamagedStep(at time.Time) adapter.Step {
 	return adapter.Step{
 		Outcome: adapter.Dead, Reason: mapping.ReasonPayloadDamaged, At: at,
-		Detail: "the stored payload does not match its checksum: check the disk of the store, and replay the event from the Segment archive",
+		Detail: "the stored payload does not match its checksum: check the disk of the store, and replay the event " +
+			"from the Segment archive",
 	}
 }
 
-// send sends an event when the breaker lets it.
+// send sends an event when the breaker permits it.
 func (d *Dispatcher) send(ctx context.Context, event *adapter.Leased, mapped *mapping.Result) bool {
 	keyed := repeatable(mapped)
 	for {
 		if !d.awaitRecording(ctx, event) {
 			return false
 		}
-		// Before the breaker, so that what is not sent does not use up its rate limit.
+		// Before the breaker, so that an event that is not sent uses up no token of the rate limit.
 		if d.withhold(ctx, event, mapped, keyed) {
 			return true
 		}
@@ -85,7 +88,7 @@ func (d *Dispatcher) send(ctx context.Context, event *adapter.Leased, mapped *ma
 			d.giveBack(ctx, event, mapped)
 			return true
 		}
-		// And behind it, because the wait may have been long.
+		// And after it, because the wait may have been long.
 		if d.overdue.any() {
 			permit.Cancel()
 			continue
@@ -95,11 +98,11 @@ func (d *Dispatcher) send(ctx context.Context, event *adapter.Leased, mapped *ma
 			return true
 		}
 		if !keyed && d.UnkeyedDead {
-			// Not cut short by ctx, or an event that was never sent could be marked.
+			// ctx does not cut it short, or an event could be marked that was never sent.
 			switch err := d.queue.MarkSending(context.WithoutCancel(ctx), event); {
 			case errors.Is(err, adapter.ErrLeaseLost):
 				permit.Cancel()
-				return true // it is another's to deliver
+				return true // another process delivers it
 			case err != nil:
 				permit.Cancel()
 				d.trouble(fmt.Errorf("mark an event: %w", err))
@@ -108,10 +111,11 @@ func (d *Dispatcher) send(ctx context.Context, event *adapter.Leased, mapped *ma
 				}
 				continue
 			}
-			if d.leaseOver(event) { // while it was being marked
+			if d.leaseOver(event) { // it ended while the event was being marked
 				permit.Cancel()
 				now := d.Now()
-				d.recordStep(ctx, event, &adapter.Step{Outcome: adapter.Pending, At: now, Due: now}) // takes the mark off
+				// This takes off the mark.
+				d.recordStep(ctx, event, &adapter.Step{Outcome: adapter.Pending, At: now, Due: now})
 				return true
 			}
 		}
@@ -120,22 +124,22 @@ func (d *Dispatcher) send(ctx context.Context, event *adapter.Leased, mapped *ma
 		permit.event = uint64(event.ID)
 		permit.Done(attempt)
 		if attempt.Foreign {
-			// It costs the event a try only if other events get proper answers, in the
-			// time for which the event is tried.
+			// It costs the event a try only if other events get proper answers during the event's
+			// horizon.
 			attempt.Misconfigured = d.breaker.scope(d.Horizon) != scopeEvent
 		}
 		at := d.Now()
-		d.settle(ctx, event, mapped, d.judge(event, keyed, &attempt, began, at), mergeWarnings(mapped.Warnings, attempt.Warnings), at.Sub(began))
+		d.settle(ctx, event, mapped, d.judge(event, keyed, &attempt, began, at), mergeWarnings(mapped.Warnings,
+			attempt.Warnings), at.Sub(began))
 		return true
 	}
 }
 
-// leaseMargin is what has to be left of a lease when an attempt ends at the
-// latest, to record it.
+// leaseMargin is how much of a lease must be left when an attempt ends at the latest, so that it
+// can be recorded.
 const leaseMargin = 5 * time.Second
 
-// withhold settles or gives back an event that must not be sent now, and reports
-// whether it did.
+// withhold settles or releases an event that must not be sent now, and reports whether it did.
 func (d *Dispatcher) withhold(ctx context.Context, event *adapter.Leased, mapped *mapping.Result, keyed bool) bool {
 	now := d.Now()
 	ambiguous := !event.AmbiguousSince.IsZero()
@@ -160,8 +164,8 @@ func (d *Dispatcher) withhold(ctx context.Context, event *adapter.Leased, mapped
 	return true
 }
 
-// mapTime returns the time at which a stored event is mapped. A replay has judged
-// the age of its events.
+// mapTime returns the time at which a stored event is mapped, zero if its age does not matter: a
+// replay has judged the age of its events.
 func mapTime(received time.Time, run int64) time.Time {
 	if run != 0 {
 		return time.Time{}
@@ -171,26 +175,28 @@ func mapTime(received time.Time, run int64) time.Time {
 
 const notSentTwice = ", and an event without an idempotency key is not sent twice"
 
-// attempt makes one attempt, which nothing cuts short, because then nobody would
-// know its outcome. A panic makes it one that may have been processed.
+// attempt makes one attempt. Nothing cuts it short, because its outcome would stay unknown. A panic
+// makes it an attempt that SaaSquatch may have processed.
 func (d *Dispatcher) attempt(ctx context.Context, mapped *mapping.Result) (attempt adapter.Attempt) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			attempt = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonInternalError, Detail: internalErrorDetail, Unprocessed: mapped.Kind == mapping.KindUserUpsert}
+			attempt = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonInternalError,
+				Detail: internalErrorDetail, Unprocessed: mapped.Kind == mapping.KindUserUpsert}
 			d.OnPanic(cause, debug.Stack())
 		}
 	}()
 	return d.sender.Send(context.WithoutCancel(ctx), mapped)
 }
 
-// An event that met a wrong configuration waits up to an eighth of its age, within
-// these bounds. The breaker keeps the tenant paused beyond that if need be. Where it
-// does not, because SaaSquatch refuses this one event only, the wait keeps the
-// history of attempts short.
+// An event that met a wrong configuration waits up to an eighth of its age, within these bounds.
+// The breaker may pause the tenant for longer. If it does not, because SaaSquatch refuses this one
+// event only, the wait keeps the history of attempts short.
 const minMisconfiguredWait, maxMisconfiguredWait = 5 * time.Second, 10 * time.Minute
 
-// judge decides what becomes of an event after an attempt.
-func (d *Dispatcher) judge(event *adapter.Leased, keyed bool, attempt *adapter.Attempt, began, at time.Time) *adapter.Step {
+// judge decides how an event goes on after an attempt.
+func (d *Dispatcher) judge(
+	event *adapter.Leased, keyed bool, attempt *adapter.Attempt, began, at time.Time,
+) *adapter.Step {
 	step := &adapter.Step{
 		Outcome: attempt.Outcome, Reason: attempt.Reason, Detail: attempt.Detail, Status: attempt.Status,
 		Counted: !attempt.Misconfigured, Began: began, At: at,
@@ -199,7 +205,7 @@ func (d *Dispatcher) judge(event *adapter.Leased, keyed bool, attempt *adapter.A
 	case attempt.Reason == mapping.ReasonConflict && (event.Attempts > 0 || event.Redriven):
 		step.Reason = mapping.ReasonConflictAfterFailure
 	case attempt.Outcome != adapter.Pending:
-	case attempt.Misconfigured: // or it is not known whether it is
+	case attempt.Misconfigured: // or that is unknown
 		longest := min(max(at.Sub(event.ReceivedAt)/8, minMisconfiguredWait), maxMisconfiguredWait)
 		step.Due = at.Add(time.Duration(d.Random() * float64(longest)))
 	case !attempt.Unprocessed && !keyed && d.UnkeyedDead:
@@ -213,8 +219,8 @@ func (d *Dispatcher) judge(event *adapter.Leased, keyed bool, attempt *adapter.A
 	return step
 }
 
-// schedule sets when the next attempt is due, or gives the event up if that would
-// be after the horizon.
+// schedule sets when the next attempt is due, or gives up the event if that would be after the
+// horizon.
 func (d *Dispatcher) schedule(event *adapter.Leased, attempt *adapter.Attempt, step *adapter.Step) {
 	tried := *event
 	if tried.FirstAttempt.IsZero() {
@@ -224,7 +230,7 @@ func (d *Dispatcher) schedule(event *adapter.Leased, attempt *adapter.Attempt, s
 		tried.AmbiguousSince = step.Began
 	}
 	step.Due = step.At.Add(d.Policy.Delay(event.Failed+1, attempt.RetryAfter, d.Random()))
-	// The last attempt has to end before the horizon does.
+	// The last attempt must end before the horizon does.
 	last := d.horizon(&tried).Add(-d.AttemptTimeout)
 	switch {
 	case !step.Due.After(last):
@@ -245,9 +251,9 @@ func (d *Dispatcher) schedule(event *adapter.Leased, attempt *adapter.Attempt, s
 	}
 }
 
-// horizon returns when the event is given up, zero if there is no end yet. An
-// attempt that SaaSquatch cannot have processed leaves no trace there, so once
-// there was another, only that one counts.
+// horizon returns when to give up the event, zero if there is no end yet. An attempt that
+// SaaSquatch cannot have processed leaves no trace there. So only the attempts that it may have
+// processed count, as soon as there is one.
 func (d *Dispatcher) horizon(event *adapter.Leased) time.Time {
 	switch {
 	case !event.AmbiguousSince.IsZero():
@@ -263,14 +269,17 @@ func (d *Dispatcher) horizonDetail() string {
 	return fmt.Sprintf("no attempt succeeded within %s", d.Horizon)
 }
 
-// settle records a step and tells of an outcome, with the warnings.
-func (d *Dispatcher) settle(ctx context.Context, event *adapter.Leased, mapped *mapping.Result, step *adapter.Step, warnings []mapping.Warning, took time.Duration) {
+// settle records a step, and reports the outcome with the warnings.
+func (d *Dispatcher) settle(
+	ctx context.Context, event *adapter.Leased, mapped *mapping.Result, step *adapter.Step,
+	warnings []mapping.Warning, took time.Duration,
+) {
 	step.EventKey = eventKeyOf(mapped)
 	switch {
 	case step.Outcome.Settled():
 		defer d.barriers.end(event)
 	case mapped.Kind == mapping.KindUserUpsert && d.barriers.begin(event, true, step.Due, step.At):
-		// Before the upsert itself, so that they are behind it whenever the process ends.
+		// Before the upsert itself, so that they stay behind it if the process ends now.
 		d.park(ctx, d.userQueues.takeBehind(event, step.Due))
 	}
 	if !d.recordStep(ctx, event, step) || !step.Outcome.Settled() {
@@ -295,8 +304,8 @@ func (d *Dispatcher) settle(ctx context.Context, event *adapter.Leased, mapped *
 	})
 }
 
-// recordStep records a step and goes on trying while the queue fails, for only so
-// long the outcome is known. It returns false if it could not.
+// recordStep records a step, and retries while the queue fails, because only this process knows the
+// outcome. It returns false if it could not record it.
 func (d *Dispatcher) recordStep(ctx context.Context, event *adapter.Leased, step *adapter.Step) bool {
 	watch := d.overdue.watch()
 	defer watch.end()
@@ -308,14 +317,14 @@ func (d *Dispatcher) recordStep(ctx context.Context, event *adapter.Leased, step
 			d.troubled.Store(false)
 			return true
 		case errors.Is(err, adapter.ErrLeaseLost):
-			if step.Counted || step.Outcome.Settled() { // else nothing is lost with it
+			if step.Counted || step.Outcome.Settled() { // otherwise nothing is lost with it
 				d.OnError(fmt.Errorf("record %s of delivery %d: %w", step.Outcome, event.ID, err))
 			}
 			return false
 		}
 		d.trouble(fmt.Errorf("record %s: %w", step.Outcome, err))
 		if !errors.As(err, new(*adapter.UnavailableError)) {
-			watch.end() // a fault that other events may not meet
+			watch.end() // other events may not meet this fault
 		}
 		if adapter.Wait(ending, rest.Next()) == nil {
 			continue
@@ -323,7 +332,8 @@ func (d *Dispatcher) recordStep(ctx context.Context, event *adapter.Leased, step
 		if ending != ctx {
 			return false // the lease ends by itself, and the event is delivered again
 		}
-		// ctx has ended: a last while, or the event would be sent again for nothing.
+		// ctx has ended. It retries a little longer, because otherwise the event would be sent
+		// again for nothing.
 		var cancel context.CancelFunc
 		ending, cancel = context.WithTimeout(lasting, releaseTimeout)
 		defer cancel()
@@ -331,15 +341,14 @@ func (d *Dispatcher) recordStep(ctx context.Context, event *adapter.Leased, step
 	}
 }
 
-// acquire waits for the breaker as long as the lease leaves time for an attempt.
+// acquire waits for a permit, as long as the lease leaves time for an attempt.
 func (d *Dispatcher) acquire(ctx context.Context, event *adapter.Leased) (*Permit, error) {
 	ctx, cancel := d.withinLease(ctx, event)
 	defer cancel()
 	return d.breaker.Acquire(ctx)
 }
 
-// withinLease returns a context that ends when it is too late to begin an attempt at the
-// event.
+// withinLease returns a context that ends when it is too late to begin an attempt at the event.
 func (d *Dispatcher) withinLease(ctx context.Context, event *adapter.Leased) (context.Context, context.CancelFunc) {
 	if event.Until.IsZero() {
 		return ctx, func() {}
@@ -352,8 +361,8 @@ func (d *Dispatcher) leaseLeft(event *adapter.Leased) time.Duration {
 	return event.Until.Sub(d.Now()) - d.AttemptTimeout - leaseMargin
 }
 
-// leaseOver reports whether no attempt at the event may begin any more: its outcome
-// could not be recorded before the lease ends.
+// leaseOver reports whether it is too late to begin an attempt at the event: its outcome could not
+// be recorded before the lease ends.
 func (d *Dispatcher) leaseOver(event *adapter.Leased) bool {
 	return !event.Until.IsZero() && d.leaseLeft(event) <= 0
 }

@@ -3,44 +3,41 @@ package delivery
 import "time"
 
 const (
-	// limitRound is how many attempts make a round at least.
+	// limitRound is the least number of attempts in a round.
 	limitRound = 16
-	// limitLatencyFactor and limitLatencyTolerance say when a round is slow: its
-	// answers take more than the factor of the usual on average, and the tolerance
-	// on top. One slow round may be chance, two in a row are not.
+	// limitLatencyFactor and limitLatencyTolerance say when a round is slow: its answers take
+	// longer on average than the factor of the usual, plus the tolerance. One slow round may be
+	// chance, two in a row are not.
 	limitLatencyFactor    = 1.5
 	limitLatencyTolerance = float64(30 * time.Millisecond)
 	// limitSlowCut is what remains of the limit after slow rounds.
 	limitSlowCut = 0.8
 )
 
-// concurrencyLimit finds out how many requests a tenant bears at once, between a
-// floor and a ceiling, by additive increase and multiplicative decrease as TCP
-// does: a round is as many attempts as may be under way at once, and after each
-// the limit rises by a sixteenth of the ceiling if it was used up, falls by the
-// share of overload answers, at most by half, and falls if the answers became
-// slow. From a reset to the first sign of overload it doubles instead.
+// concurrencyLimit finds out how many requests at once a tenant can take, between a floor and a
+// ceiling. It uses additive increase and multiplicative decrease, as TCP does. A round is as many
+// attempts as may be in flight at once. After a round the limit rises by a sixteenth of the ceiling
+// if it was used up. It falls by the share of overload answers, at most by half, and when answers
+// become slow. From a reset to the first sign of overload it doubles instead.
 //
-// failsafe-go's adaptivelimiter does not do here: it sees latencies only and
-// cannot be told of a 429 or a 5xx, which are quick; by default it adds 1 once in
-// 50 attempts and a second, so it takes a minute from 4 to 64; and it keeps
-// learning its baseline from the latencies that its own limit causes.
+// failsafe-go's adaptivelimiter cannot replace it. It sees latencies only, and a 429 or a 5xx is
+// quick. By default it adds 1 once in 50 attempts and a second, so it takes a minute from 4 to 64.
+// And it learns its baseline from the latencies that its own limit causes.
 type concurrencyLimit struct {
 	floor, ceiling float64
 	limit          float64
 	doubling       bool
-	// cutAt is the number of the last permit before the limit was cut. Attempts up to
-	// there show what the old limit did.
+	// cutAt is the number of the last permit before the limit was cut. Attempts up to there belong
+	// to the old limit.
 	cutAt uint64
-	// usual is the average latency in nanoseconds that the tenant shows when it is
-	// not overloaded, 0 if unknown.
+	// usual is the average latency in nanoseconds of a tenant without overload, 0 if unknown.
 	usual float64
 	// slow says that the last round was slow.
 	slow bool
 
 	// The present round.
 	answers, overloads int
-	latency            float64 // the answers' sum, in nanoseconds
+	latency            float64 // the sum over the answers, in nanoseconds
 	usedUp             bool
 }
 
@@ -50,12 +47,12 @@ func newConcurrencyLimit(floor, ceiling int) concurrencyLimit {
 	return l
 }
 
-// current returns how many requests may be under way at once.
+// current returns how many requests may be in flight at once.
 func (l *concurrencyLimit) current() int { return int(l.limit) }
 
 func (l *concurrencyLimit) atFloor() bool { return l.limit == l.floor }
 
-// reset starts again from the floor. Passes up to the number last count no more.
+// reset starts again from the floor. Permits up to the number last no longer count.
 func (l *concurrencyLimit) reset(last uint64) {
 	l.limit, l.doubling, l.slow, l.cutAt = l.floor, true, false, last
 	l.clearRound()
@@ -65,7 +62,7 @@ func (l *concurrencyLimit) clearRound() {
 	l.answers, l.overloads, l.latency, l.usedUp = 0, 0, 0, false
 }
 
-// use notes how many requests are under way with one that starts.
+// use notes that a request starts, as the inFlight-th at once.
 func (l *concurrencyLimit) use(inFlight int) {
 	l.usedUp = l.usedUp || inFlight >= l.current()
 }
@@ -73,8 +70,8 @@ func (l *concurrencyLimit) use(inFlight int) {
 // fresh reports whether the permit started under the present limit.
 func (l *concurrencyLimit) fresh(number uint64) bool { return number > l.cutAt }
 
-// record takes a fresh attempt into account; last is the number of the last permit
-// given out. A round ends early when a quarter of it are overload answers.
+// record counts a fresh attempt. last is the number of the last permit given out. A round ends
+// early when a quarter of its answers are overload answers.
 func (l *concurrencyLimit) record(v verdict, latency time.Duration, last uint64) {
 	switch v {
 	case answered:
@@ -97,9 +94,9 @@ func (l *concurrencyLimit) record(v verdict, latency time.Duration, last uint64)
 	l.clearRound()
 }
 
-// learn compares the round's latency with the usual, and reports whether answers
-// have become slow. At the floor the limit cannot be what slows them down, so only
-// there the usual may rise.
+// learn compares the round's latency with the usual one, and reports whether answers have become
+// slow. At the floor the limit cannot be the cause of slow answers, so the usual latency rises only
+// there.
 func (l *concurrencyLimit) learn() bool {
 	if l.answers < limitRound/2 {
 		return false

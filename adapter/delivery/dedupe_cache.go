@@ -7,23 +7,21 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// dedupeEvents is how many events of each kind a Retrier remembers at least, in
-// about 10 MB. Segment's largest batch has 4000.
+// dedupeEvents is how many events of each kind a Retrier remembers at least, in about 10 MB.
+// Segment's largest batch has 4000.
 const dedupeEvents = 100_000
 
-// memory is what a Retrier knows of events that Segment may send again. It is
-// lost with the process.
+// dedupeCache remembers events that Segment may send again. It ends with the process.
 //
-// Delivered events are remembered because Segment sends a whole request again for
-// one event that failed. Without that, a redelivery would ask SaaSquatch about
-// every event of the batch once more, and could fail on another one each time;
-// and SaaSquatch would take those without an idempotency key twice.
+// It remembers delivered events, because Segment sends a whole request again for one event that
+// failed. Otherwise a redelivery would ask SaaSquatch about every event of the batch once more, and
+// another one could fail each time. SaaSquatch would also count twice the events without an
+// idempotency key.
 //
-// Failed attempts are remembered so that a later 409 can be told from an
-// ordinary one.
+// It remembers failed attempts, to tell a later 409 from an ordinary one.
 //
-// Attempts under way are remembered because Segment may give up on a request and
-// send it again before they end.
+// It remembers attempts in flight, because Segment may give up on a request and send it again
+// before they end.
 type dedupeCache struct {
 	seeds    [2]maphash.Seed
 	passed   *recentSet   // of events
@@ -43,10 +41,10 @@ func newDedupeCache() *dedupeCache {
 // newSeeds returns the seeds of the two halves of a cacheKey.
 func newSeeds() [2]maphash.Seed { return [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()} }
 
-// keyOfEvent tells an event from others. A messageId that is no key is often
-// not unique: there the identity decides, as in a ledger, so that an expression that
-// yields something else each time does not hide a redelivery. Beside a key it is what
-// would be sent: SaaSquatch itself decides on another event with the same key.
+// keyOfEvent identifies an event. A messageId that is no valid key is often not unique. Then the
+// identity decides, as in a ledger, so that an expression with changing results does not hide a
+// redelivery. Beside a valid key it is the body to send: SaaSquatch itself decides about another
+// event with the same key.
 func (m *dedupeCache) keyOfEvent(mapped *mapping.Result) (f cacheKey) {
 	for i, seed := range m.seeds {
 		var hash maphash.Hash
@@ -72,7 +70,7 @@ func writeBodies(hash *maphash.Hash, mapped *mapping.Result) {
 	}
 }
 
-// keyOfIdempotencyKey tells an idempotency key from others.
+// keyOfIdempotencyKey identifies an idempotency key.
 func (m *dedupeCache) keyOfIdempotencyKey(key string) (f cacheKey) {
 	for i, seed := range m.seeds {
 		f[i] = maphash.String(seed, key)
@@ -80,7 +78,7 @@ func (m *dedupeCache) keyOfIdempotencyKey(key string) (f cacheKey) {
 	return f
 }
 
-// cachedEvent is what the memory knows of one event.
+// cachedEvent is an event in the cache.
 type cachedEvent struct {
 	*dedupeCache
 	known, keyed bool
@@ -88,8 +86,8 @@ type cachedEvent struct {
 	key          cacheKey
 }
 
-// of returns what is known of what was mapped. Without a messageId that is nothing:
-// two events that look alike may both be meant.
+// of looks up what was mapped. The cache knows nothing of an event without a messageId: two events
+// that look alike may both be meant.
 func (m *dedupeCache) of(mapped *mapping.Result) cachedEvent {
 	key := mapped.UserEvent.IdempotencyKey
 	r := cachedEvent{dedupeCache: m, known: mapped.MessageID != "", keyed: key != ""}
@@ -102,14 +100,14 @@ func (m *dedupeCache) of(mapped *mapping.Result) cachedEvent {
 	return r
 }
 
-// delivered reports whether the event is at SaaSquatch already.
+// delivered reports whether SaaSquatch has the event already.
 func (r *cachedEvent) delivered() bool { return r.known && r.passed.contains(r.event) }
 
 // failedBefore reports whether an attempt to send the event failed.
 func (r *cachedEvent) failedBefore() bool { return r.keyed && r.failed.contains(r.key) }
 
-// ended returns a channel that is closed when the attempt at the event that is
-// under way ends, nil if there is none.
+// ended returns a channel that is closed when the attempt in flight at the event ends, nil if there
+// is none.
 func (r *cachedEvent) ended() <-chan struct{} {
 	if !r.known {
 		return nil
@@ -117,17 +115,17 @@ func (r *cachedEvent) ended() <-chan struct{} {
 	return r.inFlight.done(r.event)
 }
 
-// begin claims the event for an attempt, and returns false if one is under way.
+// begin claims the event for an attempt, and returns false if one is in flight.
 func (r *cachedEvent) begin() bool { return !r.known || r.inFlight.add(r.event) }
 
-// end says that the attempt is over, whose outcome has been recorded.
+// end ends the claim. The outcome of the attempt must have been recorded.
 func (r *cachedEvent) end() {
 	if r.known {
 		r.inFlight.remove(r.event)
 	}
 }
 
-// record remembers what an attempt came to.
+// record remembers the outcome of an attempt.
 func (r *cachedEvent) record(outcome adapter.Outcome) {
 	if r.known && (outcome == adapter.Delivered || outcome == adapter.Duplicate) {
 		r.passed.add(r.event)

@@ -11,11 +11,10 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Direct delivers the events of a request before it answers, and keeps nothing:
-// what is not settled within its budget must be sent again by Segment, which
-// then finds the delivered part to be duplicates. Rejected and dead events leave
-// no trace but their log line. An event whose mapping or sending panics is pending
-// and costs the others nothing.
+// Direct delivers the events of a request before it answers, and keeps nothing. Segment must send
+// again the events that are not settled within the budget. The delivered ones are duplicates then.
+// Rejected and dead events leave no trace but their log line. An event whose mapping or sending
+// panics is pending, and costs the other events nothing.
 type Direct struct {
 	mapper   Mapper
 	retrier  *Retrier
@@ -28,25 +27,23 @@ type Direct struct {
 
 // DirectOptions are the choices of direct delivery.
 type DirectOptions struct {
-	// Budget is how long an answer may wait for outcomes. Segment gives 5 s.
-	// Default: 4 s.
+	// Budget is how long an answer may wait for outcomes. Segment gives 5 s. Default: 4 s.
 	Budget time.Duration
-	// Now is the clock. Default: that of a [Clock].
+	// Now is the clock. Default: that of an [adapter.Clock].
 	Now func() time.Time
-	// Record is told the result of every event, and once more that of an event
-	// that was pending in the answer and has its outcome since. Beyond the first hundred,
-	// the rejected events of a request with one reason share a result, which has their
-	// number. It is called by several goroutines at once. Default: none.
+	// Record is told the result of every event. It is told once more the result of an event that
+	// was pending in the answer and has its outcome since. Beyond the first hundred, the rejected
+	// events of a request with one reason share a result, which has their number. Several
+	// goroutines call it at once. Default: none.
 	Record func(adapter.Result)
-	// OnPanic is told of a panic in mapping, sending or recording an event.
-	// Default: none.
+	// OnPanic is told of a panic in mapping, sending or recording an event. Default: none.
 	OnPanic PanicFunc
 }
 
 // DefaultBudget leaves a second of the five that Segment's classic webhooks give.
 const DefaultBudget = 4 * time.Second
 
-// NewDirect returns direct delivery by mapper and retrier.
+// NewDirect returns direct delivery of events that mapper maps, through retrier.
 func NewDirect(mapper Mapper, retrier *Retrier, opts DirectOptions) *Direct {
 	if opts.Budget <= 0 {
 		opts.Budget = DefaultBudget
@@ -64,20 +61,21 @@ func NewDirect(mapper Mapper, retrier *Retrier, opts DirectOptions) *Direct {
 		defer contain(opts.OnPanic)
 		opts.Record(result)
 	}
-	return &Direct{mapper: mapper, retrier: retrier, budget: opts.Budget, now: opts.Now, record: record, panicked: opts.OnPanic}
+	return &Direct{mapper: mapper, retrier: retrier, budget: opts.Budget, now: opts.Now, record: record,
+		panicked: opts.OnPanic}
 }
 
-// contain ends a panic, if it is deferred.
+// contain recovers from a panic, if it is deferred.
 func contain(panicked PanicFunc) {
 	if cause := recover(); cause != nil {
 		panicked(cause, debug.Stack())
 	}
 }
 
-// Accept maps and sends the events. It returns when each has its outcome, when
-// the budget is over or when ctx ends, which ends the evaluation of expressions;
-// attempts under way then go on without the caller. Events of one user are sent in their
-// order, one after the other. It never returns an error.
+// Accept maps and sends the events. It returns when each has its outcome, when the budget is over
+// or when ctx ends. The end of ctx ends the evaluation of expressions. Attempts in flight go on
+// without the caller. Events of one user are sent one after the other, in their order. Accept never
+// returns an error.
 func (d *Direct) Accept(ctx context.Context, events [][]byte) (adapter.Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.budget)
 	defer cancel()
@@ -104,18 +102,19 @@ func (d *Direct) Accept(ctx context.Context, events [][]byte) (adapter.Receipt, 
 	return receipt, nil
 }
 
-// newRequest maps the events and sorts those to send by user. Events whose expressions
-// are not evaluated when ctx ends are pending.
+// newRequest maps the events and groups the events to send by user. Events whose expressions are
+// not evaluated when ctx ends are pending.
 func (d *Direct) newRequest(ctx context.Context, events [][]byte) *request {
 	r := &request{
 		results: make([]adapter.Result, len(events)), recorded: make([]bool, len(events)),
 		settled: make(chan struct{}), answered: make(chan struct{}),
 	}
 	deliveries := make([]directEvent, len(events))
-	mapAll(d.mapper, events, d.now(), mapping.Options{Done: ctx.Done()}, d.panicked, func(i int, mapped mapping.Result) {
-		r.results[i] = resultOf(i, &mapped)
-		deliveries[i] = directEvent{index: i, mapped: mapped}
-	})
+	mapAll(d.mapper, events, d.now(), mapping.Options{Done: ctx.Done()}, d.panicked,
+		func(i int, mapped mapping.Result) {
+			r.results[i] = resultOf(i, &mapped)
+			deliveries[i] = directEvent{index: i, mapped: mapped}
+		})
 	last := make(map[user]*directEvent, len(events))
 	for i := range deliveries {
 		current := &deliveries[i]
@@ -134,16 +133,18 @@ func (d *Direct) newRequest(ctx context.Context, events [][]byte) *request {
 	return r
 }
 
-// resultOf is the result of an event that was mapped but not sent.
+// resultOf returns the result of an event that was mapped but not sent.
 func resultOf(index int, mapped *mapping.Result) adapter.Result {
-	result := adapter.Result{Index: index, MessageID: mapped.MessageID, Reason: mapped.Reason, Detail: mapped.Detail, Warnings: mapped.Warnings}
+	result := adapter.Result{Index: index, MessageID: mapped.MessageID, Reason: mapped.Reason, Detail: mapped.Detail,
+		Warnings: mapped.Warnings}
 	switch mapped.Kind {
 	case mapping.KindSkip:
 		result.Outcome = adapter.Skipped
 	case mapping.KindReject:
 		result.Outcome = adapter.Rejected
 	case 0: // the mapping panicked
-		result.Outcome, result.Reason, result.Detail = adapter.Pending, mapping.ReasonInternalError, internalErrorDetail
+		result.Outcome, result.Reason, result.Detail = adapter.Pending, mapping.ReasonInternalError,
+			internalErrorDetail
 	default:
 		result.Outcome, result.Reason = adapter.Pending, mapping.ReasonBudgetExceeded
 		result.Detail = "no outcome by the time the answer was due"
@@ -152,7 +153,7 @@ func resultOf(index int, mapped *mapping.Result) adapter.Result {
 	return result
 }
 
-// send starts as many goroutines as can have a request under way.
+// send starts as many goroutines as can have a request in flight.
 func (d *Direct) send(ctx context.Context, r *request) {
 	for range min(d.retrier.Concurrency(), len(r.users)) {
 		d.late.Go(func() {
@@ -167,15 +168,17 @@ func (d *Direct) send(ctx context.Context, r *request) {
 	}
 }
 
-// sendUser sends a user's events in their order. Once one of them is pending,
-// those behind it are not sent, or they would overtake it.
+// sendUser sends a user's events in their order. Once one of them is pending, later ones are not
+// sent, because they would overtake it.
 func (d *Direct) sendUser(ctx context.Context, r *request, event *directEvent) {
 	for ; event != nil; event = event.next {
 		if d.sendOne(ctx, r, event) {
 			continue
 		}
 		for event = event.next; event != nil; event = event.next {
-			r.settle(event.index, d.record, func(result *adapter.Result) { result.Detail = "an earlier event of the same user is pending" })
+			r.settle(event.index, d.record, func(result *adapter.Result) {
+				result.Detail = "an earlier event of the same user is pending"
+			})
 		}
 		return
 	}
@@ -194,19 +197,20 @@ func (d *Direct) sendOne(ctx context.Context, r *request, event *directEvent) bo
 	return attempt.Outcome.Settled()
 }
 
-// forward makes a panic in sending an attempt that is pending.
+// forward sends an event. A panic makes the attempt pending.
 func (d *Direct) forward(ctx context.Context, event *directEvent) (attempt adapter.Attempt, attempts int) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			attempt, attempts = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonInternalError, Detail: internalErrorDetail}, 1
+			attempt, attempts = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonInternalError,
+				Detail: internalErrorDetail}, 1
 			d.panicked(cause, debug.Stack())
 		}
 	}()
 	return d.retrier.Deliver(ctx, &event.mapped)
 }
 
-// Stop waits for the attempts that outlived their request, until ctx ends. No
-// Accept may start any more.
+// Stop waits for the attempts that outlived their request, until ctx ends. Accept must not be
+// called any more.
 func (d *Direct) Stop(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {

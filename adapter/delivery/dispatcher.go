@@ -10,20 +10,18 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// Dispatcher delivers the events of one connection from its queue, until each has
-// its outcome. Events of one user are sent one after the other, in the order in
-// which they were accepted; one that fails is tried again on a schedule of its
-// own, and does not hold up those behind it, unless it is the upsert of an identify:
-// the later events of its user wait for that, until it was tried ten times. What
-// is accepted by another process, or by the next one, may overtake it. Of a user with
-// so many events that others would have to wait, some are put back, and come forward as
-// soon as their turn comes.
+// Dispatcher delivers the events of one connection from its queue, until each has its outcome. It
+// sends the events of one user one after the other, in the order of acceptance. An event that fails
+// is retried on its own schedule and does not hold up later ones. The upsert of an identify is
+// different: the later events of its user wait for it, until it was tried ten times. Events that
+// another process accepts, or the next process, may overtake it. If one user has so many events
+// that others would have to wait, the Dispatcher parks some of them, and leases them again when
+// their turn comes.
 //
-// An event with an idempotency key is processed once, but for one hole: if the
-// process dies between an attempt and its recording, and no other attempt follows
-// within SaaSquatch's 24 h, the next one delivers the event a second time. Upserts are
-// idempotent and may be repeated at any time; an old one that is repeated late can
-// overwrite what a newer one has brought.
+// An event with an idempotency key is processed once, with one hole: if the process dies between an
+// attempt and its record, and no other attempt follows within SaaSquatch's 24 h, the next attempt
+// delivers the event a second time. Upserts are idempotent and may be repeated at any time. A late
+// repetition of an old upsert can overwrite the values of a newer one.
 type Dispatcher struct {
 	mapper  Mapper
 	sender  adapter.Sender
@@ -35,52 +33,51 @@ type Dispatcher struct {
 	barriers   barriers
 	overdue    overdue
 	uptime     uptime
-	troubled   atomic.Bool // recording fails, and somebody has been told
+	troubled   atomic.Bool // recording fails, and OnError was told
 }
 
 // DispatcherOptions are a Dispatcher's choices.
 type DispatcherOptions struct {
 	// Policy spaces the attempts at an event. Default: DispatchRetryPolicy().
 	Policy RetryPolicy
-	// Horizon is how long an event is tried, from the first attempt that SaaSquatch
-	// may have processed, or else from the first that counts. SaaSquatch forgets a
-	// key after 24 h; after that an attempt could deliver an event a second time. An
-	// event that no attempt can have delivered is tried once more even if the tenant
-	// was paused until after the horizon. If the process was down, the machine suspended
-	// or the clock moved forward, it is tried for at least another hour. Default: 23 h.
+	// Horizon is how long an event is tried: from the first attempt that SaaSquatch may have
+	// processed, or else from the first attempt that counts. SaaSquatch forgets a key after 24 h.
+	// After that an attempt could deliver an event a second time. An event that no attempt can have
+	// delivered is tried once more even if the tenant was paused until after the horizon. If the
+	// process was down, the machine suspended or the clock moved forward, it is tried for at least
+	// another hour. Default: 23 h.
 	Horizon time.Duration
-	// UnkeyedDead gives an event without an idempotency key up as soon as
-	// SaaSquatch may have processed it, instead of risking to send it twice.
-	// Default: false.
+	// UnkeyedDead gives up an event without an idempotency key as soon as SaaSquatch may have
+	// processed it, instead of risking to send it twice. Default: false.
 	UnkeyedDead bool
-	// Concurrency is the most requests that the breaker lets be under way at once.
-	// Default: DefaultConcurrency.
+	// Concurrency is the most requests that the breaker lets be in flight at once. Default:
+	// adapter.DefaultConcurrency.
 	Concurrency int
-	// AttemptTimeout is how long the Sender takes at most. Default: 10 s.
+	// AttemptTimeout is the most time that the Sender takes. Default: 10 s.
 	AttemptTimeout time.Duration
-	// Now is the clock. Leases end by it, so it should be the Now of a [Clock], which a
-	// suspended machine does not stop. Default: that of a Clock.
+	// Now is the clock. Leases end by it. So it should be the Now of an [adapter.Clock], which goes
+	// on while the machine is suspended. Default: that of a Clock.
 	Now func() time.Time
 	// Random is the source of jitter, uniform in [0,1). Default: math/rand/v2.
 	Random func() float64
-	// Record is told the outcome of every event, once the queue has it. It is
-	// called by several goroutines at once. Default: nobody is told.
+	// Record is told the outcome of every event, once the queue has it. Several goroutines call it
+	// at once. Default: none.
 	Record func(adapter.Result)
-	// OnPanic is told of panics in mapping and sending. Default: nobody is told.
+	// OnPanic is told of panics in mapping and sending. Default: none.
 	OnPanic PanicFunc
-	// OnError is told when the queue begins to fail, and of leases that were lost.
-	// Default: nobody is told.
+	// OnError is told when the queue begins to fail, and of lost leases. Default: none.
 	OnError func(error)
 }
 
-// DispatchRetryPolicy returns the policy for delivery after the answer: some
-// seconds at first, and half an hour at most.
+// DispatchRetryPolicy returns the policy for delivery after the answer: some seconds at first, half
+// an hour at most.
 func DispatchRetryPolicy() RetryPolicy {
 	return RetryPolicy{Base: 4 * time.Second, Max: 30 * time.Minute, MaxRetryAfter: time.Hour}
 }
 
-// NewDispatcher returns a Dispatcher from queue through breaker to sender.
-func NewDispatcher(mapper Mapper, sender adapter.Sender, breaker *Breaker, queue adapter.Queue, opts DispatcherOptions) *Dispatcher {
+// NewDispatcher returns a Dispatcher that sends from queue through sender, when breaker permits it.
+func NewDispatcher(mapper Mapper, sender adapter.Sender, breaker *Breaker, queue adapter.Queue,
+	opts DispatcherOptions) *Dispatcher {
 	if opts.Policy == (RetryPolicy{}) {
 		opts.Policy = DispatchRetryPolicy()
 	}
@@ -113,34 +110,35 @@ func NewDispatcher(mapper Mapper, sender adapter.Sender, breaker *Breaker, queue
 		defer contain(opts.OnPanic)
 		record(result)
 	}
-	return &Dispatcher{mapper: mapper, sender: sender, breaker: breaker, queue: queue, DispatcherOptions: opts, userQueues: newUserQueues(), barriers: newBarriers()}
+	return &Dispatcher{mapper: mapper, sender: sender, breaker: breaker, queue: queue, DispatcherOptions: opts,
+		userQueues: newUserQueues(), barriers: newBarriers()}
 }
 
 const (
-	// windowEvents and windowBytes bound what a Dispatcher has in hand.
+	// windowEvents and windowBytes bound the leased events of a Dispatcher.
 	windowEvents = 2048
 	windowBytes  = 32 << 20
-	// pollInterval is how soon an event that has become due is noticed.
+	// pollInterval is how soon a Dispatcher notices that an event has become due.
 	pollInterval = 500 * time.Millisecond
-	// parkInterval is how often room is made for users who may be waiting for it.
+	// parkInterval is how often a Dispatcher makes room for users who may wait for it.
 	parkInterval = 200 * time.Millisecond
-	// releaseTimeout bounds how long a Dispatcher that is told to end tries to
-	// record and release. What it cannot is safe: the leases end by themselves.
+	// releaseTimeout bounds how long a Dispatcher that is told to end tries to record and release.
+	// Events that it cannot release are safe: their leases end by themselves.
 	releaseTimeout = 5 * time.Second
-	// unparkTimeout bounds how long it goes on making parked events due.
+	// unparkTimeout bounds how long it makes parked events due.
 	unparkTimeout = 2 * time.Second
 )
 
-// leaseRest is the rest after a failure of the queue.
+// leaseRest is the wait after a failure of the queue.
 var leaseRest = adapter.Backoff{Base: 250 * time.Millisecond, Max: 5 * time.Second}
 
-// Run delivers until ctx ends. Then it starts no attempt any more, waits for those
-// under way and records them, and gives back the rest. It returns an error only
-// if that fails; the events are safe then too.
+// Run delivers until ctx ends. Then it starts no further attempt, waits for the attempts in flight,
+// records them and releases the other events. It returns an error only if that fails. The events
+// are safe then too.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
-	// Twice as many as can have a request under way, so that none of those is
-	// idle while outcomes are being recorded.
+	// Twice as many as can have a request in flight, so that no request waits for a worker that is
+	// recording an outcome.
 	for range 2 * d.Concurrency {
 		workers.Go(func() {
 			for {
@@ -149,7 +147,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 					return
 				}
 				if !d.deliver(ctx, d.userQueues.front(userQueue)) {
-					return // ctx has ended, and the event stays in hand until it is given back
+					return // ctx has ended, and the event stays leased until Run releases it
 				}
 				d.userQueues.done(userQueue)
 			}
@@ -169,7 +167,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	return d.unpark(unparking)
 }
 
-// fill keeps the userQueues filled.
+// fill keeps the user queues filled.
 func (d *Dispatcher) fill(ctx context.Context) {
 	rest := leaseRest
 	failing := false
@@ -203,7 +201,7 @@ func (d *Dispatcher) fill(ctx context.Context) {
 	}
 }
 
-// lease leases due events. Before that, parked ones come forward into half of the room.
+// lease leases due events. Before that it leases parked events into half of the room.
 func (d *Dispatcher) lease(ctx context.Context, room int, bytes int64) ([]adapter.Leased, error) {
 	events, size, err := d.comeForward(ctx, room/2, bytes/2)
 	if err != nil || size >= bytes {
@@ -224,10 +222,10 @@ func (d *Dispatcher) awaitDue(ctx context.Context) {
 	}
 }
 
-// parkers is how many parked events are recorded at once.
+// parkers is how many events are parked at once.
 const parkers = 64
 
-// park puts events back for which their users have no time yet.
+// park puts back events into the queue, until their users have room for them.
 func (d *Dispatcher) park(ctx context.Context, surplus []parkedEvent) {
 	var next atomic.Int64
 	var workers sync.WaitGroup
@@ -238,14 +236,15 @@ func (d *Dispatcher) park(ctx context.Context, surplus []parkedEvent) {
 				if i >= len(surplus) {
 					return
 				}
-				d.recordStep(ctx, surplus[i].leased, &adapter.Step{Outcome: adapter.Pending, At: d.Now(), Due: surplus[i].due})
+				d.recordStep(ctx, surplus[i].leased, &adapter.Step{Outcome: adapter.Pending, At: d.Now(),
+					Due: surplus[i].due})
 			}
 		})
 	}
 	workers.Wait()
 }
 
-// trouble tells of a queue that begins to fail at anything but leasing.
+// trouble reports that the queue has begun to fail at something else than leasing.
 func (d *Dispatcher) trouble(err error) {
 	if !d.troubled.Swap(true) {
 		d.OnError(err)

@@ -12,8 +12,8 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Durable accepts events by having a Queue keep them; a [Dispatcher] delivers
-// them. What it has accepted survives a crash.
+// Durable accepts events into a queue, from which a [Dispatcher] delivers them. Accepted events
+// survive a crash.
 type Durable struct {
 	mapper   Mapper
 	queue    adapter.Queue
@@ -27,20 +27,20 @@ type Durable struct {
 type DurableOptions struct {
 	// Timeout bounds Accept. Segment waits 5 s for an answer. Default: 4 s.
 	Timeout time.Duration
-	// Now is the clock. Default: that of a [Clock].
+	// Now is the clock. Default: that of an [adapter.Clock].
 	Now func() time.Time
-	// Record is told the result of every event that has its outcome when it is
-	// accepted. Beyond the first hundred, the rejected events of a request with one reason
-	// share a result, which has their number. Default: none.
+	// Record is told the result of every event that has its outcome when it is accepted. Beyond the
+	// first hundred, the rejected events of a request with one reason share a result, which has
+	// their number. Default: none.
 	Record func(adapter.Result)
 	// OnPanic is told of panics in the mapping and the storing. Default: none.
 	OnPanic PanicFunc
 }
 
-// acceptTimeout leaves a second of the 5 s that Segment waits for the way there and back.
+// acceptTimeout leaves a second of the 5 s that Segment waits, for the way there and back.
 const acceptTimeout = 4 * time.Second
 
-// NewDurable returns acceptance by mapper into queue.
+// NewDurable returns acceptance of events into queue, mapped by mapper.
 func NewDurable(mapper Mapper, queue adapter.Queue, opts DurableOptions) *Durable {
 	if opts.Timeout <= 0 {
 		opts.Timeout = acceptTimeout
@@ -55,31 +55,32 @@ func NewDurable(mapper Mapper, queue adapter.Queue, opts DurableOptions) *Durabl
 		opts.OnPanic = func(any, []byte) {}
 	}
 	return &Durable{
-		mapper: mapper, queue: queue, timeout: opts.Timeout, now: opts.Now, record: opts.Record, panicked: opts.OnPanic,
+		mapper: mapper, queue: queue, timeout: opts.Timeout, now: opts.Now, record: opts.Record,
+		panicked: opts.OnPanic,
 	}
 }
 
-// Accept maps the events by the rules alone and stores them, all or none. In the
-// receipt those to deliver are pending with the reason accepted, and the sender need not
-// send them again. Expressions are evaluated at delivery, so that none of them takes
-// time that the sender waits for; they may still skip or reject a pending event, which
-// the log and the store then tell. The end of ctx does not end the storing: the sender has
-// sent everything, and what is stored need not be sent again.
+// Accept maps the events by the rules alone and stores them, all or none. In the receipt, the
+// events to deliver are pending with the reason accepted, and the sender need not send them again.
+// The Dispatcher evaluates expressions, so that none of them takes time for which the sender waits.
+// They may still skip or reject a pending event. Then the log and the store say so. The end of ctx
+// does not end the storing: the sender has sent everything, and need not send again what is stored.
 //
-// An error is that of the queue, or a [LateError] after DurableOptions.Timeout. The queue
-// then withdraws events that it has not begun to commit. Those that it is committing may
-// be stored; their results are recorded, as those of an accepted request are.
+// An error is that of the queue, or a [adapter.LateError] after DurableOptions.Timeout. The queue
+// then withdraws events that it has not begun to commit. Events that it is committing may be
+// stored. Their results are recorded like those of an accepted request.
 func (d *Durable) Accept(ctx context.Context, events [][]byte) (adapter.Receipt, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.timeout)
 	results := make([]adapter.Result, len(events))
 	arrivals := make([]adapter.Arrival, len(events))
-	mapAll(d.mapper, events, d.now(), mapping.Options{RulesOnly: true}, d.panicked, func(i int, mapped mapping.Result) {
-		results[i] = resultOf(i, &mapped)
-		if mapped.Kind != 0 && results[i].Outcome == adapter.Pending {
-			results[i].Reason, results[i].Detail = mapping.ReasonAccepted, ""
-		}
-		arrivals[i] = arrivalOf(events[i], &mapped, &results[i])
-	})
+	mapAll(d.mapper, events, d.now(), mapping.Options{RulesOnly: true}, d.panicked,
+		func(i int, mapped mapping.Result) {
+			results[i] = resultOf(i, &mapped)
+			if mapped.Kind != 0 && results[i].Outcome == adapter.Pending {
+				results[i].Reason, results[i].Detail = mapping.ReasonAccepted, ""
+			}
+			arrivals[i] = arrivalOf(events[i], &mapped, &results[i])
+		})
 	var err error
 	done := make(chan struct{})
 	go func() { // ends when the queue answers
@@ -102,7 +103,7 @@ func (d *Durable) Accept(ctx context.Context, events [][]byte) (adapter.Receipt,
 	return adapter.Receipt{Results: results}, nil
 }
 
-// store has the queue keep the arrivals, and completes and records their results.
+// store has the queue store the arrivals, and completes and records their results.
 func (d *Durable) store(ctx context.Context, arrivals []adapter.Arrival, results []adapter.Result) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -127,14 +128,14 @@ func (d *Durable) store(ctx context.Context, arrivals []adapter.Arrival, results
 	return nil
 }
 
-// ArrivalOf describes an event that was mapped to a queue; see [Durable].
+// ArrivalOf returns a mapped event as an arrival for a queue; see [Durable].
 func ArrivalOf(payload []byte, mapped *mapping.Result) adapter.Arrival {
 	result := resultOf(0, mapped)
 	return arrivalOf(payload, mapped, &result)
 }
 
-// arrivalOf describes an event to the queue. One whose mapping panicked is stored
-// too: its delivery maps it again.
+// arrivalOf returns a mapped event as an arrival for a queue. An event whose mapping panicked is
+// stored too: the Dispatcher maps it again.
 func arrivalOf(payload []byte, mapped *mapping.Result, result *adapter.Result) adapter.Arrival {
 	of := userOf(mapped)
 	arrival := adapter.Arrival{
@@ -156,15 +157,14 @@ func arrivalOf(payload []byte, mapped *mapping.Result, result *adapter.Result) a
 	return arrival
 }
 
-// fingerprintOf is a number for what would be sent: the identity that earlier
-// versions gave an event without a key. Their stores hold it, so it must stay the
-// same from version to version. Those versions had expressions evaluated before they
-// accepted an event. One that an expression has changed is not found by what the rules
-// alone make of it: Segment's redelivery of it, across the upgrade, is sent again.
+// fingerprintOf hashes the body to send: the identity that earlier versions gave an event without a
+// key. Stores have it, so it must not change from version to version. Those versions evaluated
+// expressions before they accepted an event. The rules alone do not find an event that an
+// expression has changed: if Segment redelivers it across the upgrade, it is sent again.
 func fingerprintOf(mapped *mapping.Result) int64 {
 	hash, of := sha256.New(), userOf(mapped)
 	for _, text := range []string{of.accountID, of.userID} {
-		_, _ = hash.Write(binary.AppendUvarint(nil, uint64(len(text)))) // a hash takes everything
+		_, _ = hash.Write(binary.AppendUvarint(nil, uint64(len(text)))) // a hash never fails
 		_, _ = hash.Write([]byte(text))
 	}
 	_, _ = hash.Write(mapped.UserEvent.Body)

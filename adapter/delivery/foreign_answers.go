@@ -7,43 +7,41 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// foreignScope is what an answer is about that is not SaaSquatch's own; see [Attempt].Foreign.
+// foreignScope says which events a foreign answer concerns; see [adapter.Attempt].Foreign.
 type foreignScope uint8
 
 const (
-	// scopeUnknown: it is not known yet.
+	// scopeUnknown: it is unknown.
 	scopeUnknown foreignScope = iota
-	// scopeEvent: the event alone. Others get proper answers.
+	// scopeEvent: this event alone. Others get proper answers.
 	scopeEvent
 	// scopeTenant: every event. None gets a proper answer.
 	scopeTenant
 )
 
 const (
-	// foreignRest is the rest of a Breaker.
+	// foreignRest is the default of BreakerOptions.ForeignRest.
 	foreignRest = 10 * time.Second
-	// foreignInARow is how many events have to get foreign answers, with no proper
-	// answer to any event in between, until that is taken for the tenant's. One event
-	// that is tried again and again counts once.
+	// foreignInARow is how many events must get foreign answers, with no proper answer in between,
+	// until the tenant is taken for the cause. An event that is tried again and again counts once.
 	foreignInARow = misconfiguredInARow
 )
 
-// foreignAnswers finds out what foreign answers are about. Its knowledge is lost with
-// the process. It is safe for concurrent use.
+// foreignAnswers finds out which events foreign answers concern. Its knowledge ends with the
+// process. It is safe for concurrent use.
 type foreignAnswers struct {
-	// rest is how long no event may have had a proper answer besides: a busy tenant
-	// with several events that a firewall stops is not paused for them.
+	// rest is BreakerOptions.ForeignRest, 0 for none.
 	rest time.Duration
 
 	mu     sync.Mutex
-	proper time.Time // when an event got a proper answer last, zero if none did
-	// events had foreign answers since then: the first foreignInARow of them.
+	proper time.Time // when an event last got a proper answer, zero if none did
+	// events are the first foreignInARow events with foreign answers since then.
 	events [foreignInARow]uint64
 	n      int
 }
 
-// add takes an attempt into account that ended now. The number tells its event from others
-// in this process, 0 if it is unknown.
+// add counts an attempt that ended now. The number identifies its event in this process, 0 if it is
+// unknown.
 func (f *foreignAnswers) add(a *adapter.Attempt, event uint64, now time.Time) {
 	switch v := verdictOf(*a); {
 	case v == answered || v == throttled:
@@ -65,8 +63,8 @@ func (f *foreignAnswers) add(a *adapter.Attempt, event uint64, now time.Time) {
 	}
 }
 
-// scope says what a foreign answer is about that was added now, to an event that is
-// tried since the given time.
+// scope returns the scope of a foreign answer that was added now, to an event that has been tried
+// since the given time.
 func (f *foreignAnswers) scope(since, now time.Time) foreignScope {
 	f.mu.Lock()
 	defer f.mu.Unlock()

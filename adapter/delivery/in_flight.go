@@ -2,11 +2,11 @@ package delivery
 
 import "sync"
 
-// inFlightSet is the events with an attempt under way. It barriers no more of them
-// than attempts may be under way at once.
+// inFlightSet is the events with an attempt in flight. It has no more of them than attempts may be
+// in flight at once.
 type inFlightSet struct {
 	mu    sync.Mutex
-	ended map[cacheKey]chan struct{} // nil until somebody waits
+	ended map[cacheKey]chan struct{} // nil until a caller waits
 }
 
 func newInFlightSet() *inFlightSet {
@@ -24,7 +24,7 @@ func (s *inFlightSet) add(f cacheKey) bool {
 	return true
 }
 
-// remove takes the event out of the set and lets those go on who wait for that.
+// remove takes the event out of the set and wakes the callers that wait for that.
 func (s *inFlightSet) remove(f cacheKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -34,8 +34,7 @@ func (s *inFlightSet) remove(f cacheKey) {
 	delete(s.ended, f)
 }
 
-// done returns a channel that is closed when the event is removed, nil if it is
-// not in the set.
+// done returns a channel that is closed when the event is removed, nil if it is not in the set.
 func (s *inFlightSet) done(f cacheKey) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,15 +2,14 @@ package delivery
 
 import "hash/maphash"
 
-// knownUsers is the users that SaaSquatch is known to know, as far as they are
-// remembered. It is lost with the process, and a user may be deleted at SaaSquatch:
-// it only says which call is likely to succeed.
+// knownUsers is the users that SaaSquatch has, as far as this process remembers. SaaSquatch may
+// have deleted a user: the set only says which call is likely to succeed.
 type knownUsers struct {
 	seeds [2]maphash.Seed
 	set   *recentSet
 }
 
-// newKnownUsers returns a set of the last size users at least.
+// newKnownUsers returns a set that remembers at least the last size users.
 func newKnownUsers(size int) *knownUsers {
 	return &knownUsers{seeds: newSeeds(), set: newRecentSet(size)}
 }

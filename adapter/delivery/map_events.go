@@ -10,26 +10,26 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Mapper maps one event at the time now, as [mapping.Mapper] does; at the zero time
-// whatever the event's age. It is safe for concurrent use.
+// Mapper maps one event at the time now, as [mapping.Mapper] does. At the zero time the event's age
+// does not matter. A Mapper is safe for concurrent use.
 type Mapper interface {
 	MapWith(event []byte, now time.Time, opts mapping.Options) mapping.Result
 }
 
-// PanicFunc is told the cause and the stack of a panic that was contained. Both
-// may hold parts of an event. It may be called by several goroutines at once.
+// PanicFunc is told the cause and the stack of a contained panic. Both may hold parts of an event.
+// Several goroutines may call it at once.
 type PanicFunc func(cause any, stack []byte)
 
-// internalErrorDetail is all that is told of a panic where the log does not go.
+// internalErrorDetail replaces the details of a panic outside the log.
 const internalErrorDetail = "a fault of this program; its log has the details"
 
-// mapChunk is how many events a goroutine maps at a time, enough to outweigh the
-// cost of a goroutine.
+// mapChunk is how many events a goroutine maps at a time, enough to outweigh the cost of a
+// goroutine.
 const mapChunk = 32
 
-// mapAll maps the events on all processors and calls took with each result, for
-// several of them at once. It returns when took has returned for the last. A panic
-// of the mapper costs the others nothing: its event has a result without a Kind.
+// mapAll maps the events on all processors and calls took with each result, from several goroutines
+// at once. It returns when the last call of took has returned. A panic of the mapper costs other
+// events nothing: its event has a result without a Kind.
 func mapAll(
 	mapper Mapper, events [][]byte, now time.Time, opts mapping.Options,
 	panicked PanicFunc, took func(i int, mapped mapping.Result),

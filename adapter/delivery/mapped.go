@@ -7,7 +7,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// userOf returns whom a result that is to be sent is about.
+// userOf returns the user of a result that is to be sent.
 func userOf(mapped *mapping.Result) user {
 	if mapped.Kind == mapping.KindUserUpsert && len(mapped.Upserts) > 0 {
 		return user{mapped.Upserts[0].AccountID, mapped.Upserts[0].UserID}
@@ -15,7 +15,8 @@ func userOf(mapped *mapping.Result) user {
 	return user{mapped.UserEvent.AccountID, mapped.UserEvent.UserID}
 }
 
-// eventKeyOf returns what stands for the event key, empty if nothing is to be sent.
+// eventKeyOf returns the event key, or UpsertEventKey for upserts; empty if there is nothing to
+// send.
 func eventKeyOf(mapped *mapping.Result) string {
 	if mapped.Kind == mapping.KindUserUpsert {
 		return adapter.UpsertEventKey
@@ -23,14 +24,13 @@ func eventKeyOf(mapped *mapping.Result) string {
 	return mapped.UserEvent.Key
 }
 
-// toSend reports whether the mapping made anything to send.
+// toSend reports whether there is anything to send.
 func toSend(mapped *mapping.Result) bool {
 	return mapped.Kind == mapping.KindUserEvent || mapped.Kind == mapping.KindUserUpsert
 }
 
-// repeatable reports whether an attempt can be repeated whatever has come of it:
-// upserts are idempotent, and SaaSquatch knows a repeated event by its key for a
-// day.
+// repeatable reports whether an attempt can be repeated whatever its result. Upserts are
+// idempotent, and SaaSquatch recognises a repeated event by its key for a day.
 func repeatable(mapped *mapping.Result) bool {
 	return mapped.Kind == mapping.KindUserUpsert || mapped.UserEvent.IdempotencyKey != ""
 }

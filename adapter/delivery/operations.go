@@ -13,44 +13,47 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Operations are the operations on a DeliveryLog.
+// Operations are the operators' actions on the deliveries of a store. It implements
+// [adapter.Operations].
 type Operations struct {
-	log     adapter.DeliveryStore
+	store   adapter.DeliveryStore
 	mappers map[string]Mapper
 	tenants map[string]string
 
-	// runs says of each run that was asked for whether it goes by import jobs, which never
-	// changes.
+	// runs says whether a run goes by import jobs, which never changes, for the runs looked up so
+	// far.
 	mu   sync.Mutex
 	runs map[int64]bool
 }
 
 var _ adapter.Operations = (*Operations)(nil)
 
-// NewOperations returns the operations on log. The mappers of the connections map
-// what is redriven. The tenants are the names of those that the connections have,
-// empty where that is not known; then nothing is redriven.
-func NewOperations[M Mapper](log adapter.DeliveryStore, mappers map[string]M, tenants map[string]string) *Operations {
-	d := &Operations{log: log, mappers: make(map[string]Mapper, len(mappers)), tenants: tenants, runs: make(map[int64]bool)}
+// NewOperations returns the operations on store. The mappers of the connections map redriven
+// events. The tenants are the names of the connections' tenants, empty if unknown: then nothing is
+// redriven.
+func NewOperations[M Mapper](store adapter.DeliveryStore, mappers map[string]M,
+	tenants map[string]string) *Operations {
+	o := &Operations{store: store, mappers: make(map[string]Mapper, len(mappers)), tenants: tenants,
+		runs: make(map[int64]bool)}
 	for connection, mapper := range mappers {
-		d.mappers[connection] = mapper
+		o.mappers[connection] = mapper
 	}
-	return d
+	return o
 }
 
-// List finds deliveries; see [Operations].
-func (d *Operations) List(ctx context.Context, filter adapter.Filter, limit int) ([]adapter.Delivery, error) {
-	return d.log.Find(ctx, filter, limit)
+// List implements [adapter.Operations].
+func (o *Operations) List(ctx context.Context, filter adapter.Filter, limit int) ([]adapter.Delivery, error) {
+	return o.store.Find(ctx, filter, limit)
 }
 
-// Scans says what a filter takes; see [Operations].
-func (d *Operations) Scans(ctx context.Context, filter adapter.Filter) (adapter.Scan, error) {
-	return d.log.Scans(ctx, filter)
+// Scans implements [adapter.Operations].
+func (o *Operations) Scans(ctx context.Context, filter adapter.Filter) (adapter.Scan, error) {
+	return o.store.Scans(ctx, filter)
 }
 
-// Show returns one delivery; see [Operations].
-func (d *Operations) Show(ctx context.Context, id int64) (*adapter.Delivery, error) {
-	delivery, err := d.log.Get(ctx, id)
+// Show implements [adapter.Operations].
+func (o *Operations) Show(ctx context.Context, id int64) (*adapter.Delivery, error) {
+	delivery, err := o.store.Get(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -58,24 +61,25 @@ func (d *Operations) Show(ctx context.Context, id int64) (*adapter.Delivery, err
 	return delivery, nil
 }
 
-// Stats counts deliveries; see [Operations].
-func (d *Operations) Stats(ctx context.Context, filter adapter.Filter) (*adapter.Stats, error) {
+// Stats implements [adapter.Operations].
+func (o *Operations) Stats(ctx context.Context, filter adapter.Filter) (*adapter.Stats, error) {
 	var stats adapter.Stats
 	var errs [3]error
-	stats.Deliveries, errs[0] = d.log.Summarize(ctx, filter)
-	stats.Totals, errs[1] = d.log.Totals(ctx)
-	stats.Backlog, errs[2] = d.log.Backlog(ctx)
+	stats.Deliveries, errs[0] = o.store.Summarize(ctx, filter)
+	stats.Totals, errs[1] = o.store.Totals(ctx)
+	stats.Backlog, errs[2] = o.store.Backlog(ctx)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
-	// Without any, their JSON is an empty array, which scripts can go through.
-	stats.Deliveries, stats.Totals, stats.Backlog = orEmpty(stats.Deliveries), orEmpty(stats.Totals), orEmpty(stats.Backlog)
+	// An empty list is an empty array in JSON, which scripts can loop over.
+	stats.Deliveries, stats.Totals, stats.Backlog = orEmpty(stats.Deliveries), orEmpty(stats.Totals),
+		orEmpty(stats.Backlog)
 	return &stats, nil
 }
 
-// Verify checks the conservation of events; see [Operations].
-func (d *Operations) Verify(ctx context.Context) ([]adapter.Conservation, error) {
-	verified, err := d.log.Verify(ctx)
+// Verify implements [adapter.Operations].
+func (o *Operations) Verify(ctx context.Context) ([]adapter.Conservation, error) {
+	verified, err := o.store.Verify(ctx)
 	return orEmpty(verified), err
 }
 
@@ -86,14 +90,14 @@ func orEmpty[T any](list []T) []T {
 	return list
 }
 
-// pageSize is how many deliveries an operation has in hand.
+// pageSize is how many deliveries an operation has in memory.
 const pageSize = 500
 
-// pages calls fn with the deliveries that the filter picks, a page at a time,
-// newest first.
-func (d *Operations) pages(ctx context.Context, filter adapter.Filter, limit int, fn func([]adapter.Delivery) error) (err error) {
+// pages calls fn with the deliveries that the filter picks, a page at a time, newest first.
+func (o *Operations) pages(ctx context.Context, filter adapter.Filter, limit int,
+	fn func([]adapter.Delivery) error) (err error) {
 	if !filter.Since.IsZero() || !filter.Until.IsZero() {
-		if filter, err = d.log.Bound(ctx, filter); err != nil {
+		if filter, err = o.store.Bound(ctx, filter); err != nil {
 			return err
 		}
 	}
@@ -102,9 +106,9 @@ func (d *Operations) pages(ctx context.Context, filter adapter.Filter, limit int
 		if limit > 0 {
 			size = min(size, limit-done)
 		}
-		page, err := d.log.Find(ctx, filter, size)
+		page, err := o.store.Find(ctx, filter, size)
 		if done > 0 && errors.As(err, new(*adapter.BusyError)) {
-			continue // what has begun waits for its turn
+			continue // an operation that has begun waits for its turn
 		}
 		if err != nil || len(page) == 0 {
 			return err
@@ -118,11 +122,11 @@ func (d *Operations) pages(ctx context.Context, filter adapter.Filter, limit int
 	return nil
 }
 
-// Redrive makes deliveries pending again; see [Operations].
-func (d *Operations) Redrive(
+// Redrive implements [adapter.Operations].
+func (o *Operations) Redrive(
 	ctx context.Context, filter adapter.Filter, limit int, toTenant string, dry bool,
 ) (*adapter.Redrive, error) {
-	if err := d.checkTenants(filter.Connection, toTenant); err != nil {
+	if err := o.checkTenants(filter.Connection, toTenant); err != nil {
 		return nil, err
 	}
 	filter = filter.ForRedrive(toTenant)
@@ -130,14 +134,16 @@ func (d *Operations) Redrive(
 		switch outcome {
 		case adapter.Dead, adapter.Rejected, adapter.Pending:
 		case adapter.Skipped:
-			return nil, &adapter.RefusedError{Problem: "skipped events cannot be redriven: their payloads are not kept; send them again from the Segment archive"}
+			return nil, &adapter.RefusedError{Problem: "skipped events cannot be redriven: their payloads are not " +
+				"kept; send them again from the Segment archive"}
 		default:
-			return nil, &adapter.RefusedError{Problem: fmt.Sprintf("%s events cannot be redriven: SaaSquatch has them, and would count them twice", outcome)}
+			return nil, &adapter.RefusedError{Problem: fmt.Sprintf(
+				"%s events cannot be redriven: SaaSquatch has them, and would count them twice", outcome)}
 		}
 	}
 	done := &adapter.Redrive{Unsendable: make(map[mapping.Reason]int)}
-	err := d.pages(ctx, filter, limit, func(page []adapter.Delivery) error {
-		redeliveries, err := d.plan(ctx, page, toTenant, done)
+	err := o.pages(ctx, filter, limit, func(page []adapter.Delivery) error {
+		redeliveries, err := o.plan(ctx, page, toTenant, done)
 		if err != nil {
 			return err
 		}
@@ -146,7 +152,7 @@ func (d *Operations) Redrive(
 			done.Sent += len(redeliveries)
 			return nil
 		}
-		redriven, err := d.log.Redrive(ctx, redeliveries)
+		redriven, err := o.store.Redrive(ctx, redeliveries)
 		done.Sent += redriven.Pending
 		done.Duplicate += redriven.Duplicate
 		if err == nil && toTenant != "" {
@@ -158,41 +164,42 @@ func (d *Operations) Redrive(
 }
 
 // imported reports whether a run goes by import jobs.
-func (d *Operations) imported(ctx context.Context, id int64) (bool, error) {
+func (o *Operations) imported(ctx context.Context, id int64) (bool, error) {
 	if id == 0 {
 		return false, nil
 	}
-	d.mu.Lock()
-	answer, ok := d.runs[id]
-	d.mu.Unlock()
+	o.mu.Lock()
+	answer, ok := o.runs[id]
+	o.mu.Unlock()
 	if ok {
 		return answer, nil
 	}
-	run, _, err := d.log.Run(ctx, id)
+	run, _, err := o.store.Run(ctx, id)
 	if err != nil && !errors.Is(err, adapter.ErrNoRun) {
 		return false, err
 	}
 	answer = err == nil && run.Imported()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.runs[id] = answer
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.runs[id] = answer
 	return answer, nil
 }
 
-// checkTenants refuses a redrive without the present tenants of the connections, and
-// one to a tenant that no connection has: a typo must not send events elsewhere.
-func (d *Operations) checkTenants(connection, toTenant string) error {
+// checkTenants refuses a redrive if the tenants of the connections are unknown, and a redrive to a
+// tenant that no connection has: a typo must not send events elsewhere.
+func (o *Operations) checkTenants(connection, toTenant string) error {
 	var present []string
 	found := toTenant == ""
-	for _, name := range slices.Sorted(maps.Keys(d.mappers)) {
+	for _, name := range slices.Sorted(maps.Keys(o.mappers)) {
 		if connection != "" && name != connection {
 			continue
 		}
-		if d.tenants[name] == "" {
+		if o.tenants[name] == "" {
 			return &adapter.RefusedError{Problem: fmt.Sprintf("the tenant of connection %s is not configured, "+
-				"so it is unknown which events are its own: set saasquatch.tenant_alias (SAASQUATCH_TENANT_ALIAS) as for the server", name)}
+				"so it is unknown which events are its own: set saasquatch.tenant_alias (SAASQUATCH_TENANT_ALIAS) "+
+				"as for the server", name)}
 		}
-		alias := adapter.TenantAlias(d.tenants[name])
+		alias := adapter.TenantAlias(o.tenants[name])
 		present = append(present, fmt.Sprintf("%s has %s", name, alias))
 		found = found || alias == toTenant
 	}
@@ -202,25 +209,27 @@ func (d *Operations) checkTenants(connection, toTenant string) error {
 	if len(present) == 0 {
 		present = []string{"none is configured"}
 	}
-	return &adapter.RefusedError{Problem: fmt.Sprintf("no connection has the tenant %.60q to which the events are to go: "+
-		"name the alias of one that a connection has (%s)", toTenant, strings.Join(present, ", "))}
+	return &adapter.RefusedError{Problem: fmt.Sprintf(
+		"no connection has the tenant %.60q to which the events are to go: "+
+			"name the alias of one that a connection has (%s)", toTenant, strings.Join(present, ", "))}
 }
 
-// plan maps a page of deliveries with today's rules and returns those to send.
-func (d *Operations) plan(
+// plan maps a page of deliveries with today's rules and returns the deliveries to send.
+func (o *Operations) plan(
 	ctx context.Context, page []adapter.Delivery, toTenant string, done *adapter.Redrive,
 ) ([]adapter.Redelivery, error) {
 	var redeliveries []adapter.Redelivery
-	err := d.withPayloads(ctx, page, func(delivery *adapter.Delivery, payload adapter.StoredPayload) error {
+	err := o.withPayloads(ctx, page, func(delivery *adapter.Delivery, payload adapter.StoredPayload) error {
 		done.Matched++
-		mapper, tenant := d.mappers[delivery.Connection], d.tenants[delivery.Connection]
+		mapper, tenant := o.mappers[delivery.Connection], o.tenants[delivery.Connection]
 		isFormer := delivery.Tenant != tenant
 		switch {
 		case mapper == nil:
 			done.NoConnection++
 			return nil
 		case isFormer && adapter.TenantAlias(tenant) != toTenant:
-			done.OtherTenant.Add(adapter.TenantMove{Connection: delivery.Connection, From: delivery.Tenant, To: tenant, Events: 1})
+			done.OtherTenant.Add(adapter.TenantMove{Connection: delivery.Connection, From: delivery.Tenant, To: tenant,
+				Events: 1})
 			return nil
 		case isFormer && delivery.Outcome == adapter.Pending && delivery.DueAt == nil:
 			done.Held++
@@ -232,8 +241,8 @@ func (d *Operations) plan(
 			done.Damaged++
 			return nil
 		}
-		// A panic goes unreported here: the event is left as it is, and the map
-		// command shows it.
+		// A panic is not reported here: the event stays as it is, and the map command shows the
+		// panic.
 		mapped := mapOne(mapper, payload.Bytes, mapTime(delivery.ReceivedAt, delivery.Run),
 			mapping.Options{Done: ctx.Done()}, func(any, []byte) {})
 		switch mapped.Kind {
@@ -247,7 +256,7 @@ func (d *Operations) plan(
 			done.Unsendable[mapped.Reason]++
 			return nil
 		}
-		imported, err := d.imported(ctx, delivery.Run)
+		imported, err := o.imported(ctx, delivery.Run)
 		switch {
 		case err != nil:
 			return err
@@ -260,29 +269,31 @@ func (d *Operations) plan(
 		result := resultOf(0, &mapped)
 		arrival := arrivalOf(nil, &mapped, &result)
 		if isFormer {
-			done.Moved.Add(adapter.TenantMove{Connection: delivery.Connection, From: delivery.Tenant, To: tenant, Events: 1})
+			done.Moved.Add(adapter.TenantMove{Connection: delivery.Connection, From: delivery.Tenant, To: tenant,
+				Events: 1})
 		} else {
-			tenant = "" // it has that already
+			tenant = "" // the delivery has it already
 		}
 		redeliveries = append(redeliveries, adapter.Redelivery{
-			ID: delivery.ID, Tenant: tenant, UserID: arrival.UserID, AccountID: arrival.AccountID, EventKey: arrival.EventKey,
-			Event: arrival.Event, Keyed: arrival.Keyed, Identity: arrival.Identity, Fingerprint: arrival.Fingerprint,
-			Bytes: len(payload.Bytes),
+			ID: delivery.ID, Tenant: tenant, UserID: arrival.UserID, AccountID: arrival.AccountID,
+			EventKey: arrival.EventKey, Event: arrival.Event, Keyed: arrival.Keyed,
+			Identity: arrival.Identity, Fingerprint: arrival.Fingerprint, Bytes: len(payload.Bytes),
 		})
 		return nil
 	})
 	return redeliveries, err
 }
 
-// payloadPage is how many payloads an operation has in hand; the largest are as
-// large as a request.
+// payloadPage is how many payloads an operation has in memory. The largest are as large as a
+// request.
 const payloadPage = 20
 
-// withPayloads calls fn with each delivery and its payload, without bytes if it is not
-// kept.
-func (d *Operations) withPayloads(ctx context.Context, page []adapter.Delivery, fn func(*adapter.Delivery, adapter.StoredPayload) error) error {
+// withPayloads calls fn with each delivery and its payload, which has no bytes if the store has
+// none.
+func (o *Operations) withPayloads(ctx context.Context, page []adapter.Delivery,
+	fn func(*adapter.Delivery, adapter.StoredPayload) error) error {
 	for part := range slices.Chunk(page, payloadPage) {
-		payloads, err := d.log.Payloads(ctx, idsOf(part))
+		payloads, err := o.store.Payloads(ctx, idsOf(part))
 		if err != nil {
 			return err
 		}
@@ -307,14 +318,14 @@ func idsOf(deliveries []adapter.Delivery) []int64 {
 	return ids
 }
 
-// Purge deletes deliveries; see [Operations].
-func (d *Operations) Purge(ctx context.Context, filter adapter.Filter, limit int, dry bool) (*adapter.Purge, error) {
+// Purge implements [adapter.Operations].
+func (o *Operations) Purge(ctx context.Context, filter adapter.Filter, limit int, dry bool) (*adapter.Purge, error) {
 	if filter.PicksAll() {
 		return nil, &adapter.RefusedError{Problem: "a purge needs a filter: say what to delete, such as the outcome"}
 	}
 	done, total := &adapter.Purge{Purged: make(map[adapter.Outcome]int)}, 0
-	err := d.pages(ctx, filter, limit, func(page []adapter.Delivery) error {
-		// By outcome, so that one that has another by now is passed over: it may have
+	err := o.pages(ctx, filter, limit, func(page []adapter.Delivery) error {
+		// By outcome, so that a delivery with another outcome by now is passed over: it may have
 		// been redriven.
 		byOutcome := make(map[adapter.Outcome][]int64)
 		for i := range page {
@@ -328,7 +339,7 @@ func (d *Operations) Purge(ctx context.Context, filter adapter.Filter, limit int
 			}
 			if !dry {
 				var err error
-				if n, err = d.log.Purge(ctx, ids, outcome); err != nil {
+				if n, err = o.store.Purge(ctx, ids, outcome); err != nil {
 					return err
 				}
 			}
@@ -343,10 +354,11 @@ func (d *Operations) Purge(ctx context.Context, filter adapter.Filter, limit int
 	return done, err
 }
 
-// Export yields deliveries with their payloads; see [Operations].
-func (d *Operations) Export(ctx context.Context, filter adapter.Filter, limit int, yield func(*adapter.Delivery) error) error {
-	return d.pages(ctx, filter, limit, func(page []adapter.Delivery) error {
-		return d.withPayloads(ctx, page, func(delivery *adapter.Delivery, payload adapter.StoredPayload) error {
+// Export implements [adapter.Operations].
+func (o *Operations) Export(ctx context.Context, filter adapter.Filter, limit int,
+	yield func(*adapter.Delivery) error) error {
+	return o.pages(ctx, filter, limit, func(page []adapter.Delivery) error {
+		return o.withPayloads(ctx, page, func(delivery *adapter.Delivery, payload adapter.StoredPayload) error {
 			delivery.SetPayload(payload)
 			return yield(delivery)
 		})

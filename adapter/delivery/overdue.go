@@ -8,19 +8,18 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// recordPatience is how long an outcome may wait to be recorded before no further
-// attempt begins.
+// recordPatience is how long an outcome may wait to be recorded before no further attempt begins.
 const recordPatience = 2 * time.Second
 
-// overdue counts the outcomes that wait for the store longer than recordPatience. While
-// there is one, an attempt that begins could not be recorded either, and its event would
-// be sent once more when its lease ends.
+// overdue counts the outcomes that have waited for the store for longer than recordPatience. While
+// there is one, the outcome of a new attempt could not be recorded either, and its event would be
+// sent once more after its lease.
 type overdue struct{ waiting atomic.Int64 }
 
 // any reports whether an outcome is overdue.
 func (o *overdue) any() bool { return o.waiting.Load() > 0 }
 
-// recordWatch is the wait of one outcome.
+// recordWatch measures the wait of one outcome.
 type recordWatch struct {
 	of    *overdue
 	timer *time.Timer
@@ -43,8 +42,8 @@ func (w *recordWatch) end() {
 	}
 }
 
-// awaitRecording waits while outcomes are overdue, at most until the event's lease is
-// over. It returns false if ctx ended before that.
+// awaitRecording waits while outcomes are overdue, at most until the event's lease is over. It
+// returns false if ctx ended before that.
 func (d *Dispatcher) awaitRecording(ctx context.Context, event *adapter.Leased) bool {
 	for d.overdue.any() && !d.leaseOver(event) {
 		if adapter.Wait(ctx, leaseRest.Base) != nil {

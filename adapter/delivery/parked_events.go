@@ -9,22 +9,22 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// parkedUsers are the users of whom events are parked: put back into the queue, due a
-// while later, so that the events of other users find room in hand. The events of such a
-// user come forward as soon as its userQueue gets short, in the order of acceptance. Newer ones
-// wait behind them.
+// parkedUsers are the users with parked events. A parked event is back in the queue, due later, so
+// that a Dispatcher has room for the events of other users. As soon as the user's queue gets short,
+// the Dispatcher leases the parked events again, in the order of acceptance. Newer events wait
+// behind them.
 //
-// Their due times matter only if they do not come forward, since the process has ended.
+// The due times matter only if the process ends before that.
 //
-// The hole: of more events than maxParked, some are not remembered. They come back when
-// they are due, and later ones may overtake them.
+// The hole: beyond maxParked events, some are not remembered. They come back when they are due, and
+// later ones may overtake them.
 type parkedUsers struct {
 	byUser     map[user]*parkedUser
-	remembered int  // events of all of them
-	most       int  // what remembered must not exceed
+	remembered int  // the parked events of all users in memory
+	most       int  // the bound of remembered
 	forgot     bool // there may be users without remembered events
 
-	wanted []user        // those with short userQueues, the one first that waits longest
+	wanted []user        // users with short queues, longest waiting first
 	short  chan struct{} // receives when there is one
 }
 
@@ -34,12 +34,12 @@ type parkedUser struct {
 	wanted bool
 
 	until time.Time // when the last parked event is due
-	// rest is how long an event is parked, and since when it is that long.
+	// rest is how long an event is parked, and since is when that time last changed.
 	rest  time.Duration
 	since time.Time
 }
 
-// parkedID is what is remembered of a parked event.
+// parkedID is a parked event in memory.
 type parkedID struct {
 	id    int64
 	due   int64 // in milliseconds since 1970
@@ -53,15 +53,14 @@ type parkedEvent struct {
 }
 
 const (
-	// minPark and maxPark bound how long an event is parked. The time doubles when events
-	// come back by it, since each return costs a transaction.
+	// minPark and maxPark bound how long an event is parked. The time doubles when events become
+	// due before they are leased again, because each such return costs a transaction.
 	minPark, maxPark = time.Minute, 10 * time.Minute
-	// parkSpacing keeps the returns of a user's events apart, so that they leave time for
-	// other users' events.
+	// parkSpacing spaces the returns of a user's events, to leave time for other users' events.
 	parkSpacing = 200 * time.Microsecond
-	// maxParked bounds the memory for parked events, to 12 MB.
+	// maxParked bounds the memory for parked events to 12 MB.
 	maxParked = 1 << 19
-	// forwardEvents is how many events of a user come forward together.
+	// forwardEvents is how many parked events of a user are leased at once.
 	forwardEvents = 48
 )
 
@@ -69,7 +68,7 @@ func newParkedUsers() parkedUsers {
 	return parkedUsers{byUser: make(map[user]*parkedUser), most: maxParked, short: make(chan struct{}, 1)}
 }
 
-// park notes that the event is parked, and says until when.
+// park notes that the event is parked, and returns it with its due time.
 func (u *parkedUsers) park(of user, event *adapter.Leased, now time.Time) parkedEvent {
 	p := u.byUser[of]
 	if p == nil {
@@ -77,7 +76,7 @@ func (u *parkedUsers) park(of user, event *adapter.Leased, now time.Time) parked
 		u.byUser[of] = p
 	}
 	p.until = latest(now.Add(p.rest), p.until.Add(parkSpacing))
-	due := time.UnixMilli(p.until.UnixMilli()) // what a queue stores
+	due := time.UnixMilli(p.until.UnixMilli()) // as queues store it
 	u.remember(p, parkedID{event.ID, due.UnixMilli(), len(event.Payload)})
 	return parkedEvent{event, due}
 }
@@ -100,15 +99,15 @@ func (p *parkedUser) find(id int64) (i int, known bool) {
 	return slices.BinarySearchFunc(p.events, id, func(e parkedID, id int64) int { return cmp.Compare(e.id, id) })
 }
 
-// precede reports whether a leased event has to wait for parked ones of its user, whose
-// userQueue in hand is full or not. If it does not, the event is parked no more.
+// precede reports whether a leased event must wait for parked events of its user. full says that
+// the user's queue is full. If the event need not wait, it is no longer parked.
 func (u *parkedUsers) precede(of user, event *adapter.Leased, full bool, now time.Time) bool {
 	p := u.byUser[of]
 	if p == nil {
 		return false
 	}
 	i, known := p.find(event.ID)
-	if known && now.Sub(p.since) >= p.rest { // it came back by its due time
+	if known && now.Sub(p.since) >= p.rest { // it came back at its due time
 		p.rest, p.since = min(2*p.rest, maxPark), now
 	}
 	// An event that was tried has lost its place already: it must not wait any longer.
@@ -121,7 +120,7 @@ func (u *parkedUsers) precede(of user, event *adapter.Leased, full bool, now tim
 	return waits
 }
 
-// remove forgets an event that is parked no more.
+// remove forgets an event that is no longer parked.
 func (u *parkedUsers) remove(p *parkedUser, i int) {
 	u.remembered--
 	if i == 0 {
@@ -138,7 +137,7 @@ func (u *parkedUsers) tidy(of user, p *parkedUser, now time.Time) {
 	}
 }
 
-// sweep drops users of whom no event is remembered or away.
+// sweep drops users without parked events.
 func (u *parkedUsers) sweep(now time.Time) {
 	if !u.forgot {
 		return
@@ -168,14 +167,14 @@ func (u *parkedUsers) signal() {
 	}
 }
 
-// forward is a set of parked events that come forward.
+// forward is a set of parked events to lease again.
 type forward struct {
 	parked []adapter.Parked
-	of     []user // those of parked
+	of     []user // the user of each
 }
 
-// forward returns parked events of users whose userQueues are short, as far as there is room.
-// Users who are held back are left out.
+// forward returns parked events of users with short queues, as far as there is room. It leaves out
+// users behind a barrier.
 func (l *userQueues) forward(events int, bytes int64, held func(user) bool) (f forward) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -214,12 +213,12 @@ func (l *userQueues) forward(events int, bytes int64, held func(user) bool) (f f
 	return f
 }
 
-// forwarded adds the parked events that were leased to their userQueues.
+// forwarded adds the leased events to their user queues.
 func (l *userQueues) forwarded(f forward, leased []adapter.Leased, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	u := &l.parked
-	// What was not leased is gone, but for those at the end: the lease may have been full.
+	// The events that were not leased are gone, except at the end: the lease may have been full.
 	done := len(f.parked)
 	if n := len(leased); n > 0 {
 		done = 1 + slices.IndexFunc(f.parked, func(p adapter.Parked) bool { return p.ID == leased[n-1].ID })
@@ -244,7 +243,7 @@ func (l *userQueues) forwarded(f forward, leased []adapter.Leased, now time.Time
 	}
 }
 
-// wantAgain asks for events that could not be leased.
+// wantAgain asks again for events that could not be leased.
 func (l *userQueues) wantAgain(f forward) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -253,7 +252,7 @@ func (l *userQueues) wantAgain(f forward) {
 	}
 }
 
-// takeParked takes parked events for good, at least one and no larger ones than bytes.
+// takeParked takes parked events out for good, at least one and no more than bytes.
 func (l *userQueues) takeParked(events int, bytes int64) (taken []adapter.Parked) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -271,7 +270,7 @@ func (l *userQueues) takeParked(events int, bytes int64) (taken []adapter.Parked
 	return taken
 }
 
-// comeForward leases parked events of users whose userQueues are short, and returns how many.
+// comeForward leases parked events of users with short queues, and returns their number and size.
 func (d *Dispatcher) comeForward(ctx context.Context, events int, bytes int64) (int, int64, error) {
 	now := d.Now()
 	f := d.userQueues.forward(events, bytes, func(of user) bool { return d.barriers.blocks(of, now) })
@@ -291,8 +290,8 @@ func (d *Dispatcher) comeForward(ctx context.Context, events int, bytes int64) (
 	return len(leased), size, nil
 }
 
-// unpark makes parked events due at once, the first of each user first, until ctx ends.
-// So the next process does not wait for them.
+// unpark makes parked events due at once, the first of each user first, until ctx ends. So the next
+// process need not wait for them.
 func (d *Dispatcher) unpark(ctx context.Context) error {
 	for ctx.Err() == nil {
 		parked := d.userQueues.takeParked(windowEvents, windowBytes)

@@ -2,12 +2,12 @@ package delivery
 
 import "sync"
 
-// cacheKey stands for an event; two events share one about never.
+// cacheKey identifies an event. Two events practically never share one.
 type cacheKey [2]uint64
 
-// recentSet is a set that forgets its oldest members. It barriers no pointers, so
-// that a large one costs the garbage collector nothing; a cache from a library
-// took a tenth of the adapter's time in that.
+// recentSet is a set that forgets its oldest members. It has no pointers, so that a large one costs
+// the garbage collector nothing. A cache from a library took a tenth of the adapter's time in the
+// garbage collector.
 type recentSet struct {
 	size int // of each generation
 
@@ -15,8 +15,8 @@ type recentSet struct {
 	young, old map[cacheKey]struct{}
 }
 
-// newRecentSet returns a set that remembers the last size members at least, and
-// twice as many at most.
+// newRecentSet returns a set that remembers at least the last size members, and at most twice as
+// many.
 func newRecentSet(size int) *recentSet {
 	return &recentSet{size: size, young: make(map[cacheKey]struct{})}
 }

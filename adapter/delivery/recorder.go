@@ -5,18 +5,17 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// ownResults is how many rejected events of a request are recorded one by one, for each
-// reason.
+// ownResults is how many rejected events of a request are recorded one by one, for each reason.
 const ownResults = 100
 
-// requestRecorder records the results of one request. A request of 30 KB can hold
-// 10 000 events that are rejected: those beyond ownResults with one reason share a
-// result, and with it a line of the log.
+// requestRecorder records the results of one request. A request of 30 KB can hold 10 000 events
+// that are rejected. Beyond ownResults, those with the same reason share a result and a line of the
+// log.
 type requestRecorder struct {
 	record func(adapter.Result)
 	// rejected counts the rejected events by reason.
 	rejected map[mapping.Reason]int
-	// shared are the reasons of more than ownResults, in their order.
+	// shared are the reasons with more than ownResults events, in order of appearance.
 	shared []mapping.Reason
 }
 
@@ -37,7 +36,7 @@ func (r *requestRecorder) add(result *adapter.Result) {
 	}
 }
 
-// end records what the results have in common that share one.
+// end records the shared results.
 func (r *requestRecorder) end() {
 	for _, reason := range r.shared {
 		r.record(adapter.Result{Outcome: adapter.Rejected, Reason: reason, Events: r.rejected[reason] - ownResults})

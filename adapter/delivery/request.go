@@ -8,22 +8,21 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// request is the events of one request on their way. Its results change until
-// close; those who come after that are late.
+// request is the events of one request. Its results change until close. Later results are late.
 type request struct {
 	users    []*directEvent // the first event of each user
-	taken    atomic.Int64   // how many of users have been taken up
+	taken    atomic.Int64   // how many of users have a worker
 	open     atomic.Int64   // how many events are not settled yet
 	settled  chan struct{}  // closed when none is open
 	answered chan struct{}  // closed when all results have been recorded for the answer
 
 	mu       sync.Mutex
 	results  []adapter.Result
-	recorded []bool // whether a result has been recorded, so that the answer need not
+	recorded []bool // whether a result has been recorded before the answer
 	closed   bool
 }
 
-// user is whom an event is about.
+// user identifies the user of an event.
 type user struct{ accountID, userID string }
 
 // directEvent is an event of a request that is to be sent.
@@ -33,9 +32,8 @@ type directEvent struct {
 	next   *directEvent // the same user's next event
 }
 
-// settle completes a result and has it recorded, unless it is pending: those are
-// recorded with the answer. The outcome of an event that was answered for already
-// is recorded after that answer.
+// settle completes a result and records it, unless it is pending: the answer records pending
+// results. The outcome of an event that was pending in the answer is recorded after the answer.
 func (r *request) settle(index int, record func(adapter.Result), complete func(*adapter.Result)) {
 	r.mu.Lock()
 	result := r.results[index]
@@ -57,7 +55,7 @@ func (r *request) settle(index int, record func(adapter.Result), complete func(*
 	}
 }
 
-// close ends the request and returns its results, which nobody changes any more.
+// close ends the request and returns its results, which do not change any more.
 func (r *request) close() []adapter.Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()

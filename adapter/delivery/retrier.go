@@ -35,7 +35,8 @@ func NewRetrier(sender adapter.Sender, breaker *Breaker, opts RetrierOptions) *R
 	if opts.Random == nil {
 		opts.Random = randomFloat
 	}
-	return &Retrier{sender: sender, breaker: breaker, policy: opts.Policy, random: opts.Random, cache: newDedupeCache()}
+	return &Retrier{sender: sender, breaker: breaker, policy: opts.Policy, random: opts.Random,
+		cache: newDedupeCache()}
 }
 
 // Concurrency returns how many requests may be in flight at once at the most.

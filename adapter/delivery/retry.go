@@ -5,10 +5,9 @@ import (
 	"time"
 )
 
-// RetryPolicy says how long to wait between attempts: exponential backoff with
-// full jitter, that is a uniformly random time up to a ceiling that doubles.
-// Full jitter spreads the retries of many events best; see "Exponential Backoff
-// And Jitter" in the AWS Architecture Blog.
+// RetryPolicy says how long to wait between attempts: exponential backoff with full jitter, a
+// uniformly random time up to a ceiling that doubles. Full jitter spreads the retries of many
+// events best; see "Exponential Backoff And Jitter" in the AWS Architecture Blog.
 type RetryPolicy struct {
 	// Base is the ceiling of the first wait. Default: 100 ms.
 	Base time.Duration
@@ -23,9 +22,9 @@ func DefaultRetryPolicy() RetryPolicy {
 	return RetryPolicy{Base: 100 * time.Millisecond, Max: 2 * time.Second, MaxRetryAfter: time.Minute}
 }
 
-// Delay returns the wait after the given number of failed attempts, at least 1.
-// The random number is uniform in [0,1). What Retry-After asks for comes on top,
-// so that those who were turned away together do not come back together.
+// Delay returns the wait after the given number of failed attempts, at least 1. The random number
+// is uniform in [0,1). Retry-After is added to the jitter, so that requests that were refused
+// together do not come back together.
 func (p RetryPolicy) Delay(failed int, retryAfter time.Duration, random float64) time.Duration {
 	ceiling := p.Base
 	for range failed - 1 {

@@ -9,8 +9,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Client are the single calls to SaaSquatch that a Sender makes. They are safe for
-// concurrent use.
+// Client makes single calls to SaaSquatch. It is safe for concurrent use.
 type Client interface {
 	// Track makes one Track User Event call.
 	Track(ctx context.Context, event *mapping.UserEvent) adapter.Attempt
@@ -18,18 +17,18 @@ type Client interface {
 	Upsert(ctx context.Context, upsert *mapping.UserUpsert) adapter.Attempt
 }
 
-// Sender is a Sender that makes of each attempt the calls it takes: the upserts of
-// an identify, or those around an event whose user SaaSquatch must know first.
+// Sender makes attempts by the calls that they need: the upserts of an identify, or an event with
+// the upsert of its user if SaaSquatch must know the user first. It is an [adapter.Sender].
 //
-// An attempt goes through these calls from the start, until one of them decides it.
-// An attempt at an event whose user could not be upserted is Unprocessed; the next
-// one upserts again, which is idempotent.
+// An attempt makes these calls from the start, until one of them decides it. If the user of an
+// event could not be upserted, the attempt is Unprocessed. The next attempt upserts again, which is
+// idempotent.
 //
-// A user whom SaaSquatch does not know is found out by its 404 to the event, unless
-// EnsureBefore says otherwise. SaaSquatch does not say whether the 404 uses up the
-// event's idempotency key. If it does, the event that follows the upsert meets 409
-// and is lost, though it counts as a duplicate; its reason is then
-// [ReasonConflictAfterFailure]. The same barriers between two attempts.
+// SaaSquatch answers 404 to the event of an unknown user, and the Sender then upserts the user,
+// unless EnsureBefore says otherwise. SaaSquatch does not say whether the 404 uses up the event's
+// idempotency key. If it does, the event that follows the upsert meets 409 and is lost, though it
+// counts as a duplicate. Its reason is then [mapping.ReasonConflictAfterFailure]. The same holds
+// between two attempts.
 type Sender struct {
 	calls Client
 	SenderOptions
@@ -38,18 +37,16 @@ type Sender struct {
 
 // SenderOptions are a Sender's choices.
 type SenderOptions struct {
-	// EnsureBefore upserts the missing user of an event before the event, unless the
-	// user is known: one of the last 100 000 or more that this process had a call
-	// succeed for. That costs a call for each user not known, and spares the event a
-	// 404 that may use up its key. Default: false.
+	// EnsureBefore upserts the missing user of an event before the event, unless the user is known:
+	// this process remembers at least the last 100 000 users of successful calls. That costs a call
+	// for each unknown user. It spares the event a 404 that may use up its key. Default: false.
 	EnsureBefore bool
-	// Timeout bounds an attempt with all its calls, from start to end. A call other
-	// than the first begins in its first half only, or is left to the next attempt.
-	// Default: 10 s.
+	// Timeout bounds an attempt with all its calls. A call other than the first begins in the first
+	// half only, or is left to the next attempt. Default: 10 s.
 	Timeout time.Duration
 }
 
-// NewSender returns a Sender that makes the calls.
+// NewSender returns a Sender that calls SaaSquatch through client.
 func NewSender(calls Client, opts SenderOptions) *Sender {
 	if opts.Timeout <= 0 {
 		opts.Timeout = 10 * time.Second
@@ -87,14 +84,14 @@ type calls struct {
 	half          time.Time
 	requests      int
 	fieldsRefused bool // and left out
-	upsertRefused bool // and the event sent all the same
+	upsertRefused bool // and the event sent in spite of it
 }
 
 // upsertAll makes upserts in their order, up to the first that is not delivered.
 func (c *calls) upsertAll(upserts []mapping.UserUpsert) (attempt adapter.Attempt) {
 	for i := range upserts {
 		if attempt = c.upsert(&upserts[i]); attempt.Outcome != adapter.Delivered {
-			// Whatever came of it, it can be repeated.
+			// Whatever its result, it can be repeated.
 			attempt.Unprocessed = attempt.Outcome == adapter.Pending
 			return attempt
 		}
@@ -102,7 +99,7 @@ func (c *calls) upsertAll(upserts []mapping.UserUpsert) (attempt adapter.Attempt
 	return attempt
 }
 
-// deliver sends an event, with the upsert of its user where that is called for.
+// deliver sends an event, with the upsert of its user if the event needs it.
 func (c *calls) deliver(mapped *mapping.Result) adapter.Attempt {
 	event := &mapped.UserEvent
 	switch mapped.Ensure {
@@ -112,7 +109,7 @@ func (c *calls) deliver(mapped *mapping.Result) adapter.Attempt {
 		if c.EnsureBefore && !c.known.has(event.AccountID, event.UserID) {
 			return c.upsertThenTrack(mapped)
 		}
-	default: // EnsureNever and results that say nothing
+	default: // EnsureNever, and results without an Ensure
 		return c.track(event)
 	}
 	first := c.track(event)
@@ -132,10 +129,9 @@ func (c *calls) deliver(mapped *mapping.Result) adapter.Attempt {
 	return second
 }
 
-// upsertThenTrack upserts the event's user before the event. What refuses the upsert
-// for good says nothing of the event: its user may exist, and an event of one that
-// does not is refused in turn. But nothing is sent of users who are not to be
-// tracked.
+// upsertThenTrack upserts the event's user before the event. A refused upsert says nothing about
+// the event: the user may exist, and SaaSquatch refuses the event of a user that does not. But no
+// event is sent for a user who must not be tracked.
 func (c *calls) upsertThenTrack(mapped *mapping.Result) adapter.Attempt {
 	made := c.upsertFor(mapped)
 	if made.Outcome == adapter.Pending || made.Reason == mapping.ReasonDoNotTrack {
@@ -148,12 +144,12 @@ func (c *calls) upsertThenTrack(mapped *mapping.Result) adapter.Attempt {
 	return c.track(&mapped.UserEvent)
 }
 
-// upsertFor upserts an event's user. What it comes to is told as of the event.
+// upsertFor upserts an event's user, and returns the result as one of the event.
 func (c *calls) upsertFor(mapped *mapping.Result) adapter.Attempt {
 	if c.requests > 0 && c.late() {
 		return outOfTime()
 	}
-	upsert, _ := mapped.UserUpsert() // the callers have looked at Ensure
+	upsert, _ := mapped.UserUpsert() // the callers have checked Ensure
 	attempt := c.upsert(&upsert)
 	if attempt.Outcome != adapter.Delivered {
 		attempt.Detail = "the upsert of its user: " + cmp.Or(attempt.Detail, string(attempt.Reason))
@@ -162,9 +158,9 @@ func (c *calls) upsertFor(mapped *mapping.Result) adapter.Attempt {
 	return attempt
 }
 
-// upsert makes an upsert, and makes it again without the optional fields that
-// SaaSquatch refuses: twice without those it names, and at last without all that it
-// could name. A user must not be missing for a locale.
+// upsert makes an upsert. If SaaSquatch refuses optional fields, it repeats the upsert without
+// them: twice without the fields that SaaSquatch names, at last without all optional fields. A user
+// must not be missing for a locale.
 func (c *calls) upsert(upsert *mapping.UserUpsert) adapter.Attempt {
 	for drops := 0; ; drops++ {
 		if c.requests > 0 && c.late() {
@@ -191,13 +187,14 @@ func (c *calls) upsert(upsert *mapping.UserUpsert) adapter.Attempt {
 	}
 }
 
-// maxDrops is how often an upsert is made again with fewer fields.
+// maxDrops is how often an upsert is repeated with fewer fields.
 const maxDrops = 3
 
-// optionalFields are all members of an upsert's body that SaaSquatch can refuse it
-// for, by its list of errors. An attempt's RefusedFields are among them.
+// optionalFields are all members of an upsert's body for which SaaSquatch can refuse it, by its
+// list of errors. They include all RefusedFields of an attempt.
 var optionalFields = []string{
-	"cookies", "email", "firstName", "imageUrl", "locale", "referralCode", "referralCodes", "referredBy", "referredByCodes", "shareLinks",
+	"cookies", "email", "firstName", "imageUrl", "locale", "referralCode", "referralCodes", "referredBy",
+	"referredByCodes", "shareLinks",
 }
 
 // track sends the event.
@@ -213,10 +210,11 @@ func (c *calls) track(event *mapping.UserEvent) adapter.Attempt {
 	return attempt
 }
 
-// late reports whether it is too late to begin another call: one without enough time
-// may break off, and an event must not break off for want of time.
+// late reports whether it is too late to begin another call. A call without enough time may break
+// off, and an event must not break off for that.
 func (c *calls) late() bool { return !time.Now().Before(c.half) }
 
 func outOfTime() adapter.Attempt {
-	return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Detail: "the calls before it left no time for another", Unprocessed: true}
+	return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout,
+		Detail: "the calls before it left no time for another", Unprocessed: true}
 }

@@ -7,9 +7,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// dropMembers returns a copy of a JSON object without the named members, and whether
-// there was any of them. What is left stays in its order and as it was written, but
-// for space between members. A body that is no JSON object is left alone.
+// dropMembers returns a copy of a JSON object without the named members, and whether it had any of
+// them. The other members keep their order and their text, but not the space between them.
+// dropMembers returns another body than a JSON object as it is.
 func dropMembers(body []byte, names []string) ([]byte, bool) {
 	decoder := jsontext.NewDecoder(bytes.NewReader(body))
 	if decoder.PeekKind() != jsontext.KindBeginObject {

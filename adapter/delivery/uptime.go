@@ -6,24 +6,24 @@ import (
 )
 
 const (
-	// uptimeGap is the longest time between two looks at the clock that is no gap. The
-	// loop looks more often, even while a store hangs.
+	// uptimeGap is the longest time between two readings of the clock that is no gap. The loop
+	// reads the clock more often, even while a store hangs.
 	uptimeGap = 2 * time.Minute
-	// minTrial is how long a process tries an event at least that no attempt can have
-	// delivered, whatever its age: SaaSquatch, or the network, may still be down when a
-	// process or a machine wakes up.
+	// minTrial is how long a process tries an event at least that no attempt can have delivered,
+	// whatever the event's age. SaaSquatch or the network may still be down when a process or a
+	// machine wakes up.
 	minTrial = time.Hour
 )
 
-// uptime knows since when a Dispatcher has been running without a gap. A process that
-// was stopped, a machine that was suspended and a clock that jumps forward all make one:
-// time has passed in which nothing was tried.
+// uptime measures how long a Dispatcher has been running without a gap. A stopped process, a
+// suspended machine and a clock that jumps forward all make a gap: time has passed without
+// attempts.
 type uptime struct {
 	mu         sync.Mutex
 	last, from time.Time
 }
 
-// at returns how long the Dispatcher has been running at a time that is now.
+// at returns how long the Dispatcher has been running at the present time now.
 func (u *uptime) at(now time.Time) time.Duration {
 	u.mu.Lock()
 	defer u.mu.Unlock()

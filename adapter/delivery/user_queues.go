@@ -9,8 +9,8 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// userQueues are the events that a Dispatcher has in hand, by user. A userQueue is worked on
-// by one goroutine at a time.
+// userQueues are the leased events of a Dispatcher, by user. One worker at a time works on a user's
+// queue.
 type userQueues struct {
 	ready chan *userQueue // those without a worker; it never blocks
 	freed chan struct{}   // receives when there is room
@@ -22,15 +22,15 @@ type userQueues struct {
 	parked parkedUsers
 }
 
-// userQueue is one user's events, the oldest first.
+// userQueue is the leased events of one user, oldest first.
 type userQueue struct {
 	user   user
 	events []*adapter.Leased
 }
 
 const (
-	// queueEvents and queueBytes are how many events of one user, and how large ones, are
-	// in hand where others may have to wait for room. The first event is always in hand.
+	// queueEvents and queueBytes bound the leased events of one user while others may wait for
+	// room. The first event may be larger.
 	queueEvents, queueBytes = 32, windowBytes / 32
 )
 
@@ -44,14 +44,14 @@ func newUserQueues() userQueues {
 	}
 }
 
-// room returns how many events and bytes more may be in hand.
+// room returns how many more events and bytes may be leased.
 func (l *userQueues) room() (events int, bytes int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return windowEvents - l.events, windowBytes - l.bytes
 }
 
-// awaitRoom waits until events are done with, for d at most or until ctx ends.
+// awaitRoom waits until events are done, for d at most or until ctx ends.
 func (l *userQueues) awaitRoom(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -62,18 +62,18 @@ func (l *userQueues) awaitRoom(ctx context.Context, d time.Duration) {
 	}
 }
 
-// queueOf returns whose userQueue an event belongs to.
+// queueOf returns the user to whose queue an event belongs.
 func queueOf(event *adapter.Leased) user {
 	of := user{event.AccountID, event.UserID}
 	if of == (user{}) {
-		// Nothing is known of the user, so nothing is known to be in the way.
+		// The user is unknown, so no event is known to precede this one.
 		of.userID = "\x00" + strconv.FormatInt(event.ID, 10)
 	}
 	return of
 }
 
-// add adds leased events. It returns those that have to wait for parked events of
-// their users, and are to be parked behind them.
+// add adds leased events. It returns the events to park, which must wait behind parked events of
+// their users.
 func (l *userQueues) add(leased []adapter.Leased, now time.Time) (behind []parkedEvent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -93,7 +93,7 @@ func (l *userQueues) add(leased []adapter.Leased, now time.Time) (behind []parke
 	return behind
 }
 
-// append adds an event to its user's userQueue.
+// append adds an event to its user's queue.
 func (l *userQueues) append(of user, event *adapter.Leased) {
 	l.events++
 	l.bytes += int64(len(event.Payload))
@@ -106,8 +106,8 @@ func (l *userQueues) append(of user, event *adapter.Leased) {
 	l.ready <- q
 }
 
-// surplus takes the ends off long userQueues if there are fewer userQueues than workers: then
-// other users' events may be waiting for room. The ends are to be parked.
+// surplus cuts off the ends of long queues if there are fewer queues than workers: then other
+// users' events may be waiting for room. It returns the events to park.
 func (l *userQueues) surplus(workers int, now time.Time) (surplus []parkedEvent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -130,7 +130,7 @@ func (l *userQueues) surplus(workers int, now time.Time) (surplus []parkedEvent)
 	return surplus
 }
 
-// kept returns how many events of the userQueue stay where others need room.
+// kept returns how many events of the queue stay while others need room.
 func (q *userQueue) kept() int {
 	var bytes int64
 	for i, event := range q.events {
@@ -141,8 +141,8 @@ func (q *userQueue) kept() int {
 	return len(q.events)
 }
 
-// isShort reports whether parked events of the user should come forward, so that its
-// worker does not have to wait for them.
+// isShort reports whether to lease parked events of the user again, so that its worker need not
+// wait for them.
 func (l *userQueues) isShort(q *userQueue) bool {
 	if q == nil {
 		return true
@@ -156,8 +156,8 @@ func (l *userQueues) isShort(q *userQueue) bool {
 	return true
 }
 
-// takeBehind takes the user's later events that can wait off the userQueue whose event in
-// front is being worked on. They are due again at a time.
+// takeBehind takes out the user's later events that can wait, behind the event in front that a
+// worker is working on. They become due at the given time.
 func (l *userQueues) takeBehind(front *adapter.Leased, due time.Time) (behind []parkedEvent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -179,7 +179,7 @@ func (l *userQueues) takeBehind(front *adapter.Leased, due time.Time) (behind []
 	return behind
 }
 
-// next returns a userQueue to work on, nil if ctx ends first.
+// next returns a queue to work on, nil if ctx ends first.
 func (l *userQueues) next(ctx context.Context) *userQueue {
 	if ctx.Err() != nil {
 		return nil
@@ -192,14 +192,14 @@ func (l *userQueues) next(ctx context.Context) *userQueue {
 	}
 }
 
-// front returns the event to deliver. Only the worker of the userQueue may call it.
+// front returns the event to deliver. Only the worker of the queue may call it.
 func (l *userQueues) front(q *userQueue) *adapter.Leased {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return q.events[0]
 }
 
-// done drops the event in front and offers what is left of the userQueue.
+// done drops the event in front and offers the rest of the queue to the workers.
 func (l *userQueues) done(q *userQueue) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -220,13 +220,13 @@ func (l *userQueues) done(q *userQueue) {
 	}
 }
 
-// drop has an event be in hand no more.
+// drop counts an event as no longer leased.
 func (l *userQueues) drop(event *adapter.Leased) {
 	l.events--
 	l.bytes -= int64(len(event.Payload))
 }
 
-// clear returns what is left in hand. No worker may have a userQueue any more.
+// clear returns the events that are left. No worker may have a queue any more.
 func (l *userQueues) clear() (left []*adapter.Leased) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
