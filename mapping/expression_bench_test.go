@@ -10,8 +10,8 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// readmeExpressions are the examples of README.md. Each sets its text alone in the rules.
-var readmeExpressions = []struct {
+// pageExpressions are the examples of docs/mapping.md. Each sets its text alone in the rules.
+var pageExpressions = []struct {
 	name, source string
 	setting      func(*mapping.Rules) *string
 }{
@@ -23,21 +23,21 @@ var readmeExpressions = []struct {
 		func(r *mapping.Rules) *string { return &r.Transform }},
 }
 
-// TestReadmeExpressions: the benchmark measures what README.md shows.
-func TestReadmeExpressions(t *testing.T) {
-	readme, err := os.ReadFile(filepath.Join("..", "README.md"))
+// TestPageExpressions holds the examples that the benchmark measures to those of docs/mapping.md.
+func TestPageExpressions(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "docs", "mapping.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, example := range readmeExpressions {
-		if !strings.Contains(string(readme), example.name+": '"+example.source+"'") {
-			t.Errorf("README.md has no %s: %s", example.name, example.source)
+	for _, example := range pageExpressions {
+		if !strings.Contains(string(page), example.name+": '"+example.source+"'") {
+			t.Errorf("docs/mapping.md has no %s: %s", example.name, example.source)
 		}
 	}
 }
 
 // BenchmarkExpression times the mapping of track calls of 1 KB with each example of
-// README.md, beside the mapping without one: ×none is the ratio. plan_upgraded has 8
+// docs/mapping.md, beside the mapping without one: ×none is the ratio. plan_upgraded has 8
 // properties, and cart_viewed has 56 values, which a transform passes through. s/4000 is
 // how long the largest batch of Segment takes on one processor, or on all of them.
 func BenchmarkExpression(b *testing.B) {
@@ -89,7 +89,7 @@ func benchmarkExpressions(b *testing.B, event []byte) {
 		})
 	}
 	run("none", mapping.DefaultRules())
-	for _, example := range readmeExpressions {
+	for _, example := range pageExpressions {
 		rules := mapping.DefaultRules()
 		*example.setting(&rules) = example.source
 		run(example.name, rules)

@@ -39,7 +39,7 @@ func (p *program) configCommand() *cobra.Command {
 	return cmd
 }
 
-// referenceTable returns the table of settings that stands in the README.
+// referenceTable returns the table of settings that stands in docs/configuration.md.
 func referenceTable() string {
 	var b strings.Builder
 	b.WriteString("| key in the file | environment | flag | default | meaning |\n|---|---|---|---|---|\n")

@@ -305,7 +305,7 @@ func checkArrived(t *testing.T, sandbox string, want map[string]int) {
 	}
 }
 
-// TestQuickStart runs the README's first command and then what it prints.
+// TestQuickStart runs serve --sandbox, as README.md does, and then the commands that it prints.
 func TestQuickStart(t *testing.T) {
 	t.Parallel()
 	needCommand(t, "curl")

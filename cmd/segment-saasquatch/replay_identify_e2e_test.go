@@ -266,12 +266,12 @@ func TestReplayRemarks(t *testing.T) {
 	}
 }
 
-// TestReadmeWhereExample runs README's example of --where over numbers, as text too.
-func TestReadmeWhereExample(t *testing.T) {
+// TestWhereExample runs the example of --where in docs/replay.md over numbers, as text too.
+func TestWhereExample(t *testing.T) {
 	t.Parallel()
-	found := regexp.MustCompile("`--where '([^']+)'`").FindStringSubmatch(readme(t))
+	found := regexp.MustCompile("`--where '([^']+)'`").FindStringSubmatch(page(t, "docs/replay.md"))
 	if found == nil || !strings.Contains(found[1], "revenue") {
-		t.Fatal("no example of --where in README.md")
+		t.Fatal("no example of --where in docs/replay.md")
 	}
 	track := func(id int, properties string) string {
 		return fmt.Sprintf(`{"type":"track","userId":"u","event":"E","messageId":"message-%d","properties":%s}`+"\n", id, properties)
