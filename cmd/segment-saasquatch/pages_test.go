@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -258,5 +259,23 @@ func TestPlainWords(t *testing.T) {
 	for name, text := range pages(t) {
 		checkWords(t, unclear, name, text)
 		checkWords(t, roundabout, name, text)
+	}
+}
+
+// TestPlainComments keeps unclear words out of the source.
+func TestPlainComments(t *testing.T) {
+	root := filepath.Join("..", "..")
+	err := filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || filepath.Ext(file) != ".go" {
+			return err
+		}
+		text, err := os.ReadFile(file)
+		if err == nil {
+			checkWords(t, unclear, filepath.ToSlash(strings.TrimPrefix(file, root+string(filepath.Separator))), string(text))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
