@@ -1,4 +1,4 @@
-# The targets that development needs; README.md says more.
+# The targets of development; docs/development.md says more.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
@@ -11,9 +11,13 @@ BUILDFLAGS = -tags nomsgpack -trimpath -ldflags '$(LDFLAGS)'
 # target that is sound (golang.org/issue/75804).
 FUZZTIME ?= 10000x
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: build test bench fuzz lint vuln clean
+.PHONY: help build test bench fuzz lint vuln clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
 
 build: ## a static binary in bin/
 	CGO_ENABLED=0 go build $(BUILDFLAGS) -o bin/segment-saasquatch ./cmd/segment-saasquatch
@@ -43,10 +47,11 @@ fuzz: ## every fuzz target with FUZZTIME inputs
 		done; \
 	done
 
-lint: ## formatting, vet, staticcheck, tidiness
+lint: ## formatting, vet, staticcheck, golangci-lint, tidiness
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt would change: $$unformatted"; exit 1; fi
 	go vet ./...
 	go run $(STATICCHECK) ./...
+	go run $(GOLANGCI) run
 	go mod tidy -diff
 
 vuln: ## known vulnerabilities; needs the Go vulnerability database
