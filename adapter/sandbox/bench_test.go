@@ -71,3 +71,21 @@ func BenchmarkServer(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkImport times an import of 1000 lines, upload and results included.
+func BenchmarkImport(b *testing.B) {
+	const lines = 1000
+	purchase := `{"userId":"u1","accountId":"a1","event":{"key":"purchase","dateTriggered":1538496397475,"fields":` + order + "}}\n"
+	for name, line := range map[string]string{"events": eventLine("u1", ""), "purchases": purchase} {
+		b.Run(name, func(b *testing.B) {
+			s := newServer(b, open())
+			for b.Loop() {
+				got := poll(b, s, create(b, s, eventsOf(put(b, s, strings.Repeat(line, lines)))))
+				if got.Stats.RecordsProcessed != lines || got.Stats.Errors != 0 {
+					b.Fatalf("job: %+v", got)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*lines), "ns/line")
+		})
+	}
+}

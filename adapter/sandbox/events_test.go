@@ -160,6 +160,8 @@ var bodies = []struct{ name, body, message, rsCode string }{
 	{"purchase, negative quantity", fieldsBody("purchase", `{"products":[{"product_id":"1","quantity":-1}]}`), "/quantity must not be negative", ""},
 	{"purchase, quantity as text", fieldsBody("purchase", `{"products":[{"product_id":"1","quantity":"1"}]}`), "/quantity must be an integer", ""},
 	{"purchase, fractional position", fieldsBody("purchase", `{"products":[{"product_id":"1","position":0.5}]}`), "/position must be an integer", ""},
+	{"purchase, large exponents", fieldsBody("purchase", `{"revenue":1e9999999,"products":[{"product_id":"1","quantity":1e9999999}]}`), "", ""},
+	{"purchase, small negative", fieldsBody("purchase", `{"revenue":-1e-9999999}`), "/revenue must not be negative", ""},
 	{"purchase, 200 products", fieldsBody("purchase", products(200, `{"product_id":"1"}`)), "", ""},
 	{"purchase, 201 products", fieldsBody("purchase", products(201, `{"product_id":"1"}`)), "/products must have at most 200", ""},
 	{"refund, all fields", fieldsBody("refund", `{"order_id":"o","affiliation":"a","total":1,"revenue":1,"shipping":1,"tax":1,"currency":"EUR","products":[]}`), "", ""},

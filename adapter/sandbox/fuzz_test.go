@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"math"
+	"math/big"
 	"regexp"
 	"strconv"
 	"strings"
@@ -182,11 +183,11 @@ func acceptableProduct(o map[string]any) bool {
 	for name, value := range o {
 		switch name {
 		case "quantity":
-			if !isInteger(value) || isBelowZero(value) {
+			if !isWhole(value) || isBelowZero(value) {
 				return false
 			}
 		case "position":
-			if !isInteger(value) {
+			if !isWhole(value) {
 				return false
 			}
 		default:
@@ -216,6 +217,14 @@ func isInteger(v any) bool {
 	}
 	f, err := strconv.ParseFloat(string(n), 64)
 	return err == nil && f == math.Trunc(f) && math.Abs(f) <= 1<<53
+}
+
+// isWhole reports whether a value is an integer by JSON Schema, however large.
+func isWhole(v any) bool {
+	n, ok := v.(json.Number)
+	text := regexp.MustCompile(`([eE][+-]?)0*[1-9][0-9]{3,}$`).ReplaceAllString(string(n), "${1}999")
+	rat, valid := new(big.Rat).SetString(text)
+	return ok && valid && rat.IsInt()
 }
 
 func isBelowZero(v any) bool {

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -18,96 +19,49 @@ type importedEvent struct {
 	event parsedEvent
 }
 
-// parseEventLine reads and judges a line of an import of user events by
-// SaaSquatch's published schema, which allows no other members, neither in the
-// line nor in its event. That the fields, the event key and the idempotency key
+// parseEventLine reads and judges a line of an import of user events. That the fields
 // must also be what a Track User Event call demands is assumed.
 func parseEventLine(r *reader, line []byte) (importedEvent, *apiError) {
 	r.resetLine(line)
-	var parsed importedEvent
-	if fault := r.begin('{', "a JSON object"); fault != nil {
-		return parsed, fault
+	if fault := r.check("eventLine"); fault != nil {
+		return importedEvent{}, fault
 	}
-	var hasUser, hasAccount, hasEvent bool
-	for {
-		more, fault := r.more('}')
-		if fault != nil {
-			return parsed, fault
+	var sent struct {
+		UserID         string `json:"userId"`
+		AccountID      string `json:"accountId"`
+		IdempotencyKey string `json:"idempotencyKey"`
+		Event          struct {
+			Key           string         `json:"key"`
+			Fields        jsontext.Value `json:"fields"`
+			DateTriggered jsontext.Value `json:"dateTriggered"`
+		} `json:"event"`
+	}
+	_ = jsonv2.Unmarshal(line, &sent) // cannot fail: the line was judged
+	parsed := importedEvent{
+		ref:            userRef{sent.AccountID, sent.UserID},
+		idempotencyKey: sent.IdempotencyKey,
+		event:          parsedEvent{key: sent.Event.Key, fields: sent.Event.Fields, dated: sent.Event.DateTriggered != nil},
+	}
+	if parsed.event.dated {
+		var ok bool
+		if parsed.event.triggered, ok = parseInteger(sent.Event.DateTriggered); !ok {
+			return parsed, badRequest("/event/dateTriggered must be a number of milliseconds of at most 64 bits")
 		}
-		if !more {
-			break
-		}
-		name, fault := r.name()
-		if fault != nil {
-			return parsed, fault
-		}
-		switch string(name) {
-		case "userId":
-			hasUser = true
-			parsed.ref.userID, fault = readAnyID(r, errBlankUser)
-		case "accountId":
-			hasAccount = true
-			parsed.ref.accountID, fault = readAnyID(r, errBlankAccount)
-		case "idempotencyKey":
-			parsed.idempotencyKey, fault = readKey(r)
-		case "event":
-			hasEvent = true
-			parsed.event, fault = readEvent(r, true)
-		default:
-			fault = r.fault("is no member of a line of user events")
-		}
-		if fault != nil {
+	}
+	if parsed.event.fields != nil {
+		r.reset(parsed.event.fields, "/event/fields")
+		if fault := checkValue(r, 0, false); fault != nil {
 			return parsed, fault
 		}
 	}
-	if fault := r.end(); fault != nil {
-		return parsed, fault
-	}
-	switch {
-	case !hasUser:
-		return parsed, badRequest("userId is required.")
-	case !hasAccount:
-		return parsed, badRequest("accountId is required.")
-	case !hasEvent:
-		return parsed, badRequest("event is required.")
-	}
-	if schema := orderSchemas[parsed.event.key]; schema != nil && parsed.event.fields != nil {
-		return parsed, checkOrder(r, schema, &parsed.event, "/event/fields")
-	}
-	return parsed, nil
+	return parsed, checkOrder(r, &parsed.event, "/event/fields")
 }
 
-// importUserRules are the members of a line of an import of users, from
-// SaaSquatch's published schema; others are ignored, as that allows them. The
-// schema allows only null for imageUrl, and its guide to user imports a string:
-// both are taken. That e-mail and locale are judged as in an upsert, and referral codes
-// and links are not, is assumed.
-var importUserRules = map[string]userRule{
-	"paymentProviderId": userText,
-	"firstName":         userText,
-	"lastName":          userText,
-	"referable":         userBoolean,
-	"referralCode":      userText,
-	"referralCodes":     userProgramMap,
-	"shareLinks":        userProgramMap,
-	"referredBy":        userOldReferrer,
-	"referredByCodes":   userTexts,
-	"imageUrl":          userImage,
-	"locale":            userLocale,
-	"email":             userEmail,
-	"dateCreated":       userDate,
-}
-
-// parseUserLine reads and judges a line of an import of users. Nothing of the
-// patch points into the line. Segments are those of the job, not of a line.
-func parseUserLine(r *reader, line []byte) (userPatch, *apiError) {
+// parseUserLine reads and judges a line of an import of users. Its segments are those of
+// the job.
+func parseUserLine(r *reader, line []byte, segments []string) (userPatch, *apiError) {
 	r.resetLine(line)
-	patch, fault := readUser(r, userForm{rules: importUserRules})
-	if fault != nil {
-		return patch, fault
-	}
-	if zone := patch.custom["timeZone"]; zone != nil && jsontext.Value(zone).Kind() != jsontext.KindString {
-		return patch, badRequest("/customFields/timeZone must be a string")
-	}
-	return patch, nil
+	patch, fault := readUser(r, "userLine")
+	patch.segments = segments
+	return patch, fault
 }

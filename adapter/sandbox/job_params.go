@@ -2,9 +2,7 @@ package sandbox
 
 import (
 	"encoding/json"
-	"fmt"
-	"maps"
-	"slices"
+	"strings"
 )
 
 // Import says of the events of an import job which job that was and what of
@@ -20,101 +18,34 @@ type Import struct {
 
 // jobParams are the valid params of a job.
 type jobParams struct {
-	evaluation Import
-	segments   []string // operations for every user of the file
+	Evaluation Import   `json:"importEvaluationOptions"`
+	Segments   []string `json:"segments"` // operations for every user of the file
 }
 
-// parseJobParams judges params, decoded from JSON, for a type of job. It returns
-// all faults. The defaults true of webhooks and programs are published, that of
-// analytics is assumed, as are that null and unknown params are refused, and that
-// segments and programId are for users only.
+// parseJobParams judges params, decoded from JSON, for a type of job; nil stands for
+// none. It returns all faults. The defaults true of webhooks and programs are published,
+// that of analytics is assumed.
 func parseJobParams(kind jobKind, value any) (jobParams, []string) {
-	params := jobParams{evaluation: Import{Webhooks: yes, Programs: yes, Analytics: yes}}
-	object, isObject := value.(map[string]any)
-	if !isObject {
-		return params, []string{"params must be an object."}
+	yes := json.RawMessage("true")
+	params := jobParams{Evaluation: Import{Webhooks: yes, Programs: yes, Analytics: yes}}
+	if value == nil {
+		return params, nil
 	}
-	var faults []string
-	for _, name := range slices.Sorted(maps.Keys(object)) {
-		value := object[name]
-		switch {
-		case name == "importEvaluationOptions":
-			faults = append(faults, params.evaluation.read(value)...)
-		case name == "segments" && kind == userJob:
-			var ok bool
-			if params.segments, ok = asTexts(value); !ok {
-				faults = append(faults, "params.segments must be an array of strings, none empty.")
-			}
-		case name == "programId" && kind == userJob:
-			if text, ok := value.(string); !ok || text == "" {
-				faults = append(faults, "params.programId must be a string.")
-			}
-		default:
-			faults = append(faults, fmt.Sprintf("params.%s is no parameter of %s.", name, kind))
-		}
+	definition := "eventJob"
+	if kind == userJob {
+		definition = "userJob"
 	}
-	return params, faults
-}
-
-var yes = json.RawMessage("true")
-
-// read reads importEvaluationOptions by SaaSquatch's published schema of jobs:
-// each option is a boolean or an object with its one member, and nothing else.
-func (i *Import) read(value any) []string {
-	const where = "params.importEvaluationOptions"
-	object, isObject := value.(map[string]any)
-	if !isObject {
-		return []string{where + " must be an object."}
+	var texts []string
+	for _, fault := range faults(definition, value, func(place []string) string {
+		return strings.Join(append([]string{"params"}, place...), ".")
+	}) {
+		texts = append(texts, fault.message+".")
 	}
-	var faults []string
-	for _, name := range slices.Sorted(maps.Keys(object)) {
-		var (
-			target *json.RawMessage
-			member string
-			valid  = func(v any) bool { _, ok := asTexts(v); return ok }
-		)
-		switch name {
-		case "webhooks":
-			target, member = &i.Webhooks, "enabledWebhookTypes"
-		case "programs":
-			target, member = &i.Programs, "enabledProgramIds"
-		case "analytics":
-			target, member, valid = &i.Analytics, "enabledAnalyticsEventCollections", areCollections
-		default:
-			faults = append(faults, fmt.Sprintf("%s.%s is no option.", where, name))
-			continue
-		}
-		_, isBoolean := object[name].(bool)
-		chosen, isObject := object[name].(map[string]any)
-		list, has := chosen[member]
-		if !isBoolean && (!isObject || !has || len(chosen) != 1 || !valid(list)) {
-			faults = append(faults, fmt.Sprintf("%s.%s must be true, false or an object with %s.", where, name, member))
-			continue
-		}
-		// What was decoded from JSON marshals.
-		*target, _ = json.Marshal(object[name])
+	if len(texts) > 0 {
+		return params, texts
 	}
-	return faults
-}
-
-// asTexts returns an array of strings, none of them empty.
-func asTexts(value any) ([]string, bool) {
-	list, ok := value.([]any)
-	texts := make([]string, 0, len(list))
-	for _, v := range list {
-		text, isText := v.(string)
-		ok = ok && isText && text != ""
-		texts = append(texts, text)
-	}
-	return texts, ok
-}
-
-func areCollections(value any) bool {
-	list, ok := value.([]any)
-	for _, v := range list {
-		object, isObject := v.(map[string]any)
-		name, isText := object["collectionName"].(string)
-		ok = ok && isObject && len(object) == 1 && isText && name != ""
-	}
-	return ok
+	// Neither can fail: the value was decoded from JSON and judged.
+	text, _ := json.Marshal(value)
+	_ = json.Unmarshal(text, &params)
+	return params, nil
 }

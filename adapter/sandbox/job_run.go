@@ -143,8 +143,7 @@ func (s *Server) importLine(j *job, r *reader, line []byte, row *result) *apiErr
 	if j.order.kind == eventJob {
 		event, fault = parseEventLine(r, line)
 	} else {
-		patch, fault = parseUserLine(r, line)
-		patch.segments = j.order.params.segments
+		patch, fault = parseUserLine(r, line, j.order.params.Segments)
 	}
 	var rule FailRule
 	refused := false

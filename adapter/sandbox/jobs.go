@@ -3,6 +3,7 @@ package sandbox
 import (
 	"crypto/rand"
 	"fmt"
+	"net/url"
 	"path"
 	"strings"
 	"sync"
@@ -106,7 +107,7 @@ func (s *Server) checkJob(t *tenant, input jobInput) (jobOrder, []string) {
 	if order.format != csvTable && order.format != jsonlTable {
 		fault("outputFormat %s is not simulated: want CSV or JSONL.", order.format)
 	}
-	if input.email != nil && !validEmail([]byte(*input.email)) {
+	if input.email != nil && definitions()["email"].schema.Validate(*input.email) != nil {
 		fault("mailtoEmail must be an e-mail address.")
 	}
 	if input.fileRef == nil {
@@ -122,13 +123,9 @@ func (s *Server) checkJob(t *tenant, input jobInput) (jobOrder, []string) {
 			fault("fileRef %q: only JSONL is simulated.", *input.fileRef)
 		}
 	}
-	order.params = jobParams{evaluation: Import{Webhooks: yes, Programs: yes, Analytics: yes}}
-	if input.params != nil {
-		var more []string
-		order.params, more = parseJobParams(order.kind, input.params)
-		faults = append(faults, more...)
-	}
-	return order, faults
+	params, more := parseJobParams(order.kind, input.params)
+	order.params = params
+	return order, append(faults, more...)
 }
 
 // createJob queues a job for a valid order.
@@ -161,7 +158,7 @@ func (s *Server) createJob(t *tenant, order jobOrder) (jobView, *apiError) {
 	}
 	j.created = s.now()
 	j.id = string(appendEventID(nil, j.created.UnixMilli(), uint64(s.jobs)))
-	imported := order.params.evaluation
+	imported := order.params.Evaluation
 	imported.Job = j.id
 	j.imported = &imported
 	t.jobs[j.id] = j
@@ -217,23 +214,9 @@ const (
 // jobFilePath is the path of a download. A public one holds the token that stands
 // for the API key. The form of both is assumed.
 func (v jobView) jobFilePath(file string, public bool) string {
-	path := "/api/v1/" + pathSegment(v.job.tenant.alias) + "/export/" + v.job.id + "/download/" + file
+	path := "/api/v1/" + strings.ReplaceAll(url.QueryEscape(v.job.tenant.alias), "+", "%20") + "/export/" + v.job.id + "/download/" + file
 	if public {
 		path += "?token=" + v.job.linkToken
 	}
 	return path
-}
-
-// pathSegment escapes all but unreserved characters.
-func pathSegment(text string) string {
-	var out strings.Builder
-	for i := range len(text) {
-		switch c := text[i]; {
-		case isLower(c), isUpper(c), isDigit(c), strings.IndexByte("-._~", c) >= 0:
-			out.WriteByte(c)
-		default:
-			fmt.Fprintf(&out, "%%%02X", c)
-		}
-	}
-	return out.String()
 }

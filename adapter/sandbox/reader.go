@@ -26,8 +26,13 @@ type reader struct {
 }
 
 func (r *reader) reset(source []byte, where string) {
-	r.input = *bytes.NewBuffer(source)
 	r.source, r.what, r.where = source, "body", where
+	r.rewind()
+}
+
+// rewind lets the source be read again.
+func (r *reader) rewind() {
+	r.input = *bytes.NewBuffer(r.source)
 	if r.decoder == nil {
 		r.decoder = jsontext.NewDecoder(&r.input)
 		return
@@ -72,9 +77,9 @@ func (r *reader) more(end jsontext.Kind) (bool, *apiError) {
 func (r *reader) name() ([]byte, *apiError) { return r.unquote() }
 
 // string reads a string. It is valid until the next one is read.
-func (r *reader) string(want string) ([]byte, *apiError) {
+func (r *reader) string() ([]byte, *apiError) {
 	if r.decoder.PeekKind() != jsontext.KindString {
-		return nil, r.wrong(want)
+		return nil, r.wrong("a string")
 	}
 	return r.unquote()
 }
@@ -138,16 +143,24 @@ func (r *reader) wrong(want string) *apiError {
 
 // fault is a 400 about the value that was read last.
 func (r *reader) fault(format string, args ...any) *apiError {
-	return badRequest("%s "+format, append([]any{r.pointer()}, args...)...)
+	return badRequest("%s "+format, append([]any{r.point(r.decoder.StackPointer())}, args...)...)
 }
 
-// pointer points to what was read last, as RFC 6901 writes it.
-func (r *reader) pointer() string {
-	pointer := r.where + string(r.decoder.StackPointer())
-	if pointer == "" {
+// at puts a place in the source into words.
+func (r *reader) at(place []string) string {
+	var pointer jsontext.Pointer
+	for _, token := range place {
+		pointer = pointer.AppendToken(token)
+	}
+	return r.point(pointer)
+}
+
+// point returns a JSON pointer (RFC 6901) into the source as it stands in messages.
+func (r *reader) point(pointer jsontext.Pointer) string {
+	if r.where == "" && pointer == "" {
 		return "The " + r.what
 	}
-	return pointer
+	return r.where + string(pointer)
 }
 
 func (r *reader) syntaxFault(err error) *apiError {

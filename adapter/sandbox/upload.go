@@ -8,6 +8,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"path"
+	"regexp"
 	"strings"
 )
 
@@ -155,6 +156,8 @@ func copyFile(to io.Writer, from io.Reader) error {
 	}
 }
 
+var notInName = regexp.MustCompile(`[^A-Za-z0-9_-]`)
+
 // nameUpload takes of a file's name what may stand in a fileRef.
 func nameUpload(fileName string) (uploadName, error) {
 	if fileName == "" {
@@ -164,12 +167,7 @@ func nameUpload(fileName string) (uploadName, error) {
 	if extension != ".jsonl" && extension != ".csv" {
 		return uploadName{}, badRequest("The file's name must end in .jsonl or .csv.")
 	}
-	stem := strings.Map(func(c rune) rune {
-		if c < 0x80 && (isLower(byte(c)) || isUpper(byte(c)) || isDigit(byte(c)) || c == '-' || c == '_') {
-			return c
-		}
-		return '_'
-	}, strings.TrimSuffix(fileName, extension))
+	stem := notInName.ReplaceAllString(strings.TrimSuffix(fileName, extension), "_")
 	if len(stem) > maxUploadName {
 		stem = stem[:maxUploadName]
 	}

@@ -15,9 +15,49 @@ const maxUsersPerAccount = 1000
 // user is a stored user. The members are those of SaaSquatch's API.
 type user struct {
 	// fields holds the standard fields by name, id and accountId among them.
-	fields   map[string]json.RawMessage
-	custom   map[string]json.RawMessage
+	fields   map[string]any
+	custom   map[string]any
 	segments []string
+}
+
+// userPatch is the valid body of a create or upsert, or a valid line of an import.
+type userPatch struct {
+	ref      userRef
+	fields   map[string]any
+	custom   map[string]any // nil deletes
+	segments []string       // operations, in order
+}
+
+// parseUser reads and judges the body of a create or upsert of the user in the path.
+func parseUser(r *reader, body []byte, path userRef) (userPatch, *apiError) {
+	r.reset(body, "")
+	patch, fault := readUser(r, "user")
+	switch {
+	case fault != nil:
+	case patch.ref.userID != path.userID:
+		fault = badRequest("/id must be the id in the path")
+	case patch.ref.accountID != path.accountID:
+		fault = badRequest("/accountId must be the id in the path")
+	}
+	return patch, fault
+}
+
+// readUser reads a user and judges it by a definition.
+func readUser(r *reader, definition string) (userPatch, *apiError) {
+	object, fault := r.judge(definition)
+	if fault != nil {
+		return userPatch{}, fault
+	}
+	patch := userPatch{ref: userRef{object["accountId"].(string), object["id"].(string)}, fields: object}
+	patch.custom, _ = object["customFields"].(map[string]any)
+	operations, _ := object["segments"].([]any)
+	for _, operation := range operations {
+		text, _ := operation.(string) // always one in a body; a line's are ignored
+		patch.segments = append(patch.segments, text)
+	}
+	known := definitions()[definition].schema.Properties
+	maps.DeleteFunc(object, func(name string, _ any) bool { return known[name] == nil })
+	return patch, nil
 }
 
 // serveUser carries out the create, upsert or look-up of a user.
@@ -79,7 +119,7 @@ func (t *tenant) upsert(ref userRef, patch userPatch) (*user, *apiError) {
 		if t.accounts[ref.accountID] >= maxUsersPerAccount {
 			return nil, errAccountFull
 		}
-		u = &user{fields: map[string]json.RawMessage{}, custom: map[string]json.RawMessage{}}
+		u = &user{fields: map[string]any{}, custom: map[string]any{}}
 		t.users[ref] = u
 		t.accounts[ref.accountID]++
 	}
@@ -115,13 +155,11 @@ func (u *user) apply(patch userPatch) {
 // appendJSON writes the user's fields in the order of their names, or only some.
 func (u *user) appendJSON(only []string) []byte {
 	all := maps.Clone(u.fields)
-	// Neither can fail: the values were read from valid JSON.
-	all["customFields"], _ = json.Marshal(u.custom)
-	all["segments"], _ = json.Marshal(append([]string{}, u.segments...))
+	all["customFields"], all["segments"] = u.custom, append([]string{}, u.segments...)
 	if only != nil {
-		maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool { return !slices.Contains(only, name) })
+		maps.DeleteFunc(all, func(name string, _ any) bool { return !slices.Contains(only, name) })
 	}
-	body, _ := json.Marshal(all)
+	body, _ := json.Marshal(all) // cannot fail: the values come from JSON
 	return body
 }
 
