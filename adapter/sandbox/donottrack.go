@@ -1,9 +1,6 @@
 package sandbox
 
-import (
-	"encoding/json"
-	"net/http"
-)
+import "net/http"
 
 // DoNotTrack deletes a user of every tenant, present and future, and marks it as not
 // to be tracked: until the next reset it cannot be registered again, and its events
@@ -39,9 +36,7 @@ func (s *Server) serveDoNotTrack(w http.ResponseWriter, r *http.Request) {
 		AccountID string `json:"accountId"`
 		UserID    string `json:"userId"`
 	}
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxControl))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&order); err != nil || order.AccountID == "" || order.UserID == "" {
+	if !readControl(w, r, &order) || order.AccountID == "" || order.UserID == "" {
 		http.Error(w, `want a body such as {"accountId":"a","userId":"u"}`, http.StatusBadRequest)
 		return
 	}

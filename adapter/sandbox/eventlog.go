@@ -1,5 +1,7 @@
 package sandbox
 
+import "slices"
+
 // eventLog keeps the latest events within bounds of number and size.
 type eventLog struct {
 	events queue[Event]
@@ -43,8 +45,6 @@ func (l *eventLog) latest(limit int, match func(*Event) bool) []Event {
 			found = append(found, *event)
 		}
 	}
-	for i, j := 0, len(found)-1; i < j; i, j = i+1, j-1 {
-		found[i], found[j] = found[j], found[i]
-	}
+	slices.Reverse(found)
 	return found
 }

@@ -2,6 +2,8 @@ package sandbox
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -91,7 +93,7 @@ func (s *Server) accept(t *tenant, a *attempt, parsed eventBody) (uint64, int64,
 		s.log.add(event, s.maxEvents)
 		t.eventKeys[p.key] = struct{}{}
 	}
-	s.counters.accepted(len(parsed.events), key != "")
+	s.counts.Load().accepted(len(parsed.events), key != "")
 	return first, received, nil
 }
 
@@ -101,7 +103,7 @@ func (s *Server) accept(t *tenant, a *attempt, parsed eventBody) (uint64, int64,
 func (s *Server) admit(t *tenant, ref userRef, key string, now time.Time) *apiError {
 	if key != "" {
 		if use, seen := t.keys.seen(key, now); seen {
-			s.counters.conflict(use)
+			s.counts.Load().conflict(use)
 			return errConflict
 		}
 	}
@@ -150,8 +152,7 @@ func (s *Server) burn(t *tenant, key string) {
 }
 
 // eventsAnswer writes the answer in the shape of the example in SaaSquatch's API
-// definition. That an event without a dateTriggered gets its time of receipt is
-// assumed.
+// definition.
 func eventsAnswer(a *attempt, events []parsedEvent, first uint64, received int64) answer {
 	out := append(a.scratch.out[:0], `{"userId":`...)
 	out = appendString(out, a.call.userID)
@@ -159,47 +160,54 @@ func eventsAnswer(a *attempt, events []parsedEvent, first uint64, received int64
 	out = appendString(out, a.call.accountID)
 	out = append(out, `,"events":[`...)
 	for i := range events {
-		event := &events[i]
 		if i > 0 {
 			out = append(out, ',')
 		}
-		out = append(out, `{"id":"`...)
-		out = appendEventID(out, received, first+uint64(i))
-		out = append(out, `","key":`...)
-		out = appendString(out, event.key)
-		out = append(out, `,"fields":`...)
-		if event.fields == nil {
-			out = append(out, "{}"...)
-		} else {
-			out = append(out, event.fields...)
-		}
-		triggered := received
-		if event.dated {
-			triggered = event.triggered
-		}
-		out = append(out, `,"dateTriggered":`...)
-		out = strconv.AppendInt(out, triggered, 10)
-		out = append(out, `,"dateReceived":`...)
-		out = strconv.AppendInt(out, received, 10)
-		out = append(out, `,"dateProcessed":`...)
-		out = strconv.AppendInt(out, received, 10)
-		out = append(out, '}')
+		out = events[i].appendJSON(out, first+uint64(i), received)
 	}
 	out = append(out, "]}"...)
 	a.scratch.out = out
 	return answer{status: http.StatusOK, body: out}
 }
 
+// appendJSON appends the event in the shape of SaaSquatch's answers.
+func (e *parsedEvent) appendJSON(out []byte, seq uint64, received int64) []byte {
+	out = append(out, `{"id":"`...)
+	out = appendEventID(out, received, seq)
+	out = append(out, `","key":`...)
+	out = appendString(out, e.key)
+	out = append(out, `,"fields":`...)
+	out = append(out, e.fieldsJSON()...)
+	out = append(out, `,"dateTriggered":`...)
+	out = strconv.AppendInt(out, e.triggeredAt(received), 10)
+	out = append(out, `,"dateReceived":`...)
+	out = strconv.AppendInt(out, received, 10)
+	out = append(out, `,"dateProcessed":`...)
+	out = strconv.AppendInt(out, received, 10)
+	return append(out, '}')
+}
+
+func (e *parsedEvent) fieldsJSON() []byte {
+	if e.fields == nil {
+		return []byte("{}")
+	}
+	return e.fields
+}
+
+// triggeredAt is the time of receipt for an event without a dateTriggered, which is
+// assumed.
+func (e *parsedEvent) triggeredAt(received int64) int64 {
+	if e.dated {
+		return e.triggered
+	}
+	return received
+}
+
 // appendEventID appends an id of 24 hexadecimal digits, as in SaaSquatch's
 // example: 8 of the second of receipt and 16 of the event's number.
 func appendEventID(out []byte, received int64, seq uint64) []byte {
-	const digits = "0123456789abcdef"
-	seconds := uint32(time.UnixMilli(received).Unix())
-	for shift := 28; shift >= 0; shift -= 4 {
-		out = append(out, digits[seconds>>shift&0xf])
-	}
-	for shift := 60; shift >= 0; shift -= 4 {
-		out = append(out, digits[seq>>shift&0xf])
-	}
-	return out
+	var id [12]byte
+	binary.BigEndian.PutUint32(id[:], uint32(time.UnixMilli(received).Unix()))
+	binary.BigEndian.PutUint64(id[4:], seq)
+	return hex.AppendEncode(out, id[:])
 }

@@ -148,20 +148,9 @@ func (f Faults) withDefaults() Faults {
 }
 
 func (f Faults) validate() error {
-	var all []error
-	sum := f.ResetRate + f.TimeoutRate
-	for _, rule := range f.Fail {
-		if err := rule.validate(); err != nil {
-			all = append(all, fmt.Errorf("fault %v: %w", rule, err))
-		}
-		sum += rule.Rate
-	}
+	all := validateRules("fault", f.Fail, f.ResetRate+f.TimeoutRate)
 	if !isShare(f.ResetRate) || !isShare(f.TimeoutRate) {
 		all = append(all, fmt.Errorf("faults: reset rate %v, time-out rate %v: want 0 to 1", f.ResetRate, f.TimeoutRate))
-	}
-	// The sum of decimal fractions may be off in the last place.
-	if sum > 1+1e-9 {
-		all = append(all, fmt.Errorf("faults: the rates add up to %v: want at most 1", sum))
 	}
 	if f.Latency < 0 || f.TimeoutLimit < 0 {
 		all = append(all, errors.New("faults: latency and time-out limit must not be negative"))
@@ -170,6 +159,34 @@ func (f Faults) validate() error {
 		all = append(all, fmt.Errorf("faults: unknown value %d of lost", f.Lost))
 	}
 	return errors.Join(all...)
+}
+
+// validateRules checks each rule, and that their rates and others add up to at most 1.
+func validateRules(what string, rules []FailRule, others float64) []error {
+	var all []error
+	sum := others
+	for _, rule := range rules {
+		if err := rule.validate(); err != nil {
+			all = append(all, fmt.Errorf("%s %v: %w", what, rule, err))
+		}
+		sum += rule.Rate
+	}
+	// The sum of decimal fractions may be off in the last place.
+	if sum > 1+1e-9 {
+		all = append(all, fmt.Errorf("%ss: the rates add up to %v: want at most 1", what, sum))
+	}
+	return all
+}
+
+// pick returns the rule for a random number from 0 to 1, if one applies, and what the
+// rules leave of the number.
+func pick(rules []FailRule, u float64) (rule FailRule, ok bool, rest float64) {
+	for _, rule := range rules {
+		if u -= rule.Rate; u < 0 {
+			return rule, true, u
+		}
+	}
+	return FailRule{}, false, u
 }
 
 func (rule FailRule) validate() error {
@@ -266,10 +283,9 @@ func (in *injector) draw() strike {
 	u, coin := in.rand.Float64(), in.rand.Uint64()&1 == 1
 	in.mu.Unlock()
 
-	for _, rule := range in.faults.Fail {
-		if u -= rule.Rate; u < 0 {
-			return strike{kind: failStrike, rule: rule, after: rule.After}
-		}
+	rule, ok, u := pick(in.faults.Fail, u)
+	if ok {
+		return strike{kind: failStrike, rule: rule, after: rule.After}
 	}
 	after := in.faults.Lost == After || in.faults.Lost == Mixed && coin
 	if u -= in.faults.ResetRate; u < 0 {

@@ -13,108 +13,82 @@ const maxPage = 1000
 // pageArgs are the arguments of lists.
 type pageArgs struct{ Limit, Offset int32 }
 
-// pageOf is a page of the names, which are sorted. That limits
-// and offsets out of range are refused is assumed.
-func pageOf[V any](all map[string]V, args pageArgs) (*listPage, error) {
-	if args.Limit < 0 || args.Limit > maxPage || args.Offset < 0 {
-		return nil, graphQLError{badRequest("limit is 0 to %d, offset 0 or more.", maxPage)}
-	}
-	sorted := slices.Sorted(maps.Keys(all))
-	from := min(int(args.Offset), len(sorted))
-	return &listPage{sorted[from:min(from+int(args.Limit), len(sorted))], len(sorted)}, nil
-}
-
-type listPage struct {
-	names []string
+// listPage is a page of a list that is sorted by name.
+type listPage[T any] struct {
+	data  []T
 	total int
 }
 
-// Count is how many elements the page has.
-func (p *listPage) Count() int32 { return int32(len(p.names)) }
-
-// TotalCount is how many the whole list has.
-func (p *listPage) TotalCount() scalarLong { return scalarLong(p.total) }
-
-// UserEventKeys are the keys of the events that were accepted.
-func (*resolver) UserEventKeys(ctx context.Context, args pageArgs) (*keysResolver, error) {
+// pageOf returns a page of the elements that collect finds, by name. The caller of collect
+// holds the server's mutex. That limits and offsets out of range are refused is assumed.
+func pageOf[T any](ctx context.Context, args pageArgs, collect func(*tenant) map[string]T) (*listPage[T], error) {
+	if args.Limit < 0 || args.Limit > maxPage || args.Offset < 0 {
+		return nil, graphQLError{badRequest("limit is 0 to %d, offset 0 or more.", maxPage)}
+	}
 	call := callOf(ctx)
 	call.server.mu.Lock()
 	defer call.server.mu.Unlock()
-	p, err := pageOf(call.tenant.eventKeys, args)
-	if err != nil {
-		return nil, err
+	all := collect(call.tenant)
+	names := slices.Sorted(maps.Keys(all))
+	from := min(int(args.Offset), len(names))
+	names = names[from:min(from+int(args.Limit), len(names))]
+	page := &listPage[T]{make([]T, len(names)), len(all)}
+	for i, name := range names {
+		page.data[i] = all[name]
 	}
-	return &keysResolver{p}, nil
+	return page, nil
 }
 
-type keysResolver struct{ *listPage }
+func (p *listPage[T]) Data() []T { return p.data }
 
-func (r *keysResolver) Data() []string { return r.names }
+// Count is the number of elements of the page.
+func (p *listPage[T]) Count() int32 { return int32(len(p.data)) }
 
-// CustomFields are the names of custom fields that users have.
-func (*resolver) CustomFields(ctx context.Context, args pageArgs) (*fieldsResolver, error) {
-	call := callOf(ctx)
-	call.server.mu.Lock()
-	defer call.server.mu.Unlock()
-	names := make(map[string]struct{})
-	for _, u := range call.tenant.users {
-		for name := range u.custom {
-			names[name] = struct{}{}
+// TotalCount is the number of elements of the whole list.
+func (p *listPage[T]) TotalCount() scalarLong { return scalarLong(p.total) }
+
+// UserEventKeys are the keys of the accepted events.
+func (*resolver) UserEventKeys(ctx context.Context, args pageArgs) (*listPage[string], error) {
+	return pageOf(ctx, args, func(t *tenant) map[string]string {
+		keys := make(map[string]string, len(t.eventKeys))
+		for key := range t.eventKeys {
+			keys[key] = key
 		}
-	}
-	p, err := pageOf(names, args)
-	if err != nil {
-		return nil, err
-	}
-	return &fieldsResolver{p}, nil
+		return keys
+	})
 }
 
-type fieldsResolver struct{ *listPage }
-
-func (r *fieldsResolver) Data() []fieldResolver {
-	fields := make([]fieldResolver, len(r.names))
-	for i, name := range r.names {
-		fields[i].key = name
-	}
-	return fields
+// CustomFields are the names of the custom fields of users.
+func (*resolver) CustomFields(ctx context.Context, args pageArgs) (*listPage[fieldResolver], error) {
+	return pageOf(ctx, args, func(t *tenant) map[string]fieldResolver {
+		fields := make(map[string]fieldResolver)
+		for _, u := range t.users {
+			for name := range u.custom {
+				fields[name] = fieldResolver{name}
+			}
+		}
+		return fields
+	})
 }
 
 type fieldResolver struct{ key string }
 
 func (f fieldResolver) Key() string { return f.key }
 
-// Name is that of people's choice, of which the sandbox has none.
+// Name is a display name, which the sandbox does not have.
 func (f fieldResolver) Name() *string { return nil }
 
-// Segments are the segments that users are in.
-func (*resolver) Segments(ctx context.Context, args pageArgs) (*segmentsResolver, error) {
-	call := callOf(ctx)
-	call.server.mu.Lock()
-	defer call.server.mu.Unlock()
-	users := make(map[string]int)
-	for _, u := range call.tenant.users {
-		for _, name := range u.segments {
-			users[name]++
+// Segments are the segments with users in them.
+func (*resolver) Segments(ctx context.Context, args pageArgs) (*listPage[segmentResolver], error) {
+	return pageOf(ctx, args, func(t *tenant) map[string]segmentResolver {
+		segments := make(map[string]segmentResolver)
+		for _, u := range t.users {
+			for _, name := range u.segments {
+				segments[name] = segmentResolver{name, segments[name].users + 1}
+			}
 		}
-	}
-	p, err := pageOf(users, args)
-	if err != nil {
-		return nil, err
-	}
-	return &segmentsResolver{p, users}, nil
-}
-
-type segmentsResolver struct {
-	*listPage
-	users map[string]int
-}
-
-func (r *segmentsResolver) Data() []segmentResolver {
-	segments := make([]segmentResolver, len(r.names))
-	for i, name := range r.names {
-		segments[i] = segmentResolver{name, r.users[name]}
-	}
-	return segments
+		return segments
+	})
 }
 
 type segmentResolver struct {

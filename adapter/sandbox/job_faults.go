@@ -41,29 +41,20 @@ func ParseAbort(text string) (first int, rate float64, err error) {
 }
 
 func (f JobFaults) validate() error {
-	var all []error
+	all := validateRules("job fault", f.RefuseRecords, 0)
 	if f.AbortFirst < 0 || f.AbortAfter < 0 {
 		all = append(all, fmt.Errorf("job faults: abort first %d, after %d: must not be negative", f.AbortFirst, f.AbortAfter))
 	}
 	if !isShare(f.AbortRate) {
 		all = append(all, fmt.Errorf("job faults: abort rate %v: want 0 to 1", f.AbortRate))
 	}
-	sum := 0.0
 	for _, rule := range f.RefuseRecords {
-		if err := rule.validate(); err != nil {
-			all = append(all, fmt.Errorf("job fault %v: %w", rule, err))
-		}
 		if rule.RetryAfter != 0 {
 			all = append(all, fmt.Errorf("job fault %v: a record has no retry-after", rule))
 		}
 		if rule.Page {
 			all = append(all, fmt.Errorf("job fault %v: a record has no page", rule))
 		}
-		sum += rule.Rate
-	}
-	// The sum of decimal fractions may be off in the last place.
-	if sum > 1+1e-9 {
-		all = append(all, fmt.Errorf("job faults: the rates of refused records add up to %v: want at most 1", sum))
 	}
 	return errors.Join(all...)
 }
@@ -94,11 +85,6 @@ func (f *fate) record() (rule FailRule, struck bool) {
 	if len(f.refuse) == 0 {
 		return FailRule{}, false
 	}
-	u := f.dice.Float64()
-	for _, rule := range f.refuse {
-		if u -= rule.Rate; u < 0 {
-			return rule, true
-		}
-	}
-	return FailRule{}, false
+	rule, struck, _ = pick(f.refuse, f.dice.Float64())
+	return rule, struck
 }

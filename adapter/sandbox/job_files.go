@@ -95,44 +95,21 @@ func (t *table) writeResult(kind jobKind, r *result) error {
 		received := strconv.FormatInt(r.received, 10)
 		return t.csv.Write([]string{
 			r.ref.accountID, r.ref.userID, string(appendEventID(nil, r.received, r.seq)), r.event.key,
-			strconv.FormatInt(r.triggered(), 10), received, received, string(r.fields()),
+			strconv.FormatInt(r.event.triggeredAt(r.received), 10), received, received, string(r.event.fieldsJSON()),
 		})
 	}
 	out := append(t.row[:0], `{"user":{"accountId":`...)
 	out = appendString(out, r.ref.accountID)
 	out = append(out, `,"id":`...)
 	out = appendString(out, r.ref.userID)
+	out = append(out, '}')
 	if kind == eventJob {
-		out = append(out, `},"event":{"id":"`...)
-		out = appendEventID(out, r.received, r.seq)
-		out = append(out, `","key":`...)
-		out = appendString(out, r.event.key)
-		out = append(out, `,"dateTriggered":`...)
-		out = strconv.AppendInt(out, r.triggered(), 10)
-		out = append(out, `,"dateReceived":`...)
-		out = strconv.AppendInt(out, r.received, 10)
-		out = append(out, `,"dateProcessed":`...)
-		out = strconv.AppendInt(out, r.received, 10)
-		out = append(out, `,"fields":`...)
-		out = append(out, r.fields()...)
+		out = append(out, `,"event":`...)
+		out = r.event.appendJSON(out, r.seq, r.received)
 	}
-	t.row = append(out, "}}\n"...) // both kinds close two objects
+	t.row = append(out, "}\n"...)
 	_, err := t.out.Write(t.row)
 	return err
-}
-
-func (r *result) triggered() int64 {
-	if r.event.dated {
-		return r.event.triggered
-	}
-	return r.received
-}
-
-func (r *result) fields() []byte {
-	if r.event.fields == nil {
-		return []byte("{}")
-	}
-	return r.event.fields
 }
 
 func (t *table) writeError(number int, fault *apiError) error {

@@ -84,7 +84,7 @@ func (s *Server) end(j *job, status jobStatus) {
 	if !j.forgotten {
 		j.status = status
 		s.pending = slices.DeleteFunc(s.pending, func(p *job) bool { return p == j })
-		s.counters.jobEnded(status)
+		s.counts.Load().jobEnded(status)
 	}
 	j.lines = nil
 	if status == jobAborted {
@@ -117,11 +117,11 @@ func (s *Server) record(j *job, line []byte, received time.Time) error {
 	if gone {
 		return errSpoolClosed
 	}
-	s.counters.records.Add(1)
+	s.counts.Load().records.Add(1)
 	if fault == nil {
 		return j.done.writeResult(j.order.kind, &row)
 	}
-	s.counters.recordErrors.Add(1)
+	s.counts.Load().recordErrors.Add(1)
 	number := j.read + 1
 	if s.recordBase == RecordsFromZero {
 		number = j.read
@@ -199,7 +199,7 @@ func (s *Server) acceptImported(j *job, line importedEvent, received int64) (uin
 	}
 	s.log.add(event, s.maxEvents)
 	j.tenant.eventKeys[event.Key] = struct{}{}
-	s.counters.events.Add(1)
+	s.counts.Load().events.Add(1)
 	return s.log.last, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,24 +42,26 @@ func (s *Server) servePages(w http.ResponseWriter, r *http.Request, path string)
 		s.serveEvents(w, r)
 	case path == "/stats" && reads:
 		writeJSON(w, http.StatusOK, s.Stats())
-	case path == "/reset" && posts && controls(w, r):
-		s.Reset()
-		writeJSON(w, http.StatusOK, struct{}{})
-	case path == "/clock" && posts && controls(w, r):
-		s.serveClock(w, r)
-	case path == "/do-not-track" && posts && controls(w, r):
-		s.serveDoNotTrack(w, r)
-	case posts && (path == "/reset" || path == "/clock" || path == "/do-not-track"):
-		// controls has answered.
+	case posts && controls[path] != nil:
+		if isControl(w, r) {
+			controls[path](s, w, r)
+		}
 	default:
 		http.Error(w, "no such page of the sandbox", http.StatusNotFound)
 	}
 }
 
-// controls admits a request that changes the sandbox. It asks for a content type
+// controls are the pages that change the sandbox, by path.
+var controls = map[string]func(*Server, http.ResponseWriter, *http.Request){
+	"/reset":        (*Server).serveReset,
+	"/clock":        (*Server).serveClock,
+	"/do-not-track": (*Server).serveDoNotTrack,
+}
+
+// isControl admits a request that changes the sandbox. It asks for a content type
 // that a browser does not send to another site without asking that site first,
 // so that no page elsewhere can reach into a sandbox on this machine.
-func controls(w http.ResponseWriter, r *http.Request) bool {
+func isControl(w http.ResponseWriter, r *http.Request) bool {
 	if isJSON(r.Header.Get("Content-Type")) {
 		return true
 	}
@@ -66,13 +69,23 @@ func controls(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
+func (s *Server) serveReset(w http.ResponseWriter, _ *http.Request) {
+	s.Reset()
+	writeJSON(w, http.StatusOK, struct{}{})
+}
+
+// readControl decodes a body, and reports whether it is what was wanted.
+func readControl(w http.ResponseWriter, r *http.Request, order any) bool {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxControl))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(order) == nil
+}
+
 func (s *Server) serveClock(w http.ResponseWriter, r *http.Request) {
 	var order struct {
 		Advance string `json:"advance"`
 	}
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxControl))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&order); err != nil {
+	if !readControl(w, r, &order) {
 		http.Error(w, `want a body such as {"advance":"25h"}`, http.StatusBadRequest)
 		return
 	}
@@ -157,9 +170,7 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	events := s.find(f)
-	for i, j := 0, len(events)-1; i < j; i, j = i+1, j-1 {
-		events[i], events[j] = events[j], events[i]
-	}
+	slices.Reverse(events)
 	var out strings.Builder
 	if err := page.Execute(&out, pageData{Stats: s.Stats(), Events: events, Filter: f, Refresh: pageRefresh}); err != nil {
 		http.Error(w, fmt.Sprintf("render page: %v", err), http.StatusInternalServerError)

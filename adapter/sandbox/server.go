@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -88,8 +89,9 @@ type Server struct {
 	jobFaults  JobFaults
 	recordBase RecordBase
 
-	counters counters
-	spool    spool
+	// counts points to the counters since the last reset.
+	counts atomic.Pointer[counters]
+	spool  spool
 
 	closed    chan struct{}
 	closeOnce sync.Once
@@ -142,6 +144,7 @@ func New(options Options) (*Server, error) {
 		tenants:    make(map[string]*tenant, len(options.Tenants)),
 		untracked:  make(map[userRef]struct{}),
 	}
+	s.counts.Store(new(counters))
 	if s.realNow == nil {
 		s.realNow = time.Now
 	}
@@ -207,7 +210,7 @@ func (s *Server) Reset() {
 	}
 	s.uploads, s.jobs, s.pending = 0, 0, nil
 	s.spool.clear()
-	s.counters.reset()
+	s.counts.Store(new(counters))
 }
 
 // Close ends the waiting of requests that stand in an injected time-out or
@@ -259,7 +262,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request, path string) {
-	s.counters.requests.Add(1)
+	s.counts.Load().requests.Add(1)
 	scratch := scratches.Get().(*scratch)
 	defer scratch.free()
 
@@ -268,7 +271,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request, path string) {
 	a := attempt{request: r, scratch: scratch}
 	var routeFault *apiError
 	if a.call, routeFault = route(r.Method, path); routeFault != nil {
-		s.counters.unexpected.note(r.Method, path)
+		s.counts.Load().unexpected.note(r.Method, path)
 	}
 	if a.call.endpoint != uploadFile {
 		a.body, a.bodyFault = readBody(r)
@@ -289,7 +292,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request, path string) {
 	// has given up.
 	s.wait(r.Context(), s.faults.Latency)
 
-	s.counters.struck(strike)
+	s.counts.Load().struck(strike)
 	switch strike.kind {
 	case failStrike:
 		answer = strike.rule.answer(scratch)
@@ -300,7 +303,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request, path string) {
 		s.wait(r.Context(), s.faults.TimeoutLimit)
 		panic(http.ErrAbortHandler)
 	}
-	s.counters.answered(answer.status)
+	s.counts.Load().answered(answer.status)
 	answer.write(w)
 }
 

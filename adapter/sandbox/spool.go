@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 )
 
@@ -62,22 +63,15 @@ func (p *spool) create() (*spooled, error) {
 
 // evict forgets the oldest file that is not pinned, if there is one.
 func (p *spool) evict() bool {
-	for _, f := range p.files {
-		if f.pins == 0 {
-			p.remove(f)
-			return true
-		}
+	i := slices.IndexFunc(p.files, func(f *spooled) bool { return f.pins == 0 })
+	if i >= 0 {
+		p.remove(p.files[i])
 	}
-	return false
+	return i >= 0
 }
 
 func (p *spool) remove(f *spooled) {
-	for i := range p.files {
-		if p.files[i] == f {
-			p.files = append(p.files[:i], p.files[i+1:]...)
-			break
-		}
-	}
+	p.files = slices.DeleteFunc(p.files, func(other *spooled) bool { return other == f })
 	p.used -= f.size
 	f.gone = true
 	_ = f.file.Close() // there is nothing to lose any more

@@ -77,7 +77,7 @@ type FaultStats struct {
 // such requests. Jobs whose time has come are carried out before.
 func (s *Server) Stats() Stats {
 	s.catchUp()
-	stats := s.counters.stats()
+	stats := s.counts.Load().stats()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stats.Now = s.now()
@@ -181,26 +181,6 @@ func (c *counters) stats() Stats {
 	return stats
 }
 
-func (c *counters) reset() {
-	for _, n := range []*atomic.Uint64{
-		&c.requests, &c.events, &c.withKey, &c.withoutKey, &c.conflicts, &c.burntConflicts,
-		&c.uploads, &c.jobsCompleted, &c.jobsAborted, &c.records, &c.recordErrors,
-	} {
-		n.Store(0)
-	}
-	for i := range c.byStatus {
-		c.byStatus[i].Store(0)
-	}
-	for i := range c.users {
-		c.users[i].Store(0)
-	}
-	for i := range c.strikes {
-		c.strikes[i].before.Store(0)
-		c.strikes[i].after.Store(0)
-	}
-	c.unexpected.reset()
-}
-
 // unexpected remembers requests that match no endpoint.
 type unexpected struct {
 	mu    sync.Mutex
@@ -231,10 +211,4 @@ func (u *unexpected) list() (uint64, []string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.count, append([]string{}, u.last...)
-}
-
-func (u *unexpected) reset() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.count, u.last = 0, nil
 }

@@ -61,7 +61,7 @@ func (s *Server) upload(t *tenant, a *attempt) answer {
 	}
 	u := &upload{file: file, lines: counter.lines(), first: counter.first}
 	s.keepUpload(t, u, name)
-	s.counters.uploads.Add(1)
+	s.counts.Load().uploads.Add(1)
 	// A fileRef marshals without fail.
 	body, _ := json.Marshal(map[string]string{"fileRef": u.ref})
 	return answer{status: http.StatusOK, body: body}

@@ -82,7 +82,7 @@ func (s *Server) serveUser(t *tenant, a *attempt) answer {
 	if fault != nil {
 		return fault.answer(a.scratch)
 	}
-	s.counters.users[a.call.endpoint].Add(1)
+	s.counts.Load().users[a.call.endpoint].Add(1)
 	return answer{status: status, body: body}
 }
 
