@@ -9,16 +9,14 @@ import (
 )
 
 const (
-	// maxBody bounds a request's body, in bytes. SaaSquatch publishes no limit;
-	// 1 MiB is assumed.
+	// maxBody bounds a request's body, in bytes. SaaSquatch publishes no limit. Assumed: 1 MiB.
 	maxBody = 1 << 20
-	// maxDrained bounds what is read of a larger one so that its client can get
-	// the answer, in bytes. net/http closes the connection on what is left.
+	// maxDrained bounds how much of a larger body is read, in bytes, so that its client can get the answer. net/http
+	// closes the connection if more is left.
 	maxDrained = 8 << 20
 )
 
-// readBody reads the whole body into memory of its own, since accepted events
-// keep pointing into it.
+// readBody reads the whole body into memory of its own, because accepted events keep pointing into it.
 func readBody(r *http.Request) ([]byte, *apiError) {
 	var body []byte
 	var err error
@@ -35,7 +33,7 @@ func readBody(r *http.Request) ([]byte, *apiError) {
 		return nil, badRequest("The body cannot be read.")
 	}
 	if r.ContentLength > maxBody || len(body) > maxBody {
-		// Only the attempt counts: a client that stops sending gets no answer anyway.
+		// An error does not matter: a client that stops sending gets no answer anyway.
 		_, _ = io.CopyN(io.Discard, r.Body, maxDrained)
 		return nil, errTooLarge
 	}
@@ -51,7 +49,7 @@ func isJSON(contentType string) bool {
 	return mediaType == "application/json" && (err == nil || errors.Is(err, mime.ErrInvalidMediaParameter))
 }
 
-// scratch is memory that requests use one after the other.
+// scratch is memory that requests reuse.
 type scratch struct {
 	reader reader
 	events []parsedEvent
@@ -63,7 +61,7 @@ var scratches = sync.Pool{New: func() any { return new(scratch) }}
 // maxScratch is the largest buffer that is kept for the next request, in bytes.
 const maxScratch = 64 << 10
 
-// free gives the scratch back; it drops what points to a request's body.
+// free gives the scratch back. It drops all pointers to a request's body.
 func (s *scratch) free() {
 	s.reader.release()
 	clear(s.events)

@@ -2,10 +2,11 @@ package sandbox
 
 import "net/http"
 
-// DoNotTrack deletes a user of every tenant, present and future, and marks it as not
-// to be tracked: until the next reset it cannot be registered again, and its events
-// are refused. SaaSquatch publishes this of users who were deleted with a
-// do-not-track mark, with RS050. That it holds for events as well is assumed.
+// DoNotTrack deletes a user of every tenant, present and future, and marks it as not to be tracked. Until the next
+// reset, the sandbox refuses to register the user again, and refuses its events.
+//
+// SaaSquatch publishes, with RS050, that a user deleted with a do-not-track mark cannot be registered again.
+// Assumed: its events are refused as well.
 func (s *Server) DoNotTrack(accountID, userID string) {
 	ref := userRef{accountID, userID}
 	s.mu.Lock()
@@ -22,9 +23,8 @@ func (s *Server) DoNotTrack(accountID, userID string) {
 	}
 }
 
-// tracked returns the fault of what is about a user that is not to be tracked. The
-// caller holds the server's mutex.
-func (t *tenant) tracked(ref userRef) *apiError {
+// checkTracked returns an error if the user is not to be tracked. The caller holds the server's mutex.
+func (t *tenant) checkTracked(ref userRef) *apiError {
 	if _, ok := t.untracked[ref]; ok {
 		return errDoNotTrack
 	}
@@ -32,14 +32,14 @@ func (t *tenant) tracked(ref userRef) *apiError {
 }
 
 func (s *Server) serveDoNotTrack(w http.ResponseWriter, r *http.Request) {
-	var order struct {
+	var body struct {
 		AccountID string `json:"accountId"`
 		UserID    string `json:"userId"`
 	}
-	if !readControl(w, r, &order) || order.AccountID == "" || order.UserID == "" {
+	if !readControl(w, r, &body) || body.AccountID == "" || body.UserID == "" {
 		http.Error(w, `want a body such as {"accountId":"a","userId":"u"}`, http.StatusBadRequest)
 		return
 	}
-	s.DoNotTrack(order.AccountID, order.UserID)
+	s.DoNotTrack(body.AccountID, body.UserID)
 	writeJSON(w, http.StatusOK, struct{}{})
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// apiError is an error as SaaSquatch answers it. The four members are those of
-// its API definition and of its Java SDK, which adds rsCode.
+// apiError is an error as SaaSquatch answers it. The members are those of its API definition. rsCode is from its Java
+// SDK.
 type apiError struct {
 	status       int
 	message      string
@@ -17,26 +17,31 @@ type apiError struct {
 	rsCode       string
 }
 
-// errTenantNotFound is, to the letter, what the live service answered for an
-// unknown tenant in August 2026. Its public catalogue gives RS045 another meaning.
+// errTenantNotFound is the literal answer of the live service for an unknown tenant in August 2026. The public
+// catalogue gives RS045 another meaning.
 var errTenantNotFound = &apiError{http.StatusNotFound, "Missing or invalid tenant alias.", "TENANT_NOT_FOUND", "RS045"}
 
-// Of the others SaaSquatch publishes status and rsCode at most; their
-// apiErrorCodes are assumed, except BAD_REQUEST. An empty rsCode is unpublished.
+// Of the other errors SaaSquatch publishes at most the status and the rsCode. Assumed: all apiErrorCodes except
+// BAD_REQUEST. An rsCode is empty if it is unpublished.
 var (
 	errUnauthorized = &apiError{http.StatusUnauthorized, "The API key is missing or wrong.", "UNAUTHORIZED", ""}
-	errNoEndpoint   = &apiError{http.StatusNotFound, "No such endpoint. The sandbox's own pages are below /_sandbox/.", "ENDPOINT_NOT_FOUND", ""}
-	errMethod       = &apiError{http.StatusMethodNotAllowed, "The endpoint does not take this method.", "METHOD_NOT_ALLOWED", ""}
+	errNoEndpoint   = &apiError{http.StatusNotFound,
+		"No such endpoint. The sandbox's own pages are below /_sandbox/.", "ENDPOINT_NOT_FOUND", ""}
+	errMethod = &apiError{http.StatusMethodNotAllowed,
+		"The endpoint does not take this method.", "METHOD_NOT_ALLOWED", ""}
 	// errContentType: RS046 is published, 415 is assumed.
-	errContentType = &apiError{http.StatusUnsupportedMediaType, "The content type must be application/json.", "UNSUPPORTED_MEDIA_TYPE", "RS046"}
-	errTooLarge    = &apiError{http.StatusRequestEntityTooLarge, "The body is larger than " + strconv.Itoa(maxBody) + " bytes.", "PAYLOAD_TOO_LARGE", ""}
-	// errUserNotFound: SaaSquatch has RS041 for a missing account and RS042 for a
-	// missing user, in one 404; its current API reference shows RS042.
+	errContentType = &apiError{http.StatusUnsupportedMediaType,
+		"The content type must be application/json.", "UNSUPPORTED_MEDIA_TYPE", "RS046"}
+	errTooLarge = &apiError{http.StatusRequestEntityTooLarge,
+		fmt.Sprintf("The body is larger than %d bytes.", maxBody), "PAYLOAD_TOO_LARGE", ""}
+	// errUserNotFound: SaaSquatch answers 404 for a missing account (RS041) and for a missing user (RS042). Its
+	// current API reference shows RS042.
 	errUserNotFound = &apiError{http.StatusNotFound, "User not found.", "USER_NOT_FOUND", "RS042"}
-	// errConflict: SaaSquatch describes no body for 409, so none may be relied on.
-	errConflict = &apiError{http.StatusConflict, "The idempotency key was used within the last 24 hours.", "IDEMPOTENCY_KEY_CONFLICT", ""}
+	// errConflict: SaaSquatch describes no body for 409, so no client may rely on one.
+	errConflict = &apiError{http.StatusConflict,
+		"The idempotency key was used within the last 24 hours.", "IDEMPOTENCY_KEY_CONFLICT", ""}
 	// errUserExists: RS048 is published, 409 is assumed.
-	errUserExists = &apiError{http.StatusConflict, "The user exists already.", "USER_ALREADY_EXISTS", "RS048"}
+	errUserExists = &apiError{http.StatusConflict, "The user already exists.", "USER_ALREADY_EXISTS", "RS048"}
 	// errAccountFull: the limit and RS013 are published, 400 is assumed.
 	errAccountFull = badRequestRS("RS013", "The account holds the maximum of %d users.", maxUsersPerAccount)
 	// errDoNotTrack: RS050 is published, 400 is assumed.
@@ -70,9 +75,9 @@ func (e *apiError) answer(scratch *scratch) answer {
 	return answer{status: e.status, body: out}
 }
 
-// appendString appends text as a JSON string; what is not UTF-8 in it becomes U+FFFD.
+// appendString appends text as a JSON string. Bytes that are not UTF-8 become U+FFFD.
 func appendString[Text string | []byte](dst []byte, text Text) []byte {
-	// The error only tells of invalid UTF-8.
+	// The only error is that of invalid UTF-8.
 	dst, _ = jsontext.AppendQuote(dst, text)
 	return dst
 }

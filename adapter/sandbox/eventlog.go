@@ -6,14 +6,13 @@ import "slices"
 type eventLog struct {
 	events queue[Event]
 	size   int    // of events, in bytes
-	last   uint64 // number of the last event that was added
+	last   uint64 // number of the latest event
 }
 
-// maxLogBytes bounds the data of the events that are kept, so that events near
-// the largest body do not take all memory.
+// maxLogBytes bounds the data of the kept events, so that many large events do not use up the memory.
 const maxLogBytes = 256 << 20
 
-// add numbers and keeps an event; the oldest make room for it.
+// add numbers and keeps an event, and drops the oldest beyond the bounds.
 func (l *eventLog) add(event Event, maxEvents int) {
 	l.last++
 	event.Seq = l.last
@@ -24,7 +23,7 @@ func (l *eventLog) add(event Event, maxEvents int) {
 	}
 }
 
-// size is about what the event's data take in memory.
+// size estimates the event's data in memory, in bytes.
 func size(event Event) int {
 	return len(event.Fields) + len(event.AccountID) + len(event.UserID) + len(event.Key) + len(event.IdempotencyKey)
 }
@@ -37,7 +36,7 @@ func (l *eventLog) all() []Event {
 	return all
 }
 
-// latest returns up to limit events that match, the latest ones, in order of arrival.
+// latest returns the latest events that match, up to limit, in the order of their arrival.
 func (l *eventLog) latest(limit int, match func(*Event) bool) []Event {
 	found := []Event{}
 	for i := l.events.length - 1; i >= 0 && len(found) < limit; i-- {

@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// Event is a user event that the sandbox accepted. The JSON names are those of
-// SaaSquatch where it has one.
+// Event is a user event that the sandbox accepted. The JSON names are SaaSquatch's where it has one.
 type Event struct {
 	// Seq counts accepted events from 1, without gaps.
 	Seq            uint64 `json:"seq"`
@@ -20,60 +19,58 @@ type Event struct {
 	UserID         string `json:"userId"`
 	Key            string `json:"key"`
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`
-	// Fields is the JSON object as it was sent, byte by byte; nil if there was
-	// none. It is shared: it must not be written to.
+	// Fields is the JSON object as it was sent, byte by byte; nil if there was none. It is shared, so callers must
+	// not change it.
 	Fields json.RawMessage `json:"fields,omitempty"`
 	// DateTriggered is in Unix milliseconds; nil if it was not sent.
 	DateTriggered *int64 `json:"dateTriggered,omitempty"`
 	// DateReceived is in Unix milliseconds, by the sandbox's clock.
 	DateReceived int64 `json:"dateReceived"`
-	// Import is the job that brought the event, shared by all its events; nil if
-	// it came by a call of its own.
+	// Import is the import job of the event, shared by all its events; nil if the event came by a call of its own.
 	Import *Import `json:"import,omitempty"`
 }
 
-// Events returns the accepted user events in the order of their arrival: the
-// latest [Options.MaxEvents] of them. Jobs whose time has come are carried out
-// before.
+// Events returns the latest [Options.MaxEvents] accepted user events in the order of their arrival. It runs due jobs
+// first.
 func (s *Server) Events() []Event {
-	s.catchUp()
+	s.runJobs()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.log.all()
 }
 
-// trackEvents carries out a Track User Event call.
+// trackEvents answers a Track User Event call.
 func (s *Server) trackEvents(t *tenant, a *attempt) answer {
-	parsed, fault := parseEvents(a.scratch, a.body, a.call.accountID, a.call.userID)
-	if fault != nil || a.lost {
+	parsed, apiErr := parseEvents(a.scratch, a.body, a.call.accountID, a.call.userID)
+	if apiErr != nil || a.lost {
 		if s.burnKeys {
 			s.burn(t, keyOf(&a.scratch.reader, a.body))
 		}
-		if fault != nil {
-			return fault.answer(a.scratch)
+		if apiErr != nil {
+			return apiErr.answer(a.scratch)
 		}
 		return answer{}
 	}
-	first, now, fault := s.accept(t, a, parsed)
-	if fault != nil {
-		return fault.answer(a.scratch)
+	first, now, apiErr := s.accept(t, a, parsed)
+	if apiErr != nil {
+		return apiErr.answer(a.scratch)
 	}
 	return eventsAnswer(a, parsed.events, first, now)
 }
 
-// accept keeps the events of a valid request, all of them or none. It returns
-// the number of the first and the time of receipt in Unix milliseconds.
+// accept keeps all events of a valid request, or none. It returns the number of the first and the time of receipt in
+// Unix milliseconds.
 func (s *Server) accept(t *tenant, a *attempt, parsed eventBody) (uint64, int64, *apiError) {
-	// What costs memory is made before the lock.
+	// Allocate before the lock.
 	dates := make([]int64, len(parsed.events))
-	keepFields(parsed.events, a.body)
+	detachFields(parsed.events, a.body)
 	key := parsed.idempotencyKey
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	if fault := s.admit(t, userRef{a.call.accountID, a.call.userID}, key, now); fault != nil {
-		return 0, 0, fault
+	if apiErr := s.admit(t, userRef{a.call.accountID, a.call.userID}, key, now); apiErr != nil {
+		return 0, 0, apiErr
 	}
 	first, received := s.log.last+1, now.UnixMilli()
 	for i, p := range parsed.events {
@@ -97,9 +94,8 @@ func (s *Server) accept(t *tenant, a *attempt, parsed eventBody) (uint64, int64,
 	return first, received, nil
 }
 
-// admit uses up the key of valid events, unless it was seen or the user is
-// unknown or not to be tracked. The order of the checks is assumed: a key that was
-// seen conflicts even if the user is unknown. The caller holds the mutex.
+// admit checks the key and the user of valid events, and uses up the key. Assumed is the order of the checks: a used
+// key conflicts even if the user is unknown. The caller holds the mutex.
 func (s *Server) admit(t *tenant, ref userRef, key string, now time.Time) *apiError {
 	if key != "" {
 		if use, seen := t.keys.seen(key, now); seen {
@@ -107,15 +103,15 @@ func (s *Server) admit(t *tenant, ref userRef, key string, now time.Time) *apiEr
 			return errConflict
 		}
 	}
-	fault := t.tracked(ref)
-	if _, known := t.users[ref]; fault == nil && !known && s.users == KnownUsers {
-		fault = errUserNotFound
+	apiErr := t.checkTracked(ref)
+	if _, known := t.users[ref]; apiErr == nil && !known && s.users == KnownUsers {
+		apiErr = errUserNotFound
 	}
-	if fault != nil {
+	if apiErr != nil {
 		if key != "" && s.burnKeys {
 			t.keys.add(key, now, false)
 		}
-		return fault
+		return apiErr
 	}
 	if key != "" {
 		t.keys.add(key, now, true)
@@ -123,9 +119,8 @@ func (s *Server) admit(t *tenant, ref userRef, key string, now time.Time) *apiEr
 	return nil
 }
 
-// keepFields lets go of a body that is much larger than the fields that point
-// into it, so that the bound on kept events holds.
-func keepFields(events []parsedEvent, body []byte) {
+// detachFields copies the fields out of a body that is much larger, so that the bound on kept events holds.
+func detachFields(events []parsedEvent, body []byte) {
 	size := 0
 	for i := range events {
 		size += len(events[i].fields)
@@ -138,7 +133,7 @@ func keepFields(events []parsedEvent, body []byte) {
 	}
 }
 
-// burn uses up the idempotency key of a failed attempt, if it has one.
+// burn uses up the idempotency key of a failed attempt; an empty key has no effect.
 func (s *Server) burn(t *tenant, key string) {
 	if key == "" {
 		return
@@ -151,8 +146,7 @@ func (s *Server) burn(t *tenant, key string) {
 	}
 }
 
-// eventsAnswer writes the answer in the shape of the example in SaaSquatch's API
-// definition.
+// eventsAnswer writes the answer in the shape of the example in SaaSquatch's API definition.
 func eventsAnswer(a *attempt, events []parsedEvent, first uint64, received int64) answer {
 	out := append(a.scratch.out[:0], `{"userId":`...)
 	out = appendString(out, a.call.userID)
@@ -194,8 +188,7 @@ func (e *parsedEvent) fieldsJSON() []byte {
 	return e.fields
 }
 
-// triggeredAt is the time of receipt for an event without a dateTriggered, which is
-// assumed.
+// triggeredAt returns dateTriggered. Assumed: the time of receipt stands for a missing one.
 func (e *parsedEvent) triggeredAt(received int64) int64 {
 	if e.dated {
 		return e.triggered
@@ -203,8 +196,8 @@ func (e *parsedEvent) triggeredAt(received int64) int64 {
 	return received
 }
 
-// appendEventID appends an id of 24 hexadecimal digits, as in SaaSquatch's
-// example: 8 of the second of receipt and 16 of the event's number.
+// appendEventID appends an id of 24 hexadecimal digits, as in SaaSquatch's example: 8 for the second of receipt, 16
+// for the event's number.
 func appendEventID(out []byte, received int64, seq uint64) []byte {
 	var id [12]byte
 	binary.BigEndian.PutUint32(id[:], uint32(time.UnixMilli(received).Unix()))

@@ -14,39 +14,33 @@ import (
 	"time"
 )
 
-// Faults are what the sandbox does wrong on purpose. They strike calls of the
-// API, whatever their path, and never the pages. At most one strikes a request,
-// so the rates add up; their sum is at most 1.
+// Faults are the faults to inject into calls of the API, whatever their path, but never into the pages. A request gets
+// at most one fault, so the rates add up. Their sum is at most 1.
 type Faults struct {
 	// Fail lists statuses to answer with. Default: none.
 	Fail []FailRule
-	// ResetRate is the share of requests, 0 to 1, whose connection is reset
-	// instead of answered. Default: 0.
+	// ResetRate is the share of requests, 0 to 1, whose connection is reset instead of answered. Default: 0.
 	ResetRate float64
-	// TimeoutRate is the share of requests, 0 to 1, that get no answer until the
-	// client gives up or TimeoutLimit is over, when the connection is cut. Default: 0.
+	// TimeoutRate is the share of requests, 0 to 1, that get no answer. The connection closes after TimeoutLimit,
+	// unless the client gives up earlier. Default: 0.
 	TimeoutRate float64
-	// Lost says whether a request that is reset or times out is processed all
-	// the same. Default: Mixed.
+	// Lost says whether a request is processed before its reset or time-out. Default: Mixed.
 	Lost When
-	// Latency delays every answer, after the request was processed; the client
-	// may give up meanwhile. Default: 0.
+	// Latency delays every answer after the request was processed. The client may give up meanwhile. Default: 0.
 	Latency time.Duration
 	// TimeoutLimit bounds a time-out. Default: 1 min.
 	TimeoutLimit time.Duration
 }
 
-// When says at which side of the processing a fault strikes.
+// When says whether a fault comes before or after the processing of a request.
 type When uint8
 
 const (
-	// Mixed strikes before or after processing, with equal chance: what a client
-	// sees of both is the same.
+	// Mixed comes before or after processing with equal chance. A client cannot tell which.
 	Mixed When = iota + 1
-	// Before strikes before processing: the request has no effect.
+	// Before comes before processing: the request has no effect.
 	Before
-	// After strikes after processing: the request has its effect, and the client
-	// does not learn of it.
+	// After comes after processing: the request has its effect, and the client does not learn of it.
 	After
 )
 
@@ -54,21 +48,19 @@ const (
 type FailRule struct {
 	// Rate is the share of requests, 0 to 1.
 	Rate float64
-	// Status is the HTTP status to answer, 300 to 599; with Page from 200 on.
+	// Status is the HTTP status of the answer, 300 to 599; with Page from 200 on.
 	Status int
 	// Page answers with a page of HTML, as a proxy does, instead of SaaSquatch's error.
 	// Default: false.
 	Page bool
-	// RetryAfter is sent in the header Retry-After, rounded up to seconds.
-	// Default: no header.
+	// RetryAfter is sent in the header Retry-After, rounded up to seconds. Default: no header.
 	RetryAfter time.Duration
-	// After processes the request before it fails, as real servers sometimes do.
-	// Default: the request has no effect.
+	// After processes the request before it fails, as real servers sometimes do. Default: the request has no effect.
 	After bool
 }
 
-// ParseFail reads a rule such as "5%:503": the rate as in [ParseRate] and the
-// status, then, in any order, "after", "html" and "retry-after=2s".
+// ParseFail reads a rule such as "5%:503": the rate as in [ParseRate] and the status. The options "after", "html" and
+// "retry-after=2s" may follow, in any order.
 func ParseFail(text string) (FailRule, error) {
 	rate, rest, ok := strings.Cut(text, ":")
 	if !ok {
@@ -98,7 +90,8 @@ func ParseFail(text string) (FailRule, error) {
 				return FailRule{}, fmt.Errorf("parse fault %q: retry-after: %w", text, err)
 			}
 		default:
-			return FailRule{}, fmt.Errorf("parse fault %q: unknown option %q: want after, html or retry-after=DURATION", text, option)
+			return FailRule{}, fmt.Errorf(
+				"parse fault %q: unknown option %q: want after, html or retry-after=DURATION", text, option)
 		}
 	}
 	if err := rule.validate(); err != nil {
@@ -107,7 +100,7 @@ func ParseFail(text string) (FailRule, error) {
 	return rule, nil
 }
 
-// String writes the rule so that [ParseFail] reads it back.
+// String writes the rule in the form that [ParseFail] reads.
 func (rule FailRule) String() string {
 	text := strconv.FormatFloat(rule.Rate, 'f', -1, 64) + ":" + strconv.Itoa(rule.Status)
 	if rule.After {
@@ -150,7 +143,8 @@ func (f Faults) withDefaults() Faults {
 func (f Faults) validate() error {
 	all := validateRules("fault", f.Fail, f.ResetRate+f.TimeoutRate)
 	if !isShare(f.ResetRate) || !isShare(f.TimeoutRate) {
-		all = append(all, fmt.Errorf("faults: reset rate %v, time-out rate %v: want 0 to 1", f.ResetRate, f.TimeoutRate))
+		all = append(all, fmt.Errorf("faults: reset rate %v, time-out rate %v: want 0 to 1",
+			f.ResetRate, f.TimeoutRate))
 	}
 	if f.Latency < 0 || f.TimeoutLimit < 0 {
 		all = append(all, errors.New("faults: latency and time-out limit must not be negative"))
@@ -190,12 +184,13 @@ func pick(rules []FailRule, u float64) (rule FailRule, ok bool, rest float64) {
 }
 
 func (rule FailRule) validate() error {
+	noBody := rule.Status == http.StatusNoContent || rule.Status == http.StatusNotModified
 	switch {
 	case !isShare(rule.Rate):
 		return fmt.Errorf("rate %v: want 0 to 1", rule.Rate)
-	case rule.Page && (rule.Status < 200 || rule.Status > 599 || rule.Status == http.StatusNoContent || rule.Status == http.StatusNotModified):
+	case rule.Page && (rule.Status < 200 || rule.Status > 599 || noBody):
 		return fmt.Errorf("status %d: want 200 to 599, except 204 and 304", rule.Status)
-	case !rule.Page && (rule.Status < 300 || rule.Status > 599 || rule.Status == http.StatusNotModified):
+	case !rule.Page && (rule.Status < 300 || rule.Status > 599 || noBody):
 		return fmt.Errorf("status %d: want 300 to 599, except 304; from 200 on with html", rule.Status)
 	case rule.RetryAfter < 0:
 		return fmt.Errorf("retry-after %v: must not be negative", rule.RetryAfter)
@@ -207,18 +202,19 @@ func (rule FailRule) validate() error {
 func isShare(rate float64) bool { return rate >= 0 && rate <= 1 }
 
 func (rule FailRule) answer(scratch *scratch) answer {
-	a := rule.fault().answer(scratch)
+	a := rule.apiError().answer(scratch)
 	if rule.Page {
-		page := fmt.Sprintf("<html><head><title>%d %s</title></head><body>A page injected by the sandbox.</body></html>\n", rule.Status, http.StatusText(rule.Status))
+		page := fmt.Sprintf("<html><head><title>%d %s</title></head>"+
+			"<body>A page injected by the sandbox.</body></html>\n", rule.Status, http.StatusText(rule.Status))
 		a.content, a.contentType, a.size = strings.NewReader(page), "text/html; charset=utf-8", int64(len(page))
 	}
 	a.retryAfter = rule.RetryAfter
 	return a
 }
 
-// fault is the rule's error. Codes are those that SaaSquatch publishes for limits
-// and internal errors, or none.
-func (rule FailRule) fault() *apiError {
+// apiError is the rule's error. Its rsCode is the one that SaaSquatch publishes for rate limits and internal errors,
+// or empty.
+func (rule FailRule) apiError() *apiError {
 	e := &apiError{
 		status:       rule.Status,
 		message:      "A fault injected by the sandbox.",
@@ -238,23 +234,23 @@ func retryAfterSeconds(d time.Duration) string {
 	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }
 
-type strikeKind uint8
+type faultKind uint8
 
 const (
-	noStrike strikeKind = iota
-	failStrike
-	resetStrike
-	timeoutStrike
+	noFault faultKind = iota
+	failFault
+	resetFault
+	timeoutFault
 )
 
-// strike is the fault that hits one request, or none.
-type strike struct {
-	kind  strikeKind
+// fault is the fault of one request, or none.
+type fault struct {
+	kind  faultKind
 	rule  FailRule
 	after bool
 }
 
-// injector decides about faults. With none configured it costs nothing.
+// injector decides about the faults of requests.
 type injector struct {
 	faults Faults
 	active bool
@@ -274,10 +270,10 @@ func newInjector(faults Faults, source *rand.Rand) injector {
 	}
 }
 
-// draw decides about one request. It takes two numbers from the source for each.
-func (in *injector) draw() strike {
+// draw decides about one request. It takes two numbers from the random source.
+func (in *injector) draw() fault {
 	if !in.active {
-		return strike{}
+		return fault{}
 	}
 	in.mu.Lock()
 	u, coin := in.rand.Float64(), in.rand.Uint64()&1 == 1
@@ -285,20 +281,20 @@ func (in *injector) draw() strike {
 
 	rule, ok, u := pick(in.faults.Fail, u)
 	if ok {
-		return strike{kind: failStrike, rule: rule, after: rule.After}
+		return fault{kind: failFault, rule: rule, after: rule.After}
 	}
 	after := in.faults.Lost == After || in.faults.Lost == Mixed && coin
 	if u -= in.faults.ResetRate; u < 0 {
-		return strike{kind: resetStrike, after: after}
+		return fault{kind: resetFault, after: after}
 	}
 	if u -= in.faults.TimeoutRate; u < 0 {
-		return strike{kind: timeoutStrike, after: after}
+		return fault{kind: timeoutFault, after: after}
 	}
-	return strike{}
+	return fault{}
 }
 
-// reset resets the client's connection, with a TCP RST where there is a TCP
-// connection to take over. HTTP/2 has none: there the stream is reset.
+// reset resets the client's connection with a TCP RST. On HTTP/2 it resets the stream, since the connection cannot be
+// hijacked.
 func reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -309,7 +305,7 @@ func reset(w http.ResponseWriter) {
 		inner = secured.NetConn()
 	}
 	if tcp, ok := inner.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // without it the connection closes in an orderly way
+		_ = tcp.SetLinger(0) // otherwise the connection closes with a FIN
 	}
 	_ = inner.Close()
 }

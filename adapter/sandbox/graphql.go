@@ -15,13 +15,12 @@ import (
 //go:embed schema.graphql
 var schemaText string
 
-// The bounds of a query are assumed; they keep a query from taking the sandbox's
-// memory.
+// Assumed: these limits of a query. They keep it from using up the sandbox's memory.
 const (
 	maxQueryLength = 64 << 10 // in bytes
 	maxQueryDepth  = 20
 	maxSelections  = 5000
-	maxOverlaps    = 100_000 // pairs of selections that are compared
+	maxOverlaps    = 100_000 // comparisons of two selections
 )
 
 var schema = graphql.MustParseSchema(schemaText, &resolver{},
@@ -31,11 +30,9 @@ var schema = graphql.MustParseSchema(schemaText, &resolver{},
 	graphql.OverlapValidationLimit(maxOverlaps),
 )
 
-// graphQL carries out the operations of one request. What fails in them is told
-// in an answer of 200, in extensions.apiError of an error, by SaaSquatch's own
-// client code; a body that is no request at all gets a 400 as elsewhere, which is
-// assumed. Whether an apiError also stands at the top level is left open: here
-// it does not.
+// graphQL answers a GraphQL request. The status is 200 even if an operation fails: then extensions.apiError of an
+// error holds the reason, by SaaSquatch's own client code. Assumed: a body that is not a GraphQL request gets a 400,
+// and the answer has no apiError at the top level.
 func (s *Server) graphQL(t *tenant, a *attempt) answer {
 	var request struct {
 		Query         string         `json:"query"`
@@ -43,12 +40,12 @@ func (s *Server) graphQL(t *tenant, a *attempt) answer {
 		Variables     map[string]any `json:"variables"`
 	}
 	if err := jsonv2.Unmarshal(a.body, &request); err != nil {
-		return badRequest("The body is no GraphQL request in JSON.").answer(a.scratch)
+		return badRequest("The body is not a GraphQL request in JSON.").answer(a.scratch)
 	}
 	if request.Query == "" {
 		return badRequest("query is required.").answer(a.scratch)
 	}
-	s.catchUp()
+	s.runJobs()
 	scheme := "http"
 	if a.request.TLS != nil {
 		scheme = "https"
@@ -64,14 +61,14 @@ func (s *Server) graphQL(t *tenant, a *attempt) answer {
 	}
 	body, err := json.Marshal(response)
 	if err != nil {
-		return (&apiError{http.StatusInternalServerError, "The answer cannot be written.", "INTERNAL_ERROR", "RS014"}).answer(a.scratch)
+		apiErr := &apiError{http.StatusInternalServerError, "The answer cannot be written.", "INTERNAL_ERROR", "RS014"}
+		return apiErr.answer(a.scratch)
 	}
 	return answer{status: http.StatusOK, body: body}
 }
 
-// classify adds the classification of an error that no resolver made. The names
-// are those of graphql-java, which SaaSquatch's answers suggest. Such errors have
-// no apiError, which is assumed.
+// classify adds a classification to an error that is not from a resolver. The names are those of graphql-java, which
+// SaaSquatch's answers suggest. Assumed: such errors have no apiError.
 func classify(e *gqlerrors.QueryError) {
 	if e.Extensions != nil {
 		return
@@ -87,28 +84,28 @@ func classify(e *gqlerrors.QueryError) {
 }
 
 // graphQLError is an error of an operation.
-type graphQLError struct{ fault *apiError }
+type graphQLError struct{ apiErr *apiError }
 
-func (e graphQLError) Error() string { return e.fault.message }
+func (e graphQLError) Error() string { return e.apiErr.message }
 
-// Extensions are what the answer says of the error.
+// Extensions are the extensions of the error in the answer.
 func (e graphQLError) Extensions() map[string]any {
 	return map[string]any{
 		"apiError": map[string]any{
-			"message":      e.fault.message,
-			"statusCode":   e.fault.status,
-			"apiErrorCode": e.fault.apiErrorCode,
-			"rsCode":       e.fault.rsCode,
+			"message":      e.apiErr.message,
+			"statusCode":   e.apiErr.status,
+			"apiErrorCode": e.apiErr.apiErrorCode,
+			"rsCode":       e.apiErr.rsCode,
 		},
 		"classification": "DataFetchingException",
 	}
 }
 
-// graphQLCall is what the resolvers know of their request.
+// graphQLCall is the context of the resolvers of one request.
 type graphQLCall struct {
 	server *Server
 	tenant *tenant
-	origin string // scheme and host as the client wrote them
+	origin string // scheme and host of the request
 }
 
 type graphQLContext struct{}

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// maxPage is the largest limit of a list, which is assumed.
+// maxPage is the largest limit of a list. It is assumed.
 const maxPage = 1000
 
 // pageArgs are the arguments of lists.
@@ -19,11 +19,11 @@ type listPage[T any] struct {
 	total int
 }
 
-// pageOf returns a page of the elements that collect finds, by name. The caller of collect
-// holds the server's mutex. That limits and offsets out of range are refused is assumed.
+// pageOf returns a page of the elements that collect returns by name. collect runs under the server's mutex. Assumed:
+// limits and offsets out of range are refused.
 func pageOf[T any](ctx context.Context, args pageArgs, collect func(*tenant) map[string]T) (*listPage[T], error) {
 	if args.Limit < 0 || args.Limit > maxPage || args.Offset < 0 {
-		return nil, graphQLError{badRequest("limit is 0 to %d, offset 0 or more.", maxPage)}
+		return nil, graphQLError{badRequest("limit must be 0 to %d, and offset at least 0.", maxPage)}
 	}
 	call := callOf(ctx)
 	call.server.mu.Lock()
@@ -100,7 +100,7 @@ func (s segmentResolver) Key() scalarSegmentKey         { return scalarSegmentKe
 func (s segmentResolver) Name() *string                 { return nil }
 func (s segmentResolver) ParticipantsCount() scalarLong { return scalarLong(s.users) }
 
-// Status is ACTIVE: nothing in the sandbox archives a segment.
+// Status is ACTIVE, because the sandbox archives no segment.
 func (s segmentResolver) Status() *string {
 	active := "ACTIVE"
 	return &active
@@ -109,8 +109,10 @@ func (s segmentResolver) Status() *string {
 // scalarSegmentKey is the scalar SegmentKey.
 type scalarSegmentKey string
 
-// ImplementsGraphQLType and UnmarshalGraphQL are the library's interface of scalars.
+// ImplementsGraphQLType and UnmarshalGraphQL implement the library's interface of scalars.
 func (*scalarSegmentKey) ImplementsGraphQLType(name string) bool { return name == "SegmentKey" }
 
-// UnmarshalGraphQL fails: nothing takes a key.
-func (*scalarSegmentKey) UnmarshalGraphQL(any) error { return errors.New("a SegmentKey is no input") }
+// UnmarshalGraphQL fails, because no argument is a SegmentKey.
+func (*scalarSegmentKey) UnmarshalGraphQL(any) error {
+	return errors.New("a SegmentKey is not an input")
+}

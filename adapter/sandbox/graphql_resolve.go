@@ -9,8 +9,7 @@ import (
 	"github.com/graph-gophers/graphql-go"
 )
 
-// resolver resolves the fields of Query and Mutation; their arguments and results
-// are those of schema.graphql.
+// resolver resolves the fields of Query and Mutation in schema.graphql.
 type resolver struct{}
 
 // jobArgs are the arguments of validateJobCreation and createJob.
@@ -45,29 +44,29 @@ func (a jobArgs) input() jobInput {
 // ValidateJobCreation has no effect: it is a query.
 func (*resolver) ValidateJobCreation(ctx context.Context, args jobArgs) *validationResolver {
 	call := callOf(ctx)
-	_, faults := call.server.checkJob(call.tenant, args.input())
-	return &validationResolver{faults}
+	_, problems := call.server.checkJob(call.tenant, args.input())
+	return &validationResolver{problems}
 }
 
-// CreateJob refuses what ValidateJobCreation finds fault with.
+// CreateJob refuses an input with problems.
 func (*resolver) CreateJob(ctx context.Context, args jobArgs) (*jobResolver, error) {
 	call := callOf(ctx)
-	order, faults := call.server.checkJob(call.tenant, args.input())
-	if len(faults) > 0 {
-		return nil, graphQLError{badRequest("%s", strings.Join(faults, " "))}
+	order, problems := call.server.checkJob(call.tenant, args.input())
+	if len(problems) > 0 {
+		return nil, graphQLError{badRequest("%s", strings.Join(problems, " "))}
 	}
-	view, fault := call.server.createJob(call.tenant, order)
-	if fault != nil {
-		return nil, graphQLError{fault}
+	view, apiErr := call.server.createJob(call.tenant, order)
+	if apiErr != nil {
+		return nil, graphQLError{apiErr}
 	}
 	return &jobResolver{view, call.origin}, nil
 }
 
 func (*resolver) Job(ctx context.Context, args struct{ ID graphql.ID }) (*jobResolver, error) {
 	call := callOf(ctx)
-	view, fault := call.server.findJob(call.tenant, string(args.ID))
-	if fault != nil {
-		return nil, graphQLError{fault}
+	view, apiErr := call.server.findJob(call.tenant, string(args.ID))
+	if apiErr != nil {
+		return nil, graphQLError{apiErr}
 	}
 	return &jobResolver{view, call.origin}, nil
 }
@@ -76,18 +75,18 @@ func (*resolver) Tenant(ctx context.Context) *tenantResolver {
 	return &tenantResolver{callOf(ctx).tenant.alias}
 }
 
-type validationResolver struct{ faults []string }
+type validationResolver struct{ problems []string }
 
-func (v *validationResolver) Errors() []string { return v.faults }
+func (v *validationResolver) Errors() []string { return v.problems }
 
 type tenantResolver struct{ alias string }
 
 func (t *tenantResolver) TenantAlias() graphql.ID { return graphql.ID(t.alias) }
 
-// IsLiveMode: test tenants are those whose alias begins with test_.
+// IsLiveMode is false for a tenant whose alias begins with test_.
 func (t *tenantResolver) IsLiveMode() bool { return !strings.HasPrefix(t.alias, "test_") }
 
-// RateLimitMultiplier is assumed.
+// RateLimitMultiplier is 1, which is assumed.
 func (t *tenantResolver) RateLimitMultiplier() *float64 {
 	one := 1.0
 	return &one
@@ -99,9 +98,9 @@ type jobResolver struct {
 }
 
 func (j *jobResolver) ID() graphql.ID             { return graphql.ID(j.view.job.id) }
-func (j *jobResolver) Type() scalarJobType        { return scalarJobType(j.view.job.order.kind) }
-func (j *jobResolver) Name() *string              { return j.view.job.order.name }
-func (j *jobResolver) Requester() *string         { return j.view.job.order.requester }
+func (j *jobResolver) Type() scalarJobType        { return scalarJobType(j.view.job.spec.kind) }
+func (j *jobResolver) Name() *string              { return j.view.job.spec.name }
+func (j *jobResolver) Requester() *string         { return j.view.job.spec.requester }
 func (j *jobResolver) Status() string             { return string(j.view.status) }
 func (j *jobResolver) Stats() *jobStatsResolver   { return &jobStatsResolver{j.view} }
 func (j *jobResolver) DateCompleted() *scalarDate { return j.date(j.view.completed) }
@@ -112,7 +111,7 @@ func (j *jobResolver) DateCreated() *scalarDate {
 	return &date
 }
 
-// date is null unless the job is completed, which is assumed of aborted ones.
+// date is null unless the job is completed. Assumed: that holds for aborted jobs.
 func (j *jobResolver) date(at time.Time) *scalarDate {
 	if j.view.status != jobCompleted {
 		return nil
@@ -133,7 +132,7 @@ func (j *jobResolver) DownloadFileRefURL(args linkArgs) *string {
 	return j.link(sourceFile, args.PublicLink)
 }
 
-// link is null before a job is completed and after its links have expired.
+// link is null unless the job's links are valid.
 func (j *jobResolver) link(file string, public bool) *string {
 	if !j.view.linked {
 		return nil
@@ -150,7 +149,7 @@ func (s *jobStatsResolver) Errors() scalarLong           { return scalarLong(s.v
 // scalarJobType is the scalar JobType.
 type scalarJobType string
 
-// ImplementsGraphQLType and UnmarshalGraphQL are the library's interface of scalars.
+// ImplementsGraphQLType and UnmarshalGraphQL implement the library's interface of scalars.
 func (*scalarJobType) ImplementsGraphQLType(name string) bool { return name == "JobType" }
 
 func (t *scalarJobType) UnmarshalGraphQL(input any) error {
@@ -162,7 +161,7 @@ func (t *scalarJobType) UnmarshalGraphQL(input any) error {
 	return nil
 }
 
-// scalarJSON is the scalar RSJsonNode: what encoding/json decodes any JSON to.
+// scalarJSON is the scalar RSJsonNode: any JSON, as encoding/json decodes it.
 type scalarJSON struct{ value any }
 
 func (*scalarJSON) ImplementsGraphQLType(name string) bool { return name == "RSJsonNode" }
@@ -177,13 +176,13 @@ type scalarDate int64
 
 func (*scalarDate) ImplementsGraphQLType(name string) bool { return name == "RSDate" }
 
-// UnmarshalGraphQL fails: nothing takes a date.
-func (*scalarDate) UnmarshalGraphQL(any) error { return errors.New("a date is no input") }
+// UnmarshalGraphQL fails, because no argument is a date.
+func (*scalarDate) UnmarshalGraphQL(any) error { return errors.New("a date is not an input") }
 
 // scalarLong is the scalar Long.
 type scalarLong int64
 
 func (*scalarLong) ImplementsGraphQLType(name string) bool { return name == "Long" }
 
-// UnmarshalGraphQL fails: nothing takes a Long.
-func (*scalarLong) UnmarshalGraphQL(any) error { return errors.New("a Long is no input") }
+// UnmarshalGraphQL fails, because no argument is a Long.
+func (*scalarLong) UnmarshalGraphQL(any) error { return errors.New("a Long is not an input") }

@@ -5,15 +5,13 @@ import (
 	"time"
 )
 
-// keyWindow is how long an idempotency key is remembered after its first
-// receipt. SaaSquatch's documentation of idempotency says 24 hours, its API
-// definition at least that, so that the end of the 24th hour is the earliest
-// moment at which a client has to expect a second processing.
+// keyWindow is how long the sandbox remembers an idempotency key after its first receipt. SaaSquatch's documentation
+// of idempotency says 24 hours, its API definition at least 24 hours. So a client must expect a second processing from
+// the end of the 24th hour on.
 const keyWindow = 24 * time.Hour
 
-// keyMemory remembers the idempotency keys of one tenant for [keyWindow],
-// whatever their number: about 60 bytes a key. It holds a 128-bit hash instead
-// of the key, so that the garbage collector has nothing to scan in it.
+// keyMemory remembers the idempotency keys of one tenant for [keyWindow]. It has no limit and takes about 60 bytes a
+// key. It holds a 128-bit hash instead of the key, so that the garbage collector has nothing to scan.
 type keyMemory struct {
 	seeds [2]maphash.Seed
 	uses  map[keyHash]keyUse
@@ -25,7 +23,7 @@ type keyHash [2]uint64
 // keyUse is the first receipt of a key.
 type keyUse struct {
 	received int64 // Unix time in nanoseconds
-	// processed is false if the attempt failed and burnt the key.
+	// processed is false if the attempt failed and used up the key.
 	processed bool
 }
 
@@ -51,7 +49,7 @@ func (m *keyMemory) seen(key string, now time.Time) (keyUse, bool) {
 	return use, true
 }
 
-// add remembers a key that was not seen, and forgets those that have expired.
+// add remembers a new key, and forgets expired keys.
 func (m *keyMemory) add(key string, now time.Time, processed bool) {
 	m.expire(now)
 	hash, received := m.hash(key), now.UnixNano()
@@ -62,7 +60,7 @@ func (m *keyMemory) add(key string, now time.Time, processed bool) {
 func (m *keyMemory) expire(now time.Time) {
 	for m.order.length > 0 && expired(m.order.at(0).received, now) {
 		gone := m.order.pop()
-		// With a clock that was set back the key may have come again since.
+		// If the clock was set back, the key may have been added again.
 		if m.uses[gone.hash].received == gone.received {
 			delete(m.uses, gone.hash)
 		}
@@ -78,9 +76,8 @@ const (
 	maxKeyLength = 64
 )
 
-// validKey reports whether a text is an idempotency key by SaaSquatch's
-// published rules: 8 to 64 characters, each a letter or digit of ASCII or one of
-// '.', '-' and '_'.
+// validKey reports whether a text is an idempotency key by SaaSquatch's published rules: 8 to 64 characters, each an
+// ASCII letter, an ASCII digit, '.', '-' or '_'.
 func validKey[Text string | []byte](key Text) bool {
 	if len(key) < minKeyLength || len(key) > maxKeyLength {
 		return false

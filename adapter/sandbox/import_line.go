@@ -5,8 +5,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxLine bounds a line of an import, in bytes. SaaSquatch publishes no limit;
-// that of a request's body is assumed.
+// maxLine bounds a line of an import, in bytes. SaaSquatch publishes no limit. Assumed: that of a request's body.
 const maxLine = maxBody
 
 var errLineTooLong = badRequest("The line is longer than %d bytes.", maxLine)
@@ -15,16 +14,15 @@ var errLineTooLong = badRequest("The line is longer than %d bytes.", maxLine)
 type importedEvent struct {
 	ref            userRef
 	idempotencyKey string // empty if there is none
-	// event's fields are a part of the line.
-	event parsedEvent
+	event          parsedEvent
 }
 
-// parseEventLine reads and judges a line of an import of user events. That the fields
-// must also be what a Track User Event call demands is assumed.
+// parseEventLine reads and checks a line of an import of user events. The fields of the event are a part of the line.
+// Assumed: the fields must be what a Track User Event call demands.
 func parseEventLine(r *reader, line []byte) (importedEvent, *apiError) {
 	r.resetLine(line)
-	if fault := r.check("eventLine"); fault != nil {
-		return importedEvent{}, fault
+	if apiErr := r.check("eventLine"); apiErr != nil {
+		return importedEvent{}, apiErr
 	}
 	var sent struct {
 		UserID         string `json:"userId"`
@@ -36,11 +34,15 @@ func parseEventLine(r *reader, line []byte) (importedEvent, *apiError) {
 			DateTriggered jsontext.Value `json:"dateTriggered"`
 		} `json:"event"`
 	}
-	_ = jsonv2.Unmarshal(line, &sent) // cannot fail: the line was judged
+	_ = jsonv2.Unmarshal(line, &sent) // cannot fail: the line is valid
 	parsed := importedEvent{
 		ref:            userRef{sent.AccountID, sent.UserID},
 		idempotencyKey: sent.IdempotencyKey,
-		event:          parsedEvent{key: sent.Event.Key, fields: sent.Event.Fields, dated: sent.Event.DateTriggered != nil},
+		event: parsedEvent{
+			key:    sent.Event.Key,
+			fields: sent.Event.Fields,
+			dated:  sent.Event.DateTriggered != nil,
+		},
 	}
 	if parsed.event.dated {
 		var ok bool
@@ -50,18 +52,21 @@ func parseEventLine(r *reader, line []byte) (importedEvent, *apiError) {
 	}
 	if parsed.event.fields != nil {
 		r.reset(parsed.event.fields, "/event/fields")
-		if fault := checkValue(r, 0, false); fault != nil {
-			return parsed, fault
+		if apiErr := checkValue(r, 0, false); apiErr != nil {
+			return parsed, apiErr
 		}
 	}
-	return parsed, checkOrder(r, &parsed.event, "/event/fields")
+	if parsed.event.isOrder() {
+		r.reset(parsed.event.fields, "/event/fields")
+		return parsed, r.check(parsed.event.key)
+	}
+	return parsed, nil
 }
 
-// parseUserLine reads and judges a line of an import of users. Its segments are those of
-// the job.
+// parseUserLine reads and checks a line of an import of users. The operations on segments are those of the job.
 func parseUserLine(r *reader, line []byte, segments []string) (userPatch, *apiError) {
 	r.resetLine(line)
-	patch, fault := readUser(r, "userLine")
+	patch, apiErr := readUser(r, "userLine")
 	patch.segments = segments
-	return patch, fault
+	return patch, apiErr
 }

@@ -8,26 +8,21 @@ import (
 	"strings"
 )
 
-// JobFaults are what the sandbox does wrong with import jobs on purpose. They are
-// drawn when a job is created.
+// JobFaults are the faults to inject into import jobs. They are drawn when a job is created.
 type JobFaults struct {
-	// AbortFirst is how many jobs are aborted before others are not, counted
-	// since the start or the last reset. Default: 0.
+	// AbortFirst is the number of jobs to abort, counted from the start or the last reset. Default: 0.
 	AbortFirst int
-	// AbortRate is the share of the other jobs, 0 to 1, that are aborted. Default: 0.
+	// AbortRate is the share of the other jobs to abort, 0 to 1. Default: 0.
 	AbortRate float64
-	// AbortAfter is how many records an aborted job has processed before: they
-	// have had their effect, and no file tells which. A job with fewer processes
-	// all. Default: half of the job's records.
+	// AbortAfter is the number of records that a job imports before it aborts. They keep their effect, and no file
+	// lists them. A job with fewer records imports all. Default: half of the job's records.
 	AbortAfter int
-	// RefuseRecords lists statuses with which to refuse a share of the records
-	// that are valid. A rule with After processes the record all the same;
-	// RetryAfter is not for records. Default: none.
+	// RefuseRecords refuses a share of the valid records with a status. A rule with After imports the record anyway.
+	// Rules for records have no RetryAfter and no Page. Default: none.
 	RefuseRecords []FailRule
 }
 
-// ParseAbort reads which jobs to abort: "2" for the first two, "10%" or "0.1" for
-// a share.
+// ParseAbort reads which jobs to abort: "2" means the first two, "10%" or "0.1" a share.
 func ParseAbort(text string) (first int, rate float64, err error) {
 	if strings.ContainsAny(text, "%.") {
 		rate, err = ParseRate(text)
@@ -43,7 +38,8 @@ func ParseAbort(text string) (first int, rate float64, err error) {
 func (f JobFaults) validate() error {
 	all := validateRules("job fault", f.RefuseRecords, 0)
 	if f.AbortFirst < 0 || f.AbortAfter < 0 {
-		all = append(all, fmt.Errorf("job faults: abort first %d, after %d: must not be negative", f.AbortFirst, f.AbortAfter))
+		all = append(all, fmt.Errorf("job faults: abort first %d, after %d: must not be negative",
+			f.AbortFirst, f.AbortAfter))
 	}
 	if !isShare(f.AbortRate) {
 		all = append(all, fmt.Errorf("job faults: abort rate %v: want 0 to 1", f.AbortRate))
@@ -59,32 +55,32 @@ func (f JobFaults) validate() error {
 	return errors.Join(all...)
 }
 
-// fate is what the faults have in store for one job. Its source is its own, so
-// that requests meanwhile do not change which records are refused.
-type fate struct {
+// jobInjector decides about the faults of one job. It has a random source of its own, so that concurrent requests do
+// not change which records are refused.
+type jobInjector struct {
 	abort  bool
 	refuse []FailRule
-	dice   *rand.Rand // nil if nothing is left to chance
+	rand   *rand.Rand // nil if no decision is random
 }
 
-// fate decides about a job that has the given number of jobs before it.
-func (in *injector) fate(faults JobFaults, before int) fate {
-	f := fate{abort: before < faults.AbortFirst, refuse: faults.RefuseRecords}
+// forJob decides about a job, given the number of jobs before it.
+func (in *injector) forJob(faults JobFaults, before int) jobInjector {
+	f := jobInjector{abort: before < faults.AbortFirst, refuse: faults.RefuseRecords}
 	if faults.AbortRate == 0 && len(faults.RefuseRecords) == 0 {
 		return f
 	}
 	in.mu.Lock()
-	f.dice = rand.New(rand.NewPCG(in.rand.Uint64(), in.rand.Uint64()))
+	f.rand = rand.New(rand.NewPCG(in.rand.Uint64(), in.rand.Uint64()))
 	in.mu.Unlock()
-	f.abort = f.dice.Float64() < faults.AbortRate || f.abort
+	f.abort = f.rand.Float64() < faults.AbortRate || f.abort
 	return f
 }
 
-// record decides about one record.
-func (f *fate) record() (rule FailRule, struck bool) {
+// draw decides about one record.
+func (f *jobInjector) draw() (rule FailRule, ok bool) {
 	if len(f.refuse) == 0 {
 		return FailRule{}, false
 	}
-	rule, struck, _ = pick(f.refuse, f.dice.Float64())
-	return rule, struck
+	rule, ok, _ = pick(f.refuse, f.rand.Float64())
+	return rule, ok
 }

@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// tableFormat is a job's outputFormat. XLSX is not simulated.
+// tableFormat is a job's outputFormat. The sandbox does not simulate XLSX.
 type tableFormat string
 
 const (
@@ -41,10 +41,9 @@ func resultColumns(kind jobKind) []string {
 	return eventColumns
 }
 
-// table is the file of a job's results or errors. In CSV it has the published
-// columns. In JSONL a line is assumed to be an object with the same names, where
-// a dot in a column is an object within, as in the files that are imported.
-// Dates are Unix milliseconds, and fields in CSV are JSON, which is assumed too.
+// table is the file of a job's results or errors. In CSV it has the published columns. Assumed: in JSONL a line is an
+// object with the same names, and a dot in a column stands for a nested object, as in the imported files. Assumed as
+// well: dates are Unix milliseconds, and fields in CSV are JSON.
 type table struct {
 	spool   *spool
 	format  tableFormat
@@ -59,7 +58,7 @@ func newTable(spool *spool, format tableFormat, columns []string) *table {
 	return &table{spool: spool, format: format, columns: columns}
 }
 
-// open makes the file before the first row.
+// open creates the file, unless it is open.
 func (t *table) open() error {
 	if t.file != nil {
 		return nil
@@ -76,7 +75,7 @@ func (t *table) open() error {
 	return nil
 }
 
-// result is what became of a record without a fault.
+// result is the result of a record without an error.
 type result struct {
 	ref      userRef
 	event    parsedEvent
@@ -112,27 +111,29 @@ func (t *table) writeResult(kind jobKind, r *result) error {
 	return err
 }
 
-func (t *table) writeError(number int, fault *apiError) error {
+func (t *table) writeError(number int, apiErr *apiError) error {
 	if err := t.open(); err != nil {
 		return err
 	}
 	if t.format == csvTable {
-		return t.csv.Write([]string{strconv.Itoa(number), fault.message, fault.apiErrorCode, strconv.Itoa(fault.status)})
+		return t.csv.Write([]string{
+			strconv.Itoa(number), apiErr.message, apiErr.apiErrorCode, strconv.Itoa(apiErr.status),
+		})
 	}
 	out := append(t.row[:0], `{"recordNumber":`...)
 	out = strconv.AppendInt(out, int64(number), 10)
 	out = append(out, `,"message":`...)
-	out = appendString(out, fault.message)
+	out = appendString(out, apiErr.message)
 	out = append(out, `,"apiErrorCode":`...)
-	out = appendString(out, fault.apiErrorCode)
+	out = appendString(out, apiErr.apiErrorCode)
 	out = append(out, `,"statusCode":`...)
-	out = strconv.AppendInt(out, int64(fault.status), 10)
+	out = strconv.AppendInt(out, int64(apiErr.status), 10)
 	t.row = append(out, "}\n"...)
 	_, err := t.out.Write(t.row)
 	return err
 }
 
-// finish writes what is left, and the columns of a table without rows.
+// finish flushes the rows. A table without rows gets its columns.
 func (t *table) finish() error {
 	if err := t.open(); err != nil {
 		return err
@@ -146,10 +147,10 @@ func (t *table) finish() error {
 	return t.out.Flush()
 }
 
-// keep ends the writing: from then on the file makes room if it must.
+// keep ends the writing. From then on the spool may evict the file.
 func (t *table) keep() { t.file.unpin() }
 
-// drop forgets the file, if there is one.
+// drop removes the file, if there is one.
 func (t *table) drop() {
 	if t.file != nil {
 		t.file.drop()
@@ -162,7 +163,7 @@ var (
 	errLinkExpired = &apiError{http.StatusGone, "The link has expired.", "LINK_EXPIRED", ""}
 )
 
-// publicLink finds the tenant of a download whose token stands for the API key.
+// publicLink returns the tenant of a download whose link has a valid token instead of the API key.
 func (s *Server) publicLink(a *attempt) *tenant {
 	if a.call.endpoint != downloadFile {
 		return nil
@@ -183,13 +184,13 @@ func (s *Server) publicLink(a *attempt) *tenant {
 
 // download sends a file of a completed job.
 func (s *Server) download(t *tenant, a *attempt) answer {
-	s.catchUp()
-	view, fault := s.findJob(t, a.call.job)
-	if fault != nil {
-		return fault.answer(a.scratch)
+	s.runJobs()
+	view, apiErr := s.findJob(t, a.call.job)
+	if apiErr != nil {
+		return apiErr.answer(a.scratch)
 	}
 	var file *spooled
-	contentType := view.job.order.format.contentType()
+	contentType := view.job.spec.format.contentType()
 	switch {
 	case view.status != jobCompleted:
 		return errJobNotFound.answer(a.scratch)
@@ -200,7 +201,7 @@ func (s *Server) download(t *tenant, a *attempt) answer {
 	case a.call.file == errorsFile:
 		file = view.job.failed.file
 	case a.call.file == sourceFile:
-		file, contentType = view.job.order.upload.file, jsonlTable.contentType()
+		file, contentType = view.job.spec.upload.file, jsonlTable.contentType()
 	default:
 		return errNoEndpoint.answer(a.scratch)
 	}

@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// Import says of the events of an import job which job that was and what of
-// SaaSquatch may react to them. The values are those of the job's
-// importEvaluationOptions: true, false, or an object that names what may.
+// Import names the import job of an event, and the parts of SaaSquatch that may react to the event. The values are
+// those of the job's importEvaluationOptions: true, false, or an object that lists the parts.
 type Import struct {
 	// Job is the job's id.
 	Job       string          `json:"job"`
@@ -22,9 +21,8 @@ type jobParams struct {
 	Segments   []string `json:"segments"` // operations for every user of the file
 }
 
-// parseJobParams judges params, decoded from JSON, for a type of job; nil stands for
-// none. It returns all faults. The defaults true of webhooks and programs are published,
-// that of analytics is assumed.
+// parseJobParams checks params, decoded from JSON, for a type of job; nil stands for none. It returns all problems.
+// The defaults true of webhooks and programs are published. Assumed: that of analytics.
 func parseJobParams(kind jobKind, value any) (jobParams, []string) {
 	yes := json.RawMessage("true")
 	params := jobParams{Evaluation: Import{Webhooks: yes, Programs: yes, Analytics: yes}}
@@ -36,15 +34,15 @@ func parseJobParams(kind jobKind, value any) (jobParams, []string) {
 		definition = "userJob"
 	}
 	var texts []string
-	for _, fault := range faults(definition, value, func(place []string) string {
+	for _, apiErr := range violations(definition, value, func(place []string) string {
 		return strings.Join(append([]string{"params"}, place...), ".")
 	}) {
-		texts = append(texts, fault.message+".")
+		texts = append(texts, apiErr.message+".")
 	}
 	if len(texts) > 0 {
 		return params, texts
 	}
-	// Neither can fail: the value was decoded from JSON and judged.
+	// Neither can fail: the value was decoded from JSON and is valid.
 	text, _ := json.Marshal(value)
 	_ = json.Unmarshal(text, &params)
 	return params, nil

@@ -6,48 +6,47 @@ import (
 	"time"
 )
 
-// catchUp carries out the pending jobs as far as they have come by the sandbox's
-// clock, in the order of their creation. It is called before anyone looks: no
-// goroutine works on jobs, and what a test sees depends on its own steps only.
-func (s *Server) catchUp() {
+// runJobs brings the pending jobs up to the sandbox's clock, in the order of their creation. It runs before each look
+// at the sandbox. No goroutine works on jobs, so the results of a test depend on its own steps only.
+func (s *Server) runJobs() {
 	s.mu.Lock()
 	pending := slices.Clone(s.pending)
 	s.mu.Unlock()
 	for _, j := range pending {
-		s.carryOut(j)
+		s.runJob(j)
 	}
 }
 
-// leg is the way of a job from where it is to where it is due.
-type leg struct {
+// jobStep is how far a job is due.
+type jobStep struct {
 	until    int // records
 	received time.Time
-	ends     jobStatus // the status after it
+	status   jobStatus // after the step
 }
 
-// due says how far the job is to be carried out now.
-func (s *Server) due(j *job) (leg, bool) {
+// due returns the step of a job that is due now, if there is one.
+func (s *Server) due(j *job) (jobStep, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if j.status != jobPending || j.forgotten {
-		return leg{}, false
+		return jobStep{}, false
 	}
-	if j.order.upload.contentFault() {
-		return leg{ends: jobAborted}, true
+	if !j.spec.upload.importable() {
+		return jobStep{status: jobAborted}, true
 	}
 	now, end := s.now(), j.created.Add(s.jobTime)
-	next := leg{until: j.order.upload.lines, received: end, ends: jobCompleted}
+	next := jobStep{until: j.spec.upload.lines, received: end, status: jobCompleted}
 	if now.Before(end) {
 		share := float64(now.Sub(j.created)) / float64(s.jobTime)
-		next = leg{until: max(0, int(share*float64(j.order.upload.lines))), received: now, ends: jobPending}
+		next = jobStep{until: max(0, int(share*float64(j.spec.upload.lines))), received: now, status: jobPending}
 	}
 	if j.abortAt >= 0 && next.until >= j.abortAt {
-		next.until, next.ends = j.abortAt, jobAborted
+		next.until, next.status = j.abortAt, jobAborted
 	}
 	return next, true
 }
 
-func (s *Server) carryOut(j *job) {
+func (s *Server) runJob(j *job) {
 	j.run.Lock()
 	defer j.run.Unlock()
 	next, ok := s.due(j)
@@ -55,7 +54,7 @@ func (s *Server) carryOut(j *job) {
 		return
 	}
 	if j.lines == nil {
-		content, _ := j.order.upload.file.reader()
+		content, _ := j.spec.upload.file.reader()
 		j.lines = newLineReader(content)
 	}
 	for j.read < next.until {
@@ -63,21 +62,21 @@ func (s *Server) carryOut(j *job) {
 		if err == nil {
 			err = s.record(j, line, next.received)
 		}
-		if err != nil { // of the spool: after a reset, or if the disk is full
-			next.ends = jobAborted
+		if err != nil { // from the spool: after a reset, or because the disk is full
+			next.status = jobAborted
 			break
 		}
 		j.read++
 	}
-	if next.ends == jobCompleted && (j.done.finish() != nil || j.failed.finish() != nil) {
-		next.ends = jobAborted
+	if next.status == jobCompleted && (j.done.finish() != nil || j.failed.finish() != nil) {
+		next.status = jobAborted
 	}
-	if next.ends != jobPending {
-		s.end(j, next.ends)
+	if next.status != jobPending {
+		s.end(j, next.status)
 	}
 }
 
-// end gives a job its last status. An aborted one has no files, which is assumed.
+// end gives a job its last status. Assumed: an aborted job has no files.
 func (s *Server) end(j *job, status jobStatus) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,22 +93,21 @@ func (s *Server) end(j *job, status jobStatus) {
 		j.done.keep()
 		j.failed.keep()
 	}
-	j.order.upload.file.unpin()
+	j.spec.upload.file.unpin()
 }
 
-// record carries out one line and writes down what became of it. It fails if
-// that cannot be written.
+// record imports one line and writes the result. It fails if the result cannot be written.
 func (s *Server) record(j *job, line []byte, received time.Time) error {
 	scratch := scratches.Get().(*scratch)
 	defer scratch.free()
 	row := result{received: received.UnixMilli()}
-	fault := s.importLine(j, &scratch.reader, line, &row)
+	apiErr := s.importLine(j, &scratch.reader, line, &row)
 
 	s.mu.Lock()
 	gone := j.forgotten
 	if !gone {
 		j.processed++
-		if fault != nil {
+		if apiErr != nil {
 			j.errors++
 		}
 	}
@@ -118,62 +116,60 @@ func (s *Server) record(j *job, line []byte, received time.Time) error {
 		return errSpoolClosed
 	}
 	s.counts.Load().records.Add(1)
-	if fault == nil {
-		return j.done.writeResult(j.order.kind, &row)
+	if apiErr == nil {
+		return j.done.writeResult(j.spec.kind, &row)
 	}
 	s.counts.Load().recordErrors.Add(1)
 	number := j.read + 1
 	if s.recordBase == RecordsFromZero {
 		number = j.read
 	}
-	return j.failed.writeError(number, fault)
+	return j.failed.writeError(number, apiErr)
 }
 
-// importLine judges a line and carries it out. The row is written only if there
-// is no fault.
+// importLine checks and imports a line. It fills the row, which is of use only without an error.
 func (s *Server) importLine(j *job, r *reader, line []byte, row *result) *apiError {
 	if len(line) > maxLine {
 		return errLineTooLong
 	}
 	var (
-		event importedEvent
-		patch userPatch
-		fault *apiError
+		event  importedEvent
+		patch  userPatch
+		apiErr *apiError
 	)
-	if j.order.kind == eventJob {
-		event, fault = parseEventLine(r, line)
+	if j.spec.kind == eventJob {
+		event, apiErr = parseEventLine(r, line)
 	} else {
-		patch, fault = parseUserLine(r, line, j.order.params.Segments)
+		patch, apiErr = parseUserLine(r, line, j.spec.params.Segments)
 	}
 	var rule FailRule
 	refused := false
-	if fault == nil {
-		if rule, refused = j.fate.record(); refused && !rule.After {
-			fault = rule.fault()
+	if apiErr == nil {
+		if rule, refused = j.injector.draw(); refused && !rule.After {
+			apiErr = rule.apiError()
 		}
 	}
-	if fault != nil {
-		if s.burnKeys && j.order.kind == eventJob {
+	if apiErr != nil {
+		if s.burnKeys && j.spec.kind == eventJob {
 			s.burn(j.tenant, keyOf(r, line))
 		}
-		return fault
+		return apiErr
 	}
-	if j.order.kind == eventJob {
+	if j.spec.kind == eventJob {
 		row.ref, row.event = event.ref, event.event
-		row.seq, fault = s.acceptImported(j, event, row.received)
+		row.seq, apiErr = s.acceptImported(j, event, row.received)
 	} else {
 		row.ref = patch.ref
-		fault = s.upsertImported(j, patch)
+		apiErr = s.upsertImported(j, patch)
 	}
-	if fault == nil && refused {
-		fault = rule.fault()
+	if apiErr == nil && refused {
+		apiErr = rule.apiError()
 	}
-	return fault
+	return apiErr
 }
 
-// acceptImported keeps the event of a valid line, as [Server.accept] does for a
-// call. It returns the event's number. That an import creates no users, and that
-// it counts and uses up idempotency keys as calls do, is assumed.
+// acceptImported keeps the event of a valid line, as [Server.accept] does for a call, and returns the event's number.
+// Assumed: an import creates no users, and it counts and uses up idempotency keys as calls do.
 func (s *Server) acceptImported(j *job, line importedEvent, received int64) (uint64, *apiError) {
 	event := Event{
 		TenantAlias:    j.tenant.alias,
@@ -186,7 +182,7 @@ func (s *Server) acceptImported(j *job, line importedEvent, received int64) (uin
 		Import:         j.imported,
 	}
 	if line.event.dated {
-		triggered := line.event.triggered // alone: the line's memory is used again
+		triggered := line.event.triggered // a copy, because the event outlives the line
 		event.DateTriggered = &triggered
 	}
 	s.mu.Lock()
@@ -194,8 +190,8 @@ func (s *Server) acceptImported(j *job, line importedEvent, received int64) (uin
 	if j.forgotten {
 		return 0, nil
 	}
-	if fault := s.admit(j.tenant, line.ref, line.idempotencyKey, time.UnixMilli(received)); fault != nil {
-		return 0, fault
+	if apiErr := s.admit(j.tenant, line.ref, line.idempotencyKey, time.UnixMilli(received)); apiErr != nil {
+		return 0, apiErr
 	}
 	s.log.add(event, s.maxEvents)
 	j.tenant.eventKeys[event.Key] = struct{}{}
@@ -209,6 +205,6 @@ func (s *Server) upsertImported(j *job, patch userPatch) *apiError {
 	if j.forgotten {
 		return nil
 	}
-	_, fault := j.tenant.upsert(patch.ref, patch)
-	return fault
+	_, apiErr := j.tenant.upsert(patch.ref, patch)
+	return apiErr
 }

@@ -11,16 +11,14 @@ import (
 )
 
 const (
-	// maxRecords is how many records SaaSquatch's guides recommend at most for an
-	// import; that more of them abort the job is assumed.
+	// maxRecords is the number of records that SaaSquatch's guides recommend as the limit of an import. Assumed: more
+	// records abort the job.
 	maxRecords = 500_000
-	// jobLife is how long the files of a job can be downloaded, by SaaSquatch's
-	// guides; until then their links are valid.
+	// jobLife is how long the links to a job's files are valid, by SaaSquatch's guides.
 	jobLife = 30 * 24 * time.Hour
 )
 
-// RecordBase is the number of an import's first record in its error file.
-// SaaSquatch does not publish it.
+// RecordBase is the number of an import's first record in its error file. SaaSquatch does not publish it.
 type RecordBase uint8
 
 const (
@@ -30,7 +28,7 @@ const (
 	RecordsFromZero
 )
 
-// jobKind is the type of a job. Others that SaaSquatch has are not simulated.
+// jobKind is the type of a job. SaaSquatch has more types; the sandbox does not simulate them.
 type jobKind string
 
 const (
@@ -49,33 +47,33 @@ const (
 
 // job is an import job.
 //
-//	PENDING → COMPLETED   when its time has come and every record was read
-//	PENDING → ABORTED     on a fault, injected or of the file as a whole
+//	PENDING → COMPLETED   after its time, with every record read
+//	PENDING → ABORTED     by an injected fault, or because the file is not importable
 type job struct {
 	tenant    *tenant
 	id        string
-	order     jobOrder
+	spec      jobSpec
 	created   time.Time
-	imported  *Import // what its events say of it
-	abortAt   int     // records after which it aborts; -1 for none
+	imported  *Import // shared by its events
+	abortAt   int     // number of records after which it aborts; -1 for never
 	linkToken string
 
-	run    sync.Mutex // held to carry out records; guards what follows
-	lines  *lineReader
-	read   int // records
-	fate   fate
-	done   *table // results
-	failed *table // errors
+	run      sync.Mutex // held during an import; guards the fields below
+	lines    *lineReader
+	read     int // records
+	injector jobInjector
+	done     *table // results
+	failed   *table // errors
 
-	// The server's mutex guards what follows.
+	// The server's mutex guards the fields below.
 	status    jobStatus
 	processed int
 	errors    int
 	forgotten bool
 }
 
-// jobOrder is what a valid JobInput asks for.
-type jobOrder struct {
+// jobSpec is a valid JobInput.
+type jobSpec struct {
 	kind      jobKind
 	name      *string
 	requester *string
@@ -84,81 +82,80 @@ type jobOrder struct {
 	params    jobParams
 }
 
-// jobInput is a JobInput as it came.
+// jobInput is an unchecked JobInput.
 type jobInput struct {
 	kind                                    string
 	name, requester, format, email, fileRef *string
 	params                                  any // decoded JSON, nil for none
 }
 
-// checkJob judges a JobInput. It returns all faults. Assumed are: which members
-// are required beside type, the format CSV where none is given, and that a file's
-// content is looked at only when the job is carried out.
-func (s *Server) checkJob(t *tenant, input jobInput) (jobOrder, []string) {
-	order := jobOrder{kind: jobKind(input.kind), name: input.name, requester: input.requester, format: csvTable}
-	var faults []string
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
-	if order.kind != eventJob && order.kind != userJob {
-		fault("type %q is not simulated: want %s or %s.", input.kind, eventJob, userJob)
+// checkJob checks a JobInput. It returns all problems. Assumed: the required members beside type, the default format
+// CSV, and that a file's content is checked only when the job runs.
+func (s *Server) checkJob(t *tenant, input jobInput) (jobSpec, []string) {
+	spec := jobSpec{kind: jobKind(input.kind), name: input.name, requester: input.requester, format: csvTable}
+	var problems []string
+	add := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	if spec.kind != eventJob && spec.kind != userJob {
+		add("type %q is not simulated: want %s or %s.", input.kind, eventJob, userJob)
 	}
 	if input.format != nil {
-		order.format = tableFormat(*input.format)
+		spec.format = tableFormat(*input.format)
 	}
-	if order.format != csvTable && order.format != jsonlTable {
-		fault("outputFormat %s is not simulated: want CSV or JSONL.", order.format)
+	if spec.format != csvTable && spec.format != jsonlTable {
+		add("outputFormat %s is not simulated: want CSV or JSONL.", spec.format)
 	}
 	if input.email != nil && definitions()["email"].schema.Validate(*input.email) != nil {
-		fault("mailtoEmail must be an e-mail address.")
+		add("mailtoEmail must be an e-mail address.")
 	}
 	if input.fileRef == nil {
-		fault("fileRef is required.")
+		add("fileRef is required.")
 	} else {
 		s.mu.Lock()
-		order.upload = t.uploads[*input.fileRef]
+		spec.upload = t.uploads[*input.fileRef]
 		s.mu.Unlock()
 		switch {
-		case order.upload == nil || !order.upload.file.kept():
-			fault("fileRef %q is unknown.", *input.fileRef)
-		case path.Ext(order.upload.ref) != ".jsonl":
-			fault("fileRef %q: only JSONL is simulated.", *input.fileRef)
+		case spec.upload == nil || !spec.upload.file.kept():
+			add("fileRef %q is unknown.", *input.fileRef)
+		case path.Ext(spec.upload.ref) != ".jsonl":
+			add("fileRef %q: only JSONL is simulated.", *input.fileRef)
 		}
 	}
-	params, more := parseJobParams(order.kind, input.params)
-	order.params = params
-	return order, append(faults, more...)
+	params, more := parseJobParams(spec.kind, input.params)
+	spec.params = params
+	return spec, append(problems, more...)
 }
 
-// createJob queues a job for a valid order.
-func (s *Server) createJob(t *tenant, order jobOrder) (jobView, *apiError) {
+// createJob creates a pending job.
+func (s *Server) createJob(t *tenant, spec jobSpec) (jobView, *apiError) {
 	j := &job{
 		tenant:    t,
-		order:     order,
+		spec:      spec,
 		abortAt:   -1,
 		linkToken: rand.Text(),
 		status:    jobPending,
-		done:      newTable(&s.spool, order.format, resultColumns(order.kind)),
-		failed:    newTable(&s.spool, order.format, errorColumns),
+		done:      newTable(&s.spool, spec.format, resultColumns(spec.kind)),
+		failed:    newTable(&s.spool, spec.format, errorColumns),
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t.uploads[order.upload.ref] != order.upload || !order.upload.file.pin() {
-		return jobView{}, badRequest("fileRef %q is no longer kept.", order.upload.ref)
+	if t.uploads[spec.upload.ref] != spec.upload || !spec.upload.file.pin() {
+		return jobView{}, badRequest("fileRef %q is no longer kept.", spec.upload.ref)
 	}
-	if !order.upload.used {
-		order.upload.used = true
-		order.upload.file.unpin() // the pin of an upload without a job
+	if !spec.upload.used {
+		spec.upload.used = true
+		spec.upload.file.unpin() // an upload without a job has a pin of its own
 	}
-	j.fate = s.injector.fate(s.jobFaults, s.jobs)
+	j.injector = s.injector.forJob(s.jobFaults, s.jobs)
 	s.jobs++
-	if j.fate.abort {
+	if j.injector.abort {
 		if j.abortAt = s.jobFaults.AbortAfter; j.abortAt == 0 {
-			j.abortAt = order.upload.lines / 2
+			j.abortAt = spec.upload.lines / 2
 		}
-		j.abortAt = min(j.abortAt, order.upload.lines)
+		j.abortAt = min(j.abortAt, spec.upload.lines)
 	}
 	j.created = s.now()
 	j.id = string(appendEventID(nil, j.created.UnixMilli(), uint64(s.jobs)))
-	imported := order.params.Evaluation
+	imported := spec.params.Evaluation
 	imported.Job = j.id
 	j.imported = &imported
 	t.jobs[j.id] = j
@@ -166,23 +163,22 @@ func (s *Server) createJob(t *tenant, order jobOrder) (jobView, *apiError) {
 	return s.view(j), nil
 }
 
-// contentFault reports whether a file cannot be imported at all. That it is
-// looked at as a whole only so far is assumed.
-func (u *upload) contentFault() bool {
-	return u.first != '{' || u.lines > maxRecords
+// importable reports whether a file can be imported. Assumed: SaaSquatch makes no other check of the file as a whole.
+func (u *upload) importable() bool {
+	return u.first == '{' && u.lines <= maxRecords
 }
 
-// jobView is a job as it stands at one moment.
+// jobView is a snapshot of a job.
 type jobView struct {
 	job       *job
 	status    jobStatus
 	processed int
 	errors    int
 	completed time.Time // zero unless the status is COMPLETED
-	linked    bool      // the files can be downloaded
+	linked    bool      // the links to its files are valid
 }
 
-// view looks at a job. The caller holds the mutex.
+// view returns a snapshot of a job. The caller holds the mutex.
 func (s *Server) view(j *job) jobView {
 	v := jobView{job: j, status: j.status, processed: j.processed, errors: j.errors}
 	if j.status == jobCompleted {
@@ -194,7 +190,7 @@ func (s *Server) view(j *job) jobView {
 
 func (v jobView) expires() time.Time { return v.completed.Add(jobLife) }
 
-// findJob returns a tenant's job as it stands.
+// findJob returns a snapshot of a tenant's job.
 func (s *Server) findJob(t *tenant, id string) (jobView, *apiError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,17 +200,19 @@ func (s *Server) findJob(t *tenant, id string) (jobView, *apiError) {
 	return jobView{}, errJobNotFound
 }
 
-// The files of a job, as they stand in the path of a download.
+// The names of a job's files in the path of a download.
 const (
 	resultsFile = "results"
 	errorsFile  = "errors"
 	sourceFile  = "upload"
 )
 
-// jobFilePath is the path of a download. A public one holds the token that stands
-// for the API key. The form of both is assumed.
+// jobFilePath is the path of a download. The path of a public link holds a token instead of the API key. Assumed: the
+// form of both.
 func (v jobView) jobFilePath(file string, public bool) string {
-	path := "/api/v1/" + strings.ReplaceAll(url.QueryEscape(v.job.tenant.alias), "+", "%20") + "/export/" + v.job.id + "/download/" + file
+	// url.PathEscape leaves characters such as @ and &.
+	alias := strings.ReplaceAll(url.QueryEscape(v.job.tenant.alias), "+", "%20")
+	path := "/api/v1/" + alias + "/export/" + v.job.id + "/download/" + file
 	if public {
 		path += "?token=" + v.job.linkToken
 	}

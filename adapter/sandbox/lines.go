@@ -7,19 +7,18 @@ import (
 	"io"
 )
 
-// lineReader takes a file apart into lines. A line feed ends each; behind the
-// last one it may be missing.
+// lineReader splits a file into lines. A line feed ends each line; it may be missing after the last.
 type lineReader struct {
 	from *bufio.Reader
-	line []byte // a line that is longer than the buffer of from
+	line []byte // a line longer than the buffer of from
 }
 
 func newLineReader(from io.Reader) *lineReader {
 	return &lineReader{from: bufio.NewReaderSize(from, 64<<10)}
 }
 
-// next returns the next line, without its end and valid until the call after, or
-// io.EOF. Of a line beyond [maxLine] it returns as much as is more than that.
+// next returns the next line without its end, or io.EOF. The line is valid until the next call. A line longer than
+// [maxLine] is cut behind that limit.
 func (l *lineReader) next() ([]byte, error) {
 	part, err := l.from.ReadSlice('\n')
 	if !errors.Is(err, bufio.ErrBufferFull) {
@@ -38,7 +37,7 @@ func (l *lineReader) next() ([]byte, error) {
 	return endLine(l.line, err)
 }
 
-// endLine makes of the end of the file an error only if nothing stands before it.
+// endLine removes the line feed. It drops io.EOF if a line stands before the end of the file.
 func endLine(line []byte, err error) ([]byte, error) {
 	if errors.Is(err, io.EOF) && len(line) > 0 {
 		err = nil
@@ -46,12 +45,11 @@ func endLine(line []byte, err error) ([]byte, error) {
 	return bytes.TrimSuffix(line, []byte("\n")), err
 }
 
-// lineCounter is a writer that counts the lines of what goes through, as
-// [lineReader] takes it apart.
+// lineCounter is a writer that counts lines as [lineReader] splits them.
 type lineCounter struct {
 	ends  int
 	size  int64
-	first byte // the first that is no white space of JSON
+	first byte // first byte that is not white space of JSON
 	last  byte
 }
 

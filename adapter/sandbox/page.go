@@ -51,16 +51,16 @@ func (s *Server) servePages(w http.ResponseWriter, r *http.Request, path string)
 	}
 }
 
-// controls are the pages that change the sandbox, by path.
+// controls are the endpoints that change the sandbox, by path.
 var controls = map[string]func(*Server, http.ResponseWriter, *http.Request){
 	"/reset":        (*Server).serveReset,
 	"/clock":        (*Server).serveClock,
 	"/do-not-track": (*Server).serveDoNotTrack,
 }
 
-// isControl admits a request that changes the sandbox. It asks for a content type
-// that a browser does not send to another site without asking that site first,
-// so that no page elsewhere can reach into a sandbox on this machine.
+// isControl checks the content type of a request that changes the sandbox; it answers if the type is wrong. A browser
+// sends application/json to another site only after a CORS preflight, which the sandbox refuses. So no web
+// page can change a sandbox on this machine.
 func isControl(w http.ResponseWriter, r *http.Request) bool {
 	if isJSON(r.Header.Get("Content-Type")) {
 		return true
@@ -74,22 +74,22 @@ func (s *Server) serveReset(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, struct{}{})
 }
 
-// readControl decodes a body, and reports whether it is what was wanted.
-func readControl(w http.ResponseWriter, r *http.Request, order any) bool {
+// readControl decodes a body without unknown members. It reports whether the body is valid.
+func readControl(w http.ResponseWriter, r *http.Request, body any) bool {
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxControl))
 	decoder.DisallowUnknownFields()
-	return decoder.Decode(order) == nil
+	return decoder.Decode(body) == nil
 }
 
 func (s *Server) serveClock(w http.ResponseWriter, r *http.Request) {
-	var order struct {
+	var body struct {
 		Advance string `json:"advance"`
 	}
-	if !readControl(w, r, &order) {
+	if !readControl(w, r, &body) {
 		http.Error(w, `want a body such as {"advance":"25h"}`, http.StatusBadRequest)
 		return
 	}
-	by, err := time.ParseDuration(order.Advance)
+	by, err := time.ParseDuration(body.Advance)
 	if err == nil {
 		err = s.Advance(by)
 	}
@@ -103,7 +103,7 @@ func (s *Server) serveClock(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]time.Time{"now": now})
 }
 
-// filter picks events by the query parameters key and user; empty ones match all.
+// filter selects events by the query parameters key and user; an empty one matches all.
 type filter struct {
 	Key, User string
 	limit     int
@@ -127,14 +127,13 @@ func (f filter) match(event *Event) bool {
 }
 
 func (s *Server) find(f filter) []Event {
-	s.catchUp()
+	s.runJobs()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.log.latest(f.limit, f.match)
 }
 
-// serveEvents lists the latest events, 100 unless limit says otherwise, the
-// newest last.
+// serveEvents lists the latest events, the newest last. The default limit is 100.
 func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 	f, err := parseFilter(r, defaultListed)
 	if err != nil {
@@ -146,16 +145,16 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, map[string][]Event{"events": events})
 		return
 	}
-	guard(w, "application/x-ndjson")
+	setHeaders(w, "application/x-ndjson")
 	encoder := json.NewEncoder(w)
 	for i := range events {
 		if encoder.Encode(&events[i]) != nil {
-			return // the client went away
+			return // the client disconnected
 		}
 	}
 }
 
-// pageData is what the HTML page shows.
+// pageData is the data of the HTML page.
 type pageData struct {
 	Stats   Stats
 	Events  []Event // the newest first
@@ -172,18 +171,20 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 	events := s.find(f)
 	slices.Reverse(events)
 	var out strings.Builder
-	if err := page.Execute(&out, pageData{Stats: s.Stats(), Events: events, Filter: f, Refresh: pageRefresh}); err != nil {
+	data := pageData{Stats: s.Stats(), Events: events, Filter: f, Refresh: pageRefresh}
+	if err := page.Execute(&out, data); err != nil {
 		http.Error(w, fmt.Sprintf("render page: %v", err), http.StatusInternalServerError)
 		return
 	}
-	guard(w, "text/html; charset=utf-8")
-	// The page needs neither scripts nor anything from elsewhere.
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	setHeaders(w, "text/html; charset=utf-8")
+	// The page has no scripts, and loads nothing from other hosts.
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "+
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	_, _ = io.WriteString(w, out.String())
 }
 
-// guard sets the headers of every page.
-func guard(w http.ResponseWriter, contentType string) {
+// setHeaders sets the headers that all pages share.
+func setHeaders(w http.ResponseWriter, contentType string) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
@@ -191,7 +192,7 @@ func guard(w http.ResponseWriter, contentType string) {
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
-	guard(w, "application/json")
+	setHeaders(w, "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // fails only if the client went away
+	_ = json.NewEncoder(w).Encode(v) // fails only if the client disconnected
 }

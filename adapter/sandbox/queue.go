@@ -1,7 +1,6 @@
 package sandbox
 
-// queue is a first-in-first-out queue that grows and shrinks by chunks, so that
-// no push copies what is in it.
+// queue is a first-in-first-out queue that grows and shrinks by chunks, so that no push copies its elements.
 type queue[T any] struct {
 	chunks [][]T
 	head   int // index of the first element in chunks[0]
@@ -18,7 +17,7 @@ func (q *queue[T]) push(v T) {
 	*q.at(q.length - 1) = v
 }
 
-// at returns the element with i elements before it.
+// at returns the element with index i, counted from the first.
 func (q *queue[T]) at(i int) *T {
 	i += q.head
 	return &q.chunks[i/chunkSize][i%chunkSize]

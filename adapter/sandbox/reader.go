@@ -11,18 +11,17 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// reader reads JSON in one pass. Whatever is wrong becomes a 400 that says where.
+// reader reads JSON in one pass. Each error is a 400 that names the place.
 //
-// It is strict by RFC 8259: UTF-8 only, no text behind the value, and no name
-// twice in an object. That SaaSquatch refuses the latter is assumed; what it
-// would take instead is unpublished.
+// It is strict by RFC 8259: UTF-8 only, no text behind the value, and no name twice in an object.
+// Assumed: SaaSquatch refuses a name that stands twice.
 type reader struct {
 	decoder *jsontext.Decoder
 	input   bytes.Buffer
 	source  []byte
-	what    string // what the source is, for messages
-	where   string // JSON pointer to source, for messages
-	text    []byte // the string that was read last
+	what    string // kind of the source, for messages
+	where   string // JSON pointer to the source, for messages
+	text    []byte // string that was read last
 }
 
 func (r *reader) reset(source []byte, where string) {
@@ -30,7 +29,13 @@ func (r *reader) reset(source []byte, where string) {
 	r.rewind()
 }
 
-// rewind lets the source be read again.
+// resetLine is reset for a line of a file.
+func (r *reader) resetLine(line []byte) {
+	r.reset(line, "")
+	r.what = "line"
+}
+
+// rewind goes back to the start of the source.
 func (r *reader) rewind() {
 	r.input = *bytes.NewBuffer(r.source)
 	if r.decoder == nil {
@@ -40,13 +45,7 @@ func (r *reader) rewind() {
 	r.decoder.Reset(&r.input)
 }
 
-// resetLine is reset for a line of a file.
-func (r *reader) resetLine(line []byte) {
-	r.reset(line, "")
-	r.what = "line"
-}
-
-// release drops what points to the source.
+// release drops all pointers to the source.
 func (r *reader) release() {
 	r.reset(nil, "")
 	if cap(r.text) > maxScratch {
@@ -54,32 +53,42 @@ func (r *reader) release() {
 	}
 }
 
-// begin enters an object or array, given by its first character.
-func (r *reader) begin(kind jsontext.Kind, want string) *apiError {
-	if r.decoder.PeekKind() != kind {
-		return r.wrong(want)
-	}
-	_, err := r.decoder.ReadToken()
-	return r.syntaxFault(err)
+// members reads an object. The function reads the value of each member; the name is valid until it reads a string.
+func (r *reader) members(want string, read func(name []byte) *apiError) *apiError {
+	return r.each(jsontext.KindBeginObject, want, func() *apiError {
+		name, apiErr := r.unquote()
+		if apiErr != nil {
+			return apiErr
+		}
+		return read(name)
+	})
 }
 
-// more reports whether the object or array has another member or element. At
-// its end, given by its last character, more leaves it.
-func (r *reader) more(end jsontext.Kind) (bool, *apiError) {
-	if r.decoder.PeekKind() != end {
-		return true, nil
+// each reads an object or array, given by its first character. The function reads each member or element.
+func (r *reader) each(begin jsontext.Kind, want string, read func() *apiError) *apiError {
+	if r.decoder.PeekKind() != begin {
+		return r.typeError(want)
+	}
+	if _, err := r.decoder.ReadToken(); err != nil {
+		return r.syntaxError(err)
+	}
+	end := jsontext.KindEndObject
+	if begin == jsontext.KindBeginArray {
+		end = jsontext.KindEndArray
+	}
+	for r.decoder.PeekKind() != end {
+		if apiErr := read(); apiErr != nil {
+			return apiErr
+		}
 	}
 	_, err := r.decoder.ReadToken()
-	return false, r.syntaxFault(err)
+	return r.syntaxError(err)
 }
 
-// name reads a member's name. It is valid until the next string is read.
-func (r *reader) name() ([]byte, *apiError) { return r.unquote() }
-
-// string reads a string. It is valid until the next one is read.
+// string reads a string, which is valid until the next one is read.
 func (r *reader) string() ([]byte, *apiError) {
 	if r.decoder.PeekKind() != jsontext.KindString {
-		return nil, r.wrong("a string")
+		return nil, r.typeError("a string")
 	}
 	return r.unquote()
 }
@@ -87,36 +96,34 @@ func (r *reader) string() ([]byte, *apiError) {
 func (r *reader) unquote() ([]byte, *apiError) {
 	value, err := r.decoder.ReadValue()
 	if err != nil {
-		return nil, r.syntaxFault(err)
+		return nil, r.syntaxError(err)
 	}
 	// The string is valid: the decoder has read it.
 	r.text, _ = jsontext.AppendUnquote(r.text[:0], value)
 	return r.text, nil
 }
 
-// skip reads whatever comes.
-func (r *reader) skip() *apiError { return r.syntaxFault(r.decoder.SkipValue()) }
+// skip reads any value.
+func (r *reader) skip() *apiError { return r.syntaxError(r.decoder.SkipValue()) }
 
-// since returns the source from an input offset, behind a member's name, to the
-// end of what was read last.
+// since returns the source from an input offset, behind a member's name, to the end of the last value.
 func (r *reader) since(start int64) []byte {
 	end := r.decoder.InputOffset()
 	return bytes.TrimLeft(r.source[start:end:end], ": \t\r\n")
 }
 
-// integer reads a number without a fraction, which may be written as 1.0 or 1e3
-// as in JSON Schema.
+// integer reads a number without a fraction. As in JSON Schema, 1.0 and 1e3 are such numbers.
 func (r *reader) integer(want string) (int64, *apiError) {
 	if r.decoder.PeekKind() != jsontext.KindNumber {
-		return 0, r.wrong(want)
+		return 0, r.typeError(want)
 	}
 	value, err := r.decoder.ReadValue()
 	if err != nil {
-		return 0, r.syntaxFault(err)
+		return 0, r.syntaxError(err)
 	}
 	n, ok := parseInteger(value)
 	if !ok {
-		return 0, r.fault("must be %s", want)
+		return 0, r.errorf("must be %s", want)
 	}
 	return n, nil
 }
@@ -127,26 +134,26 @@ func (r *reader) end() *apiError {
 	case errors.Is(err, io.EOF):
 		return nil
 	case err != nil:
-		return r.syntaxFault(err)
+		return r.syntaxError(err)
 	default:
 		return badRequest("The %s must be one JSON value.", r.what)
 	}
 }
 
-// wrong is the fault of a value of the wrong type, if it is a value at all.
-func (r *reader) wrong(want string) *apiError {
+// typeError reads a value of the wrong type.
+func (r *reader) typeError(want string) *apiError {
 	if err := r.decoder.SkipValue(); err != nil {
-		return r.syntaxFault(err)
+		return r.syntaxError(err)
 	}
-	return r.fault("must be %s", want)
+	return r.errorf("must be %s", want)
 }
 
-// fault is a 400 about the value that was read last.
-func (r *reader) fault(format string, args ...any) *apiError {
+// errorf is a 400 about the value that was read last.
+func (r *reader) errorf(format string, args ...any) *apiError {
 	return badRequest("%s "+format, append([]any{r.point(r.decoder.StackPointer())}, args...)...)
 }
 
-// at puts a place in the source into words.
+// at names a place in the source.
 func (r *reader) at(place []string) string {
 	var pointer jsontext.Pointer
 	for _, token := range place {
@@ -155,7 +162,7 @@ func (r *reader) at(place []string) string {
 	return r.point(pointer)
 }
 
-// point returns a JSON pointer (RFC 6901) into the source as it stands in messages.
+// point names a place in the source by a JSON pointer (RFC 6901).
 func (r *reader) point(pointer jsontext.Pointer) string {
 	if r.where == "" && pointer == "" {
 		return "The " + r.what
@@ -163,21 +170,21 @@ func (r *reader) point(pointer jsontext.Pointer) string {
 	return r.where + string(pointer)
 }
 
-func (r *reader) syntaxFault(err error) *apiError {
+func (r *reader) syntaxError(err error) *apiError {
 	if err == nil {
 		return nil
 	}
+	text := strings.TrimPrefix(err.Error(), "jsontext: ")
 	if errors.Is(err, jsontext.ErrDuplicateName) {
-		return badRequest("The %s has a name twice in one object: %s.", r.what, strings.TrimPrefix(err.Error(), "jsontext: "))
+		return badRequest("The %s has a name twice in one object: %s.", r.what, text)
 	}
-	return badRequest("The %s is not valid JSON: %s.", r.what, strings.TrimPrefix(err.Error(), "jsontext: "))
+	return badRequest("The %s is not valid JSON: %s.", r.what, text)
 }
 
-// maxExact is the largest integer up to which every integer is a float64.
+// maxExact is the limit up to which a float64 holds every integer.
 const maxExact = 1 << 53
 
-// parseInteger reads a valid JSON number without a fraction. Beyond the range of
-// exact integers it knows digits only.
+// parseInteger reads a valid JSON number without a fraction. Beyond maxExact it reads digits only.
 func parseInteger(number []byte) (int64, bool) {
 	if n, err := strconv.ParseInt(string(number), 10, 64); err == nil {
 		return n, true

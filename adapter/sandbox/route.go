@@ -19,35 +19,33 @@ const (
 	downloadFile
 )
 
-// takesJSON reports whether the call's body must be declared as JSON.
+// takesJSON reports whether the call needs the content type application/json.
 func (e endpoint) takesJSON() bool {
 	return e != lookUpUser && e != uploadFile && e != downloadFile
 }
 
-// call is what a request asks for. The names are unescaped.
+// call is the method and path of a request, parsed. The names are unescaped.
 type call struct {
 	endpoint  endpoint
 	tenant    string
 	accountID string
 	userID    string
-	// job and file name a download.
+	// job and file are set for a download.
 	job  string
 	file string
 }
 
-// segments is the number of parts of the longest path, counting the empty one
-// before the first slash.
-const segments = 10
+// maxParts is the number of parts of the longest path, with the empty part before the first slash.
+const maxParts = 10
 
-// route finds the call of an escaped path. It takes the path apart by hand: an
-// id may hold any character, and whatever cleans, decodes or redirects paths on
-// the way would let an id choose another endpoint. A path with a dot segment is
-// nobody's, escaped or not, since servers and proxies resolve them.
+// route parses an escaped path. It uses no router: an id may hold any character, and a router that cleans, decodes or
+// redirects paths would let an id choose another endpoint. No endpoint has a dot segment, escaped or not, because
+// servers and proxies resolve them.
 func route(method, escapedPath string) (call, *apiError) {
-	var parts [segments]string
+	var parts [maxParts]string
 	n := 0
 	for rest, more := escapedPath, true; more; n++ {
-		if n == segments {
+		if n == maxParts {
 			return call{}, errNoEndpoint
 		}
 		parts[n], rest, more = strings.Cut(rest, "/")
@@ -57,7 +55,7 @@ func route(method, escapedPath string) (call, *apiError) {
 	}
 	var c call
 	var methods map[string]endpoint
-	names := [segments]*string{3: &c.tenant}
+	names := [maxParts]*string{3: &c.tenant}
 	switch {
 	case n == 5 && parts[4] == "graphql":
 		methods = graphQLMethods

@@ -19,8 +19,7 @@ import (
 //go:embed schema.json
 var schemaJSON []byte
 
-// definition is a definition of schema.json. Message and RSCode belong to the faults for
-// which message has no words of its own.
+// definition is a definition of schema.json. Message and RSCode are for errors that explain has no words for.
 type definition struct {
 	schema  *jsonschema.Schema
 	Message string `json:"message"`
@@ -29,7 +28,7 @@ type definition struct {
 
 const schemaURL = "sandbox:schema.json"
 
-// definitions compiles schema.json on first use: most runs of the program have no sandbox.
+// definitions compiles schema.json on first use, because most runs of the program start no sandbox.
 var definitions = sync.OnceValue(func() map[string]*definition {
 	var all struct {
 		Definitions map[string]*definition `json:"definitions"`
@@ -46,11 +45,11 @@ var definitions = sync.OnceValue(func() map[string]*definition {
 	return all.Definitions
 })
 
-// faults returns what is wrong with a value by a definition, in the order of places.
-// Missing members come last. The function at puts a place into words.
-func faults(name string, value any, at func(place []string) string) []*apiError {
+// violations lists all errors of a value by a definition, sorted by place, with missing members last. The function at
+// names a place.
+func violations(definition string, value any, at func(place []string) string) []*apiError {
 	var invalid *jsonschema.ValidationError
-	if !errors.As(definitions()[name].schema.Validate(value), &invalid) {
+	if !errors.As(definitions()[definition].schema.Validate(value), &invalid) {
 		return nil
 	}
 	found := leaves(invalid)
@@ -64,8 +63,7 @@ func faults(name string, value any, at func(place []string) string) []*apiError 
 	return all
 }
 
-// leaves returns the faults without the schemas around them. What is wrong with each
-// of several alternatives is one fault.
+// leaves flattens a tree of errors. A value that fits none of several alternatives is one error.
 func leaves(e *jsonschema.ValidationError) []*jsonschema.ValidationError {
 	if _, alternatives := e.ErrorKind.(*kind.AnyOf); alternatives || len(e.Causes) == 0 {
 		return []*jsonschema.ValidationError{e}
@@ -77,6 +75,7 @@ func leaves(e *jsonschema.ValidationError) []*jsonschema.ValidationError {
 	return all
 }
 
+// missing counts the missing members of an error.
 func missing(e *jsonschema.ValidationError) int {
 	if required, ok := e.ErrorKind.(*kind.Required); ok {
 		return len(required.Missing)
@@ -110,7 +109,7 @@ func explain(e *jsonschema.ValidationError, at func(place []string) string) *api
 	return badRequestRS(d.RSCode, "%s", strings.ReplaceAll(d.Message, "{at}", at(place)))
 }
 
-// oneOf puts types into words. They come in the validator's order, in which null is first.
+// oneOf words types, such as "a string or null". The validator lists them from null to object.
 func oneOf(types []string) string {
 	types = slices.Clone(types)
 	slices.Reverse(types)
@@ -124,37 +123,37 @@ func oneOf(types []string) string {
 	return article + strings.Join(types[:last], ", ") + " or " + types[last]
 }
 
-// judge reads the source, which must be an object, and checks it by a definition.
-// Numbers in it are of type [json.Number].
-func (r *reader) judge(name string) (map[string]any, *apiError) {
+// readObject reads the source, which must be an object that is valid by a definition. Numbers are of type
+// [json.Number].
+func (r *reader) readObject(definition string) (map[string]any, *apiError) {
 	if r.decoder.PeekKind() != jsontext.KindBeginObject {
-		return nil, r.wrong("a JSON object")
+		return nil, r.typeError("a JSON object")
 	}
 	var object map[string]any
 	if err := jsonv2.UnmarshalDecode(r.decoder, &object, keepNumbers); err != nil {
-		return nil, r.syntaxFault(err)
+		return nil, r.syntaxError(err)
 	}
-	if fault := r.end(); fault != nil {
-		return nil, fault
+	if apiErr := r.end(); apiErr != nil {
+		return nil, apiErr
 	}
-	if all := faults(name, object, r.at); len(all) > 0 {
+	if all := violations(definition, object, r.at); len(all) > 0 {
 		return nil, all[0]
 	}
 	return object, nil
 }
 
-// check is judge for a source of which only the verdict matters.
-func (r *reader) check(name string) *apiError {
-	if r.accepts(definitions()[name].schema) && r.end() == nil {
+// check is readObject without the object. It is fast for valid sources.
+func (r *reader) check(definition string) *apiError {
+	if r.accepts(definitions()[definition].schema) && r.end() == nil {
 		return nil
 	}
 	r.rewind()
-	_, fault := r.judge(name)
-	return fault
+	_, apiErr := r.readObject(definition)
+	return apiErr
 }
 
-// keepNumbers lets numbers keep their digits, but for an exponent of more than three: it
-// becomes 999, as the validator writes exponents out and panics on those of seven digits.
+// keepNumbers keeps the digits of numbers. An exponent of more than three digits becomes 999: the validator writes
+// exponents out, and panics on those of seven digits.
 var keepNumbers = jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(func(d *jsontext.Decoder, v *any) error {
 	if d.PeekKind() != jsontext.KindNumber {
 		return errors.ErrUnsupported
@@ -181,59 +180,48 @@ var (
 	integerType = typesOf("integer")
 )
 
-// accepts reads a value and reports whether it is surely valid by a schema. It knows the
-// keywords of purchase, refund and eventLine in schema.json, and no others. False means
-// that the validator has to look: it takes 10 times as long (BenchmarkImport).
+// errUnsure ends a fast check.
+var errUnsure = badRequest("The validator has to look.")
+
+// accepts reads a value and reports whether it is surely valid by a schema. It knows the keywords of purchase, refund
+// and eventLine in schema.json, and no others. After false, the validator decides. The validator takes up to ten times
+// as long (BenchmarkTrackEvents/purchase, BenchmarkImport).
 func (r *reader) accepts(s *jsonschema.Schema) bool {
 	if s.Ref != nil {
 		s = s.Ref
 	}
-	switch r.decoder.PeekKind() {
+	switch kind := r.decoder.PeekKind(); kind {
 	case jsontext.KindString:
-		text, fault := r.string()
-		return fault == nil && *s.Types == stringType && (s.MaxLength == nil || len(text) <= *s.MaxLength) &&
+		text, apiErr := r.string()
+		return apiErr == nil && *s.Types == stringType && (s.MaxLength == nil || len(text) <= *s.MaxLength) &&
 			(s.Pattern == nil || s.Pattern.MatchString(string(text)))
 	case jsontext.KindNumber:
 		number, err := r.decoder.ReadValue()
 		return err == nil && number[0] != '-' &&
 			(*s.Types == numberType || *s.Types == integerType && !bytes.ContainsAny(number, ".eE"))
 	case jsontext.KindBeginArray:
-		return *s.Types == arrayType && r.acceptsAll(jsontext.KindEndArray, *s.MaxItems, func() bool {
-			return r.accepts(s.Items.(*jsonschema.Schema))
-		})
+		count := 0
+		return *s.Types == arrayType && r.each(kind, "", func() *apiError {
+			count++
+			if count > *s.MaxItems || !r.accepts(s.Items.(*jsonschema.Schema)) {
+				return errUnsure
+			}
+			return nil
+		}) == nil
 	case jsontext.KindBeginObject:
-		if *s.Types != objectType {
-			return false
-		}
-		if len(s.Properties) == 0 {
+		if *s.Types == objectType && len(s.Properties) == 0 {
 			return r.skip() == nil
 		}
 		required := len(s.Required)
-		return r.acceptsAll(jsontext.KindEndObject, len(s.Properties), func() bool {
-			name, fault := r.name()
-			member := s.Properties[string(name)]
+		return *s.Types == objectType && r.members("", func(name []byte) *apiError {
 			if slices.Contains(s.Required, string(name)) {
 				required--
 			}
-			return fault == nil && member != nil && r.accepts(member)
-		}) && required == 0
-	}
-	return false
-}
-
-// acceptsAll reads an object or array of at most limit parts.
-func (r *reader) acceptsAll(end jsontext.Kind, limit int, accepts func() bool) bool {
-	if _, err := r.decoder.ReadToken(); err != nil {
-		return false
-	}
-	for range limit + 1 {
-		more, fault := r.more(end)
-		if !more || fault != nil {
-			return fault == nil
-		}
-		if !accepts() {
-			return false
-		}
+			if member := s.Properties[string(name)]; member == nil || !r.accepts(member) {
+				return errUnsure
+			}
+			return nil
+		}) == nil && required == 0
 	}
 	return false
 }

@@ -21,50 +21,42 @@ import (
 type UserPolicy uint8
 
 const (
-	// KnownUsers accepts events of users that were created or upserted before
-	// and answers 404 for all others, as SaaSquatch does.
+	// KnownUsers accepts events of users that were created or upserted before. It answers 404 for all others, as
+	// SaaSquatch does.
 	KnownUsers UserPolicy = iota + 1
-	// AnyUser accepts the events of every user. It creates none: a look-up
-	// still answers 404.
+	// AnyUser accepts the events of every user. It creates no user: a look-up still answers 404.
 	AnyUser
 )
 
-// Options configure a [Server]. The zero value is a usable sandbox.
+// Options configure a [Server]. The zero value is valid.
 type Options struct {
-	// Tenants maps tenant aliases to their API keys. An empty map stands for
-	// every alias, each with whatever non-empty key a request brings. Default: empty.
+	// Tenants maps tenant aliases to their API keys. An empty map accepts every alias with every key that is not
+	// empty. Default: empty.
 	Tenants map[string]string
 	// Users says for which users events are accepted. Default: KnownUsers.
 	Users UserPolicy
-	// BurnKeys makes a failed attempt use up its idempotency key, so that the
-	// repetition gets 409 though nothing was processed: refused and injected
-	// failures, resets and time-outs alike, except requests without valid
-	// credentials. SaaSquatch does not say which of both it does. Default: false.
+	// BurnKeys makes a failed attempt use up its idempotency key, so that the retry gets 409 although nothing was
+	// processed. That holds for refused requests, injected failures, resets and time-outs, but not for requests
+	// without valid credentials. SaaSquatch does not publish whether it does so. Default: false.
 	BurnKeys bool
 	// Faults are the faults to inject. Default: none.
 	Faults Faults
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
-	// JobTime is how long an import job takes from its creation, by the sandbox's
-	// clock; until then its records are processed one by one. Default: 0, which
-	// lets a job be done when it is looked at first.
+	// JobTime is the duration of an import job, by the sandbox's clock. The job imports its records evenly over that
+	// time. Default: 0, which completes a job at the first look.
 	JobTime time.Duration
 	// Jobs are the faults to inject into import jobs. Default: none.
 	Jobs JobFaults
-	// RecordNumberBase is the number of an import's first record in its error
-	// file. Default: RecordsFromOne.
+	// RecordNumberBase is the number of an import's first record in its error file. Default: RecordsFromOne.
 	RecordNumberBase RecordBase
-	// Rand decides about faults. The server owns it from then on. Default: a
-	// randomly seeded source.
+	// Rand decides about faults. The server owns it from then on. Default: a randomly seeded source.
 	Rand *rand.Rand
-	// MaxEvents is how many accepted events are kept for [Server.Events] and the
-	// pages; the oldest make room. It bounds memory in long runs, together with
-	// a fixed 256 MiB of event data. Counters and idempotency keys go on beyond
-	// it. Default: 100 000.
+	// MaxEvents bounds the accepted events in memory, for [Server.Events] and the pages. The oldest are dropped. A
+	// second, fixed bound is 256 MiB of event data. Neither affects counters and idempotency keys. Default: 100 000.
 	MaxEvents int
-	// MaxDisk bounds the uploads and the results of jobs that are kept, in bytes of
-	// the directory for temporary files; the oldest of jobs that are done make
-	// room. Where none can, uploads get 503 and jobs are aborted. Default: 1 GiB.
+	// MaxDisk bounds the uploads and the results of jobs, in bytes of the directory for temporary files. The oldest of
+	// completed jobs are evicted. If that is not enough, uploads get 503 and jobs abort. Default: 1 GiB.
 	MaxDisk int64
 }
 
@@ -73,9 +65,8 @@ const (
 	defaultMaxDisk   = 1 << 30
 )
 
-// Server is a simulated SaaSquatch. It is an [http.Handler] and safe for
-// concurrent use. Its state lives in memory, but for uploads and results of jobs,
-// which lie on disk until Reset or Close.
+// Server is a simulated SaaSquatch. It is an [http.Handler] and safe for concurrent use. Its state is in memory,
+// except uploads and results of jobs: they are on disk until Reset or Close.
 type Server struct {
 	users      UserPolicy
 	burnKeys   bool
@@ -96,7 +87,7 @@ type Server struct {
 	closed    chan struct{}
 	closeOnce sync.Once
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	ahead   time.Duration
 	tenants map[string]*tenant
 	// untracked are the users of all tenants that are not to be tracked.
@@ -107,8 +98,7 @@ type Server struct {
 	pending   []*job // in the order of their creation
 }
 
-// tenant is what the sandbox knows of one tenant. The server's mutex guards it,
-// but for alias and apiKey, which never change.
+// tenant is the state of one tenant. The server's mutex guards it, except alias and apiKey, which never change.
 type tenant struct {
 	alias    string
 	apiKey   string
@@ -119,14 +109,14 @@ type tenant struct {
 	untracked map[userRef]struct{}
 	uploads   map[string]*upload
 	jobs      map[string]*job
-	// eventKeys are the keys of all events that were accepted.
+	// eventKeys are the keys of all accepted events.
 	eventKeys map[string]struct{}
 }
 
 // userRef identifies a user within a tenant.
 type userRef struct{ accountID, userID string }
 
-// New returns a sandbox. The error joins all faults of the options.
+// New returns a sandbox. The error joins all errors of the options.
 func New(options Options) (*Server, error) {
 	s := &Server{
 		users:      cmp.Or(options.Users, KnownUsers),
@@ -150,29 +140,29 @@ func New(options Options) (*Server, error) {
 	}
 	s.injector = newInjector(s.faults, options.Rand)
 
-	faults := []error{s.faults.validate(), s.jobFaults.validate()}
+	errs := []error{s.faults.validate(), s.jobFaults.validate()}
 	if s.users > AnyUser {
-		faults = append(faults, fmt.Errorf("users: unknown policy %d", s.users))
+		errs = append(errs, fmt.Errorf("users: unknown policy %d", s.users))
 	}
 	if s.maxEvents < 0 {
-		faults = append(faults, fmt.Errorf("max events: %d is negative", s.maxEvents))
+		errs = append(errs, fmt.Errorf("max events: %d is negative", s.maxEvents))
 	}
 	if s.spool.limit < 0 {
-		faults = append(faults, fmt.Errorf("max disk: %d is negative", s.spool.limit))
+		errs = append(errs, fmt.Errorf("max disk: %d is negative", s.spool.limit))
 	}
 	if s.jobTime < 0 || s.jobTime > maxAdvance {
-		faults = append(faults, fmt.Errorf("job time: %v: want 0 to %v", s.jobTime, maxAdvance))
+		errs = append(errs, fmt.Errorf("job time: %v: want 0 to %v", s.jobTime, maxAdvance))
 	}
 	if s.recordBase > RecordsFromZero {
-		faults = append(faults, fmt.Errorf("record number base: unknown value %d", s.recordBase))
+		errs = append(errs, fmt.Errorf("record number base: unknown value %d", s.recordBase))
 	}
 	for alias, apiKey := range options.Tenants {
 		if alias == "" || apiKey == "" {
-			faults = append(faults, fmt.Errorf("tenant %q: both alias and API key must not be empty", alias))
+			errs = append(errs, fmt.Errorf("tenant %q: both alias and API key must not be empty", alias))
 		}
 		s.addTenant(alias, apiKey)
 	}
-	if err := errors.Join(faults...); err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("sandbox options: %w", err)
 	}
 	return s, nil
@@ -197,8 +187,8 @@ func (t *tenant) clear(seeds [2]maphash.Seed) {
 	t.eventKeys = make(map[string]struct{})
 }
 
-// Reset forgets events, users, do-not-track marks, idempotency keys, uploads, jobs
-// and counters and sets the clock back to that of the options. Requests in flight may still count.
+// Reset removes events, users, do-not-track marks, idempotency keys, uploads and jobs. It sets all counters to zero,
+// and the clock back to that of the options. Requests in flight may still count.
 func (s *Server) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -213,10 +203,9 @@ func (s *Server) Reset() {
 	s.counts.Store(new(counters))
 }
 
-// Close ends the waiting of requests that stand in an injected time-out or
-// latency, so that an [http.Server] can shut down; it is meant for
-// RegisterOnShutdown. It gives back the disk that uploads and results take. The
-// sandbox goes on answering, without such waits and files.
+// Close ends all injected time-outs and latencies, so that an [http.Server] can shut down; it is meant for
+// RegisterOnShutdown. It frees the disk of uploads and results. The sandbox continues to answer, without waits and
+// files.
 func (s *Server) Close() error {
 	s.closeOnce.Do(func() {
 		close(s.closed)
@@ -225,12 +214,10 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// maxAdvance bounds one move of the clock, so that no sum of durations overflows
-// in practice.
+// maxAdvance bounds one move of the clock, so that no sum of durations overflows.
 const maxAdvance = 10 * 365 * 24 * time.Hour
 
-// Advance moves the sandbox's clock forward. It fails if by is negative or more
-// than ten years.
+// Advance moves the sandbox's clock forward. It fails if by is negative or more than ten years.
 func (s *Server) Advance(by time.Duration) error {
 	if by < 0 || by > maxAdvance {
 		return fmt.Errorf("advance clock by %v: want 0 to %v", by, maxAdvance)
@@ -238,7 +225,7 @@ func (s *Server) Advance(by time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ahead > 10*maxAdvance {
-		return fmt.Errorf("advance clock by %v: it is %v ahead already", by, s.ahead)
+		return fmt.Errorf("advance clock by %v: it is already %v ahead", by, s.ahead)
 	}
 	s.ahead += by
 	return nil
@@ -249,9 +236,8 @@ func (s *Server) now() time.Time { return s.realNow().Add(s.ahead) }
 
 // ServeHTTP answers calls of the API and shows the pages below /_sandbox/.
 //
-// Paths are matched as they stand in the request, escaped: nothing is cleaned or
-// redirected. An injected reset or time-out ends in a panic with
-// [http.ErrAbortHandler] where the connection cannot be taken over.
+// It matches the escaped path of the request, and neither cleans nor redirects it. An injected time-out panics with
+// [http.ErrAbortHandler]. So does an injected reset if the connection cannot be hijacked.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.EscapedPath()
 	if rest, ok := strings.CutPrefix(path, "/_sandbox"); ok && (rest == "" || rest[0] == '/') {
@@ -266,40 +252,39 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request, path string) {
 	scratch := scratches.Get().(*scratch)
 	defer scratch.free()
 
-	// The body is read whatever the answer will be: the connection stays usable,
-	// and net/http notices a client that gives up only then.
+	// Always read the body: it keeps the connection usable, and net/http detects a client that gives up only
+	// afterwards.
 	a := attempt{request: r, scratch: scratch}
-	var routeFault *apiError
-	if a.call, routeFault = route(r.Method, path); routeFault != nil {
+	var routeErr *apiError
+	if a.call, routeErr = route(r.Method, path); routeErr != nil {
 		s.counts.Load().unexpected.note(r.Method, path)
 	}
 	if a.call.endpoint != uploadFile {
-		a.body, a.bodyFault = readBody(r)
+		a.body, a.bodyErr = readBody(r)
 	}
-	strike := s.injector.draw()
-	a.lost = strike.kind != noStrike && !strike.after
+	fault := s.injector.draw()
+	a.lost = fault.kind != noFault && !fault.after
 
 	var answer answer
-	if routeFault != nil {
-		answer = routeFault.answer(scratch)
+	if routeErr != nil {
+		answer = routeErr.answer(scratch)
 	} else {
 		answer = s.process(&a)
 	}
 	if a.call.endpoint == uploadFile {
 		drainUpload(r.Body)
 	}
-	// Processed first, answered later: a server does not notice that its client
-	// has given up.
+	// Wait after processing, because a real server does not notice that its client has given up.
 	s.wait(r.Context(), s.faults.Latency)
 
-	s.counts.Load().struck(strike)
-	switch strike.kind {
-	case failStrike:
-		answer = strike.rule.answer(scratch)
-	case resetStrike:
+	s.counts.Load().injected(fault)
+	switch fault.kind {
+	case failFault:
+		answer = fault.rule.answer(scratch)
+	case resetFault:
 		reset(w)
 		return
-	case timeoutStrike:
+	case timeoutFault:
 		s.wait(r.Context(), s.faults.TimeoutLimit)
 		panic(http.ErrAbortHandler)
 	}
@@ -307,35 +292,35 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request, path string) {
 	answer.write(w)
 }
 
-// attempt is one request on its way through the sandbox.
+// attempt is one request of the API.
 type attempt struct {
-	request   *http.Request
-	call      call
-	body      []byte
-	bodyFault *apiError
-	scratch   *scratch
-	// lost says that a fault strikes before processing: the attempt must have no
-	// effect, except to use up its key if keys burn.
+	request *http.Request
+	call    call
+	body    []byte
+	bodyErr *apiError
+	scratch *scratch
+	// lost says that a fault comes before processing. The attempt must have no effect, except to use up its key with
+	// BurnKeys.
 	lost bool
 }
 
-// process carries out the call, or only what is left of it if the attempt is lost.
+// process answers the call. It has no effect if the attempt is lost, except to use up a key.
 func (s *Server) process(a *attempt) answer {
 	if a.lost && !s.burnKeys {
 		return answer{}
 	}
-	t, fault := s.publicLink(a), (*apiError)(nil)
+	t, apiErr := s.publicLink(a), (*apiError)(nil)
 	if t == nil {
-		t, fault = s.authorize(a.request, a.call.tenant)
+		t, apiErr = s.authorize(a.request, a.call.tenant)
 	}
-	if fault == nil {
-		fault = a.bodyFault
+	if apiErr == nil {
+		apiErr = a.bodyErr
 	}
-	if fault == nil && a.call.endpoint.takesJSON() && !isJSON(a.request.Header.Get("Content-Type")) {
-		fault = errContentType
+	if apiErr == nil && a.call.endpoint.takesJSON() && !isJSON(a.request.Header.Get("Content-Type")) {
+		apiErr = errContentType
 	}
-	if fault != nil {
-		return fault.answer(a.scratch)
+	if apiErr != nil {
+		return apiErr.answer(a.scratch)
 	}
 	switch {
 	case a.call.endpoint == trackEvents:
@@ -353,10 +338,9 @@ func (s *Server) process(a *attempt) answer {
 	}
 }
 
-// authorize finds the tenant and checks the API key, which is the password of
-// HTTP Basic; the user name is ignored, as SaaSquatch's API definition names only
-// the password. An unknown tenant is told before a wrong key, as the live service
-// does. User tokens (JWT) are not simulated.
+// authorize finds the tenant and checks the API key, which is the password of HTTP Basic. It ignores the user name,
+// because SaaSquatch's API definition names only the password. It reports an unknown tenant before a wrong key, as the
+// live service does. The sandbox does not simulate user tokens (JWT).
 func (s *Server) authorize(r *http.Request, alias string) (*tenant, *apiError) {
 	_, password, ok := r.BasicAuth()
 	ok = ok && password != ""
@@ -399,12 +383,12 @@ func (s *Server) wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// answer is what the client gets. The body is valid until the scratch is freed.
+// answer is a response. The body is valid until the scratch is freed.
 type answer struct {
 	status     int
 	retryAfter time.Duration
 	body       []byte
-	// contentType, content and size replace a body of JSON.
+	// contentType, content and size describe a body that is not JSON.
 	contentType string
 	content     io.Reader
 	size        int64
@@ -414,19 +398,13 @@ var jsonType = []string{"application/json"}
 
 func (a answer) write(w http.ResponseWriter) {
 	header := w.Header()
-	if a.content != nil {
+	if a.content == nil {
+		header["Content-Type"] = jsonType
+		header.Set("Content-Length", strconv.Itoa(len(a.body)))
+	} else {
 		header.Set("Content-Type", a.contentType)
 		header.Set("Content-Length", strconv.FormatInt(a.size, 10))
-		if a.retryAfter > 0 {
-			header.Set("Retry-After", retryAfterSeconds(a.retryAfter))
-		}
-		w.WriteHeader(a.status)
-		// A file that is forgotten meanwhile ends too early, which the length tells.
-		_, _ = io.Copy(w, a.content)
-		return
 	}
-	header["Content-Type"] = jsonType
-	header.Set("Content-Length", strconv.Itoa(len(a.body)))
 	if a.retryAfter > 0 {
 		header.Set("Retry-After", retryAfterSeconds(a.retryAfter))
 	}
@@ -434,6 +412,11 @@ func (a answer) write(w http.ResponseWriter) {
 		header.Set("Www-Authenticate", `Basic realm="SaaSquatch sandbox"`)
 	}
 	w.WriteHeader(a.status)
-	// A client that went away is no news to a sandbox.
-	_, _ = w.Write(a.body)
+	// A client that disconnects is no error of the sandbox. A file that is removed meanwhile ends too early, which the
+	// client sees by the length.
+	if a.content == nil {
+		_, _ = w.Write(a.body)
+	} else {
+		_, _ = io.Copy(w, a.content)
+	}
 }

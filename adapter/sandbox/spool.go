@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// maxSpooled bounds the number of uploads and results, as each holds a file open.
+// maxSpooled bounds the number of uploads and results, because each holds a file open.
 const maxSpooled = 512
 
 var (
@@ -17,11 +17,10 @@ var (
 	errSpoolClosed = errors.New("sandbox: closed")
 )
 
-// spool keeps uploads and results on disk, in files without a name: nothing is
-// left of them when the process ends, however it ends. The oldest that are not
-// pinned make room for new ones.
+// spool keeps uploads and results on disk, in files without a name. They vanish with the process, even if it crashes.
+// At its limits, the spool evicts the oldest files that are not pinned.
 type spool struct {
-	limit int64 // of all files together, in bytes
+	limit int64 // total size of all files, in bytes
 
 	mu     sync.Mutex // guards what follows, and pins and size of the files
 	files  []*spooled // oldest first
@@ -29,7 +28,7 @@ type spool struct {
 	closed bool
 }
 
-// spooled is one file: written once, by one writer, then read.
+// spooled is one file. One writer writes it, then it is read.
 type spooled struct {
 	spool *spool
 	file  *os.File
@@ -61,7 +60,7 @@ func (p *spool) create() (*spooled, error) {
 	return f, nil
 }
 
-// evict forgets the oldest file that is not pinned, if there is one.
+// evict removes the oldest file that is not pinned. It reports whether there was one.
 func (p *spool) evict() bool {
 	i := slices.IndexFunc(p.files, func(f *spooled) bool { return f.pins == 0 })
 	if i >= 0 {
@@ -74,10 +73,10 @@ func (p *spool) remove(f *spooled) {
 	p.files = slices.DeleteFunc(p.files, func(other *spooled) bool { return other == f })
 	p.used -= f.size
 	f.gone = true
-	_ = f.file.Close() // there is nothing to lose any more
+	_ = f.file.Close() // the file has no name, so no data can be lost
 }
 
-// Write appends to the file. It must not be called by several at once.
+// Write appends to the file. It is not safe for concurrent use.
 func (f *spooled) Write(b []byte) (int, error) {
 	p := f.spool
 	p.mu.Lock()
@@ -101,22 +100,21 @@ func (f *spooled) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// reader reads the file from its beginning, and tells its size. Reading fails once
-// the file is forgotten.
+// reader returns a reader of the whole file, and the file's size. Reading fails after the file was removed.
 func (f *spooled) reader() (io.Reader, int64) {
 	f.spool.mu.Lock()
 	defer f.spool.mu.Unlock()
 	return io.NewSectionReader(f.file, 0, f.size), f.size
 }
 
-// kept reports whether the file is not forgotten.
+// kept reports whether the file still exists.
 func (f *spooled) kept() bool {
 	f.spool.mu.Lock()
 	defer f.spool.mu.Unlock()
 	return !f.gone
 }
 
-// pin keeps the file from making room. It fails if that has happened already.
+// pin protects the file from eviction. It fails if the file was removed.
 func (f *spooled) pin() bool {
 	f.spool.mu.Lock()
 	defer f.spool.mu.Unlock()
@@ -133,7 +131,7 @@ func (f *spooled) unpin() {
 	f.pins--
 }
 
-// drop forgets the file at once.
+// drop removes the file at once.
 func (f *spooled) drop() {
 	f.spool.mu.Lock()
 	defer f.spool.mu.Unlock()
@@ -142,7 +140,7 @@ func (f *spooled) drop() {
 	}
 }
 
-// clear forgets all files; close lets none follow.
+// clear removes all files.
 func (p *spool) clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -151,6 +149,7 @@ func (p *spool) clear() {
 	}
 }
 
+// close removes all files and refuses new ones.
 func (p *spool) close() {
 	p.mu.Lock()
 	p.closed = true

@@ -6,52 +6,48 @@ import (
 	"time"
 )
 
-// Stats are the counters since the start or the last reset. Requests to the
-// pages do not count.
+// Stats are the counters since the start or the last reset. Requests to the pages do not count.
 type Stats struct {
 	// Now is the time of the sandbox's clock.
 	Now time.Time `json:"now"`
-	// Requests counts calls of the API, those in flight too.
+	// Requests counts calls of the API, with those in flight.
 	Requests uint64 `json:"requests"`
-	// ByStatus counts answers by HTTP status; resets and time-outs have none.
+	// ByStatus counts answers by HTTP status. Resets and time-outs have none.
 	ByStatus map[int]uint64 `json:"byStatus"`
-	// EventsAccepted counts user events that were processed.
+	// EventsAccepted counts accepted user events.
 	EventsAccepted uint64 `json:"eventsAccepted"`
-	// EventsKept is how many of them are still shown.
+	// EventsKept is the number of accepted events in memory.
 	EventsKept int `json:"eventsKept"`
-	// RequestsWithKey and RequestsWithoutKey count the requests of accepted
-	// events by whether they carried an idempotency key.
+	// RequestsWithKey and RequestsWithoutKey count the requests of accepted events, with and without an idempotency
+	// key.
 	RequestsWithKey    uint64 `json:"requestsWithKey"`
 	RequestsWithoutKey uint64 `json:"requestsWithoutKey"`
-	// Conflicts counts requests whose idempotency key had been used, whether or
-	// not their client got to see the 409.
+	// Conflicts counts requests with a used idempotency key, even if their client did not receive the 409.
 	Conflicts uint64 `json:"conflicts"`
-	// BurntConflicts counts those of them whose key was used up by a failed
-	// attempt: the events were never processed. See [Options.BurnKeys].
+	// BurntConflicts counts the conflicts with a failed attempt, whose events were never processed. See
+	// [Options.BurnKeys].
 	BurntConflicts uint64 `json:"burntConflicts"`
-	// IdempotencyKeys is how many keys are within their 24 hours.
+	// IdempotencyKeys is the number of keys within their 24 hours.
 	IdempotencyKeys int `json:"idempotencyKeys"`
-	// Users and Accounts are how many there are.
+	// Users and Accounts are the numbers of existing users and accounts.
 	Users    int `json:"users"`
 	Accounts int `json:"accounts"`
-	// UserCreates, UserUpserts and UserLookups count those that were carried out.
+	// UserCreates, UserUpserts and UserLookups count successful calls.
 	UserCreates uint64 `json:"userCreates"`
 	UserUpserts uint64 `json:"userUpserts"`
 	UserLookups uint64 `json:"userLookups"`
-	// Uploads counts files that were taken for import.
+	// Uploads counts accepted files for import.
 	Uploads uint64 `json:"uploads"`
 	// Jobs counts import jobs by status.
 	Jobs JobStats `json:"jobs"`
-	// Records counts those that jobs have processed, RecordErrors those of them
-	// that failed.
+	// Records counts the records that jobs have processed, RecordErrors those that failed.
 	Records      uint64 `json:"records"`
 	RecordErrors uint64 `json:"recordErrors"`
 	// Faults counts injected faults.
 	Faults FaultStats `json:"faults"`
-	// UnexpectedRequests counts requests that match no endpoint. A client that
-	// escapes ids as it should causes none, whatever the ids.
+	// UnexpectedRequests counts requests that match no endpoint. A client that escapes ids correctly causes none.
 	UnexpectedRequests uint64 `json:"unexpectedRequests"`
-	// UnexpectedPaths are the last few of them: method and escaped path.
+	// UnexpectedPaths are the last few such requests: method and escaped path.
 	UnexpectedPaths []string `json:"unexpectedPaths"`
 }
 
@@ -62,8 +58,7 @@ type JobStats struct {
 	Aborted   uint64 `json:"aborted"`
 }
 
-// FaultStats counts injected faults by kind and by whether the request was
-// processed before.
+// FaultStats counts injected faults, by kind and by whether they came before or after the processing of the request.
 type FaultStats struct {
 	FailedBefore   uint64 `json:"failedBefore"`
 	FailedAfter    uint64 `json:"failedAfter"`
@@ -73,10 +68,9 @@ type FaultStats struct {
 	TimedOutAfter  uint64 `json:"timedOutAfter"`
 }
 
-// Stats returns the counters. Those that requests in flight change may differ by
-// such requests. Jobs whose time has come are carried out before.
+// Stats returns the counters. It runs due jobs first. Requests in flight may count in some of the counters only.
 func (s *Server) Stats() Stats {
-	s.catchUp()
+	s.runJobs()
 	stats := s.counts.Load().stats()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,7 +86,7 @@ func (s *Server) Stats() Stats {
 	return stats
 }
 
-// counters count without the server's mutex.
+// counters are independent of the server's mutex.
 type counters struct {
 	requests       atomic.Uint64
 	byStatus       [600]atomic.Uint64
@@ -101,8 +95,8 @@ type counters struct {
 	withoutKey     atomic.Uint64
 	conflicts      atomic.Uint64
 	burntConflicts atomic.Uint64
-	users          [lookUpUser + 1]atomic.Uint64    // by endpoint
-	strikes        [timeoutStrike + 1]beforeOrAfter // by kind
+	users          [lookUpUser + 1]atomic.Uint64   // by endpoint
+	faults         [timeoutFault + 1]beforeOrAfter // by kind
 	uploads        atomic.Uint64
 	jobsCompleted  atomic.Uint64
 	jobsAborted    atomic.Uint64
@@ -115,11 +109,11 @@ type beforeOrAfter struct{ before, after atomic.Uint64 }
 
 func (c *counters) answered(status int) { c.byStatus[status].Add(1) }
 
-func (c *counters) struck(strike strike) {
-	if strike.after {
-		c.strikes[strike.kind].after.Add(1)
-	} else if strike.kind != noStrike {
-		c.strikes[strike.kind].before.Add(1)
+func (c *counters) injected(f fault) {
+	if f.after {
+		c.faults[f.kind].after.Add(1)
+	} else if f.kind != noFault {
+		c.faults[f.kind].before.Add(1)
 	}
 }
 
@@ -164,12 +158,12 @@ func (c *counters) stats() Stats {
 		Records:            c.records.Load(),
 		RecordErrors:       c.recordErrors.Load(),
 		Faults: FaultStats{
-			FailedBefore:   c.strikes[failStrike].before.Load(),
-			FailedAfter:    c.strikes[failStrike].after.Load(),
-			ResetBefore:    c.strikes[resetStrike].before.Load(),
-			ResetAfter:     c.strikes[resetStrike].after.Load(),
-			TimedOutBefore: c.strikes[timeoutStrike].before.Load(),
-			TimedOutAfter:  c.strikes[timeoutStrike].after.Load(),
+			FailedBefore:   c.faults[failFault].before.Load(),
+			FailedAfter:    c.faults[failFault].after.Load(),
+			ResetBefore:    c.faults[resetFault].before.Load(),
+			ResetAfter:     c.faults[resetFault].after.Load(),
+			TimedOutBefore: c.faults[timeoutFault].before.Load(),
+			TimedOutAfter:  c.faults[timeoutFault].after.Load(),
 		},
 	}
 	for status := range c.byStatus {
@@ -181,7 +175,7 @@ func (c *counters) stats() Stats {
 	return stats
 }
 
-// unexpected remembers requests that match no endpoint.
+// unexpected records requests that match no endpoint.
 type unexpected struct {
 	mu    sync.Mutex
 	count uint64

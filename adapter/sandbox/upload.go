@@ -13,42 +13,45 @@ import (
 )
 
 const (
-	// maxUpload bounds an uploaded file, in bytes. SaaSquatch publishes 100 MB for
-	// its SFTP server; that it also holds for uploads is assumed.
+	// maxUpload bounds an uploaded file, in bytes. SaaSquatch publishes 100 MB for its SFTP server. Assumed: the limit
+	// holds for uploads as well.
 	maxUpload = 100_000_000
-	// maxForm bounds what a multipart form adds, in bytes.
+	// maxForm bounds the parts of a multipart form around the file, in bytes.
 	maxForm = 1 << 20
-	// maxUploadName bounds the part of a fileRef that a client names, in bytes.
+	// maxUploadName bounds the file's name in a fileRef, in bytes.
 	maxUploadName = 64
 )
 
 var (
-	errUploadTooLarge = &apiError{http.StatusRequestEntityTooLarge, "The file is larger than 100 MB.", "PAYLOAD_TOO_LARGE", ""}
-	errNoRoom         = &apiError{http.StatusServiceUnavailable, "The sandbox keeps no more files. A reset makes room.", "SERVICE_UNAVAILABLE", ""}
-	errUploadBroken   = badRequest("The upload cannot be read to its end.")
-	errUploadEmpty    = badRequest("The file is empty.")
+	errUploadTooLarge = &apiError{http.StatusRequestEntityTooLarge,
+		"The file is larger than 100 MB.", "PAYLOAD_TOO_LARGE", ""}
+	errNoRoom = &apiError{http.StatusServiceUnavailable,
+		"The sandbox cannot keep more files. A reset makes room.", "SERVICE_UNAVAILABLE", ""}
+	errUploadFailed = &apiError{http.StatusInternalServerError,
+		"The sandbox cannot keep the file.", "INTERNAL_ERROR", "RS014"}
+	errUploadBroken = badRequest("The upload cannot be read to its end.")
+	errUploadEmpty  = badRequest("The file is empty.")
 )
 
 // upload is a file that a client uploaded for import.
 type upload struct {
 	ref  string
 	file *spooled
-	// lines and first describe the content.
+	// lines is the number of lines, first the first byte that is not white space.
 	lines int
 	first byte
 	used  bool // by a job; guarded by the server's mutex
 }
 
-// upload carries out an upload: a multipart form whose part "file" is the file,
-// or the file as the body. Either is streamed to disk.
+// upload takes a file for import and streams it to disk. The file is either the body or the part "file" of a multipart
+// form.
 //
-// The name in the form must end in .jsonl or .csv. A file without a name, and a
-// body, are taken for .jsonl. All of that is assumed; published are the two ways
-// to upload, the two formats and the look of the fileRef.
+// SaaSquatch publishes these two ways to upload, the two formats and the form of the fileRef. Assumed: the name in the
+// form must end in .jsonl or .csv, and a file without a name is .jsonl.
 func (s *Server) upload(t *tenant, a *attempt) answer {
 	file, err := s.spool.create()
 	if err != nil {
-		return uploadFault(err).answer(a.scratch)
+		return uploadError(err).answer(a.scratch)
 	}
 	var counter lineCounter
 	name, err := receive(a.request, io.MultiWriter(file, &counter))
@@ -57,40 +60,38 @@ func (s *Server) upload(t *tenant, a *attempt) answer {
 	}
 	if err != nil {
 		file.drop()
-		return uploadFault(err).answer(a.scratch)
+		return uploadError(err).answer(a.scratch)
 	}
 	u := &upload{file: file, lines: counter.lines(), first: counter.first}
 	s.keepUpload(t, u, name)
 	s.counts.Load().uploads.Add(1)
-	// A fileRef marshals without fail.
-	body, _ := json.Marshal(map[string]string{"fileRef": u.ref})
+	body, _ := json.Marshal(map[string]string{"fileRef": u.ref}) // cannot fail
 	return answer{status: http.StatusOK, body: body}
 }
 
-// keepUpload names the upload. The digits are those of an event's id, so that no
-// two uploads share them.
+// keepUpload gives the upload a unique fileRef.
 func (s *Server) keepUpload(t *tenant, u *upload, name uploadName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.uploads++
-	u.ref = "imports/" + t.alias + "/" + name.stem + "_" + string(appendEventID(nil, s.now().UnixMilli(), s.uploads)) + name.extension
+	id := appendEventID(nil, s.now().UnixMilli(), s.uploads)
+	u.ref = "imports/" + t.alias + "/" + name.stem + "_" + string(id) + name.extension
 	t.uploads[u.ref] = u
 }
 
-func uploadFault(err error) *apiError {
-	var fault *apiError
+func uploadError(err error) *apiError {
+	var apiErr *apiError
 	switch {
-	case errors.As(err, &fault):
-		return fault
+	case errors.As(err, &apiErr):
+		return apiErr
 	case errors.Is(err, errSpoolFull), errors.Is(err, errSpoolClosed):
 		return errNoRoom
 	default:
-		return &apiError{http.StatusInternalServerError, "The sandbox cannot keep the file.", "INTERNAL_ERROR", "RS014"}
+		return errUploadFailed
 	}
 }
 
-// drainUpload reads what is left of an upload, so that its client gets to see the
-// answer.
+// drainUpload reads the rest of an upload, so that its client can read the answer.
 func drainUpload(body io.Reader) {
 	_, _ = io.CopyN(io.Discard, body, maxUpload+maxForm)
 }
@@ -120,7 +121,7 @@ func receive(r *http.Request, to io.Writer) (uploadName, error) {
 			return name, errUploadBroken
 		}
 		if part.FormName() != "file" {
-			continue // NextPart skips what is left of it
+			continue // NextPart skips the rest of it
 		}
 		if name != (uploadName{}) {
 			return name, badRequest("The form has two parts named file.")
@@ -134,8 +135,8 @@ func receive(r *http.Request, to io.Writer) (uploadName, error) {
 	}
 }
 
-// copyFile copies up to maxUpload bytes. It tells a client that breaks off from a
-// disk that does not take more.
+// copyFile copies up to maxUpload bytes. It returns errUploadBroken if the client breaks off, and other errors of the
+// disk.
 func copyFile(to io.Writer, from io.Reader) error {
 	buffer := make([]byte, 64<<10)
 	size := 0
@@ -158,7 +159,7 @@ func copyFile(to io.Writer, from io.Reader) error {
 
 var notInName = regexp.MustCompile(`[^A-Za-z0-9_-]`)
 
-// nameUpload takes of a file's name what may stand in a fileRef.
+// nameUpload turns a file's name into a part of a fileRef.
 func nameUpload(fileName string) (uploadName, error) {
 	if fileName == "" {
 		return uploadName{"upload", ".jsonl"}, nil

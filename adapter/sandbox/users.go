@@ -28,31 +28,31 @@ type userPatch struct {
 	segments []string       // operations, in order
 }
 
-// parseUser reads and judges the body of a create or upsert of the user in the path.
+// parseUser reads and checks the body of a create or upsert of the user in the path.
 func parseUser(r *reader, body []byte, path userRef) (userPatch, *apiError) {
 	r.reset(body, "")
-	patch, fault := readUser(r, "user")
+	patch, apiErr := readUser(r, "user")
 	switch {
-	case fault != nil:
+	case apiErr != nil:
 	case patch.ref.userID != path.userID:
-		fault = badRequest("/id must be the id in the path")
+		apiErr = badRequest("/id must be the id in the path")
 	case patch.ref.accountID != path.accountID:
-		fault = badRequest("/accountId must be the id in the path")
+		apiErr = badRequest("/accountId must be the id in the path")
 	}
-	return patch, fault
+	return patch, apiErr
 }
 
-// readUser reads a user and judges it by a definition.
+// readUser reads a user and checks it by a definition of schema.json.
 func readUser(r *reader, definition string) (userPatch, *apiError) {
-	object, fault := r.judge(definition)
-	if fault != nil {
-		return userPatch{}, fault
+	object, apiErr := r.readObject(definition)
+	if apiErr != nil {
+		return userPatch{}, apiErr
 	}
 	patch := userPatch{ref: userRef{object["accountId"].(string), object["id"].(string)}, fields: object}
 	patch.custom, _ = object["customFields"].(map[string]any)
 	operations, _ := object["segments"].([]any)
 	for _, operation := range operations {
-		text, _ := operation.(string) // always one in a body; a line's are ignored
+		text, _ := operation.(string) // always a string in a body; ignored in a line
 		patch.segments = append(patch.segments, text)
 	}
 	known := definitions()[definition].schema.Properties
@@ -60,7 +60,7 @@ func readUser(r *reader, definition string) (userPatch, *apiError) {
 	return patch, nil
 }
 
-// serveUser carries out the create, upsert or look-up of a user.
+// serveUser creates, upserts or looks up a user.
 func (s *Server) serveUser(t *tenant, a *attempt) answer {
 	switch {
 	case isBlank([]byte(a.call.accountID)):
@@ -68,26 +68,26 @@ func (s *Server) serveUser(t *tenant, a *attempt) answer {
 	case isBlank([]byte(a.call.userID)):
 		return errBlankUser.answer(a.scratch)
 	}
-	only, fault := selectedFields(a.request.URL.RawQuery)
-	if fault != nil {
-		return fault.answer(a.scratch)
+	only, apiErr := selectedFields(a.request.URL.RawQuery)
+	if apiErr != nil {
+		return apiErr.answer(a.scratch)
 	}
 	var patch userPatch
 	if a.call.endpoint != lookUpUser {
-		if patch, fault = parseUser(&a.scratch.reader, a.body, userRef{a.call.accountID, a.call.userID}); fault != nil {
-			return fault.answer(a.scratch)
+		patch, apiErr = parseUser(&a.scratch.reader, a.body, userRef{a.call.accountID, a.call.userID})
+		if apiErr != nil {
+			return apiErr.answer(a.scratch)
 		}
 	}
-	status, body, fault := s.storeUser(t, a.call, patch, only)
-	if fault != nil {
-		return fault.answer(a.scratch)
+	status, body, apiErr := s.storeUser(t, a.call, patch, only)
+	if apiErr != nil {
+		return apiErr.answer(a.scratch)
 	}
 	s.counts.Load().users[a.call.endpoint].Add(1)
 	return answer{status: status, body: body}
 }
 
-// storeUser applies the patch, unless the call is a look-up, and returns the
-// user as JSON.
+// storeUser returns the user as JSON. Unless the call is a look-up, it applies the patch first.
 func (s *Server) storeUser(t *tenant, c call, patch userPatch, only []string) (int, []byte, *apiError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,18 +101,18 @@ func (s *Server) storeUser(t *tenant, c call, patch userPatch, only []string) (i
 	case c.endpoint == createUser:
 		status = http.StatusCreated
 	}
-	u, fault := t.upsert(ref, patch)
-	if fault != nil {
-		return 0, nil, fault
+	u, apiErr := t.upsert(ref, patch)
+	if apiErr != nil {
+		return 0, nil, apiErr
 	}
-	return status, u.appendJSON(only), nil
+	return status, u.json(only), nil
 }
 
-// upsert applies the patch to a user that is made if there is none. The caller
-// holds the server's mutex.
+// upsert applies the patch to a user, and creates the user first if it does not exist. The caller holds the server's
+// mutex.
 func (t *tenant) upsert(ref userRef, patch userPatch) (*user, *apiError) {
-	if fault := t.tracked(ref); fault != nil {
-		return nil, fault
+	if apiErr := t.checkTracked(ref); apiErr != nil {
+		return nil, apiErr
 	}
 	u := t.users[ref]
 	if u == nil {
@@ -127,9 +127,8 @@ func (t *tenant) upsert(ref userRef, patch userPatch) (*user, *apiError) {
 	return u, nil
 }
 
-// apply is a partial update: what the patch does not name stays as it is. Of
-// custom fields SaaSquatch documents that, and that null deletes one; for the
-// others it is assumed.
+// apply is a partial update: members that the patch lacks stay as they are. A custom field of null is deleted.
+// SaaSquatch documents both of custom fields. Assumed: other fields stay as well.
 func (u *user) apply(patch userPatch) {
 	maps.Copy(u.fields, patch.fields)
 	for name, value := range patch.custom {
@@ -152,8 +151,8 @@ func (u *user) apply(patch userPatch) {
 	}
 }
 
-// appendJSON writes the user's fields in the order of their names, or only some.
-func (u *user) appendJSON(only []string) []byte {
+// json returns the user's fields in the order of their names; all of them if only is nil.
+func (u *user) json(only []string) []byte {
 	all := maps.Clone(u.fields)
 	all["customFields"], all["segments"] = u.custom, append([]string{}, u.segments...)
 	if only != nil {
@@ -163,9 +162,8 @@ func (u *user) appendJSON(only []string) []byte {
 	return body
 }
 
-// selectedFields reads the query parameter fields, which names the members to
-// answer; nil stands for all. It cannot coexist with extraFields, by
-// SaaSquatch's API definition; nothing here is extra.
+// selectedFields reads the query parameter fields, which names the members to answer; nil stands for all. SaaSquatch's
+// API definition forbids it beside extraFields. The sandbox has no extra fields.
 func selectedFields(rawQuery string) ([]string, *apiError) {
 	if rawQuery == "" {
 		return nil, nil
