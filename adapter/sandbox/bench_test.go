@@ -8,7 +8,14 @@ import (
 	"testing"
 )
 
-const order = `{"checkout_id":"fksdjfsdjfisjf9sdfjsd9f","order_id":"50314b8e9bcf000000000000","affiliation":"Example Store","subtotal":22.5,"total":27.5,"revenue":22.5,"shipping":3,"tax":2,"discount":2.5,"coupon":"hasbros","currency":"USD","products":[{"product_id":"507f1f77bcf86cd799439011","sku":"45790-32","name":"Monopoly: 3rd Edition","price":19,"quantity":1,"category":"Games","url":"https://shop.example/product/path","image_url":"https://shop.example/product/path.jpg"},{"product_id":"505bd76785ebb509fc183733","sku":"46493-32","name":"Uno Card Game","price":3,"quantity":2,"category":"Games"}]}`
+const order = `{"checkout_id":"fksdjfsdjfisjf9sdfjsd9f","order_id":"50314b8e9bcf000000000000",` +
+	`"affiliation":"Example Store","subtotal":22.5,"total":27.5,"revenue":22.5,"shipping":3,"tax":2,` +
+	`"discount":2.5,` +
+	`"coupon":"hasbros","currency":"USD","products":[{"product_id":"507f1f77bcf86cd799439011","sku":"45790-32",` +
+	`"name":"Monopoly: 3rd Edition","price":19,"quantity":1,"category":"Games",` +
+	`"url":"https://shop.example/product/path","image_url":"https://shop.example/product/path.jpg"},` +
+	`{"product_id":"505bd76785ebb509fc183733","sku":"46493-32","name":"Uno Card Game","price":3,"quantity":2,` +
+	`"category":"Games"}]}`
 
 // BenchmarkTrackEvents times the handler alone, without net/http around it.
 func BenchmarkTrackEvents(b *testing.B) {
@@ -48,7 +55,7 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) WriteHeader(status int)      { d.status = status }
 func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
 
-// BenchmarkServer times a request over a loopback connection, client and all.
+// BenchmarkServer times a request over a loopback connection, with the client.
 func BenchmarkServer(b *testing.B) {
 	server := httptest.NewServer(newServer(b, open()))
 	defer server.Close()
@@ -72,10 +79,11 @@ func BenchmarkServer(b *testing.B) {
 	})
 }
 
-// BenchmarkImport times an import of 1000 lines, upload and results included.
+// BenchmarkImport times an import of 1000 lines, with upload and results.
 func BenchmarkImport(b *testing.B) {
 	const lines = 1000
-	purchase := `{"userId":"u1","accountId":"a1","event":{"key":"purchase","dateTriggered":1538496397475,"fields":` + order + "}}\n"
+	purchase := `{"userId":"u1","accountId":"a1","event":{"key":"purchase","dateTriggered":1538496397475,"fields":` +
+		order + "}}\n"
 	for name, line := range map[string]string{"events": eventLine("u1", ""), "purchases": purchase} {
 		b.Run(name, func(b *testing.B) {
 			s := newServer(b, open())

@@ -2,8 +2,7 @@ package sandbox
 
 import "testing"
 
-// TestEventLogIsBoundedBySize looks inside, since filling the log through
-// requests would take more time than it is worth.
+// TestEventLogIsBoundedBySize tests the log itself, because filling it by requests takes too long.
 func TestEventLogIsBoundedBySize(t *testing.T) {
 	var l eventLog
 	fields := make([]byte, 1<<20)

@@ -24,7 +24,8 @@ func TestParseRate(t *testing.T) {
 			t.Errorf("%q: %v, %v; want %v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "%", "5", "101%", "-1%", "1e-2", "NaN", "inf", "0x1p-2", "1 %", "1%%", "1.2.3", "1_0%", "."} {
+	for _, text := range []string{"", "%", "5", "101%", "-1%", "1e-2", "NaN", "inf", "0x1p-2", "1 %", "1%%", "1.2.3",
+		"1_0%", "."} {
 		if got, err := sandbox.ParseRate(text); err == nil {
 			t.Errorf("%q: read as %v", text, got)
 		}
@@ -47,13 +48,16 @@ func TestParseFail(t *testing.T) {
 		"5%:200:html:after":           {Rate: 0.05, Status: 200, Page: true, After: true},
 	} {
 		got, err := sandbox.ParseFail(text)
-		if err != nil || got.Status != want.Status || got.RetryAfter != want.RetryAfter || got.After != want.After || got.Page != want.Page || got.Rate-want.Rate > 1e-12 || want.Rate-got.Rate > 1e-12 {
+		if err != nil || got.Status != want.Status || got.RetryAfter != want.RetryAfter || got.After != want.After ||
+			got.Page != want.Page || got.Rate-want.Rate > 1e-12 || want.Rate-got.Rate > 1e-12 {
 			t.Errorf("%q: %+v, %v; want %+v", text, got, err, want)
 		}
 	}
 	for _, text := range []string{
-		"", "5%", "503", "5%:", ":503", "5%:200", "5%:304", "5%:600", "5%:99", "5%:5e2", "5%:+503", "5%:-50", "6:503",
-		"5%:503:", "5%:503:before", "5%:503:retry-after", "5%:503:retry-after=2", "5%:503:retry-after=-2s", "5%:503 ",
+		"", "5%", "503", "5%:", ":503", "5%:200", "5%:304", "5%:600", "5%:99", "5%:5e2", "5%:+503",
+		"5%:-50", "6:503",
+		"5%:503:", "5%:503:before", "5%:503:retry-after", "5%:503:retry-after=2",
+		"5%:503:retry-after=-2s", "5%:503 ",
 		"5%:200:after", "5%:204:html", "5%:304:html", "5%:199:html", "5%:404:htm",
 	} {
 		if got, err := sandbox.ParseFail(text); err == nil {
@@ -63,7 +67,9 @@ func TestParseFail(t *testing.T) {
 }
 
 func FuzzParseFail(f *testing.F) {
-	for _, text := range []string{"5%:503", "0.05:429:retry-after=2s:after", "1%:503:after", "x", "1%:200:html:after", "100%:599:retry-after=1h2m3.5s"} {
+	for _, text := range []string{"5%:503", "0.05:429:retry-after=2s:after", "1%:503:after", "x",
+		"1%:200:html:after",
+		"100%:599:retry-after=1h2m3.5s"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -95,7 +101,9 @@ func TestFailWithAPage(t *testing.T) {
 			s := newServer(t, withFaults(sandbox.Faults{Fail: []sandbox.FailRule{test.rule}}))
 			w := send(s, "POST", events, eventBody("key-0001"))
 			wantStatus(t, w, test.rule.Status)
-			if body := w.Body.String(); !strings.HasPrefix(body, "<html>") || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") || (w.Header().Get("Retry-After") != "") != (test.rule.RetryAfter > 0) {
+			if body := w.Body.String(); !strings.HasPrefix(body, "<html>") ||
+				!strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") ||
+				(w.Header().Get("Retry-After") != "") != (test.rule.RetryAfter > 0) {
 				t.Errorf("got %v %q", w.Header(), body)
 			}
 			if stats := s.Stats(); stats.EventsAccepted != test.accepted {
@@ -168,8 +176,8 @@ func TestFaultsSparePagesAndStrikeUsers(t *testing.T) {
 	}
 }
 
-// TestRates holds that each fault strikes its share, half of the lost requests
-// are processed, and the same source decides the same.
+// TestRates checks that each fault hits its share of requests, that half of the lost requests are processed, and that
+// the same random source gives the same decisions.
 func TestRates(t *testing.T) {
 	faults := sandbox.Faults{
 		Fail:      []sandbox.FailRule{{Rate: 0.2, Status: 503}, {Rate: 0.1, Status: 429, After: true}},
@@ -201,12 +209,13 @@ func TestRates(t *testing.T) {
 	near("reset after", got.ResetAfter, 0.1)
 	near("timed out before", got.TimedOutBefore, 0.05)
 	near("timed out after", got.TimedOutAfter, 0.05)
-	if want := stats.ByStatus[200] + got.FailedAfter + got.ResetAfter + got.TimedOutAfter; stats.EventsAccepted != want {
+	want := stats.ByStatus[200] + got.FailedAfter + got.ResetAfter + got.TimedOutAfter
+	if stats.EventsAccepted != want {
 		t.Errorf("%d events accepted, want %d", stats.EventsAccepted, want)
 	}
 }
 
-// aborted reports whether f panics as a handler that aborts.
+// aborted reports whether f panics with http.ErrAbortHandler.
 func aborted(f func()) (yes bool) {
 	defer func() {
 		switch r := recover(); r {
@@ -248,7 +257,8 @@ func TestResetConnection(t *testing.T) {
 				if lost == sandbox.After {
 					want = 1
 				}
-				if got := s.Stats(); got.EventsAccepted != want || got.Faults.ResetAfter != want || got.Faults.ResetBefore != 1-want || len(got.ByStatus) != 0 {
+				if got := s.Stats(); got.EventsAccepted != want || got.Faults.ResetAfter != want ||
+					got.Faults.ResetBefore != 1-want || len(got.ByStatus) != 0 {
 					t.Errorf("stats: %+v", got)
 				}
 			})
@@ -299,7 +309,7 @@ func TestLatency(t *testing.T) {
 		if got := time.Since(start); got != 80*time.Millisecond {
 			t.Errorf("took %v", got)
 		}
-		// Who gives up has been served all the same.
+		// The request of a client that gives up was processed.
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
 		do(s, newRequest("POST", events, eventBody("key-0002")).WithContext(ctx))

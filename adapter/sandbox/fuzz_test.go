@@ -16,8 +16,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// FuzzEventBody compares the sandbox's verdict with a slow one that is written
-// in another way: decode everything, then look.
+// FuzzEventBody compares the sandbox's verdict with that of a second, slow implementation, which decodes the whole
+// body first.
 func FuzzEventBody(f *testing.F) {
 	for _, b := range bodies {
 		if len(b.body) < 10_000 {
@@ -39,7 +39,7 @@ func FuzzEventBody(f *testing.F) {
 			t.Fatalf("the answer is not valid JSON: %s", w.Body)
 		}
 		if want == 200 {
-			// The standard library would take "fieldS" for "fields".
+			// encoding/json would read "fieldS" as "fields".
 			var sent struct {
 				Events []struct {
 					Fields jsontext.Value `json:"fields"`
@@ -115,7 +115,8 @@ func acceptableEvent(v any) bool {
 	const amounts = "|total|revenue|shipping|tax|"
 	switch key {
 	case "purchase":
-		return acceptableOrder(fields, texts+"checkout_id|coupon|", amounts+"subtotal|discount|", "|products|", "|currency|")
+		return acceptableOrder(fields, texts+"checkout_id|coupon|", amounts+"subtotal|discount|",
+			"|products|", "|currency|")
 	case "refund":
 		return acceptableOrder(fields, texts, amounts, "|products|", "|currency|")
 	}
@@ -194,7 +195,8 @@ func acceptableProduct(o map[string]any) bool {
 			rest[name] = value
 		}
 	}
-	return acceptableOrder(rest, "|product_id|sku|category|name|brand|variant|coupon|url|image_url|", "|price|", "", "")
+	return acceptableOrder(rest, "|product_id|sku|category|name|brand|variant|coupon|url|image_url|",
+		"|price|", "", "")
 }
 
 // strictJSON reports whether b is one JSON value without a name twice.

@@ -71,7 +71,7 @@ func TestKeysExpire(t *testing.T) {
 	}
 }
 
-// TestClockThatIsSetBack holds that a key is not forgotten with its older receipt.
+// TestClockThatIsSetBack checks that a key stays when its older receipt expires.
 func TestClockThatIsSetBack(t *testing.T) {
 	options := open()
 	c := newClock()
@@ -93,7 +93,7 @@ func TestKeysAreScopedByTenant(t *testing.T) {
 	s := newServer(t, options)
 	wantStatus(t, send(s, "POST", events, eventBody("key-0001")), 200)
 	wantStatus(t, send(s, "POST", strings.Replace(events, alias, "other", 1), eventBody("key-0001")), 200)
-	// Within a tenant users do not matter.
+	// The users of a tenant share its keys.
 	body := strings.Replace(eventBody("key-0001"), `"u1"`, `"u2"`, 1)
 	wantStatus(t, send(s, "POST", strings.Replace(events, "/u1/", "/u2/", 1), body), 409)
 }
@@ -138,12 +138,13 @@ func TestConcurrentRequestsWithOneKey(t *testing.T) {
 			t.Fatalf("statuses: %v", count)
 		}
 	}
-	if stats := s.Stats(); stats.EventsAccepted != rounds || stats.Conflicts != rounds*(clients-1) || stats.BurntConflicts != 0 {
+	if stats := s.Stats(); stats.EventsAccepted != rounds || stats.Conflicts != rounds*(clients-1) ||
+		stats.BurntConflicts != 0 {
 		t.Errorf("stats: %+v", stats)
 	}
 }
 
-// TestBurnKeys tries both worlds: whether a failed attempt uses up its key.
+// TestBurnKeys checks failed attempts with and without BurnKeys.
 func TestBurnKeys(t *testing.T) {
 	fail := func(rule sandbox.FailRule) func(*sandbox.Options) {
 		return func(o *sandbox.Options) { o.Faults.Fail = []sandbox.FailRule{rule} }
@@ -160,13 +161,17 @@ func TestBurnKeys(t *testing.T) {
 	}{
 		{name: "unknown user", path: events, body: eventBody("key-0001"), status: 404, burns: true},
 		{name: "invalid body", path: events, body: invalid, status: 400, burns: true},
-		{name: "key behind the fault", path: events, body: `{"userId":1,"idempotencyKey":"key-0001"}`, status: 400, burns: true},
-		{name: "503 before", faults: fail(sandbox.FailRule{Rate: 1, Status: 503}), path: events, body: eventBody("key-0001"), status: 503, burns: true},
+		{name: "key behind the fault", path: events, body: `{"userId":1,"idempotencyKey":"key-0001"}`,
+			status: 400, burns: true},
+		{name: "503 before", faults: fail(sandbox.FailRule{Rate: 1, Status: 503}), path: events,
+			body: eventBody("key-0001"), status: 503, burns: true},
 		{name: "unreadable body", path: events, body: `{"idempotencyKey":"key-0001"`, status: 400, burns: true},
 		{name: "no JSON at all", path: events, body: `key-0001`, status: 400},
 		{name: "invalid key", path: events, body: `{"idempotencyKey":"key:0001"}`, status: 400},
-		{name: "wrong API key", path: events, body: eventBody("key-0001"), prepare: func(r *http.Request) { r.SetBasicAuth("", "no") }, status: 401},
-		{name: "503 and a wrong API key", faults: fail(sandbox.FailRule{Rate: 1, Status: 503}), path: events, body: eventBody("key-0001"), prepare: func(r *http.Request) { r.SetBasicAuth("", "no") }, status: 503},
+		{name: "wrong API key", path: events, body: eventBody("key-0001"),
+			prepare: func(r *http.Request) { r.SetBasicAuth("", "no") }, status: 401},
+		{name: "503 and a wrong API key", faults: fail(sandbox.FailRule{Rate: 1, Status: 503}), path: events,
+			body: eventBody("key-0001"), prepare: func(r *http.Request) { r.SetBasicAuth("", "no") }, status: 503},
 	}
 	for _, test := range tests {
 		for _, burn := range []bool{false, true} {
@@ -201,7 +206,8 @@ func TestBurnKeys(t *testing.T) {
 					return
 				}
 				wantStatus(t, w, 409)
-				if stats := s.Stats(); stats.Conflicts != 1 || stats.BurntConflicts != 1 || stats.EventsAccepted != 0 {
+				if stats := s.Stats(); stats.Conflicts != 1 || stats.BurntConflicts != 1 ||
+					stats.EventsAccepted != 0 {
 					t.Errorf("stats: %+v", stats)
 				}
 			})

@@ -15,10 +15,11 @@ import (
 func importOne(t *testing.T, s *sandbox.Server, kind, valid string, line []byte) job {
 	t.Helper()
 	s.Reset()
-	// No line feed can be a part of a valid line.
+	// A valid line has no line feed.
 	line = bytes.ReplaceAll(line, []byte("\n"), []byte(" "))
 	ref := put(t, s, valid+"\n"+string(line)+"\n"+valid)
-	got := poll(t, s, create(t, s, map[string]any{"i": map[string]any{"type": kind, "fileRef": ref, "outputFormat": "JSONL"}}))
+	got := poll(t, s,
+		create(t, s, map[string]any{"i": map[string]any{"type": kind, "fileRef": ref, "outputFormat": "JSONL"}}))
 	if got.Status != "COMPLETED" || got.Stats.RecordsProcessed != 3 || got.Stats.Errors > 1 {
 		t.Fatalf("job: %+v\nline %q", got, line)
 	}
@@ -32,8 +33,7 @@ func importOne(t *testing.T, s *sandbox.Server, kind, valid string, line []byte)
 	return got
 }
 
-// FuzzEventLine compares the sandbox's verdict on a line of an import with a slow
-// one that is written in another way.
+// FuzzEventLine compares the sandbox's verdict on a line of an import with that of a second, slow implementation.
 func FuzzEventLine(f *testing.F) {
 	for _, l := range eventLines {
 		if len(l.line) < 10_000 {
@@ -91,11 +91,13 @@ func hasOnly(o map[string]any, names ...string) bool {
 	return known == len(o)
 }
 
-// FuzzUserLine holds that a line of users is stored whole or not at all.
+// FuzzUserLine checks that a line of users is stored whole or not at all.
 func FuzzUserLine(f *testing.F) {
 	for _, line := range []string{
-		`{"id":"u2","accountId":"a1","firstName":"Ann","customFields":{"plan":"pro","timeZone":"x","gone":null},"imageUrl":null}`,
-		`{"id":"u2","accountId":"a1","referredBy":{"code":"c","isConverted":"true"},"referralCodes":{"p":"c"},"locale":"en_US"}`,
+		`{"id":"u2","accountId":"a1","firstName":"Ann","customFields":{"plan":"pro","timeZone":"x","gone":null},` +
+			`"imageUrl":null}`,
+		`{"id":"u2","accountId":"a1","referredBy":{"code":"c","isConverted":"true"},"referralCodes":{"p":"c"},` +
+			`"locale":"en_US"}`,
 		`{"id":"u2","accountId":"a1","email":"x","dateCreated":1e3}`, `{`, ``,
 	} {
 		f.Add([]byte(line))
@@ -115,17 +117,23 @@ func FuzzUserLine(f *testing.F) {
 	})
 }
 
-// FuzzGraphQL holds that every body gets either a 400 or the answer of a GraphQL
-// server.
+// FuzzGraphQL checks that every body gets either a 400 or the answer of a GraphQL server.
 func FuzzGraphQL(f *testing.F) {
 	for _, text := range []string{
-		`{tenant{tenantAlias isLiveMode rateLimitMultiplier}}`, `{`, `{job(id:1){id}}`, `query($id:ID!){job(id:$id){id stats{errors}}}`,
-		`mutation{createJob(jobInput:{type:"MUTATION/USER",fileRef:"x",params:{a:[1,1.5,true,null,E,$v]}}){id}}`, `{__schema{types{name}}}`,
-		`query($i:JobInput!){validateJobCreation(jobInput:$i){errors}}`, `{...a} fragment a on Query{...b} fragment b on Query{...a}`,
-		`{userEventKeys{data count} customFields(limit:1){data{key name}} segments(offset:1){data{key status participantsCount __typename} totalCount}}`, `subscription{x}`, createJob, pollJob,
+		`{tenant{tenantAlias isLiveMode rateLimitMultiplier}}`, `{`, `{job(id:1){id}}`,
+		`query($id:ID!){job(id:$id){id stats{errors}}}`,
+		`mutation{createJob(jobInput:{type:"MUTATION/USER",fileRef:"x",params:{a:[1,1.5,true,null,E,$v]}}){id}}`,
+		`{__schema{types{name}}}`,
+		`query($i:JobInput!){validateJobCreation(jobInput:$i){errors}}`,
+		`{...a} fragment a on Query{...b} fragment b on Query{...a}`,
+		"{userEventKeys{data count} customFields(limit:1){data{key name}} " +
+			"segments(offset:1){data{key status participantsCount __typename} totalCount}}",
+		`subscription{x}`, createJob, pollJob,
 	} {
 		f.Add(fmt.Appendf(nil, `{"query":%q}`, text))
-		f.Add(fmt.Appendf(nil, `{"query":%q,"operationName":"x","variables":{"id":"x","i":{"type":"MUTATION/USER","params":{"importEvaluationOptions":{"programs":1e9}}},"v":[{}]}}`, text))
+		f.Add(fmt.Appendf(nil,
+			`{"query":%q,"operationName":"x","variables":{"id":"x","i":{"type":"MUTATION/USER",`+
+				`"params":{"importEvaluationOptions":{"programs":1e9}}},"v":[{}]}}`, text))
 	}
 	s := newServer(f, open())
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -135,7 +143,8 @@ func FuzzGraphQL(f *testing.F) {
 		case !json.Valid(w.Body.Bytes()):
 			t.Fatalf("not valid JSON: %s", w.Body)
 		case w.Code == 400:
-		case w.Code != 200 || json.Unmarshal(w.Body.Bytes(), &answer) != nil || answer.Data == nil && answer.Errors == nil:
+		case w.Code != 200 || json.Unmarshal(w.Body.Bytes(), &answer) != nil || answer.Data == nil &&
+			answer.Errors == nil:
 			t.Fatalf("status %d: %s", w.Code, w.Body)
 		case bytes.Contains(answer.Errors, []byte("panic")) && !bytes.Contains(body, []byte("panic")):
 			t.Fatalf("a resolver panics: %s\nbody %q", answer.Errors, body)

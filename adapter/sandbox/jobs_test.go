@@ -18,13 +18,15 @@ import (
 )
 
 const (
-	createJob = `mutation($i: JobInput!) { createJob(jobInput: $i) { id type requester dateCreated status stats{recordsProcessed} } }`
-	pollJob   = `query($id: ID!) { job(id: $id) { id type name requester status dateCreated dateCompleted dateExpires
+	createJob = `mutation($i: JobInput!) { createJob(jobInput: $i) {
+		id type requester dateCreated status stats{recordsProcessed}
+	} }`
+	pollJob = `query($id: ID!) { job(id: $id) { id type name requester status dateCreated dateCompleted dateExpires
 		stats{recordsProcessed errors} downloadUrl(publicLink:false) publicUrl: downloadUrl(publicLink:true)
 		downloadErrorUrl downloadFileRefUrl } }`
 )
 
-// job is what pollJob asks for.
+// job is the answer to pollJob.
 type job struct {
 	ID                 string
 	Type               string
@@ -41,7 +43,8 @@ type job struct {
 }
 
 func eventsOf(ref string) map[string]any {
-	return map[string]any{"i": map[string]any{"type": "MUTATION/USER_EVENT", "fileRef": ref, "outputFormat": "JSONL"}}
+	return map[string]any{"i": map[string]any{"type": "MUTATION/USER_EVENT", "fileRef": ref,
+		"outputFormat": "JSONL"}}
 }
 
 func usersOf(ref string, params map[string]any) map[string]any {
@@ -125,12 +128,15 @@ func TestImportEvents(t *testing.T) {
 		`{"userId":"u1","accountId":"a1","event":{"key":"purchase","fields":{"revenue":1.5}}}` // 7
 	ref := put(t, s, file)
 	input := map[string]any{
-		"type": "MUTATION/USER_EVENT", "fileRef": ref, "outputFormat": "JSONL", "name": "backfill", "requester": "me",
+		"type": "MUTATION/USER_EVENT", "fileRef": ref, "outputFormat": "JSONL", "name": "backfill",
+		"requester":   "me",
 		"mailtoEmail": "me@example.com",
-		"params":      map[string]any{"importEvaluationOptions": map[string]any{"programs": false, "webhooks": map[string]any{"enabledWebhookTypes": []string{"test"}}}},
+		"params": map[string]any{"importEvaluationOptions": map[string]any{"programs": false,
+			"webhooks": map[string]any{"enabledWebhookTypes": []string{"test"}}}},
 	}
 	var valid struct{ ValidateJobCreation struct{ Errors []string } }
-	ask(t, s, `query($i: JobInput!) { validateJobCreation(jobInput: $i) { errors } }`, map[string]any{"i": input}, &valid)
+	ask(t, s, `query($i: JobInput!) { validateJobCreation(jobInput: $i) { errors } }`,
+		map[string]any{"i": input}, &valid)
 	if errs := valid.ValidateJobCreation.Errors; errs == nil || len(errs) != 0 {
 		t.Fatalf("errors: %q", errs)
 	}
@@ -138,7 +144,8 @@ func TestImportEvents(t *testing.T) {
 	got := poll(t, s, id)
 	now := newClock().now.UnixMilli()
 	month := int64(30 * 24 * time.Hour / time.Millisecond)
-	if got.ID != id || got.Type != "MUTATION/USER_EVENT" || *got.Name != "backfill" || *got.Requester != "me" || got.Status != "COMPLETED" ||
+	if got.ID != id || got.Type != "MUTATION/USER_EVENT" || *got.Name != "backfill" || *got.Requester != "me" ||
+		got.Status != "COMPLETED" ||
 		got.DateCreated != now || *got.DateCompleted != now || *got.DateExpires != now+month ||
 		got.Stats.RecordsProcessed != 7 || got.Stats.Errors != 5 {
 		t.Fatalf("job: %+v", got)
@@ -157,8 +164,10 @@ func TestImportEvents(t *testing.T) {
 		t.Fatalf("results: %+v", results)
 	}
 	first, second := results[0], results[1]
-	if first.User.AccountID != "a1" || first.User.ID != "u1" || first.Event.Key != "signedUp" || first.Event.DateTriggered != 1538496397475 ||
-		first.Event.DateReceived != now || first.Event.DateProcessed != now || first.Event.Fields["plan"] != "pro" || len(first.Event.ID) != 24 {
+	if first.User.AccountID != "a1" || first.User.ID != "u1" || first.Event.Key != "signedUp" ||
+		first.Event.DateTriggered != 1538496397475 ||
+		first.Event.DateReceived != now || first.Event.DateProcessed != now || first.Event.Fields["plan"] != "pro" ||
+		len(first.Event.ID) != 24 {
 		t.Errorf("first result: %+v", first)
 	}
 	if second.Event.Key != "purchase" || second.Event.DateTriggered != now || second.Event.ID == first.Event.ID {
@@ -169,10 +178,12 @@ func TestImportEvents(t *testing.T) {
 		number, status int
 		code           string
 	}{
-		{2, 409, "IDEMPOTENCY_KEY_CONFLICT"}, {3, 409, "IDEMPOTENCY_KEY_CONFLICT"}, {4, 404, "USER_NOT_FOUND"}, {5, 400, "BAD_REQUEST"}, {6, 400, "BAD_REQUEST"},
+		{2, 409, "IDEMPOTENCY_KEY_CONFLICT"}, {3, 409, "IDEMPOTENCY_KEY_CONFLICT"}, {4, 404, "USER_NOT_FOUND"},
+		{5, 400, "BAD_REQUEST"}, {6, 400, "BAD_REQUEST"},
 	}
 	for i, w := range want {
-		if i >= len(faults) || faults[i].RecordNumber != w.number || faults[i].StatusCode != w.status || faults[i].APIErrorCode != w.code || faults[i].Message == "" {
+		if i >= len(faults) || faults[i].RecordNumber != w.number || faults[i].StatusCode != w.status ||
+			faults[i].APIErrorCode != w.code || faults[i].Message == "" {
 			t.Fatalf("errors: %+v", faults)
 		}
 	}
@@ -181,20 +192,24 @@ func TestImportEvents(t *testing.T) {
 	}
 
 	all := s.Events()
-	if len(all) != 3 || all[0].Import != nil || all[1].IdempotencyKey != "key-0001" || string(all[1].Fields) != `{"plan":"pro"}` || all[2].DateTriggered != nil {
+	if len(all) != 3 || all[0].Import != nil || all[1].IdempotencyKey != "key-0001" ||
+		string(all[1].Fields) != `{"plan":"pro"}` || all[2].DateTriggered != nil {
 		t.Fatalf("events: %+v", all)
 	}
 	marker, err := json.Marshal(all[2].Import)
-	if wanted := `{"job":"` + id + `","webhooks":{"enabledWebhookTypes":["test"]},"programs":false,"analytics":true}`; err != nil || string(marker) != wanted {
+	wanted := `{"job":"` + id + `","webhooks":{"enabledWebhookTypes":["test"]},"programs":false,"analytics":true}`
+	if err != nil || string(marker) != wanted {
 		t.Errorf("marker %s, want %s", marker, wanted)
 	}
 	// The key is used up for calls too.
 	wantStatus(t, send(s, "POST", events, eventBody("key-0001")), 409)
 	stats := s.Stats()
-	if stats.Uploads != 1 || stats.Jobs != (sandbox.JobStats{Completed: 1}) || stats.Records != 7 || stats.RecordErrors != 5 || stats.EventsAccepted != 3 || stats.Conflicts != 3 {
+	if stats.Uploads != 1 || stats.Jobs != (sandbox.JobStats{Completed: 1}) || stats.Records != 7 ||
+		stats.RecordErrors != 5 || stats.EventsAccepted != 3 || stats.Conflicts != 3 {
 		t.Errorf("stats: %+v", stats)
 	}
-	if page := send(s, "GET", "/_sandbox/", "").Body.String(); !strings.Contains(page, "import job "+id) || !strings.Contains(page, "programs false") {
+	if page := send(s, "GET", "/_sandbox/", "").Body.String(); !strings.Contains(page, "import job "+id) ||
+		!strings.Contains(page, "programs false") {
 		t.Error("the page does not show the job")
 	}
 }
@@ -204,11 +219,13 @@ var eventLines = []struct {
 	name, line string
 	valid      bool
 }{
-	{"all members", `{"userId":"u1","accountId":"a1","idempotencyKey":"key-0001","event":{"key":"k","dateTriggered":1,"fields":{"a":[{"b":[1]}]}}}`, true},
+	{"all members", `{"userId":"u1","accountId":"a1","idempotencyKey":"key-0001","event":{"key":"k",` +
+		`"dateTriggered":1,"fields":{"a":[{"b":[1]}]}}}`, true},
 	{"least", `{"userId":"u1","accountId":"a1","event":{"key":"k"}}`, true},
 	{"white space", ` { "userId" : "u1" , "accountId":"a1","event":{"key":"k"}}` + " \r", true},
 	{"whole float", `{"userId":"u1","accountId":"a1","event":{"key":"k","dateTriggered":1.0}}`, true},
-	{"long text", `{"userId":"u1","accountId":"a1","event":{"key":"k","fields":{"a":"` + strings.Repeat("x", 1500) + `"}}}`, true},
+	{"long text", `{"userId":"u1","accountId":"a1","event":{"key":"k","fields":{"a":"` + strings.Repeat("x", 1500) +
+		`"}}}`, true},
 	{"empty", ``, false},
 	{"blank", `  `, false},
 	{"text", `hello`, false},
@@ -223,25 +240,30 @@ var eventLines = []struct {
 	{"other member", `{"userId":"u1","accountId":"a1","event":{"key":"k"},"messageId":"m"}`, false},
 	{"other member of event", `{"userId":"u1","accountId":"a1","event":{"key":"k","id":"x"}}`, false},
 	{"no key", `{"userId":"u1","accountId":"a1","event":{"fields":{}}}`, false},
-	{"text as date", `{"userId":"u1","accountId":"a1","event":{"key":"k","dateTriggered":"2020-01-01T00:00:00Z"}}`, false},
+	{"text as date", `{"userId":"u1","accountId":"a1","event":{"key":"k","dateTriggered":"2020-01-01T00:00:00Z"}}`,
+		false},
 	{"date with a fraction", `{"userId":"u1","accountId":"a1","event":{"key":"k","dateTriggered":1.5}}`, false},
 	{"null as date", `{"userId":"u1","accountId":"a1","event":{"key":"k","dateTriggered":null}}`, false},
 	{"fields of an array", `{"userId":"u1","accountId":"a1","event":{"key":"k","fields":[]}}`, false},
 	{"array of arrays", `{"userId":"u1","accountId":"a1","event":{"key":"k","fields":{"a":[[1]]}}}`, false},
-	{"text too long", `{"userId":"u1","accountId":"a1","event":{"key":"k","fields":{"a":"` + strings.Repeat("x", 1501) + `"}}}`, false},
+	{"text too long", `{"userId":"u1","accountId":"a1","event":{"key":"k","fields":{"a":"` +
+		strings.Repeat("x", 1501) + `"}}}`, false},
 	{"open purchase", `{"userId":"u1","accountId":"a1","event":{"key":"purchase","fields":{"x":1}}}`, false},
-	{"refund with a discount", `{"userId":"u1","accountId":"a1","event":{"key":"refund","fields":{"discount":1}}}`, false},
+	{"refund with a discount", `{"userId":"u1","accountId":"a1","event":{"key":"refund","fields":{"discount":1}}}`,
+		false},
 	{"key twice", `{"userId":"u1","userId":"u1","accountId":"a1","event":{"key":"k"}}`, false},
-	{"idempotency key with a colon", `{"userId":"u1","accountId":"a1","idempotencyKey":"a::bcdefgh","event":{"key":"k"}}`, false},
+	{"idempotency key with a colon",
+		`{"userId":"u1","accountId":"a1","idempotencyKey":"a::bcdefgh","event":{"key":"k"}}`, false},
 	{"null as idempotency key", `{"userId":"u1","accountId":"a1","idempotencyKey":null,"event":{"key":"k"}}`, false},
-	{"line too long", `{"userId":"u1","accountId":"a1","event":{"key":"k"}` + strings.Repeat(" ", 1<<20) + `}`, false},
+	{"line too long", `{"userId":"u1","accountId":"a1","event":{"key":"k"}` +
+		strings.Repeat(" ", 1<<20) + `}`, false},
 }
 
 func TestEventLines(t *testing.T) {
 	for _, test := range eventLines {
 		t.Run(test.name, func(t *testing.T) {
 			s := newServer(t, open())
-			// Between two others, so that neither the first byte nor the end helps.
+			// Two valid lines around it, so that it is neither the first nor the last.
 			ref := put(t, s, eventLine("u1", "key-first")+test.line+"\n"+eventLine("u1", "key-last"))
 			got := poll(t, s, create(t, s, eventsOf(ref)))
 			if got.Status != "COMPLETED" || got.Stats.RecordsProcessed != 3 {
@@ -260,12 +282,15 @@ func TestEventLines(t *testing.T) {
 func TestImportUsers(t *testing.T) {
 	s := newServer(t, open())
 	ref := put(t, s, strings.Join([]string{
-		`{"id":"u1","accountId":"a1","firstName":"Ann","imageUrl":null,"dateCreated":1500000000000,"customFields":{"plan":"pro","timeZone":"Europe/Paris"},"segments":["ignored"],"unknown":[1]}`,
+		`{"id":"u1","accountId":"a1","firstName":"Ann","imageUrl":null,"dateCreated":1500000000000,` +
+			`"customFields":{"plan":"pro","timeZone":"Europe/Paris"},"segments":["ignored"],"unknown":[1]}`,
 		`{"id":"u2","accountId":"a1","email":"no"}`,
 		`{"id":"u3"}`,
 		`{"id":"u4","accountId":"a1","customFields":{"timeZone":1}}`,
 		`{"id":"u5","accountId":"a1","referredBy":{"isConverted":true}}`,
-		`{"id":"u6","accountId":"a1","referredBy":{"isConverted":"true"},"shareLinks":{"prog-1":"https://x.example"},"locale":"en_US"}`,
+		`{"id":"u6","accountId":"a1","referredBy":{"isConverted":"true"},` +
+			`"shareLinks":{"prog-1":"https://x.example"},` +
+			`"locale":"en_US"}`,
 	}, "\n"))
 	got := poll(t, s, create(t, s, usersOf(ref, map[string]any{"segments": []string{"vip"}, "programId": "p1"})))
 	if got.Status != "COMPLETED" || got.Stats.RecordsProcessed != 6 || got.Stats.Errors != 4 {
@@ -275,10 +300,12 @@ func TestImportUsers(t *testing.T) {
 		User struct{ AccountID, ID string }
 	}
 	results := readLines[result](t, fetch(s, *got.DownloadURL))
-	if len(results) != 2 || results[0].User.ID != "u1" || results[1].User.ID != "u6" || results[1].User.AccountID != "a1" {
+	if len(results) != 2 || results[0].User.ID != "u1" || results[1].User.ID != "u6" ||
+		results[1].User.AccountID != "a1" {
 		t.Errorf("results: %+v", results)
 	}
-	const want = `{"accountId":"a1","customFields":{"plan":"pro","timeZone":"Europe/Paris"},"dateCreated":1500000000000,"firstName":"Ann","id":"u1","imageUrl":null,"segments":["vip"]}`
+	const want = `{"accountId":"a1","customFields":{"plan":"pro","timeZone":"Europe/Paris"},` +
+		`"dateCreated":1500000000000,"firstName":"Ann","id":"u1","imageUrl":null,"segments":["vip"]}`
 	if got := send(s, "GET", userU1, "").Body.String(); got != want {
 		t.Errorf("user\ngot  %s\nwant %s", got, want)
 	}
@@ -291,7 +318,8 @@ func TestCSVResults(t *testing.T) {
 	options := open()
 	options.RecordNumberBase = sandbox.RecordsFromZero
 	s := newServer(t, options)
-	input := eventsOf(put(t, s, `{"userId":"u,1","accountId":"a\"1","event":{"key":"k","fields":{"a":"b\nc"}}}`+"\n"+`{"userId":""}`))
+	input := eventsOf(put(t, s, `{"userId":"u,1","accountId":"a\"1","event":{"key":"k","fields":{"a":"b\nc"}}}`+"\n"+
+		`{"userId":""}`))
 	input["i"].(map[string]any)["outputFormat"] = "CSV"
 	got := poll(t, s, create(t, s, input))
 	read := func(link string) [][]string {
@@ -310,7 +338,8 @@ func TestCSVResults(t *testing.T) {
 	}
 	rows[1][2] = "id"
 	if want := [][]string{
-		{"user.accountId", "user.id", "event.id", "event.key", "event.dateTriggered", "event.dateReceived", "event.dateProcessed", "event.fields"},
+		{"user.accountId", "user.id", "event.id", "event.key", "event.dateTriggered", "event.dateReceived",
+			"event.dateProcessed", "event.fields"},
 		{`a"1`, "u,1", "id", "k", now, now, now, `{"a":"b\nc"}`},
 	}; !reflect.DeepEqual(rows, want) {
 		t.Errorf("rows: %q", rows)
@@ -329,12 +358,17 @@ func TestJobRefusals(t *testing.T) {
 	csvRef := fileRef(t, do(s, newForm(part{"file", "f.csv", "userId,accountId"})))
 	evaluation := func(options any) map[string]any { return map[string]any{"importEvaluationOptions": options} }
 	object := func(name string, value any) map[string]any { return map[string]any{name: value} }
+	collections := func(one any) map[string]any {
+		chosen := object("enabledAnalyticsEventCollections", []any{one})
+		return object("params", evaluation(object("analytics", chosen)))
+	}
 	for _, test := range []struct {
 		name   string
 		change map[string]any
 		fault  string // none if valid
 	}{
-		{"all true", object("params", evaluation(map[string]any{"webhooks": true, "programs": true, "analytics": true})), ""},
+		{"all true", object("params",
+			evaluation(map[string]any{"webhooks": true, "programs": true, "analytics": true})), ""},
 		{"chosen", object("params", evaluation(map[string]any{
 			"webhooks":  object("enabledWebhookTypes", []string{"user.created"}),
 			"programs":  object("enabledProgramIds", []string{}),
@@ -355,11 +389,15 @@ func TestJobRefusals(t *testing.T) {
 		{"empty programs", object("params", evaluation(object("programs", map[string]any{}))), "programs must be"},
 		{"null as programs", object("params", evaluation(object("programs", nil))), "programs must be"},
 		{"text as webhooks", object("params", evaluation(object("webhooks", "false"))), "webhooks must be"},
-		{"ids that are a text", object("params", evaluation(object("programs", object("enabledProgramIds", "p")))), "programs must be"},
-		{"ids of numbers", object("params", evaluation(object("programs", object("enabledProgramIds", []any{1})))), "programs must be"},
-		{"more beside ids", object("params", evaluation(object("programs", map[string]any{"enabledProgramIds": []any{}, "x": 1}))), "programs must be"},
-		{"collections of texts", object("params", evaluation(object("analytics", object("enabledAnalyticsEventCollections", []any{"c"})))), "analytics must be"},
-		{"collections with more", object("params", evaluation(object("analytics", object("enabledAnalyticsEventCollections", []any{map[string]any{"collectionName": "c", "x": 1}})))), "analytics must be"},
+		{"ids that are a text", object("params", evaluation(object("programs", object("enabledProgramIds", "p")))),
+			"programs must be"},
+		{"ids of numbers", object("params", evaluation(object("programs", object("enabledProgramIds", []any{1})))),
+			"programs must be"},
+		{"more beside ids",
+			object("params", evaluation(object("programs", map[string]any{"enabledProgramIds": []any{}, "x": 1}))),
+			"programs must be"},
+		{"collections of texts", collections("c"), "analytics must be"},
+		{"collections with more", collections(map[string]any{"collectionName": "c", "x": 1}), "analytics must be"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			input := map[string]any{"type": "MUTATION/USER_EVENT", "fileRef": ref}
@@ -367,7 +405,8 @@ func TestJobRefusals(t *testing.T) {
 				input[name] = value
 			}
 			var valid struct{ ValidateJobCreation struct{ Errors []string } }
-			ask(t, s, `query($i: JobInput!) { validateJobCreation(jobInput: $i) { errors } }`, map[string]any{"i": input}, &valid)
+			ask(t, s, `query($i: JobInput!) { validateJobCreation(jobInput: $i) { errors } }`,
+				map[string]any{"i": input}, &valid)
 			answer := query(t, s, createJob, map[string]any{"i": input})
 			if test.fault == "" {
 				if len(valid.ValidateJobCreation.Errors) != 0 || len(answer.Errors) != 0 {
@@ -378,7 +417,8 @@ func TestJobRefusals(t *testing.T) {
 			if got := strings.Join(valid.ValidateJobCreation.Errors, " "); !strings.Contains(got, test.fault) {
 				t.Errorf("validation says %q", got)
 			}
-			if len(answer.Errors) != 1 || !strings.Contains(answer.Errors[0].Message, test.fault) || answer.Errors[0].Extensions.APIError.StatusCode != 400 ||
+			if len(answer.Errors) != 1 || !strings.Contains(answer.Errors[0].Message, test.fault) ||
+				answer.Errors[0].Extensions.APIError.StatusCode != 400 ||
 				string(answer.Data["createJob"]) != "null" {
 				t.Errorf("creation says %+v", answer)
 			}
@@ -386,7 +426,9 @@ func TestJobRefusals(t *testing.T) {
 	}
 	// Options can stand in the query as well.
 	var got struct{ CreateJob job }
-	ask(t, s, `mutation($p: RSJsonNode) { createJob(jobInput: {type: "MUTATION/USER_EVENT", fileRef: "`+ref+`", params: {importEvaluationOptions: {programs: $p, webhooks: {enabledWebhookTypes: ["a"]}}}}) { id status stats{recordsProcessed} } }`,
+	ask(t, s, `mutation($p: RSJsonNode) { createJob(jobInput: {type: "MUTATION/USER_EVENT", fileRef: "`+ref+
+		`", params: {importEvaluationOptions: {programs: $p,`+
+		` webhooks: {enabledWebhookTypes: ["a"]}}}}) { id status stats{recordsProcessed} } }`,
 		map[string]any{"p": false}, &got)
 }
 
@@ -402,7 +444,8 @@ func TestContentFaults(t *testing.T) {
 			s := newServer(t, open())
 			id := create(t, s, eventsOf(put(t, s, content)))
 			got := poll(t, s, id)
-			if got.Status != "ABORTED" || got.Stats.RecordsProcessed != 0 || got.DateCompleted != nil || got.DateExpires != nil || got.DownloadErrorURL != nil {
+			if got.Status != "ABORTED" || got.Stats.RecordsProcessed != 0 || got.DateCompleted != nil ||
+				got.DateExpires != nil || got.DownloadErrorURL != nil {
 				t.Errorf("job: %+v", got)
 			}
 			if stats := s.Stats(); stats.Jobs != (sandbox.JobStats{Aborted: 1}) {
@@ -429,7 +472,8 @@ func TestJobProgress(t *testing.T) {
 	}
 	for minute := range 10 {
 		got := poll(t, s, id)
-		if got.Status != "PENDING" || got.Stats.RecordsProcessed != 10*minute || got.DownloadURL != nil || got.DownloadErrorURL != nil ||
+		if got.Status != "PENDING" || got.Stats.RecordsProcessed != 10*minute || got.DownloadURL != nil ||
+			got.DownloadErrorURL != nil ||
 			got.DownloadFileRefURL != nil || got.DateCompleted != nil {
 			t.Fatalf("minute %d: %+v", minute, got)
 		}
@@ -439,13 +483,14 @@ func TestJobProgress(t *testing.T) {
 		wantStatus(t, fetch(s, "/api/v1/"+alias+"/export/"+id+"/download/results"), 404)
 		advance(time.Minute)
 	}
-	// A page looks as well as a poll.
+	// A page runs due jobs, as a poll does.
 	if n := strings.Count(send(s, "GET", "/_sandbox/events?limit=1000", "").Body.String(), `"seq"`); n != 100 {
 		t.Errorf("%d events on the page", n)
 	}
 	advance(time.Hour)
 	got := poll(t, s, id)
-	if want := newClock().now.Add(10 * time.Minute).UnixMilli(); got.Status != "COMPLETED" || *got.DateCompleted != want {
+	want := newClock().now.Add(10 * time.Minute).UnixMilli()
+	if got.Status != "COMPLETED" || *got.DateCompleted != want {
 		t.Errorf("job: %+v, want completed at %d", got, want)
 	}
 	if all := s.Events(); all[99].DateReceived != *got.DateCompleted {
@@ -469,13 +514,14 @@ func TestLinks(t *testing.T) {
 	if status := open(*got.PublicURL); status != 200 {
 		t.Errorf("public link: status %d", status)
 	}
-	for _, link := range []string{*got.DownloadURL, *got.DownloadFileRefURL, *got.PublicURL + "x", *got.DownloadURL + "?token="} {
+	for _, link := range []string{*got.DownloadURL, *got.DownloadFileRefURL, *got.PublicURL + "x",
+		*got.DownloadURL + "?token="} {
 		if status := open(link); status != 401 {
 			t.Errorf("%s without a key: status %d", link, status)
 		}
 	}
 	wantStatus(t, fetch(s, *got.DownloadURL+"x"), 404)
-	wantStatus(t, fetch(s, strings.Replace(*got.DownloadURL, got.ID, "nobody", 1)), 404)
+	wantStatus(t, fetch(s, strings.Replace(*got.DownloadURL, got.ID, "unknown", 1)), 404)
 	// Another tenant has neither the job nor the file.
 	r := httptest.NewRequest("GET", strings.Replace(*got.DownloadURL, alias, "other", 1), nil)
 	r.SetBasicAuth("", "OTHER_key")
@@ -525,13 +571,14 @@ func TestAbortedJobs(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := poll(t, s, id)
-			if got.Status != "ABORTED" || got.Stats.RecordsProcessed != test.processed || got.DownloadURL != nil || got.DownloadErrorURL != nil || got.DownloadFileRefURL != nil || got.DateCompleted != nil {
+			if got.Status != "ABORTED" || got.Stats.RecordsProcessed != test.processed || got.DownloadURL != nil ||
+				got.DownloadErrorURL != nil || got.DownloadFileRefURL != nil || got.DateCompleted != nil {
 				t.Fatalf("job: %+v", got)
 			}
 			if n := len(s.Events()); n != test.processed {
 				t.Errorf("%d events", n)
 			}
-			// The keys of what was processed are used up.
+			// The keys of processed records are used up.
 			id = create(t, s, eventsOf(ref))
 			if err := s.Advance(10 * time.Second); err != nil {
 				t.Fatal(err)
@@ -581,17 +628,19 @@ func TestRefusedRecords(t *testing.T) {
 			options := open()
 			options.BurnKeys = burn
 			options.Rand = rand.New(rand.NewPCG(1, 2))
-			options.Jobs.RefuseRecords = []sandbox.FailRule{{Rate: 0.02, Status: 400}, {Rate: 0.03, Status: 500, After: true}}
+			options.Jobs.RefuseRecords = []sandbox.FailRule{{Rate: 0.02, Status: 400},
+				{Rate: 0.03, Status: 500, After: true}}
 			s := newServer(t, options)
 			got := poll(t, s, create(t, s, eventsOf(put(t, s, file.String()))))
 			count := map[int]int{}
 			for _, e := range readLines[recordError](t, fetch(s, *got.DownloadErrorURL)) {
 				count[e.StatusCode]++
 			}
-			if count[400] < 5 || count[400] > 50 || count[500] < 10 || count[500] > 60 || count[400]+count[500] != got.Stats.Errors {
+			if count[400] < 5 || count[400] > 50 || count[500] < 10 || count[500] > 60 ||
+				count[400]+count[500] != got.Stats.Errors {
 				t.Errorf("errors: %v of %+v", count, got.Stats)
 			}
-			// Those refused after processing have had their effect.
+			// Records that are refused after processing have had their effect.
 			if n := len(s.Events()); n != 1000-count[400] {
 				t.Errorf("%d events, %v refused", n, count)
 			}
@@ -635,7 +684,8 @@ func TestJobOptions(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"job time", "record number base", "max disk", "abort first", "abort rate", "retry-after", "status 200", "no page", "add up"} {
+	for _, want := range []string{"job time", "record number base", "max disk", "abort first", "abort rate",
+		"retry-after", "status 200", "no page", "add up"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error does not speak of %q: %v", want, err)
 		}
@@ -669,8 +719,7 @@ func TestResetForgetsJobs(t *testing.T) {
 	}
 }
 
-// TestJobsAtOnce lets many look at the same jobs while calls use the same keys:
-// each key is processed once.
+// TestJobsAtOnce polls the same jobs concurrently while calls use the same keys. Each key is processed once.
 func TestJobsAtOnce(t *testing.T) {
 	const keys = 500
 	s := newServer(t, open())
@@ -692,12 +741,13 @@ func TestJobsAtOnce(t *testing.T) {
 	all.Go(func() { send(s, "GET", "/_sandbox/", "") })
 	all.Wait()
 	stats := s.Stats()
-	if stats.EventsAccepted != keys || stats.Conflicts != 2*keys || stats.Records != 2*keys || stats.Jobs.Completed != 2 {
+	if stats.EventsAccepted != keys || stats.Conflicts != 2*keys || stats.Records != 2*keys ||
+		stats.Jobs.Completed != 2 {
 		t.Errorf("stats: %+v", stats)
 	}
 }
 
-// TestLargeJob holds that an import of the usual size takes seconds.
+// TestLargeJob checks that an import of the usual size takes seconds.
 func TestLargeJob(t *testing.T) {
 	lines := 100_000
 	if testing.Short() {

@@ -20,7 +20,7 @@ func sendAs(s *sandbox.Server, userID, key, idempotencyKey string) int {
 	return send(s, "POST", path, string(body)).Code
 }
 
-// escape escapes every byte, which is always right.
+// escape escapes every byte.
 func escape(text string) string {
 	var out strings.Builder
 	for i := range len(text) {
@@ -32,7 +32,8 @@ func escape(text string) string {
 func TestEventsPage(t *testing.T) {
 	s := newServer(t, open())
 	for i := range 150 {
-		if status := sendAs(s, fmt.Sprint("u", i%3), fmt.Sprint("k", i%2), fmt.Sprintf("key-%06d", i)); status != 200 {
+		if status := sendAs(s, fmt.Sprint("u", i%3), fmt.Sprint("k", i%2),
+			fmt.Sprintf("key-%06d", i)); status != 200 {
 			t.Fatal(status)
 		}
 	}
@@ -64,7 +65,8 @@ func TestEventsPage(t *testing.T) {
 	r := httptest.NewRequest("GET", "/_sandbox/events?limit=3", nil)
 	r.Header.Set("Accept", "application/x-ndjson")
 	w := do(s, r)
-	if lines := strings.Count(w.Body.String(), "\n"); lines != 3 || w.Header().Get("Content-Type") != "application/x-ndjson" {
+	if lines := strings.Count(w.Body.String(), "\n"); lines != 3 ||
+		w.Header().Get("Content-Type") != "application/x-ndjson" {
 		t.Errorf("%d lines of %s", lines, w.Header().Get("Content-Type"))
 	}
 }
@@ -86,14 +88,16 @@ func TestStatsPage(t *testing.T) {
 func TestControls(t *testing.T) {
 	s := newServer(t, open())
 	for _, path := range []string{"/_sandbox/reset", "/_sandbox/clock", "/_sandbox/do-not-track"} {
-		for _, contentType := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=application/json"} {
+		for _, contentType := range []string{"", "text/plain", "application/x-www-form-urlencoded",
+			"multipart/form-data; boundary=application/json"} {
 			r := newRequest("POST", path, `{"advance":"1h"}`)
 			r.Header.Set("Content-Type", contentType)
 			wantStatus(t, do(s, r), 415)
 		}
 		wantStatus(t, send(s, "GET", path, ""), 404)
 	}
-	for _, body := range []string{"", "{}", "[]", `{"advance":1}`, `{"advance":"-1h"}`, `{"advance":"x"}`, `{"advance":"999999h"}`, `{"advance":"1h","x":1}`, strings.Repeat(" ", 5000) + `{"advance":"1h"}`} {
+	for _, body := range []string{"", "{}", "[]", `{"advance":1}`, `{"advance":"-1h"}`, `{"advance":"x"}`,
+		`{"advance":"999999h"}`, `{"advance":"1h","x":1}`, strings.Repeat(" ", 5000) + `{"advance":"1h"}`} {
 		wantStatus(t, send(s, "POST", "/_sandbox/clock", body), 400)
 	}
 	wantStatus(t, send(s, "POST", events, eventBody("key-0001")), 200)
@@ -130,7 +134,8 @@ func TestHTMLPage(t *testing.T) {
 			t.Errorf("the page holds %q", forbidden)
 		}
 	}
-	for _, wanted := range []string{"&lt;b&gt;bold", "signedUp", "2018-10-02 16:06:37.475", "key-0001", `&#34;plan&#34;:&#34;pro&#34;`, "Unexpected requests", "%3Csvg"} {
+	for _, wanted := range []string{"&lt;b&gt;bold", "signedUp", "2018-10-02 16:06:37.475", "key-0001",
+		`&#34;plan&#34;:&#34;pro&#34;`, "Unexpected requests", "%3Csvg"} {
 		if !strings.Contains(body, wanted) {
 			t.Errorf("the page lacks %q", wanted)
 		}

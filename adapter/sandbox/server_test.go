@@ -51,7 +51,7 @@ func newServer(t testing.TB, options sandbox.Options) *sandbox.Server {
 	return s
 }
 
-// newRequest returns a request as the adapter would send it.
+// newRequest returns a request like the adapter's.
 func newRequest(method, path, body string) *http.Request {
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
@@ -74,13 +74,27 @@ func eventBody(key string) string {
 	if key != "" {
 		idempotencyKey = fmt.Sprintf(`"idempotencyKey":%q,`, key)
 	}
-	return `{"userId":"u1","accountId":"a1",` + idempotencyKey + `"events":[{"key":"signedUp","fields":{"plan":"pro"},"dateTriggered":1538496397475}]}`
+	return `{"userId":"u1","accountId":"a1",` + idempotencyKey +
+		`"events":[{"key":"signedUp","fields":{"plan":"pro"},"dateTriggered":1538496397475}]}`
 }
 
 func wantStatus(t *testing.T, w *httptest.ResponseRecorder, want int) {
 	t.Helper()
 	if w.Code != want {
 		t.Fatalf("status %d, want %d: %s", w.Code, want, w.Body)
+	}
+}
+
+// wantBadRequest checks an answer of 400 with a code and a part of a message.
+func wantBadRequest(t *testing.T, w *httptest.ResponseRecorder, rsCode, message string) {
+	t.Helper()
+	wantStatus(t, w, 400)
+	e := readError(t, w)
+	if *e.APIErrorCode != "BAD_REQUEST" || *e.RSCode != rsCode {
+		t.Errorf("%s %q, want BAD_REQUEST %q", *e.APIErrorCode, *e.RSCode, rsCode)
+	}
+	if !strings.Contains(*e.Message, message) {
+		t.Errorf("message %q does not say %q", *e.Message, message)
 	}
 }
 
@@ -130,7 +144,8 @@ func TestNewReportsAllFaults(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{`tenant ""`, `tenant "t"`, "users", "max events", "status 200", "add up", "latency", "lost"} {
+	for _, want := range []string{`tenant ""`, `tenant "t"`, "users", "max events", "status 200", "add up",
+		"latency", "lost"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error does not speak of %q: %v", want, err)
 		}
@@ -152,19 +167,30 @@ func TestTenantsAndKeys(t *testing.T) {
 		rsCode  string
 	}{
 		{"right key", closed, events, nil, 200, "", ""},
-		{"any user name", closed, events, func(r *http.Request) { r.SetBasicAuth("AccountSID", apiKey) }, 200, "", ""},
-		{"key as user name", closed, events, func(r *http.Request) { r.SetBasicAuth(apiKey, "") }, 401, "UNAUTHORIZED", ""},
-		{"wrong key", closed, events, func(r *http.Request) { r.SetBasicAuth("", "TEST_s3creT") }, 401, "UNAUTHORIZED", ""},
+		{"any user name", closed, events,
+			func(r *http.Request) { r.SetBasicAuth("AccountSID", apiKey) }, 200, "", ""},
+		{"key as user name", closed, events, func(r *http.Request) { r.SetBasicAuth(apiKey, "") }, 401,
+			"UNAUTHORIZED", ""},
+		{"wrong key", closed, events, func(r *http.Request) { r.SetBasicAuth("", "TEST_s3creT") }, 401,
+			"UNAUTHORIZED", ""},
 		{"no key", closed, events, func(r *http.Request) { r.Header.Del("Authorization") }, 401, "UNAUTHORIZED", ""},
-		{"bearer", closed, events, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+apiKey) }, 401, "UNAUTHORIZED", ""},
+		{"bearer", closed, events, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+apiKey) }, 401,
+			"UNAUTHORIZED", ""},
 		{"unknown tenant", closed, other, nil, 404, "TENANT_NOT_FOUND", "RS045"},
-		{"unknown tenant without key", closed, other, func(r *http.Request) { r.Header.Del("Authorization") }, 404, "TENANT_NOT_FOUND", "RS045"},
+		{"unknown tenant without key", closed, other, func(r *http.Request) { r.Header.Del("Authorization") }, 404,
+			"TENANT_NOT_FOUND", "RS045"},
 		{"any tenant", anyTenant, other, nil, 200, "", ""},
-		{"any tenant, no key", anyTenant, other, func(r *http.Request) { r.SetBasicAuth("", "") }, 401, "UNAUTHORIZED", ""},
-		{"any tenant, empty alias", anyTenant, strings.Replace(events, alias, "", 1), nil, 404, "TENANT_NOT_FOUND", "RS045"},
-		{"no content type", closed, events, func(r *http.Request) { r.Header.Del("Content-Type") }, 415, "UNSUPPORTED_MEDIA_TYPE", "RS046"},
-		{"content type of a form", closed, events, func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }, 415, "UNSUPPORTED_MEDIA_TYPE", "RS046"},
-		{"content type with charset", closed, events, func(r *http.Request) { r.Header.Set("Content-Type", "application/json; charset=utf-8") }, 200, "", ""},
+		{"any tenant, no key", anyTenant, other, func(r *http.Request) { r.SetBasicAuth("", "") }, 401,
+			"UNAUTHORIZED", ""},
+		{"any tenant, empty alias", anyTenant, strings.Replace(events, alias, "", 1), nil, 404,
+			"TENANT_NOT_FOUND", "RS045"},
+		{"no content type", closed, events, func(r *http.Request) { r.Header.Del("Content-Type") }, 415,
+			"UNSUPPORTED_MEDIA_TYPE", "RS046"},
+		{"content type of a form", closed, events,
+			func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }, 415,
+			"UNSUPPORTED_MEDIA_TYPE", "RS046"},
+		{"content type with charset", closed, events,
+			func(r *http.Request) { r.Header.Set("Content-Type", "application/json; charset=utf-8") }, 200, "", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -195,16 +221,18 @@ func TestTenantsAndKeys(t *testing.T) {
 	}
 }
 
-// TestTenantNotFoundToTheLetter pins the one error whose live answer is known.
+// TestTenantNotFoundToTheLetter checks the only error with a known live answer.
 func TestTenantNotFoundToTheLetter(t *testing.T) {
 	w := send(newServer(t, open()), "POST", strings.Replace(events, alias, "no", 1), eventBody(""))
-	const want = `{"message":"Missing or invalid tenant alias.","statusCode":404,"apiErrorCode":"TENANT_NOT_FOUND","rsCode":"RS045"}`
+	const want = `{"message":"Missing or invalid tenant alias.","statusCode":404,` +
+		`"apiErrorCode":"TENANT_NOT_FOUND",` +
+		`"rsCode":"RS045"}`
 	if got := w.Body.String(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 
-// TestPathEscapes holds that an id reaches its own endpoint or none.
+// TestPathEscapes checks that an id reaches its own endpoint or none.
 func TestPathEscapes(t *testing.T) {
 	const prefix = "/api/v1/" + alias + "/open/account/"
 	tests := []struct {
@@ -239,7 +267,8 @@ func TestPathEscapes(t *testing.T) {
 		t.Run(test.path, func(t *testing.T) {
 			s := newServer(t, open())
 			account := "a1"
-			body, err := json.Marshal(map[string]any{"userId": test.userID, "accountId": account, "events": []any{map[string]any{"key": "k"}}})
+			body, err := json.Marshal(map[string]any{"userId": test.userID, "accountId": account,
+				"events": []any{map[string]any{"key": "k"}}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -248,16 +277,18 @@ func TestPathEscapes(t *testing.T) {
 			if test.unexpected {
 				wantStatus(t, w, 404)
 				if e := readError(t, w); *e.APIErrorCode == "USER_NOT_FOUND" {
-					t.Error("a path nobody has looks like a missing user")
+					t.Error("an unknown path looks like a missing user")
 				}
-				if stats.UnexpectedRequests != 1 || len(stats.UnexpectedPaths) != 1 || stats.UnexpectedPaths[0] != "POST "+prefix+test.path {
+				if stats.UnexpectedRequests != 1 || len(stats.UnexpectedPaths) != 1 ||
+					stats.UnexpectedPaths[0] != "POST "+prefix+test.path {
 					t.Errorf("unexpected: %d %q", stats.UnexpectedRequests, stats.UnexpectedPaths)
 				}
 				return
 			}
 			wantStatus(t, w, 200)
 			all := s.Events()
-			if len(all) != 1 || all[0].UserID != test.userID || all[0].AccountID != account || all[0].TenantAlias != alias {
+			if len(all) != 1 || all[0].UserID != test.userID || all[0].AccountID != account ||
+				all[0].TenantAlias != alias {
 				t.Errorf("events: %+v", all)
 			}
 			if stats.UnexpectedRequests != 0 {
@@ -296,7 +327,8 @@ func TestUnexpectedRequests(t *testing.T) {
 		send(s, "POST", fmt.Sprintf("/x%d", i), "{}")
 	}
 	stats := s.Stats()
-	if n := len(stats.UnexpectedPaths); n != 10 || stats.UnexpectedPaths[9] != "POST /x19" || stats.UnexpectedPaths[0] != "POST /x10" {
+	if n := len(stats.UnexpectedPaths); n != 10 || stats.UnexpectedPaths[9] != "POST /x19" ||
+		stats.UnexpectedPaths[0] != "POST /x10" {
 		t.Errorf("unexpected paths: %q", stats.UnexpectedPaths)
 	}
 	if send(s, "GET", "/_sandbox/nothing", "").Code != 404 || s.Stats().UnexpectedRequests != 31 {

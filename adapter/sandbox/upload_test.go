@@ -68,7 +68,8 @@ func TestUploadForms(t *testing.T) {
 		{"csv", []part{{"file", "userEvents.csv", line}}, "userEvents.csv", ""},
 		{"among others", []part{{"x", "", "y"}, {"file", "f.jsonl", line}, {"z", "z.txt", "z"}}, "f.jsonl", ""},
 		{"odd name", []part{{"file", `C:\a b/../é.jsonl`, line}}, "_.jsonl", ""},
-		{"long name", []part{{"file", strings.Repeat("n", 500) + ".jsonl", line}}, strings.Repeat("n", 64) + ".jsonl", ""},
+		{"long name", []part{{"file", strings.Repeat("n", 500) + ".jsonl", line}}, strings.Repeat("n", 64) +
+			".jsonl", ""},
 		{"other extension", []part{{"file", "events.json", line}}, "", "must end in .jsonl or .csv"},
 		{"no extension", []part{{"file", "jsonl", line}}, "", "must end in .jsonl or .csv"},
 		{"other part", []part{{"upload", "f.jsonl", line}}, "", "no part named file"},
@@ -111,14 +112,25 @@ func TestUploadRefusals(t *testing.T) {
 		request *http.Request
 		status  int
 	}{
-		"wrong key":      {bad(func(r *http.Request) { r.SetBasicAuth("", "x") }), 401},
-		"unknown tenant": {bad(func(r *http.Request) { r.URL.Path = strings.Replace(uploadPath, alias, "other", 1) }), 404},
-		"no boundary":    {bad(func(r *http.Request) { r.Header.Set("Content-Type", "multipart/form-data") }), 400},
-		"other boundary": {bad(func(r *http.Request) { r.Header.Set("Content-Type", "multipart/form-data; boundary=x") }), 400},
-		"mixed":          {bad(func(r *http.Request) { r.Header.Set("Content-Type", "multipart/mixed; boundary=x") }), 400},
-		"cut form":       {bad(func(r *http.Request) { r.Body = io.NopCloser(io.LimitReader(r.Body, 150)) }), 400},
-		"broken body":    {bad(func(r *http.Request) { r.Body = io.NopCloser(brokenBody{}); r.Header.Set("Content-Type", "text/plain") }), 400},
-		"empty body":     {newRequest("POST", uploadPath, ""), 400},
+		"wrong key": {bad(func(r *http.Request) { r.SetBasicAuth("", "x") }), 401},
+		"unknown tenant": {bad(func(r *http.Request) {
+			r.URL.Path = strings.Replace(uploadPath, alias,
+				"other", 1)
+		}),
+			404},
+		"no boundary": {bad(func(r *http.Request) { r.Header.Set("Content-Type", "multipart/form-data") }), 400},
+		"other boundary": {bad(func(r *http.Request) {
+			r.Header.Set("Content-Type",
+				"multipart/form-data; boundary=x")
+		}), 400},
+		"mixed": {bad(func(r *http.Request) { r.Header.Set("Content-Type", "multipart/mixed; boundary=x") }),
+			400},
+		"cut form": {bad(func(r *http.Request) { r.Body = io.NopCloser(io.LimitReader(r.Body, 150)) }), 400},
+		"broken body": {bad(func(r *http.Request) {
+			r.Body = io.NopCloser(brokenBody{})
+			r.Header.Set("Content-Type", "text/plain")
+		}), 400},
+		"empty body": {newRequest("POST", uploadPath, ""), 400},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := do(s, test.request)
@@ -161,8 +173,7 @@ func TestUploadLimit(t *testing.T) {
 	}
 }
 
-// TestUploadRoom fills the disk that the sandbox may take: what no job has read
-// stays, and what jobs are done with makes room.
+// TestUploadRoom fills the sandbox's disk. Files that no job has read stay, and files of completed jobs are evicted.
 func TestUploadRoom(t *testing.T) {
 	options := open()
 	options.MaxDisk = 1000
@@ -229,12 +240,13 @@ func TestUploadAfterClose(t *testing.T) {
 	wantStatus(t, send(s, "POST", events, eventBody("")), 200)
 }
 
-// TestUploadFaults holds that faults strike uploads on both sides of processing,
-// and that the client of a large upload gets to see them.
+// TestUploadFaults checks that faults come before and after the processing of an upload, and that the client of a
+// large upload receives them.
 func TestUploadFaults(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		t.Run(fmt.Sprintf("after=%v", after), func(t *testing.T) {
-			s := newServer(t, withFaults(sandbox.Faults{Fail: []sandbox.FailRule{{Rate: 1, Status: 503, After: after}}}))
+			s := newServer(t,
+				withFaults(sandbox.Faults{Fail: []sandbox.FailRule{{Rate: 1, Status: 503, After: after}}}))
 			server := httptest.NewServer(s)
 			defer server.Close()
 			r, err := http.NewRequest("POST", server.URL+uploadPath, &spaces{30_000_000})

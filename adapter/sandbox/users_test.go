@@ -40,18 +40,30 @@ func TestUserLifecycle(t *testing.T) {
 		want         string // of a success
 	}{
 		{"GET", "", 404, ""},
-		{"PUT", upsert(`"firstName":"Bob","email":"bob@example.com","locale":"en_US","customFields":{"plan":"Pro+","shoe_size":12.5,"vip":true,"gone":null},"segments":["a","b","a"],"unknown":{"x":1}`), 200,
-			`{"id":"u1","accountId":"a1","firstName":"Bob","email":"bob@example.com","locale":"en_US","customFields":{"plan":"Pro+","shoe_size":12.5,"vip":true},"segments":["a","b"]}`},
+		{"PUT", upsert(`"firstName":"Bob","email":"bob@example.com","locale":"en_US",` +
+			`"customFields":{"plan":"Pro+",` +
+			`"shoe_size":12.5,"vip":true,"gone":null},"segments":["a","b","a"],"unknown":{"x":1}`), 200,
+			`{"id":"u1","accountId":"a1","firstName":"Bob","email":"bob@example.com","locale":"en_US",` +
+				`"customFields":{"plan":"Pro+","shoe_size":12.5,"vip":true},"segments":["a","b"]}`},
 		// An update is partial; null deletes a custom field; segments are operations.
-		{"PUT", upsert(`"lastName":"T","firstName":"Rob","customFields":{"plan":null,"n":1},"segments":["~a","c","~zzz"]`), 200,
-			`{"id":"u1","accountId":"a1","firstName":"Rob","lastName":"T","email":"bob@example.com","locale":"en_US","customFields":{"n":1,"shoe_size":12.5,"vip":true},"segments":["b","c"]}`},
+		{"PUT", upsert(`"lastName":"T","firstName":"Rob","customFields":{"plan":null,"n":1},"segments":["~a","c",` +
+			`"~zzz"]`), 200,
+			`{"id":"u1","accountId":"a1","firstName":"Rob","lastName":"T","email":"bob@example.com",` +
+				`"locale":"en_US",` +
+				`"customFields":{"n":1,"shoe_size":12.5,"vip":true},"segments":["b","c"]}`},
 		{"PUT", upsert(`"segments":["~*","d"]`), 200,
-			`{"id":"u1","accountId":"a1","firstName":"Rob","lastName":"T","email":"bob@example.com","locale":"en_US","customFields":{"n":1,"shoe_size":12.5,"vip":true},"segments":["d"]}`},
+			`{"id":"u1","accountId":"a1","firstName":"Rob","lastName":"T","email":"bob@example.com",` +
+				`"locale":"en_US",` +
+				`"customFields":{"n":1,"shoe_size":12.5,"vip":true},"segments":["d"]}`},
 		{"PUT", upsert(`"segments":["~*"]`), 200,
-			`{"id":"u1","accountId":"a1","firstName":"Rob","lastName":"T","email":"bob@example.com","locale":"en_US","customFields":{"n":1,"shoe_size":12.5,"vip":true},"segments":[]}`},
+			`{"id":"u1","accountId":"a1","firstName":"Rob","lastName":"T","email":"bob@example.com",` +
+				`"locale":"en_US",` +
+				`"customFields":{"n":1,"shoe_size":12.5,"vip":true},"segments":[]}`},
 		{"POST", upsert(""), 409, ""},
 		{"GET", "", 200,
-			`{"id":"u1","accountId":"a1","firstName":"Rob","lastName":"T","email":"bob@example.com","locale":"en_US","customFields":{"n":1,"shoe_size":12.5,"vip":true},"segments":[]}`},
+			`{"id":"u1","accountId":"a1","firstName":"Rob","lastName":"T","email":"bob@example.com",` +
+				`"locale":"en_US",` +
+				`"customFields":{"n":1,"shoe_size":12.5,"vip":true},"segments":[]}`},
 	}
 	for i, step := range steps {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
@@ -64,7 +76,8 @@ func TestUserLifecycle(t *testing.T) {
 			sameJSON(t, w.Body.String(), step.want)
 		})
 	}
-	if stats := s.Stats(); stats.Users != 1 || stats.Accounts != 1 || stats.UserUpserts != 4 || stats.UserCreates != 0 || stats.UserLookups != 1 {
+	if stats := s.Stats(); stats.Users != 1 || stats.Accounts != 1 || stats.UserUpserts != 4 ||
+		stats.UserCreates != 0 || stats.UserLookups != 1 {
 		t.Errorf("stats: %+v", stats)
 	}
 }
@@ -80,7 +93,7 @@ func TestCreateUser(t *testing.T) {
 	wantStatus(t, send(s, "GET", userU1, ""), 200)
 }
 
-// TestLookupNeedsNoContentType holds that a GET has no body to be of a type.
+// TestLookupNeedsNoContentType checks that a GET needs no content type, because it has no body.
 func TestLookupNeedsNoContentType(t *testing.T) {
 	s := newServer(t, open())
 	wantStatus(t, send(s, "PUT", userU1, upsert("")), 200)
@@ -109,7 +122,12 @@ func TestUserBodies(t *testing.T) {
 		return `"customFields":{` + strings.Join(all, ",") + `}`
 	}
 	tests := []struct{ name, body, message, rsCode string }{
-		{"every field", upsert(`"firstName":"B","lastName":"T","email":"b@x.com","referable":true,"referralCode":"BOB","referralCodes":{"program-1":"BOB"},"paymentProviderId":"cus","locale":"fr_CA","countryCode":"CA","dateUsTaxFormSubmitted":1619647338270,"referredBy":{"code":"J","isConverted":true,"x":1},"referredByCodes":["J"],"cookies":"eyJ9","imageUrl":"","segments":[],"shareLinks":{"p":"http://x"},"customFields":{}`), "", ""},
+		{"every field", upsert(`"firstName":"B","lastName":"T","email":"b@x.com","referable":true,` +
+			`"referralCode":"BOB","referralCodes":{"program-1":"BOB"},"paymentProviderId":"cus","locale":"fr_CA",` +
+			`"countryCode":"CA","dateUsTaxFormSubmitted":1619647338270,"referredBy":{"code":"J",` +
+			`"isConverted":true,` +
+			`"x":1},"referredByCodes":["J"],"cookies":"eyJ9","imageUrl":"","segments":[],` +
+			`"shareLinks":{"p":"http://x"},"customFields":{}`), "", ""},
 		{"empty", "", "not valid JSON", ""},
 		{"array", "[]", "must be a JSON object", ""},
 		{"two values", upsert("") + "{}", "one JSON value", ""},
@@ -147,10 +165,13 @@ func TestUserBodies(t *testing.T) {
 		{"shareLinks array", upsert(`"shareLinks":[]`), "/shareLinks must be an object", ""},
 		{"referralCode empty", upsert(`"referralCode":""`), "/referralCode must be a referral code", "RS034"},
 		{"referralCode of 15", upsert(`"referralCode":"` + strings.Repeat("A", 15) + `"`), "", ""},
-		{"referralCode of 16", upsert(`"referralCode":"` + strings.Repeat("A", 16) + `"`), "/referralCode must be", "RS034"},
+		{"referralCode of 16", upsert(`"referralCode":"` + strings.Repeat("A", 16) + `"`),
+			"/referralCode must be", "RS034"},
 		{"referralCode with dash", upsert(`"referralCode":"BOB-1"`), "/referralCode must be", "RS034"},
-		{"referredByCodes wrong", upsert(`"referredByCodes":["BOB","no code"]`), "/referredByCodes/1 must be a referral code", "RS034"},
-		{"referralCodes wrong", upsert(`"referralCodes":{"p":"ÉVA"}`), "/referralCodes/p must be a referral code", "RS034"},
+		{"referredByCodes wrong", upsert(`"referredByCodes":["BOB","no code"]`),
+			"/referredByCodes/1 must be a referral code", "RS034"},
+		{"referralCodes wrong", upsert(`"referralCodes":{"p":"ÉVA"}`),
+			"/referralCodes/p must be a referral code", "RS034"},
 		{"shareLinks wrong", upsert(`"shareLinks":{"p":"no link"}`), "/shareLinks/p must be a link", "RS053"},
 		{"segments text", upsert(`"segments":"a"`), "/segments must be an array", ""},
 		{"segments number", upsert(`"segments":["a",1]`), "/segments/1 must be a string", ""},
@@ -160,11 +181,13 @@ func TestUserBodies(t *testing.T) {
 		{"custom name with space", upsert(`"customFields":{"a b":1}`), "no name of a custom field", ""},
 		{"custom name empty", upsert(`"customFields":{"":1}`), "no name of a custom field", ""},
 		{"custom name of 64", upsert(`"customFields":{"` + strings.Repeat("a", 64) + `":1}`), "", ""},
-		{"custom name of 65", upsert(`"customFields":{"` + strings.Repeat("a", 65) + `":1}`), "no name of a custom field", ""},
+		{"custom name of 65", upsert(`"customFields":{"` + strings.Repeat("a", 65) + `":1}`),
+			"no name of a custom field", ""},
 		{"custom object", upsert(`"customFields":{"a":{}}`), "/customFields/a must be a string, number", ""},
 		{"custom array", upsert(`"customFields":{"a":[1]}`), "/customFields/a must be a string, number", ""},
 		{"custom text of 1024", upsert(`"customFields":{"a":"` + strings.Repeat("é", 1024) + `"}`), "", ""},
-		{"custom text of 1025", upsert(`"customFields":{"a":"` + strings.Repeat("é", 1025) + `"}`), "at most 1024 characters", ""},
+		{"custom text of 1025", upsert(`"customFields":{"a":"` + strings.Repeat("é", 1025) + `"}`),
+			"at most 1024 characters", ""},
 		{"100 custom fields", upsert(custom(100)), "", ""},
 		{"101 custom fields", upsert(custom(101)), "/customFields must have at most 100", ""},
 		{"name twice", upsert(`"firstName":"a","firstName":"b"`), "twice", ""},
@@ -177,14 +200,7 @@ func TestUserBodies(t *testing.T) {
 				wantStatus(t, w, 200)
 				return
 			}
-			wantStatus(t, w, 400)
-			e := readError(t, w)
-			if *e.RSCode != test.rsCode || *e.APIErrorCode != "BAD_REQUEST" {
-				t.Errorf("%s %q, want %q", *e.APIErrorCode, *e.RSCode, test.rsCode)
-			}
-			if !strings.Contains(*e.Message, test.message) {
-				t.Errorf("message %q does not say %q", *e.Message, test.message)
-			}
+			wantBadRequest(t, w, test.rsCode, test.message)
 			if n := s.Stats().Users; n != 0 {
 				t.Errorf("%d users were made", n)
 			}
@@ -229,7 +245,7 @@ func TestAccountHoldsThousandUsers(t *testing.T) {
 	}
 }
 
-// TestDoNotTrack marks a user that exists and one that does not.
+// TestDoNotTrack marks an existing and an unknown user.
 func TestDoNotTrack(t *testing.T) {
 	s := newServer(t, sandbox.Options{Users: sandbox.KnownUsers, BurnKeys: true})
 	refused := func(method, path, body string) {
@@ -261,7 +277,7 @@ func TestDoNotTrack(t *testing.T) {
 	}
 }
 
-// TestAnyUserMakesNone holds that events alone make no user.
+// TestAnyUserMakesNone checks that events alone make no user.
 func TestAnyUserMakesNone(t *testing.T) {
 	s := newServer(t, sandbox.Options{Users: sandbox.AnyUser})
 	wantStatus(t, send(s, "POST", events, eventBody("")), 200)
