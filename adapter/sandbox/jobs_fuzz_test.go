@@ -128,6 +128,7 @@ func FuzzGraphQL(f *testing.F) {
 		`{...a} fragment a on Query{...b} fragment b on Query{...a}`,
 		"{userEventKeys{data count} customFields(limit:1){data{key name}} " +
 			"segments(offset:1){data{key status participantsCount __typename} totalCount}}",
+		`mutation{createJob(jobInput:{type:"MUTATION/USER",fileRef:"x",params:{segments:[1,E,{a:1}]}}){id}}`,
 		`subscription{x}`, createJob, pollJob,
 	} {
 		f.Add(fmt.Appendf(nil, `{"query":%q}`, text))

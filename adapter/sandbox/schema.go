@@ -106,6 +106,9 @@ func explain(e *jsonschema.ValidationError, at func(place []string) string) *api
 	}
 	_, name, _ := strings.Cut(e.SchemaURL, "#/definitions/")
 	d := definitions()[name]
+	if d == nil {
+		return badRequest("%s is not valid", at(place))
+	}
 	return badRequestRS(d.RSCode, "%s", strings.ReplaceAll(d.Message, "{at}", at(place)))
 }
 
