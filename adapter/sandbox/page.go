@@ -43,7 +43,7 @@ func (s *Server) servePages(w http.ResponseWriter, r *http.Request, path string)
 	case path == "/stats" && reads:
 		writeJSON(w, http.StatusOK, s.Stats())
 	case posts && controls[path] != nil:
-		if isControl(w, r) {
+		if requireJSON(w, r) {
 			controls[path](s, w, r)
 		}
 	default:
@@ -58,10 +58,10 @@ var controls = map[string]func(*Server, http.ResponseWriter, *http.Request){
 	"/do-not-track": (*Server).serveDoNotTrack,
 }
 
-// isControl checks the content type of a request that changes the sandbox; it answers if the type is wrong. A browser
-// sends application/json to another site only after a CORS preflight, which the sandbox refuses. So no web
-// page can change a sandbox on this machine.
-func isControl(w http.ResponseWriter, r *http.Request) bool {
+// requireJSON checks the content type of a request that changes the sandbox, and answers 415 if it is wrong. A browser
+// sends application/json to another site only after a CORS preflight, which the sandbox refuses. So no web page can
+// change a sandbox on this machine.
+func requireJSON(w http.ResponseWriter, r *http.Request) bool {
 	if isJSON(r.Header.Get("Content-Type")) {
 		return true
 	}
