@@ -34,22 +34,32 @@ func TestClock(t *testing.T) {
 		passed time.Duration   // on Now in the end
 		told   []adapter.Jump
 	}{
-		"none":                       {[]time.Duration{0, 0}, 2 * time.Minute, nil},
-		"back":                       {[]time.Duration{-hour}, time.Minute, []adapter.Jump{{By: -hour, Offset: hour}}},
-		"back twice":                 {[]time.Duration{-hour, -hour}, 2 * time.Minute, []adapter.Jump{{By: -hour, Offset: hour}, {By: -hour, Offset: 2 * hour}}},
-		"back and right again":       {[]time.Duration{-hour, hour}, 2 * time.Minute, []adapter.Jump{{By: -hour, Offset: hour}, {By: hour}}},
-		"back and almost right":      {[]time.Duration{-hour, hour - 3*time.Second}, 2 * time.Minute, []adapter.Jump{{By: -hour, Offset: hour}, {By: hour - 3*time.Second, Offset: 3 * time.Second}}},
-		"back and suspended":         {[]time.Duration{-hour, 2 * hour}, 2*time.Minute + 2*hour, []adapter.Jump{{By: -hour, Offset: hour}, {By: 2 * hour, Offset: hour}}},
-		"forward":                    {[]time.Duration{25 * hour}, 25*hour + time.Minute, []adapter.Jump{{By: 25 * hour}}},
-		"forward and back":           {[]time.Duration{25 * hour, -25 * hour}, 25*hour + 2*time.Minute, []adapter.Jump{{By: 25 * hour}, {By: -25 * hour, Offset: 25 * hour}}},
-		"a small step is no jump":    {[]time.Duration{-900 * time.Millisecond}, time.Minute - 900*time.Millisecond, nil},
-		"slow drift is no jump":      {slices.Repeat([]time.Duration{-400 * time.Millisecond}, 20), 20*time.Minute - 8*time.Second, nil},
-		"forward by a second or two": {[]time.Duration{1500 * time.Millisecond}, time.Minute + 1500*time.Millisecond, []adapter.Jump{{By: 1500 * time.Millisecond}}},
+		"none": {[]time.Duration{0, 0}, 2 * time.Minute, nil},
+		"back": {[]time.Duration{-hour}, time.Minute, []adapter.Jump{{By: -hour, Offset: hour}}},
+		"back twice": {[]time.Duration{-hour, -hour}, 2 * time.Minute,
+			[]adapter.Jump{{By: -hour, Offset: hour}, {By: -hour, Offset: 2 * hour}}},
+		"back and right again": {[]time.Duration{-hour, hour}, 2 * time.Minute,
+			[]adapter.Jump{{By: -hour, Offset: hour}, {By: hour}}},
+		"back and almost right": {[]time.Duration{-hour, hour - 3*time.Second}, 2 * time.Minute,
+			[]adapter.Jump{{By: -hour, Offset: hour}, {By: hour - 3*time.Second, Offset: 3 * time.Second}}},
+		"back and suspended": {[]time.Duration{-hour, 2 * hour}, 2*time.Minute + 2*hour,
+			[]adapter.Jump{{By: -hour, Offset: hour}, {By: 2 * hour, Offset: hour}}},
+		"forward": {[]time.Duration{25 * hour}, 25*hour + time.Minute,
+			[]adapter.Jump{{By: 25 * hour}}},
+		"forward and back": {[]time.Duration{25 * hour, -25 * hour}, 25*hour + 2*time.Minute,
+			[]adapter.Jump{{By: 25 * hour}, {By: -25 * hour, Offset: 25 * hour}}},
+		"a small step is no jump": {[]time.Duration{-900 * time.Millisecond}, time.Minute - 900*time.Millisecond,
+			nil},
+		"slow drift is no jump": {slices.Repeat([]time.Duration{-400 * time.Millisecond}, 20),
+			20*time.Minute - 8*time.Second, nil},
+		"forward by a second or two": {[]time.Duration{1500 * time.Millisecond}, time.Minute + 1500*time.Millisecond,
+			[]adapter.Jump{{By: 1500 * time.Millisecond}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			at := newClocks()
 			var told []adapter.Jump
-			clock := adapter.NewClock(adapter.ClockOptions{Read: at.read, OnJump: func(j adapter.Jump) { told = append(told, j) }})
+			clock := adapter.NewClock(adapter.ClockOptions{Read: at.read,
+				OnJump: func(j adapter.Jump) { told = append(told, j) }})
 			first := clock.Now()
 			for _, jump := range test.jumps {
 				at.pass(time.Minute)

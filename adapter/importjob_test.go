@@ -11,7 +11,8 @@ import (
 )
 
 func TestJobStatusesHaveNames(t *testing.T) {
-	for status, name := range map[adapter.JobStatus]string{adapter.JobPending: "PENDING", adapter.JobCompleted: "COMPLETED", adapter.JobAborted: "ABORTED"} {
+	for status, name := range map[adapter.JobStatus]string{adapter.JobPending: "PENDING",
+		adapter.JobCompleted: "COMPLETED", adapter.JobAborted: "ABORTED"} {
 		if status.String() != name || adapter.ParseJobStatus(name) != status {
 			t.Errorf("%s: prints %s, read as %v", name, status, adapter.ParseJobStatus(name))
 		}
@@ -39,9 +40,11 @@ func TestAPIError(t *testing.T) {
 		err  adapter.APIError
 		want string
 	}{
-		{adapter.APIError{Op: "do it", Reason: mapping.ReasonRefused, Status: 400, Code: "BAD_REQUEST", RSCode: "RS001", Message: "No."}, "do it: HTTP 400 BAD_REQUEST RS001 No."},
+		{adapter.APIError{Op: "do it", Reason: mapping.ReasonRefused, Status: 400, Code: "BAD_REQUEST",
+			RSCode: "RS001", Message: "No."}, "do it: HTTP 400 BAD_REQUEST RS001 No."},
 		{adapter.APIError{Op: "do it", Reason: mapping.ReasonRefused}, "do it: refused"},
-		{adapter.APIError{Op: "do it", Reason: mapping.ReasonTimeout, Message: "late", Err: context.DeadlineExceeded}, "do it: late"},
+		{adapter.APIError{Op: "do it", Reason: mapping.ReasonTimeout, Message: "late", Err: context.DeadlineExceeded},
+			"do it: late"},
 	} {
 		if got := test.err.Error(); got != test.want {
 			t.Errorf("got %q, want %q", got, test.want)

@@ -31,8 +31,10 @@ var allowedImports = map[string][]string{
 	"adapter/config":              {"adapter", "mapping"},
 	"adapter/httpserver":          nil,
 	"cmd/segment-saasquatch": {
-		"adapter", "adapter/admin", "adapter/archive", "adapter/config", "adapter/delivery", "adapter/httpserver", "adapter/migratecheck",
-		"adapter/replay", "adapter/saasquatch", "adapter/sandbox", "adapter/store", "adapter/webhook", "mapping", "mapping/jsonata",
+		"adapter", "adapter/admin", "adapter/archive", "adapter/config", "adapter/delivery", "adapter/httpserver",
+		"adapter/migratecheck",
+		"adapter/replay", "adapter/saasquatch", "adapter/sandbox", "adapter/store", "adapter/webhook", "mapping",
+		"mapping/jsonata",
 	},
 }
 
@@ -43,8 +45,10 @@ var onlyIn = map[string][]string{
 	"github.com/dop251/goja":        {"mapping/jsonata"},
 	"gocloud.dev/blob":              {"adapter/archive", "adapter/archive/archivetest"},
 	"github.com/gin-gonic/gin":      {"adapter/webhook", "adapter/admin"},
-	"go.uber.org/zap":               {"adapter/webhook", "adapter/httpserver", "adapter/admin", "cmd/segment-saasquatch"},
-	"net/http":                      {"adapter/archive/archivetest", "adapter/saasquatch", "adapter/webhook", "adapter/httpserver", "adapter/admin", "adapter/sandbox", "cmd/segment-saasquatch"},
+	"go.uber.org/zap": {"adapter/webhook", "adapter/httpserver", "adapter/admin",
+		"cmd/segment-saasquatch"},
+	"net/http": {"adapter/archive/archivetest", "adapter/saasquatch", "adapter/webhook",
+		"adapter/httpserver", "adapter/admin", "adapter/sandbox", "cmd/segment-saasquatch"},
 }
 
 // pure packages know no network, clock, environment, logger or context.

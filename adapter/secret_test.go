@@ -35,15 +35,18 @@ func TestSecretNeverPrints(t *testing.T) {
 		t.Fatal(err)
 	}
 	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "secret", secret, "holder", holder)
-	for _, encoder := range []zapcore.Encoder{zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig())} {
+	for _, encoder := range []zapcore.Encoder{zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()),
+		zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig())} {
 		log := zap.New(zapcore.NewCore(encoder, zapcore.AddSync(&out), zap.DebugLevel))
-		log.Info("x", zap.Any("secret", secret), zap.Any("holder", holder), zap.Stringer("stringer", secret), zap.Reflect("reflect", holder))
+		log.Info("x", zap.Any("secret", secret), zap.Any("holder", holder), zap.Stringer("stringer", secret),
+			zap.Reflect("reflect", holder))
 		log.Sugar().Infof("%v %+v", secret, holder)
 	}
 	fmt.Fprint(&out, fmt.Errorf("wrap %w", fmt.Errorf("%v", holder)))
 
 	hexed := fmt.Sprintf("%x", text)
-	if printed := out.String(); strings.Contains(printed, "hunter2") || strings.Contains(strings.ToLower(printed), hexed) {
+	if printed := out.String(); strings.Contains(printed, "hunter2") || strings.Contains(strings.ToLower(printed),
+		hexed) {
 		t.Errorf("the secret prints:\n%s", printed)
 	}
 	if secret.Reveal() != text {

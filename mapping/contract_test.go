@@ -21,7 +21,8 @@ func judge(t *testing.T, server *sandbox.Server, event *mapping.UserEvent) (stat
 	t.Helper()
 	request := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(event.Body))
 	request.URL.Path = "/api/v1/t/open/account/" + event.AccountID + "/user/" + event.UserID + "/events"
-	request.URL.RawPath = "/api/v1/t/open/account/" + escapeAll(event.AccountID) + "/user/" + escapeAll(event.UserID) + "/events"
+	request.URL.RawPath = "/api/v1/t/open/account/" + escapeAll(event.AccountID) + "/user/" + escapeAll(event.UserID) +
+		"/events"
 	request.Header.Set("Content-Type", "application/json")
 	request.SetBasicAuth("", "key")
 	w := httptest.NewRecorder()
@@ -103,7 +104,8 @@ func FuzzMappedEventsPass(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, properties := range []string{
-		`{}`, `{"products":[{"id":1,"quantity":"2"},{"sku":"s"}],"revenue":"1.5","currency":" usd "}`, `{"a b":[[1]],"c":{"d":[{"e":"x"}]}}`,
+		`{}`, `{"products":[{"id":1,"quantity":"2"},{"sku":"s"}],"revenue":"1.5","currency":" usd "}`,
+		`{"a b":[[1]],"c":{"d":[{"e":"x"}]}}`,
 		`{"total":1e400,"tax":"-0","order_id":1e5,"products":[{"product_id":"p","quantity":1e2,"position":-0}]}`,
 	} {
 		f.Add("Order Completed", []byte(properties), "u-1", "message-1")
@@ -112,7 +114,8 @@ func FuzzMappedEventsPass(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name string, properties []byte, userID, messageID string) {
 		event, err := json.Marshal(map[string]any{
-			"type": "track", "event": name, "userId": userID, "messageId": messageID, "properties": json.RawMessage(properties),
+			"type": "track", "event": name, "userId": userID, "messageId": messageID,
+			"properties": json.RawMessage(properties),
 		})
 		if err != nil {
 			t.Skip() // the properties are not JSON
@@ -121,7 +124,8 @@ func FuzzMappedEventsPass(f *testing.F) {
 		if result.Kind != mapping.KindUserEvent {
 			return
 		}
-		if status, answer := judge(t, server, &result.UserEvent); status != http.StatusOK && status != http.StatusConflict {
+		if status, answer := judge(t, server, &result.UserEvent); status != http.StatusOK &&
+			status != http.StatusConflict {
 			t.Fatalf("%d %s\n%s", status, answer, result.UserEvent.Body)
 		}
 	})
