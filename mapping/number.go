@@ -28,3 +28,43 @@ func exceedsDouble(value []byte) bool {
 	_, err := strconv.ParseFloat(string(value), 64)
 	return err != nil // a valid number has no other fault than its range
 }
+
+// scanNumber returns the index behind the number at i, or the index of what is wrong with it.
+func scanNumber(b []byte, i int) (end int, fault string) {
+	if i < len(b) && b[i] == '-' {
+		i++
+	}
+	end = skipDigits(b, i)
+	switch {
+	case end == i:
+		return end, "not a JSON value"
+	case b[i] == '0' && end-i > 1:
+		return i, "a number with a leading zero"
+	}
+	if end < len(b) && b[end] == '.' {
+		i = end + 1
+		if end = skipDigits(b, i); end == i {
+			return end, "a number without digits behind its point"
+		}
+	}
+	if end < len(b) && b[end]|0x20 == 'e' {
+		i = end + 1
+		if i < len(b) && (b[i] == '+' || b[i] == '-') {
+			i++
+		}
+		if end = skipDigits(b, i); end == i {
+			return end, "a number without digits in its exponent"
+		}
+	}
+	return end, ""
+}
+
+// skipDigits returns the index of the first byte at or after i that is no digit.
+func skipDigits(b []byte, i int) int {
+	for i < len(b) && isDigit(b[i]) {
+		i++
+	}
+	return i
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }

@@ -1,6 +1,9 @@
 package mapping
 
-import "bytes"
+import (
+	"bytes"
+	"strconv"
+)
 
 // appendOrder appends the fields of a purchase or refund, conformed to schema (M14).
 // It returns false if the event has to be rejected.
@@ -119,7 +122,7 @@ func (e *encoder) appendMoney(value []byte) bool {
 		return false
 	}
 	if text[0] == '-' {
-		if n, ok := parseDecimal(text); !ok || n.count > 0 {
+		if n, ok := parseDecimal(text); !ok || len(n.digits) > 0 {
 			return false
 		}
 		text = []byte("0") // -0 is not below 0
@@ -157,29 +160,12 @@ func (e *encoder) appendInteger(value []byte, atLeast0 bool) bool {
 		return false
 	}
 	n, ok := parseDecimal(text)
-	if !ok || n.point > maxIntegerDigits || n.negative && atLeast0 && n.count > 0 {
+	if !ok || n.point > maxIntegerDigits || n.negative && atLeast0 && len(n.digits) > 0 {
 		return false
 	}
-	for i := max(n.point, 0); i < n.count; i++ {
-		if n.digit(i) != 0 {
-			return false
-		}
-	}
-	if n.count == 0 {
-		e.raw("0")
-		return true
-	}
-	if n.negative {
-		e.raw("-")
-	}
-	for i := range n.point {
-		if i < n.count {
-			e.dst = append(e.dst, '0'+n.digit(i))
-		} else {
-			e.raw("0")
-		}
-	}
-	return true
+	integer, exact := n.truncated(n.point)
+	e.dst = strconv.AppendInt(e.dst, integer, 10)
+	return exact
 }
 
 // appendProducts appends the array at i and returns the index behind it.

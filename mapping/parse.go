@@ -142,7 +142,7 @@ func (p *parser) value(level int) bool {
 	case 'n':
 		return p.literal("null")
 	default:
-		return p.number(c)
+		return p.number()
 	}
 }
 
@@ -154,41 +154,10 @@ func (p *parser) literal(text string) bool {
 	return true
 }
 
-func (p *parser) number(c byte) bool {
-	if c == '-' {
-		p.i++
-	}
-	first := p.i
-	if !p.digits() {
-		return p.syntax("not a JSON value")
-	}
-	if p.b[first] == '0' && p.i-first > 1 {
-		p.i = first
-		return p.syntax("a number with a leading zero")
-	}
-	if p.i < len(p.b) && p.b[p.i] == '.' {
-		p.i++
-		if !p.digits() {
-			return p.syntax("a number without digits behind its point")
-		}
-	}
-	if p.i < len(p.b) && p.b[p.i]|0x20 == 'e' {
-		p.i++
-		if p.i < len(p.b) && (p.b[p.i] == '+' || p.b[p.i] == '-') {
-			p.i++
-		}
-		if !p.digits() {
-			return p.syntax("a number without digits in its exponent")
-		}
-	}
-	return true
-}
-
-// digits skips digits and reports whether there was one.
-func (p *parser) digits() bool {
-	start := p.i
-	p.i = skipDigits(p.b, p.i)
-	return p.i > start
+func (p *parser) number() bool {
+	end, fault := scanNumber(p.b, p.i)
+	p.i = end
+	return fault == "" || p.syntax(fault)
 }
 
 func (p *parser) array(level int) bool {

@@ -1,0 +1,65 @@
+package mapping
+
+import (
+	"bytes"
+	"strconv"
+)
+
+// decimal is the decimal number 0.digits × 10^point. It keeps every digit of a literal, in time and memory
+// proportional to the literal's length, whatever its exponent.
+type decimal struct {
+	negative bool
+	digits   []byte // without zeros at either end; empty for zero
+	point    int
+}
+
+// maxExponentDigits bounds the exponent of a number that is read for its value.
+const maxExponentDigits = 6
+
+// parseDecimal reads a number in JSON's syntax.
+func parseDecimal(text []byte) (n decimal, ok bool) {
+	if end, fault := scanNumber(text, 0); fault != "" || end != len(text) {
+		return n, false
+	}
+	text, n.negative = bytes.CutPrefix(text, []byte("-"))
+	exponent := 0
+	if e := bytes.IndexAny(text, "eE"); e >= 0 {
+		if len(bytes.TrimLeft(text[e+1:], "+-")) > maxExponentDigits {
+			return n, false
+		}
+		exponent, _ = strconv.Atoi(string(text[e+1:])) // the syntax and the bound leave no error
+		text = text[:e]
+	}
+	whole, fraction, _ := bytes.Cut(text, []byte("."))
+	digits := whole
+	if len(fraction) > 0 {
+		digits = append(append(make([]byte, 0, len(text)), whole...), fraction...)
+	}
+	n.digits = bytes.TrimLeft(digits, "0")
+	if len(n.digits) > 0 {
+		n.point = len(whole) + exponent - (len(digits) - len(n.digits))
+		n.digits = bytes.TrimRight(n.digits, "0")
+	}
+	return n, true
+}
+
+// maxInt64Digits is how many decimal digits every int64 can hold.
+const maxInt64Digits = 18
+
+// truncated returns 0.digits × 10^point without its fraction, and whether it has no fraction. The point is at
+// most maxInt64Digits.
+func (n decimal) truncated(point int) (value int64, exact bool) {
+	whole := n.digits[:min(max(point, 0), len(n.digits))]
+	for _, c := range whole {
+		value = 10*value + int64(c-'0')
+	}
+	if len(whole) > 0 {
+		for range point - len(whole) {
+			value *= 10
+		}
+	}
+	if n.negative {
+		value = -value
+	}
+	return value, len(whole) == len(n.digits)
+}
