@@ -132,15 +132,7 @@ func (m *Mapper) trackUser(e *encoder, env *envelope, now time.Time, event *User
 	}
 	var user profile
 	var customFields []byte
-	all := membersOf(yield, 0)
-	for {
-		quoted, ok := all.next()
-		if !ok {
-			break
-		}
-		start := all.i
-		all.i = skipValue(yield, start)
-		value := yield[start:all.i]
+	for quoted, value := range membersOf(yield, 0).each {
 		name := unquote(quoted, e.validUTF8)
 		switch string(name) {
 		case "id", "accountId": // M4 and M5 have them

@@ -183,16 +183,10 @@ func findMember(object []byte, name string, validUTF8 bool) []byte {
 	if len(object) == 0 || object[0] != '{' {
 		return nil
 	}
-	all := membersOf(object, 0)
-	for {
-		quoted, ok := all.next()
-		if !ok {
-			return nil
-		}
-		start := all.i
-		all.i = skipValue(object, start)
+	for quoted, value := range membersOf(object, 0).each {
 		if string(unquote(quoted, validUTF8)) == name {
-			return object[start:all.i]
+			return value
 		}
 	}
+	return nil
 }

@@ -41,6 +41,8 @@ type fieldWalk struct {
 	// they stand in the object, and those already given. It is nil until the
 	// first name that needs a change.
 	taken map[string]struct{}
+	// reserved, if not nil, reports whether a member of that name is no field.
+	reserved func(name []byte) bool
 }
 
 // walk walks the object at i.
@@ -57,15 +59,18 @@ func (w *fieldWalk) next() (name []byte, ok bool) {
 			return nil, false
 		}
 		name = quoted[1 : len(quoted)-1]
-		if isPlainName(name) {
-			return name, true
+		plain := isPlainName(name)
+		if !plain {
+			name = unquote(quoted, w.e.validUTF8)
+			plain = isPlainName(name)
 		}
-		name = unquote(quoted, w.e.validUTF8)
-		if isPlainName(name) {
-			return name, true
-		}
-		if name, ok = w.rename(name); ok {
-			return name, true
+		if w.reserved == nil || !w.reserved(name) {
+			if plain {
+				return name, true
+			}
+			if name, ok = w.rename(name); ok {
+				return name, true
+			}
 		}
 		w.i = skipValue(w.b, w.i)
 	}
@@ -81,7 +86,13 @@ func (w *fieldWalk) rename(name []byte) ([]byte, bool) {
 		return nil, false
 	}
 	if w.taken == nil {
-		w.taken = plainNamesOf(members{b: w.b, i: w.start}, w.e.validUTF8)
+		w.taken = make(map[string]struct{})
+		for quoted := range (members{b: w.b, i: w.start}).each {
+			plain := unquote(quoted, w.e.validUTF8)
+			if isPlainName(plain) && (w.reserved == nil || !w.reserved(plain)) {
+				w.taken[string(plain)] = struct{}{}
+			}
+		}
 	}
 	if _, taken := w.taken[string(name)]; taken {
 		w.e.warnings |= warnFieldNameCollision
@@ -89,21 +100,6 @@ func (w *fieldWalk) rename(name []byte) ([]byte, bool) {
 	}
 	w.taken[string(name)] = struct{}{}
 	return name, true
-}
-
-// plainNamesOf returns those names that need no change.
-func plainNamesOf(all members, validUTF8 bool) map[string]struct{} {
-	names := make(map[string]struct{})
-	for {
-		quoted, ok := all.next()
-		if !ok {
-			return names
-		}
-		if name := unquote(quoted, validUTF8); isPlainName(name) {
-			names[string(name)] = struct{}{}
-		}
-		all.i = skipValue(all.b, all.i)
-	}
 }
 
 // appendFields appends the fields of an ordinary event (M11 to M13). It returns

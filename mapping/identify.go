@@ -92,38 +92,38 @@ func (a accountTraits) isNoCustomField(name []byte) bool {
 }
 
 // traitsOf returns the object of the call's traits, nil if it has none, and those of
-// them that account_id looks into. RudderStack's libraries send the traits in the
-// context (M17).
+// them that account_id looks into.
 func (e *encoder) traitsOf(env *envelope) (traits []byte, account accountTraits) {
 	e.warnings |= env.notObject & warnTraitsNotObject
-	if traits = env.values[envTraits]; traits != nil {
-		return traits, e.rules.accountTraits
-	}
-	traits = findMember(env.values[envContext], "traits", env.validUTF8)
-	if isNullOrAbsent(traits) {
+	traits, inContext := env.traits()
+	switch {
+	case isNullOrAbsent(traits):
 		return nil, nil
-	}
-	if traits[0] != '{' {
+	case traits[0] != '{':
 		e.warnings |= warnTraitsNotObject
 		return nil, nil
+	case inContext:
+		return traits, e.rules.accountContextTraits
 	}
-	return traits, e.rules.accountContextTraits
+	return traits, e.rules.accountTraits
+}
+
+// traits returns the call's traits, and whether they are those of its context, where
+// RudderStack's libraries send them (M17). These may be anything but an object.
+func (env *envelope) traits() (traits []byte, inContext bool) {
+	if traits = env.values[envTraits]; traits != nil {
+		return traits, false
+	}
+	return findMember(env.values[envContext], "traits", env.validUTF8), true
 }
 
 // profileOf returns the fields that the call gives its user (M17, M18).
 func (e *encoder) profileOf(env *envelope, object []byte) (user profile) {
 	var traits [traitCount][]byte
 	if object != nil {
-		all := membersOf(object, 0)
-		for {
-			name, ok := all.next()
-			if !ok {
-				break
-			}
-			start := all.i
-			all.i = skipValue(object, start)
-			if known := traitOf(unquote(name, e.validUTF8)); known != traitNone {
-				traits[known] = object[start:all.i]
+		for quoted, value := range membersOf(object, 0).each {
+			if known := traitOf(unquote(quoted, e.validUTF8)); known != traitNone {
+				traits[known] = value
 			}
 		}
 	}

@@ -5,14 +5,8 @@ import "bytes"
 // Traits returns the traits of an identify call, one JSON object as it stands: those
 // of the call, else those in its context, where RudderStack keeps them (M17); nil
 // without any.
-func (c *Call) Traits() []byte { return c.env.identityTraits() }
-
-// identityTraits returns the object with the traits (M17), nil if there is none.
-func (env *envelope) identityTraits() []byte {
-	if traits := env.values[envTraits]; traits != nil {
-		return traits
-	}
-	if traits := findMember(env.values[envContext], "traits", env.validUTF8); len(traits) > 0 && traits[0] == '{' {
+func (c *Call) Traits() []byte {
+	if traits, _ := c.env.traits(); len(traits) > 0 && traits[0] == '{' {
 		return traits
 	}
 	return nil
@@ -26,15 +20,8 @@ func EachMember(object []byte, yield func(name, quoted, value []byte) bool) {
 	if len(object) == 0 || object[0] != '{' {
 		return
 	}
-	all := membersOf(object, 0)
-	for {
-		quoted, ok := all.next()
-		if !ok {
-			return
-		}
-		start := all.i
-		all.i = skipValue(object, start)
-		if !yield(unquote(quoted, false), quoted, object[start:all.i]) {
+	for quoted, value := range membersOf(object, 0).each {
+		if !yield(unquote(quoted, false), quoted, value) {
 			return
 		}
 	}

@@ -36,13 +36,11 @@ func (env *envelope) isFormEncoded() bool {
 	if body == nil || body[0] != '"' {
 		return false
 	}
-	all := membersOf(env.event, 0)
-	for n := 0; ; n++ {
-		if _, ok := all.next(); !ok {
-			return n == 1
-		}
-		all.i = skipValue(env.event, all.i)
+	count := 0
+	for range membersOf(env.event, 0).each {
+		count++
 	}
+	return count == 1
 }
 
 // missingTypeDetail says why an event has no type, as far as it shows.

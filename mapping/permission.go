@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -10,8 +11,9 @@ import (
 // Integration is the name of a destination in the integrations object of calls,
 // made ready for comparison.
 type Integration struct {
-	name string
-	all  bool // it is Segment's word for all destinations
+	name    string
+	letters string // letters and digits of the name in lower case
+	all     bool   // it is Segment's word for all destinations
 }
 
 // allIntegrations is Segment's word for all destinations, which libraries write in
@@ -21,7 +23,13 @@ const allIntegrations = "all"
 // NewIntegration returns the integration with the name, such as "SaaSquatch v2". The
 // name "all", in any case, stands for all destinations.
 func NewIntegration(name string) Integration {
-	return Integration{name: name, all: strings.EqualFold(name, allIntegrations)}
+	letters := strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			return unicode.ToLower(r)
+		}
+		return -1
+	}, name)
+	return Integration{name: name, letters: letters, all: strings.EqualFold(name, allIntegrations)}
 }
 
 // Switch reports whether the call's integrations object switches the integration on
@@ -39,20 +47,12 @@ func (c *Call) Switch(integration *Integration) (on, named bool) {
 	if object == nil {
 		return false, false
 	}
-	all := membersOf(object, 0)
-	for {
-		quoted, ok := all.next()
-		if !ok {
-			return on, named
-		}
-		start := all.i
-		all.i = skipValue(object, start)
+	for quoted, value := range membersOf(object, 0).each {
 		name := unquote(quoted, c.env.validUTF8)
 		exact := !integration.all && string(name) == integration.name
 		if !exact && !integration.alike(name) {
 			continue
 		}
-		value := object[start:all.i]
 		if saysNothing(value, c.env.validUTF8) {
 			continue
 		}
@@ -62,6 +62,7 @@ func (c *Call) Switch(integration *Integration) (on, named bool) {
 		on = (on || !named) && !isOff(value, c.env.validUTF8)
 		named = true
 	}
+	return on, named
 }
 
 // alike reports whether the name may stand for the integration.
@@ -69,47 +70,18 @@ func (i *Integration) alike(name []byte) bool {
 	if i.all {
 		return len(name) == len(allIntegrations) && bytes.EqualFold(name, []byte(allIntegrations))
 	}
-	return sameWords(name, i.name)
-}
-
-// sameWords reports whether the texts have the same letters and digits, in any case
-// and whatever stands between them. A text without any is like none.
-func sameWords(a []byte, b string) bool {
-	some := false
-	for {
-		first, n := nextLetter(a)
-		second, m := nextLetterOf(b)
-		if first != second {
+	letters := i.letters
+	for _, r := range string(name) {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			continue
+		}
+		first, size := utf8.DecodeRuneInString(letters)
+		if size == 0 || unicode.ToLower(r) != first {
 			return false
 		}
-		if first == 0 {
-			return some
-		}
-		some = true
-		a, b = a[n:], b[m:]
+		letters = letters[size:]
 	}
-}
-
-// nextLetter returns the first letter or digit in lower case and where the text goes
-// on behind it, 0 if there is none.
-func nextLetter(text []byte) (letter rune, next int) {
-	for next < len(text) {
-		r, size := utf8.DecodeRune(text[next:])
-		next += size
-		if unicode.IsLetter(r) || unicode.IsDigit(r) {
-			return unicode.ToLower(r), next
-		}
-	}
-	return 0, next
-}
-
-func nextLetterOf(text string) (letter rune, next int) {
-	for i, r := range text {
-		if unicode.IsLetter(r) || unicode.IsDigit(r) {
-			return unicode.ToLower(r), i + utf8.RuneLen(r)
-		}
-	}
-	return 0, len(text)
+	return letters == "" && i.letters != ""
 }
 
 // saysNothing reports whether the value is null or a blank string.
@@ -160,25 +132,15 @@ func (c *Call) DeniesConsent(categories []string) bool {
 	if len(preferences) == 0 || preferences[0] != '{' {
 		return false
 	}
-	all := membersOf(preferences, 0)
-	for {
-		quoted, ok := all.next()
-		if !ok {
-			return false
-		}
-		start := all.i
-		all.i = skipValue(preferences, start)
-		if !isOff(preferences[start:all.i], c.env.validUTF8) {
+	for quoted, value := range membersOf(preferences, 0).each {
+		if !isOff(value, c.env.validUTF8) {
 			continue
 		}
-		if len(categories) == 0 {
+		name := string(unquote(quoted, c.env.validUTF8))
+		same := func(category string) bool { return strings.EqualFold(name, category) }
+		if len(categories) == 0 || slices.ContainsFunc(categories, same) {
 			return true
 		}
-		name := string(unquote(quoted, c.env.validUTF8))
-		for _, category := range categories {
-			if strings.EqualFold(name, category) {
-				return true
-			}
-		}
 	}
+	return false
 }

@@ -118,6 +118,21 @@ func (m *members) next() (name []byte, ok bool) {
 	return name, true
 }
 
+// each yields the members that are left: their names, in their quotes, and their values.
+func (m members) each(yield func(quoted, value []byte) bool) {
+	for {
+		quoted, ok := m.next()
+		if !ok {
+			return
+		}
+		start := m.i
+		m.i = skipValue(m.b, start)
+		if !yield(quoted, m.b[start:m.i]) {
+			return
+		}
+	}
+}
+
 // elements walks the elements of an array.
 type elements struct {
 	b []byte
@@ -138,6 +153,20 @@ func (e *elements) next() (start int, ok bool) {
 		return 0, false
 	}
 	return i, true
+}
+
+// each yields the elements that are left.
+func (e elements) each(yield func(element []byte) bool) {
+	for {
+		start, ok := e.next()
+		if !ok {
+			return
+		}
+		e.i = skipValue(e.b, start)
+		if !yield(e.b[start:e.i]) {
+			return
+		}
+	}
 }
 
 // isNumber reports whether the valid JSON value is a number.

@@ -43,14 +43,8 @@ func (e *encoder) segmentArray(value []byte) []byte {
 		}
 	}
 	if value[0] == '[' {
-		all := elementsOf(value, 0)
-		for {
-			start, ok := all.next()
-			if !ok {
-				break
-			}
-			all.i = skipValue(value, start)
-			take(value[start:all.i])
+		for element := range elementsOf(value, 0).each {
+			take(element)
 		}
 	} else {
 		take(value)

@@ -23,15 +23,7 @@ func (m *Mapper) transform(e *encoder, env *envelope, now time.Time, event *User
 		return transform.failed("want an object, got " + kindName(yield[0]))
 	}
 	var key, fields, triggered []byte
-	all := membersOf(yield, 0)
-	for {
-		quoted, ok := all.next()
-		if !ok {
-			break
-		}
-		start := all.i
-		all.i = skipValue(yield, start)
-		value := yield[start:all.i]
+	for quoted, value := range membersOf(yield, 0).each {
 		switch string(quoted) {
 		case `"key"`:
 			key = value

@@ -71,10 +71,11 @@ func (u *upserts) list(userID, accountID string) []UserUpsert {
 }
 
 // appendCustomFields appends the members of an object as custom fields, but for
-// those that other says are none (M19). It returns false if the event has to be
+// the reserved ones (M19). It returns false if the event has to be
 // rejected.
-func (u *upserts) appendCustomFields(object []byte, other func(name []byte) bool) bool {
-	walk := customWalk{fieldWalk: u.walk(object, 0), other: other}
+func (u *upserts) appendCustomFields(object []byte, reserved func(name []byte) bool) bool {
+	walk := u.walk(object, 0)
+	walk.reserved = reserved
 	for {
 		name, ok := walk.next()
 		if !ok {
@@ -107,45 +108,3 @@ func (u *upserts) appendCustomFields(object []byte, other func(name []byte) bool
 // notCustomField explains the reject where appendCustomFields returns false.
 const notCustomField = "an object, an array or a number beyond the range of a double, " +
 	"which no custom field can hold; see invalid_values"
-
-// customWalk walks an object's members under the names of custom fields.
-type customWalk struct {
-	fieldWalk
-	// other reports whether a member of that name is no custom field.
-	other func(name []byte) bool
-}
-
-// next is that of fieldWalk.
-func (w *customWalk) next() (name []byte, ok bool) {
-	for {
-		quoted, ok := w.members.next()
-		if !ok {
-			return nil, false
-		}
-		name = unquote(quoted, w.e.validUTF8)
-		if !w.other(name) {
-			if isPlainName(name) {
-				return name, true
-			}
-			w.take()
-			if name, ok = w.rename(name); ok {
-				return name, true
-			}
-		}
-		w.i = skipValue(w.b, w.i)
-	}
-}
-
-// take takes the names that need no change, of custom fields only: no other member
-// can be in the way of one.
-func (w *customWalk) take() {
-	if w.taken != nil {
-		return
-	}
-	w.taken = plainNamesOf(members{b: w.b, i: w.start}, w.e.validUTF8)
-	for name := range w.taken {
-		if w.other([]byte(name)) {
-			delete(w.taken, name)
-		}
-	}
-}

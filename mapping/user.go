@@ -154,16 +154,10 @@ func (e *encoder) appendCodes(value []byte) bool {
 		e.raw("]")
 		return true
 	}
-	all := elementsOf(value, 0)
-	for {
-		i, ok := all.next()
-		if !ok {
-			break
-		}
-		all.i = skipValue(value, i)
+	for element := range elementsOf(value, 0).each {
 		length := len(e.dst)
 		e.separate()
-		if !e.appendWhole(value[i:all.i]) {
+		if !e.appendWhole(element) {
 			e.dst = e.dst[:length]
 			e.warnings |= warnFieldInvalid
 		}
