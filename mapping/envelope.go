@@ -110,46 +110,20 @@ func exactField(name []byte) envelopeField {
 	return envNone
 }
 
+// foldedFields are the names of the fields as foldName writes them.
+var foldedFields = [envCount]string{
+	"type", "event", "userid", "anonymousid", "messageid", "timestamp", "originaltimestamp", "receivedat", "sentat",
+	"properties", "traits", "context", "integrations",
+}
+
 // foldedField returns the field of that name in other cases and with underscores.
 func foldedField(name []byte) envelopeField {
-	var folded [len("originalTimestamp")]byte // the longest
-	letters := folded[:0]
-	for _, c := range name {
-		if c == '_' {
-			continue
+	var longest [len("originalTimestamp")]byte
+	folded := foldName(longest[:0], name)
+	for field, known := range foldedFields {
+		if string(folded) == known {
+			return envelopeField(field)
 		}
-		if len(letters) == len(folded) {
-			return envNone
-		}
-		letters = append(letters, toLower(c))
-	}
-	switch string(letters) {
-	case "type":
-		return envType
-	case "event":
-		return envEvent
-	case "userid":
-		return envUserID
-	case "anonymousid":
-		return envAnonymousID
-	case "messageid":
-		return envMessageID
-	case "timestamp":
-		return envTimestamp
-	case "originaltimestamp":
-		return envOriginalTimestamp
-	case "receivedat":
-		return envReceivedAt
-	case "sentat":
-		return envSentAt
-	case "properties":
-		return envProperties
-	case "traits":
-		return envTraits
-	case "context":
-		return envContext
-	case "integrations":
-		return envIntegrations
 	}
 	return envNone
 }

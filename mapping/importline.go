@@ -3,6 +3,7 @@ package mapping
 import (
 	"bytes"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -36,50 +37,23 @@ func (e *UserEvent) AppendImportLine(dst []byte) []byte {
 
 // appendParsedImportLine is AppendImportLine for a body of any form.
 func appendParsedImportLine(dst, body []byte) []byte {
+	var parsed struct {
+		UserID         jsontext.Value   `json:"userId"`
+		AccountID      jsontext.Value   `json:"accountId"`
+		IdempotencyKey jsontext.Value   `json:"idempotencyKey"`
+		Events         []jsontext.Value `json:"events"`
+	}
 	body = bytes.Clone(body) // Compact works in place
 	value := jsontext.Value(body)
-	if value.Kind() != '{' || value.Compact() != nil {
+	if value.Compact() != nil || json.Unmarshal(value, &parsed) != nil || len(parsed.Events) != 1 ||
+		parsed.UserID.Kind() != '"' || parsed.AccountID.Kind() != '"' || parsed.Events[0].Kind() != '{' {
 		return dst
 	}
-	members := make(map[string]jsontext.Value)
-	decoder := jsontext.NewDecoder(bytes.NewReader(value))
-	_, err := decoder.ReadToken()
-	for err == nil && decoder.PeekKind() != '}' {
-		var name jsontext.Token
-		if name, err = decoder.ReadToken(); err != nil {
-			break
-		}
-		text := name.String()
-		var member jsontext.Value
-		member, err = decoder.ReadValue()
-		members[text] = member.Clone()
+	dst = append(append(dst, `{"userId":`...), parsed.UserID...)
+	dst = append(append(dst, `,"accountId":`...), parsed.AccountID...)
+	if parsed.IdempotencyKey.Kind() == '"' {
+		dst = append(append(dst, `,"idempotencyKey":`...), parsed.IdempotencyKey...)
 	}
-	event := onlyElement(members["events"])
-	if err != nil || members["userId"].Kind() != '"' || members["accountId"].Kind() != '"' || event.Kind() != '{' {
-		return dst
-	}
-	dst = append(append(dst, `{"userId":`...), members["userId"]...)
-	dst = append(append(dst, `,"accountId":`...), members["accountId"]...)
-	if key := members["idempotencyKey"]; key.Kind() == '"' {
-		dst = append(append(dst, `,"idempotencyKey":`...), key...)
-	}
-	dst = append(append(dst, `,"event":`...), event...)
+	dst = append(append(dst, `,"event":`...), parsed.Events[0]...)
 	return append(dst, '}')
-}
-
-// onlyElement returns the element of an array that has just one, else nil.
-func onlyElement(array jsontext.Value) jsontext.Value {
-	if array.Kind() != '[' {
-		return nil
-	}
-	decoder := jsontext.NewDecoder(bytes.NewReader(array))
-	if _, err := decoder.ReadToken(); err != nil || decoder.PeekKind() == ']' {
-		return nil
-	}
-	element, err := decoder.ReadValue()
-	element = element.Clone()
-	if err != nil || decoder.PeekKind() != ']' {
-		return nil
-	}
-	return element
 }

@@ -319,9 +319,9 @@ func (e *encoder) appendEventFields(properties []byte, key string) bool {
 	fits := false
 	switch {
 	case key == keyPurchase && e.rules.ConformOrders:
-		fits = e.appendOrder(properties, purchaseField)
+		fits = e.appendOrder(properties, purchaseFields)
 	case key == keyRefund && e.rules.ConformOrders:
-		fits = e.appendOrder(properties, refundField)
+		fits = e.appendOrder(properties, refundFields)
 	default:
 		fits = e.appendFields(properties)
 	}

@@ -7,7 +7,7 @@ import (
 
 // appendOrder appends the fields of a purchase or refund, conformed to schema (M14).
 // It returns false if the event has to be rejected.
-func (e *encoder) appendOrder(properties []byte, schema func(name []byte) orderField) bool {
+func (e *encoder) appendOrder(properties []byte, schema fieldSet) bool {
 	e.unsupported = false
 	e.raw("{")
 	walk := e.orderWalk(properties, 0, schema)
@@ -206,7 +206,7 @@ func (e *encoder) appendProducts(b []byte, i int) (end int) {
 func (e *encoder) appendProduct(b []byte, i int) (end int, ok bool) {
 	e.raw("{")
 	var id, sku []byte
-	walk := e.orderWalk(b, i, productField)
+	walk := e.orderWalk(b, i, productFields)
 	for {
 		field, ok := walk.next()
 		if !ok {

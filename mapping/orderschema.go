@@ -77,7 +77,7 @@ var orderFields = [...]struct {
 	fieldImageURL:    {`"image_url":`, typeString},
 }
 
-func purchaseField(name []byte) orderField {
+func orderFieldOf(name []byte) orderField {
 	switch string(name) {
 	case "checkout_id":
 		return fieldCheckoutID
@@ -103,21 +103,6 @@ func purchaseField(name []byte) orderField {
 		return fieldCurrency
 	case "products":
 		return fieldProducts
-	}
-	return 0
-}
-
-func refundField(name []byte) orderField {
-	field := purchaseField(name)
-	switch field {
-	case fieldCheckoutID, fieldCoupon, fieldSubtotal, fieldDiscount:
-		return 0 // only a purchase has them
-	}
-	return field
-}
-
-func productField(name []byte) orderField {
-	switch string(name) {
 	case "product_id":
 		return fieldProductID
 	case "sku":
@@ -130,8 +115,6 @@ func productField(name []byte) orderField {
 		return fieldBrand
 	case "variant":
 		return fieldVariant
-	case "coupon":
-		return fieldCoupon
 	case "price":
 		return fieldPrice
 	case "quantity":
@@ -150,29 +133,20 @@ func productField(name []byte) orderField {
 
 // foldedOrderField returns the field whose name is the same but for case and
 // underscores: orderId and ORDERID are order_id.
-func foldedOrderField(name []byte, schema func(name []byte) orderField) orderField {
-	var folded [len("affiliation")]byte // the longest without its underscores
-	letters := folded[:0]
-	for _, c := range name {
-		if c == '_' {
-			continue
-		}
-		if len(letters) == len(folded) {
-			return 0
-		}
-		letters = append(letters, toLower(c))
-	}
-	switch string(letters) {
+func foldedOrderField(name []byte) orderField {
+	var longest [len("affiliation")]byte // without its underscores
+	switch folded := foldName(longest[:0], name); string(folded) {
 	case "checkoutid":
-		return schema([]byte("checkout_id"))
+		return fieldCheckoutID
 	case "orderid":
-		return schema([]byte("order_id"))
+		return fieldOrderID
 	case "productid":
-		return schema([]byte("product_id"))
+		return fieldProductID
 	case "imageurl":
-		return schema([]byte("image_url"))
+		return fieldImageURL
+	default:
+		return orderFieldOf(folded)
 	}
-	return schema(letters)
 }
 
 // fieldSet is a set of fields.
@@ -181,10 +155,17 @@ type fieldSet uint32
 func (s fieldSet) has(field orderField) bool { return s&(1<<field) != 0 }
 func (s *fieldSet) add(field orderField)     { *s |= 1 << field }
 
+// The schemas, as the fields that each has.
+const (
+	purchaseFields fieldSet = 1<<(fieldProducts+1) - 1<<fieldCheckoutID
+	refundFields            = purchaseFields &^ (1<<fieldCheckoutID | 1<<fieldCoupon | 1<<fieldSubtotal | 1<<fieldDiscount)
+	productFields  fieldSet = 1<<(fieldID+1) - 1<<fieldProductID | 1<<fieldCoupon
+)
+
 // orderWalk walks an object's members as fields of a schema.
 type orderWalk struct {
 	fieldWalk
-	schema func(name []byte) orderField
+	schema fieldSet
 	// taken has the fields that are in the body already.
 	taken fieldSet
 	// exact has the fields whose exact spelling the object has, once folded is set:
@@ -193,7 +174,7 @@ type orderWalk struct {
 	folded bool
 }
 
-func (e *encoder) orderWalk(b []byte, i int, schema func(name []byte) orderField) orderWalk {
+func (e *encoder) orderWalk(b []byte, i int, schema fieldSet) orderWalk {
 	return orderWalk{fieldWalk: e.walk(b, i), schema: schema}
 }
 
@@ -205,8 +186,8 @@ func (w *orderWalk) next() (field orderField, ok bool) {
 	if !ok {
 		return 0, false
 	}
-	if field = w.schema(name); field == 0 {
-		if field = foldedOrderField(name, w.schema); field == 0 {
+	if field = orderFieldOf(name); !w.schema.has(field) {
+		if field = foldedOrderField(name); !w.schema.has(field) {
 			return 0, true
 		}
 		if !w.folded {
@@ -231,10 +212,10 @@ func (w *orderWalk) exactFields() (exact fieldSet) {
 		if !ok {
 			return exact
 		}
-		field, start := w.schema(name), all.i
+		field, start := orderFieldOf(name), all.i
 		all.i = skipValue(all.b, start)
 		value := all.b[start:all.i]
-		if field == 0 || isNullOrAbsent(value) || field == fieldProductID && !w.e.isProductID(value) {
+		if !w.schema.has(field) || isNullOrAbsent(value) || field == fieldProductID && !w.e.isProductID(value) {
 			continue
 		}
 		exact.add(field)

@@ -89,5 +89,20 @@ func appendPlainName(dst, text []byte) []byte {
 	return dst
 }
 
+// foldName appends name in lower case without underscores to letters, whose capacity is
+// the length of the longest name that is looked for. A longer name gives nil.
+func foldName(letters, name []byte) []byte {
+	for _, c := range name {
+		if c == '_' {
+			continue
+		}
+		if len(letters) == cap(letters) {
+			return nil
+		}
+		letters = append(letters, toLower(c))
+	}
+	return letters
+}
+
 // isMark reports whether r is a combining mark.
 func isMark(r rune) bool { return r >= utf8.RuneSelf && unicode.Is(unicode.M, r) }
