@@ -61,7 +61,7 @@ func (x *expression) eval(input []byte, now time.Time, how evaluation) (yield []
 	case <-how.done:
 		return nil, unfinished()
 	}
-	yield, defined, err := x.compiled.EvalUntil(input, now, how.done)
+	yield, defined, err := x.compiled.Eval(input, now, how.done)
 	if errors.Is(err, jsonata.ErrEnded) {
 		return nil, unfinished()
 	}

@@ -43,7 +43,7 @@ func BenchmarkEval(b *testing.B) {
 		b.Run(e.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, _, err := expression.EvalAt(event, casesNow); err != nil {
+				if _, _, err := expression.Eval(event, casesNow, nil); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -63,7 +63,7 @@ func BenchmarkParallel(b *testing.B) {
 	}
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, _, err := expression.EvalAt(event, casesNow); err != nil {
+			if _, _, err := expression.Eval(event, casesNow, nil); err != nil {
 				b.Error(err)
 			}
 		}

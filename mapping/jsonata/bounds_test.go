@@ -99,7 +99,7 @@ func TestInputThatIsNotJSON(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		result, defined, err := expression.Eval([]byte(input))
+		result, defined, err := expression.Eval([]byte(input), casesNow, nil)
 		if err == nil || defined || result != nil {
 			t.Errorf("%.20q: got %s, %v, %v", input, result, defined, err)
 		}
@@ -130,7 +130,7 @@ func TestInputIsKeptOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	input := []byte(`{"a":["text",{"b":null}]}`)
-	result, _, err := expression.Eval(input)
+	result, _, err := expression.Eval(input, casesNow, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func (c *evalCase) check(t *testing.T, input []byte) {
 	var result []byte
 	var defined bool
 	if err == nil {
-		result, defined, err = expression.EvalAt(input, casesNow)
+		result, defined, err = expression.Eval(input, casesNow, nil)
 	}
 	switch {
 	case c.Error != "":
@@ -75,7 +75,7 @@ func (c *evalCase) check(t *testing.T, input []byte) {
 // checkTruth holds EvalBool to $boolean.
 func checkTruth(t *testing.T, source string, expression *jsonata.Expression, input []byte) {
 	t.Helper()
-	got, err := expression.EvalBoolAt(input, casesNow)
+	got, err := expression.EvalBool(input)
 	want, _, wantErr := evalOnce("$boolean(("+source+"))", input)
 	if got != (string(want) == "true") || code(err) != code(wantErr) {
 		t.Errorf("%s: holds: %v, %v; but $boolean says %s, %v", source, got, err, want, wantErr)

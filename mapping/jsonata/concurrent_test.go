@@ -31,7 +31,7 @@ func TestConcurrent(t *testing.T) {
 	for worker := range 16 {
 		group.Go(func() {
 			if worker == 0 { // one evaluator is interrupted meanwhile
-				if _, _, err := slow.Eval(nil); err == nil {
+				if _, _, err := slow.Eval(nil, casesNow, nil); err == nil {
 					t.Error("an endless evaluation ended")
 				}
 				return
@@ -40,7 +40,7 @@ func TestConcurrent(t *testing.T) {
 				input := fmt.Appendf(nil, `{"id":"%d-%d","traits":{"n":%d}}`, worker, i, i)
 				want := fmt.Sprintf(`"%d-%d/%d"`, worker, i, 2*i)
 				for _, expression := range expressions {
-					got, _, err := expression.Eval(input)
+					got, _, err := expression.Eval(input, casesNow, nil)
 					if err != nil || string(got) != want {
 						t.Errorf("%s: got %s, %v; want %s", expression, got, err, want)
 					}
@@ -62,7 +62,7 @@ func TestManyExpressions(t *testing.T) {
 		expressions = append(expressions, expression)
 	}
 	for i, expression := range expressions {
-		if got, _, err := expression.Eval([]byte(`{"n":1}`)); err != nil || string(got) != fmt.Sprint(i+1) {
+		if got, _, err := expression.Eval([]byte(`{"n":1}`), casesNow, nil); err != nil || string(got) != fmt.Sprint(i+1) {
 			t.Errorf("%s: got %s, %v", expression, got, err)
 		}
 	}

@@ -66,7 +66,7 @@ func TestDetail(t *testing.T) {
 			t.Errorf("%s: %v", source, err)
 			continue
 		}
-		_, _, err = compiled.Eval([]byte(input))
+		_, _, err = compiled.Eval([]byte(input), casesNow, nil)
 		failed, ok := errors.AsType[*jsonata.EvalError](err)
 		if !ok {
 			if want != "" || err != nil {

@@ -46,7 +46,7 @@ func TestEnd(t *testing.T) {
 			done := make(chan struct{})
 			time.AfterFunc(20*time.Millisecond, func() { close(done) })
 			start := time.Now()
-			result, _, err := expression.EvalUntil(event, casesNow, done)
+			result, _, err := expression.Eval(event, casesNow, done)
 			if !errors.Is(err, jsonata.ErrEnded) || result != nil {
 				t.Errorf("got %.40s, %v", result, err)
 			}
@@ -67,7 +67,7 @@ func TestEndedBefore(t *testing.T) {
 	done := make(chan struct{})
 	close(done)
 	for range 3 {
-		if _, _, err := expression.EvalUntil(nil, casesNow, done); !errors.Is(err, jsonata.ErrEnded) {
+		if _, _, err := expression.Eval(nil, casesNow, done); !errors.Is(err, jsonata.ErrEnded) {
 			t.Errorf("got %v", err)
 		}
 		if result, _, err := evalOnce(`1 + 1`, nil); string(result) != "2" || err != nil {
@@ -84,7 +84,7 @@ func TestEndLater(t *testing.T) {
 	}
 	for range 200 {
 		done := make(chan struct{})
-		result, _, err := expression.EvalUntil([]byte(`{"a":1}`), casesNow, done)
+		result, _, err := expression.Eval([]byte(`{"a":1}`), casesNow, done)
 		close(done)
 		if string(result) != "2" || err != nil {
 			t.Fatalf("got %s, %v", result, err)

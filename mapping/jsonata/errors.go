@@ -37,7 +37,8 @@ type EvalError struct {
 	Code    string // JSONata's, such as T2001; empty if it has none
 	Message string // may quote values of the input
 
-	detail string // empty if it is the Message
+	detail   string // empty if it is the Message
+	position int    // as in a CompileError; 0 if unknown
 }
 
 // Detail returns the Message without values of the input, for a log. A message of $error

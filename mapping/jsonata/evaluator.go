@@ -17,7 +17,7 @@ type evaluator struct {
 	vm       *goja.Runtime
 	compile  goja.Callable
 	missing  goja.Callable // undefinedFunction of bounds.js
-	compiled map[string]goja.Callable
+	compiled cache[goja.Callable]
 	regexes  regexes
 	now      time.Time // what the runtime takes for the present time
 	input    decoder
@@ -27,7 +27,7 @@ type evaluator struct {
 
 // newEvaluator takes 3 ms and 0.8 MB of memory, as measured in 2026.
 func newEvaluator() *evaluator {
-	e := &evaluator{vm: goja.New(), compiled: make(map[string]goja.Callable)}
+	e := &evaluator{vm: goja.New()}
 	e.input.vm = e.vm
 	e.vm.SetMaxCallStackSize(maxFrames)
 	e.vm.SetTimeSource(func() time.Time { return e.now })
@@ -70,11 +70,18 @@ func (e *evaluator) expression(source string) (goja.Callable, error) {
 		return nil, err
 	}
 	evaluate, _ := goja.AssertFunction(value)
-	if len(e.compiled) >= maxCompiled {
-		clear(e.compiled)
-	}
-	e.compiled[source] = evaluate
+	e.compiled.put(source, evaluate)
 	return evaluate, nil
+}
+
+// cache holds up to maxCompiled values by what they are made of. It starts anew when it is full.
+type cache[V any] map[string]V
+
+func (c *cache[V]) put(source string, value V) {
+	if *c == nil || len(*c) >= maxCompiled {
+		*c = make(cache[V])
+	}
+	(*c)[source] = value
 }
 
 // run calls f, which may use the runtime, within the bounds of time: it interrupts the
@@ -141,35 +148,21 @@ func (e *evaluator) thrown(err error) error {
 	if message == "" {
 		message = "no reason is given"
 	}
-	return &positioned{EvalError{Code: code, Message: message, detail: detailOf(code, object)}, position}
-}
-
-// positioned is an error of the reference with its place in the source.
-type positioned struct {
-	EvalError
-	position int
+	return &EvalError{Code: code, Message: message, detail: detailOf(code, object), position: position}
 }
 
 func compileError(source string, err error) error {
-	var thrown *positioned
-	var failed *EvalError
-	switch {
-	case errors.As(err, &thrown):
-		return &CompileError{Source: source, Position: thrown.position, Code: thrown.Code, Message: thrown.Message}
-	case errors.As(err, &failed):
-		return &CompileError{Source: source, Message: failed.Message}
+	wrong := &CompileError{Source: source, Message: err.Error()}
+	if failed, ok := errors.AsType[*EvalError](err); ok {
+		wrong.Position, wrong.Code, wrong.Message = failed.position, failed.Code, failed.Message
 	}
-	return &CompileError{Source: source, Message: err.Error()}
+	return wrong
 }
 
-// evalError takes the place away, which means little once an expression compiles.
+// evalError completes the error of an evaluation by the detail that depends on the source.
 func evalError(source string, err error) error {
-	var thrown *positioned
-	if errors.As(err, &thrown) {
-		if thrown.Code == codeError || thrown.Code == codeAssert {
-			thrown.detail = ownDetail(source, thrown.Message)
-		}
-		return &thrown.EvalError
+	if failed, ok := errors.AsType[*EvalError](err); ok && (failed.Code == codeError || failed.Code == codeAssert) {
+		failed.detail = ownDetail(source, failed.Message)
 	}
 	return err
 }

@@ -58,25 +58,13 @@ func (x *Expression) UndefinedFunction() string {
 	return name
 }
 
-// Eval is EvalAt with the machine's time for $now and $millis.
-func (x *Expression) Eval(input []byte) (result []byte, defined bool, err error) {
-	return x.EvalAt(input, time.Now())
-}
-
-// EvalAt is EvalUntil without an end.
-func (x *Expression) EvalAt(input []byte, now time.Time) (result []byte, defined bool, err error) {
-	return x.EvalUntil(input, now, nil)
-}
-
-// EvalUntil evaluates the expression over one JSON value, which must be valid, at
-// the time now. An empty input is JSONata's undefined. The result is JSON; defined is
-// false if the expression yields nothing, or a function, which has no JSON. The error
-// is an *EvalError, ErrTimeout, ErrTooLong, ErrTooLarge, ErrTooDeep, or ErrEnded once
-// done is closed: that ends the evaluation itself, as Timeout does, within
-// [MatchTimeout]. EvalUntil never panics, does not change input and keeps nothing of it.
-func (x *Expression) EvalUntil(
-	input []byte, now time.Time, done <-chan struct{},
-) (result []byte, defined bool, err error) {
+// Eval evaluates the expression over one JSON value at the time now. An empty input is JSONata's undefined. The
+// result is JSON; defined is false if the expression yields nothing, or a function, which has no JSON.
+//
+// The error is an *EvalError, ErrTimeout, ErrTooLong, ErrTooLarge, ErrTooDeep, or ErrEnded once done is closed:
+// that ends the evaluation itself, as Timeout does, within [MatchTimeout]. A nil done never ends it. Eval never
+// panics, does not change input and keeps nothing of it.
+func (x *Expression) Eval(input []byte, now time.Time, done <-chan struct{}) (result []byte, defined bool, err error) {
 	err = x.eval(input, now, done, func(value goja.Value, guard *guard) (err error) {
 		result, defined, err = appendValue(nil, value, guard)
 		return err
@@ -87,25 +75,18 @@ func (x *Expression) EvalUntil(
 	return result, defined, nil
 }
 
-// EvalBool is EvalBoolAt with the machine's time for $now and $millis.
-func (x *Expression) EvalBool(input []byte) (bool, error) {
-	return x.EvalBoolAt(input, time.Now())
-}
-
-// EvalBoolAt evaluates a condition: it says what $boolean makes of the result, and
-// false if the expression yields nothing. The errors are those of EvalAt.
-func (x *Expression) EvalBoolAt(input []byte, now time.Time) (holds bool, err error) {
-	err = x.eval(input, now, nil, func(value goja.Value, guard *guard) (err error) {
+// EvalBool evaluates a condition at the present time. It returns what $boolean makes of the result, and false if
+// that is nothing. The errors are those of Eval.
+func (x *Expression) EvalBool(input []byte) (holds bool, err error) {
+	err = x.eval(input, time.Now(), nil, func(value goja.Value, guard *guard) (err error) {
 		holds, err = truth(value, 0, guard)
 		return err
 	})
 	return holds && err == nil, err
 }
 
-// eval hands the value of the expression to use, while the evaluator is still held.
-func (x *Expression) eval(
-	input []byte, now time.Time, done <-chan struct{}, use func(goja.Value, *guard) error,
-) error {
+// eval passes the value of the expression to use, while the evaluator is still held.
+func (x *Expression) eval(input []byte, now time.Time, done <-chan struct{}, use func(goja.Value, *guard) error) error {
 	select {
 	case <-done:
 		return ErrEnded

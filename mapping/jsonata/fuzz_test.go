@@ -23,7 +23,7 @@ func FuzzEval(f *testing.F) {
 			return
 		}
 		_ = expression.UndefinedFunction()
-		result, defined, err := expression.EvalAt(input, casesNow)
+		result, defined, err := expression.Eval(input, casesNow, nil)
 		if err != nil {
 			if defined || result != nil {
 				t.Fatalf("%q yields %q and the error %v", source, result, err)
@@ -34,7 +34,7 @@ func FuzzEval(f *testing.F) {
 		if defined != (result != nil) || defined && !json.Valid(result) || len(result) > jsonata.MaxResult {
 			t.Fatalf("%q over %q yields %.200q, defined: %v", source, input, result, defined)
 		}
-		if _, err := expression.EvalBoolAt(input, casesNow); err != nil {
+		if _, err := expression.EvalBool(input); err != nil {
 			checkEvalError(t, source, err)
 		}
 	})
@@ -52,7 +52,7 @@ func FuzzInput(f *testing.F) {
 		if json.Unmarshal(input, &want) != nil || len(input) > 4096 {
 			t.Skip()
 		}
-		result, _, err := expression.Eval(input)
+		result, _, err := expression.Eval(input, casesNow, nil)
 		if err != nil {
 			t.Fatalf("%q: %v", input, err)
 		}

@@ -13,19 +13,13 @@ var idle struct {
 // idle.
 func acquire() *evaluator {
 	active.Add(1)
-	if e := takeIdle(); e != nil {
-		return e
-	}
-	return newEvaluator()
-}
-
-func takeIdle() *evaluator {
 	idle.mu.Lock()
-	defer idle.mu.Unlock()
 	last := len(idle.list) - 1
 	if last < 0 {
-		return nil
+		idle.mu.Unlock()
+		return newEvaluator()
 	}
+	defer idle.mu.Unlock()
 	e := idle.list[last]
 	idle.list[last] = nil
 	idle.list = idle.list[:last]

@@ -59,7 +59,7 @@ func TestUnmodifiedReference(t *testing.T) {
 			if err != nil || deviates(c.Expr) {
 				continue
 			}
-			got, _, err := expression.EvalAt(input, now)
+			got, _, err := expression.Eval(input, now, nil)
 			if want, fails := evaluate(c.Expr, input); fails != (err != nil) || !bytes.Equal(got, want) {
 				t.Errorf("%s:\n      got %s, %v\nreference %s, fails: %v", c.Expr, got, err, want, fails)
 			}

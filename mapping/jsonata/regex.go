@@ -27,8 +27,8 @@ func init() {
 
 // regexes are what an evaluator knows of regular expressions.
 type regexes struct {
-	costs        map[string]int             // by source
-	backtracking map[string]*regexp2.Regexp // by source and flags
+	costs        cache[int]             // by source
+	backtracking cache[*regexp2.Regexp] // by source and flags
 	// text is the one that was matched last by regexp2, and units are its code units.
 	text  goja.Value
 	units []rune
@@ -39,11 +39,8 @@ type regexes struct {
 func (e *evaluator) matchCost(source string) int {
 	cost, known := e.regexes.costs[source]
 	if !known {
-		if len(e.regexes.costs) >= maxCompiled || e.regexes.costs == nil {
-			e.regexes.costs = make(map[string]int)
-		}
 		cost = matchCost(source)
-		e.regexes.costs[source] = cost
+		e.regexes.costs.put(source, cost)
 	}
 	return cost
 }
@@ -113,10 +110,7 @@ func (e *evaluator) regexp2(source string, ignoreCase, multiline bool) (*regexp2
 	if err != nil {
 		return nil, fmt.Errorf("compile regular expression: %w", err)
 	}
-	if len(e.regexes.backtracking) >= maxCompiled || e.regexes.backtracking == nil {
-		e.regexes.backtracking = make(map[string]*regexp2.Regexp)
-	}
-	e.regexes.backtracking[key] = regex
+	e.regexes.backtracking.put(key, regex)
 	return regex, nil
 }
 

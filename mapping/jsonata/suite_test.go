@@ -153,7 +153,7 @@ func evalOnce(source string, input []byte) (result []byte, defined bool, err err
 	if err != nil {
 		return nil, false, err
 	}
-	return expression.Eval(input)
+	return expression.Eval(input, casesNow, nil)
 }
 
 // code is the suite's code for an error. It has one code for what takes too long and too deep.
