@@ -31,6 +31,20 @@ func (c *Call) MessageID() []byte { return c.env.text(envMessageID) }
 // it; ok is false if it has none.
 func (c *Call) Time() (millis int64, ok bool) { return c.env.triggered() }
 
+// Identity returns the identity that the call has in a [Result] whose messageId is no
+// idempotency key. It is here whatever the messageId is, and without one.
+func (c *Call) Identity() int64 { return c.env.identity(c.MessageID()) }
+
+// Traits returns the traits of an identify call, one JSON object as it stands: those
+// of the call, else those in its context, where RudderStack keeps them (M17); nil
+// without any.
+func (c *Call) Traits() []byte {
+	if traits, _ := c.env.traits(); len(traits) > 0 && traits[0] == '{' {
+		return traits
+	}
+	return nil
+}
+
 // Selector picks calls before they are mapped. It returns no Kind for a call to
 // map, else KindSkip or KindReject with the reason, and an explanation for a
 // person that quotes nothing of the event. It is called for every call that is

@@ -2,8 +2,21 @@ package mapping
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+)
+
+// Ensure says whether an event's user is upserted for it (M22). The zero value is of results that are no events.
+type Ensure uint8
+
+const (
+	// EnsureNever leaves the user alone: an event of an unknown user fails.
+	EnsureNever Ensure = iota + 1
+	// EnsureMissing creates the user if SaaSquatch does not know it.
+	EnsureMissing
+	// EnsureAlways upserts the user before every event.
+	EnsureAlways
 )
 
 // Values of users.from_track that are no expressions.
@@ -13,30 +26,22 @@ const (
 	FromTrackAlways  = "always"
 )
 
+var ensureWords = [...]string{"", EnsureNever: FromTrackNever, EnsureMissing: FromTrackMissing, EnsureAlways: FromTrackAlways}
+
 // String returns the word of users.from_track, empty for the zero value.
 func (e Ensure) String() string {
-	switch e {
-	case EnsureNever:
-		return FromTrackNever
-	case EnsureMissing:
-		return FromTrackMissing
-	case EnsureAlways:
-		return FromTrackAlways
+	if int(e) >= len(ensureWords) {
+		return ""
 	}
-	return ""
+	return ensureWords[e]
 }
 
 // compileFromTrack returns what users.from_track says of every event, or the
 // expression that says it of each. The error is a *RuleError.
 func compileFromTrack(text string) (Ensure, *expression, error) {
 	const key = "users.from_track"
-	switch text {
-	case FromTrackNever:
-		return EnsureNever, nil, nil
-	case FromTrackMissing:
-		return EnsureMissing, nil, nil
-	case FromTrackAlways:
-		return EnsureAlways, nil, nil
+	if ensure := slices.Index(ensureWords[1:], text); ensure >= 0 {
+		return Ensure(ensure + 1), nil, nil
 	}
 	// As an expression a bare word is a member that no event has.
 	switch word := strings.ToLower(strings.TrimSpace(text)); word {
@@ -53,7 +58,7 @@ func compileFromTrack(text string) (Ensure, *expression, error) {
 // have an expression for the body, sets that (M22).
 func (m *Mapper) ensureUser(e *encoder, env *envelope, now time.Time, result *Result) (refused *Result) {
 	result.Ensure = m.rules.ensure
-	if e.evaluation.off {
+	if e.evaluation.rulesOnly {
 		return nil
 	}
 	if m.rules.fromTrack != nil {
@@ -91,11 +96,11 @@ func (r *Result) UserUpsert() (upsert UserUpsert, ok bool) {
 // ensureOf asks the expression of users.from_track.
 func ensureOf(e *encoder, env *envelope, now time.Time) (Ensure, *Result) {
 	fromTrack := e.rules.fromTrack
-	yield, refused := fromTrack.eval(env.message(), expressionTime(env, now), e.evaluation)
+	output, refused := fromTrack.eval(env.message(), expressionTime(env, now), e.evaluation)
 	if refused != nil {
 		return 0, refused
 	}
-	switch string(yield) {
+	switch string(output) {
 	case `"NEVER"`:
 		return EnsureNever, nil
 	case `"MISSING_USER"`:
@@ -105,8 +110,8 @@ func ensureOf(e *encoder, env *envelope, now time.Time) (Ensure, *Result) {
 	case "":
 		return 0, fromTrack.failed("want NEVER, MISSING_USER or ALWAYS, got nothing")
 	}
-	found := kindName(yield[0])
-	if yield[0] == '"' {
+	found := kindName(output[0])
+	if output[0] == '"' {
 		found = "another text"
 	}
 	return 0, fromTrack.failed("want NEVER, MISSING_USER or ALWAYS, got " + found)
@@ -116,23 +121,23 @@ func ensureOf(e *encoder, env *envelope, now time.Time) (Ensure, *Result) {
 // yields. The fields that identify calls have too are held to the same rules; the
 // others of SaaSquatch's open user upsert pass as they are.
 func (m *Mapper) trackUser(e *encoder, env *envelope, now time.Time, event *UserEvent) ([]UserUpsert, *Result) {
-	yield, refused := m.rules.fromTrackBody.eval(env.message(), expressionTime(env, now), e.evaluation)
+	output, refused := m.rules.fromTrackBody.eval(env.message(), expressionTime(env, now), e.evaluation)
 	if refused != nil {
 		return nil, refused
 	}
 	e.dst = nil // the event has it
 	u := newUpserts(e, []byte(event.UserID), []byte(event.AccountID))
 	u.single = true
-	if yield == nil {
+	if output == nil {
 		u.close()
 		return u.list(event.UserID, event.AccountID), nil
 	}
-	if yield[0] != '{' {
-		return nil, m.rules.fromTrackBody.failed("want an object, got " + kindName(yield[0]))
+	if output[0] != '{' {
+		return nil, m.rules.fromTrackBody.failed("want an object, got " + kindName(output[0]))
 	}
 	var user profile
 	var customFields []byte
-	for quoted, value := range membersOf(yield, 0).each {
+	for quoted, value := range membersOf(output, 0).each {
 		name := unquote(quoted, e.validUTF8)
 		switch string(name) {
 		case "id", "accountId": // M4 and M5 have them

@@ -42,11 +42,11 @@ func compileExpression(key, source string) (*expression, error) {
 // evaluation is how the expressions of one mapping are evaluated.
 type evaluation struct {
 	// off leaves them out.
-	off bool
+	rulesOnly bool
 	// done ends an evaluation when it is closed.
 	done <-chan struct{}
 	// places are those of the Mapper.
-	places chan struct{}
+	slots chan struct{}
 }
 
 // unfinished is the result of a mapping that was ended.
@@ -54,14 +54,14 @@ func unfinished() *Result { return &Result{Kind: KindUnfinished} }
 
 // eval returns the JSON that the expression yields over the input, nil if that is
 // nothing or null. What goes wrong is a reject.
-func (x *expression) eval(input []byte, now time.Time, how evaluation) (yield []byte, refused *Result) {
+func (x *expression) eval(input []byte, now time.Time, opts evaluation) (output []byte, refused *Result) {
 	select {
-	case how.places <- struct{}{}:
-		defer func() { <-how.places }()
-	case <-how.done:
+	case opts.slots <- struct{}{}:
+		defer func() { <-opts.slots }()
+	case <-opts.done:
 		return nil, unfinished()
 	}
-	yield, defined, err := x.compiled.Eval(input, now, how.done)
+	output, defined, err := x.compiled.Eval(input, now, opts.done)
 	if errors.Is(err, jsonata.ErrEnded) {
 		return nil, unfinished()
 	}
@@ -72,10 +72,10 @@ func (x *expression) eval(input []byte, now time.Time, how evaluation) (yield []
 		}
 		return nil, x.failed(text)
 	}
-	if !defined || string(yield) == "null" {
+	if !defined || string(output) == "null" {
 		return nil, nil
 	}
-	return yield, nil
+	return output, nil
 }
 
 // maxFault bounds what is told of an expression that fails, in bytes: it may be a

@@ -43,9 +43,9 @@ type trait uint8
 const (
 	traitEmail trait = iota
 	traitFirstName
-	traitFirstNameToo // in snake case
+	traitFirstNameSnake // in snake case
 	traitLastName
-	traitLastNameToo
+	traitLastNameSnake
 	traitName
 	traitAvatar
 	traitReferredByCodes
@@ -61,11 +61,11 @@ func traitOf(name []byte) trait {
 	case "firstName":
 		return traitFirstName
 	case "first_name":
-		return traitFirstNameToo
+		return traitFirstNameSnake
 	case "lastName":
 		return traitLastName
 	case "last_name":
-		return traitLastNameToo
+		return traitLastNameSnake
 	case "name":
 		return traitName
 	case "avatar":
@@ -130,8 +130,8 @@ func (e *encoder) profileOf(env *envelope, object []byte) (user profile) {
 	user[userEmail] = traits[traitEmail]
 	user[userImageURL] = traits[traitAvatar]
 	user[userReferredByCodes] = traits[traitReferredByCodes]
-	user[userFirstName] = e.firstText(traits[traitFirstName], traits[traitFirstNameToo])
-	user[userLastName] = e.firstText(traits[traitLastName], traits[traitLastNameToo])
+	user[userFirstName] = e.firstText(traits[traitFirstName], traits[traitFirstNameSnake])
+	user[userLastName] = e.firstText(traits[traitLastName], traits[traitLastNameSnake])
 	if user[userFirstName] == nil || user[userLastName] == nil {
 		first, last := e.splitName(traits[traitName])
 		if user[userFirstName] == nil {

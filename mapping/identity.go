@@ -13,7 +13,7 @@ func (env *envelope) isKeyed(messageID []byte) bool {
 }
 
 // identify completes a result by what tells its event from others.
-func (env *envelope) identify(result *Result, messageID []byte) {
+func (env *envelope) setIdentity(result *Result, messageID []byte) {
 	if result.Kind != KindUserEvent {
 		result.MessageID, result.Event = string(messageID), string(env.text(envEvent))
 	} else if result.UserEvent.IdempotencyKey != "" {
@@ -29,10 +29,6 @@ func (env *envelope) identify(result *Result, messageID []byte) {
 		result.Identity = env.identity(messageID)
 	}
 }
-
-// Identity returns the identity that the call has in a [Result] whose messageId is no
-// idempotency key. It is here whatever the messageId is, and without one.
-func (c *Call) Identity() int64 { return c.env.identity(c.MessageID()) }
 
 // identity returns the identity of an event whose messageId is no
 // idempotency key; see [Result]. Stores keep it, so it must never change.

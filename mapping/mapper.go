@@ -17,7 +17,7 @@ import (
 type Mapper struct {
 	rules compiledRules
 	// places has room for each expression that is being evaluated.
-	places chan struct{}
+	slots chan struct{}
 }
 
 // compiledRules are Rules made ready for use.
@@ -69,13 +69,13 @@ func New(rules Rules) (*Mapper, error) {
 	if err := errors.Join(compiled.compile()...); err != nil {
 		return nil, err
 	}
-	return &Mapper{rules: compiled, places: make(chan struct{}, runtime.GOMAXPROCS(0))}, nil
+	return &Mapper{rules: compiled, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}, nil
 }
 
 // WithEvaluations returns a mapper by the same rules that evaluates at most n expressions
 // at once, whatever others do. A mapper of [New] evaluates one on each processor.
 func (m *Mapper) WithEvaluations(n int) *Mapper {
-	return &Mapper{rules: m.rules, places: make(chan struct{}, n)}
+	return &Mapper{rules: m.rules, slots: make(chan struct{}, n)}
 }
 
 // compile compiles the expressions and returns their faults, nil for each that has
@@ -123,17 +123,17 @@ func (m *Mapper) MapWith(event []byte, now time.Time, opts Options) Result {
 		if kind, reason, detail := opts.Selects(&p.call); kind != 0 {
 			result := Result{Kind: kind, MessageID: string(messageID), Reason: reason, Detail: detail}
 			if kind != KindSkip { // the caller counts skipped calls, and stores none
-				env.identify(&result, messageID)
+				env.setIdentity(&result, messageID)
 			}
 			return result
 		}
 	}
 	p.body = encoder{
 		rules: &m.rules, validUTF8: env.validUTF8, scratch: p.body.scratch[:0],
-		evaluation: evaluation{places: m.places, done: opts.Done, off: opts.RulesOnly},
+		evaluation: evaluation{slots: m.slots, done: opts.Done, rulesOnly: opts.RulesOnly},
 	}
 	result := m.mapCall(&p.body, env, messageID, now)
-	env.identify(&result, messageID)
+	env.setIdentity(&result, messageID)
 	return result
 }
 
@@ -182,12 +182,8 @@ func (m *Mapper) ids(env *envelope) (userID, accountID []byte, refused *Result) 
 // formatted: many calls of an archive are of them.
 func unsupportedDetail(callType []byte) string {
 	switch string(callType) {
-	case "page":
-		return `type "page" is neither track nor identify`
-	case "screen":
-		return `type "screen" is neither track nor identify`
-	case "group":
-		return `type "group" is neither track nor identify`
+	case "page", "screen", "group":
+		return `type "` + string(callType) + `" is neither track nor identify`
 	}
 	return fmt.Sprintf("type %.40q is neither track nor identify", callType)
 }
@@ -257,7 +253,7 @@ func (m *Mapper) mapTrack(body *encoder, env *envelope, messageID []byte, now ti
 		return *unsupportedFields("properties")
 	}
 	body.appendDate(event)
-	if m.rules.transform != nil && !body.evaluation.off {
+	if m.rules.transform != nil && !body.evaluation.rulesOnly {
 		if refused := m.transform(body, env, now, event); refused != nil {
 			return *refused
 		}

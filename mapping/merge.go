@@ -2,16 +2,6 @@ package mapping
 
 import "bytes"
 
-// Traits returns the traits of an identify call, one JSON object as it stands: those
-// of the call, else those in its context, where RudderStack keeps them (M17); nil
-// without any.
-func (c *Call) Traits() []byte {
-	if traits, _ := c.env.traits(); len(traits) > 0 && traits[0] == '{' {
-		return traits
-	}
-	return nil
-}
-
 // EachMember calls yield with the members of an object, in their order, until yield
 // returns false. The object is a part of an event that a [Selector] has seen: it is
 // valid JSON without white space before it. Name is the text of the member's name;

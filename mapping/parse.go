@@ -37,7 +37,7 @@ var parsers = sync.Pool{New: func() any { return new(parser) }}
 // envelope is complete. The parser must be released.
 func parse(event []byte) *parser {
 	p := parsers.Get().(*parser)
-	p.b, p.i, p.fault = event, skipMarks(event), ""
+	p.b, p.i, p.fault = event, skipByteOrderMark(event), ""
 	p.env.event, p.env.validUTF8 = event[p.i:], utf8.Valid(event)
 	if !p.event() {
 		p.names = p.names[:0]
@@ -45,9 +45,9 @@ func parse(event []byte) *parser {
 	return p
 }
 
-// skipMarks returns the index of the first byte that is neither white space nor of a
+// skipByteOrderMark returns the index of the first byte that is neither white space nor of a
 // byte order mark in UTF-8 (M2).
-func skipMarks(b []byte) int {
+func skipByteOrderMark(b []byte) int {
 	const mark = "\uFEFF"
 	i := skipSpace(b, 0)
 	for i+len(mark) <= len(b) && string(b[i:i+len(mark)]) == mark {
@@ -60,15 +60,15 @@ func skipMarks(b []byte) int {
 func (p *parser) release() {
 	p.b, p.env, p.call = nil, envelope{}, Call{}
 	p.body = encoder{scratch: p.body.scratch[:0]} // at most MaxNameLength bytes
-	if cap(p.names) > keptNames {
+	if cap(p.names) > maxKeptNames {
 		p.names = nil
 	}
 	clear(p.names[:cap(p.names)])
 	parsers.Put(p)
 }
 
-// keptNames bounds what a parser keeps between events.
-const keptNames = 256
+// maxKeptNames bounds what a parser keeps between events.
+const maxKeptNames = 256
 
 // event reads the whole input.
 func (p *parser) event() bool {
@@ -110,13 +110,8 @@ func (p *parser) space() byte {
 }
 
 func (p *parser) skipSpace() byte {
-	for p.i < len(p.b) {
-		switch c := p.b[p.i]; c {
-		case ' ', '\t', '\n', '\r':
-			p.i++
-		default:
-			return c
-		}
+	if p.i = skipSpace(p.b, p.i); p.i < len(p.b) {
+		return p.b[p.i]
 	}
 	return 0
 }

@@ -82,19 +82,6 @@ type UserUpsert struct {
 	Body []byte
 }
 
-// Ensure says whether an event's user is upserted for it (M22). The zero value is
-// of results that are no events.
-type Ensure uint8
-
-const (
-	// EnsureNever leaves the user alone: an event of an unknown user fails.
-	EnsureNever Ensure = iota + 1
-	// EnsureMissing creates the user if SaaSquatch does not know it.
-	EnsureMissing
-	// EnsureAlways upserts the user before every event.
-	EnsureAlways
-)
-
 func skip(reason Reason, detail string) Result {
 	return Result{Kind: KindSkip, Reason: reason, Detail: detail}
 }

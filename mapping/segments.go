@@ -19,14 +19,14 @@ const (
 // segmentsOf returns the segment operations of an identify call as a JSON array,
 // nil if there are none.
 func (m *Mapper) segmentsOf(e *encoder, env *envelope, now time.Time) (array []byte, refused *Result) {
-	if m.rules.segments == nil || e.evaluation.off {
+	if m.rules.segments == nil || e.evaluation.rulesOnly {
 		return nil, nil
 	}
-	yield, refused := m.rules.segments.eval(env.message(), expressionTime(env, now), e.evaluation)
-	if yield == nil {
+	output, refused := m.rules.segments.eval(env.message(), expressionTime(env, now), e.evaluation)
+	if output == nil {
 		return nil, refused
 	}
-	return e.segmentArray(yield), nil
+	return e.segmentArray(output), nil
 }
 
 // segmentArray makes an array of valid segment operations of a string or an array;

@@ -13,17 +13,17 @@ import (
 // longer to M14 and M10.
 func (m *Mapper) transform(e *encoder, env *envelope, now time.Time, event *UserEvent) (refused *Result) {
 	transform := m.rules.transform
-	yield, refused := transform.eval(e.dst[event.eventAt:], expressionTime(env, now), e.evaluation)
+	output, refused := transform.eval(e.dst[event.eventAt:], expressionTime(env, now), e.evaluation)
 	switch {
 	case refused != nil:
 		return refused
-	case yield == nil:
+	case output == nil:
 		return skipped(SkipEventNotSelected, "events.transform yields nothing for the event")
-	case yield[0] != '{':
-		return transform.failed("want an object, got " + kindName(yield[0]))
+	case output[0] != '{':
+		return transform.failed("want an object, got " + kindName(output[0]))
 	}
 	var key, fields, triggered []byte
-	for quoted, value := range membersOf(yield, 0).each {
+	for quoted, value := range membersOf(output, 0).each {
 		switch string(quoted) {
 		case `"key"`:
 			key = value

@@ -11,7 +11,7 @@ import (
 // truth returns what $boolean makes of a value (https://docs.jsonata.org/boolean-functions#boolean): false for
 // nothing, null, false, 0, "", {}, functions, and arrays without a true element. A call of $boolean itself takes
 // 50 µs more, on top of 70 µs for a usual condition, as measured in 2026.
-func truth(value goja.Value, depth int, guard *guard) (bool, error) {
+func boolean(value goja.Value, depth int, guard *guard) (bool, error) {
 	if err := guard.reason(); err != nil {
 		return false, err
 	}
@@ -32,7 +32,7 @@ func truth(value goja.Value, depth int, guard *guard) (bool, error) {
 		return value.ToBoolean(), nil
 	case object.ClassName() == "Array":
 		for i := range length(object) {
-			if holds, err := truth(object.Get(strconv.Itoa(i)), depth+1, guard); holds || err != nil {
+			if holds, err := boolean(object.Get(strconv.Itoa(i)), depth+1, guard); holds || err != nil {
 				return holds, err
 			}
 		}

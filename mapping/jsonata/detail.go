@@ -15,8 +15,8 @@ const codeError, codeAssert = "D3137", "D3141"
 // engineFailed is the detail of a fault that has no code.
 const engineFailed = "the engine failed"
 
-// valueShown stands for a value in a detail.
-const valueShown = "[value]"
+// valuePlaceholder stands for a value in a detail.
+const valuePlaceholder = "[value]"
 
 // templates are the reference's messages by code, with placeholders.
 var templates = sync.OnceValue(func() map[string]string {
@@ -51,7 +51,7 @@ func detailOf(code string, thrown *goja.Object) string {
 			}
 			return strconv.Quote(value.String())
 		}
-		return valueShown
+		return valuePlaceholder
 	})
 }
 

@@ -32,7 +32,7 @@ func (e *CompileError) Error() string {
 	return fmt.Sprintf("compile expression: character %d: %s%s", e.Position, e.Message, inBrackets(e.Code))
 }
 
-// EvalError says why an expression has no result for an input.
+// EvalError says cause an expression has no result for an input.
 type EvalError struct {
 	Code    string // JSONata's, such as T2001; empty if it has none
 	Message string // may quote values of the input

@@ -46,7 +46,7 @@ func (x *Expression) UndefinedFunction() string {
 	defer release(e)
 	var name string
 	err := e.run(nil, func() error {
-		found, err := e.call(e.missing, e.vm.ToValue(x.source))
+		found, err := e.call(e.undefinedFunction, e.vm.ToValue(x.source))
 		if err == nil {
 			name = found.String()
 		}
@@ -79,7 +79,7 @@ func (x *Expression) Eval(input []byte, now time.Time, done <-chan struct{}) (re
 // that is nothing. The errors are those of Eval.
 func (x *Expression) EvalBool(input []byte) (holds bool, err error) {
 	err = x.eval(input, time.Now(), nil, func(value goja.Value, guard *guard) (err error) {
-		holds, err = truth(value, 0, guard)
+		holds, err = boolean(value, 0, guard)
 		return err
 	})
 	return holds && err == nil, err

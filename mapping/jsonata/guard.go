@@ -16,11 +16,11 @@ var active atomic.Int64
 // heeds an interrupt between any two of its instructions; what runs in Go asks for the
 // reason.
 type guard struct {
-	vm    *goja.Runtime
-	began time.Time
-	peers int64         // active at the begin
-	over  chan struct{} // closed by end
-	why   atomic.Pointer[error]
+	vm       *goja.Runtime
+	began    time.Time
+	peers    int64         // active at the begin
+	finished chan struct{} // closed by end
+	cause    atomic.Pointer[error]
 
 	mu    sync.Mutex
 	timer *time.Timer
@@ -30,7 +30,7 @@ type guard struct {
 // newGuard begins to guard the runtime, until end. It interrupts the runtime when done
 // is closed.
 func newGuard(vm *goja.Runtime, done <-chan struct{}) *guard {
-	g := &guard{vm: vm, began: time.Now(), peers: active.Load(), over: make(chan struct{})}
+	g := &guard{vm: vm, began: time.Now(), peers: active.Load(), finished: make(chan struct{})}
 	g.mu.Lock()
 	g.timer = time.AfterFunc(Timeout, g.expire)
 	g.mu.Unlock()
@@ -39,7 +39,7 @@ func newGuard(vm *goja.Runtime, done <-chan struct{}) *guard {
 			select {
 			case <-done:
 				g.interrupt(ErrEnded)
-			case <-g.over:
+			case <-g.finished:
 			}
 		}()
 	}
@@ -67,22 +67,22 @@ func (g *guard) expire() {
 func (g *guard) interrupt(reason error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.ended && g.why.CompareAndSwap(nil, &reason) {
+	if !g.ended && g.cause.CompareAndSwap(nil, &reason) {
 		g.vm.Interrupt(reason)
 	}
 }
 
-// reason returns why what runs has to end, nil if it need not.
+// reason returns cause what runs has to end, nil if it need not.
 func (g *guard) reason() error {
-	if why := g.why.Load(); why != nil {
-		return *why
+	if cause := g.cause.Load(); cause != nil {
+		return *cause
 	}
 	return nil
 }
 
 // end ends the guard and returns the reason of an interrupt, nil if there was none.
 func (g *guard) end() error {
-	close(g.over)
+	close(g.finished)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.ended = true
