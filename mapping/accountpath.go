@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// accountPath returns the names of a path of account_id, or what is wrong with it.
-// A path is the names of members separated by dots. It may begin with "$.", as
-// Segment writes it (M5). Other forms of JSONPath would find nothing, so they are
-// faults.
+// accountPath splits a path of account_id into its names, or returns what is wrong with it. A path is member names
+// separated by dots. It may begin with "$.", as Segment writes it (M5). Other forms of JSONPath find nothing, so they
+// are faults.
 func accountPath(text string) (names []string, fault string) {
 	const example = "write names separated by dots, such as context.groupId or $.context.groupId"
 	switch {
 	case strings.Contains(text, "${"), strings.Contains(text, "{{"):
 		return nil, fmt.Sprintf("%q holds a variable or a template that nothing has replaced: %s", text, example)
 	case strings.Contains(text, ","):
-		return nil, fmt.Sprintf("%q holds a comma: write several paths as a list, such as [context.groupId, userId]", text)
+		const list = "write several paths as a list, such as [context.groupId, userId]"
+		return nil, fmt.Sprintf("%q holds a comma: %s", text, list)
 	case strings.ContainsAny(text, "[]"):
 		return nil, fmt.Sprintf("%q holds brackets: %s; a path cannot lead into an array", text, example)
 	}

@@ -5,8 +5,8 @@ import (
 	"unicode"
 )
 
-// isBlank reports whether text, which must be UTF-8, is empty or shows nothing: it is
-// white space and invisible characters only (M4).
+// isBlank reports whether text is empty or holds only white space and invisible characters (M4). The text must be
+// UTF-8.
 func isBlank(text []byte) bool {
 	if len(text) > 0 && isVisibleASCII(text[0]) {
 		return false
@@ -24,15 +24,13 @@ func trimBlank(text []byte) []byte {
 
 func isVisibleASCII(c byte) bool { return ' ' < c && c < 0x7f }
 
-// isBlankRune reports whether r is white space or shows nothing. The invisible
-// characters are:
+// isBlankRune reports whether r is white space or invisible. The invisible characters are:
 //
-//   - Unicode's Default_Ignorable_Code_Point, by its derivation in
-//     DerivedCoreProperties.txt: zero-width spaces and joiners, the byte order mark,
-//     soft hyphens, marks of direction, variation selectors, Hangul fillers, tags;
-//   - the format characters (Cf) that this property leaves out, except those that
-//     Unicode says are visible (Prepended_Concatenation_Mark);
-//   - the control characters U+0080 to U+009F, as M4 rejects those below and U+007F;
+//   - Unicode's Default_Ignorable_Code_Point, by its derivation in DerivedCoreProperties.txt: zero-width spaces and
+//     joiners, the byte order mark, soft hyphens, marks of direction, variation selectors, Hangul fillers, tags;
+//   - the format characters (Cf) outside this property, except those that Unicode calls visible
+//     (Prepended_Concatenation_Mark);
+//   - the control characters U+0080 to U+009F (M4 rejects the others);
 //   - blankLooking.
 func isBlankRune(r rune) bool {
 	switch {
@@ -50,9 +48,8 @@ var invisible = []*unicode.RangeTable{
 	blankLooking,
 }
 
-// blankLooking has the assigned letters, marks and symbols that fonts draw as empty
-// space. No Unicode property names them; they are those of UnicodeData.txt with
-// BLANK, FILLER or NULL in their names whose chart shows no ink.
+// blankLooking has the assigned letters, marks and symbols that fonts draw as empty space. No Unicode property names
+// them. They have BLANK, FILLER or NULL in their names in UnicodeData.txt, and their charts show no ink.
 var blankLooking = &unicode.RangeTable{
 	R16: []unicode.Range16{
 		{Lo: 0x2800, Hi: 0x2800, Stride: 1}, // BRAILLE PATTERN BLANK

@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// decimal is the decimal number 0.digits × 10^point. It keeps every digit of a literal, in time and memory
-// proportional to the literal's length, whatever its exponent.
+// decimal is the decimal number 0.digits × 10^point. It keeps every digit of a literal. Time and memory are
+// proportional to the literal's length, whatever its exponent, which arbitrary-precision libraries do not promise.
 type decimal struct {
 	negative bool
 	digits   []byte // without zeros at either end; empty for zero
@@ -27,7 +27,7 @@ func parseDecimal(text []byte) (n decimal, ok bool) {
 		if len(bytes.TrimLeft(text[e+1:], "+-")) > maxExponentDigits {
 			return n, false
 		}
-		exponent, _ = strconv.Atoi(string(text[e+1:])) // the syntax and the bound leave no error
+		exponent, _ = strconv.Atoi(string(text[e+1:])) // the syntax and the bound above leave no error
 		text = text[:e]
 	}
 	whole, fraction, _ := bytes.Cut(text, []byte("."))
@@ -46,8 +46,8 @@ func parseDecimal(text []byte) (n decimal, ok bool) {
 // maxInt64Digits is how many decimal digits every int64 can hold.
 const maxInt64Digits = 18
 
-// truncated returns 0.digits × 10^point without its fraction, and whether it has no fraction. The point is at
-// most maxInt64Digits.
+// truncated returns 0.digits × 10^point without its fraction. It also reports whether there is no fraction. The point
+// must be at most maxInt64Digits.
 func (n decimal) truncated(point int) (value int64, exact bool) {
 	whole := n.digits[:min(max(point, 0), len(n.digits))]
 	for _, c := range whole {

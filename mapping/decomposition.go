@@ -6,17 +6,15 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// decomposition walks the characters of the NFKD of a text without making that
-// text: a name may be as long as its event, and its NFKD eleven times as long,
-// while only the first characters count. It differs from NFKD in two ways that do
-// not tell in a name: Hangul syllables stay whole, and combining marks in a row
-// keep their order.
+// decomposition iterates over the characters of a text in NFKD without building that form. A name may be as long as
+// its event, and its NFKD eleven times as long, but only the first characters count. The result differs from NFKD in
+// two ways that change no name: Hangul syllables stay whole, and consecutive combining marks keep their order.
 type decomposition struct {
 	rest []byte // of the text, which must be UTF-8
 }
 
-// next returns what the next character decomposes to, itself if that is nothing
-// else, and nothing behind the last.
+// next returns the decomposition of the next character, or the character itself if it has none. It returns nil at the
+// end.
 func (d *decomposition) next() []byte {
 	if len(d.rest) == 0 {
 		return nil

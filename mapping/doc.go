@@ -1,11 +1,9 @@
 // Package mapping turns Segment events into SaaSquatch user events and user upserts.
 //
-// It is a pure function of the event's bytes, the [Rules] and the time "now":
-// it knows no network, clock, environment, logger or context. [Mapper.Map]
-// yields exactly one of a user event, user upserts, a skip or a reject, and never
-// panics, whatever the bytes. Only expressions of the rules that draw random numbers
-// yield another result the next time.
+// The result depends on the event's bytes, the [Rules] and the time "now" alone. The package uses no network, clock,
+// environment, logger or context. [Mapper.Map] returns exactly one of a user event, user upserts, a skip or a reject.
+// It never panics, whatever the bytes. The one exception to a repeatable result: an expression of the rules may draw
+// random numbers.
 //
-// The rules are numbered M1 to M22; the golden cases in testdata/mapping
-// bear the same numbers.
+// The rules have the numbers M1 to M25. The golden cases in testdata/mapping have the same numbers.
 package mapping

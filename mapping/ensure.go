@@ -7,28 +7,30 @@ import (
 	"time"
 )
 
-// Ensure says whether an event's user is upserted for it (M22). The zero value is of results that are no events.
+// Ensure says whether the user of an event is upserted with it (M22). Results that are no events have the zero value.
 type Ensure uint8
 
 const (
-	// EnsureNever leaves the user alone: an event of an unknown user fails.
+	// EnsureNever sends no upsert: SaaSquatch refuses an event of a user that it does not know.
 	EnsureNever Ensure = iota + 1
 	// EnsureMissing creates the user if SaaSquatch does not know it.
 	EnsureMissing
-	// EnsureAlways upserts the user before every event.
+	// EnsureAlways upserts the user before each event.
 	EnsureAlways
 )
 
-// Values of users.from_track that are no expressions.
+// The values of users.from_track that are no expressions.
 const (
 	FromTrackNever   = "never"
 	FromTrackMissing = "missing"
 	FromTrackAlways  = "always"
 )
 
-var ensureWords = [...]string{"", EnsureNever: FromTrackNever, EnsureMissing: FromTrackMissing, EnsureAlways: FromTrackAlways}
+var ensureWords = [...]string{
+	EnsureNever: FromTrackNever, EnsureMissing: FromTrackMissing, EnsureAlways: FromTrackAlways,
+}
 
-// String returns the word of users.from_track, empty for the zero value.
+// String returns the word for users.from_track; empty for the zero value.
 func (e Ensure) String() string {
 	if int(e) >= len(ensureWords) {
 		return ""
@@ -36,26 +38,27 @@ func (e Ensure) String() string {
 	return ensureWords[e]
 }
 
-// compileFromTrack returns what users.from_track says of every event, or the
-// expression that says it of each. The error is a *RuleError.
+// compileFromTrack returns the Ensure of every event, or the expression that decides for each event. The error is a
+// *RuleError.
 func compileFromTrack(text string) (Ensure, *expression, error) {
 	const key = "users.from_track"
 	if ensure := slices.Index(ensureWords[1:], text); ensure >= 0 {
 		return Ensure(ensure + 1), nil, nil
 	}
-	// As an expression a bare word is a member that no event has.
+	// JSONata reads a bare word as the name of a member, which no event has.
 	switch word := strings.ToLower(strings.TrimSpace(text)); word {
 	case "":
 		return 0, nil, &RuleError{Key: key, Problem: "is empty: use never, missing, always or a JSONata expression"}
 	case FromTrackNever, FromTrackMissing, FromTrackAlways, "missing_user":
-		return 0, nil, &RuleError{Key: key, Problem: fmt.Sprintf("is %q: use %s, or a JSONata expression", text, strings.TrimSuffix(word, "_user"))}
+		problem := fmt.Sprintf("is %q: use %s, or a JSONata expression", text, strings.TrimSuffix(word, "_user"))
+		return 0, nil, &RuleError{Key: key, Problem: problem}
 	}
 	compiled, err := compileExpression(key, text)
 	return 0, compiled, err
 }
 
-// ensureUser decides whether the user of a track call is upserted, and if the rules
-// have an expression for the body, sets that (M22).
+// ensureUser sets whether the user of a track call is upserted, and the upsert if the rules have an expression for
+// its body (M22).
 func (m *Mapper) ensureUser(e *encoder, env *envelope, now time.Time, result *Result) (refused *Result) {
 	result.Ensure = m.rules.ensure
 	if e.evaluation.rulesOnly {
@@ -73,12 +76,12 @@ func (m *Mapper) ensureUser(e *encoder, env *envelope, now time.Time, result *Re
 	return refused
 }
 
-// UserUpsert returns the upsert that creates the user of a KindUserEvent (M22). It
-// is that of Upserts, or made here of the event's ids: only few events need it.
-// There is none if Ensure is EnsureNever, or the result is no event.
+// UserUpsert returns the upsert that creates the user of a KindUserEvent (M22). It is the one of Upserts, if there is
+// one. Else it is made of the event's ids here, since few events need it. ok is false if Ensure is EnsureNever or the
+// result is no event.
 //
-// What SaaSquatch's own integration sends where nothing is configured is published
-// nowhere; the ids are all that the call requires.
+// SaaSquatch does not publish what its own integration sends without a configuration. The call requires the ids
+// alone.
 func (r *Result) UserUpsert() (upsert UserUpsert, ok bool) {
 	switch {
 	case r.Kind != KindUserEvent || r.Ensure != EnsureMissing && r.Ensure != EnsureAlways:
@@ -93,7 +96,7 @@ func (r *Result) UserUpsert() (upsert UserUpsert, ok bool) {
 	return UserUpsert{UserID: userID, AccountID: accountID, Body: body.dst}, true
 }
 
-// ensureOf asks the expression of users.from_track.
+// ensureOf evaluates the expression of users.from_track.
 func ensureOf(e *encoder, env *envelope, now time.Time) (Ensure, *Result) {
 	fromTrack := e.rules.fromTrack
 	output, refused := fromTrack.eval(env.message(), expressionTime(env, now), e.evaluation)
@@ -117,15 +120,14 @@ func ensureOf(e *encoder, env *envelope, now time.Time) (Ensure, *Result) {
 	return 0, fromTrack.failed("want NEVER, MISSING_USER or ALWAYS, got " + found)
 }
 
-// trackUser returns the upsert that the expression of users.from_track_body
-// yields. The fields that identify calls have too are held to the same rules; the
-// others of SaaSquatch's open user upsert pass as they are.
+// trackUser returns the upsert that the expression of users.from_track_body makes. The rules of identify calls hold
+// for the fields that both have. The other fields of SaaSquatch's open user upsert pass unchecked.
 func (m *Mapper) trackUser(e *encoder, env *envelope, now time.Time, event *UserEvent) ([]UserUpsert, *Result) {
 	output, refused := m.rules.fromTrackBody.eval(env.message(), expressionTime(env, now), e.evaluation)
 	if refused != nil {
 		return nil, refused
 	}
-	e.dst = nil // the event has it
+	e.dst = nil // the event keeps its body
 	u := newUpserts(e, []byte(event.UserID), []byte(event.AccountID))
 	u.single = true
 	if output == nil {
@@ -140,7 +142,7 @@ func (m *Mapper) trackUser(e *encoder, env *envelope, now time.Time, event *User
 	for quoted, value := range membersOf(output, 0).each {
 		name := unquote(quoted, e.validUTF8)
 		switch string(name) {
-		case "id", "accountId": // M4 and M5 have them
+		case "id", "accountId": // set by M4 and M5
 		case "customFields":
 			customFields = value
 		case "segments":

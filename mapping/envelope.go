@@ -1,6 +1,6 @@
 package mapping
 
-// envelopeField is one of the members that Segment gives an event.
+// envelopeField is a member that Segment gives every event.
 type envelopeField uint8
 
 const (
@@ -21,17 +21,17 @@ const (
 	envNone = envCount
 )
 
-// envelope holds the raw value of each field, nil if it is absent (M2).
+// envelope holds the raw value of each field; nil if it is absent (M2).
 type envelope struct {
 	values    [envCount][]byte
 	validUTF8 bool
 	event     []byte
-	// notObject has the warnings of properties and traits that are no objects.
+	// notObject holds the warnings about properties and traits that are no objects.
 	notObject warningSet
 }
 
-// keep keeps a member of the event if it is one of the envelope and of the
-// expected type. The exact spelling wins, else the first other one.
+// keep stores a member of the event if it is a field of the envelope and has the expected type. The exact spelling
+// wins, else the first other spelling.
 func (env *envelope) keep(name, value []byte) {
 	field := exactField(name)
 	exact := field != envNone
@@ -44,15 +44,14 @@ func (env *envelope) keep(name, value []byte) {
 	case field.takes(value[0]):
 		env.values[field] = value
 		if exact {
-			env.notObject &^= field.notObject() // of other spellings, which do not count
+			env.notObject &^= field.notObject() // about other spellings, which do not count
 		}
 	case value[0] != 'n':
 		env.notObject |= field.notObject()
 	}
 }
 
-// notObject returns the warning of a field whose value should be an object and is
-// not, if there is one.
+// notObject returns the warning about a value of the field that is no object, if the field should be one.
 func (f envelopeField) notObject() warningSet {
 	switch f {
 	case envProperties:
@@ -63,8 +62,8 @@ func (f envelopeField) notObject() warningSet {
 	return 0
 }
 
-// takes reports whether a value with that first byte has the JSON type of the
-// field; a value of another type counts as absent.
+// takes reports whether a value with this first byte has the JSON type of the field. A value of another type counts
+// as absent.
 func (f envelopeField) takes(first byte) bool {
 	switch f {
 	case envUserID, envMessageID, envTimestamp, envOriginalTimestamp, envReceivedAt, envSentAt:
@@ -76,8 +75,8 @@ func (f envelopeField) takes(first byte) bool {
 	}
 }
 
-// exactField returns the field of that very name. A switch is several times as
-// fast as a look-up in a table, and every member of every event comes by here.
+// exactField returns the field with exactly this name. It runs for every member of every event, and a switch is
+// several times as fast as a map.
 func exactField(name []byte) envelopeField {
 	switch string(name) {
 	case "type":
@@ -110,13 +109,13 @@ func exactField(name []byte) envelopeField {
 	return envNone
 }
 
-// foldedFields are the names of the fields as foldName writes them.
+// foldedFields holds the names of the fields in the form of foldName.
 var foldedFields = [envCount]string{
 	"type", "event", "userid", "anonymousid", "messageid", "timestamp", "originaltimestamp", "receivedat", "sentat",
 	"properties", "traits", "context", "integrations",
 }
 
-// foldedField returns the field of that name in other cases and with underscores.
+// foldedField returns the field whose name differs only in case and underscores.
 func foldedField(name []byte) envelopeField {
 	var longest [len("originalTimestamp")]byte
 	folded := foldName(longest[:0], name)
@@ -128,8 +127,7 @@ func foldedField(name []byte) envelopeField {
 	return envNone
 }
 
-// text returns the text of a string field, or the literal of a number; nil if
-// the field is absent.
+// text returns the text of a string field, or the literal of a number; nil if the field is absent.
 func (env *envelope) text(field envelopeField) []byte {
 	value := env.values[field]
 	if value == nil {
@@ -138,8 +136,8 @@ func (env *envelope) text(field envelopeField) []byte {
 	return textOrLiteral(value, env.validUTF8)
 }
 
-// find returns the raw value at the path, nil if there is none. The first name
-// of the path may be one of the envelope.
+// find returns the raw value at the path; nil if there is none. The first name of the path may be a field of the
+// envelope.
 func (env *envelope) find(path []string) []byte {
 	value := env.event
 	if field := exactField([]byte(path[0])); field != envNone {

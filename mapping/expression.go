@@ -8,15 +8,14 @@ import (
 	"segment-saasquatch/mapping/jsonata"
 )
 
-// expression is a JSONata expression of the configuration.
+// expression is a compiled JSONata expression of the configuration.
 type expression struct {
-	// key is its configuration key, such as "users.segments".
+	// key is the configuration key, such as "users.segments".
 	key      string
 	compiled *jsonata.Expression
 }
 
-// compileExpression compiles the source, and returns nil for none. The error is a
-// *RuleError.
+// compileExpression compiles the source. It returns nil for an empty one. The error is a *RuleError.
 func compileExpression(key, source string) (*expression, error) {
 	if source == "" {
 		return nil, nil
@@ -24,8 +23,8 @@ func compileExpression(key, source string) (*expression, error) {
 	compiled, err := jsonata.Compile(source)
 	if err == nil {
 		if name := compiled.UndefinedFunction(); name != "" {
-			problem := "calls $" + name + ", which is no function: use one of JSONata's, or define it in the expression"
-			return nil, &RuleError{Key: key, Problem: problem}
+			const remedy = "use one of JSONata's, or define it in the expression"
+			return nil, &RuleError{Key: key, Problem: "calls $" + name + ", which is no function: " + remedy}
 		}
 		return &expression{key: key, compiled: compiled}, nil
 	}
@@ -39,21 +38,20 @@ func compileExpression(key, source string) (*expression, error) {
 	return nil, fault
 }
 
-// evaluation is how the expressions of one mapping are evaluated.
+// evaluation holds how one mapping evaluates its expressions.
 type evaluation struct {
-	// off leaves them out.
+	// rulesOnly evaluates no expression.
 	rulesOnly bool
 	// done ends an evaluation when it is closed.
 	done <-chan struct{}
-	// places are those of the Mapper.
+	// slots is the Mapper's semaphore.
 	slots chan struct{}
 }
 
-// unfinished is the result of a mapping that was ended.
+// unfinished is the result of a mapping that [Options.Done] ended.
 func unfinished() *Result { return &Result{Kind: KindUnfinished} }
 
-// eval returns the JSON that the expression yields over the input, nil if that is
-// nothing or null. What goes wrong is a reject.
+// eval returns the expression's output over the input as JSON; nil if that is nothing or null. A failure is a reject.
 func (x *expression) eval(input []byte, now time.Time, opts evaluation) (output []byte, refused *Result) {
 	select {
 	case opts.slots <- struct{}{}:
@@ -78,17 +76,16 @@ func (x *expression) eval(input []byte, now time.Time, opts evaluation) (output 
 	return output, nil
 }
 
-// maxFault bounds what is told of an expression that fails, in bytes: it may be a
-// text that the expression itself makes of the event.
+// maxFault bounds the description of a failure, in bytes. An expression may build that text from the event.
 const maxFault = 200
 
-// failed is the reject of an event over which the expression fails.
+// failed returns the reject of an event for which the expression fails.
 func (x *expression) failed(fault string) *Result {
 	text, _ := truncate(toValidUTF8([]byte(fault)), maxFault, maxFault)
 	return rejected(RejectExpressionFailed, x.key+": "+string(text))
 }
 
-// message returns the event as expressions see it: as it stands, in UTF-8.
+// message returns the event as expressions see it: unchanged, in UTF-8.
 func (env *envelope) message() []byte {
 	if env.validUTF8 {
 		return env.event
@@ -96,9 +93,8 @@ func (env *envelope) message() []byte {
 	return toValidUTF8(env.event)
 }
 
-// expressionTime returns what expressions take for the present time: now, or at
-// the zero time, which is that of events of the past, the event's own, so that it
-// does not change from one mapping to the next; 1970 if the event has none.
+// expressionTime returns the present time for expressions. At a zero now, the event is one of the past: its own time
+// then stays the same from one mapping to the next. Without one, it is 1970.
 func expressionTime(env *envelope, now time.Time) time.Time {
 	if !now.IsZero() {
 		return now

@@ -2,13 +2,13 @@ package mapping
 
 import "unicode/utf8"
 
-// encoder appends one request body to dst and collects warnings on the way.
+// encoder appends one request body to dst and collects warnings meanwhile.
 type encoder struct {
 	dst         []byte
-	scratch     []byte // the current field name, where it differs from the original
+	scratch     []byte // the current field name, if it differs from the original
 	warnings    warningSet
 	validUTF8   bool // the whole event is UTF-8
-	unsupported bool // the current top-level field holds what M13 is about
+	unsupported bool // M13 applies to the current top-level field
 	rules       *compiledRules
 	evaluation  evaluation
 }
@@ -16,7 +16,7 @@ type encoder struct {
 func (e *encoder) raw(text string)    { e.dst = append(e.dst, text...) }
 func (e *encoder) quoted(text []byte) { e.dst = appendQuoted(e.dst, text) }
 
-// separate appends the comma that a further member or element needs.
+// separate appends a comma unless the member or element is the first.
 func (e *encoder) separate() {
 	if last := e.dst[len(e.dst)-1]; last != '{' && last != '[' {
 		e.dst = append(e.dst, ',')
@@ -31,27 +31,26 @@ func (e *encoder) name(name []byte) {
 	e.dst = append(e.dst, '"', ':')
 }
 
-// fieldWalk walks an object's members under the names that M11 gives them, and
-// passes over those that it drops.
+// fieldWalk iterates over an object's members by the names that M11 gives them. It leaves out the members that M11
+// drops.
 type fieldWalk struct {
 	members
 	e     *encoder
 	start int // where the members begin, behind the brace
-	// taken holds the names that are gone: those that needed no change, wherever
-	// they stand in the object, and those already given. It is nil until the
-	// first name that needs a change.
+	// taken holds the names in use: those that need no change, anywhere in the object, and those already assigned. It
+	// is nil until a name needs a change.
 	taken map[string]struct{}
-	// reserved, if not nil, reports whether a member of that name is no field.
+	// reserved, if not nil, reports whether a member with this name is no field.
 	reserved func(name []byte) bool
 }
 
-// walk walks the object at i.
+// walk starts at the object at i.
 func (e *encoder) walk(b []byte, i int) fieldWalk {
 	return fieldWalk{members: membersOf(b, i), e: e, start: i + 1}
 }
 
-// next returns the next name, valid until the next call, and leaves the walk at
-// its value, which the caller must skip by setting w.i behind it.
+// next returns the next name, valid until the next call, and stops at its value. The caller must set w.i behind the
+// value.
 func (w *fieldWalk) next() (name []byte, ok bool) {
 	for {
 		quoted, ok := w.members.next()
@@ -76,8 +75,7 @@ func (w *fieldWalk) next() (name []byte, ok bool) {
 	}
 }
 
-// rename returns the name that M11 makes of one that needs a change, and false
-// if the field has to be dropped.
+// rename returns the name that M11 makes of one that needs a change; false if M11 drops the field.
 func (w *fieldWalk) rename(name []byte) ([]byte, bool) {
 	w.e.scratch = appendPlainName(w.e.scratch[:0], name)
 	name = w.e.scratch
@@ -102,8 +100,7 @@ func (w *fieldWalk) rename(name []byte) ([]byte, bool) {
 	return name, true
 }
 
-// appendFields appends the fields of an ordinary event (M11 to M13). It returns
-// false if the event has to be rejected.
+// appendFields appends the fields of an event (M11 to M13). It returns false if the event is rejected.
 func (e *encoder) appendFields(properties []byte) bool {
 	e.raw("{")
 	walk := e.walk(properties, 0)
@@ -134,9 +131,8 @@ func (e *encoder) appendFields(properties []byte) bool {
 	return true
 }
 
-// appendValue appends the value at i with level objects and arrays around it in
-// its field, and returns the index behind it. It sets e.unsupported if
-// SaaSquatch does not support the value; what it appended is of no use then.
+// appendValue appends the value at i and returns the index behind it. The value is nested level deep in its field. If
+// SaaSquatch does not support the value, it sets e.unsupported, and the caller must discard what it appended.
 func (e *encoder) appendValue(b []byte, i, level int, inArray bool) (end int) {
 	switch b[i] {
 	case '"':
@@ -198,7 +194,7 @@ func (e *encoder) appendObject(b []byte, i, level int) (end int) {
 // appendString appends a JSON string, cut to maxChars characters (M12).
 func (e *encoder) appendString(quoted []byte, maxChars int) {
 	text := unquote(quoted, e.validUTF8)
-	// Unquoting made a copy if there was an escape or bytes that are not UTF-8.
+	// unquote copies the text if it holds an escape or bytes that are not UTF-8.
 	if len(text) <= maxChars && len(text) > 0 && &text[0] == &quoted[1] {
 		e.dst = append(e.dst, quoted...)
 		return
@@ -206,8 +202,7 @@ func (e *encoder) appendString(quoted []byte, maxChars int) {
 	e.appendText(text, maxChars)
 }
 
-// appendText appends UTF-8 text as a JSON string, cut to maxChars characters and
-// to MaxStringBytes.
+// appendText appends UTF-8 text as a JSON string, cut to maxChars characters and MaxStringBytes.
 func (e *encoder) appendText(text []byte, maxChars int) {
 	text, truncated := truncate(text, maxChars, MaxStringBytes)
 	if truncated {
@@ -216,9 +211,8 @@ func (e *encoder) appendText(text []byte, maxChars int) {
 	e.quoted(text)
 }
 
-// compact returns the JSON text of the value without white space and without escapes
-// that JSON does not need, as UTF-8. It may end early behind MaxStringBytes, where the
-// text is cut anyway.
+// compact returns the value as UTF-8 JSON without white space and without needless escapes. It may end early, once
+// the text is longer than MaxStringBytes, which M12 cuts anyway.
 func (e *encoder) compact(value []byte) []byte {
 	text := make([]byte, 0, min(len(value), 2*MaxStringBytes))
 	for i := 0; i < len(value) && len(text) <= MaxStringBytes; {

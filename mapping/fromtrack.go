@@ -9,14 +9,12 @@ import (
 	"github.com/segmentio/analytics-go/v3"
 )
 
-// FromTrack encodes a Track that a Go program holds as the bytes of an event
-// for [Mapper.Map]. A zero timestamp is left out, where analytics-go itself
-// writes the year 1. The error is that of a property JSON cannot express, such
-// as a channel.
+// FromTrack encodes a Track of analytics-go as the bytes of an event for [Mapper.Map]. It leaves out a zero
+// timestamp, which analytics-go writes as the year 1. It fails on a property that JSON cannot express, such as a
+// channel.
 //
-// There is no way back on purpose: analytics.Track refuses many payloads that
-// Segment delivers, among them numeric user ids and fractional screen
-// densities, and rounds large integers.
+// There is no inverse, since analytics.Track refuses or changes events that Segment delivers. It refuses numeric user
+// ids and fractional screen densities, and rounds large integers.
 func FromTrack(track analytics.Track) ([]byte, error) {
 	event := struct {
 		Type         string                 `json:"type"`

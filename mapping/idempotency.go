@@ -6,8 +6,8 @@ const (
 	MaxIdempotencyKey = 64
 )
 
-// IsIdempotencyKey reports whether SaaSquatch takes id as an idempotency key: 8
-// to 64 characters of A-Z a-z 0-9 - _ . (M16).
+// IsIdempotencyKey reports whether SaaSquatch accepts id as an idempotency key: 8 to 64 characters of A-Z a-z 0-9 - _
+// . (M16).
 func IsIdempotencyKey[T string | []byte](id T) bool {
 	if len(id) < MinIdempotencyKey || len(id) > MaxIdempotencyKey {
 		return false

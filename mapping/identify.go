@@ -5,9 +5,8 @@ import (
 	"time"
 )
 
-// mapIdentify maps an identify call to upserts of its user (M15, M17 to M21). They
-// carry no idempotency key and no time, so neither M16 nor the time window (M10)
-// is about them.
+// mapIdentify maps an identify call to upserts of its user (M15, M17 to M21). Upserts have no idempotency key and no
+// time, so M16 and the time window (M10) do not apply.
 func (m *Mapper) mapIdentify(e *encoder, env *envelope, now time.Time) Result {
 	if !m.rules.Identify {
 		return skip(SkipIdentifyDisabled, "users.identify is off")
@@ -37,7 +36,7 @@ func (m *Mapper) mapIdentify(e *encoder, env *envelope, now time.Time) Result {
 	}
 }
 
-// trait is a trait that has a place of its own in the upsert (M17, M18).
+// trait is a trait that becomes a standard field of the upsert (M17, M18).
 type trait uint8
 
 const (
@@ -78,10 +77,10 @@ func traitOf(name []byte) trait {
 	return traitNone
 }
 
-// accountTraits are the names of traits that account_id looks into.
+// accountTraits holds the names of traits that account_id reads.
 type accountTraits map[string]struct{}
 
-// isNoCustomField reports whether the trait has a place of its own, or none (M19).
+// isNoCustomField reports whether the trait becomes a standard field, the account or nothing (M19).
 func (a accountTraits) isNoCustomField(name []byte) bool {
 	switch string(name) {
 	case "address", "birthday", "created_at", "createdAt", "id":
@@ -91,8 +90,7 @@ func (a accountTraits) isNoCustomField(name []byte) bool {
 	return account || traitOf(name) != traitNone
 }
 
-// traitsOf returns the object of the call's traits, nil if it has none, and those of
-// them that account_id looks into.
+// traitsOf returns the object of the call's traits, nil if it has none, and the names in it that account_id reads.
 func (e *encoder) traitsOf(env *envelope) (traits []byte, account accountTraits) {
 	e.warnings |= env.notObject & warnTraitsNotObject
 	traits, inContext := env.traits()
@@ -108,8 +106,8 @@ func (e *encoder) traitsOf(env *envelope) (traits []byte, account accountTraits)
 	return traits, e.rules.accountTraits
 }
 
-// traits returns the call's traits, and whether they are those of its context, where
-// RudderStack's libraries send them (M17). These may be anything but an object.
+// traits returns the call's traits, else those of its context, where RudderStack's libraries send them (M17). Traits
+// of the context may be any JSON value.
 func (env *envelope) traits() (traits []byte, inContext bool) {
 	if traits = env.values[envTraits]; traits != nil {
 		return traits, false
@@ -117,7 +115,7 @@ func (env *envelope) traits() (traits []byte, inContext bool) {
 	return findMember(env.values[envContext], "traits", env.validUTF8), true
 }
 
-// profileOf returns the fields that the call gives its user (M17, M18).
+// profileOf returns the standard fields of the call's user (M17, M18).
 func (e *encoder) profileOf(env *envelope, object []byte) (user profile) {
 	var traits [traitCount][]byte
 	if object != nil {
@@ -141,15 +139,15 @@ func (e *encoder) profileOf(env *envelope, object []byte) (user profile) {
 			user[userLastName] = last
 		}
 	}
-	// A locale that cannot be used is no reason to take that of the browser instead.
+	// An invalid locale of the user does not make the browser's locale right.
 	if user[userLocale] = traits[traitLocale]; isNullOrAbsent(traits[traitLocale]) {
 		user[userLocale] = findMember(env.values[envContext], "locale", e.validUTF8)
 	}
 	return user
 }
 
-// firstText returns the first value that is a string and not blank, nil if there
-// is none, with a warning of others before it.
+// firstText returns the first value that is a string and not blank; nil if there is none. It warns of the invalid
+// values before it.
 func (e *encoder) firstText(values ...[]byte) []byte {
 	for _, value := range values {
 		if isNullOrAbsent(value) {
@@ -163,8 +161,7 @@ func (e *encoder) firstText(values ...[]byte) []byte {
 	return nil
 }
 
-// splitName splits a name into its first word and the rest, which is nil if there
-// is no more.
+// splitName splits a name into its first word and the rest; rest is nil if there is no more.
 func (e *encoder) splitName(name []byte) (first, rest []byte) {
 	text := trimBlank(e.textOf(e.firstText(name)))
 	if len(text) == 0 {

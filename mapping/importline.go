@@ -8,22 +8,21 @@ import (
 )
 
 const (
-	// eventsMember stands in Body before the event, eventsEnd after it.
+	// eventsMember stands before the event in Body, eventsEnd behind it.
 	eventsMember = `"events":[`
 	eventsEnd    = `]}`
 )
 
-// AppendImportLine appends the event as one line of SaaSquatch's user event
-// import, a JSONL file, without the line break:
+// AppendImportLine appends the event as one line of a JSONL file for SaaSquatch's user event import, without the line
+// break:
 //
 //	{"userId":…,"accountId":…,"idempotencyKey":…,"event":{"key":…,"fields":{…},"dateTriggered":…}}
 //
-// These are the bytes of Body, but for the member events, which becomes event.
-// The form is that of UserEventImportLine in SaaSquatch's published schemas,
-// which allows no other members.
+// The line has the bytes of Body, except that the member event replaces events. Its form is UserEventImportLine of
+// SaaSquatch's published schemas, which allow no other members.
 //
-// A Body that no Mapper made is taken apart instead. What is not JSON with both
-// ids and exactly one event makes no line: dst is returned as it is.
+// A Body that no Mapper made is parsed instead. If it is not JSON with both ids and exactly one event,
+// AppendImportLine returns dst unchanged.
 func (e *UserEvent) AppendImportLine(dst []byte) []byte {
 	before, ok := bytes.CutSuffix(e.Body[:min(e.eventAt, len(e.Body))], []byte(eventsMember))
 	if !ok || !bytes.HasSuffix(e.Body[e.eventAt:], []byte(eventsEnd)) {

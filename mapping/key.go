@@ -11,8 +11,7 @@ const (
 	keyRefund   = "refund"
 )
 
-// appendEventKey appends the event key of the event name (M7), nothing if nothing
-// is left of the name.
+// appendEventKey appends the event key for the event name (M7). It appends nothing if M8 removes the whole name.
 func (m *Mapper) appendEventKey(dst, name []byte) []byte {
 	if key, ok := m.rules.Keys[string(name)]; ok {
 		return append(dst, key...)
@@ -28,12 +27,11 @@ func (m *Mapper) appendEventKey(dst, name []byte) []byte {
 	return appendCamelCase(dst, name)
 }
 
-// appendCamelCase appends the camelCase of name, which must be UTF-8, cut to
-// MaxNameLength characters (M8).
+// appendCamelCase appends the camelCase form of name, cut to MaxNameLength characters (M8). The name must be UTF-8.
 func appendCamelCase(dst, name []byte) []byte {
 	start := len(dst)
 	letters := letterWalk{characters: decomposition{name}, separated: true}
-	var previous byte // the last letter or digit of this word, 0 at the start of a word
+	var previous byte // the last letter or digit of this word; 0 at the start of a word
 	for c := letters.next(); c != 0; {
 		next := letters.next()
 		if c == separator {
@@ -60,16 +58,15 @@ func appendCamelCase(dst, name []byte) []byte {
 // separator stands for all characters between two words.
 const separator = ' '
 
-// letterWalk walks the ASCII letters and digits of a text in NFKD.
+// letterWalk iterates over the ASCII letters and digits of a text in NFKD.
 type letterWalk struct {
 	characters decomposition
-	parts      []byte // of the character that was taken last
-	separated  bool   // no letter or digit came since the last separator, or at all
+	parts      []byte // the rest of the last decomposition
+	separated  bool   // no letter or digit has come since the last separator, or at all
 }
 
-// next returns the next ASCII letter or digit, or a separator in front of it, or 0
-// behind the last. Letters and digits outside ASCII, and combining marks, are
-// removed without separating.
+// next returns the next ASCII letter or digit, or a separator in front of it, or 0 at the end. It removes other
+// letters, other digits and combining marks without separating.
 func (w *letterWalk) next() byte {
 	for {
 		if len(w.parts) == 0 {
@@ -83,7 +80,7 @@ func (w *letterWalk) next() byte {
 		case r < utf8.RuneSelf && isAlphanumeric(byte(r)):
 			w.separated = false
 			return byte(r)
-		case w.separated: // what else comes makes no difference
+		case w.separated: // further separators change nothing
 		case r < utf8.RuneSelf, !unicode.IsLetter(r) && !unicode.IsDigit(r) && !isMark(r):
 			w.separated = true
 			return separator

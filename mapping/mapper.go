@@ -13,29 +13,29 @@ import (
 	"github.com/cockroachdb/apd/v3"
 )
 
-// Mapper maps events by fixed rules. It may be used by several goroutines at once.
+// Mapper maps events by fixed rules. It is safe for concurrent use.
 type Mapper struct {
 	rules compiledRules
-	// places has room for each expression that is being evaluated.
+	// slots is a semaphore: one slot for each expression under evaluation.
 	slots chan struct{}
 }
 
-// compiledRules are Rules made ready for use.
+// compiledRules are Rules prepared for use.
 type compiledRules struct {
 	Rules
 	accountID    [][]string
 	only, except map[string]struct{}
 	scale        *apd.Decimal // nil if nothing is scaled
-	// What account_id looks into of traits, and of context.traits.
+	// The names that account_id reads of traits, and of context.traits.
 	accountTraits, accountContextTraits accountTraits
 	placeholders                        placeholders
-	// ensure holds for every track call unless there is a fromTrack.
+	// ensure holds for every track call, unless there is a fromTrack.
 	ensure Ensure
-	// The expressions of the rules, nil for those that it has not.
+	// The expressions of the rules; nil for an absent one.
 	segments, fromTrack, fromTrackBody, transform *expression
 }
 
-// New returns a Mapper for the rules, or their faults as Validate has them.
+// New returns a Mapper for the rules. The error is that of Validate.
 func New(rules Rules) (*Mapper, error) {
 	if err := rules.Validate(); err != nil {
 		return nil, err
@@ -72,14 +72,13 @@ func New(rules Rules) (*Mapper, error) {
 	return &Mapper{rules: compiled, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}, nil
 }
 
-// WithEvaluations returns a mapper by the same rules that evaluates at most n expressions
-// at once, whatever others do. A mapper of [New] evaluates one on each processor.
+// WithEvaluations returns a mapper with the same rules and its own limit: it evaluates at most n expressions at once.
+// The limit of a mapper of [New] is one for each processor.
 func (m *Mapper) WithEvaluations(n int) *Mapper {
 	return &Mapper{rules: m.rules, slots: make(chan struct{}, n)}
 }
 
-// compile compiles the expressions and returns their faults, nil for each that has
-// none.
+// compile compiles the expressions and returns one error for each, nil for success.
 func (r *compiledRules) compile() []error {
 	faults := make([]error, 4)
 	r.segments, faults[0] = compileExpression("users.segments", r.Segments)
@@ -100,11 +99,9 @@ func set(names []string) map[string]struct{} {
 	return members
 }
 
-// Map maps one event. Any bytes will do: what is not one JSON object is
-// rejected. The result shares no memory with event. At the zero time there is no
-// time window (M10): it is for events that have passed it already, or need not.
-// Expressions take now for the present time; at the zero time, they take the
-// event's own (M9), or 1970 if it has none.
+// Map maps one event. It rejects bytes that are not one JSON object. The result shares no memory with event.
+// Expressions take now for the present time. At a zero now, Map applies no time window (M10), since the event passed
+// it before or need not pass it. Expressions then take the event's own time (M9), or 1970 if it has none.
 func (m *Mapper) Map(event []byte, now time.Time) Result {
 	return m.MapWith(event, now, Options{})
 }
@@ -122,7 +119,7 @@ func (m *Mapper) MapWith(event []byte, now time.Time, opts Options) Result {
 		p.call = Call{env, env.event}
 		if kind, reason, detail := opts.Selects(&p.call); kind != 0 {
 			result := Result{Kind: kind, MessageID: string(messageID), Reason: reason, Detail: detail}
-			if kind != KindSkip { // the caller counts skipped calls, and stores none
+			if kind != KindSkip { // the caller counts skipped calls and does not store them
 				env.setIdentity(&result, messageID)
 			}
 			return result
@@ -152,7 +149,7 @@ func (m *Mapper) mapCall(body *encoder, env *envelope, messageID []byte, now tim
 	}
 }
 
-// ids returns the ids of the call's user, or the result of a call that has none.
+// ids returns the ids of the call's user, or the result of a call without them.
 func (m *Mapper) ids(env *envelope) (userID, accountID []byte, refused *Result) {
 	// M4
 	userID = env.text(envUserID)
@@ -178,8 +175,8 @@ func (m *Mapper) ids(env *envelope) (userID, accountID []byte, refused *Result) 
 	return userID, accountID, nil
 }
 
-// unsupportedDetail names a type that is not supported. The usual ones are not
-// formatted: many calls of an archive are of them.
+// unsupportedDetail names the unsupported type. An archive has many calls of the usual types, so these avoid the slow
+// formatting.
 func unsupportedDetail(callType []byte) string {
 	switch string(callType) {
 	case "page", "screen", "group":
@@ -196,16 +193,18 @@ func (m *Mapper) mapTrack(body *encoder, env *envelope, messageID []byte, now ti
 	// M6
 	name := env.text(envEvent)
 	if isBlank(name) {
-		return reject(RejectMissingEventName, "event: absent, not a string, or blank; a track call needs the event's name")
+		return reject(RejectMissingEventName,
+			"event: absent, not a string, or blank; a track call needs the event's name")
 	}
 	if !m.selects(name) {
-		return skip(SkipEventNotSelected, "the event's name is left out by events.only or events.except")
+		return skip(SkipEventNotSelected, "events.only or events.except leaves out the event's name")
 	}
 	// M7
 	var keyBuf [MaxNameLength]byte
 	key := m.appendEventKey(keyBuf[:0], name)
 	if len(key) == 0 {
-		return reject(RejectEmptyEventKey, "event: no ASCII letter or digit is left of the name; give it a key in events.keys")
+		return reject(RejectEmptyEventKey,
+			"event: the name has no ASCII letter or digit; give it a key in events.keys")
 	}
 
 	// M9, M10
@@ -267,7 +266,7 @@ func (m *Mapper) mapTrack(body *encoder, env *envelope, messageID []byte, now ti
 	return result
 }
 
-// appendDate ends an event with its time.
+// appendDate appends the event's time and ends the event.
 func (e *encoder) appendDate(event *UserEvent) {
 	if event.Timed {
 		e.raw(`,"dateTriggered":`)
@@ -277,12 +276,11 @@ func (e *encoder) appendDate(event *UserEvent) {
 }
 
 func unsupportedFields(of string) *Result {
-	return rejected(RejectUnsupportedValue, of+": an array directly inside an array, more than "+
-		strconv.Itoa(MaxFieldNesting)+" levels in one field, or a number beyond the range of a double; see invalid_values")
+	return rejected(RejectUnsupportedValue, fmt.Sprintf("%s: an array directly inside an array, more than %d levels "+
+		"in one field, or a number beyond the range of a double; see invalid_values", of, MaxFieldNesting))
 }
 
-// newUserEvent returns a result with the texts of a user event. They share one
-// string: one allocation instead of five.
+// newUserEvent returns a result with the texts of a user event. One allocation instead of five.
 func newUserEvent(messageID, userID, accountID, key, name []byte) Result {
 	var buf [256]byte
 	all := append(append(append(append(append(buf[:0], messageID...), userID...), accountID...), key...), name...)
@@ -300,11 +298,10 @@ func newUserEvent(messageID, userID, accountID, key, name []byte) Result {
 	return result
 }
 
-// bodyOverhead is the room in bytes for what a body has beside ids and fields.
+// bodyOverhead is the capacity for a body beside its ids and fields, in bytes.
 const bodyOverhead = 256
 
-// appendEventFields appends the fields member, unless it would be empty. It
-// returns false if the event has to be rejected.
+// appendEventFields appends the fields member, unless it is empty. It returns false if the event is rejected.
 func (e *encoder) appendEventFields(properties []byte, key string) bool {
 	if properties == nil {
 		return true
@@ -330,7 +327,7 @@ func (e *encoder) appendEventFields(properties []byte, key string) bool {
 	return true
 }
 
-// selects reports whether events.only and events.except let the event through.
+// selects reports whether events.only and events.except include the event.
 func (m *Mapper) selects(name []byte) bool {
 	if m.rules.only != nil {
 		_, ok := m.rules.only[string(name)]
@@ -340,8 +337,8 @@ func (m *Mapper) selects(name []byte) bool {
 	return !excepted
 }
 
-// accountID returns the first string or number on the configured paths that is
-// neither blank nor a placeholder, nil if there is none.
+// accountID returns the first string or number on the configured paths that is neither blank nor a placeholder; nil
+// if there is none.
 func (m *Mapper) accountID(env *envelope, userID []byte) []byte {
 	for _, path := range m.rules.accountID {
 		if len(path) == 1 && path[0] == "userId" {
@@ -358,7 +355,7 @@ func (m *Mapper) accountID(env *envelope, userID []byte) []byte {
 	return nil
 }
 
-// invalidID says why the id cannot stand in the path of a call, "" if it can.
+// invalidID returns the reason for which the id cannot stand in a call's path; empty if it can.
 func invalidID(id []byte) string {
 	if string(id) == "." || string(id) == ".." {
 		return "is a dot segment, which cannot stand in a URL path"
@@ -374,8 +371,8 @@ func invalidID(id []byte) string {
 	return ""
 }
 
-// triggered returns the event's time in milliseconds since the epoch: the first that
-// is not before the year 2000, for that is a clock that was never set, else the first.
+// triggered returns the event's time in milliseconds since the epoch. It is the first time from the year 2000 on,
+// since an earlier one comes from an unset clock. Without one, it is the first time (M9).
 func (env *envelope) triggered() (millis int64, ok bool) {
 	for _, field := range [...]envelopeField{envTimestamp, envOriginalTimestamp, envReceivedAt, envSentAt} {
 		value := env.values[field]
@@ -394,7 +391,7 @@ func (env *envelope) triggered() (millis int64, ok bool) {
 	return millis, ok
 }
 
-// days writes a duration as whole days if it is that.
+// days formats a duration, in days if it is a whole number of them.
 func days(d time.Duration) string {
 	if d%day == 0 {
 		return strconv.Itoa(int(d/day)) + " days"

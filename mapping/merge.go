@@ -2,10 +2,9 @@ package mapping
 
 import "bytes"
 
-// EachMember calls yield with the members of an object, in their order, until yield
-// returns false. The object is a part of an event that a [Selector] has seen: it is
-// valid JSON without white space before it. Name is the text of the member's name;
-// quoted is the name as it stands.
+// EachMember calls yield for each member of an object, in their order, until yield returns false. The object must be
+// part of an event that a [Selector] has seen, so that it is valid JSON. No white space may precede it. Name is the
+// unescaped name; quoted is the name as the sender wrote it.
 func EachMember(object []byte, yield func(name, quoted, value []byte) bool) {
 	if len(object) == 0 || object[0] != '{' {
 		return
@@ -17,9 +16,8 @@ func EachMember(object []byte, yield func(name, quoted, value []byte) bool) {
 	}
 }
 
-// AppendWithTraits appends the event with the traits, one JSON object, in place of its
-// own. The event is one that the mapping takes. All else stays as it was written; the
-// traits of the context no longer count.
+// AppendWithTraits appends the event with these traits, one JSON object, in place of its own. The event must be one
+// that the mapping takes. All else stays byte for byte. The traits of the context no longer count.
 func AppendWithTraits(dst, event, traits []byte) []byte {
 	open := bytes.IndexByte(event, '{')
 	if open < 0 {
@@ -43,8 +41,8 @@ func AppendWithTraits(dst, event, traits []byte) []byte {
 	}
 }
 
-// TimeOf returns the event's time in milliseconds since the epoch, as rule M9 finds it;
-// ok is false if the event has none, or is no event.
+// TimeOf returns the event's time by rule M9, in milliseconds since the epoch. ok is false if the event has none or
+// is invalid.
 func TimeOf(event []byte) (millis int64, ok bool) {
 	p := parse(event)
 	defer p.release()

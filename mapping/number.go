@@ -6,17 +6,16 @@ import (
 )
 
 const (
-	// shortestOutOfRange is the shortest number that no double holds.
+	// shortestOutOfRange is the length of the shortest number that exceeds a double.
 	shortestOutOfRange = len("1e309")
-	// safeDigits is how many digits any double holds in front of the point, whatever
-	// they are: the largest is 1.8e308.
+	// safeDigits is how many digits before the point a double always holds: the largest is 1.8e308.
 	safeDigits = 308
 )
 
-// isOutOfRange reports whether the valid JSON value is a number beyond the range of a
-// double, which SaaSquatch cannot hold (M12). A number too small for one is 0 to it.
+// isOutOfRange reports whether the valid JSON value is a number beyond the range of a double, which SaaSquatch cannot
+// hold (M12). A number too small for a double becomes 0 and is within the range.
 func isOutOfRange(value []byte) bool {
-	// This much is inlined. Only a number starts with one of the bytes from - to 9.
+	// The compiler inlines this much. Only a number starts with one of the bytes from - to 9.
 	return len(value) >= shortestOutOfRange && value[0]-'-' <= '9'-'-' && exceedsDouble(value)
 }
 
@@ -26,10 +25,10 @@ func exceedsDouble(value []byte) bool {
 		return false
 	}
 	_, err := strconv.ParseFloat(string(value), 64)
-	return err != nil // a valid number has no other fault than its range
+	return err != nil // a valid number can only fail by its range
 }
 
-// scanNumber returns the index behind the number at i, or the index of what is wrong with it.
+// scanNumber returns the index behind the number at i. On a fault, end is the index of the fault.
 func scanNumber(b []byte, i int) (end int, fault string) {
 	if i < len(b) && b[i] == '-' {
 		i++

@@ -1,16 +1,15 @@
 package mapping
 
-// Options are the choices of one mapping. The zero value is that of [Mapper.Map].
+// Options are the options of one mapping. [Mapper.Map] uses the zero value.
 type Options struct {
-	// Selects picks the events to map; the others are skipped for its reasons. Default:
-	// all are mapped.
+	// Selects decides which events are mapped. The mapper skips or rejects the others for its reasons. Default: all
+	// are mapped.
 	Selects Selector
-	// RulesOnly maps by the rules alone and evaluates no expression. What it skips and
-	// rejects, the whole mapping skips and rejects too. The other events may still be
-	// changed, skipped or rejected by an expression, so their bodies are not for sending.
-	// MessageID, Identity, the ids of the user and the kind of call are final. Default: false.
+	// RulesOnly evaluates no expression. A full mapping skips and rejects at least the same events. It may also
+	// change, skip or reject others, so their bodies must not be sent. MessageID, Identity, the user's ids and the
+	// kind of call are final. Default: false.
 	RulesOnly bool
-	// Done ends the evaluation of an expression when it is closed, as does the wait for
-	// it; the result is then KindUnfinished. Default: nothing does.
+	// Done ends the evaluation of an expression, and the wait for one, when it is closed. The result is then
+	// KindUnfinished. Default: nil, which never ends it.
 	Done <-chan struct{}
 }

@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// appendOrder appends the fields of a purchase or refund, conformed to schema (M14).
-// It returns false if the event has to be rejected.
+// appendOrder appends the fields of a purchase or refund, conformed to schema (M14). It returns false if the event is
+// rejected.
 func (e *encoder) appendOrder(properties []byte, schema fieldSet) bool {
 	e.unsupported = false
 	e.raw("{")
@@ -22,8 +22,8 @@ func (e *encoder) appendOrder(properties []byte, schema fieldSet) bool {
 	return !e.unsupported
 }
 
-// appendField appends the member at which the walk stands as the field, or drops it
-// with a warning, and leaves the walk behind the value.
+// appendField appends the current member of the walk as the field, or drops it with a warning. The walk then stands
+// behind the value.
 func (e *encoder) appendField(walk *orderWalk, field orderField) {
 	i := walk.i
 	if field == 0 {
@@ -49,8 +49,8 @@ func (e *encoder) appendField(walk *orderWalk, field orderField) {
 	walk.taken.add(field)
 }
 
-// appendScalar appends value as the type asks, coercing what can be coerced, and
-// returns false if it does not fit. What it appended is of no use then.
+// appendScalar appends the value in the type of the field, converted if necessary. If it returns false, the value
+// does not fit, and the caller must discard what it appended.
 func (e *encoder) appendScalar(value []byte, as fieldType) bool {
 	if isOutOfRange(value) { // M13
 		e.warnings |= warnValueUnsupported
@@ -96,8 +96,8 @@ func (e *encoder) isProductID(value []byte) bool {
 	return isNumber(value) || value[0] == '"' && (isAlphanumeric(value[1]) || e.textOf(value) != nil)
 }
 
-// numberText returns the literal of a number, or of a string that holds one, perhaps
-// behind a currency sign.
+// numberText returns the literal of a number, or of a string that holds a number, with or without a currency sign
+// before it.
 func (e *encoder) numberText(value []byte) (text []byte, ok bool) {
 	if isNumber(value) {
 		return value, true
@@ -125,7 +125,7 @@ func (e *encoder) appendMoney(value []byte) bool {
 		if n, ok := parseDecimal(text); !ok || len(n.digits) > 0 {
 			return false
 		}
-		text = []byte("0") // -0 is not below 0
+		text = []byte("0") // -0 is a valid amount
 	}
 	if e.rules.scale == nil {
 		e.dst = append(e.dst, text...)
@@ -148,12 +148,10 @@ func (e *encoder) appendCurrency(value []byte) bool {
 	return true
 }
 
-// maxIntegerDigits bounds integers: a JSON number of more digits is not safe in
-// the systems that these come from.
+// maxIntegerDigits bounds integers: JavaScript cannot hold every integer with more digits.
 const maxIntegerDigits = 15
 
-// appendInteger appends a number without a fractional part as an integer, so
-// 2.0 becomes 2.
+// appendInteger appends a number without a fractional part as an integer: 2.0 becomes 2.
 func (e *encoder) appendInteger(value []byte, atLeast0 bool) bool {
 	text, ok := e.numberText(value)
 	if !ok {
@@ -193,7 +191,7 @@ func (e *encoder) appendProducts(b []byte, i int) (end int) {
 		if fits {
 			count++
 		} else {
-			// What was changed in a product that is gone changed nothing.
+			// The warnings of a dropped product do not count.
 			e.dst, e.warnings = e.dst[:length], warnings|warnFieldInvalid
 		}
 	}
@@ -201,8 +199,8 @@ func (e *encoder) appendProducts(b []byte, i int) (end int) {
 	return skipSpace(b, all.i) + 1
 }
 
-// appendProduct appends the product at i and returns the index behind it, and
-// false if it has no id. What it appended is of no use then.
+// appendProduct appends the product at i and returns the index behind it. ok is false if the product has no id, and
+// the caller must discard what it appended.
 func (e *encoder) appendProduct(b []byte, i int) (end int, ok bool) {
 	e.raw("{")
 	var id, sku []byte

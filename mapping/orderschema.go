@@ -1,6 +1,6 @@
 package mapping
 
-// fieldType is how SaaSquatch's schemas of purchase and refund type a field.
+// fieldType is the type of a field in SaaSquatch's schemas of purchase and refund.
 type fieldType uint8
 
 const (
@@ -13,9 +13,8 @@ const (
 	typeProducts
 )
 
-// orderField is a field of SaaSquatch's closed schemas of its reserved events, from
-// its published PurchaseEventFields and RefundEventFields. The zero value is a field
-// that they do not have.
+// orderField is a field of the closed schemas of SaaSquatch's reserved events, from its published PurchaseEventFields
+// and RefundEventFields. The zero value is no field.
 type orderField uint8
 
 const (
@@ -43,11 +42,11 @@ const (
 	fieldPosition
 	fieldURL
 	fieldImageURL
-	// fieldID is no field of the schema: it stands in for a product_id.
+	// fieldID is no field of the schema. It replaces a missing product_id.
 	fieldID
 )
 
-// orderFields has the name of each field, as the start of a member, and its type.
+// orderFields holds the name of each field, as the start of a member, and its type.
 var orderFields = [...]struct {
 	member string
 	as     fieldType
@@ -131,8 +130,8 @@ func orderFieldOf(name []byte) orderField {
 	return 0
 }
 
-// foldedOrderField returns the field whose name is the same but for case and
-// underscores: orderId and ORDERID are order_id.
+// foldedOrderField returns the field whose name differs only in case and underscores: orderId and ORDERID are
+// order_id.
 func foldedOrderField(name []byte) orderField {
 	var longest [len("affiliation")]byte // without its underscores
 	switch folded := foldName(longest[:0], name); string(folded) {
@@ -155,21 +154,22 @@ type fieldSet uint32
 func (s fieldSet) has(field orderField) bool { return s&(1<<field) != 0 }
 func (s *fieldSet) add(field orderField)     { *s |= 1 << field }
 
-// The schemas, as the fields that each has.
+// The schemas, as sets of their fields.
 const (
 	purchaseFields fieldSet = 1<<(fieldProducts+1) - 1<<fieldCheckoutID
-	refundFields            = purchaseFields &^ (1<<fieldCheckoutID | 1<<fieldCoupon | 1<<fieldSubtotal | 1<<fieldDiscount)
-	productFields  fieldSet = 1<<(fieldID+1) - 1<<fieldProductID | 1<<fieldCoupon
+	refundFields            = purchaseFields &^
+		(1<<fieldCheckoutID | 1<<fieldCoupon | 1<<fieldSubtotal | 1<<fieldDiscount)
+	productFields fieldSet = 1<<(fieldID+1) - 1<<fieldProductID | 1<<fieldCoupon
 )
 
-// orderWalk walks an object's members as fields of a schema.
+// orderWalk iterates over an object's members as fields of a schema.
 type orderWalk struct {
 	fieldWalk
 	schema fieldSet
-	// taken has the fields that are in the body already.
+	// taken holds the fields that the body already has.
 	taken fieldSet
-	// exact has the fields whose exact spelling the object has, once folded is set:
-	// only other spellings need to know.
+	// exact holds the fields that the object has in their exact spelling, once folded is set. Only other spellings
+	// need it.
 	exact  fieldSet
 	folded bool
 }
@@ -178,9 +178,9 @@ func (e *encoder) orderWalk(b []byte, i int, schema fieldSet) orderWalk {
 	return orderWalk{fieldWalk: e.walk(b, i), schema: schema}
 }
 
-// next returns the next member's field, 0 if it is none, and leaves the walk at its
-// value, which the caller must skip by setting w.i behind it; ok is false behind the
-// last. The exact spelling of a field wins, else its first other one that fits.
+// next returns the field of the next member and stops at its value; 0 if the member is no field. The caller must set
+// w.i behind the value. ok is false at the end. The exact spelling of a field wins, else the first other one that
+// fits.
 func (w *orderWalk) next() (field orderField, ok bool) {
 	name, ok := w.fieldWalk.next()
 	if !ok {
@@ -203,8 +203,8 @@ func (w *orderWalk) next() (field orderField, ok bool) {
 	return field, true
 }
 
-// exactFields returns the fields whose exact spelling the object has. One that is null,
-// and a product_id of no use, count as absent.
+// exactFields returns the fields that the object has in their exact spelling. A null counts as absent, and so does an
+// unusable product_id.
 func (w *orderWalk) exactFields() (exact fieldSet) {
 	all := w.e.walk(w.b, w.start-1)
 	for {

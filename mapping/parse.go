@@ -9,23 +9,22 @@ import (
 	"unicode/utf8"
 )
 
-// parser checks that bytes are one JSON object by RFC 8259 without duplicate
-// names, nested at most MaxNesting deep, and hands the object's members to an
-// envelope in the same pass. It takes bytes that are not UTF-8 in strings.
+// parser checks that bytes are one JSON object by RFC 8259, without duplicate names, nested at most MaxNesting deep.
+// It stores the object's members in an envelope in the same pass. Strings may hold bytes that are not UTF-8.
 //
-// It is our own because a pass of its own for validity costs more than all the
-// rest of the mapping; a fuzz target holds it to the verdict of jsontext.
+// A library would need a pass of its own for validity, which takes longer than the whole rest of the mapping
+// (BenchmarkMap/…/scan). FuzzValidity compares the verdicts with those of jsontext.
 type parser struct {
 	b     []byte
 	i     int
 	env   envelope
-	call  Call       // what a selector sees of the event
-	body  encoder    // what is made of the event
-	names []seenName // of all objects that are open, the outermost first
-	fault string     // what is wrong at i, once a method has returned false
+	call  Call       // the event for a selector
+	body  encoder    // the output of the mapping
+	names []seenName // of all open objects, the outermost first
+	fault string     // the fault at i, once a method has returned false
 }
 
-// seenName is a name of an object that is open, without quotes and escapes.
+// seenName is a name in an open object, without quotes and escapes.
 type seenName struct {
 	hash uint64
 	text []byte
@@ -33,8 +32,8 @@ type seenName struct {
 
 var parsers = sync.Pool{New: func() any { return new(parser) }}
 
-// parse reads an event. What is wrong with it is in the parser's fault, else its
-// envelope is complete. The parser must be released.
+// parse reads an event. fault says what is wrong with it, if anything; else the envelope is complete. The caller must
+// release the parser.
 func parse(event []byte) *parser {
 	p := parsers.Get().(*parser)
 	p.b, p.i, p.fault = event, skipByteOrderMark(event), ""
@@ -45,8 +44,7 @@ func parse(event []byte) *parser {
 	return p
 }
 
-// skipByteOrderMark returns the index of the first byte that is neither white space nor of a
-// byte order mark in UTF-8 (M2).
+// skipByteOrderMark returns the index behind white space and byte order marks in UTF-8 (M2).
 func skipByteOrderMark(b []byte) int {
 	const mark = "\uFEFF"
 	i := skipSpace(b, 0)
@@ -56,7 +54,7 @@ func skipByteOrderMark(b []byte) int {
 	return i
 }
 
-// release gives the parser back without anything of the event in it.
+// release returns the parser to the pool, without any part of the event.
 func (p *parser) release() {
 	p.b, p.env, p.call = nil, envelope{}, Call{}
 	p.body = encoder{scratch: p.body.scratch[:0]} // at most MaxNameLength bytes
@@ -67,7 +65,7 @@ func (p *parser) release() {
 	parsers.Put(p)
 }
 
-// maxKeptNames bounds what a parser keeps between events.
+// maxKeptNames bounds the names that a pooled parser has room for.
 const maxKeptNames = 256
 
 // event reads the whole input.
@@ -92,7 +90,7 @@ func (p *parser) fail(fault string) bool {
 	return false
 }
 
-// syntax fails with the place of the fault.
+// syntax fails with the position of the fault.
 func (p *parser) syntax(fault string) bool {
 	if p.i >= len(p.b) {
 		return p.fail(fmt.Sprintf("the JSON ends too early, after byte %d", len(p.b)))
@@ -100,8 +98,8 @@ func (p *parser) syntax(fault string) bool {
 	return p.fail(fmt.Sprintf("%s, at byte %d", fault, p.i))
 }
 
-// space skips white space and returns the byte behind it, 0 at the end. Events
-// have hardly any, so the look for it is apart.
+// space skips white space and returns the byte behind it, 0 at the end. Events have little white space, so the
+// compiler inlines the usual case.
 func (p *parser) space() byte {
 	if p.i < len(p.b) && p.b[p.i] > ' ' {
 		return p.b[p.i]
@@ -116,7 +114,7 @@ func (p *parser) skipSpace() byte {
 	return 0
 }
 
-// value reads a value with level objects and arrays around it.
+// value reads a value inside level objects and arrays.
 func (p *parser) value(level int) bool {
 	switch c := p.space(); c {
 	case '"':
@@ -177,8 +175,7 @@ func (p *parser) array(level int) bool {
 	}
 }
 
-// object reads an object with level-1 objects and arrays around it; that of
-// level 1 is the event itself.
+// object reads an object inside level-1 objects and arrays. Level 1 is the event itself.
 func (p *parser) object(level int) bool {
 	p.i++
 	if p.space() == '}' {
@@ -224,18 +221,17 @@ func (p *parser) object(level int) bool {
 	}
 }
 
-// manyNames is the number of names from which on an object gets a map of them;
-// below it, comparing hashes one by one is faster.
+// manyNames is the number of names that an object compares by hash before it gets a map. Below it, the comparison is
+// faster.
 const manyNames = 32
 
-// objectNames are the names of one object so far, either in p.names from first
-// on or in many.
+// objectNames holds the names of one object so far: in p.names from first on, or in many.
 type objectNames struct {
 	first int
 	many  map[string]struct{}
 }
 
-// add returns false if the object has the name already.
+// add returns false if the object already has the name.
 func (o *objectNames) add(p *parser, name []byte) bool {
 	if o.many != nil {
 		if _, seen := o.many[string(name)]; seen {
@@ -261,7 +257,7 @@ func (o *objectNames) add(p *parser, name []byte) bool {
 	return true
 }
 
-// hashName tells most names apart by their length, start and end.
+// hashName combines the length, start and end of a name, which distinguish most names.
 func hashName(name []byte) uint64 {
 	n := len(name)
 	hash := uint64(n) * eachByte
@@ -279,9 +275,8 @@ func hashName(name []byte) uint64 {
 	return hash
 }
 
-// string reads the string at i and returns its text, which is a part of the
-// input unless it holds an escape. Text with bytes that are not UTF-8 stays as
-// it stands, so that two names are the same only if those bytes are.
+// string reads the string at i and returns its text, which is part of the input unless the string holds an escape.
+// Bytes that are not UTF-8 stay unchanged, so that two names are equal only if these bytes are.
 func (p *parser) string() (text []byte, ok bool) {
 	start := p.i
 	escaped, ok := p.skipText()
@@ -296,7 +291,7 @@ func (p *parser) string() (text []byte, ok bool) {
 
 // skipText skips the string at i and reports whether it holds an escape.
 func (p *parser) skipText() (escaped, ok bool) {
-	b, start := p.b, p.i // what the loop uses is better not behind a pointer
+	b, start := p.b, p.i // local variables are faster than fields in the loop
 	for i := start + 1; ; {
 		for i+8 <= len(b) {
 			word := binary.LittleEndian.Uint64(b[i:])
@@ -353,8 +348,8 @@ func (p *parser) escape() bool {
 
 func isHex(c byte) bool { return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'f' }
 
-// specialBytes sets the high bit of the lowest byte of word that is a quote, a
-// backslash or below 0x20; bits above that one mean nothing.
+// specialBytes sets the high bit of the lowest byte in word that is a quote, a backslash or below 0x20. Higher bits
+// mean nothing.
 func specialBytes(word uint64) uint64 {
 	quote := (word ^ eachByte*'"') - eachByte
 	backslash := (word ^ eachByte*'\\') - eachByte

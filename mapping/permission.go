@@ -8,20 +8,19 @@ import (
 	"unicode/utf8"
 )
 
-// Integration is the name of a destination in the integrations object of calls,
-// made ready for comparison.
+// Integration is a destination in the integrations object of calls, prepared for comparison.
 type Integration struct {
 	name    string
-	letters string // letters and digits of the name in lower case
-	all     bool   // it is Segment's word for all destinations
+	letters string // its letters and digits in lower case
+	all     bool   // the name is Segment's word for all destinations
 }
 
-// allIntegrations is Segment's word for all destinations, which libraries write in
-// any case: analytics-go's DisableAll makes "all", the Python library documents "All".
+// allIntegrations is Segment's word for all destinations. Libraries write it in any case: analytics-go's DisableAll
+// writes "all", and the Python library documents "All".
 const allIntegrations = "all"
 
-// NewIntegration returns the integration with the name, such as "SaaSquatch v2". The
-// name "all", in any case, stands for all destinations.
+// NewIntegration returns the integration with this name, such as "SaaSquatch v2". The name "all", in any case, means
+// all destinations.
 func NewIntegration(name string) Integration {
 	letters := strings.Map(func(r rune) rune {
 		if unicode.IsLetter(r) || unicode.IsDigit(r) {
@@ -32,16 +31,15 @@ func NewIntegration(name string) Integration {
 	return Integration{name: name, letters: letters, all: strings.EqualFold(name, allIntegrations)}
 }
 
-// Switch reports whether the call's integrations object switches the integration on
-// or off (M23); named is false if the object says nothing of it.
+// Switch reports whether the call's integrations object switches the integration on or off (M23). named is false if
+// the object does not mention it.
 //
-// The entry of exactly that name decides. Without one, the entries decide whose
-// names are the same but for letter case and anything other than letters and digits,
-// such as Segment's slug "saasquatch-v2"; of several, one that switches off wins. The
-// spellings of "all" are equal: one that switches off wins.
+// The entry with exactly this name decides. Without one, the entries decide whose letters and digits are the same in
+// any case, such as Segment's slug "saasquatch-v2". If they disagree, off wins. The same holds for the spellings of
+// "all".
 //
-// false, "false" in any case and the number 0 switch off. null and a blank string say
-// nothing. Any other value switches on: an object holds the destination's settings.
+// false, "false" in any case and the number 0 mean off. null and a blank string mean nothing. Any other value means
+// on: an object holds the destination's settings.
 func (c *Call) Switch(integration *Integration) (on, named bool) {
 	object := c.env.values[envIntegrations]
 	if object == nil {
@@ -65,7 +63,7 @@ func (c *Call) Switch(integration *Integration) (on, named bool) {
 	return on, named
 }
 
-// alike reports whether the name may stand for the integration.
+// alike reports whether the name means the integration in another spelling.
 func (i *Integration) alike(name []byte) bool {
 	if i.all {
 		return len(name) == len(allIntegrations) && bytes.EqualFold(name, []byte(allIntegrations))
@@ -95,8 +93,7 @@ func saysNothing(value []byte, validUTF8 bool) bool {
 	return false
 }
 
-// isOff reports whether the value is false, "false" in any case, or a number that is
-// zero.
+// isOff reports whether the value is false, "false" in any case, or a number that is 0.
 func isOff(value []byte, validUTF8 bool) bool {
 	switch {
 	case value[0] == 'f':
@@ -117,13 +114,13 @@ func isOff(value []byte, validUTF8 bool) bool {
 	return false
 }
 
-// DeniesConsent reports whether context.consent.categoryPreferences denies one of the
-// categories (M24), whose names count in any case; with no categories, whether it
-// denies any. A preference is denied by what switches an integration off.
+// DeniesConsent reports whether context.consent.categoryPreferences denies one of the categories, in any case (M24).
+// Without categories, it reports whether any category is denied. The values that switch an integration off deny a
+// category.
 func (c *Call) DeniesConsent(categories []string) bool {
 	context := c.env.values[envContext]
-	// Most events have no preferences. A search for a letter that is rare costs far
-	// less than a walk over the context. A backslash may stand for any letter.
+	// Most events have no preferences. A search for the word costs far less than a walk over the context. A backslash
+	// may stand for any letter.
 	if len(context) == 0 || !bytes.Contains(context, []byte("Preferences")) && bytes.IndexByte(context, '\\') < 0 {
 		return false
 	}

@@ -6,16 +6,16 @@ import (
 	"unicode/utf8"
 )
 
-// DefaultPlaceholderUserIDs returns what clients in JavaScript, Java, Python, Ruby,
-// Swift and Objective-C write where they have no user (M4).
+// DefaultPlaceholderUserIDs returns the texts that clients in JavaScript, Java, Python, Ruby, Swift and Objective-C
+// send without a user (M4).
 func DefaultPlaceholderUserIDs() []string {
 	return []string{"null", "undefined", "None", "nil", "NaN", "(null)", "[object Object]"}
 }
 
 // placeholders are ids that stand for no user.
 type placeholders struct {
-	ids [][]byte // without blanks around them
-	// starts has the ASCII characters with which one may start: it rules out most ids.
+	ids [][]byte // without white space around them
+	// starts marks the ASCII characters that begin a placeholder. It rules out most ids.
 	starts [utf8.RuneSelf]bool
 }
 
@@ -33,8 +33,8 @@ func (p *placeholders) add(text string) {
 	}
 }
 
-// has reports whether the id is a placeholder in any case, perhaps with white space
-// or invisible characters around it.
+// has reports whether the id is a placeholder, in any case and with any white space or invisible characters around
+// it.
 func (p *placeholders) has(id []byte) bool {
 	if id = trimBlank(id); len(id) == 0 || id[0] < utf8.RuneSelf && !p.starts[id[0]] {
 		return false

@@ -24,9 +24,8 @@ const (
 	RejectMissingEventName Reason = "missing_event_name"
 	RejectEmptyEventKey    Reason = "empty_event_key"
 	RejectUnsupportedValue Reason = "unsupported_value"
-	// RejectExpressionFailed: an expression of the configuration fails over the
-	// event, or yields what it must not. It may succeed over the same event when the
-	// machine was overloaded; see [jsonata.ErrTimeout].
+	// RejectExpressionFailed: an expression of the configuration fails for the event, or returns an invalid value. On
+	// an overloaded machine, another attempt may succeed; see [jsonata.ErrTimeout].
 	RejectExpressionFailed Reason = "expression_failed"
 )
 

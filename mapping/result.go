@@ -2,53 +2,49 @@ package mapping
 
 import "github.com/go-json-experiment/json/jsontext"
 
-// Kind tells what the mapping made of an event. The zero value is no kind.
+// Kind is the kind of a Result. The zero value is invalid.
 type Kind uint8
 
 const (
 	// KindUserEvent: Result.UserEvent holds a body to send.
 	KindUserEvent Kind = iota + 1
-	// KindSkip: a valid Segment call that has nothing to send; never an error.
+	// KindSkip: a valid Segment call with nothing to send; never an error.
 	KindSkip
 	// KindReject: the event can never be sent.
 	KindReject
-	// KindUserUpsert: Result.Upserts holds bodies to send, in their order.
+	// KindUserUpsert: Result.Upserts holds bodies to send, in this order.
 	KindUserUpsert
-	// KindUnfinished: the mapping was ended by [Options.Done] and says nothing of the
-	// event.
+	// KindUnfinished: [Options.Done] ended the mapping. The result says nothing about the event.
 	KindUnfinished
 )
 
-// Result is what the mapping made of one event: exactly one of a user event, user
-// upserts, a skip and a reject, as Kind says; none of them if the mapping was ended.
+// Result is the outcome of mapping one event. Kind says which one: a user event, user upserts, a skip or a reject.
+// There is none if the mapping was ended.
 type Result struct {
 	Kind Kind
-	// MessageID is Segment's messageId as it stands, or the literal text of a number;
-	// empty if the event has none or is not JSON.
+	// MessageID is Segment's messageId, unchanged, or the literal text of a number. It is empty if the event has none
+	// or is not JSON.
 	MessageID string
-	// Identity tells an event whose MessageID is no idempotency key from others of
-	// the same MessageID. It is a hash of the envelope alone, so that neither the
-	// rules nor a later version change it. 0 where MessageID is a key, which tells the
-	// event from others by itself, and where there is no MessageID. A result with
-	// nothing to send may have none.
+	// Identity tells apart events with the same MessageID, if that is no idempotency key. It is a hash of the
+	// envelope alone, so rules and later versions do not change it. It is 0 if MessageID is a key or empty. A result
+	// with nothing to send may have none.
 	Identity int64
-	// Event is Segment's name of the event as it stands, empty if the call has none.
+	// Event is Segment's name of the event, unchanged; empty if the call has none.
 	Event string
 	// UserEvent is set if Kind is KindUserEvent.
 	UserEvent UserEvent
-	// Upserts are set if Kind is KindUserUpsert, at least one, to be sent in their
-	// order: all but the first have nothing but further custom fields. Of a
-	// KindUserEvent there is one if the rules have an expression for it, else none:
-	// ask [Result.UserUpsert] for the upsert that creates the event's user.
+	// Upserts holds the upserts of a KindUserUpsert, at least one, in the order to send them. All but the first hold
+	// only further custom fields. A KindUserEvent has one if the rules have an expression for it. [Result.UserUpsert]
+	// returns the upsert that creates the event's user in any case.
 	Upserts []UserUpsert
-	// Ensure says when the user of a KindUserEvent is upserted; else it is zero.
+	// Ensure says when the user of a KindUserEvent is upserted. Other kinds have the zero value.
 	Ensure Ensure
 	// Reason is set if Kind is KindSkip or KindReject.
 	Reason Reason
-	// Detail explains Reason to a person, in at most a few hundred bytes. It quotes
-	// no values of the event but its type.
+	// Detail explains Reason to a person, in at most a few hundred bytes. It quotes no value of the event except its
+	// type.
 	Detail string
-	// Warnings are in alphabetical order, each at most once; nil if there are none.
+	// Warnings are sorted and unique; nil if there are none.
 	Warnings []Warning
 }
 
@@ -57,26 +53,24 @@ func (r *Result) Keyed() bool { return r.Identity == 0 && IsIdempotencyKey(r.Mes
 
 // UserEvent is one event for SaaSquatch's Track User Event call.
 type UserEvent struct {
-	// UserID and AccountID stand in the call's path, and in Body.
+	// UserID and AccountID belong in the call's path. Body has them too.
 	UserID, AccountID string
 	// Key is SaaSquatch's name of the event, such as "purchase".
 	Key string
-	// IdempotencyKey is the event's messageId if that is a valid key, else empty.
+	// IdempotencyKey is the event's messageId if that is a valid key; else empty.
 	IdempotencyKey string
-	// DateTriggered is when the event happened, in milliseconds since the epoch,
-	// if Timed says that this is known.
+	// DateTriggered is the time of the event, in milliseconds since the epoch. Timed says whether it is known.
 	DateTriggered int64
 	Timed         bool
 	// Body is the request body, compact JSON in UTF-8.
 	Body []byte
-	// eventAt is where the one element of the events member begins in Body, 0 if
-	// that is not known.
+	// eventAt is the index in Body of the only element of events; 0 if unknown.
 	eventAt int
 }
 
 // UserUpsert is one body for SaaSquatch's User Upsert call.
 type UserUpsert struct {
-	// UserID and AccountID stand in the call's path, and in Body.
+	// UserID and AccountID belong in the call's path. Body has them too.
 	UserID, AccountID string
 	// Body is the request body, compact JSON in UTF-8.
 	Body []byte
@@ -90,7 +84,7 @@ func reject(reason Reason, detail string) Result {
 	return Result{Kind: KindReject, Reason: reason, Detail: detail}
 }
 
-// skipped and rejected are skip and reject for functions that seldom refuse.
+// skipped and rejected are skip and reject for functions that return a Result in few cases.
 
 func skipped(reason Reason, detail string) *Result {
 	result := skip(reason, detail)
@@ -110,9 +104,8 @@ func rejected(reason Reason, detail string) *Result {
 //	{"result":"skip","reason":…,"detail":…}
 //	{"result":"reject","reason":…,"detail":…}
 //
-// An event has the member user where the rules do not leave it at creating a
-// missing user by its ids: Ensure is not EnsureMissing, or there is an expression
-// for the upsert. It has no request if ensure is never.
+// An event has the member user unless the rules only create a missing user by its ids: if Ensure is not EnsureMissing,
+// or the rules have an expression for the upsert. The member has no request if ensure is never.
 func (r *Result) AppendJSON(dst []byte) []byte {
 	switch r.Kind {
 	case KindUserEvent:

@@ -21,12 +21,11 @@ func parseScale(text string) (*apd.Decimal, error) {
 	return scale, nil
 }
 
-// maxScaledText bounds the literal of a number that is multiplied, in bytes.
+// maxScaledText bounds the literal of a number to multiply, in bytes.
 const maxScaledText = 64
 
-// appendScaled appends the number in text times scale, exactly, and returns false
-// if the literal is too long for that or its exponent beyond apd.MaxExponent, which
-// is 100 000 either way.
+// appendScaled appends the number in text times scale, exactly. It returns false if the literal is too long, or its
+// exponent is beyond ±100 000 (apd.MaxExponent).
 func appendScaled(dst, text []byte, scale *apd.Decimal) ([]byte, bool) {
 	if len(text) > maxScaledText {
 		return dst, false
@@ -35,8 +34,8 @@ func appendScaled(dst, text []byte, scale *apd.Decimal) ([]byte, bool) {
 	if _, _, err := product.SetString(string(text)); err != nil {
 		return dst, false
 	}
-	// Multiplying coefficients and adding exponents loses nothing, while a
-	// context of apd would round to its precision.
+	// The product of the coefficients and the sum of the exponents are exact. An apd.Context would round to its
+	// precision.
 	product.Coeff.Mul(&product.Coeff, &scale.Coeff)
 	product.Exponent += scale.Exponent
 	product.Reduce(&product)

@@ -5,10 +5,8 @@ import (
 	"math/bits"
 )
 
-// The functions of this file walk JSON that is known to be valid, so they check
-// nothing: a parser has read the event before any of them sees it. An index
-// i always points at the first byte of what is named, and the index returned
-// points behind its last byte.
+// The functions of this file scan JSON that the parser has found valid, so they check nothing. An index i points at
+// the first byte of the value, and the returned index points behind its last byte.
 
 // skipSpace returns the index of the first byte at or after i that is not white space.
 func skipSpace(b []byte, i int) int {
@@ -23,8 +21,8 @@ func skipSpace(b []byte, i int) int {
 	return i
 }
 
-// skipString skips the string whose opening quote stands at i. It looks at eight
-// bytes at once: most strings are short, for which bytes.IndexByte is slower.
+// skipString skips the string whose opening quote stands at i. It compares eight bytes at once: most strings are
+// short, and bytes.IndexByte is slower for them.
 func skipString(b []byte, i int) int {
 	for i++; i+8 <= len(b); {
 		word := binary.LittleEndian.Uint64(b[i:])
@@ -50,8 +48,7 @@ func skipString(b []byte, i int) int {
 
 const eachByte = 0x0101010101010101
 
-// zeroBytes sets the high bit of the lowest byte of word that is zero; bits above
-// that one mean nothing.
+// zeroBytes sets the high bit of the lowest zero byte in word. Higher bits mean nothing.
 func zeroBytes(word uint64) uint64 {
 	return (word - eachByte) &^ word & (eachByte * 0x80)
 }
@@ -92,18 +89,17 @@ func skipValue(b []byte, i int) (end int) {
 	return i
 }
 
-// members walks the members of an object.
+// members iterates over the members of an object.
 type members struct {
 	b []byte
 	i int
 }
 
-// membersOf walks the object at i.
+// membersOf starts at the object at i.
 func membersOf(b []byte, i int) members { return members{b: b, i: i + 1} }
 
-// next returns the next member's name, in its quotes, and leaves the walk at its
-// value, which the caller must skip by setting m.i behind it; ok is false behind
-// the last.
+// next returns the next member's name, in its quotes, and stops at its value. The caller must set m.i behind the
+// value. ok is false at the end.
 func (m *members) next() (name []byte, ok bool) {
 	i := skipSpace(m.b, m.i)
 	if i < len(m.b) && m.b[i] == ',' {
@@ -118,7 +114,7 @@ func (m *members) next() (name []byte, ok bool) {
 	return name, true
 }
 
-// each yields the members that are left: their names, in their quotes, and their values.
+// each yields the remaining members: the name in its quotes, and the value.
 func (m members) each(yield func(quoted, value []byte) bool) {
 	for {
 		quoted, ok := m.next()
@@ -133,17 +129,16 @@ func (m members) each(yield func(quoted, value []byte) bool) {
 	}
 }
 
-// elements walks the elements of an array.
+// elements iterates over the elements of an array.
 type elements struct {
 	b []byte
 	i int
 }
 
-// elementsOf walks the array at i.
+// elementsOf starts at the array at i.
 func elementsOf(b []byte, i int) elements { return elements{b: b, i: i + 1} }
 
-// next leaves the walk at the next element, which the caller must skip by
-// setting e.i behind it; ok is false behind the last.
+// next stops at the next element. The caller must set e.i behind it. ok is false at the end.
 func (e *elements) next() (start int, ok bool) {
 	i := skipSpace(e.b, e.i)
 	if i < len(e.b) && e.b[i] == ',' {
@@ -155,7 +150,7 @@ func (e *elements) next() (start int, ok bool) {
 	return i, true
 }
 
-// each yields the elements that are left.
+// each yields the remaining elements.
 func (e elements) each(yield func(element []byte) bool) {
 	for {
 		start, ok := e.next()

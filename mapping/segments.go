@@ -2,22 +2,20 @@ package mapping
 
 import "time"
 
-// InvalidSegments says what becomes of segment operations whose names SaaSquatch
-// does not take (M21).
+// InvalidSegments says what happens to segment operations that SaaSquatch does not accept (M21).
 type InvalidSegments string
 
 const (
-	// SegmentsDiscardInvalid leaves them out.
+	// SegmentsDiscardInvalid leaves out the invalid ones.
 	SegmentsDiscardInvalid InvalidSegments = "discard_invalid"
 	// SegmentsDiscardAll leaves out every segment operation of the call.
 	SegmentsDiscardAll InvalidSegments = "discard_all"
-	// SegmentsSanitize strips every character that is no ASCII letter or digit, and
-	// leaves out those of which nothing remains.
+	// SegmentsSanitize removes every character except ASCII letters and digits, and leaves out operations that become
+	// empty.
 	SegmentsSanitize InvalidSegments = "sanitize"
 )
 
-// segmentsOf returns the segment operations of an identify call as a JSON array,
-// nil if there are none.
+// segmentsOf returns the segment operations of an identify call as a JSON array; nil if there are none.
 func (m *Mapper) segmentsOf(e *encoder, env *envelope, now time.Time) (array []byte, refused *Result) {
 	if m.rules.segments == nil || e.evaluation.rulesOnly {
 		return nil, nil
@@ -29,8 +27,7 @@ func (m *Mapper) segmentsOf(e *encoder, env *envelope, now time.Time) (array []b
 	return e.segmentArray(output), nil
 }
 
-// segmentArray makes an array of valid segment operations of a string or an array;
-// nil if there are none.
+// segmentArray returns the valid segment operations of a string or an array as a JSON array; nil if there are none.
 func (e *encoder) segmentArray(value []byte) []byte {
 	list := encoder{dst: append(make([]byte, 0, len(value)), '['), validUTF8: e.validUTF8}
 	valid := true
@@ -61,8 +58,8 @@ func (e *encoder) segmentArray(value []byte) []byte {
 	return append(list.dst, ']')
 }
 
-// segment returns the operation that the value becomes, nil if none; ok is false
-// unless the value is a valid operation itself.
+// segment returns the operation made of the value; nil if there is none. ok is true if the value is a valid operation
+// as it is.
 func (e *encoder) segment(value []byte) (operation []byte, ok bool) {
 	text := e.textOf(value)
 	if isSegment(text) {
@@ -82,10 +79,9 @@ func (e *encoder) segment(value []byte) (operation []byte, ok bool) {
 	return operation, false
 }
 
-// isSegment reports whether SaaSquatch takes the segment operation: ASCII letters
-// and digits behind an optional ~, which removes the user, or ~*, which removes it
-// from all segments. The letters are the rule of SaaSquatch's own integration; no
-// length is published, so it is that of any string.
+// isSegment reports whether SaaSquatch accepts the segment operation: ASCII letters and digits. A leading ~ removes
+// the user from the segment, and ~* removes the user from all. The letters are a rule of SaaSquatch's own
+// integration. It publishes no length, so the limit is that of any string.
 func isSegment(operation []byte) bool {
 	if string(operation) == "~*" {
 		return true

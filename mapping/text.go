@@ -8,14 +8,14 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// unquote returns the text of a JSON string. It is a part of the string itself
-// unless that holds an escape or bytes that are not UTF-8; those become U+FFFD.
+// unquote returns the text of a JSON string. The text is part of the string itself, unless the string holds an escape
+// or bytes that are not UTF-8. These bytes become U+FFFD.
 func unquote(quoted []byte, validUTF8 bool) []byte {
 	inner := quoted[1 : len(quoted)-1]
 	if (validUTF8 || utf8.Valid(inner)) && bytes.IndexByte(inner, '\\') < 0 {
 		return inner
 	}
-	// The error only reports bytes that were replaced by U+FFFD.
+	// The error only reports bytes that U+FFFD replaces.
 	text, _ := jsontext.AppendUnquote(nil, quoted)
 	return text
 }
@@ -28,14 +28,13 @@ func textOrLiteral(value []byte, validUTF8 bool) []byte {
 	return unquote(value, validUTF8)
 }
 
-// appendQuoted appends text, which must be UTF-8, as a JSON string.
+// appendQuoted appends text as a JSON string. The text must be UTF-8.
 func appendQuoted(dst, text []byte) []byte {
 	dst, _ = jsontext.AppendQuote(dst, text)
 	return dst
 }
 
-// truncate cuts text at maxChars code points and at maxBytes bytes, at a
-// character boundary.
+// truncate cuts text to maxChars code points and maxBytes bytes, at a character boundary.
 func truncate(text []byte, maxChars, maxBytes int) (cut []byte, truncated bool) {
 	if len(text) <= maxChars && len(text) <= maxBytes {
 		return text, false
@@ -51,7 +50,7 @@ func truncate(text []byte, maxChars, maxBytes int) (cut []byte, truncated bool) 
 	return text, false
 }
 
-// plainNames tells the characters that field names may have (M11).
+// plainNames marks the characters that field names may have (M11).
 var plainNames = func() (plain [256]bool) {
 	for c := range plain {
 		plain[c] = 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_'
@@ -59,7 +58,7 @@ var plainNames = func() (plain [256]bool) {
 	return plain
 }()
 
-// isPlainName reports whether M11 leaves the name as it is.
+// isPlainName reports whether M11 keeps the name unchanged.
 func isPlainName(name []byte) bool {
 	if len(name) == 0 || len(name) > MaxNameLength {
 		return false
@@ -72,7 +71,7 @@ func isPlainName(name []byte) bool {
 	return true
 }
 
-// appendPlainName appends the field name that M11 makes of text, which must be UTF-8.
+// appendPlainName appends the field name that M11 makes of text. The text must be UTF-8.
 func appendPlainName(dst, text []byte) []byte {
 	start := len(dst)
 	characters := decomposition{text}
@@ -89,8 +88,8 @@ func appendPlainName(dst, text []byte) []byte {
 	return dst
 }
 
-// foldName appends name in lower case without underscores to letters, whose capacity is
-// the length of the longest name that is looked for. A longer name gives nil.
+// foldName appends name to letters, in lower case and without underscores. It returns nil if the result exceeds the
+// capacity of letters.
 func foldName(letters, name []byte) []byte {
 	for _, c := range name {
 		if c == '_' {

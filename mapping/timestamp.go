@@ -6,20 +6,18 @@ import (
 	"time"
 )
 
-// maxMillis bounds a time given as a number: 100 million days from the epoch,
-// the range of a JavaScript Date, from which such numbers come.
+// maxMillis bounds a time given as a number: 100 million days from the epoch, the range of a JavaScript Date.
 const maxMillis = 8_640_000_000_000_000
 
-// year2Millis is the start of the year 2: at or before year 1 a time counts as
-// absent, because Go programs write their zero time as 0001-01-01 (M9).
+// year2Millis is the start of the year 2. A time before it counts as absent: Go programs write their zero time as
+// 0001-01-01 (M9).
 var year2Millis = time.Date(2, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
 
-// year2000Millis is the start of the year 2000: a time before it is that of a clock
-// that was never set (M9).
+// year2000Millis is the start of the year 2000. A time before it comes from an unset clock (M9).
 var year2000Millis = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
 
-// parseTime reads one of Segment's four times, a JSON string or number, as
-// milliseconds since the epoch, rounded down (M9).
+// parseTime reads one of Segment's four times, a JSON string or number, in milliseconds since the epoch, rounded down
+// (M9).
 func parseTime(value []byte, validUTF8 bool) (millis int64, ok bool) {
 	if isNumber(value) {
 		millis, ok = parseEpoch(value)
@@ -36,8 +34,7 @@ func parseTime(value []byte, validUTF8 bool) (millis int64, ok bool) {
 }
 
 // parseEpoch reads a decimal number in JSON's syntax. It counts seconds below 1e11, milliseconds below 1e14,
-// microseconds below 1e17, else nanoseconds. The arithmetic is decimal: a binary fraction would round
-// 1567503483.594.
+// microseconds below 1e17, else nanoseconds. The arithmetic is decimal: a binary fraction would round 1567503483.594.
 func parseEpoch(text []byte) (millis int64, ok bool) {
 	n, ok := parseDecimal(text)
 	if !ok {
@@ -63,21 +60,22 @@ func parseEpoch(text []byte) (millis int64, ok bool) {
 	return millis, -maxMillis <= millis && millis <= maxMillis
 }
 
-// looseDate matches RFC 3339 as loosely as Segment's sources write it: T, t or a space; Z, +hh:mm, +hhmm, +hh
-// or no zone; no seconds; months and days of one digit; a date alone. It matches in one pass, since no
-// alternatives begin alike.
+// looseDate matches RFC 3339 as loosely as Segment's sources write it. Accepted are T, t or a space; Z, +hh:mm,
+// +hhmm, +hh or no zone; no seconds; months and days of one digit; a date alone. No alternatives begin alike, so that
+// package regexp matches it in one pass.
 var looseDate = regexp.MustCompile(`^(\d{4})-(\d\d?)-(\d\d?)` +
 	`([Tt ](\d\d):(\d\d)(:(\d\d)(\.(\d{1,9}))?)?([Zz]|([+-])(\d\d)(:?(\d\d))?)?)?$`)
 
-// isPlainDate reports whether text has the form of a time in UTC that Segment's own libraries write. Package
-// time is ten times as fast as looseDate, but takes more than RFC 3339: hours of one digit, a comma before the
-// fraction of a second, and a fraction of any length.
+// isPlainDate reports whether text looks like a time in UTC of Segment's own libraries. Package time reads it ten
+// times as fast as looseDate, but also accepts hours of one digit, a comma before the fraction, and any number of its
+// digits.
 func isPlainDate(text []byte) bool {
 	const shortest, longest = len("2006-01-02T15:04:05Z"), len("2006-01-02T15:04:05.999999999Z")
-	return len(text) >= shortest && len(text) <= longest && text[13] == ':' && text[19] != ',' && text[len(text)-1] == 'Z'
+	return len(text) >= shortest && len(text) <= longest &&
+		text[13] == ':' && text[19] != ',' && text[len(text)-1] == 'Z'
 }
 
-// parseDate reads a date that looseDate matches, in UTC if it has no zone.
+// parseDate reads a date in the form of looseDate. A date without a zone is in UTC.
 func parseDate(text []byte) (millis int64, ok bool) {
 	var at time.Time
 	if isPlainDate(text) && at.UnmarshalText(text) == nil {
@@ -120,9 +118,9 @@ func parseCompactDate(text []byte) (millis int64, ok bool) {
 	return at.UnixMilli(), ok
 }
 
-// dateOf returns the start of the day; ok is false if the calendar has no such day.
+// dateOf returns the start of the day; ok is false if the day does not exist.
 func dateOf(year, month, dayOfMonth int) (at time.Time, ok bool) {
 	at = time.Date(year, time.Month(month), dayOfMonth, 0, 0, 0, 0, time.UTC)
-	// A month or day out of range is carried over into the next, which has another number.
+	// time.Date carries a month or day out of range over into the next, whose number differs.
 	return at, int(at.Month()) == month && at.Day() == dayOfMonth
 }

@@ -8,9 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// transform replaces the event, the last thing in dst, by what the expression of
-// events.transform yields over it. Its fields are held to M11 to M13 again, but no
-// longer to M14 and M10.
+// transform replaces the event, the last thing in dst, by the output of events.transform over it. M11 to M13 hold for
+// its fields again; M10 and M14 do not.
 func (m *Mapper) transform(e *encoder, env *envelope, now time.Time, event *UserEvent) (refused *Result) {
 	transform := m.rules.transform
 	output, refused := transform.eval(e.dst[event.eventAt:], expressionTime(env, now), e.evaluation)
@@ -43,7 +42,8 @@ func (m *Mapper) transform(e *encoder, env *envelope, now time.Time, event *User
 	}
 	name := e.textOf(key)
 	if name == nil || utf8.RuneCount(name) > MaxNameLength || bytes.ContainsFunc(name, unicode.IsControl) {
-		return transform.failed("key: want a text of 1 to " + strconv.Itoa(MaxNameLength) + " characters, not blank and without control characters")
+		return transform.failed("key: want a text of 1 to " + strconv.Itoa(MaxNameLength) +
+			" characters, not blank and without control characters")
 	}
 	event.Key = string(name)
 	event.DateTriggered, event.Timed = 0, false

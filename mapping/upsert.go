@@ -2,17 +2,16 @@ package mapping
 
 import "slices"
 
-// upserts builds the bodies of User Upsert calls for one user, one behind the
-// other in the encoder's dst.
+// upserts builds the bodies of User Upsert calls for one user, one behind the other in the encoder's dst.
 type upserts struct {
 	*encoder
-	// userID and accountID are the ids as JSON strings.
+	// userID and accountID are JSON strings.
 	userID, accountID []byte
-	// segments is the JSON array of the first body, nil if it has none.
+	// segments is the JSON array of the first body; nil if it has none.
 	segments []byte
-	// starts are where the bodies begin in dst.
+	// starts holds the index in dst of each body.
 	starts []int
-	// single says that there may be one body only.
+	// single allows one body only.
 	single bool
 	// custom counts the custom fields of the last body.
 	custom int
@@ -47,7 +46,7 @@ func (u *upserts) close() {
 	u.raw("}")
 }
 
-// customField begins a custom field, in a further body if the last one is full (M20).
+// customField starts a custom field. If the last body is full, it starts another one (M20).
 func (u *upserts) customField(name []byte) {
 	if u.custom == MaxCustomFields {
 		u.close()
@@ -59,7 +58,7 @@ func (u *upserts) customField(name []byte) {
 	u.name(name)
 }
 
-// list returns the upserts, which share memory with dst.
+// list returns the upserts. Their bodies share memory with dst.
 func (u *upserts) list(userID, accountID string) []UserUpsert {
 	list := make([]UserUpsert, len(u.starts))
 	end := len(u.dst)
@@ -70,9 +69,8 @@ func (u *upserts) list(userID, accountID string) []UserUpsert {
 	return list
 }
 
-// appendCustomFields appends the members of an object as custom fields, but for
-// the reserved ones (M19). It returns false if the event has to be
-// rejected.
+// appendCustomFields appends the members of an object as custom fields, except the reserved ones (M19). It returns
+// false if the event is rejected.
 func (u *upserts) appendCustomFields(object []byte, reserved func(name []byte) bool) bool {
 	walk := u.walk(object, 0)
 	walk.reserved = reserved
@@ -97,7 +95,7 @@ func (u *upserts) appendCustomFields(object []byte, reserved func(name []byte) b
 		switch u.rules.InvalidValues {
 		case InvalidDiscardEvent:
 			return false
-		case InvalidNull: // which would delete the field
+		case InvalidNull: // null would delete the custom field
 		default:
 			u.customField(name)
 			u.appendText(u.compact(value), MaxStringChars)
@@ -105,6 +103,6 @@ func (u *upserts) appendCustomFields(object []byte, reserved func(name []byte) b
 	}
 }
 
-// notCustomField explains the reject where appendCustomFields returns false.
+// notCustomField is the detail of the reject if appendCustomFields returns false.
 const notCustomField = "an object, an array or a number beyond the range of a double, " +
 	"which no custom field can hold; see invalid_values"

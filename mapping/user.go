@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// userField is a field of SaaSquatch's open user upsert beside id, accountId,
-// customFields and segments. Bodies have them in this order.
+// userField is a field of SaaSquatch's open user upsert, except id, accountId, customFields and segments. Bodies have
+// the fields in this order.
 type userField uint8
 
 const (
@@ -17,7 +17,7 @@ const (
 	userImageURL
 	userLocale
 	userReferredByCodes
-	// Those below come only from users.from_track_body, and pass as they are.
+	// Only users.from_track_body sets the following, which pass unchecked.
 	userReferable
 	userReferralCode
 	userReferralCodes
@@ -31,7 +31,7 @@ const (
 	userNone = userFieldCount
 )
 
-// userFieldNames are those of OpenUserStub in SaaSquatch's API definition.
+// userFieldNames are the names of OpenUserStub in SaaSquatch's API definition.
 var userFieldNames = [userFieldCount]string{
 	"email", "firstName", "lastName", "imageUrl", "locale", "referredByCodes",
 	"referable", "referralCode", "referralCodes", "shareLinks", "paymentProviderId",
@@ -47,11 +47,11 @@ func userFieldOf(name []byte) userField {
 	return userNone
 }
 
-// profile holds the JSON value of each field of a user, nil if there is none.
+// profile holds the JSON value of each field of a user; nil if there is none.
 type profile [userFieldCount][]byte
 
-// appendProfile appends the fields that the user has. What does not fit is left
-// out with a warning, for one wrong field would cost the whole upsert (M17, M18).
+// appendProfile appends the fields that the user has. It leaves out an invalid one with a warning, since SaaSquatch
+// refuses a whole upsert for one invalid field (M17, M18).
 func (e *encoder) appendProfile(user *profile) {
 	for i, value := range user {
 		if isNullOrAbsent(value) || i == int(userReferredByCodes) && isEmptyArray(value) {
@@ -68,8 +68,8 @@ func (e *encoder) appendProfile(user *profile) {
 	}
 }
 
-// appendUserField appends the value, and returns false if it does not fit. What it
-// appended is of no use then.
+// appendUserField appends the value. If it returns false, the value does not fit, and the caller must discard what it
+// appended.
 func (e *encoder) appendUserField(field userField, value []byte) bool {
 	switch field {
 	case userFirstName, userLastName:
@@ -99,7 +99,7 @@ func isEmptyArray(value []byte) bool {
 	return value[0] == '[' && value[skipSpace(value, 1)] == ']'
 }
 
-// textOf returns the text of a string that is not blank, else nil.
+// textOf returns the text of a string that is not blank; else nil.
 func (e *encoder) textOf(value []byte) []byte {
 	if value == nil || value[0] != '"' {
 		return nil
@@ -110,8 +110,8 @@ func (e *encoder) textOf(value []byte) []byte {
 	return nil
 }
 
-// appendWhole appends a string that is not blank and would be another if it were
-// cut.
+// appendWhole appends a string that is not blank. It returns false if the string is too long, since a part would mean
+// something else.
 func (e *encoder) appendWhole(value []byte) bool {
 	text := e.textOf(value)
 	return text != nil && e.appendWholeText(text)
@@ -125,15 +125,14 @@ func (e *encoder) appendWholeText(text []byte) bool {
 	return true
 }
 
-// minEmail and minTopLevel are the least characters of an e-mail address and of its
-// top-level domain, which SaaSquatch publishes with its error RS023. It costs the
-// whole upsert.
+// minEmail and minTopLevel are the minimum lengths of an e-mail address and of its top-level domain, in characters.
+// SaaSquatch publishes them with its error RS023, which refuses the whole upsert.
 const (
 	minEmail    = 7
 	minTopLevel = 2
 )
 
-// isEmail reports whether SaaSquatch may take the text as an e-mail address.
+// isEmail reports whether SaaSquatch may accept the text as an e-mail address.
 func isEmail(text []byte) bool {
 	local, domain, ok := bytes.Cut(text, []byte("@"))
 	dot := bytes.LastIndexByte(domain, '.')
@@ -142,8 +141,7 @@ func isEmail(text []byte) bool {
 		!bytes.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) })
 }
 
-// appendCodes appends referral codes, an array of strings or one string. It
-// passes over elements that are nothing of the kind.
+// appendCodes appends referral codes, an array of strings or one string. It leaves out invalid elements.
 func (e *encoder) appendCodes(value []byte) bool {
 	start := len(e.dst)
 	e.raw("[")
@@ -166,11 +164,10 @@ func (e *encoder) appendCodes(value []byte) bool {
 	return len(e.dst) > start+len("[]")
 }
 
-// localeLength is that of ll_CC in bytes.
+// localeLength is the length of ll_CC in bytes.
 const localeLength = 5
 
-// appendLocale appends ll-CC or ll_CC, in any case, as ll_CC, which is all that
-// SaaSquatch takes (M18).
+// appendLocale appends ll-CC or ll_CC, in any case, as ll_CC, the only form that SaaSquatch accepts (M18).
 func (e *encoder) appendLocale(value []byte) bool {
 	text := e.textOf(value)
 	if len(text) != localeLength || text[2] != '-' && text[2] != '_' {

@@ -2,11 +2,11 @@ package mapping
 
 import "math/bits"
 
-// Warning names a change that the mapping had to make, or something it could
-// not use. The values are a closed set and a public contract.
+// Warning names a change that the mapping makes, or something that it cannot use. The values are a closed set and a
+// public contract.
 type Warning string
 
-// Every warning, in alphabetical order.
+// All warnings, in alphabetical order.
 const (
 	WarningFieldInvalid        Warning = "field_invalid"
 	WarningFieldNameCollision  Warning = "field_name_collision"
@@ -23,8 +23,7 @@ const (
 	WarningValueUnsupported    Warning = "value_unsupported"
 )
 
-// warningSet collects warnings without allocating; bit i stands for
-// warningNames[i].
+// warningSet collects warnings without an allocation. Bit i stands for warningNames[i].
 type warningSet uint16
 
 const (
@@ -59,7 +58,7 @@ var warningNames = [...]Warning{
 	WarningValueUnsupported,
 }
 
-// list returns the set in alphabetical order, nil if it is empty.
+// list returns the warnings in alphabetical order; nil if there are none.
 func (s warningSet) list() []Warning {
 	if s == 0 {
 		return nil

@@ -2,21 +2,19 @@ package mapping
 
 import "bytes"
 
-// IsTrackingBatch reports whether the bytes are a batch of Segment's Tracking API: an
-// object that has the array batch and no type. Libraries send it to Segment, which
-// sends the events of the batch one by one.
+// IsTrackingBatch reports whether the bytes are a batch of Segment's Tracking API: an object with the array batch and
+// no type. Libraries send it to Segment, which delivers its events one by one.
 func IsTrackingBatch(event []byte) bool {
 	return isWithoutType(event, []byte(`"batch"`), (*envelope).isTrackingBatch)
 }
 
-// IsFormEncoded reports whether the bytes are an event that the Extensible Webhook
-// has form-encoded for a batch: an object that has the text body and nothing else.
+// IsFormEncoded reports whether the bytes are an event that the Extensible Webhook has form-encoded for a batch: an
+// object with the string body alone.
 func IsFormEncoded(event []byte) bool {
 	return isWithoutType(event, []byte(`"body"`), (*envelope).isFormEncoded)
 }
 
-// isWithoutType looks for the text first, because that is several times as fast as
-// to parse the event.
+// isWithoutType looks for the text first, which is several times as fast as a parse of the event.
 func isWithoutType(event, text []byte, is func(*envelope) bool) bool {
 	if !bytes.Contains(event, text) {
 		return false
@@ -43,16 +41,17 @@ func (env *envelope) isFormEncoded() bool {
 	return count == 1
 }
 
-// missingTypeDetail says why an event has no type, as far as it shows.
+// missingTypeDetail says why an event has no type, as far as its form shows.
 func missingTypeDetail(env *envelope) string {
 	switch {
 	case env.isTrackingBatch():
 		return "batch: this is a batch of Segment's Tracking API; " +
-			"send it to Segment, or send the events in batch themselves"
+			"send it to Segment, or send its events one by one"
 	case env.isFormEncoded():
 		return "body: this event is form-encoded; " +
 			"remove the header Content-Type: application/x-www-form-urlencoded from the Segment mapping"
 	default:
-		return `type: want a string such as "track"; if the Segment mapping changes the event, map the whole event instead`
+		return `type: want a string such as "track"; ` +
+			"if the Segment mapping changes the event, map the whole event instead"
 	}
 }

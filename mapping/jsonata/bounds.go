@@ -2,61 +2,55 @@ package jsonata
 
 import "time"
 
-// The bounds protect against mistakes, for expressions are the operator's own.
-// An evaluation that exceeds one fails with the error that is named and yields nothing.
+// The bounds protect against mistakes, since the expressions are the operator's own. An evaluation that exceeds one
+// returns the error named there and no result.
 const (
-	// MaxSource is the longest expression that Compile takes, in bytes.
+	// MaxSource bounds the source of an expression in bytes.
 	MaxSource = 64 << 10
 
-	// MaxSteps is how many nodes of the expression one evaluation may visit, a node
-	// as often as it is visited: ErrTooLong. A usual expression visits ten to a hundred,
-	// and a hundred thousand take about a second.
+	// MaxSteps bounds the visits of nodes of the expression in one evaluation: ErrTooLong. A usual expression has ten
+	// to a hundred, and a hundred thousand take about a second.
 	MaxSteps = 100_000
 
-	// Timeout bounds the time of one evaluation, and of one compilation, where steps
-	// do not tell: ErrTimeout. A usual expression takes less than a thousandth of it,
-	// so that a busy machine does not fail a good one. Where more evaluations run at once
-	// than there are processors, it is longer in that proportion. The evaluation itself
-	// ends then, after MatchTimeout at the latest.
+	// Timeout bounds the time of one evaluation or compilation, where steps do not: ErrTimeout. A usual expression
+	// takes less than a thousandth of it, so that it succeeds on a busy machine. If more evaluations run than there
+	// are processors, the timeout grows in proportion. The evaluation itself ends then, at most MatchTimeout later.
 	Timeout = 2 * time.Second
 
-	// MatchTimeout bounds one match of a regular expression by backtracking. A match that
-	// takes longer never succeeds: ErrTimeout, when the time of the evaluation is over. The
-	// expressions with back references or look-around backtrack, and all others for the
-	// matches behind the first of a text. Nothing interrupts a match that is under way, so this is how late an evaluation may end.
+	// MatchTimeout bounds one match of a regular expression by backtracking. A longer match never succeeds:
+	// ErrTimeout, at the end of Timeout. Expressions with back references or look-around backtrack. So do all others
+	// for the second and later matches in a text. No interrupt stops a match, so an evaluation may end this late.
 	MatchTimeout = 250 * time.Millisecond
 
-	// MaxDepth is how deep evaluation may nest: ErrTooDeep. A recursive function
-	// takes about three levels each time, a recursive tail call none. Results that
-	// nest deeper are refused too.
+	// MaxDepth bounds the nesting of evaluation and of results: ErrTooDeep. A recursive call takes about three
+	// levels, a recursive tail call none.
 	MaxDepth = 3000
 
-	// MaxArray is the most elements of an array that is made at once, as by the
-	// range operator or $append: ErrTooLarge. Arrays that grow one by one are
-	// bounded by Timeout only; with them an evaluation took up to 250 MB.
+	// MaxArray bounds the elements of an array that one operation makes, such as the range operator or $append:
+	// ErrTooLarge. Only Timeout bounds arrays that grow one by one. With them an evaluation took up to 250 MB.
 	MaxArray = 100_000
 
-	// MaxText is the most text that one evaluation may make by &, $join, $pad and
-	// $string together, in UTF-16 code units: ErrTooLarge.
+	// MaxText bounds the text that &, $join, $pad and $string make in one evaluation together, in UTF-16 code units:
+	// ErrTooLarge.
 	MaxText = 8 << 20
 
-	// MaxResult is the size of the largest result, in bytes of JSON: ErrTooLarge.
+	// MaxResult bounds the result, in bytes of JSON: ErrTooLarge.
 	MaxResult = 1 << 20
 )
 
 const (
-	// maxFrames bounds JavaScript's stack. One level of MaxDepth takes up to eight
-	// frames, so this is what stops the parser on an expression that nests deep.
+	// maxFrames bounds JavaScript's stack. One level of MaxDepth takes up to eight frames, so this bound stops the
+	// parser on a deeply nested expression.
 	maxFrames = 10 * MaxDepth
 
-	// maxMatch bounds one match of a regular expression without backtracking: the UTF-16
-	// code units of the text, times the instructions of the compiled expression. One takes
-	// up to 10 ns, as measured in 2026, so that this is half a second: ErrTooLong.
+	// maxMatch bounds one match of a regular expression without backtracking: the UTF-16 code units of the text times
+	// the instructions of the compiled expression. One takes up to 10 ns, as measured in 2026, so the bound is half a
+	// second: ErrTooLong.
 	maxMatch = 50_000_000
 
-	// maxIdle is how many evaluators are kept for the next evaluations, 0.8 MB each.
+	// maxIdle bounds the idle evaluators, 0.8 MB each.
 	maxIdle = 32
 
-	// maxCompiled bounds the expressions that one evaluator holds ready.
+	// maxCompiled bounds each cache of compiled expressions in one evaluator.
 	maxCompiled = 128
 )

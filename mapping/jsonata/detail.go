@@ -9,16 +9,16 @@ import (
 	"github.com/dop251/goja"
 )
 
-// Codes of $error and $assert, whose message the expression itself makes.
+// The codes of $error and $assert, whose message comes from the expression.
 const codeError, codeAssert = "D3137", "D3141"
 
-// engineFailed is the detail of a fault that has no code.
+// engineFailed is the detail of an error without a code.
 const engineFailed = "the engine failed"
 
-// valuePlaceholder stands for a value in a detail.
+// valuePlaceholder replaces each value in a detail.
 const valuePlaceholder = "[value]"
 
-// templates are the reference's messages by code, with placeholders.
+// templates returns the reference's messages by code, with placeholders.
 var templates = sync.OnceValue(func() map[string]string {
 	found := make(map[string]string)
 	for _, line := range templateLine.FindAllStringSubmatch(referenceSource, -1) {
@@ -32,8 +32,7 @@ var (
 	placeholder  = regexp.MustCompile(`\{\{\{?(\w+)\}?\}\}`)
 )
 
-// detailOf writes the message of a code without values: of what it is about, it shows
-// only what stands in the expression.
+// detailOf returns the message of a code without values. It shows only parts that come from the expression.
 func detailOf(code string, thrown *goja.Object) string {
 	template, ok := templates()[code]
 	if !ok {
@@ -55,8 +54,7 @@ func detailOf(code string, thrown *goja.Object) string {
 	})
 }
 
-// ownDetail returns the message of $error or $assert if it stands in the source as a
-// literal, or is the default.
+// ownDetail returns the message of $error or $assert if it is the default or a literal in the source.
 func ownDetail(source, message string) string {
 	if message == "$error() function evaluated" || message == "$assert() statement failed" ||
 		strings.Contains(source, `"`+message+`"`) || strings.Contains(source, "'"+message+"'") {

@@ -1,28 +1,23 @@
 // Package jsonata evaluates JSONata expressions (https://jsonata.org) over JSON.
 //
-// People bring the expressions that they have in SaaSquatch's hosted Segment
-// integration, so an expression must mean here what it means there. The engine
-// is therefore the reference implementation itself, version 2.2.2, which is
-// JavaScript and runs in goja, a JavaScript engine in Go: no other process, no
-// cgo, no network, no files. SaaSquatch's own library for the JVM, rhino-jsonata,
-// is built the same way.
+// Operators bring the expressions of their hosted Segment integration at SaaSquatch, so an expression must mean the
+// same here. The engine is therefore the reference implementation, version 2.2.2, in JavaScript. It runs in goja, a
+// JavaScript engine in Go: no other process, no cgo, no network, no files. SaaSquatch's own library for the JVM,
+// rhino-jsonata, works the same way.
 //
-// What differs from the reference:
+// It differs from the reference as follows:
 //
-//   - Every evaluation is bounded, see [MaxSteps], [Timeout], [MatchTimeout], [MaxDepth],
-//     [MaxArray], [MaxText] and [MaxResult]. The caller can end it before.
-//   - $toMillis reads a timestamp without a zone as UTC, whatever the machine's zone.
-//   - Elements of an array and members of an object are evaluated one after the
-//     other, as in versions 1.x, not interleaved. This can be seen only where one
-//     of them assigns a variable that another one reads.
-//   - Half a surrogate pair in the input, or in the result, becomes U+FFFD.
+//   - Every evaluation has bounds: [MaxSteps], [Timeout], [MatchTimeout], [MaxDepth], [MaxArray], [MaxText] and
+//     [MaxResult]. The caller can end it earlier.
+//   - $toMillis reads a timestamp without a zone as UTC, in any zone of the machine.
+//   - Elements of an array and members of an object are evaluated in order, as in versions 1.x, not interleaved. The
+//     results differ only if one of them assigns a variable that another one reads.
+//   - Half a surrogate pair in the input or in the result becomes U+FFFD.
 //
-// As in the reference, numbers are IEEE doubles: a number of twenty digits that
-// passes through an expression, even untouched inside an object, comes out
-// rounded. Identifiers should be strings. The members of an object keep their
-// order, except that names which are array indexes ("0", "17") come first, in
-// numeric order.
+// As in the reference, numbers are IEEE doubles. An expression rounds a number of twenty digits, even inside an
+// object that it does not change. Use strings for identifiers. The members of an object keep their order, but array
+// indexes as names ("0", "17") come first, in numeric order.
 //
-// $now and $millis yield the time that is given to [Expression.EvalAt], the same
-// at every place of one evaluation. $random and $shuffle are random.
+// $now and $millis return the time given to [Expression.Eval], the same everywhere in one evaluation. $random and
+// $shuffle are random.
 package jsonata

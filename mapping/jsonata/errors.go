@@ -6,13 +6,12 @@ import (
 	"fmt"
 )
 
-// ErrEnded says that the caller ended an evaluation before it had a result. It says
-// nothing of the expression or its input.
+// ErrEnded means that the caller ended an evaluation before it had a result. It says nothing about the expression or
+// its input.
 var ErrEnded = errors.New("the evaluation was ended")
 
-// Errors of an evaluation that exceeds its bounds. All but ErrTimeout depend on
-// nothing but the expression and its input; ErrTimeout may be the fault of a machine
-// that is overloaded, and another try may succeed.
+// Errors of an evaluation that exceeds its bounds. All but ErrTimeout depend on the expression and its input alone.
+// ErrTimeout may come from an overloaded machine, and another attempt may succeed.
 var (
 	ErrTimeout  = errors.New("expression takes too much time")
 	ErrTooLong  = errors.New("expression takes too many steps")
@@ -23,7 +22,7 @@ var (
 // CompileError says what is wrong with an expression, and where.
 type CompileError struct {
 	Source   string
-	Position int    // in characters (UTF-16 code units), just behind the word that is wrong; 0 if unknown
+	Position int    // in UTF-16 code units, just behind the wrong word; 0 if unknown
 	Code     string // JSONata's, such as S0201; empty if it has none
 	Message  string
 }
@@ -32,17 +31,17 @@ func (e *CompileError) Error() string {
 	return fmt.Sprintf("compile expression: character %d: %s%s", e.Position, e.Message, inBrackets(e.Code))
 }
 
-// EvalError says cause an expression has no result for an input.
+// EvalError says why an expression has no result for an input.
 type EvalError struct {
 	Code    string // JSONata's, such as T2001; empty if it has none
 	Message string // may quote values of the input
 
-	detail   string // empty if it is the Message
+	detail   string // empty if it equals Message
 	position int    // as in a CompileError; 0 if unknown
 }
 
-// Detail returns the Message without values of the input, for a log. A message of $error
-// or $assert is left out unless it stands in the expression as a literal.
+// Detail returns the Message without values of the input, for a log. It leaves out a message of $error or $assert
+// that is no literal in the expression.
 func (e *EvalError) Detail() string { return cmp.Or(e.detail, e.Message) }
 
 func (e *EvalError) Error() string {

@@ -11,17 +11,17 @@ import (
 	"github.com/dop251/goja"
 )
 
-// evaluator is one JavaScript runtime that holds the reference and the
-// expressions it has compiled. One goroutine at a time may use it.
+// evaluator is one JavaScript runtime with the reference and its compiled expressions. It is not safe for concurrent
+// use.
 type evaluator struct {
 	vm                *goja.Runtime
 	compile           goja.Callable
 	undefinedFunction goja.Callable // undefinedFunction of bounds.js
 	compiled          cache[goja.Callable]
 	regexes           regexes
-	now               time.Time // what the runtime takes for the present time
+	now               time.Time // the present time of the runtime
 	input             decoder
-	guard             *guard // of the call under way
+	guard             *guard // of the current call
 	broken            bool   // must not be used again
 }
 
@@ -74,7 +74,7 @@ func (e *evaluator) expression(source string) (goja.Callable, error) {
 	return evaluate, nil
 }
 
-// cache holds up to maxCompiled values by what they are made of. It starts anew when it is full.
+// cache holds up to maxCompiled values by their source. It drops all of them when it is full.
 type cache[V any] map[string]V
 
 func (c *cache[V]) put(source string, value V) {
@@ -84,9 +84,8 @@ func (c *cache[V]) put(source string, value V) {
 	(*c)[source] = value
 }
 
-// run calls f, which may use the runtime, within the bounds of time: it interrupts the
-// runtime after [Timeout], and when done is closed. A nil done is never closed. Whatever
-// is interrupted, and whatever panics, leaves the evaluator broken.
+// run calls f, which may use the runtime, within the bounds of time. It interrupts the runtime after [Timeout], and
+// when done is closed. A nil done never is. An interrupt or a panic leaves the evaluator broken.
 func (e *evaluator) run(done <-chan struct{}, f func() error) (err error) {
 	e.guard = newGuard(e.vm, done)
 	e.input.guard = e.guard
@@ -95,8 +94,7 @@ func (e *evaluator) run(done <-chan struct{}, f func() error) (err error) {
 			e.broken = true
 			err = &EvalError{Message: fmt.Sprintf("the engine failed: %v", fault), detail: engineFailed}
 		}
-		// A result that came with the interrupt does not count: what was cut short may
-		// have a part in it.
+		// A result that came with the interrupt may contain parts of an interrupted operation.
 		if reason := e.guard.end(); reason != nil {
 			e.broken = true
 			err = reason
@@ -105,7 +103,7 @@ func (e *evaluator) run(done <-chan struct{}, f func() error) (err error) {
 	return f()
 }
 
-// call calls into the runtime. Only what run calls may call it.
+// call calls into the runtime. It may only run inside run.
 func (e *evaluator) call(function goja.Callable, argument goja.Value) (goja.Value, error) {
 	result, err := function(goja.Undefined(), argument)
 	if err == nil {
@@ -118,12 +116,12 @@ func (e *evaluator) call(function goja.Callable, argument goja.Value) (goja.Valu
 	return nil, e.thrown(err)
 }
 
-// thrown makes an error of what JavaScript has thrown: an object with code,
-// message and position by the reference, an Error by JavaScript itself.
+// thrown converts an exception of JavaScript: an object with code, message and position from the reference, or an
+// Error from JavaScript itself.
 func (e *evaluator) thrown(err error) error {
 	var exception *goja.Exception
 	if !errors.As(err, &exception) {
-		// An interrupt, whose reason counts instead.
+		// This is an interrupt; run returns its reason instead.
 		return &EvalError{Message: err.Error(), detail: engineFailed}
 	}
 	object, ok := exception.Value().(*goja.Object)
@@ -159,7 +157,7 @@ func compileError(source string, err error) error {
 	return wrong
 }
 
-// evalError completes the error of an evaluation by the detail that depends on the source.
+// evalError adds the detail that depends on the source.
 func evalError(source string, err error) error {
 	if failed, ok := errors.AsType[*EvalError](err); ok && (failed.Code == codeError || failed.Code == codeAssert) {
 		failed.detail = ownDetail(source, failed.Message)
@@ -176,8 +174,8 @@ func btoa(text string) string {
 	return base64.StdEncoding.EncodeToString(bytes)
 }
 
-// atob decodes to one character for each byte. It takes what precedes the first
-// fault, and both alphabets, as Node.js does.
+// atob decodes to one character for each byte. It decodes up to the first fault and accepts both alphabets, as
+// Node.js does.
 func atob(text string) string {
 	text = strings.NewReplacer("-", "+", "_", "/", "\n", "", "\r", "", " ", "").Replace(text)
 	bytes, _ := base64.RawStdEncoding.DecodeString(strings.TrimRight(text, "="))

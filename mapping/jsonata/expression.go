@@ -9,13 +9,12 @@ import (
 	"github.com/dop251/goja"
 )
 
-// Expression is a compiled expression. It may be used by many goroutines at once.
+// Expression is a compiled expression. It is safe for concurrent use.
 type Expression struct {
 	source string
 }
 
-// Compile reads an expression. The error is a *CompileError and says where the
-// expression is wrong.
+// Compile compiles an expression. The error is a *CompileError.
 func Compile(source string) (*Expression, error) {
 	if len(source) > MaxSource {
 		return nil, &CompileError{Source: source, Message: fmt.Sprintf("longer than %d bytes", MaxSource)}
@@ -38,9 +37,9 @@ func Compile(source string) (*Expression, error) {
 // String returns the source.
 func (x *Expression) String() string { return x.source }
 
-// UndefinedFunction returns the name, without its $, of a function that the expression
-// calls and nothing defines, or "". JSONata itself finds out when it comes to the call. A
-// value that is no function, such as a member of the input, is not looked for.
+// UndefinedFunction returns the name, without its $, of a function that the expression calls and nothing defines;
+// else "". JSONata itself reports it only when it evaluates the call. Calls of other values, such as members of the
+// input, are not checked.
 func (x *Expression) UndefinedFunction() string {
 	e := acquire()
 	defer release(e)
@@ -53,17 +52,17 @@ func (x *Expression) UndefinedFunction() string {
 		return err
 	})
 	if err != nil {
-		return "" // it exceeds the bounds, as it may when it is evaluated
+		return "" // it exceeds the bounds, as an evaluation may
 	}
 	return name
 }
 
 // Eval evaluates the expression over one JSON value at the time now. An empty input is JSONata's undefined. The
-// result is JSON; defined is false if the expression yields nothing, or a function, which has no JSON.
+// result is JSON. defined is false if the expression returns nothing, or a function, which has no JSON.
 //
-// The error is an *EvalError, ErrTimeout, ErrTooLong, ErrTooLarge, ErrTooDeep, or ErrEnded once done is closed:
-// that ends the evaluation itself, as Timeout does, within [MatchTimeout]. A nil done never ends it. Eval never
-// panics, does not change input and keeps nothing of it.
+// The error is an *EvalError, ErrTimeout, ErrTooLong, ErrTooLarge, ErrTooDeep or ErrEnded. Eval returns ErrEnded once
+// done is closed: that ends the evaluation itself within [MatchTimeout], as Timeout does. A nil done never ends it.
+// Eval never panics, does not change input and keeps no part of it.
 func (x *Expression) Eval(input []byte, now time.Time, done <-chan struct{}) (result []byte, defined bool, err error) {
 	err = x.eval(input, now, done, func(value goja.Value, guard *guard) (err error) {
 		result, defined, err = appendValue(nil, value, guard)
@@ -75,8 +74,8 @@ func (x *Expression) Eval(input []byte, now time.Time, done <-chan struct{}) (re
 	return result, defined, nil
 }
 
-// EvalBool evaluates a condition at the present time. It returns what $boolean makes of the result, and false if
-// that is nothing. The errors are those of Eval.
+// EvalBool evaluates a condition at the present time. It returns the result of $boolean for the output, and false for
+// no output. The errors are those of Eval.
 func (x *Expression) EvalBool(input []byte) (holds bool, err error) {
 	err = x.eval(input, time.Now(), nil, func(value goja.Value, guard *guard) (err error) {
 		holds, err = boolean(value, 0, guard)
@@ -85,8 +84,10 @@ func (x *Expression) EvalBool(input []byte) (holds bool, err error) {
 	return holds && err == nil, err
 }
 
-// eval passes the value of the expression to use, while the evaluator is still held.
-func (x *Expression) eval(input []byte, now time.Time, done <-chan struct{}, use func(goja.Value, *guard) error) error {
+// eval calls use with the expression's output, before it releases the evaluator.
+func (x *Expression) eval(
+	input []byte, now time.Time, done <-chan struct{}, use func(goja.Value, *guard) error,
+) error {
 	select {
 	case <-done:
 		return ErrEnded
@@ -97,7 +98,7 @@ func (x *Expression) eval(input []byte, now time.Time, done <-chan struct{}, use
 	return e.run(done, func() error {
 		evaluate, err := e.expression(x.source)
 		if err != nil {
-			return &EvalError{Message: err.Error()} // it compiled once, so the machine is in trouble
+			return &EvalError{Message: err.Error()} // it compiled before, so the machine is overloaded
 		}
 		e.now = now
 		root, err := e.input.root(input)

@@ -9,16 +9,15 @@ import (
 	"github.com/dop251/goja"
 )
 
-// active is how many evaluators are in use, or are being made for it.
+// active counts the evaluators in use, including new ones.
 var active atomic.Int64
 
-// guard ends what runs in a runtime, at the latest after [Timeout]. The runtime itself
-// heeds an interrupt between any two of its instructions; what runs in Go asks for the
-// reason.
+// guard ends the current call of a runtime, at the latest after [Timeout]. The runtime stops between any two of its
+// instructions. Go code asks for the reason itself.
 type guard struct {
 	vm       *goja.Runtime
 	began    time.Time
-	peers    int64         // active at the begin
+	peers    int64         // active at the start
 	finished chan struct{} // closed by end
 	cause    atomic.Pointer[error]
 
@@ -27,8 +26,7 @@ type guard struct {
 	ended bool
 }
 
-// newGuard begins to guard the runtime, until end. It interrupts the runtime when done
-// is closed.
+// newGuard starts to guard the runtime, until end. It interrupts the runtime when done is closed.
 func newGuard(vm *goja.Runtime, done <-chan struct{}) *guard {
 	g := &guard{vm: vm, began: time.Now(), peers: active.Load(), finished: make(chan struct{})}
 	g.mu.Lock()
@@ -46,11 +44,11 @@ func newGuard(vm *goja.Runtime, done <-chan struct{}) *guard {
 	return g
 }
 
-// expire ends what runs once it has had its time. Where more run at once than there are
-// processors, it has had only its share of one.
+// expire ends the call once it has had its time. If more calls run than there are processors, a call has had only its
+// share of one.
 func (g *guard) expire() {
-	each := float64(max(g.peers, active.Load())) / float64(runtime.GOMAXPROCS(0))
-	left := time.Duration(max(each, 1)*float64(Timeout)) - time.Since(g.began)
+	share := float64(max(g.peers, active.Load())) / float64(runtime.GOMAXPROCS(0))
+	left := time.Duration(max(share, 1)*float64(Timeout)) - time.Since(g.began)
 	if left <= 0 {
 		g.interrupt(ErrTimeout)
 		return
@@ -62,8 +60,8 @@ func (g *guard) expire() {
 	}
 }
 
-// interrupt ends what runs, for a reason. The first reason counts. It does nothing
-// after end, when something else may run.
+// interrupt ends the call for a reason. The first reason counts. After end it does nothing, since another call may
+// run.
 func (g *guard) interrupt(reason error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -72,7 +70,7 @@ func (g *guard) interrupt(reason error) {
 	}
 }
 
-// reason returns cause what runs has to end, nil if it need not.
+// reason returns why the call must end; nil if it may go on.
 func (g *guard) reason() error {
 	if cause := g.cause.Load(); cause != nil {
 		return *cause
@@ -80,7 +78,7 @@ func (g *guard) reason() error {
 	return nil
 }
 
-// end ends the guard and returns the reason of an interrupt, nil if there was none.
+// end stops the guard and returns the reason of an interrupt; nil if there was none.
 func (g *guard) end() error {
 	close(g.finished)
 	g.mu.Lock()

@@ -9,17 +9,17 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// decoder makes JavaScript values of JSON. Objects are read only when the
-// expression looks into them, for most expressions look at a few members of an event.
+// decoder converts JSON to JavaScript values. It parses an object only when the expression reads a member of it: most
+// expressions read a few members of an event.
 type decoder struct {
 	vm   *goja.Runtime
 	json jsontext.Decoder
-	err  error // the first fault that was found while an expression looked
-	// guard is that of the evaluation under way.
+	err  error // the first fault found during the evaluation
+	// guard is that of the current evaluation.
 	guard *guard
 }
 
-// root makes the value of the whole input; an empty input is undefined.
+// root converts the whole input. An empty input is undefined.
 func (d *decoder) root(raw []byte) (goja.Value, error) {
 	d.err = nil
 	if len(raw) == 0 {
@@ -28,7 +28,7 @@ func (d *decoder) root(raw []byte) (goja.Value, error) {
 	return d.value(raw, 0)
 }
 
-// value makes the value of one JSON text.
+// value converts one JSON text.
 func (d *decoder) value(raw []byte, depth int) (goja.Value, error) {
 	raw = bytes.Trim(raw, " \t\r\n")
 	if len(raw) == 0 {
@@ -58,7 +58,7 @@ func (d *decoder) value(raw []byte, depth int) (goja.Value, error) {
 	if err != nil && number == 0 {
 		return nil, invalid(err)
 	}
-	return d.vm.ToValue(number), nil // infinite if it is out of range, as in JavaScript
+	return d.vm.ToValue(number), nil // infinite beyond the range, as in JavaScript
 }
 
 func (d *decoder) array(raw []byte, depth int) (goja.Value, error) {
@@ -85,13 +85,13 @@ func (d *decoder) array(raw []byte, depth int) (goja.Value, error) {
 	return d.vm.NewArray(items...), nil
 }
 
-// start goes to the first element or name behind raw's opening bracket.
+// start moves to the first element or name behind raw's opening bracket.
 func (d *decoder) start(raw []byte) {
 	d.json.Reset(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	_, _ = d.json.ReadToken() // the bracket
 }
 
-// span reads one value and returns the part of raw that it is.
+// span reads one value and returns it as a part of raw.
 func (d *decoder) span(raw []byte) ([]byte, error) {
 	value, err := d.json.ReadValue()
 	if err != nil {
@@ -101,8 +101,7 @@ func (d *decoder) span(raw []byte) ([]byte, error) {
 	return raw[end-len(value) : end], nil
 }
 
-// members reads an object's members. Of those with the same name the last value
-// counts, at the place of the first.
+// members reads an object's members. The last of several values with one name counts, at the place of the first.
 func (d *decoder) members(raw []byte) (members memberList, err error) {
 	d.start(raw)
 	for d.json.PeekKind() != '}' {
@@ -123,7 +122,7 @@ func (d *decoder) members(raw []byte) (members memberList, err error) {
 	return members, nil
 }
 
-// unquote replaces what is not UTF-8 by U+FFFD, as mapping takes such events.
+// unquote replaces bytes that are not UTF-8 by U+FFFD, as package mapping does.
 func unquote(quoted []byte) (string, error) {
 	text, err := jsontext.AppendUnquote(nil, quoted)
 	if err != nil && utf8.Valid(quoted) {

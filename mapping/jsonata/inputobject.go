@@ -8,8 +8,7 @@ import (
 	"github.com/dop251/goja"
 )
 
-// inputObject is an object of the input as JavaScript sees it. It is read when it
-// is first looked into, and cannot be changed.
+// inputObject is an object of the input for JavaScript. It parses itself at the first access and is immutable.
 type inputObject struct {
 	decoder *decoder
 	raw     []byte
@@ -29,14 +28,14 @@ func (o *inputObject) find(name string) *member {
 	return o.members.find(name)
 }
 
-// fail keeps the error until the evaluation ends, for JavaScript cannot carry it.
+// fail keeps the error until the evaluation ends, since JavaScript cannot carry it.
 func (o *inputObject) fail(err error) {
 	if o.decoder.err == nil {
 		o.decoder.err = err
 	}
 }
 
-// Get yields a member's value, the same one each time.
+// Get returns a member's value, the same one each time.
 func (o *inputObject) Get(name string) goja.Value {
 	m := o.find(name)
 	if m == nil {
@@ -62,7 +61,7 @@ func (o *inputObject) Set(string, goja.Value) bool { return false }
 // Delete deletes nothing.
 func (o *inputObject) Delete(string) bool { return false }
 
-// Keys yields the names in JavaScript's order: array indexes come first.
+// Keys returns the names in JavaScript's order: array indexes come first.
 func (o *inputObject) Keys() []string {
 	o.find("")
 	names := make([]string, len(o.members.list))
@@ -73,8 +72,7 @@ func (o *inputObject) Keys() []string {
 	return names
 }
 
-// arrayIndex returns the number that name is, if it is an array index in the
-// sense of JavaScript, and otherwise a number behind all of those.
+// arrayIndex returns the number of a name that is an array index in JavaScript. Other names give a larger number.
 func arrayIndex(name string) uint64 {
 	const none = 1<<32 - 1
 	if name == "" || len(name) > 10 || name[0] == '0' && name != "0" {

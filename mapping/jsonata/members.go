@@ -2,7 +2,7 @@ package jsonata
 
 import "github.com/dop251/goja"
 
-// member is a member of an object of the input; value is nil until it is asked for.
+// member is a member of an object of the input. value is nil until the expression reads it.
 type member struct {
 	name  string
 	raw   []byte
@@ -15,7 +15,7 @@ type memberList struct {
 	index map[string]int // by name; nil as long as there are few
 }
 
-// fewMembers are found faster one by one than through a map.
+// fewMembers is the largest number of members that a linear search finds faster than a map.
 const fewMembers = 32
 
 func (l *memberList) put(name string, raw []byte) {
@@ -38,7 +38,7 @@ func (l *memberList) put(name string, raw []byte) {
 	}
 }
 
-// find returns nil if there is none of that name.
+// find returns nil if the name is absent.
 func (l *memberList) find(name string) *member {
 	if l.index != nil {
 		if i, ok := l.index[name]; ok {

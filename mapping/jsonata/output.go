@@ -9,9 +9,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// appendValue appends a value as JSON.stringify would write it. It does so itself
-// because values that share their parts can be exponential as text. ok is false,
-// and nothing is appended, if the value is undefined or a function.
+// appendValue appends a value as JSON.stringify would. It does not call that, since the text of values that share
+// parts can be exponential. ok is false, and result nil, if the value is undefined or a function.
 func appendValue(dst []byte, value goja.Value, guard *guard) (result []byte, ok bool, err error) {
 	result, ok, err = appendAt(dst, value, 0, guard)
 	if err != nil || !ok {
@@ -61,7 +60,7 @@ func appendScalar(dst []byte, value goja.Value) ([]byte, error) {
 			return append(dst, "null"...), nil
 		}
 	}
-	return append(dst, value.String()...), nil // a number as JavaScript writes it, or a boolean
+	return append(dst, value.String()...), nil // a number in JavaScript's form, or a boolean
 }
 
 func appendArray(dst []byte, array *goja.Object, depth int, guard *guard) (_ []byte, err error) {

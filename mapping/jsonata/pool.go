@@ -2,15 +2,14 @@ package jsonata
 
 import "sync"
 
-// idle are the evaluators that wait for the next evaluation, the one used last at the
-// end. Callers bound how many evaluations run at once, since they know for whom.
+// idle holds the evaluators for the next evaluations, the one used last at the end. Callers bound the concurrent
+// evaluations.
 var idle struct {
 	mu   sync.Mutex
 	list []*evaluator
 }
 
-// acquire returns an evaluator, which the caller must release. It makes one if none is
-// idle.
+// acquire returns an idle evaluator, or a new one. The caller must release it.
 func acquire() *evaluator {
 	active.Add(1)
 	idle.mu.Lock()
@@ -26,8 +25,7 @@ func acquire() *evaluator {
 	return e
 }
 
-// release keeps an evaluator for the next evaluation, unless it is broken or enough
-// are kept.
+// release keeps an evaluator for the next evaluation, unless it is broken or maxIdle are idle.
 func release(e *evaluator) {
 	active.Add(-1)
 	idle.mu.Lock()

@@ -14,12 +14,12 @@ import (
 //go:embed third_party/jsonata/jsonata.js
 var referenceSource string
 
-// boundsSource puts the bounds into a runtime that holds the reference.
+// boundsSource adds the bounds to a runtime that holds the reference.
 //
 //go:embed bounds.js
 var boundsSource string
 
-// programs compiles the JavaScript, once and only if an expression is used.
+// programs compiles the JavaScript once, when the first expression needs it.
 var programs = sync.OnceValue(func() (compiled struct{ reference, bounds *goja.Program }) {
 	compiled.reference = goja.MustCompile("jsonata.js", synchronous(referenceSource), false)
 	compiled.bounds = goja.MustCompile("bounds.js", boundsSource, true)
@@ -28,10 +28,9 @@ var programs = sync.OnceValue(func() (compiled struct{ reference, bounds *goja.P
 
 var asynchrony = regexp.MustCompile(`\bawait |\basync (?:function|\()|\bPromise\.all\(`)
 
-// synchronous strips async and await from the reference, which uses them so that
-// functions from outside may be asynchronous. There are none here, and without
-// them evaluation takes half the time, an interrupt stops it at once, and a
-// result does not wait for a queue of jobs. Promise.all over values is those values.
+// synchronous removes async and await from the reference, which has them for asynchronous functions from outside.
+// There are none here. Evaluation takes half the time without them, an interrupt stops it at once, and a result waits
+// for no queue of jobs. Promise.all of values becomes the values.
 func synchronous(source string) string {
 	return asynchrony.ReplaceAllStringFunc(source, func(word string) string {
 		if word == "Promise.all(" {

@@ -11,11 +11,10 @@ import (
 	"github.com/dop251/goja/parser"
 )
 
-// goja matches a regular expression with the regexp package, in a time in proportion to
-// the text, or with regexp2, which backtracks: where the regexp package does not know the
-// syntax, and everywhere but at the start of a text. It takes a match of regexp2 that ran
-// out of time for no match, so expressions match by regexp2 themselves; see RegexEngine of
-// bounds.js.
+// goja matches a regular expression by package regexp, in time proportional to the text, or by regexp2, which
+// backtracks. It uses regexp2 if package regexp does not know the syntax, and for every match that does not begin at
+// the start of a text. It takes a match that ran out of time for no match. Therefore this file calls regexp2 itself;
+// see RegexEngine in bounds.js.
 
 // clockPeriod is how late regexp2 may notice the end of MatchTimeout.
 const clockPeriod = 20 * time.Millisecond
@@ -25,17 +24,16 @@ func init() {
 	regexp2.SetTimeoutCheckPeriod(clockPeriod)
 }
 
-// regexes are what an evaluator knows of regular expressions.
+// regexes are an evaluator's caches for regular expressions.
 type regexes struct {
 	costs        cache[int]             // by source
 	backtracking cache[*regexp2.Regexp] // by source and flags
-	// text is the one that was matched last by regexp2, and units are its code units.
+	// text is the last text that regexp2 matched, and units are its code units.
 	text  goja.Value
 	units []rune
 }
 
-// matchCost returns how many instructions a regular expression has, 0 if it needs
-// backtracking.
+// matchCost returns the number of instructions of a regular expression; 0 if it needs backtracking.
 func (e *evaluator) matchCost(source string) int {
 	cost, known := e.regexes.costs[source]
 	if !known {
@@ -61,9 +59,9 @@ func matchCost(source string) int {
 	return len(program.Inst)
 }
 
-// backtrack matches a text by regexp2, from the code unit at the index from on. It
-// returns where the match and its groups begin and end, -1 for a group without a part
-// in it, and null for no match, or once the evaluation has to end.
+// backtrack matches a text by regexp2, starting at the code unit with the index from. It returns the start and end of
+// the match and of its groups, -1 for a group without a part in it. It returns null for no match, or once the
+// evaluation must end.
 func (e *evaluator) backtrack(source string, ignoreCase, multiline bool, text goja.Value, from int) any {
 	regex, err := e.regexp2(source, ignoreCase, multiline)
 	if err != nil {
@@ -74,8 +72,8 @@ func (e *evaluator) backtrack(source string, ignoreCase, multiline bool, text go
 		return nil
 	}
 	match, err := regex.FindRunesMatchStartingAt(units, from)
-	// regexp2 has no other error than the end of MatchTimeout. It may come early where the
-	// process did not run for a while, so only the end of the evaluation counts.
+	// The end of MatchTimeout is regexp2's only error. It may come early if the process was suspended, so only the
+	// end of the evaluation counts.
 	for err != nil && e.guard.reason() == nil {
 		match, err = regex.FindRunesMatchStartingAt(units, from)
 	}
@@ -114,8 +112,8 @@ func (e *evaluator) regexp2(source string, ignoreCase, multiline bool) (*regexp2
 	return regex, nil
 }
 
-// unitsOf returns the code units of a text. It remembers those of the last one, in which
-// the next match is often looked for.
+// unitsOf returns the code units of a text. It keeps those of the last one, since the next match often has the same
+// text.
 func (e *evaluator) unitsOf(text goja.Value) []rune {
 	if e.regexes.text != nil && e.regexes.text.SameAs(text) {
 		return e.regexes.units
@@ -129,8 +127,7 @@ func (e *evaluator) unitsOf(text goja.Value) []rune {
 	return units
 }
 
-// inUTF16 writes characters of two code units as their escapes, since texts are matched
-// by code units.
+// inUTF16 writes characters of two code units as their escapes, since regexp2 matches code units.
 func inUTF16(source string) string {
 	var escaped strings.Builder
 	for _, r := range source {
