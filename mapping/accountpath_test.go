@@ -8,7 +8,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// TestAccountPaths checks which paths the rules take, and the account that each finds.
+// TestAccountPaths checks which paths the rules accept, and the account that each finds.
 func TestAccountPaths(t *testing.T) {
 	const event = `{"type":"track","userId":"u","event":"e","groupId":"top","$group":"odd",` +
 		`"context":{"groupId":"g","$id":"dollar","group id":"spaced","traits":{"company":{"id":7}}},` +
@@ -50,7 +50,7 @@ func TestAccountPaths(t *testing.T) {
 	}
 }
 
-// TestPlaceholdersMustShow checks that a blank placeholder is a fault: it could never match.
+// TestPlaceholdersMustShow checks that a blank placeholder is a fault, since it could never match.
 func TestPlaceholdersMustShow(t *testing.T) {
 	for _, blank := range []string{"", " ", "\u200b"} {
 		rules := mapping.DefaultRules()
@@ -67,7 +67,7 @@ func TestPlaceholdersMustShow(t *testing.T) {
 			t.Errorf("%q: %v", list, err)
 		}
 	}
-	// Letters that fold to each other across ASCII's border are the same in any case.
+	// Case folding also joins letters inside ASCII with letters outside.
 	mapper := mustMapper(t, func(r *mapping.Rules) { r.PlaceholderUserIDs = []string{"ſ1", "k2"} })
 	for _, id := range []string{"s1", "S1", "ſ1", "K2", "k2", "\u212a2"} {
 		result := mapper.Map([]byte(`{"type":"track","event":"e","userId":"`+id+`"}`), goldenNow)

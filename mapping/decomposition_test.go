@@ -10,7 +10,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// plainName is M11 in its plain form.
+// plainName is the simplest implementation of M11.
 func plainName(text []byte) string {
 	var name []byte
 	for _, c := range norm.NFKD.Bytes(text) {
@@ -21,7 +21,7 @@ func plainName(text []byte) string {
 	return string(name[:min(len(name), MaxNameLength)])
 }
 
-// camelCase is M8 in its plain form: words first, then their case.
+// camelCase is the simplest implementation of M8: words first, then their case.
 func camelCase(text []byte) string {
 	var ascii []byte // with a space for each separator
 	for _, r := range string(norm.NFKD.Bytes(text)) {
@@ -61,9 +61,8 @@ func checkNames(t *testing.T, text []byte) {
 	}
 }
 
-// TestNamesOfEveryCharacter compares the names that are made a character at a time
-// with those of the plain form. Beyond plane 2 Unicode has no decompositions, so
-// one character in 256 stands for those.
+// TestNamesOfEveryCharacter compares names with the simplest implementations. Beyond plane 2 Unicode has no
+// decompositions, so one character in 256 represents those.
 func TestNamesOfEveryCharacter(t *testing.T) {
 	var text []byte
 	for r := rune(0); r <= unicode.MaxRune; r++ {
@@ -84,18 +83,18 @@ func FuzzNames(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if !utf8.Valid(text) {
-			t.Skip() // names are UTF-8 by the time they come here
+			t.Skip() // names are UTF-8 before they come here
 		}
 		checkNames(t, text)
 	})
 }
 
-// TestLongNamesTakeNoMemory makes names of texts that NFKD would make much longer.
+// TestLongNamesTakeNoMemory makes names of texts whose NFKD is much longer.
 func TestLongNamesTakeNoMemory(t *testing.T) {
 	for _, character := range []string{"ﷺ", "é", "日", "㌖", "\u0301", "!", "x"} {
 		text := bytes.Repeat([]byte(character), (64<<10)/len(character))
 		var name [MaxNameLength]byte
-		// Ten runs, since a single allocation of the runtime meanwhile is no average.
+		// Ten runs, since the runtime itself may allocate once meanwhile.
 		if got := testing.AllocsPerRun(10, func() {
 			_ = appendPlainName(name[:0], text)
 			_ = appendCamelCase(name[:0], text)

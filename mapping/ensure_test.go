@@ -6,7 +6,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// TestUserUpsert checks results as tests and other packages make them.
+// TestUserUpsert checks results as other packages build them.
 func TestUserUpsert(t *testing.T) {
 	event := mapping.UserEvent{UserID: "u \"1\"", AccountID: "a/1", Key: "k", Body: []byte(`{}`)}
 	own := mapping.UserUpsert{UserID: "u", AccountID: "a", Body: []byte(`{"id":"u","accountId":"a","email":"e"}`)}

@@ -38,8 +38,7 @@ func TestExpressionFaultsSayWhere(t *testing.T) {
 	}
 }
 
-// TestExpressionTime checks that a mapping without a time, as replays ask for, is
-// the same each time.
+// TestExpressionTime checks that a mapping without a time, as in replays, gives the same result each time.
 func TestExpressionTime(t *testing.T) {
 	mapper := mustMapper(t, func(r *mapping.Rules) {
 		r.FromTrackBody = `{"customFields": {"at": $now()}}`
@@ -59,8 +58,7 @@ func TestExpressionTime(t *testing.T) {
 	}
 }
 
-// TestExpressionFaultsAreShort checks that what an expression says of an event
-// does not flood the log.
+// TestExpressionFaultsAreShort checks that an expression cannot flood the log with its errors.
 func TestExpressionFaultsAreShort(t *testing.T) {
 	mapper := mustMapper(t, func(r *mapping.Rules) { r.Segments = `$error(traits.text)` })
 	for _, text := range []string{strings.Repeat("é", 1000), `\ud800\n`, "\xff"} {
@@ -102,8 +100,8 @@ func TestExpressionsAtOnce(t *testing.T) {
 	all.Wait()
 }
 
-// TestTransformHasTheLastWord checks that what the operator makes of an order is
-// sent as it is, though SaaSquatch's schema of orders is closed.
+// TestTransformHasTheLastWord checks that an order is sent as the operator's expression makes it, although
+// SaaSquatch's schema of orders is closed.
 func TestTransformHasTheLastWord(t *testing.T) {
 	mapper := mustMapper(t, func(r *mapping.Rules) {
 		r.Transform = `$merge([$, {"fields": $merge([fields, {"gift": "yes", "note": [[1]]}])}])`

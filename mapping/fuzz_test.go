@@ -15,8 +15,8 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// FuzzMap checks that mapping never panics, that what it yields re-parses and
-// keeps every limit, and that the key fits the rule or is absent.
+// FuzzMap checks that mapping never panics, that its output parses and keeps every limit, and that the key is valid
+// or absent.
 func FuzzMap(f *testing.F) {
 	addGoldenEvents(f)
 	all := mapping.DefaultRules()
@@ -34,7 +34,7 @@ func FuzzMap(f *testing.F) {
 	expressive.FromTrackBody = `$merge([context.traits, properties.user])`
 	expressive.Transform = `$merge([$, fields.transform])`
 	plain.PlaceholderUserIDs = nil
-	bare := plain // the whole call as what each expression yields
+	bare := plain // every expression returns the whole call
 	bare.FromTrackBody, bare.Segments, bare.InvalidSegments = `$`, `traits.*`, mapping.SegmentsDiscardAll
 	bare.InvalidValues = mapping.InvalidDiscardEvent
 	var mappers []*mapping.Mapper
@@ -57,8 +57,7 @@ func FuzzMap(f *testing.F) {
 	})
 }
 
-// FuzzOrder checks that the fields of an order fit SaaSquatch's closed schemas,
-// whatever the properties.
+// FuzzOrder checks that the fields of an order fit SaaSquatch's closed schemas, for any properties.
 func FuzzOrder(f *testing.F) {
 	inputs, err := filepath.Glob(filepath.Join("..", "testdata", "mapping", "M14_*", "input.json"))
 	if err != nil {
@@ -99,8 +98,7 @@ func FuzzOrder(f *testing.F) {
 	})
 }
 
-// FuzzStringify checks that the text of an unsupported value is its JSON without
-// white space and without escapes that JSON does not need.
+// FuzzStringify checks that the text of an unsupported value is its JSON without white space and needless escapes.
 func FuzzStringify(f *testing.F) {
 	for _, seed := range []string{
 		`"caf\u00e9 \/ \u003c \ud83d\ude00"`, `"\ud83d"`, `{"\u006eame" : [ 1.50, true, null ]}`, `"\u0000\u001f\t\"\\"`,
@@ -112,7 +110,7 @@ func FuzzStringify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value []byte) {
 		nested := append(append([]byte("[["), value...), "]]"...)
 		want := jsontext.Value(bytes.Clone(nested))
-		// Format rewrites strings without the escapes that they do not need.
+		// Format also removes needless escapes.
 		if err := want.Format(jsontext.AllowInvalidUTF8(true), jsontext.ReorderRawObjects(false)); err != nil {
 			t.Skip()
 		}
@@ -135,7 +133,7 @@ func FuzzStringify(f *testing.F) {
 	})
 }
 
-// FuzzValidity holds the parser's verdict to that of jsontext, in both directions.
+// FuzzValidity compares the parser's verdict with that of jsontext, in both directions.
 func FuzzValidity(f *testing.F) {
 	addGoldenEvents(f)
 	mapper, err := mapping.New(mapping.DefaultRules())
@@ -144,7 +142,7 @@ func FuzzValidity(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, event []byte) {
 		if !utf8.Valid(event) && bytes.IndexByte(event, '\\') >= 0 {
-			t.Skip() // jsontext cannot tell which of these names are the same
+			t.Skip() // jsontext cannot compare these names
 		}
 		result := mapper.Map(event, goldenNow)
 		valid := result.Reason != mapping.RejectInvalidJSON
@@ -158,9 +156,8 @@ func FuzzValidity(f *testing.F) {
 	})
 }
 
-// isOneObject is jsontext's verdict. Names that differ only in bytes that are
-// not UTF-8 are duplicates to jsontext but not to us, so such bytes are looked
-// at as if they were Latin-1.
+// isOneObject is jsontext's verdict. For jsontext, names that differ only in bytes that are not UTF-8 are duplicates.
+// For the mapping they are not, so the test reads such bytes as Latin-1.
 func isOneObject(event []byte) bool {
 	event = bytes.Trim(event, " \t\r\n")
 	for bytes.HasPrefix(event, []byte("\uFEFF")) {
@@ -189,8 +186,8 @@ func nesting(event []byte) (deepest int) {
 
 var number = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
 
-// FuzzNumbers checks that numbers keep their text, and that those beyond the range of
-// a double are unsupported wherever they stand.
+// FuzzNumbers checks that numbers keep their text, and that numbers beyond the range of a double are unsupported
+// everywhere.
 func FuzzNumbers(f *testing.F) {
 	for _, seed := range []string{
 		"0", "19.90", "-0.0", "12345678901234567890", "1e400", "1E-7", "0.1000", "-1E+309", "1.7976931348623159e308", "0e999",

@@ -19,8 +19,8 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // goldenNow is the time "now" of every golden case.
 var goldenNow = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 
-// TestGolden maps each line of testdata/mapping/*/input.json under the rules of
-// rules.json, if there is one, and compares with the lines of want.json.
+// TestGolden maps each line of testdata/mapping/*/input.json by the rules of rules.json, if there is one, and
+// compares the results with the lines of want.json.
 func TestGolden(t *testing.T) {
 	inputs, err := filepath.Glob(filepath.Join("..", "testdata", "mapping", "*", "input.json"))
 	if err != nil || len(inputs) < 22 {

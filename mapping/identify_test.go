@@ -19,8 +19,7 @@ func mustMapper(t testing.TB, change func(*mapping.Rules)) *mapping.Mapper {
 	return mapper
 }
 
-// TestManyTraits checks that the upserts of a call together have each trait once,
-// in the order of the call.
+// TestManyTraits checks that the upserts of a call have each trait once, in the order of the call.
 func TestManyTraits(t *testing.T) {
 	mapper := mustMapper(t, func(*mapping.Rules) {})
 	for _, count := range []int{0, 1, 99, 100, 101, 199, 200, 201, 1000} {

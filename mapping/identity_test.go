@@ -25,8 +25,8 @@ func mapperOf(t testing.TB, change func(*mapping.Rules)) *mapping.Mapper {
 
 const nodeID = "node-0123456789abcdef0123456789abcdef-743be593-7789-4b74-8078-cbcc8894c586" // of analytics-node
 
-// TestIdentityIsStored holds identities to those that are in stores out there. They
-// were computed by another program from the description of the identity.
+// TestIdentityIsStored compares identities with those in existing stores. Another program computed them from the
+// description of the identity.
 func TestIdentityIsStored(t *testing.T) {
 	for event, want := range map[string]int64{
 		`{"type":"track","userId":"u","event":"Signed Up","messageId":"m"}`:                                                                       8311934401807003855,
@@ -49,8 +49,8 @@ func TestIdentityIsStored(t *testing.T) {
 	}
 }
 
-// TestIdentityOfCall holds the identity that a selector sees against that of the result,
-// which has none beside a key and without a messageId.
+// TestIdentityOfCall compares the identity for a selector with that of the result. The result has none if there is a
+// key or no messageId.
 func TestIdentityOfCall(t *testing.T) {
 	for messageID, want := range map[string]int64{
 		`"messageId":"m",`:         1370488933937779531,
@@ -72,7 +72,7 @@ func TestIdentityOfCall(t *testing.T) {
 	}
 }
 
-// TestIdentityOfOneEvent has the same event spelled otherwise, and seen by other rules.
+// TestIdentityOfOneEvent spells one event in several ways and maps it by several rules.
 func TestIdentityOfOneEvent(t *testing.T) {
 	of := func(mapper *mapping.Mapper, event string) int64 {
 		t.Helper()
@@ -108,7 +108,7 @@ func TestIdentityOfOneEvent(t *testing.T) {
 	}
 }
 
-// TestIdentitiesDiffer has events that differ in one field of the identity.
+// TestIdentitiesDiffer compares events that differ in one field of the identity.
 func TestIdentitiesDiffer(t *testing.T) {
 	const event = `{"type":%q,"userId":%q,"event":%q,"messageId":%q,"timestamp":%q,"receivedAt":%q}`
 	mapper := mapperOf(t, nil)
@@ -127,7 +127,7 @@ func TestIdentitiesDiffer(t *testing.T) {
 	}
 }
 
-// TestEventName is about Segment's name of an event, which every result has.
+// TestEventName checks Segment's name of an event in every result.
 func TestEventName(t *testing.T) {
 	for event, want := range map[string]string{
 		`{"type":"track","userId":"u","event":"Order Completed","messageId":"message-1"}`: "Order Completed",

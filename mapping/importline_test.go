@@ -23,7 +23,7 @@ type importLine struct {
 	} `json:"event"`
 }
 
-// checkImportLine checks that the line fits the schema and says what the body says.
+// checkImportLine checks that the line fits the schema and says the same as the body.
 func checkImportLine(t *testing.T, event *mapping.UserEvent) {
 	t.Helper()
 	text := event.AppendImportLine([]byte("before"))
@@ -58,7 +58,7 @@ func checkImportLine(t *testing.T, event *mapping.UserEvent) {
 	} else if event.DateTriggered != 0 {
 		t.Fatalf("not timed, yet at %d", event.DateTriggered)
 	}
-	// Without what the mapper remembers the line has to be the same.
+	// The line must be the same without the mapper's index into the body.
 	parsed := mapping.UserEvent{Body: event.Body}
 	if again := parsed.AppendImportLine(nil); !bytes.Equal(again, text) {
 		t.Fatalf("taken apart:\n%s\nas mapped:\n%s", again, text)
@@ -110,8 +110,7 @@ func TestImportLineOfOtherBodies(t *testing.T) {
 	}
 }
 
-// TestImportLineOfAChangedBody checks that a body that was replaced after mapping
-// is not cut where the old one was.
+// TestImportLineOfAChangedBody checks that a body replaced after mapping is not cut at the old index.
 func TestImportLineOfAChangedBody(t *testing.T) {
 	mapper, err := mapping.New(mapping.DefaultRules())
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 
 var idempotencyKey = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)
 
-// checkResult checks what holds for every result, whatever the event.
+// checkResult checks the properties of every result, for any event.
 func checkResult(t *testing.T, event []byte, r *mapping.Result) {
 	t.Helper()
 	line := r.AppendJSON(nil)
@@ -56,7 +56,7 @@ func checkResult(t *testing.T, event []byte, r *mapping.Result) {
 	}
 }
 
-// checkIDs checks that the ids can stand in the path of a call, and show something.
+// checkIDs checks that the ids are not blank and can stand in the path of a call.
 func checkIDs(t *testing.T, ids ...string) {
 	t.Helper()
 	for _, id := range ids {

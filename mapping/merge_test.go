@@ -9,7 +9,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// TestAppendWithTraits replaces the traits and leaves everything else alone.
+// TestAppendWithTraits checks that only the traits change.
 func TestAppendWithTraits(t *testing.T) {
 	const traits = `{"plan":"gold"}`
 	for _, test := range []struct{ name, event, want string }{
@@ -30,8 +30,7 @@ func TestAppendWithTraits(t *testing.T) {
 	}
 }
 
-// FuzzMerge holds the traits that a call has after AppendWithTraits against those that
-// were given, and the walk over them against encoding/json.
+// FuzzMerge compares the traits after AppendWithTraits with the given ones, and EachMember with encoding/json.
 func FuzzMerge(f *testing.F) {
 	for _, event := range []string{
 		`{"type":"identify","userId":"u","traits":{"a":1,"b":{"c":[]}}}`, `{"Traits":{"a":1},"type":"identify"}`,

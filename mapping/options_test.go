@@ -10,10 +10,10 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// endless is an expression that does not end by itself in less than a second.
+// endless is an expression that runs for more than a second.
 const endless = `($f := function($n){$f($n)}; $f(1))`
 
-// TestRulesOnly maps events by the rules alone, where every expression would fail.
+// TestRulesOnly maps events by the rules alone; every expression would fail.
 func TestRulesOnly(t *testing.T) {
 	plain := mustMapper(t, func(*mapping.Rules) {})
 	failing := mustMapper(t, func(r *mapping.Rules) {
@@ -31,12 +31,12 @@ func TestRulesOnly(t *testing.T) {
 		}
 		want := plain.Map(event, now)
 		got := failing.MapWith(event, now, mapping.Options{RulesOnly: true})
-		want.Ensure = got.Ensure // the expression of users.from_track decides it
+		want.Ensure = got.Ensure // the expression of users.from_track decides
 		if string(got.AppendJSON(nil)) != string(want.AppendJSON(nil)) || got.MessageID != want.MessageID ||
 			got.Identity != want.Identity || got.Event != want.Event {
 			t.Errorf("%s: got %s, want %s", input, got.AppendJSON(nil), want.AppendJSON(nil))
 		}
-		// What is sent is up to the expressions; what is not stays so.
+		// Expressions decide about the other events; these stay skipped or rejected.
 		whole := failing.Map(event, now)
 		switch got.Kind {
 		case mapping.KindSkip, mapping.KindReject:
@@ -51,7 +51,7 @@ func TestRulesOnly(t *testing.T) {
 	}
 }
 
-// TestDone ends a mapping whose expression does not end, and one that waits for it.
+// TestDone ends a mapping whose expression runs on, and a mapping that waits for a slot.
 func TestDone(t *testing.T) {
 	rules := mapping.DefaultRules()
 	rules.AnyAge, rules.Transform = true, endless
@@ -67,7 +67,7 @@ func TestDone(t *testing.T) {
 	first, second := make(chan struct{}), make(chan struct{})
 	ended := make(chan mapping.Result)
 	go func() {
-		for { // until it is ended and not timed out, on a machine however slow
+		for { // until it is ended, not timed out, on any machine
 			result := mapper.MapWith(track, time.Time{}, mapping.Options{Done: first})
 			if result.Kind == mapping.KindUnfinished {
 				ended <- result
@@ -83,19 +83,19 @@ func TestDone(t *testing.T) {
 	if result := <-ended; result.MessageID != "message-1" || result.Reason != "" {
 		t.Errorf("got %+v", result)
 	}
-	// Its place is free.
+	// Its slot is free.
 	if result := mapper.Map(identify, time.Time{}); !strings.Contains(string(result.AppendJSON(nil)), `"segments":["vip"]`) {
 		t.Errorf("got %s", result.AppendJSON(nil))
 	}
-	// Mappings without an expression do not wait, and do not end early.
+	// Mappings without an expression neither wait nor end early.
 	none := mustMapper(t, func(*mapping.Rules) {})
 	if result := none.MapWith(track, time.Time{}, mapping.Options{Done: second}); result.Kind != mapping.KindUserEvent {
 		t.Errorf("got %s", result.AppendJSON(nil))
 	}
 }
 
-// TestEvaluationsOfOthers has the expressions of a mapper take all of its places, and
-// those of another one evaluated meanwhile.
+// TestEvaluationsOfOthers lets the expressions of one mapper take all of its slots, and evaluates those of another
+// mapper meanwhile.
 func TestEvaluationsOfOthers(t *testing.T) {
 	slow := mustMapper(t, func(r *mapping.Rules) { r.Transform = endless }).WithEvaluations(1)
 	quick := mustMapper(t, func(r *mapping.Rules) { r.Transform = `$` }).WithEvaluations(1)

@@ -83,8 +83,7 @@ func checkSchema(t *testing.T, fields map[string]json.RawMessage, schema map[str
 	}
 }
 
-// checkOrder checks an order's fields, if the result is one, under rules that conform
-// orders and have no expressions.
+// checkOrder checks the fields of an order. The rules must conform orders and have no expressions.
 func checkOrder(t *testing.T, r *mapping.Result) {
 	t.Helper()
 	schema := map[string]map[string]orderCheck{"purchase": purchaseSchema, "refund": refundSchema}[r.UserEvent.Key]

@@ -92,8 +92,8 @@ func TestResultSharesNoMemoryWithTheEvent(t *testing.T) {
 	}
 }
 
-// TestManyNames checks objects with so many names that the parser changes its
-// way of finding duplicates, and the time that adversarial ones take to be linear.
+// TestManyNames maps objects with so many names that the parser changes its search for duplicates. It also checks
+// that the time for adversarial names is linear.
 func TestManyNames(t *testing.T) {
 	mapper, err := mapping.New(mapping.DefaultRules())
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// TestSpaceAroundTheEventChangesNothing checks that the account is found behind
-// leading white space, which RFC 8259 allows.
+// TestSpaceAroundTheEventChangesNothing checks that leading white space, which RFC 8259 allows, does not hide the
+// account.
 func TestSpaceAroundTheEventChangesNothing(t *testing.T) {
 	rules := mapping.DefaultRules()
 	rules.AccountID = []string{"groupId", "userId"}

@@ -42,15 +42,14 @@ func TestParseDateAgreesWithTime(t *testing.T) {
 	}
 }
 
-// rfc3339 is the syntax of RFC 3339; package time takes more, such as hours of one
-// digit, fractions behind a comma and offsets of 24 hours.
+// rfc3339 is the syntax of RFC 3339. Package time also accepts hours of one digit, fractions behind a comma and
+// offsets of 24 hours.
 var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
 // minuteOnly is the same without seconds.
 var minuteOnly = regexp.MustCompile(`^\d{4}-\d\d-\d\dT([01]\d|2[0-3]):[0-5]\d(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
-// TestParseEpochUnits checks the borders between seconds, milliseconds, microseconds
-// and nanoseconds.
+// TestParseEpochUnits checks the limits between seconds, milliseconds, microseconds and nanoseconds.
 func TestParseEpochUnits(t *testing.T) {
 	for text, want := range map[string]int64{
 		"0": 0, "1": 1000, "99999999999": 99_999_999_999_000, "99999999999.9999": 99_999_999_999_999,
@@ -75,8 +74,8 @@ func TestParseEpochUnits(t *testing.T) {
 	}
 }
 
-// FuzzParseTime compares with package time where that takes the text, and checks
-// that nothing outside the range of a JavaScript Date is taken.
+// FuzzParseTime compares with package time if that accepts the text. Nothing outside the range of a JavaScript Date
+// may be accepted.
 func FuzzParseTime(f *testing.F) {
 	for _, seed := range []string{
 		"2026-10-31T12:00:00.276Z", "2026-02-29T00:00:00Z", "1793448000.5", "-1e-400", "1e17", "2026-1-1", "0000-01-01",

@@ -18,7 +18,7 @@ var (
 	segmentPattern = regexp.MustCompile(`^(~?[A-Za-z0-9]+|~\*)$`)
 )
 
-// checkUpserts checks what holds for every result of an identify call.
+// checkUpserts checks the properties of every result of an identify call.
 func checkUpserts(t *testing.T, r *mapping.Result) {
 	t.Helper()
 	if _, ok := r.UserUpsert(); ok || len(r.Upserts) == 0 || r.UserEvent.Body != nil || r.Ensure != 0 || r.Reason != "" || r.Detail != "" {
@@ -46,7 +46,7 @@ func checkUpserts(t *testing.T, r *mapping.Result) {
 	}
 }
 
-// checkEnsured checks the upsert that goes with an event.
+// checkEnsured checks the upsert that belongs to an event.
 func checkEnsured(t *testing.T, r *mapping.Result) {
 	t.Helper()
 	upsert, ok := r.UserUpsert()

@@ -9,7 +9,7 @@ import (
 	"segment-saasquatch/mapping/jsonata"
 )
 
-// typical expressions, by what they are for.
+// typical holds usual expressions, by their setting.
 var typical = []struct{ name, source string }{
 	{"where", `event = "Order Completed"`},
 	{"segments", `[context.traits.trait2, "hardcoded"]`},
@@ -19,9 +19,8 @@ var typical = []struct{ name, source string }{
 	{"identity", `$`},
 }
 
-// BenchmarkEval times expressions over an event of 2.2 KB beside what a program
-// would do at least that decodes the event with encoding/json. The ratio is
-// printed as eval/decode.
+// BenchmarkEval times expressions over an event of 2.2 KB. It compares them with decoding the event by encoding/json,
+// and prints the ratio as eval/decode.
 func BenchmarkEval(b *testing.B) {
 	event := benchEvent(b)
 	var decode float64
@@ -54,7 +53,7 @@ func BenchmarkEval(b *testing.B) {
 	}
 }
 
-// BenchmarkParallel shows what the places of the pool yield together.
+// BenchmarkParallel evaluates on all processors.
 func BenchmarkParallel(b *testing.B) {
 	event := benchEvent(b)
 	expression, err := jsonata.Compile(typical[2].source)

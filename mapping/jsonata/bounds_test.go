@@ -10,13 +10,12 @@ import (
 	"segment-saasquatch/mapping/jsonata"
 )
 
-// TestBounds evaluates what would take forever, or all memory, and expects the
-// evaluators to work on afterwards.
+// TestBounds evaluates expressions that would take forever, or all memory. The evaluators must work afterwards.
 func TestBounds(t *testing.T) {
 	const doubling = `function($made, $i){`
 	for _, c := range []struct {
 		name, source string
-		want         error // nil: what comes first depends on the machine
+		want         error // nil: the first error depends on the machine
 	}{
 		{"endless tail call", `($f := function($n){$f($n)}; $f(1))`, jsonata.ErrTooLong},
 		{"endless recursion", `($f := function($n){1 + $f($n + 1)}; $f(1))`, jsonata.ErrTooDeep},
@@ -49,7 +48,7 @@ func TestBounds(t *testing.T) {
 			if err == nil {
 				t.Errorf("got %.40s and no error", result)
 			}
-			// A slow machine, or the race detector, may run out of time before.
+			// On a slow machine, or under the race detector, Timeout may come first.
 			if c.want != nil && !errors.Is(err, c.want) && !errors.Is(err, jsonata.ErrTimeout) {
 				t.Errorf("got %.40s, %v; want %v", result, err, c.want)
 			}
@@ -106,7 +105,7 @@ func TestInputThatIsNotJSON(t *testing.T) {
 	}
 }
 
-// TestNothingRemains has expressions try to leave something behind.
+// TestNothingRemains evaluates expressions that try to change the runtime.
 func TestNothingRemains(t *testing.T) {
 	for _, source := range []string{
 		`{"__proto__": {"polluted": 1}}`,
@@ -141,7 +140,7 @@ func TestInputIsKeptOut(t *testing.T) {
 	}
 }
 
-// TestInputThatIsNotUTF8 takes it as mapping does: such bytes become U+FFFD.
+// TestInputThatIsNotUTF8 checks that such bytes become U+FFFD, as in package mapping.
 func TestInputThatIsNotUTF8(t *testing.T) {
 	result, _, err := evalOnce(`$keys($) & a`, []byte("{\"\xc7\":1,\"a\":\"x\xff\"}"))
 	if want := `"[\"` + "\ufffd" + `\",\"a\"]x` + "\ufffd" + `"`; string(result) != want || err != nil {

@@ -13,8 +13,8 @@ import (
 // casesNow is the time of every case.
 var casesNow = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 
-// evalCase is one expression over the input of its folder, and what it yields: a
-// value (byte for byte, but for white space), nothing, or the code of an error.
+// evalCase is one expression over the input of its folder. It wants a value (equal in every byte except white space),
+// nothing, or the code of an error.
 type evalCase struct {
 	Expr      string          `json:"expr"`
 	Want      json.RawMessage `json:"want"`
@@ -72,7 +72,7 @@ func (c *evalCase) check(t *testing.T, input []byte) {
 	checkTruth(t, c.Expr, expression, input)
 }
 
-// checkTruth holds EvalBool to $boolean.
+// checkTruth compares EvalBool with $boolean.
 func checkTruth(t *testing.T, source string, expression *jsonata.Expression, input []byte) {
 	t.Helper()
 	got, err := expression.EvalBool(input)

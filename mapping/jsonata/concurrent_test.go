@@ -8,8 +8,7 @@ import (
 	"segment-saasquatch/mapping/jsonata"
 )
 
-// TestConcurrent shares expressions among more goroutines than there are
-// evaluators. The race detector looks on.
+// TestConcurrent shares expressions among more goroutines than there are evaluators, for the race detector.
 func TestConcurrent(t *testing.T) {
 	var expressions []*jsonata.Expression
 	for _, source := range []string{
@@ -51,7 +50,7 @@ func TestConcurrent(t *testing.T) {
 	group.Wait()
 }
 
-// TestManyExpressions compiles more of them than an evaluator holds ready.
+// TestManyExpressions compiles more expressions than an evaluator keeps.
 func TestManyExpressions(t *testing.T) {
 	var expressions []*jsonata.Expression
 	for i := range 300 {

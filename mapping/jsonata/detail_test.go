@@ -8,8 +8,7 @@ import (
 	"segment-saasquatch/mapping/jsonata"
 )
 
-// TestDetail: what is told of an expression that fails shows no value of the input,
-// whatever the expression does with it.
+// TestDetail checks that the detail of an error shows no value of the input, for any expression.
 func TestDetail(t *testing.T) {
 	const marker, number = "marker-4711", "471147114711"
 	const input = `{"text":"` + marker + `","number":` + number + `,"list":["` + marker + `",{"a":"` + marker + `"}],"object":{"` + marker + `":1}}`

@@ -33,8 +33,7 @@ func manyItems() []byte {
 	return event.Bytes()
 }
 
-// TestEnd ends evaluations that would take longer. It is the evaluation that ends,
-// since there is no goroutine that could go on with it.
+// TestEnd ends evaluations that would take longer. The evaluation itself ends: no other goroutine continues it.
 func TestEnd(t *testing.T) {
 	event := manyItems()
 	for _, c := range slow {
@@ -57,8 +56,7 @@ func TestEnd(t *testing.T) {
 	}
 }
 
-// TestEndedBefore evaluates nothing where the end has come already, and leaves the
-// evaluators fit for use.
+// TestEndedBefore evaluates nothing if done is already closed, and leaves the evaluators usable.
 func TestEndedBefore(t *testing.T) {
 	expression, err := jsonata.Compile(slow[0].source)
 	if err != nil {
@@ -76,7 +74,7 @@ func TestEndedBefore(t *testing.T) {
 	}
 }
 
-// TestEndLater closes done behind an evaluation, which does the next one no harm.
+// TestEndLater closes done after an evaluation, which must not disturb the next one.
 func TestEndLater(t *testing.T) {
 	expression, err := jsonata.Compile(`a + 1`)
 	if err != nil {
@@ -92,7 +90,7 @@ func TestEndLater(t *testing.T) {
 	}
 }
 
-// TestConditionIsBounded asks for the truth of a value that is exponential in its parts.
+// TestConditionIsBounded evaluates a condition whose value is exponential in its parts.
 func TestConditionIsBounded(t *testing.T) {
 	t.Parallel()
 	expression, err := jsonata.Compile(`$reduce([1..60], function($made, $i){[[$made, $made]]}, [0])`)
@@ -104,8 +102,7 @@ func TestConditionIsBounded(t *testing.T) {
 	}
 }
 
-// TestBacktracking matches regular expressions that need it. The values are those of
-// Node.js.
+// TestBacktracking matches regular expressions that need it. The expected values come from Node.js.
 func TestBacktracking(t *testing.T) {
 	for _, c := range []struct{ source, want string }{
 		{`$match("abab-cdcd", /(..)\1/)`, `[{"match":"abab","index":0,"groups":["ab"]},{"match":"cdcd","index":5,"groups":["cd"]}]`},
@@ -121,7 +118,7 @@ func TestBacktracking(t *testing.T) {
 		{`$replace("é-éé", /(é)\1/, "2$1")`, `"é-2é"`},
 		{`($r := /(a)\1/; $r("xaa").start)`, `1`},
 		{`($r := /(a)\1/; $r("xaa").next())`, ``},
-		{`$match("a1b2", /([a-z])\d/).groups`, `["a","b"]`}, // by backtracking behind the first
+		{`$match("a1b2", /([a-z])\d/).groups`, `["a","b"]`}, // by backtracking after the first match
 		{`$replace("ID/N", /ID|N/i, "x")`, `"x/x"`},
 		{`$contains("a\/\/b", /(\/)\1/)`, `true`},
 	} {

@@ -9,8 +9,8 @@ import (
 	"segment-saasquatch/mapping/jsonata"
 )
 
-// FuzzEval checks that no expression and no input panics, that what is yielded is
-// JSON within its limit, and that errors are of the kinds that are promised.
+// FuzzEval checks that nothing panics, that results are JSON within their limit, and that errors have the promised
+// types.
 func FuzzEval(f *testing.F) {
 	addCases(f)
 	f.Fuzz(func(t *testing.T, source string, input []byte) {
@@ -40,7 +40,7 @@ func FuzzEval(f *testing.F) {
 	})
 }
 
-// FuzzInput checks that what the input holds comes out as the same JSON.
+// FuzzInput checks that the input comes out as the same JSON.
 func FuzzInput(f *testing.F) {
 	addCases(f)
 	expression, err := jsonata.Compile("$$")

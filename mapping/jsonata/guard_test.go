@@ -10,8 +10,7 @@ import (
 	"github.com/dop251/goja"
 )
 
-// TestTimeoutOfMany has several evaluations share each processor: each has its time all
-// the same.
+// TestTimeoutOfMany checks that each evaluation has its time even if several share a processor.
 func TestTimeoutOfMany(t *testing.T) {
 	for _, share := range []int{1, 4} {
 		synctest.Test(t, func(t *testing.T) {
@@ -21,7 +20,7 @@ func TestTimeoutOfMany(t *testing.T) {
 				active.Add(1)
 				guards[i] = newGuard(goja.New(), nil)
 			}
-			last := guards[len(guards)-1] // the others began when fewer were at work
+			last := guards[len(guards)-1] // the others began while fewer ran
 			time.Sleep(time.Duration(share)*Timeout - time.Millisecond)
 			for _, g := range guards {
 				if err := g.reason(); err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/dop251/goja"
 )
 
-// TestReferenceIsUnmodified holds the vendored file to the one that was published.
+// TestReferenceIsUnmodified compares the vendored file with the published one.
 func TestReferenceIsUnmodified(t *testing.T) {
 	sum := sha256.Sum256([]byte(referenceSource))
 	if got := hex.EncodeToString(sum[:]); got != "9c2a35f4d895797f123f65c7f9a4ce16b3a295d209e0f3f225a0c3bae1bd9049" {
@@ -31,8 +31,8 @@ func TestNothingIsAsynchronous(t *testing.T) {
 	}
 }
 
-// TestUnmodifiedReference evaluates the cases by the reference as it is:
-// asynchronous, over JSON.parse, without any bounds. The results must be ours.
+// TestUnmodifiedReference evaluates the cases by the unmodified reference: asynchronous, over JSON.parse, without
+// bounds. The results must be equal.
 func TestUnmodifiedReference(t *testing.T) {
 	now := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	evaluate := unmodified(t, now)
@@ -67,8 +67,7 @@ func TestUnmodifiedReference(t *testing.T) {
 	}
 }
 
-// deviates says which cases show what the package comments say is different, or
-// need what a browser has.
+// deviates reports the cases that show a difference in the package comment, or need functions of a browser.
 func deviates(source string) bool {
 	switch source {
 	case "$toMillis(local)", "$sum", "[$sum]", `{"f": function($x){$x}, "v": 1}`:

@@ -15,8 +15,7 @@ import (
 	"segment-saasquatch/mapping/jsonata"
 )
 
-// suiteCase is a case of JSONata's language-neutral test suite, as its
-// TESTSUITE.md describes it.
+// suiteCase is a case of JSONata's language-neutral test suite, described in its TESTSUITE.md.
 type suiteCase struct {
 	Expr      *string                    `json:"expr"`
 	ExprFile  string                     `json:"expr-file"`
@@ -32,9 +31,8 @@ type suiteCase struct {
 	} `json:"error"`
 }
 
-// Of the suite of version 2.2.2, 1398 cases want a value and 288 an error. What is
-// missed: six values that take more steps or larger arrays than the bounds allow,
-// two errors over half a surrogate pair, and one that is due at a smaller depth.
+// Of the suite of version 2.2.2, 1398 cases want a value and 288 an error. Six values take more steps or larger
+// arrays than the bounds allow. Two errors concern half a surrogate pair, and one comes at a smaller depth.
 const (
 	suiteValues = 1392
 	suiteErrors = 285
@@ -94,7 +92,7 @@ func readCases(t *testing.T, file string) (cases []suiteCase) {
 	return cases
 }
 
-// check says what is wrong with the outcome of the case, if anything.
+// check returns the difference between the case and its outcome; nil if there is none.
 func (c *suiteCase) check(t *testing.T, folder, file string) error {
 	input := []byte(c.Data)
 	if input == nil && c.Dataset != nil {
@@ -156,7 +154,7 @@ func evalOnce(source string, input []byte) (result []byte, defined bool, err err
 	return expression.Eval(input, casesNow, nil)
 }
 
-// code is the suite's code for an error. It has one code for what takes too long and too deep.
+// code returns the suite's code for an error. The suite has one code for too much time and too much depth.
 func code(err error) string {
 	var compile *jsonata.CompileError
 	var eval *jsonata.EvalError
@@ -194,7 +192,7 @@ func sortElements(value any) {
 	}
 }
 
-// same allows for the last digit of a number, which differs between machines.
+// same tolerates the last digit of a number, which differs between machines.
 func same(a, b any) bool {
 	switch a := a.(type) {
 	case float64:

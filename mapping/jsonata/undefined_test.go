@@ -30,7 +30,7 @@ func TestUndefinedFunction(t *testing.T) {
 			t.Errorf("%s: %q, want %q", source, got, want)
 		}
 	}
-	// In deep and long sources too.
+	// Deep and long sources work too.
 	deep, long := strings.Repeat("[", 300)+"$foo()"+strings.Repeat("]", 300), strings.Repeat("$foo() + ", 300)+"1"
 	for _, source := range []string{deep, long} {
 		expression, err := jsonata.Compile(source)
@@ -43,7 +43,7 @@ func TestUndefinedFunction(t *testing.T) {
 	}
 }
 
-// TestUndefinedFunctionFails: the call that is found is one that fails.
+// TestUndefinedFunctionFails checks that a reported call fails.
 func TestUndefinedFunctionFails(t *testing.T) {
 	for _, source := range []string{"$foo()", "1 ~> $foo()", "$map([1], function($x) {$foo($x)})"} {
 		if _, _, err := evalOnce(source, nil); err == nil {
