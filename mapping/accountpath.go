@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// accountPath splits a path of account_id into its names, or returns what is wrong with it. A path is member names
-// separated by dots. It may begin with "$.", as Segment writes it (M5). Other forms of JSONPath find nothing, so they
-// are faults.
+// accountPath splits a path of account_id into its names, or returns its fault. A path is member names separated by
+// dots. It may begin with "$.", as Segment writes it (M5). Other forms of JSONPath find nothing, so they are faults.
 func accountPath(text string) (names []string, fault string) {
 	const example = "write names separated by dots, such as context.groupId or $.context.groupId"
 	switch {

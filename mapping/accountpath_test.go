@@ -26,7 +26,8 @@ func TestAccountPaths(t *testing.T) {
 	}
 	for remedy, paths := range map[string][]string{
 		"separated by dots": {
-			"", ".", ".a", "a.", "a..b", "$", "$.", "$..a", "$.a..b", "$a", "$$.a", "$.$.a", "$.$a", "$ .a", "context.*", "$.*",
+			"", ".", ".a", "a.", "a..b", "$", "$.", "$..a", "$.a..b", "$a", "$$.a", "$.$.a", "$.$a", "$ .a",
+			"context.*", "$.*",
 		},
 		"brackets": {
 			"$['context']", "context['groupId']", "$.context.traits[0].id", "context.traits]",

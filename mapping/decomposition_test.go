@@ -35,7 +35,8 @@ func camelCase(text []byte) string {
 	}
 	var split []byte
 	for i, c := range ascii {
-		if i > 0 && isUpper(c) && (isLower(ascii[i-1]) || isUpper(ascii[i-1]) && i+1 < len(ascii) && isLower(ascii[i+1])) {
+		if i > 0 && isUpper(c) &&
+			(isLower(ascii[i-1]) || isUpper(ascii[i-1]) && i+1 < len(ascii) && isLower(ascii[i+1])) {
 			split = append(split, ' ')
 		}
 		split = append(split, c)
@@ -75,8 +76,10 @@ func TestNamesOfEveryCharacter(t *testing.T) {
 
 func FuzzNames(f *testing.F) {
 	for _, seed := range []string{
-		"", "Product Added", "XMLHttp", "signup_completed", "Café", "Cafe\u0301", "Order #2 Paid", "購入 Buy", "한글 Word", "ﷺX", "①②", "½ off",
-		"a\u0315\u0300\u05aeb", "\u0344x", "ﬁrst ﬂoor", "ABC\u0301d", strings.Repeat("é", 100), strings.Repeat("a\u0300", 70), "\u1e9b\u0323",
+		"", "Product Added", "XMLHttp", "signup_completed", "Café", "Cafe\u0301", "Order #2 Paid", "購入 Buy", "한글 Word",
+		"ﷺX", "①②", "½ off",
+		"a\u0315\u0300\u05aeb", "\u0344x", "ﬁrst ﬂoor", "ABC\u0301d", strings.Repeat("é", 100),
+		strings.Repeat("a\u0300", 70), "\u1e9b\u0323",
 		"a" + strings.Repeat("\u0300", 40) + "b",
 	} {
 		f.Add([]byte(seed))

@@ -14,10 +14,14 @@ func TestUserUpsert(t *testing.T) {
 		result mapping.Result
 		want   string
 	}{
-		"missing":       {mapping.Result{Kind: mapping.KindUserEvent, UserEvent: event, Ensure: mapping.EnsureMissing}, `{"id":"u \"1\"","accountId":"a/1"}`},
-		"always":        {mapping.Result{Kind: mapping.KindUserEvent, UserEvent: event, Ensure: mapping.EnsureAlways}, `{"id":"u \"1\"","accountId":"a/1"}`},
-		"its own":       {mapping.Result{Kind: mapping.KindUserEvent, UserEvent: event, Ensure: mapping.EnsureMissing, Upserts: []mapping.UserUpsert{own}}, string(own.Body)},
-		"never":         {mapping.Result{Kind: mapping.KindUserEvent, UserEvent: event, Ensure: mapping.EnsureNever}, ""},
+		"missing": {mapping.Result{Kind: mapping.KindUserEvent, UserEvent: event, Ensure: mapping.EnsureMissing},
+			`{"id":"u \"1\"","accountId":"a/1"}`},
+		"always": {mapping.Result{Kind: mapping.KindUserEvent, UserEvent: event, Ensure: mapping.EnsureAlways},
+			`{"id":"u \"1\"","accountId":"a/1"}`},
+		"its own": {mapping.Result{Kind: mapping.KindUserEvent, UserEvent: event, Ensure: mapping.EnsureMissing,
+			Upserts: []mapping.UserUpsert{own}}, string(own.Body)},
+		"never": {mapping.Result{Kind: mapping.KindUserEvent, UserEvent: event, Ensure: mapping.EnsureNever},
+			""},
 		"nothing said":  {mapping.Result{Kind: mapping.KindUserEvent, UserEvent: event}, ""},
 		"identify call": {mapping.Result{Kind: mapping.KindUserUpsert, Upserts: []mapping.UserUpsert{own}}, ""},
 		"skip":          {mapping.Result{Kind: mapping.KindSkip, Ensure: mapping.EnsureAlways}, ""},

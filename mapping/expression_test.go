@@ -16,15 +16,20 @@ func TestExpressionFaultsSayWhere(t *testing.T) {
 		want   string
 	}{
 		{func(r *mapping.Rules) { r.Segments = `[traits.trait2, "hard` }, "users.segments: is wrong near character"},
-		{func(r *mapping.Rules) { r.FromTrackBody = `{"email": }` }, "users.from_track_body: is wrong near character 11"},
-		{func(r *mapping.Rules) { r.Transform = strings.Repeat("a.", 50_000) }, "events.transform: is no JSONata expression: longer than 65536 bytes"},
+		{func(r *mapping.Rules) { r.FromTrackBody = `{"email": }` },
+			"users.from_track_body: is wrong near character 11"},
+		{func(r *mapping.Rules) { r.Transform = strings.Repeat("a.", 50_000) },
+			"events.transform: is no JSONata expression: longer than 65536 bytes"},
 		{func(r *mapping.Rules) { r.Transform = " " }, "events.transform: is "},
 		{func(r *mapping.Rules) { r.FromTrack = "" }, "users.from_track: is empty"},
 		{func(r *mapping.Rules) { r.FromTrack = " \n" }, "users.from_track: is empty"},
-		{func(r *mapping.Rules) { r.FromTrack = "ALWAYS" }, `users.from_track: is "ALWAYS": use always, or a JSONata expression`},
-		{func(r *mapping.Rules) { r.FromTrack = "missing_user" }, `users.from_track: is "missing_user": use missing, or a JSONata expression`},
+		{func(r *mapping.Rules) { r.FromTrack = "ALWAYS" },
+			`users.from_track: is "ALWAYS": use always, or a JSONata expression`},
+		{func(r *mapping.Rules) { r.FromTrack = "missing_user" },
+			`users.from_track: is "missing_user": use missing, or a JSONata expression`},
 		{func(r *mapping.Rules) { r.FromTrack = "event ==" }, "users.from_track: is wrong near character"},
-		{func(r *mapping.Rules) { r.InvalidSegments = "" }, `users.invalid_segments: is "": use discard_invalid, discard_all or sanitize`},
+		{func(r *mapping.Rules) { r.InvalidSegments = "" },
+			`users.invalid_segments: is "": use discard_invalid, discard_all or sanitize`},
 	} {
 		rules := mapping.DefaultRules()
 		test.change(&rules)
@@ -45,10 +50,11 @@ func TestExpressionTime(t *testing.T) {
 		r.Segments = `"s" & $string($millis())`
 	})
 	for event, want := range map[string]string{
-		`{"type":"track","userId":"u","event":"e","timestamp":"2001-02-03T04:05:06.007Z"}`: `"at":"2001-02-03T04:05:06.007Z"`,
-		`{"type":"track","userId":"u","event":"e"}`:                                        `"at":"1970-01-01T00:00:00.000Z"`,
-		`{"type":"identify","userId":"u","receivedAt":1567503483594}`:                      `"segments":["s1567503483594"]`,
-		`{"type":"identify","userId":"u"}`:                                                 `"segments":["s0"]`,
+		`{"type":"track","userId":"u","event":"e",` +
+			`"timestamp":"2001-02-03T04:05:06.007Z"}`: `"at":"2001-02-03T04:05:06.007Z"`,
+		`{"type":"track","userId":"u","event":"e"}`:                   `"at":"1970-01-01T00:00:00.000Z"`,
+		`{"type":"identify","userId":"u","receivedAt":1567503483594}`: `"segments":["s1567503483594"]`,
+		`{"type":"identify","userId":"u"}`:                            `"segments":["s0"]`,
 	} {
 		result := mapper.Map([]byte(event), time.Time{})
 		checkResult(t, []byte(event), &result)
@@ -74,7 +80,9 @@ func TestExpressionFaultsAreShort(t *testing.T) {
 // TestExpressionsSeeUTF8 checks events whose strings are not UTF-8.
 func TestExpressionsSeeUTF8(t *testing.T) {
 	mapper := mustMapper(t, func(r *mapping.Rules) { r.FromTrackBody = `{"firstName": properties.name}` })
-	result := mapper.Map([]byte("{\"type\":\"track\",\"userId\":\"u\",\"event\":\"e\",\"properties\":{\"name\":\"J\xff\",\"\xfe\":1}}"), goldenNow)
+	result := mapper.Map(
+		[]byte("{\"type\":\"track\",\"userId\":\"u\",\"event\":\"e\",\"properties\":{\"name\":\"J\xff\",\"\xfe\":1}}"),
+		goldenNow)
 	if got, want := string(result.Upserts[0].Body), `{"id":"u","accountId":"u","firstName":"J�"}`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -90,8 +98,11 @@ func TestExpressionsAtOnce(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 20 {
-				result := mapper.Map([]byte(`{"type":"track","userId":"u","event":"e","properties":{"n":11}}`), goldenNow)
-				if result.Ensure != mapping.EnsureAlways || string(result.UserEvent.Body) != `{"userId":"u","accountId":"u","events":[{"key":"e","fields":{"n":11}}]}` {
+				result := mapper.Map([]byte(`{"type":"track","userId":"u","event":"e","properties":{"n":11}}`),
+					goldenNow)
+				if result.Ensure != mapping.EnsureAlways ||
+					string(result.UserEvent.Body) != `{"userId":"u","accountId":"u","events":[{"key":"e",`+
+						`"fields":{"n":11}}]}` {
 					t.Errorf("got %s", result.AppendJSON(nil))
 				}
 			}
@@ -106,10 +117,13 @@ func TestTransformHasTheLastWord(t *testing.T) {
 	mapper := mustMapper(t, func(r *mapping.Rules) {
 		r.Transform = `$merge([$, {"fields": $merge([fields, {"gift": "yes", "note": [[1]]}])}])`
 	})
-	event := []byte(`{"type":"track","userId":"u","event":"Order Completed","timestamp":"2026-10-31T12:00:00Z","properties":{"revenue":"10.50","dropped":1}}`)
+	event := []byte(
+		`{"type":"track","userId":"u","event":"Order Completed","timestamp":"2026-10-31T12:00:00Z",` +
+			`"properties":{"revenue":"10.50","dropped":1}}`)
 	result := mapper.Map(event, goldenNow)
 	checkResult(t, event, &result)
-	want := `{"userId":"u","accountId":"u","events":[{"key":"purchase","fields":{"revenue":10.5,"gift":"yes","note":"[[1]]"},"dateTriggered":1793448000000}]}`
+	want := `{"userId":"u","accountId":"u","events":[{"key":"purchase","fields":{"revenue":10.5,"gift":"yes",` +
+		`"note":"[[1]]"},"dateTriggered":1793448000000}]}`
 	if got := string(result.UserEvent.Body); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}

@@ -26,7 +26,9 @@ func TestFromTrack(t *testing.T) {
 		t.Fatal(err)
 	}
 	result := mapper.Map(event, goldenNow)
-	want := `{"userId":"u-1","accountId":"u-1","idempotencyKey":"c86b5e74-a17d-4821-bb68-c408589d52f3","events":[{"key":"purchase","fields":{"currency":"USD","order_id":"<1>","revenue":19.9},"dateTriggered":1793487600000}]}`
+	want := `{"userId":"u-1","accountId":"u-1","idempotencyKey":"c86b5e74-a17d-4821-bb68-c408589d52f3",` +
+		`"events":[{"key":"purchase","fields":{"currency":"USD","order_id":"<1>","revenue":19.9},` +
+		`"dateTriggered":1793487600000}]}`
 	if got := string(result.UserEvent.Body); got != want {
 		t.Errorf("body:\n got %s\nwant %s\nof %s", got, want, event)
 	}

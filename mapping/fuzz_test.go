@@ -88,7 +88,8 @@ func FuzzOrder(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, properties []byte) {
 		for _, name := range []string{"Order Completed", "Order Refunded"} {
-			event := []byte(`{"type":"track","userId":"u","event":"` + name + `","properties":` + string(properties) + `}`)
+			event := []byte(`{"type":"track","userId":"u","event":"` + name + `","properties":` + string(properties) +
+				`}`)
 			for _, mapper := range mappers {
 				result := mapper.Map(event, goldenNow)
 				checkResult(t, event, &result)
@@ -101,7 +102,8 @@ func FuzzOrder(f *testing.F) {
 // FuzzStringify checks that the text of an unsupported value is its JSON without white space and needless escapes.
 func FuzzStringify(f *testing.F) {
 	for _, seed := range []string{
-		`"caf\u00e9 \/ \u003c \ud83d\ude00"`, `"\ud83d"`, `{"\u006eame" : [ 1.50, true, null ]}`, `"\u0000\u001f\t\"\\"`,
+		`"caf\u00e9 \/ \u003c \ud83d\ude00"`, `"\ud83d"`, `{"\u006eame" : [ 1.50, true, null ]}`,
+		`"\u0000\u001f\t\"\\"`,
 		"\"\u2028\"", "\"\xff\"", `1e400`,
 	} {
 		f.Add([]byte(seed))
@@ -190,7 +192,8 @@ var number = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?
 // everywhere.
 func FuzzNumbers(f *testing.F) {
 	for _, seed := range []string{
-		"0", "19.90", "-0.0", "12345678901234567890", "1e400", "1E-7", "0.1000", "-1E+309", "1.7976931348623159e308", "0e999",
+		"0", "19.90", "-0.0", "12345678901234567890", "1e400", "1E-7", "0.1000", "-1E+309", "1.7976931348623159e308",
+		"0e999",
 	} {
 		f.Add(seed)
 	}
@@ -202,7 +205,9 @@ func FuzzNumbers(f *testing.F) {
 		if !number.MatchString(literal) {
 			t.Skip()
 		}
-		result := mapper.Map([]byte(`{"type":"track","userId":"u","event":"e","properties":{"n":`+literal+`,"deep":[{"n":`+literal+`}]}}`), goldenNow)
+		result := mapper.Map(
+			[]byte(`{"type":"track","userId":"u","event":"e","properties":{"n":`+literal+`,`+
+				`"deep":[{"n":`+literal+`}]}}`), goldenNow)
 		identify := mapper.Map([]byte(`{"type":"identify","userId":"u","traits":{"n":`+literal+`}}`), goldenNow)
 		if len(literal) > mapping.MaxStringChars {
 			t.Skip()

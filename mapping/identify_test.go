@@ -48,7 +48,12 @@ func TestManyTraits(t *testing.T) {
 }
 
 func BenchmarkIdentify(b *testing.B) {
-	event := []byte(`{"type":"identify","userId":"u-1","messageId":"ajs-next-1790812800123-2324d7d3-9791-4b0e-a6f2-1bd1b7308241","timestamp":"2026-10-31T12:00:00.000Z","context":{"locale":"en-US"},"traits":{"email":"jo@shop.example","firstName":"Jo","lastName":"Doe","plan":"pro","logins":42,"company name":"Acme","createdAt":"2026-01-01"}}`)
+	event := []byte(
+		`{"type":"identify","userId":"u-1",` +
+			`"messageId":"ajs-next-1790812800123-2324d7d3-9791-4b0e-a6f2-1bd1b7308241",` +
+			`"timestamp":"2026-10-31T12:00:00.000Z","context":{"locale":"en-US"},` +
+			`"traits":{"email":"jo@shop.example","firstName":"Jo","lastName":"Doe","plan":"pro","logins":42,` +
+			`"company name":"Acme","createdAt":"2026-01-01"}}`)
 	for name, segments := range map[string]string{"plain": "", "segments": `[traits.plan, "hardcoded"]`} {
 		b.Run(name, func(b *testing.B) {
 			mapper := mustMapper(b, func(r *mapping.Rules) { r.Segments = segments })

@@ -29,21 +29,25 @@ const nodeID = "node-0123456789abcdef0123456789abcdef-743be593-7789-4b74-8078-cb
 // description of the identity.
 func TestIdentityIsStored(t *testing.T) {
 	for event, want := range map[string]int64{
-		`{"type":"track","userId":"u","event":"Signed Up","messageId":"m"}`:                                                                       8311934401807003855,
-		`{"type":"track","userId":"u","event":"Signed Up","messageId":"m","timestamp":"2026-11-26T07:57:16Z"}`:                                    -3450676414866815287,
-		`{"type":"identify","userId":"u","messageId":"m","timestamp":"2026-11-26T07:57:16Z","traits":{"email":"a@example.com"}}`:                  1370488933937779531,
-		`{"messageId":"m\u00e9","user_id":7,"Type":"TRACK","event":"Caf\u00e9","timestamp":" ","receivedAt":1793448000,"properties":{"total":1}}`: 4438567653095760555,
-		`{"type":"track","userId":"u","event":"Signed Up","messageId":12345678}`:                                                                  7763763577085875309,
-		`{"type":"track","userId":"u","event":"Signed Up","messageId":"12345678"}`:                                                                0,
-		`{"type":"track","userId":"u","event":"Signed Up","messageId":""}`:                                                                        0,
-		`{"type":"track","userId":"u","event":"Signed Up","messageId":null}`:                                                                      0,
-		`{"type":"track","userId":"u","event":"Signed Up"}`:                                                                                       0,
+		`{"type":"track","userId":"u","event":"Signed Up","messageId":"m"}`: 8311934401807003855,
+		`{"type":"track","userId":"u","event":"Signed Up","messageId":"m",` +
+			`"timestamp":"2026-11-26T07:57:16Z"}`: -3450676414866815287,
+		`{"type":"identify","userId":"u","messageId":"m","timestamp":"2026-11-26T07:57:16Z",` +
+			`"traits":{"email":"a@example.com"}}`: 1370488933937779531,
+		`{"messageId":"m\u00e9","user_id":7,"Type":"TRACK","event":"Caf\u00e9","timestamp":" ",` +
+			`"receivedAt":1793448000,"properties":{"total":1}}`: 4438567653095760555,
+		`{"type":"track","userId":"u","event":"Signed Up","messageId":12345678}`:   7763763577085875309,
+		`{"type":"track","userId":"u","event":"Signed Up","messageId":"12345678"}`: 0,
+		`{"type":"track","userId":"u","event":"Signed Up","messageId":""}`:         0,
+		`{"type":"track","userId":"u","event":"Signed Up","messageId":null}`:       0,
+		`{"type":"track","userId":"u","event":"Signed Up"}`:                        0,
 	} {
 		got := mapperOf(t, nil).Map([]byte(event), time.Time{})
 		if got.Identity != want || got.Kind != mapping.KindUserEvent && got.Kind != mapping.KindUserUpsert {
 			t.Errorf("%s: got %d, want %d", event, got.Identity, want)
 		}
-		if keyed := strings.Contains(event, `"messageId":"12345678"`); got.Keyed() != keyed || (got.UserEvent.IdempotencyKey != "") != keyed {
+		keyed := strings.Contains(event, `"messageId":"12345678"`)
+		if got.Keyed() != keyed || (got.UserEvent.IdempotencyKey != "") != keyed {
 			t.Errorf("%s: keyed %v, key %q", event, got.Keyed(), got.UserEvent.IdempotencyKey)
 		}
 	}
@@ -62,10 +66,11 @@ func TestIdentityOfCall(t *testing.T) {
 	} {
 		var seen int64
 		event := `{"type":"identify","userId":"u",` + messageID + `"timestamp":"2026-11-26T07:57:16Z"}`
-		got := mapperOf(t, nil).MapWith([]byte(event), time.Time{}, mapping.Options{Selects: func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
-			seen = c.Identity()
-			return 0, "", ""
-		}})
+		got := mapperOf(t, nil).MapWith([]byte(event), time.Time{},
+			mapping.Options{Selects: func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
+				seen = c.Identity()
+				return 0, "", ""
+			}})
 		if seen != want || got.Identity != 0 && got.Identity != seen {
 			t.Errorf("%s: got %d, want %d; the result has %d", event, seen, want, got.Identity)
 		}
@@ -82,14 +87,20 @@ func TestIdentityOfOneEvent(t *testing.T) {
 		}
 		return got.Identity
 	}
-	live := `{"type":"track","userId":"u-é","event":"Order Completed","messageId":"` + nodeID + `","timestamp":"2026-11-26T07:57:16.123Z",` +
-		`"originalTimestamp":"2026-11-26T07:57:16.000Z","receivedAt":"2026-11-26T07:57:17Z","integrations":{},"properties":{"revenue":"39.95","plan":"a"}}`
+	live := `{"type":"track","userId":"u-é","event":"Order Completed","messageId":"` + nodeID +
+		`","timestamp":"2026-11-26T07:57:16.123Z",` +
+		`"originalTimestamp":"2026-11-26T07:57:16.000Z","receivedAt":"2026-11-26T07:57:17Z","integrations":{},` +
+		`"properties":{"revenue":"39.95","plan":"a"}}`
 	want := of(mapperOf(t, nil), live)
 	for name, event := range map[string]string{
-		"order and escapes": `{"timestamp":"2026-11-26T07:57:16.123Z","messageId":"` + nodeID + `","event":"\u004frder Completed","userId":"u-\u00e9","type":"Track","properties":{"revenue":39.95}}`,
-		"of a replay by Segment": `{"type":"track","userId":"u-é","event":"Order Completed","messageId":"` + nodeID + `","timestamp":"2026-11-26T07:57:16.123Z",` +
-			`"receivedAt":"2027-01-01T00:00:00Z","sentAt":"2027-01-01T00:00:00Z","integrations":{"All":false,"Webhooks":true},"writeKey":"k"}`,
-		"other spellings": `{"Type":"track","user_id":"u-é","Event":"Order Completed","message_id":"` + nodeID + `","timestamp":"2026-11-26T07:57:16.123Z"}`,
+		"order and escapes": `{"timestamp":"2026-11-26T07:57:16.123Z","messageId":"` + nodeID +
+			`","event":"\u004frder Completed","userId":"u-\u00e9","type":"Track","properties":{"revenue":39.95}}`,
+		"of a replay by Segment": `{"type":"track","userId":"u-é","event":"Order Completed","messageId":"` + nodeID +
+			`","timestamp":"2026-11-26T07:57:16.123Z",` +
+			`"receivedAt":"2027-01-01T00:00:00Z","sentAt":"2027-01-01T00:00:00Z",` +
+			`"integrations":{"All":false,"Webhooks":true},"writeKey":"k"}`,
+		"other spellings": `{"Type":"track","user_id":"u-é","Event":"Order Completed","message_id":"` + nodeID +
+			`","timestamp":"2026-11-26T07:57:16.123Z"}`,
 	} {
 		if got := of(mapperOf(t, nil), event); got != want {
 			t.Errorf("%s: got %d, want %d", name, got, want)
@@ -114,9 +125,12 @@ func TestIdentitiesDiffer(t *testing.T) {
 	mapper := mapperOf(t, nil)
 	seen := make(map[int64]string)
 	for _, fields := range [][]any{
-		{"track", "ab", "c", "m", "t", "r"}, {"identify", "ab", "c", "m", "t", "r"}, {"track", "a", "bc", "m", "t", "r"}, {"track", "ab", "cm", "m", "t", "r"},
-		{"track", "ab", "c", "m\u00e9", "t", "r"}, {"track", "ab", "c", "m", "t ", "r"}, {"track", "ab", "c", "m", "", "r"}, {"track", "ab", "c", "m", "", " "},
-		{"track", "ab", "c", "m", "T", "r"}, {"track", "ab", "C", "m", "t", "r"}, {"track", "AB", "c", "m", "t", "r"}, {"track", "ab", "c", "M", "t", "r"},
+		{"track", "ab", "c", "m", "t", "r"}, {"identify", "ab", "c", "m", "t", "r"},
+		{"track", "a", "bc", "m", "t", "r"}, {"track", "ab", "cm", "m", "t", "r"},
+		{"track", "ab", "c", "m\u00e9", "t", "r"}, {"track", "ab", "c", "m", "t ", "r"},
+		{"track", "ab", "c", "m", "", "r"}, {"track", "ab", "c", "m", "", " "},
+		{"track", "ab", "c", "m", "T", "r"}, {"track", "ab", "C", "m", "t", "r"}, {"track", "AB", "c", "m", "t", "r"},
+		{"track", "ab", "c", "M", "t", "r"},
 	} {
 		text := fmt.Sprintf(event, fields...)
 		got := mapper.Map([]byte(text), time.Time{}).Identity

@@ -71,9 +71,14 @@ func TestImportLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	for event, want := range map[string]string{
-		`{"type":"track","userId":"u","event":"Signed Up","messageId":"message-1","timestamp":"2026-10-31T00:00:00.5Z","properties":{"plan":"a","events":[{"x":1}]}}`: `{"userId":"u","accountId":"u","idempotencyKey":"message-1","event":{"key":"signedUp","fields":{"plan":"a","events":[{"x":1}]},"dateTriggered":1793404800500}}`,
-		`{"type":"track","userId":"]}","event":"e","messageId":"no"}`: `{"userId":"]}","accountId":"]}","event":{"key":"e"}}`,
-		`{"type":"track","userId":"\"events\":[","event":"e"}`:        `{"userId":"\"events\":[","accountId":"\"events\":[","event":{"key":"e"}}`,
+		`{"type":"track","userId":"u","event":"Signed Up","messageId":"message-1",` +
+			`"timestamp":"2026-10-31T00:00:00.5Z","properties":{"plan":"a","events":[{"x":1}]}}`: `` +
+			`{"userId":"u","accountId":"u","idempotencyKey":"message-1","event":{"key":"signedUp",` +
+			`"fields":{"plan":"a","events":[{"x":1}]},"dateTriggered":1793404800500}}`,
+		`{"type":"track","userId":"]}","event":"e","messageId":"no"}`: `` +
+			`{"userId":"]}","accountId":"]}","event":{"key":"e"}}`,
+		`{"type":"track","userId":"\"events\":[","event":"e"}`: `` +
+			`{"userId":"\"events\":[","accountId":"\"events\":[","event":{"key":"e"}}`,
 	} {
 		result := mapper.Map([]byte(event), goldenNow)
 		checkResult(t, []byte(event), &result)
@@ -86,17 +91,19 @@ func TestImportLine(t *testing.T) {
 // TestImportLineOfOtherBodies makes lines of bodies that no mapper made.
 func TestImportLineOfOtherBodies(t *testing.T) {
 	for body, want := range map[string]string{
-		"{ \"events\" : [ {\"key\":\n\"k\"} ], \"accountId\":\"a\", \"x\":1, \"userId\":\"u\" }\n": `{"userId":"u","accountId":"a","event":{"key":"k"}}`,
-		`{"userId":"u","accountId":"a","idempotencyKey":null,"events":[{"key":"k"}]}`:              `{"userId":"u","accountId":"a","event":{"key":"k"}}`,
-		`{"userId":"u","accountId":"a","events":[{"key":"k"},{"key":"l"}]}`:                        "",
-		`{"userId":"u","accountId":"a","events":[]}`:                                               "",
-		`{"userId":"u","accountId":"a","events":[1]}`:                                              "",
-		`{"userId":"u","accountId":"a","events":{}}`:                                               "",
-		`{"userId":"u","accountId":"a"}`:                                                           "",
-		`{"userId":1,"accountId":"a","events":[{"key":"k"}]}`:                                      "",
-		`{"userId":"u","events":[{"key":"k"}]}`:                                                    "",
-		`{"userId":"u","accountId":"a","events":[{"key":"k"}]}x`:                                   "",
-		`{"userId":"u","accountId":"a","events":[{"key":"k"}`:                                      "",
+		"{ \"events\" : [ {\"key\":\n\"k\"} ], \"accountId\":\"a\", " +
+			"\"x\":1, \"userId\":\"u\" }\n": `{"userId":"u","accountId":"a","event":{"key":"k"}}`,
+		`{"userId":"u","accountId":"a","idempotencyKey":null,"events":[{"key":"k"}]}`: `` +
+			`{"userId":"u","accountId":"a","event":{"key":"k"}}`,
+		`{"userId":"u","accountId":"a","events":[{"key":"k"},{"key":"l"}]}`: "",
+		`{"userId":"u","accountId":"a","events":[]}`:                        "",
+		`{"userId":"u","accountId":"a","events":[1]}`:                       "",
+		`{"userId":"u","accountId":"a","events":{}}`:                        "",
+		`{"userId":"u","accountId":"a"}`:                                    "",
+		`{"userId":1,"accountId":"a","events":[{"key":"k"}]}`:               "",
+		`{"userId":"u","events":[{"key":"k"}]}`:                             "",
+		`{"userId":"u","accountId":"a","events":[{"key":"k"}]}x`:            "",
+		`{"userId":"u","accountId":"a","events":[{"key":"k"}`:               "",
 		`[]`: "",
 		``:   "",
 	} {
@@ -116,7 +123,8 @@ func TestImportLineOfAChangedBody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	event := mapper.Map([]byte(`{"type":"track","userId":"u","event":"e","messageId":"message-1"}`), goldenNow).UserEvent
+	event := mapper.Map([]byte(`{"type":"track","userId":"u","event":"e","messageId":"message-1"}`),
+		goldenNow).UserEvent
 	for _, body := range []string{`{}`, ``, `{"userId":"a longer one","accountId":"a","events":[{"key":"k"}]}`} {
 		event.Body = []byte(body)
 		want := mapping.UserEvent{Body: []byte(body)}
@@ -131,7 +139,9 @@ func BenchmarkAppendImportLine(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	event := mapper.Map([]byte(`{"type":"track","userId":"u","event":"Signed Up","messageId":"message-1","timestamp":"2026-10-31T00:00:00Z","properties":{"plan":"a"}}`), benchNow).UserEvent
+	event := mapper.Map(
+		[]byte(`{"type":"track","userId":"u","event":"Signed Up","messageId":"message-1",`+
+			`"timestamp":"2026-10-31T00:00:00Z","properties":{"plan":"a"}}`), benchNow).UserEvent
 	b.ReportAllocs()
 	var line []byte
 	for b.Loop() {

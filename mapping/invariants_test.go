@@ -30,7 +30,8 @@ func checkResult(t *testing.T, event []byte, r *mapping.Result) {
 		t.Fatalf("warnings are not sorted and unique: %v", r.Warnings)
 	}
 	toSend := r.Kind == mapping.KindUserEvent || r.Kind == mapping.KindUserUpsert
-	if keyed := r.MessageID != "" && r.Keyed(); keyed && r.Identity != 0 || toSend && !keyed && (r.Identity != 0) != (r.MessageID != "") {
+	if keyed := r.MessageID != "" && r.Keyed(); keyed && r.Identity != 0 ||
+		toSend && !keyed && (r.Identity != 0) != (r.MessageID != "") {
 		t.Fatalf("identity %d of messageId %q", r.Identity, r.MessageID)
 	}
 	if r.Kind == mapping.KindUserEvent && r.Keyed() != (r.UserEvent.IdempotencyKey != "") {
@@ -61,7 +62,8 @@ func checkIDs(t *testing.T, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
 		switch {
-		case len(id) > mapping.MaxIDBytes, strings.TrimSpace(id) == "", id == ".", id == "..", strings.ContainsFunc(id, isC0):
+		case len(id) > mapping.MaxIDBytes, strings.TrimSpace(id) == "", id == ".", id == "..",
+			strings.ContainsFunc(id, isC0):
 			t.Fatalf("id %q", id)
 		}
 	}
@@ -86,10 +88,12 @@ func checkBody(t *testing.T, r *mapping.Result) {
 	if err := json.Unmarshal(r.UserEvent.Body, &body); err != nil {
 		t.Fatalf("body does not parse: %v\n%s", err, r.UserEvent.Body)
 	}
-	if *body.UserID != r.UserEvent.UserID || *body.AccountID != r.UserEvent.AccountID || len(body.Events) != 1 || *body.Events[0].Key != r.UserEvent.Key {
+	if *body.UserID != r.UserEvent.UserID || *body.AccountID != r.UserEvent.AccountID || len(body.Events) != 1 ||
+		*body.Events[0].Key != r.UserEvent.Key {
 		t.Fatalf("body and result differ:\n%s\n%+v", r.UserEvent.Body, r.UserEvent)
 	}
-	missing := slices.Contains(r.Warnings, mapping.WarningMessageIDMissing) || slices.Contains(r.Warnings, mapping.WarningMessageIDInvalid)
+	missing := slices.Contains(r.Warnings, mapping.WarningMessageIDMissing) ||
+		slices.Contains(r.Warnings, mapping.WarningMessageIDInvalid)
 	switch {
 	case body.IdempotencyKey == nil:
 		if !missing || r.UserEvent.IdempotencyKey != "" {

@@ -13,13 +13,15 @@ import (
 func TestAppendWithTraits(t *testing.T) {
 	const traits = `{"plan":"gold"}`
 	for _, test := range []struct{ name, event, want string }{
-		{"own", `{"a":1,"traits":{"plan":"old"},"b":[{"traits":1}]}`, `{"a":1,"traits":{"plan":"gold"},"b":[{"traits":1}]}`},
+		{"own", `{"a":1,"traits":{"plan":"old"},"b":[{"traits":1}]}`,
+			`{"a":1,"traits":{"plan":"gold"},"b":[{"traits":1}]}`},
 		{"none", `{"a":1}`, `{"traits":{"plan":"gold"},"a":1}`},
 		{"empty", ` {} `, ` {"traits":{"plan":"gold"}} `},
 		{"null", `{ "traits" : null }`, `{ "traits" : {"plan":"gold"} }`},
 		{"another spelling", `{"Traits":{"a":1}}`, `{"traits":{"plan":"gold"},"Traits":{"a":1}}`},
 		{"escaped name", `{"tr\u0061its":{"a":1}}`, `{"tr\u0061its":{"plan":"gold"}}`},
-		{"of the context", `{"context":{"traits":{"a":1}}}`, `{"traits":{"plan":"gold"},"context":{"traits":{"a":1}}}`},
+		{"of the context", `{"context":{"traits":{"a":1}}}`,
+			`{"traits":{"plan":"gold"},"context":{"traits":{"a":1}}}`},
 		{"behind a byte order mark", "\ufeff{\"a\":1}", "\ufeff{\"traits\":{\"plan\":\"gold\"},\"a\":1}"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -34,7 +36,8 @@ func TestAppendWithTraits(t *testing.T) {
 func FuzzMerge(f *testing.F) {
 	for _, event := range []string{
 		`{"type":"identify","userId":"u","traits":{"a":1,"b":{"c":[]}}}`, `{"Traits":{"a":1},"type":"identify"}`,
-		`{"context":{"traits":{"a":null}}}`, `{"traits":"{}","tr\u0061its ":1}`, `{}`, `{"traits":{"é\u0000":"\ud800"}}`,
+		`{"context":{"traits":{"a":null}}}`, `{"traits":"{}","tr\u0061its ":1}`, `{}`,
+		`{"traits":{"é\u0000":"\ud800"}}`,
 	} {
 		f.Add([]byte(event), []byte(`{"x":"y"}`))
 	}
@@ -45,10 +48,11 @@ func FuzzMerge(f *testing.F) {
 		f.Fatal(err)
 	}
 	traitsOf := func(event []byte) (traits []byte, taken bool) {
-		mapper.MapWith(event, time.Time{}, mapping.Options{Selects: func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
-			traits, taken = append(traits, c.Traits()...), true
-			return mapping.KindSkip, "", ""
-		}})
+		mapper.MapWith(event, time.Time{},
+			mapping.Options{Selects: func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
+				traits, taken = append(traits, c.Traits()...), true
+				return mapping.KindSkip, "", ""
+			}})
 		return traits, taken
 	}
 	f.Fuzz(func(t *testing.T, event, other []byte) {

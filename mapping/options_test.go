@@ -17,7 +17,8 @@ const endless = `($f := function($n){$f($n)}; $f(1))`
 func TestRulesOnly(t *testing.T) {
 	plain := mustMapper(t, func(*mapping.Rules) {})
 	failing := mustMapper(t, func(r *mapping.Rules) {
-		r.Segments, r.FromTrack, r.FromTrackBody, r.Transform = `$error("x")`, `$error("x")`, `$error("x")`, `$error("x")`
+		const fails = `$error("x")`
+		r.Segments, r.FromTrack, r.FromTrackBody, r.Transform = fails, fails, fails, fails
 	})
 	now := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	inputs, err := filepath.Glob(filepath.Join("..", "testdata", "mapping", "*", "*.json"))
@@ -41,7 +42,8 @@ func TestRulesOnly(t *testing.T) {
 		switch got.Kind {
 		case mapping.KindSkip, mapping.KindReject:
 			if whole.Kind != got.Kind {
-				t.Errorf("%s: the rules make %s of it, and expressions %s", input, got.AppendJSON(nil), whole.AppendJSON(nil))
+				t.Errorf("%s: the rules make %s of it, and expressions %s", input, got.AppendJSON(nil),
+					whole.AppendJSON(nil))
 			}
 		default:
 			if whole.Reason != mapping.RejectExpressionFailed {
@@ -76,7 +78,8 @@ func TestDone(t *testing.T) {
 		}
 	}()
 	close(second)
-	if waiting := mapper.MapWith(track, time.Time{}, mapping.Options{Done: second}); waiting.Kind != mapping.KindUnfinished {
+	waiting := mapper.MapWith(track, time.Time{}, mapping.Options{Done: second})
+	if waiting.Kind != mapping.KindUnfinished {
 		t.Errorf("got %s", waiting.AppendJSON(nil))
 	}
 	close(first)
@@ -84,12 +87,14 @@ func TestDone(t *testing.T) {
 		t.Errorf("got %+v", result)
 	}
 	// Its slot is free.
-	if result := mapper.Map(identify, time.Time{}); !strings.Contains(string(result.AppendJSON(nil)), `"segments":["vip"]`) {
+	result := mapper.Map(identify, time.Time{})
+	if !strings.Contains(string(result.AppendJSON(nil)), `"segments":["vip"]`) {
 		t.Errorf("got %s", result.AppendJSON(nil))
 	}
 	// Mappings without an expression neither wait nor end early.
 	none := mustMapper(t, func(*mapping.Rules) {})
-	if result := none.MapWith(track, time.Time{}, mapping.Options{Done: second}); result.Kind != mapping.KindUserEvent {
+	result = none.MapWith(track, time.Time{}, mapping.Options{Done: second})
+	if result.Kind != mapping.KindUserEvent {
 		t.Errorf("got %s", result.AppendJSON(nil))
 	}
 }

@@ -32,8 +32,7 @@ type seenName struct {
 
 var parsers = sync.Pool{New: func() any { return new(parser) }}
 
-// parse reads an event. fault says what is wrong with it, if anything; else the envelope is complete. The caller must
-// release the parser.
+// parse reads an event. Without a fault, the envelope is complete. The caller must release the parser.
 func parse(event []byte) *parser {
 	p := parsers.Get().(*parser)
 	p.b, p.i, p.fault = event, skipByteOrderMark(event), ""

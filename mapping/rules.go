@@ -51,7 +51,8 @@ const (
 	DefaultMaxAhead = 90 * day
 )
 
-// Rules are the settings of a mapping. Start from [DefaultRules]: the zero value turns off what is on by default.
+// Rules are the settings of a mapping. Start from [DefaultRules]: the zero value turns off settings that are on by
+// default.
 type Rules struct {
 	// AccountID lists the paths to try for the accountId, such as "context.groupId". The first string or number that
 	// is neither blank nor a placeholder counts. A path may begin with "$." (M5). Default: userId.
@@ -126,7 +127,7 @@ func DefaultRules() Rules {
 type RuleError struct {
 	// Key is the configuration key, such as "events.keys".
 	Key string
-	// Problem says what is wrong and how to correct it.
+	// Problem describes the fault and the remedy.
 	Problem string
 }
 

@@ -35,7 +35,8 @@ func TestValidateNamesEveryFault(t *testing.T) {
 		FromTrackBody:   "1 +",
 	}
 	err := rules.Validate()
-	for _, key := range []string{"account_id", "events.only", "events.keys", "events.revenue_scale", "invalid_values", "max_age", "max_ahead",
+	for _, key := range []string{"account_id", "events.only", "events.keys", "events.revenue_scale", "invalid_values",
+		"max_age", "max_ahead",
 		"events.transform", "users.segments", "users.invalid_segments", "users.from_track", "users.from_track_body"} {
 		if err == nil || !strings.Contains(err.Error(), key+": ") {
 			t.Errorf("no fault of %s in:\n%v", key, err)
@@ -53,7 +54,8 @@ func TestValidateNamesEveryFault(t *testing.T) {
 func TestRevenueScales(t *testing.T) {
 	for text, valid := range map[string]bool{
 		"1": true, "100": true, "0.01": true, "1.0": true, "1e2": true,
-		"": false, "0": false, "-1": false, "NaN": false, "Infinity": false, "1e10": false, "x": false, "1234567890123456789": false,
+		"": false, "0": false, "-1": false, "NaN": false, "Infinity": false, "1e10": false,
+		"x": false, "1234567890123456789": false,
 	} {
 		rules := mapping.DefaultRules()
 		rules.RevenueScale = text
@@ -74,8 +76,10 @@ func TestResultSharesNoMemoryWithTheEvent(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, text := range []string{
-			`{"type":"track","userId":"u-1","event":"Signed Up","messageId":"12345678","properties":{"plan":"pro"},"context":{"traits":{"email":"e"}}}`,
-			`{"type":"identify","userId":"u-1","messageId":"12345678","traits":{"plan":"pro","name":"Jo Doe","email":"e","tags":["a"]}}`,
+			`{"type":"track","userId":"u-1","event":"Signed Up","messageId":"12345678","properties":{"plan":"pro"},` +
+				`"context":{"traits":{"email":"e"}}}`,
+			`{"type":"identify","userId":"u-1","messageId":"12345678","traits":{"plan":"pro","name":"Jo Doe",` +
+				`"email":"e","tags":["a"]}}`,
 		} {
 			event := []byte(text)
 			result := mapper.Map(event, goldenNow)
@@ -108,7 +112,8 @@ func TestManyNames(t *testing.T) {
 		if r := mapper.Map([]byte(event), goldenNow); r.Kind != mapping.KindUserEvent {
 			t.Errorf("%d names: %s %s", count, r.Reason, r.Detail)
 		}
-		event = `{"type":"track","userId":"u-1","event":"e","properties":{` + names.String() + `"same_start__same_end":1}}`
+		event = `{"type":"track","userId":"u-1","event":"e","properties":{` + names.String() +
+			`"same_start__same_end":1}}`
 		if r := mapper.Map([]byte(event), goldenNow); r.Reason != mapping.RejectInvalidJSON {
 			t.Errorf("%d names and a duplicate: %+v", count, r)
 		}

@@ -44,7 +44,8 @@ func TestParseDateAgreesWithTime(t *testing.T) {
 
 // rfc3339 is the syntax of RFC 3339. Package time also accepts hours of one digit, fractions behind a comma and
 // offsets of 24 hours.
-var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+var rfc3339 = regexp.MustCompile(
+	`^\d{4}-\d\d-\d\dT([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
 // minuteOnly is the same without seconds.
 var minuteOnly = regexp.MustCompile(`^\d{4}-\d\d-\d\dT([01]\d|2[0-3]):[0-5]\d(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
@@ -66,7 +67,8 @@ func TestParseEpochUnits(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"8640000000000001000000", "1e22", "1e400", "-1e400", "", "-", "1e", "01", "+1", ".5", "1_000", "0x10", "Infinity",
+		"8640000000000001000000", "1e22", "1e400", "-1e400", "", "-", "1e", "01", "+1", ".5", "1_000", "0x10",
+		"Infinity",
 	} {
 		if got, ok := parseEpoch([]byte(text)); ok {
 			t.Errorf("%q is taken as %d", text, got)
@@ -78,7 +80,8 @@ func TestParseEpochUnits(t *testing.T) {
 // may be accepted.
 func FuzzParseTime(f *testing.F) {
 	for _, seed := range []string{
-		"2026-10-31T12:00:00.276Z", "2026-02-29T00:00:00Z", "1793448000.5", "-1e-400", "1e17", "2026-1-1", "0000-01-01",
+		"2026-10-31T12:00:00.276Z", "2026-02-29T00:00:00Z", "1793448000.5", "-1e-400", "1e17", "2026-1-1",
+		"0000-01-01",
 		"2026-10-31T12:00:00+23:59", "2026-10-31T12:00Z", "20261031", "20260230", "1793448000000000", "1.793448e18",
 	} {
 		f.Add(seed)
@@ -97,7 +100,8 @@ func FuzzParseTime(f *testing.F) {
 		}
 		compact, ok := parseCompactDate([]byte(text))
 		want, err := time.Parse("20060102", text)
-		if exists := err == nil && want.Year() >= 2000 && len(text) == 8; ok != exists || ok && compact != want.UnixMilli() {
+		exists := err == nil && want.Year() >= 2000 && len(text) == 8
+		if ok != exists || ok && compact != want.UnixMilli() {
 			t.Fatalf("%q: got %d %t, want %v", text, compact, ok, want)
 		}
 		if millis, ok := parseEpoch([]byte(text)); ok && (millis > maxMillis || millis < -maxMillis) {

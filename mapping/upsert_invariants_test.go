@@ -21,7 +21,8 @@ var (
 // checkUpserts checks the properties of every result of an identify call.
 func checkUpserts(t *testing.T, r *mapping.Result) {
 	t.Helper()
-	if _, ok := r.UserUpsert(); ok || len(r.Upserts) == 0 || r.UserEvent.Body != nil || r.Ensure != 0 || r.Reason != "" || r.Detail != "" {
+	if _, ok := r.UserUpsert(); ok || len(r.Upserts) == 0 || r.UserEvent.Body != nil || r.Ensure != 0 ||
+		r.Reason != "" || r.Detail != "" {
 		t.Fatalf("not just upserts: %+v", r)
 	}
 	for i := range r.Upserts {
@@ -31,7 +32,8 @@ func checkUpserts(t *testing.T, r *mapping.Result) {
 			t.Fatalf("upserts of several users: %+v", r.Upserts)
 		}
 		last := i == len(r.Upserts)-1
-		if full := len(body.CustomFields) == mapping.MaxCustomFields; !last && !full || i > 0 && len(body.CustomFields) == 0 {
+		if full := len(body.CustomFields) == mapping.MaxCustomFields; !last && !full ||
+			i > 0 && len(body.CustomFields) == 0 {
 			t.Fatalf("upsert %d of %d has %d custom fields", i+1, len(r.Upserts), len(body.CustomFields))
 		}
 		if i > 0 && !slices.Equal(body.names, []string{"id", "accountId", "customFields"}) {
@@ -56,7 +58,8 @@ func checkEnsured(t *testing.T, r *mapping.Result) {
 			t.Fatalf("never, yet %+v and %+v", upsert, r.Upserts)
 		}
 	case mapping.EnsureMissing, mapping.EnsureAlways:
-		if !ok || len(r.Upserts) > 1 || upsert.UserID != r.UserEvent.UserID || upsert.AccountID != r.UserEvent.AccountID {
+		if !ok || len(r.Upserts) > 1 || upsert.UserID != r.UserEvent.UserID ||
+			upsert.AccountID != r.UserEvent.AccountID {
 			t.Fatalf("want one upsert of the event's user: %+v", r)
 		}
 		checkUpsert(t, &upsert)
@@ -127,7 +130,8 @@ func checkUpsert(t *testing.T, upsert *mapping.UserUpsert) (body upsertBody) {
 			t.Fatalf("segment %q", segment)
 		}
 	}
-	if slices.Contains(body.names, "segments") && (len(body.Segments) == 0 || body.names[len(body.names)-1] != "segments") {
+	if slices.Contains(body.names, "segments") &&
+		(len(body.Segments) == 0 || body.names[len(body.names)-1] != "segments") {
 		t.Fatalf("segments are empty or not the last: %s", upsert.Body)
 	}
 	if slices.Contains(body.names, "referredByCodes") && len(body.ReferredByCodes) == 0 {

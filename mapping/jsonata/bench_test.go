@@ -15,7 +15,8 @@ var typical = []struct{ name, source string }{
 	{"segments", `[context.traits.trait2, "hardcoded"]`},
 	{"from_track", `event = "Order Completed" ? "ALWAYS" : "MISSING_USER"`},
 	{"from_track_body", `{"id": userId, "accountId": userId, "locale": $replace(context.locale, "-", "_")}`},
-	{"transform", `$merge([properties, {"total": properties.total * 100, "units": $sum(properties.products.quantity)}])`},
+	{"transform",
+		`$merge([properties, {"total": properties.total * 100, "units": $sum(properties.products.quantity)}])`},
 	{"identity", `$`},
 }
 

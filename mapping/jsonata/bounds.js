@@ -1,8 +1,7 @@
-// Bounds for what the reference implementation leaves to the memory at hand, and
-// the door through which Go enters. It runs in strict mode, once in each runtime,
-// and yields the functions that compile an expression and look for undefined functions.
+// Bounds where the reference implementation uses as much memory as there is. The script runs in strict mode, once in
+// each runtime. It returns the functions that Go calls: compile and undefinedFunction.
 (function (limits) {
-    var spent = 0; // UTF-16 code units of text made by the evaluation under way
+    var spent = 0; // UTF-16 code units of text that the current evaluation has made
     var steps = 0; // nodes of the expression that it has evaluated
 
     // made counts text. limits.tooLarge interrupts the runtime, which no catch can stop.
@@ -13,7 +12,7 @@
         }
     }
 
-    // step is called by the reference before it evaluates a node.
+    // step runs before the reference evaluates a node.
     function step() {
         if (++steps > limits.steps) {
             limits.tooLong();
@@ -81,8 +80,7 @@
     // The reference takes base64 from the browser or from Node.js.
     globalThis.window = {btoa: limits.btoa, atob: limits.atob};
 
-    // RegexEngine is a regular expression as the reference uses one. No interrupt ends a
-    // match that is under way, so each is bounded by itself.
+    // RegexEngine is a regular expression for the reference. No interrupt ends a match, so each match has its bound.
     function RegexEngine(value) {
         var native = new RegExp(value);
         var source = value.source;
@@ -105,8 +103,8 @@
         };
     }
 
-    // matchOf makes what RegExp.prototype.exec yields of the places in the text where a
-    // match and its groups begin and end, -1 for a group that has no part in it.
+    // matchOf returns the result of RegExp.prototype.exec for the start and end of a match and of its groups; -1 means
+    // that a group has no part in the match.
     function matchOf(text, spans) {
         var match = [];
         for (var i = 0; i < spans.length; i += 2) {
@@ -116,7 +114,7 @@
         return match;
     }
 
-    // No expression leaves anything behind that the next one could see.
+    // No expression may change the runtime for the next one.
     [Object, NativeArray, String, Number, Boolean, Function, RegExp, Date, Error].forEach(function (type) {
         Object.preventExtensions(type.prototype);
     });
@@ -131,10 +129,10 @@
         };
     }
 
-    // nodes returns all objects of a syntax tree, which may be as deep as the source is long.
+    // nodes returns all objects of a syntax tree. It does not recurse: a tree may be as deep as its source.
     function nodes(root) {
         var found = new Set([root]);
-        found.forEach(function (node) { // also visits what is added meanwhile
+        found.forEach(function (node) { // also visits nodes added meanwhile
             Object.keys(node).forEach(function (name) {
                 if (node[name] !== null && typeof node[name] === 'object') {
                     found.add(node[name]);
@@ -144,8 +142,8 @@
         return found;
     }
 
-    // undefinedFunction returns the name of a function that the expression calls, and
-    // that neither JSONata nor the expression defines; '' if there is none.
+    // undefinedFunction returns the name of a called function that neither JSONata nor the expression defines; '' if
+    // there is none.
     function undefinedFunction(source) {
         var all = nodes(jsonata(source, {stack: limits.depth}).ast());
         var defined = new Set();

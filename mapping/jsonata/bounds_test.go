@@ -27,8 +27,10 @@ func TestBounds(t *testing.T) {
 		{"doubled text", `$reduce([1..60], ` + doubling + `$made & $made}, "xx")`, jsonata.ErrTooLarge},
 		{"doubled array", `$reduce([1..60], ` + doubling + `$append($made, $made)}, [1, 2])`, jsonata.ErrTooLarge},
 		{"shared array", `$reduce([1..60], ` + doubling + `[[$made, $made]]}, ["x"])`, jsonata.ErrTooLarge},
-		{"shared object", `$reduce([1..60], ` + doubling + `{"a": $made, "b": $made}}, {"x": 1})`, jsonata.ErrTooLarge},
-		{"shared object as text", `$string($reduce([1..60], ` + doubling + `{"a": $made, "b": $made}}, {"x": 1}))`, nil},
+		{"shared object", `$reduce([1..60], ` + doubling + `{"a": $made, "b": $made}}, {"x": 1})`,
+			jsonata.ErrTooLarge},
+		{"shared object as text", `$string($reduce([1..60], ` + doubling + `{"a": $made, "b": $made}}, {"x": 1}))`,
+			nil},
 		{"long separator", `$join($split($pad("", 50000), ""), $pad("", 50000))`, nil},
 		{"long replacement", `$replace($pad("", 100000), " ", $pad("", 100000, "y"))`, nil},
 		{"wide year", `$fromMillis(0, "[Y,1000000000]")`, jsonata.ErrTooLarge},
@@ -87,13 +89,15 @@ func TestCompileErrorSaysWhere(t *testing.T) {
 	if !errors.As(err, &wrong) || wrong.Position != 14 || wrong.Code != "S0203" {
 		t.Errorf("got %#v", err)
 	}
-	if got, want := err.Error(), `compile expression: character 14: Expected "]" before end of expression (S0203)`; got != want {
+	want := `compile expression: character 14: Expected "]" before end of expression (S0203)`
+	if got := err.Error(); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
 }
 
 func TestInputThatIsNotJSON(t *testing.T) {
-	for _, input := range []string{"{", `{"a"`, `{"a":}`, `[1,`, `"`, "nope", "1e", `{"a":{"b":"\x"}}`, " ", strings.Repeat("[", 20000)} {
+	for _, input := range []string{"{", `{"a"`, `{"a":}`, `[1,`, `"`, "nope", "1e", `{"a":{"b":"\x"}}`, " ",
+		strings.Repeat("[", 20000)} {
 		expression, err := jsonata.Compile("a.b.c & $string($)")
 		if err != nil {
 			t.Fatal(err)
@@ -116,7 +120,8 @@ func TestNothingRemains(t *testing.T) {
 		_, _, _ = evalOnce(source, []byte(`{}`))
 	}
 	for range 4 {
-		if result, defined, err := evalOnce(`[polluted, a.polluted, $x, $sum([1, 2])]`, []byte(`{"a":{}}`)); string(result) != "[3]" || !defined || err != nil {
+		result, defined, err := evalOnce(`[polluted, a.polluted, $x, $sum([1, 2])]`, []byte(`{"a":{}}`))
+		if string(result) != "[3]" || !defined || err != nil {
 			t.Errorf("got %s, %v", result, err)
 		}
 	}

@@ -61,7 +61,8 @@ func TestManyExpressions(t *testing.T) {
 		expressions = append(expressions, expression)
 	}
 	for i, expression := range expressions {
-		if got, _, err := expression.Eval([]byte(`{"n":1}`), casesNow, nil); err != nil || string(got) != fmt.Sprint(i+1) {
+		got, _, err := expression.Eval([]byte(`{"n":1}`), casesNow, nil)
+		if err != nil || string(got) != fmt.Sprint(i+1) {
 			t.Errorf("%s: got %s, %v", expression, got, err)
 		}
 	}

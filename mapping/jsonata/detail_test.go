@@ -11,7 +11,8 @@ import (
 // TestDetail checks that the detail of an error shows no value of the input, for any expression.
 func TestDetail(t *testing.T) {
 	const marker, number = "marker-4711", "471147114711"
-	const input = `{"text":"` + marker + `","number":` + number + `,"list":["` + marker + `",{"a":"` + marker + `"}],"object":{"` + marker + `":1}}`
+	const input = `{"text":"` + marker + `","number":` + number + `,"list":["` + marker + `",{"a":"` + marker +
+		`"}],"object":{"` + marker + `":1}}`
 	for source, want := range map[string]string{
 		`$error(text)`:                         "$error or $assert, with a message made of the event",
 		`$error('no plan for ' & text)`:        "$error or $assert, with a message made of the event",

@@ -105,7 +105,8 @@ func TestConditionIsBounded(t *testing.T) {
 // TestBacktracking matches regular expressions that need it. The expected values come from Node.js.
 func TestBacktracking(t *testing.T) {
 	for _, c := range []struct{ source, want string }{
-		{`$match("abab-cdcd", /(..)\1/)`, `[{"match":"abab","index":0,"groups":["ab"]},{"match":"cdcd","index":5,"groups":["cd"]}]`},
+		{`$match("abab-cdcd", /(..)\1/)`,
+			`[{"match":"abab","index":0,"groups":["ab"]},{"match":"cdcd","index":5,"groups":["cd"]}]`},
 		{`$match("abab-cdcd", /(..)\1/, 1)`, `{"match":"abab","index":0,"groups":["ab"]}`},
 		{`$match("ab", /(x)?(a)(?=b)/).{"n": $count(groups), "m": match}`, `{"n":2,"m":"a"}`},
 		{`$replace("aa-bb-cd", /(.)\1/, "<$1>")`, `"<a>-<b>-cd"`},

@@ -19,7 +19,7 @@ var (
 	ErrTooDeep  = errors.New("expression nests too deep")
 )
 
-// CompileError says what is wrong with an expression, and where.
+// CompileError is a fault in an expression and its position.
 type CompileError struct {
 	Source   string
 	Position int    // in UTF-16 code units, just behind the wrong word; 0 if unknown

@@ -64,7 +64,8 @@ func FuzzInput(f *testing.F) {
 
 func checkEvalError(t *testing.T, source string, err error) {
 	var failed *jsonata.EvalError
-	if !errors.Is(err, jsonata.ErrTimeout) && !errors.Is(err, jsonata.ErrTooLong) && !errors.Is(err, jsonata.ErrTooLarge) && !errors.Is(err, jsonata.ErrTooDeep) &&
+	if !errors.Is(err, jsonata.ErrTimeout) && !errors.Is(err, jsonata.ErrTooLong) &&
+		!errors.Is(err, jsonata.ErrTooLarge) && !errors.Is(err, jsonata.ErrTooDeep) &&
 		(!errors.As(err, &failed) || failed.Message == "") {
 		t.Fatalf("%q: error %v", source, err)
 	}
