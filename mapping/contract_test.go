@@ -15,8 +15,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// judge asks a sandbox, which holds SaaSquatch's published rules on its own,
-// about a mapped event.
+// judge sends a mapped event to a sandbox, which has SaaSquatch's published rules of its own.
 func judge(t *testing.T, server *sandbox.Server, event *mapping.UserEvent) (status int, answer string) {
 	t.Helper()
 	request := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(event.Body))
@@ -58,7 +57,7 @@ func TestMappedEventsPass(t *testing.T) {
 	for _, input := range inputs {
 		name := filepath.Base(filepath.Dir(input))
 		if name == "M14_not_conformed" {
-			continue // its point is not to fit the schema
+			continue // it deliberately does not fit the schema
 		}
 		rules := mapping.DefaultRules()
 		text, err := os.ReadFile(filepath.Join(filepath.Dir(input), "rules.json"))
@@ -93,8 +92,7 @@ func TestMappedEventsPass(t *testing.T) {
 	}
 }
 
-// FuzzMappedEventsPass checks that whatever the mapping lets through is a request
-// that SaaSquatch's published rules allow.
+// FuzzMappedEventsPass checks that SaaSquatch's published rules allow every request that the mapping makes.
 func FuzzMappedEventsPass(f *testing.F) {
 	server := newJudge(f)
 	rules := mapping.DefaultRules()
@@ -124,8 +122,8 @@ func FuzzMappedEventsPass(f *testing.F) {
 		if result.Kind != mapping.KindUserEvent {
 			return
 		}
-		if status, answer := judge(t, server, &result.UserEvent); status != http.StatusOK &&
-			status != http.StatusConflict {
+		status, answer := judge(t, server, &result.UserEvent)
+		if status != http.StatusOK && status != http.StatusConflict {
 			t.Fatalf("%d %s\n%s", status, answer, result.UserEvent.Body)
 		}
 	})

@@ -17,7 +17,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// judgeUpsert asks a sandbox about a user upsert.
+// judgeUpsert sends a user upsert to a sandbox.
 func judgeUpsert(t *testing.T, server *sandbox.Server, upsert *mapping.UserUpsert) (status int, answer string) {
 	t.Helper()
 	request := httptest.NewRequest(http.MethodPut, "/", bytes.NewReader(upsert.Body))
@@ -30,8 +30,8 @@ func judgeUpsert(t *testing.T, server *sandbox.Server, upsert *mapping.UserUpser
 	return w.Code, w.Body.String()
 }
 
-// TestMappedUpsertsPass sends the upserts that the mapping makes of every golden
-// event, those that an event needs included.
+// TestMappedUpsertsPass sends the upserts that the mapping makes of every golden event, including those for track
+// calls.
 func TestMappedUpsertsPass(t *testing.T) {
 	server := newJudge(t)
 	inputs, err := filepath.Glob(filepath.Join("..", "testdata", "mapping", "*", "input.json"))
@@ -64,8 +64,8 @@ func TestMappedUpsertsPass(t *testing.T) {
 			}
 			for i := range upserts {
 				status, answer := judgeUpsert(t, server, &upserts[i])
-				// What SaaSquatch takes as a referral code is too vague to drop one for: it
-				// is dropped where it is refused.
+				// SaaSquatch does not publish the form of a referral code, so the mapping keeps every one. A refused
+				// one is dropped later.
 				if status == http.StatusBadRequest && strings.Contains(answer, "RS034") {
 					continue
 				}
