@@ -112,8 +112,8 @@ func FuzzMappedEventsPass(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name string, properties []byte, userID, messageID string) {
 		event, err := json.Marshal(map[string]any{
-			"type": "track", "event": name, "userId": userID, "messageId": messageID,
-			"properties": json.RawMessage(properties),
+			"type": "track", "event": name, "userId": userID,
+			"messageId": messageID, "properties": json.RawMessage(properties),
 		})
 		if err != nil {
 			t.Skip() // the properties are not JSON

@@ -2,15 +2,11 @@ package mapping
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"maps"
 	"runtime"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/cockroachdb/apd/v3"
 )
 
 // Mapper maps events by fixed rules. It is safe for concurrent use.
@@ -20,53 +16,10 @@ type Mapper struct {
 	slots chan struct{}
 }
 
-// compiledRules are Rules prepared for use.
-type compiledRules struct {
-	Rules
-	accountID    [][]string
-	only, except map[string]struct{}
-	scale        *apd.Decimal // nil if nothing is scaled
-	// The names that account_id reads of traits, and of context.traits.
-	accountTraits, accountContextTraits accountTraits
-	placeholders                        placeholders
-	// ensure holds for every track call, unless there is a fromTrack.
-	ensure Ensure
-	// The expressions of the rules; nil for an absent one.
-	segments, fromTrack, fromTrackBody, transform *expression
-}
-
 // New returns a Mapper for the rules. The error is that of Validate.
 func New(rules Rules) (*Mapper, error) {
-	if err := rules.Validate(); err != nil {
-		return nil, err
-	}
-	rules.Keys = maps.Clone(rules.Keys)
-	compiled := compiledRules{
-		Rules: rules, only: set(rules.Only), except: set(rules.Except),
-		accountTraits: make(accountTraits), accountContextTraits: make(accountTraits),
-	}
-	for _, text := range rules.AccountID {
-		path, fault := accountPath(text)
-		if fault != "" {
-			return nil, &RuleError{Key: "account_id", Problem: fault}
-		}
-		compiled.accountID = append(compiled.accountID, path)
-		switch {
-		case len(path) > 1 && path[0] == "traits":
-			compiled.accountTraits[path[1]] = struct{}{}
-		case len(path) > 2 && path[0] == "context" && path[1] == "traits":
-			compiled.accountContextTraits[path[2]] = struct{}{}
-		}
-	}
-	for _, text := range rules.PlaceholderUserIDs {
-		compiled.placeholders.add(text)
-	}
-	scale, err := parseScale(rules.RevenueScale)
+	compiled, err := rules.compile()
 	if err != nil {
-		return nil, fmt.Errorf("revenue scale: %w", err)
-	}
-	compiled.scale = scale
-	if err := errors.Join(compiled.compile()...); err != nil {
 		return nil, err
 	}
 	return &Mapper{rules: compiled, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}, nil
@@ -76,27 +29,6 @@ func New(rules Rules) (*Mapper, error) {
 // The limit of a mapper of [New] is one for each processor.
 func (m *Mapper) WithEvaluations(n int) *Mapper {
 	return &Mapper{rules: m.rules, slots: make(chan struct{}, n)}
-}
-
-// compile compiles the expressions and returns one error for each, nil for success.
-func (r *compiledRules) compile() []error {
-	faults := make([]error, 4)
-	r.segments, faults[0] = compileExpression("users.segments", r.Segments)
-	r.ensure, r.fromTrack, faults[1] = compileFromTrack(r.FromTrack)
-	r.fromTrackBody, faults[2] = compileExpression("users.from_track_body", r.FromTrackBody)
-	r.transform, faults[3] = compileExpression("events.transform", r.Transform)
-	return faults
-}
-
-func set(names []string) map[string]struct{} {
-	if len(names) == 0 {
-		return nil
-	}
-	members := make(map[string]struct{}, len(names))
-	for _, name := range names {
-		members[name] = struct{}{}
-	}
-	return members
 }
 
 // Map maps one event. It rejects bytes that are not one JSON object. The result shares no memory with event.

@@ -1,12 +1,6 @@
 package mapping
 
-import (
-	"errors"
-	"fmt"
-	"strings"
-	"time"
-	"unicode"
-)
+import "time"
 
 // InvalidValues says how to send a top-level field with a value that SaaSquatch does not support: an array directly
 // inside an array, nesting deeper than 20, or a number beyond the range of a double (M12, M13).
@@ -135,54 +129,6 @@ func (e *RuleError) Error() string { return e.Key + ": " + e.Problem }
 
 // Validate returns all faults joined. Each is a [*RuleError].
 func (r *Rules) Validate() error {
-	var faults []error
-	fault := func(key, format string, args ...any) {
-		faults = append(faults, &RuleError{Key: key, Problem: fmt.Sprintf(format, args...)})
-	}
-	if len(r.AccountID) == 0 {
-		fault("account_id", "is empty: name at least one path, such as userId")
-	}
-	for _, path := range r.AccountID {
-		if _, wrong := accountPath(path); wrong != "" {
-			fault("account_id", "%s", wrong)
-		}
-	}
-	for _, id := range r.PlaceholderUserIDs {
-		if isBlank([]byte(id)) {
-			fault("placeholder_user_ids", "%q is blank: remove it, since a blank userId is skipped anyway", id)
-		}
-	}
-	if len(r.Only) > 0 && len(r.Except) > 0 {
-		fault("events.only", "cannot stand beside events.except: keep one of them")
-	}
-	for name, key := range r.Keys {
-		if strings.TrimSpace(key) == "" {
-			fault("events.keys", "the key of %q is blank: give it a key or remove the entry", name)
-		} else if strings.ContainsFunc(key, unicode.IsControl) {
-			fault("events.keys", "the key of %q holds a control character: remove it", name)
-		}
-	}
-	if _, err := parseScale(r.RevenueScale); err != nil {
-		fault("events.revenue_scale", "%v", err)
-	}
-	switch r.InvalidValues {
-	case InvalidStringify, InvalidNull, InvalidDiscardEvent:
-	default:
-		fault("invalid_values", "is %q: use %s, %s or %s",
-			r.InvalidValues, InvalidStringify, InvalidNull, InvalidDiscardEvent)
-	}
-	if r.MaxAge < 0 {
-		fault("max_age", "is negative: use any_age: true to accept events of any age")
-	}
-	if r.MaxAhead < 0 {
-		fault("max_ahead", "is negative: use any_age: true to accept events of any age")
-	}
-	switch r.InvalidSegments {
-	case SegmentsDiscardInvalid, SegmentsDiscardAll, SegmentsSanitize:
-	default:
-		fault("users.invalid_segments", "is %q: use %s, %s or %s",
-			r.InvalidSegments, SegmentsDiscardInvalid, SegmentsDiscardAll, SegmentsSanitize)
-	}
-	compiled := compiledRules{Rules: *r}
-	return errors.Join(append(faults, compiled.compile()...)...)
+	_, err := r.compile()
+	return err
 }
