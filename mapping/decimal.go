@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 )
 
@@ -22,18 +23,17 @@ func parseDecimal(text []byte) (n decimal, ok bool) {
 		return n, false
 	}
 	text, n.negative = bytes.CutPrefix(text, []byte("-"))
-	exponent := 0
-	if e := bytes.IndexAny(text, "eE"); e >= 0 {
-		if len(bytes.TrimLeft(text[e+1:], "+-")) > maxExponentDigits {
-			return n, false
+	whole := text[:skipDigits(text, 0)]
+	digits, exponent := whole, 0
+	if rest := text[len(whole):]; len(rest) > 0 {
+		if e := bytes.IndexAny(rest, "eE"); e >= 0 {
+			if len(bytes.TrimLeft(rest[e+1:], "+-")) > maxExponentDigits {
+				return n, false
+			}
+			exponent, _ = strconv.Atoi(string(rest[e+1:])) // the syntax and the bound above leave no error
+			rest = rest[:e]
 		}
-		exponent, _ = strconv.Atoi(string(text[e+1:])) // the syntax and the bound above leave no error
-		text = text[:e]
-	}
-	whole, fraction, _ := bytes.Cut(text, []byte("."))
-	digits := whole
-	if len(fraction) > 0 {
-		digits = append(append(make([]byte, 0, len(text)), whole...), fraction...)
+		digits = slices.Concat(whole, bytes.TrimPrefix(rest, []byte(".")))
 	}
 	n.digits = bytes.TrimLeft(digits, "0")
 	if len(n.digits) > 0 {
