@@ -10,30 +10,13 @@ import (
 )
 
 func (p *program) configCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Show the configuration"}
-	var file string
-	print := &cobra.Command{
-		Use:   "print",
-		Short: "Print the configuration in effect as YAML, secrets masked",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := config.Load(config.Source{File: file, Env: p.env, Flags: cmd.Flags()})
-			if err != nil {
-				return err
-			}
-			return failed(cfg.Print(p.stdout))
-		},
-	}
-	print.Flags().StringVar(&file, "config", "", "configuration `file`")
-	config.RegisterFlags(print.Flags())
-	reference := &cobra.Command{
-		Use:   "reference",
-		Short: "Print a table of every setting, as Markdown",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprint(p.stdout, referenceTable())
-			return failed(err)
-		},
+	cmd := command("config", "Show the configuration", "")
+	print := command("print", "Print the configuration in effect as YAML, with secrets masked", "")
+	p.addConfigFlags(print).runs(func(cfg *config.Config, _ []string) error { return failed(cfg.Print(p.stdout)) })
+	reference := command("reference", "Print a table of all settings as Markdown", "")
+	reference.RunE = func(*cobra.Command, []string) error {
+		_, err := fmt.Fprint(p.stdout, referenceTable())
+		return failed(err)
 	}
 	cmd.AddCommand(print, reference)
 	return cmd
@@ -50,7 +33,8 @@ func referenceTable() string {
 		return "`" + prefix + text + "`"
 	}
 	for _, s := range config.Reference() {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", code("", s.Key), code("", s.Env), code("--", s.Flag), code("", s.Default), s.Help)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n",
+			code("", s.Key), code("", s.Env), code("--", s.Flag), code("", s.Default), s.Help)
 	}
 	return b.String()
 }

@@ -19,44 +19,39 @@ import (
 )
 
 func (p *program) deliveriesCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "deliveries",
-		Short: "Look at deliveries, send them again, delete and export them",
-		Long: `Deliveries works on the events that durable delivery has accepted: beside a running
-server, or while there is none, on the store that the same configuration describes;
-or with --server through the admin API of a running server.
+	cmd := command("deliveries", "List, redrive, delete and export deliveries", `
+The subcommands work on the events that durable delivery has accepted. They open
+the store that the configuration describes, with or without a running server. With
+--server they use the admin API of a running server instead.
 
-A filter picks events; without one all are picked. Times are RFC 3339, a date, or
-how long ago: 2h, 7d.`,
-	}
-	cmd.AddCommand(p.listCommand(), p.showCommand(), p.statsCommand(), p.redriveCommand(), p.purgeCommand(), p.exportCommand())
+A filter picks deliveries. Without a filter a command picks all deliveries. A time
+is RFC 3339, a date (UTC), or an age such as 2h or 7d.`)
+	cmd.AddCommand(p.listCommand(), p.showCommand(), p.statsCommand(),
+		p.redriveCommand(), p.purgeCommand(), p.exportCommand())
 	return cmd
 }
 
-// deliveriesFlags are those that all these commands have.
+// deliveriesFlags are the flags that all subcommands of deliveries have.
 type deliveriesFlags struct {
-	cmd    *cobra.Command
-	file   string
+	*configFlags
 	server string
 	asJSON bool
 
-	ids                               []int64
-	run                               int64
-	outcomes                          []string
-	connection, reason                string
-	event, eventKey                   string
-	user, messageID, since, untilText string
-	tenant                            string
+	ids                           []int64
+	run                           int64
+	outcomes                      []string
+	connection, tenant, reason    string
+	event, eventKey               string
+	user, messageID, since, until string
 }
 
-func addDeliveriesFlags(cmd *cobra.Command) *deliveriesFlags {
-	f := &deliveriesFlags{cmd: cmd}
-	flags := cmd.Flags()
-	flags.StringVar(&f.file, "config", "", "configuration `file` of the server")
-	flags.StringVar(&f.server, "server", "", "`URL` of a server's admin address; ADMIN_TOKEN opens it")
-	config.RegisterFlags(flags)
+func (p *program) addDeliveriesFlags(cmd *cobra.Command) *deliveriesFlags {
+	f := &deliveriesFlags{configFlags: p.addConfigFlags(cmd)}
+	cmd.Flags().StringVar(&f.server, "server", "", serverUsage)
 	return f
 }
+
+const serverUsage = "use the server with this admin `URL`; set its token in ADMIN_TOKEN (default: open the store)"
 
 func (f *deliveriesFlags) addJSON() {
 	f.cmd.Flags().BoolVar(&f.asJSON, "json", false, "write JSON, one value a line")
@@ -64,23 +59,28 @@ func (f *deliveriesFlags) addJSON() {
 
 func (f *deliveriesFlags) addFilter() {
 	flags := f.cmd.Flags()
-	flags.Int64SliceVar(&f.ids, "id", nil, "`numbers` of deliveries")
-	flags.StringSliceVar(&f.outcomes, "outcome", nil, "`outcomes`: delivered, duplicate, skipped, rejected, dead or pending")
-	flags.StringVar(&f.connection, "connection", "", "`name` of the connection")
-	flags.StringVar(&f.tenant, "tenant", "", "`alias` of the tenant that the events were accepted for")
-	flags.StringVar(&f.reason, "reason", "", "`reason` of the outcome")
-	flags.StringVar(&f.event, "event", "", "`name` of the events, exactly as in Segment; older deliveries have none")
-	flags.StringVar(&f.eventKey, "event-key", "", "`key` of the events at SaaSquatch")
-	flags.StringVar(&f.user, "user", "", "`userId`")
-	flags.StringVar(&f.messageID, "message-id", "", "`messageId`")
-	flags.Int64Var(&f.run, "run", 0, "`number` of the replay that brought the events")
-	flags.StringVar(&f.since, "since", "", "accepted at this `time` or later")
-	flags.StringVar(&f.untilText, "until", "", "accepted before this `time`")
+	flags.Int64SliceVar(&f.ids, "id", nil, "pick the deliveries with these `numbers` (default: any)")
+	flags.StringSliceVar(&f.outcomes, "outcome", nil,
+		"pick these `outcomes`: delivered, duplicate, skipped, rejected, dead or pending (default: any)")
+	flags.StringVar(&f.connection, "connection", "", "pick the connection with this `name` (default: any)")
+	flags.StringVar(&f.tenant, "tenant", "", "pick events accepted for the tenant with this `alias` (default: any)")
+	flags.StringVar(&f.reason, "reason", "", "pick outcomes with this `reason` (default: any)")
+	flags.StringVar(&f.event, "event", "",
+		"pick events with this `name` in Segment; deliveries of earlier versions have no name (default: any)")
+	flags.StringVar(&f.eventKey, "event-key", "", "pick events with this `key` at SaaSquatch (default: any)")
+	flags.StringVar(&f.user, "user", "", "pick events with this `userId` (default: any)")
+	flags.StringVar(&f.messageID, "message-id", "", "pick events with this `messageId` (default: any)")
+	flags.Int64Var(&f.run, "run", 0, "pick the events of the replay with this `number` (default: any)")
+	flags.StringVar(&f.since, "since", "", "pick events accepted at this `time` or later (default: any)")
+	flags.StringVar(&f.until, "until", "", "pick events accepted before this `time` (default: any)")
 }
 
-// givenFilters returns the names of the filter's flags that were given.
+// givenFilters returns the names of the filters on the command line.
 func (f *deliveriesFlags) givenFilters() (names []string) {
-	for _, name := range []string{"connection", "tenant", "reason", "event", "event-key", "user", "message-id", "run", "since", "until", "outcome", "id"} {
+	for _, name := range []string{
+		"connection", "tenant", "reason", "event", "event-key", "user", "message-id", "run",
+		"since", "until", "outcome", "id",
+	} {
 		if f.cmd.Flags().Changed(name) {
 			names = append(names, name)
 		}
@@ -88,10 +88,11 @@ func (f *deliveriesFlags) givenFilters() (names []string) {
 	return names
 }
 
-// filter reads the filter's flags.
+// filter reads the filter from the flags.
 func (f *deliveriesFlags) filter(now time.Time) (filter adapter.Filter, err error) {
 	filter = adapter.Filter{
-		Connection: f.connection, Reason: mapping.Reason(f.reason), Event: f.event, EventKey: f.eventKey, UserID: f.user, MessageID: f.messageID, Run: f.run, Tenant: f.tenant,
+		Connection: f.connection, Reason: mapping.Reason(f.reason), Event: f.event, EventKey: f.eventKey,
+		UserID: f.user, MessageID: f.messageID, Run: f.run, Tenant: f.tenant,
 	}
 	if f.cmd.Flags().Changed("id") {
 		filter.IDs = f.ids
@@ -111,14 +112,13 @@ func (f *deliveriesFlags) filter(now time.Time) (filter adapter.Filter, err erro
 	if filter.Since, err = parseMoment(f.since, now); err != nil {
 		return filter, fmt.Errorf("--since: %w", err)
 	}
-	if filter.Until, err = parseMoment(f.untilText, now); err != nil {
+	if filter.Until, err = parseMoment(f.until, now); err != nil {
 		return filter, fmt.Errorf("--until: %w", err)
 	}
 	return filter, nil
 }
 
-// parseMoment reads a time: RFC 3339, a date in UTC, or how long ago, with d for
-// days. Empty is the zero time.
+// parseMoment reads a time: RFC 3339, a date in UTC, or an age, with d for days. An empty text is the zero time.
 func parseMoment(text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -136,12 +136,41 @@ func parseMoment(text string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(ago); err == nil && d >= 0 {
 		return now.Add(-d), nil
 	}
-	return time.Time{}, fmt.Errorf("%q is no time: write 2006-01-02T15:04:05Z, 2006-01-02, or how long ago, such as 2h or 7d", text)
+	return time.Time{}, fmt.Errorf(
+		"%q is not a time: write 2006-01-02T15:04:05Z, 2006-01-02, or an age such as 2h or 7d", text)
 }
 
-// operations opens the store, or a way to the server. Whoever gets them closes.
-func (p *program) operations(ctx context.Context, f *deliveriesFlags) (adapter.Operations, io.Closer, error) {
-	cfg, err := config.Load(config.Source{File: f.file, Env: p.env, Flags: f.cmd.Flags()})
+// withOperations runs a command on the store, or on the server of --server.
+func (p *program) withOperations(f *deliveriesFlags, run func(context.Context, adapter.Operations) error) error {
+	ctx := f.cmd.Context()
+	operations, closer, err := openOperations(ctx, f)
+	if err != nil {
+		return err
+	}
+	err = run(ctx, operations)
+	var refused *adapter.RefusedError
+	if errors.As(err, &refused) {
+		return errors.Join(err, closer.Close())
+	}
+	return failed(errors.Join(err, closer.Close()))
+}
+
+// withFilter runs a command on the deliveries that the filter picks.
+func (p *program) withFilter(
+	f *deliveriesFlags, run func(context.Context, adapter.Operations, adapter.Filter) error,
+) error {
+	filter, err := f.filter(time.Now())
+	if err != nil {
+		return err
+	}
+	return p.withOperations(f, func(ctx context.Context, o adapter.Operations) error {
+		return run(ctx, o, filter)
+	})
+}
+
+// openOperations opens the store, or a client of the server. The caller closes it.
+func openOperations(ctx context.Context, f *deliveriesFlags) (adapter.Operations, io.Closer, error) {
+	cfg, err := f.load()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -163,7 +192,7 @@ func (p *program) operations(ctx context.Context, f *deliveriesFlags) (adapter.O
 	return delivery.NewOperations(opened, mappers, tenantsOf(cfg)), opened, nil
 }
 
-// newMappers returns the mapping of each connection, by its name.
+// newMappers returns the mapper of each connection, by its name.
 func newMappers(cfg *config.Config) (mappers map[string]*mapping.Mapper, err error) {
 	mappers = make(map[string]*mapping.Mapper, len(cfg.Connections))
 	for i := range cfg.Connections {
@@ -190,17 +219,32 @@ func newServerClient(cfg *config.Config, url string) (*admin.Client, error) {
 	return client, nil
 }
 
-// withOperations runs a command on the store or a server.
-func (p *program) withOperations(f *deliveriesFlags, run func(context.Context, adapter.Operations) error) error {
-	ctx := f.cmd.Context()
-	operations, closer, err := p.operations(ctx, f)
+// openRuns opens the runs in the store, or those of the server at url if url is not empty. The caller closes it.
+func openRuns(ctx context.Context, cfg *config.Config, url string) (adapter.RunStore, io.Closer, error) {
+	if url != "" {
+		client, err := newServerClient(cfg, url)
+		return client, io.NopCloser(nil), err
+	}
+	opened, err := openStore(ctx, cfg)
 	if err != nil {
-		return err
+		return nil, nil, failed(err)
 	}
-	err = run(ctx, operations)
-	var refused *adapter.RefusedError
-	if errors.As(err, &refused) {
-		return errors.Join(err, closer.Close())
+	return opened, opened, nil
+}
+
+// noteScan warns that a filter reads many deliveries. It ignores errors: the operation itself reports them.
+func (p *program) noteScan(ctx context.Context, o adapter.Operations, filter adapter.Filter) {
+	scan, err := o.Scans(ctx, filter)
+	if err != nil || scan.Deliveries == 0 {
+		return
 	}
-	return failed(errors.Join(err, closer.Close()))
+	remedy := "; add --since"
+	switch {
+	case scan.Indexing:
+		remedy = ", because the server still builds the index for an earlier version's deliveries; " +
+			"add --since, or try it later"
+	case !filter.Since.IsZero() || !filter.Until.IsZero():
+		remedy = "; a shorter time range is faster"
+	}
+	fmt.Fprintf(p.stderr, "note: this scans up to %d deliveries%s\n", scan.Deliveries, remedy)
 }

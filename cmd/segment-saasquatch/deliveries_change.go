@@ -1,215 +1,135 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
 	"segment-saasquatch/adapter"
 )
 
-// changeFlags are those of commands that change deliveries.
+// changeFlags are the flags of commands that change deliveries.
 type changeFlags struct {
 	*deliveriesFlags
-	dry, yes bool
-	limit    int
+	confirmFlags
+	limit int
 }
 
-func addChangeFlags(cmd *cobra.Command) *changeFlags {
-	f := &changeFlags{deliveriesFlags: addDeliveriesFlags(cmd)}
+func (p *program) addChangeFlags(cmd *cobra.Command) *changeFlags {
+	f := &changeFlags{deliveriesFlags: p.addDeliveriesFlags(cmd)}
 	f.addFilter()
 	f.addJSON()
-	flags := cmd.Flags()
-	flags.BoolVar(&f.dry, "dry-run", false, "say what would be done, and do nothing")
-	flags.BoolVar(&f.yes, "yes", false, "do not ask")
-	flags.IntVar(&f.limit, "limit", 0, "most `deliveries` to take, the newest first; 0 for all")
+	f.confirmFlags.add(cmd)
+	cmd.Flags().IntVar(&f.limit, "limit", 0, "change at most this number of `deliveries`, newest first; 0 is no limit")
 	return f
 }
 
-// errNotConfirmed means that nothing was changed because nobody agreed.
-var errNotConfirmed = errors.New("nothing was changed")
+// changing changes the deliveries that a filter picks, or with dry set finds out what it would do. It returns the
+// report as a text and as a value.
+type changing func(_ context.Context, _ adapter.Operations, _ adapter.Filter, dry bool) (string, any, error)
 
-// change says what would be done, asks, and does it. Scanned returns the filter by which
-// the deliveries are found.
-func (p *program) change(f *changeFlags, scanned func(adapter.Filter) adapter.Filter, question func(context.Context, adapter.Operations, adapter.Filter) (string, any, error),
-	do func(context.Context, adapter.Operations, adapter.Filter) (string, any, error)) error {
-	filter, err := f.filter(time.Now())
-	if err != nil {
-		return err
-	}
+// change changes deliveries after a confirmation. The function scanned returns the filter that finds them.
+func (p *program) change(f *changeFlags, scanned func(adapter.Filter) adapter.Filter, do changing) error {
 	if f.limit < 0 {
 		return fmt.Errorf("--limit is %d: write a number, 0 for all", f.limit)
 	}
-	if err := p.canConfirm(f.yes, f.dry); err != nil {
+	if err := p.canConfirm(&f.confirmFlags); err != nil {
 		return err
 	}
-	return p.withOperations(f.deliveriesFlags, func(ctx context.Context, o adapter.Operations) error {
+	change := func(ctx context.Context, o adapter.Operations, filter adapter.Filter) error {
 		p.noteScan(ctx, o, scanned(filter))
-		if f.dry || !f.yes {
-			text, value, err := question(ctx, o, filter)
-			if err != nil {
-				return err
-			}
-			if f.dry {
-				return p.report(text, value, f.asJSON)
-			}
-			if err := p.ask(ctx, text); err != nil {
-				return err
-			}
-		}
-		text, value, err := do(ctx, o, filter)
-		if text == "" {
-			return err
-		}
-		return errors.Join(err, p.report(text, value, f.asJSON))
-	})
-}
-
-func (p *program) report(text string, value any, asJSON bool) error {
-	if asJSON {
-		return json.NewEncoder(p.stdout).Encode(value)
+		return p.carryOut(ctx, &f.confirmFlags, f.asJSON, func(dry bool) (string, any, error) {
+			return do(ctx, o, filter, dry)
+		})
 	}
-	_, err := fmt.Fprintln(p.stdout, text)
-	return err
-}
-
-// canConfirm returns an error if the operator has to be asked, and there is no terminal to ask
-// on.
-func (p *program) canConfirm(yes, dry bool) error {
-	if yes || dry || p.canAsk() {
-		return nil
-	}
-	return fmt.Errorf("%w: there is no terminal to ask on; add --yes to do it, or --dry-run to see what it would do",
-		errNotConfirmed)
-}
-
-func (p *program) canAsk() bool {
-	file, ok := p.stdin.(*os.File)
-	return ok && isatty.IsTerminal(file.Fd())
-}
-
-// ask asks the person, and returns nil if the person agrees. When ctx ends first, the
-// error is errInterrupted too.
-func (p *program) ask(ctx context.Context, question string) error {
-	fmt.Fprintf(p.stderr, "%s\nGo on? [y/N] ", question)
-	answered := make(chan string, 1)
-	go func() {
-		answer, _ := bufio.NewReader(p.stdin).ReadString('\n') // an end of input is a no
-		answered <- strings.ToLower(strings.TrimSpace(answer))
-	}()
-	select {
-	case answer := <-answered:
-		if answer == "y" || answer == "yes" {
-			return nil
-		}
-		return errNotConfirmed
-	case <-ctx.Done(): // the read is left behind
-		return fmt.Errorf("%w: %w", errNotConfirmed, errInterrupted)
-	}
+	return p.withFilter(f.deliveriesFlags, change)
 }
 
 func (p *program) redriveCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "redrive",
-		Short: "Send dead and rejected deliveries again",
-		Long: `Redrive makes dead and rejected deliveries pending again. Their stored Segment
-events are mapped with today's rules; those that the rules still reject or skip
-stay as they are. With --outcome pending it makes pending ones due at once. It
-says how many would be sent, and asks. Events that a replay brought for an import
-job are sent one by one, which fires programs and rewards: it says how many.
+	cmd := command("redrive", "Send dead and rejected deliveries again", `
+Redrive makes dead and rejected deliveries pending again. It maps their stored
+Segment events with the present rules. Events that the rules still reject or skip
+stay as they are. With --outcome pending it makes pending events due at once. It
+reports how many it would send, and asks for confirmation. A redrive sends the events
+of an import job one by one, which fires programs and rewards. It reports their number.
 
 It works in small steps, so that a running server goes on meanwhile. Ctrl-C ends it
-between two of them; it says how many are pending by then, and the same command
-goes on with the others.
+between two steps. It reports how many deliveries are pending by then, and the same
+command goes on with the others.
 
-An event belongs to the tenant that it was accepted for. Redrive leaves those of a
-tenant that their connection does not have any more. With --to-tenant and the alias
-of the tenant that the connection has now, it takes those alone, pending ones as
-well, and moves them to that tenant. What that tenant has already is a duplicate
-and is not sent again.`,
-		Args: cobra.NoArgs,
-	}
-	f := addChangeFlags(cmd)
-	var toTenant, progress string
+An event belongs to the tenant that it was accepted for. If the connection has another
+tenant now, redrive leaves the event. With --to-tenant and the alias of the
+connection's present tenant, it takes only events of former tenants, pending ones too,
+and moves them to the present tenant. An event that this tenant already has is a
+duplicate and is not sent again.`)
+	f := p.addChangeFlags(cmd)
+	var toTenant string
 	cmd.Flags().StringVar(&toTenant, "to-tenant", "",
-		"`alias` of the connection's present tenant, to move events of former tenants there")
-	cmd.Flags().StringVar(&progress, "progress", progressAuto, progressUsage)
+		"move events of former tenants to the connection's present tenant, with this `alias` (default: move none)")
+	way := addProgressFlag(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		if toTenant == "" && cmd.Flags().Changed("to-tenant") {
-			return errors.New("--to-tenant is empty: name the alias of the tenant that the connection has now, or leave it out")
+			return errors.New("--to-tenant is empty: " +
+				"give the alias of the connection's present tenant, or leave it out")
 		}
-		if err := checkProgress(progress); err != nil {
+		if err := checkProgress(*way); err != nil {
 			return err
 		}
-		r := &redriving{limit: f.limit, toTenant: toTenant, progress: progress, stderr: p.stderr}
-		redrive := func(dry bool) func(context.Context, adapter.Operations, adapter.Filter) (string, any, error) {
-			return func(ctx context.Context, o adapter.Operations, filter adapter.Filter) (string, any, error) {
+		r := &redriving{program: p, limit: f.limit, toTenant: toTenant, progress: *way}
+		return p.change(f, func(filter adapter.Filter) adapter.Filter { return filter.ForRedrive(toTenant) },
+			func(ctx context.Context, o adapter.Operations, filter adapter.Filter, dry bool) (string, any, error) {
 				done, err := r.all(ctx, o, filter, dry)
 				if err != nil && (dry || done.Matched == 0) {
 					return "", nil, err
 				}
 				return redriveText(done, toTenant, dry), done, err
-			}
-		}
-		found := func(filter adapter.Filter) adapter.Filter { return filter.ForRedrive(toTenant) }
-		return p.change(f, found, redrive(true), redrive(false))
+			})
 	}
 	return cmd
 }
 
+// redriveText tells what a redrive has done, or with dry set what it would do.
 func redriveText(done *adapter.Redrive, toTenant string, dry bool) string {
 	var b strings.Builder
+	// count writes a number and its meaning, unless the number is 0.
+	count := func(n int, text string) {
+		if n > 0 {
+			fmt.Fprintf(&b, "; %d %s", n, text)
+		}
+	}
+	present, duplicates, fires := "are pending now", "were delivered meanwhile", "they are sent"
+	held := "wait for an import job: go on with their run by replay --resume"
 	if dry {
-		fmt.Fprintf(&b, "%d of %d deliveries would be sent", done.Sent, done.Matched)
-	} else {
-		fmt.Fprintf(&b, "%d of %d deliveries are pending now", done.Sent, done.Matched)
+		present, fires = "would be sent", "a redrive sends them"
 	}
-	switch {
-	case done.Duplicate > 0 && toTenant != "":
-		fmt.Fprintf(&b, "; the new tenant has %d already", done.Duplicate)
-	case done.Duplicate > 0:
-		fmt.Fprintf(&b, "; %d were delivered meanwhile", done.Duplicate)
+	if toTenant != "" {
+		duplicates = "are already at the new tenant"
+		held = "wait for an import job, and are not moved: purge them and replay their archive again"
 	}
+	fmt.Fprintf(&b, "%d of %d deliveries %s", done.Sent, done.Matched, present)
+	count(done.Duplicate, duplicates)
 	for _, reason := range slices.Sorted(maps.Keys(done.Unsendable)) {
 		fmt.Fprintf(&b, "; %d stay as they are: %s", done.Unsendable[reason], reason)
 	}
-	if done.NoPayload > 0 {
-		fmt.Fprintf(&b, "; %d have no payload any more, since dead_letters.max_bytes had no room: replay them from the Segment archive", done.NoPayload)
-	}
-	if done.Damaged > 0 {
-		fmt.Fprintf(&b, "; %d have a payload that is damaged in the store, and stay as they are: replay them from the Segment archive", done.Damaged)
-	}
-	if done.NoConnection > 0 {
-		fmt.Fprintf(&b, "; %d are of connections that are not configured", done.NoConnection)
-	}
-	switch {
-	case done.Held > 0 && toTenant != "":
-		fmt.Fprintf(&b, "; %d wait for an import job, and are not moved: purge them and replay their archive again", done.Held)
-	case done.Held > 0:
-		fmt.Fprintf(&b, "; %d wait for an import job: go on with their run by replay --resume", done.Held)
-	}
-	if done.InHand > 0 {
-		fmt.Fprintf(&b, "; %d are in the hands of a server, or have changed meanwhile: repeat it in two minutes", done.InHand)
-	}
+	const remedy = "replay them from the Segment archive"
+	count(done.NoPayload, "have no payload any more, since dead_letters.max_bytes had no room: "+remedy)
+	count(done.Damaged, "have a payload that is damaged in the store, and stay as they are: "+remedy)
+	count(done.NoConnection, "are of connections that are not configured")
+	count(done.Held, held)
+	count(done.InHand, "are in flight, or have changed meanwhile: repeat the command in two minutes")
 	for i := range done.OtherTenant {
 		m := &done.OtherTenant[i]
-		fmt.Fprintf(&b, "; %d stay with the tenant %s, while their connection %s has %s: redrive --to-tenant %s moves them",
-			m.Events, m.From, m.Connection, m.To, adapter.TenantAlias(m.To))
+		fmt.Fprintf(&b, "; %d stay with the tenant %s, while their connection %s has %s: "+
+			"redrive --to-tenant %s moves them", m.Events, m.From, m.Connection, m.To, adapter.TenantAlias(m.To))
 	}
-	if done.FiresPrograms > 0 && dry {
-		fmt.Fprintf(&b, "\n%d of them came for an import job: a redrive sends them one by one, which fires programs and rewards", done.FiresPrograms)
-	} else if done.FiresPrograms > 0 {
-		fmt.Fprintf(&b, "\n%d of them came for an import job: they are sent one by one, which fires programs and rewards", done.FiresPrograms)
+	if done.FiresPrograms > 0 {
+		fmt.Fprintf(&b, "\n%d of them came for an import job: %s one by one, which fires programs and rewards",
+			done.FiresPrograms, fires)
 	}
 	warned := make(map[string]bool)
 	for i := range done.Moved {
@@ -224,50 +144,50 @@ func redriveText(done *adapter.Redrive, toTenant string, dry bool) string {
 }
 
 func (p *program) purgeCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "purge",
-		Short: "Delete deliveries with all that is known of them",
-		Long: `Purge deletes the deliveries that the filter picks, with payload and history. One
-that is pending is never sent then, and one that was delivered is not known any
-more: if it comes again it is sent again. It says how many it would delete, and
-asks.`,
-		Args: cobra.NoArgs,
-	}
-	f := addChangeFlags(cmd)
+	cmd := command("purge", "Delete deliveries with their payloads and histories", `
+Purge deletes the deliveries that the filter picks, with payload and history. A
+pending event is never sent after that. A delivered event is unknown after that: if it
+comes again, it is sent again. Purge reports how many deliveries it would delete, and
+asks for confirmation.`)
+	f := p.addChangeFlags(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
-		purge := func(dry bool) func(context.Context, adapter.Operations, adapter.Filter) (string, any, error) {
-			return func(ctx context.Context, o adapter.Operations, filter adapter.Filter) (string, any, error) {
+		return p.change(f, func(filter adapter.Filter) adapter.Filter { return filter },
+			func(ctx context.Context, o adapter.Operations, filter adapter.Filter, dry bool) (string, any, error) {
 				done, err := o.Purge(ctx, filter, f.limit, dry)
 				if err != nil {
 					return "", nil, err
 				}
 				return purgeText(done, dry), done, nil
-			}
-		}
-		found := func(filter adapter.Filter) adapter.Filter { return filter }
-		return p.change(f, found, purge(true), purge(false))
+			})
 	}
 	return cmd
 }
 
 func purgeText(done *adapter.Purge, dry bool) string {
-	var parts []string
 	total := 0
-	for _, outcome := range adapter.Outcomes {
-		if n := done.Purged[outcome]; n > 0 {
-			total += n
-			parts = append(parts, fmt.Sprintf("%d %s", n, outcome))
-		}
+	for _, n := range done.Purged {
+		total += n
 	}
 	text := fmt.Sprintf("%d deliveries were deleted", total)
 	if dry {
 		text = fmt.Sprintf("%d deliveries would be deleted", total)
 	}
-	if len(parts) > 0 {
-		text += ": " + strings.Join(parts, ", ")
+	if total > 0 {
+		text += ": " + countsText(done.Purged, ", ")
 	}
 	if dry && done.Purged[adapter.Pending] > 0 {
-		text += "; those that are pending would never be sent"
+		text += "; the pending ones would never be sent"
 	}
 	return text
+}
+
+// countsText lists the numbers that are not 0, with their outcomes.
+func countsText[N int | int64](counts map[adapter.Outcome]N, separator string) string {
+	var parts []string
+	for _, outcome := range adapter.Outcomes {
+		if n := counts[outcome]; n != 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, outcome))
+		}
+	}
+	return strings.Join(parts, separator)
 }

@@ -21,20 +21,16 @@ import (
 
 func (p *program) listCommand() *cobra.Command {
 	var limit int
-	cmd := &cobra.Command{Use: "list", Short: "List deliveries, newest first", Args: cobra.NoArgs}
-	f := addDeliveriesFlags(cmd)
+	cmd := command("list", "List deliveries, newest first", "")
+	f := p.addDeliveriesFlags(cmd)
 	f.addFilter()
 	f.addJSON()
-	cmd.Flags().IntVar(&limit, "limit", 50, "most `deliveries` to list")
+	cmd.Flags().IntVar(&limit, "limit", 50, "list at most this number of `deliveries`")
 	cmd.RunE = func(*cobra.Command, []string) error {
-		filter, err := f.filter(time.Now())
-		if err != nil {
-			return err
-		}
 		if limit < 1 {
 			return fmt.Errorf("--limit is %d: write a number of at least 1", limit)
 		}
-		return p.withOperations(f, func(ctx context.Context, o adapter.Operations) error {
+		return p.withFilter(f, func(ctx context.Context, o adapter.Operations, filter adapter.Filter) error {
 			p.noteScan(ctx, o, filter)
 			found, err := o.List(ctx, filter, limit)
 			if err != nil {
@@ -44,7 +40,8 @@ func (p *program) listCommand() *cobra.Command {
 				return writeLines(p.stdout, found)
 			}
 			if len(found) == 0 && filter.Event != "" {
-				fmt.Fprintln(p.stderr, "no delivery is listed: --event takes the name of Segment, --event-key the key at SaaSquatch, and deliveries of earlier versions have no name")
+				fmt.Fprintln(p.stderr, "no delivery is listed: --event takes the name in Segment, --event-key the "+
+					"key at SaaSquatch; deliveries of earlier versions have no name")
 			}
 			return p.printList(found, limit)
 		})
@@ -52,25 +49,20 @@ func (p *program) listCommand() *cobra.Command {
 	return cmd
 }
 
-func writeLines[T any](out io.Writer, values []T) error {
-	lines := json.NewEncoder(out)
-	for i := range values {
-		if err := lines.Encode(&values[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 const momentLayout = "2006-01-02 15:04:05"
 
+func newTable(out io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(out, 0, 0, 2, ' ', 0) }
+
 func (p *program) printList(found []adapter.Delivery, limit int) error {
-	table := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tRECEIVED (UTC)\tCONNECTION\tOUTCOME\tREASON\tSTATUS\tATTEMPTS\tEVENT\tEVENT KEY\tUSER\tMESSAGE ID")
+	table := newTable(p.stdout)
+	fmt.Fprintln(table, "ID\tRECEIVED (UTC)\tCONNECTION\tOUTCOME\tREASON\tSTATUS\tATTEMPTS\t"+
+		"EVENT\tEVENT KEY\tUSER\tMESSAGE ID")
 	for i := range found {
 		d := &found[i]
-		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", d.ID, d.ReceivedAt.UTC().Format(momentLayout), d.Connection, d.Outcome, orDash(string(d.Reason)),
-			orDash(statusText(d.Status)), d.Attempts, orDash(plain(d.Event)), orDash(plain(d.EventKey)), orDash(plain(d.UserID)), orDash(plain(d.MessageID)))
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n",
+			d.ID, d.ReceivedAt.UTC().Format(momentLayout), d.Connection, d.Outcome, orDash(string(d.Reason)),
+			orDash(statusText(d.Status)), d.Attempts, orDash(plain(d.Event)), orDash(plain(d.EventKey)),
+			orDash(plain(d.UserID)), orDash(plain(d.MessageID)))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -100,26 +92,37 @@ const maxShown = 60
 
 // plain makes a text from outside safe for a terminal and a table.
 func plain(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '·'
-		}
-		return r
-	}, text)
+	text = plainLine(text)
 	if runes := []rune(text); len(runes) > maxShown {
 		return string(runes[:maxShown]) + "…"
 	}
 	return text
 }
 
+// plainLine makes a text from outside safe for a terminal, on one line.
+func plainLine(text string) string {
+	return strings.ReplaceAll(plainText(text), "\n", "·")
+}
+
+// plainText makes a text from outside safe for a terminal. It keeps line breaks.
+func plainText(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) && r != '\n' {
+			return '·'
+		}
+		return r
+	}, text)
+}
+
 func (p *program) showCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "show ID", Short: "Show all that is known of one delivery", Args: cobra.ExactArgs(1)}
-	f := addDeliveriesFlags(cmd)
+	cmd := command("show ID", "Show one delivery with its attempts and payload", "")
+	cmd.Args = cobra.ExactArgs(1)
+	f := p.addDeliveriesFlags(cmd)
 	f.addJSON()
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		id, err := strconv.ParseInt(args[0], 10, 64)
 		if err != nil {
-			return fmt.Errorf("%q is no delivery: write its number, which list shows", args[0])
+			return fmt.Errorf("%q is not a number: write the number of a delivery, which list shows", args[0])
 		}
 		return p.withOperations(f, func(ctx context.Context, o adapter.Operations) error {
 			delivery, err := o.Show(ctx, id)
@@ -136,7 +139,7 @@ func (p *program) showCommand() *cobra.Command {
 }
 
 func (p *program) printDelivery(d *adapter.Delivery) error {
-	table := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	table := newTable(p.stdout)
 	row := func(name, value string) {
 		if value != "" {
 			fmt.Fprintf(table, "%s\t%s\n", name, value)
@@ -164,20 +167,21 @@ func (p *program) printDelivery(d *adapter.Delivery) error {
 	}
 	row("attempts", strconv.Itoa(d.Attempts))
 	if d.Repeats > 0 {
-		row("repeats", strconv.FormatInt(d.Repeats, 10)+", the times that replays brought the same payload again")
+		row("repeats", strconv.FormatInt(d.Repeats, 10)+", how often replays read the same payload again")
 	}
 	if d.Ambiguous {
-		row("ambiguous", "an attempt that failed may have been processed")
+		row("ambiguous", "SaaSquatch may have processed an attempt that failed")
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
 	if len(d.History) > 0 {
-		fmt.Fprintln(p.stdout, "\nattempts that did not deliver")
-		table = tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(p.stdout, "\nfailed attempts")
 		for i := range d.History {
 			try := &d.History[i]
-			fmt.Fprintf(table, "  %d\t%s\t%s\t%s\t%s\t%s\n", try.Number, moment(&try.At), try.Duration.Round(time.Millisecond), orDash(statusText(try.Status)), try.Reason, plainLine(try.Detail))
+			took := try.Duration.Round(time.Millisecond)
+			fmt.Fprintf(table, "  %d\t%s\t%s\t%s\t%s\t%s\n", try.Number, moment(&try.At), took,
+				orDash(statusText(try.Status)), try.Reason, plainLine(try.Detail))
 		}
 		if err := table.Flush(); err != nil {
 			return err
@@ -185,9 +189,11 @@ func (p *program) printDelivery(d *adapter.Delivery) error {
 	}
 	switch {
 	case d.PayloadDropped:
-		fmt.Fprintln(p.stdout, "\nthe payload was dropped: dead_letters.max_bytes had no room for it; the Segment archive has the event")
+		fmt.Fprintln(p.stdout, "\nthe payload was dropped: dead_letters.max_bytes had no room for it; "+
+			"the Segment archive has the event")
 	case d.PayloadDamaged:
-		fmt.Fprintf(p.stdout, "\npayload, damaged in the store: it does not match its checksum\n%s\n", plainText(d.PayloadText))
+		fmt.Fprintf(p.stdout, "\npayload, damaged in the store: it does not match its checksum\n%s\n",
+			plainText(d.PayloadText))
 	case d.Payload != nil:
 		var indented bytes.Buffer
 		if err := json.Indent(&indented, d.Payload, "", "  "); err != nil {
@@ -195,7 +201,7 @@ func (p *program) printDelivery(d *adapter.Delivery) error {
 		}
 		fmt.Fprintf(p.stdout, "\npayload\n%s\n", plainText(indented.String()))
 	case d.PayloadText != "":
-		fmt.Fprintf(p.stdout, "\npayload, which is no JSON\n%s\n", plainText(d.PayloadText))
+		fmt.Fprintf(p.stdout, "\npayload, which is not JSON\n%s\n", plainText(d.PayloadText))
 	}
 	return nil
 }
@@ -207,48 +213,26 @@ func moment(t *time.Time) string {
 	return t.UTC().Format("2006-01-02 15:04:05.000 UTC")
 }
 
-// plainLine makes a text from outside safe for a terminal, on one line.
-func plainLine(text string) string {
-	return strings.ReplaceAll(plainText(text), "\n", "·")
-}
-
-// plainText makes a text from outside safe for a terminal.
-func plainText(text string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) && r != '\n' {
-			return '·'
-		}
-		return r
-	}, text)
-}
-
 func (p *program) statsCommand() *cobra.Command {
 	var verify bool
-	cmd := &cobra.Command{
-		Use:   "stats",
-		Short: "Count deliveries",
-		Long: `Stats reports the running totals and the backlog. Without a filter it has the
-numbers of the totals, which cost nothing. With a filter it counts the deliveries
-that the filter picks, by tenant and reason, which takes time in proportion to the
-store: --outcome dead,rejected,pending counts those that are left to do.
-With --verify it counts every row and holds the numbers against the totals: every
-accepted event must have exactly one outcome. Exit code 1 says that the balance
-does not hold.`,
-		Args: cobra.NoArgs,
-	}
-	f := addDeliveriesFlags(cmd)
+	cmd := command("stats", "Count deliveries", `
+Stats reports the running totals and the backlog, which takes little time. With a
+filter it also counts the deliveries that the filter picks, by tenant and reason, which
+takes time in proportion to the store. --outcome dead,rejected,pending counts the
+deliveries that need work.
+
+With --verify it counts every row and compares the numbers with the totals: every
+accepted event must have exactly one outcome. Exit code 1 means that the balance does
+not hold.`)
+	f := p.addDeliveriesFlags(cmd)
 	f.addFilter()
 	f.addJSON()
-	cmd.Flags().BoolVar(&verify, "verify", false, "count every row and check the balance")
+	cmd.Flags().BoolVar(&verify, "verify", false, "count every row and check that each event has one outcome")
 	cmd.RunE = func(*cobra.Command, []string) error {
-		filter, err := f.filter(time.Now())
-		if err != nil {
-			return err
-		}
 		if given := f.givenFilters(); verify && len(given) > 0 {
 			return fmt.Errorf("--verify counts every row: leave out --%s", strings.Join(given, ", --"))
 		}
-		return p.withOperations(f, func(ctx context.Context, o adapter.Operations) error {
+		return p.withFilter(f, func(ctx context.Context, o adapter.Operations, filter adapter.Filter) error {
 			if verify {
 				return p.verify(ctx, o, f.asJSON)
 			}
@@ -266,18 +250,19 @@ does not hold.`,
 	return cmd
 }
 
-// printStats writes the totals and the backlog, and before them the deliveries if they were
-// counted.
+// printStats writes the totals and the backlog. With counted set, the counted deliveries come first.
 func (p *program) printStats(stats *adapter.Stats, counted bool) error {
-	table := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	table := newTable(p.stdout)
 	if counted {
 		fmt.Fprintln(table, "CONNECTION\tTENANT\tOUTCOME\tREASON\tEVENTS")
 		for _, s := range stats.Deliveries {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\n", s.Connection, orDash(s.Tenant), s.Outcome, orDash(string(s.Reason)), s.Events)
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\n",
+				s.Connection, orDash(s.Tenant), s.Outcome, orDash(string(s.Reason)), s.Events)
 		}
 		fmt.Fprintln(table)
 	}
-	fmt.Fprintln(table, "CONNECTION\tACCEPTED\tDELIVERED\tDUPLICATE\tSKIPPED\tREJECTED\tDEAD\tPENDING\tPENDING BYTES\tOLDEST")
+	fmt.Fprintln(table, "CONNECTION\tACCEPTED\tDELIVERED\tDUPLICATE\tSKIPPED\tREJECTED\tDEAD\tPENDING\t"+
+		"PENDING BYTES\tOLDEST")
 	oldest := make(map[string]adapter.Backlog)
 	for _, b := range stats.Backlog {
 		oldest[b.Connection] = b
@@ -304,7 +289,7 @@ func (p *program) printStats(stats *adapter.Stats, counted bool) error {
 	return nil
 }
 
-// errUnbalanced means that events are missing, or too many.
+// errUnbalanced means that the outcomes are fewer or more than the accepted events.
 var errUnbalanced = errors.New("the balance does not hold")
 
 func (p *program) verify(ctx context.Context, o adapter.Operations, asJSON bool) error {
@@ -318,8 +303,11 @@ func (p *program) verify(ctx context.Context, o adapter.Operations, asJSON bool)
 	for i := range verified {
 		c := &verified[i]
 		if !asJSON {
-			fmt.Fprintf(p.stdout, "%s: %d accepted = %d delivered + %d duplicate + %d skipped + %d rejected + %d dead + %d pending\n", c.Connection, c.Accepted,
-				c.Events[adapter.Delivered], c.Events[adapter.Duplicate], c.Events[adapter.Skipped], c.Events[adapter.Rejected], c.Events[adapter.Dead], c.Events[adapter.Pending])
+			parts := make([]string, len(adapter.Outcomes))
+			for k, outcome := range adapter.Outcomes {
+				parts[k] = fmt.Sprintf("%d %s", c.Events[outcome], outcome)
+			}
+			fmt.Fprintf(p.stdout, "%s: %d accepted = %s\n", c.Connection, c.Accepted, strings.Join(parts, " + "))
 		}
 		for _, fault := range c.Faults {
 			err = errors.Join(err, fmt.Errorf("%s: %w: %s", c.Connection, errUnbalanced, fault))
@@ -335,21 +323,14 @@ func (p *program) exportCommand() *cobra.Command {
 	var limit int
 	var out string
 	var force bool
-	cmd := &cobra.Command{
-		Use:   "export",
-		Short: "Write deliveries with their payloads, a line of JSON each",
-		Args:  cobra.NoArgs,
-	}
-	f := addDeliveriesFlags(cmd)
+	cmd := command("export", "Write deliveries with their payloads as JSON, one a line", "")
+	f := p.addDeliveriesFlags(cmd)
 	f.addFilter()
-	cmd.Flags().IntVar(&limit, "limit", 0, "most `deliveries` to write, 0 for all")
-	cmd.Flags().StringVar(&out, "out", "", "`file` to write, which appears once it is whole; otherwise to standard output")
-	cmd.Flags().BoolVar(&force, "force", false, "let --out replace a file that exists")
+	cmd.Flags().IntVar(&limit, "limit", 0, "write at most this number of `deliveries`; 0 is no limit")
+	cmd.Flags().StringVar(&out, "out", "",
+		"write this `file`, which appears once it is complete (default: standard output)")
+	cmd.Flags().BoolVar(&force, "force", false, "let --out replace an existing file")
 	cmd.RunE = func(*cobra.Command, []string) error {
-		filter, err := f.filter(time.Now())
-		if err != nil {
-			return err
-		}
 		if limit < 0 {
 			return fmt.Errorf("--limit is %d: write a number, 0 for all", limit)
 		}
@@ -359,12 +340,13 @@ func (p *program) exportCommand() *cobra.Command {
 				return err
 			}
 		}
-		return p.withOperations(f, func(ctx context.Context, o adapter.Operations) error {
+		return p.withFilter(f, func(ctx context.Context, o adapter.Operations, filter adapter.Filter) error {
 			p.noteScan(ctx, o, filter)
 			export := func(to io.Writer) error {
 				buffered := bufio.NewWriter(to)
 				lines := json.NewEncoder(buffered)
-				return errors.Join(o.Export(ctx, filter, limit, func(d *adapter.Delivery) error { return lines.Encode(d) }), buffered.Flush())
+				err := o.Export(ctx, filter, limit, func(d *adapter.Delivery) error { return lines.Encode(d) })
+				return errors.Join(err, buffered.Flush())
 			}
 			if out == "" {
 				return export(p.stdout)

@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -12,38 +12,34 @@ import (
 )
 
 const (
-	// redrivePage is how many deliveries one call redrives, through the admin API one request.
+	// redrivePage is how many deliveries one call redrives. Through the admin API a call is one request.
 	redrivePage = 2000
-	// redriveGrace is how long an interrupted call may take to end, so that it is known how
-	// much it did.
+	// redriveGrace is how long a call may go on after an interruption, so that its result is known.
 	redriveGrace = 10 * time.Second
 )
 
-// redriving is a redrive that goes page by page.
+// redriving is a redrive, page by page.
 type redriving struct {
+	*program
 	limit    int
 	toTenant string
 	progress string
-	stderr   *logBuffer
-
-	// matched is how many deliveries the dry run before the question has found, 0 without
-	// one.
+	// matched is how many deliveries the dry run before the question has found, 0 without a dry run.
 	matched int64
 }
 
-// errOtherServer means that the server answered a part of a redrive without saying where the
-// next begins.
+// errOtherServer means that the answer of a server does not say where the next page begins.
 var errOtherServer = errors.New("the server is of an earlier version, which redrives all at once: " +
 	"update it, or run the command without --server on its machine")
 
-// all redrives what the filter picks, or says what it would do. It ends between two steps once
-// ctx has ended. What was done comes with an error too.
+// all redrives the deliveries that the filter picks, or with dry set counts what it would do. It ends between
+// two steps once ctx has ended. It returns what was done, with an error too.
 func (r *redriving) all(
 	ctx context.Context, o adapter.Operations, filter adapter.Filter, dry bool,
 ) (*adapter.Redrive, error) {
 	watched := &watchedRedrive{began: time.Now(), dry: dry, total: r.matched}
 	total, err := r.pages(ctx, o, filter, dry, watched)
-	total.Before = 0 // which is for the next page
+	total.Before = 0 // only pages have it
 	switch {
 	case err == nil && dry:
 		r.matched = int64(total.Matched)
@@ -80,50 +76,32 @@ func (r *redriving) pages(
 		case page.Before == 0:
 			return total, errOtherServer
 		}
-		if filter.Before = page.Before; !shown { // it is long enough to be watched
+		if filter.Before = page.Before; !shown { // one page alone needs no progress
 			shown = true
-			defer r.show(watched)()
+			defer r.showProgress(r.progress, watched, false)()
 		}
 	}
 }
 
-// page redrives one page. When ctx ends it ends too, but between two steps.
+// page redrives one page. Once ctx has ended, the page ends between two steps.
 func (r *redriving) page(
 	ctx context.Context, o adapter.Operations, filter adapter.Filter, size int, dry bool,
 ) (*adapter.Redrive, error) {
 	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() {
-		select {
-		case <-time.After(redriveGrace):
+		if adapter.Wait(lasting, redriveGrace) == nil {
 			cancel()
-		case <-lasting.Done():
 		}
 	})()
 	return o.Redrive(lasting, filter, size, r.toTenant, dry)
 }
 
-// show shows the progress on standard error until stop is called.
-func (r *redriving) show(watched *watchedRedrive) (stop func()) {
-	switch progressWay(r.progress, r.stderr) {
-	case progressBar:
-		return showBar(r.stderr.out, watched) // which has to be a terminal
-	case progressJSON:
-		ctx, cancel := context.WithCancel(context.Background())
-		var showing sync.WaitGroup
-		write := func() { _ = json.NewEncoder(r.stderr).Encode(watched.line()) }
-		showing.Go(func() { showLines(ctx, write) })
-		return func() { cancel(); showing.Wait() }
-	default:
-		return func() {}
-	}
-}
-
-// watchedRedrive is a redrive whose progress is shown.
+// watchedRedrive is the progress of a redrive.
 type watchedRedrive struct {
 	began time.Time
 	dry   bool
-	total int64 // 0 if it is not known
+	total int64 // 0 if it is unknown
 
 	mu   sync.Mutex
 	done adapter.Redrive
@@ -135,7 +113,7 @@ func (w *watchedRedrive) set(done *adapter.Redrive) {
 	w.done = *done
 }
 
-// redriveLine is what a line of JSON has.
+// redriveLine is a line of JSON on the progress.
 type redriveLine struct {
 	Time       time.Time `json:"time"`
 	DryRun     bool      `json:"dry_run,omitempty"`
@@ -148,49 +126,29 @@ type redriveLine struct {
 	ETA        float64   `json:"eta_seconds,omitempty"`
 }
 
-func (w *watchedRedrive) line() redriveLine {
+func (w *watchedRedrive) progress() progressState {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	elapsed := max(time.Since(w.began).Seconds(), 1e-3)
+	elapsed, matched := time.Since(w.began), int64(w.done.Matched)
 	line := redriveLine{
-		Time: time.Now().UTC(), DryRun: w.dry, Matched: int64(w.done.Matched), Total: w.total,
+		Time: time.Now().UTC(), DryRun: w.dry, Matched: matched, Total: w.total,
 		Sent: int64(w.done.Sent), Duplicate: int64(w.done.Duplicate),
-		PerSecond: float64(int64(float64(w.done.Matched) / elapsed)),
+		PerSecond: perSecond(matched, elapsed), ETA: remaining(matched, w.total, elapsed),
 	}
 	for _, n := range w.done.Unsendable {
 		line.Unsendable += int64(n)
 	}
-	if line.Matched > 0 && line.Total > line.Matched {
-		line.ETA = float64(int64(elapsed * float64(line.Total-line.Matched) / float64(line.Matched)))
+	before := strconv.FormatInt(matched, 10)
+	if w.total > 0 {
+		before = fmt.Sprintf("%d/%d", matched, w.total)
 	}
-	return line
-}
-
-func (w *watchedRedrive) position() (current, total int64) {
-	line := w.line()
-	return line.Matched, line.Total
-}
-
-func (w *watchedRedrive) counters() string {
-	line := w.line()
-	if line.Total > 0 {
-		return fmt.Sprintf("%d/%d deliveries", line.Matched, line.Total)
+	what := "pending now"
+	if w.dry {
+		what = "to send"
 	}
-	return fmt.Sprintf("%d deliveries", line.Matched)
-}
-
-func (w *watchedRedrive) outcomes() string {
-	line := w.line()
-	text := fmt.Sprintf("%.0f/s", line.PerSecond)
-	if line.ETA > 0 {
-		text += "  ETA " + (time.Duration(line.ETA) * time.Second).String()
+	behind := fmt.Sprintf("%.0f/s%s  %d %s", line.PerSecond, etaText(line.ETA), line.Sent, what)
+	if line.Duplicate > 0 && !w.dry {
+		behind += fmt.Sprintf("  %d duplicate", line.Duplicate)
 	}
-	if line.DryRun {
-		return text + fmt.Sprintf("  %d to send", line.Sent)
-	}
-	text += fmt.Sprintf("  %d pending now", line.Sent)
-	if line.Duplicate > 0 {
-		text += fmt.Sprintf("  %d duplicate", line.Duplicate)
-	}
-	return text
+	return progressState{before + " deliveries", behind, matched, w.total, line}
 }

@@ -121,13 +121,13 @@ func TestRedriveProgress(t *testing.T) {
 	for _, dry := range []bool{true, false} {
 		w := &watchedRedrive{dry: dry, total: 40}
 		w.set(&adapter.Redrive{Matched: 10, Sent: 7, Duplicate: 1, Unsendable: map[mapping.Reason]int{"a": 1, "b": 1}})
-		text, err := json.Marshal(w.line())
+		at := w.progress()
+		text, err := json.Marshal(at.line)
 		if err != nil || !strings.Contains(string(text), `"matched":10,"matched_total":40,"sent":7,"duplicate":1,"unsendable":2,`) {
 			t.Errorf("got %s, %v", text, err)
 		}
 		want := map[bool]string{true: "7 to send", false: "7 pending now  1 duplicate"}[dry]
-		current, total := w.position()
-		if got := fmt.Sprintf("%s %s %d/%d", w.counters(), w.outcomes(), current, total); !strings.HasPrefix(got, "10/40 deliveries ") || !strings.HasSuffix(got, want+" 10/40") {
+		if got := fmt.Sprintf("%s %s %d/%d", at.before, at.behind, at.done, at.total); !strings.HasPrefix(got, "10/40 deliveries ") || !strings.HasSuffix(got, want+" 10/40") {
 			t.Errorf("got %q", got)
 		}
 	}

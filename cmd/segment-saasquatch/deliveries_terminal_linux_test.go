@@ -57,7 +57,7 @@ func TestAsking(t *testing.T) {
 		{"n\n", []string{"redrive", "--to-tenant", "ops"}, false, "Events of a test tenant go to a live one"},
 		{"n\n", []string{"redrive", "--to-tenant", "test_ops"}, false, "Events of a live tenant go to a test one"},
 		{"y\n", []string{"purge", "--outcome", "pending"}, true, "would never be sent"},
-		{"n\n", []string{"purge", "--outcome", "pending"}, false, "1 deliveries would be deleted: 1 pending; those that are pending would never be sent"},
+		{"n\n", []string{"purge", "--outcome", "pending"}, false, "1 deliveries would be deleted: 1 pending; the pending ones would never be sent"},
 	} {
 		t.Run(fmt.Sprintf("%s %q", strings.Join(test.args, " "), test.typed), func(t *testing.T) {
 			o := newFixedOperations()

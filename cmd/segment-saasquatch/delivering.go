@@ -19,7 +19,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// delivering is the way of events to SaaSquatch, from where they are accepted.
+// delivering accepts events and delivers them to SaaSquatch, for all connections.
 type delivering struct {
 	acceptors map[string]adapter.Acceptor // by connection
 	mappers   map[string]*mapping.Mapper
@@ -30,12 +30,11 @@ type delivering struct {
 
 	store       *store.Store // nil for direct delivery
 	dispatchers sync.WaitGroup
-	looking     sync.WaitGroup // for what other configurations have left
+	looking     sync.WaitGroup // of lookForOthers
 	stop        context.CancelFunc
 }
 
-// startDelivering prepares every connection and, for durable delivery, goes on
-// with what is in the store.
+// startDelivering prepares every connection. Durable delivery goes on with the pending events of the store.
 func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error) {
 	d := &delivering{
 		acceptors: make(map[string]adapter.Acceptor),
@@ -65,7 +64,7 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 			return nil, err
 		}
 	}
-	// The loops outlive ctx: they end once no request comes any more.
+	// The dispatchers outlive ctx: they end after the last request.
 	var running context.Context
 	running, d.stop = context.WithCancel(context.WithoutCancel(ctx))
 	tenants := make(map[string]*delivery.Breaker)
@@ -76,7 +75,7 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 			return nil, fmt.Errorf("connection %s: %w", conn.Name, err)
 		}
 		d.mappers[conn.Name] = mapper.WithEvaluations(evaluations(len(s.cfg.Connections)))
-		client, err := newClient(conn)
+		client, err := saasquatch.New(clientOptions(conn))
 		if err != nil {
 			return nil, fmt.Errorf("connection %s: %w", conn.Name, err)
 		}
@@ -108,9 +107,8 @@ func (s *service) startDelivering(ctx context.Context) (_ *delivering, err error
 	return d, nil
 }
 
-// evaluations returns how many expressions of a connection are evaluated at once: one on
-// each processor, or on half of them if there are other connections, whose events must
-// not wait for slow expressions of this one.
+// evaluations returns how many expressions of a connection are evaluated at once: one on each processor. With
+// several connections it is half of them, so that slow expressions do not delay the events of the others.
 func evaluations(connections int) int {
 	processors := runtime.GOMAXPROCS(0)
 	if connections > 1 {
@@ -132,10 +130,6 @@ func (d *delivering) watch(metrics *admin.Metrics, clock *adapter.Clock) {
 		states[connection] = breaker.State
 	}
 	metrics.WatchBreakers(states)
-}
-
-func newClient(conn *config.Connection) (*saasquatch.Client, error) {
-	return saasquatch.New(clientOptions(conn))
 }
 
 func clientOptions(conn *config.Connection) saasquatch.Options {
@@ -178,13 +172,12 @@ func (d *delivering) addDirect(s *service, conn *config.Connection, sender adapt
 	d.acceptors[conn.Name] = direct
 }
 
-// tenantOf names the tenant of a connection in the store.
+// tenantOf returns the name of a connection's tenant in the store.
 func tenantOf(conn *config.Connection) string {
 	return adapter.TenantName(conn.SaaSquatch.BaseURL, conn.SaaSquatch.TenantAlias)
 }
 
-// addDurable has the events of a connection stored before the answer, and
-// delivered in a loop of its own.
+// addDurable stores the events of a connection before the answer, and delivers them in a dispatcher of its own.
 func (d *delivering) addDurable(
 	ctx, running context.Context, s *service, conn *config.Connection, sender adapter.Sender, breaker *delivery.Breaker,
 ) error {
@@ -199,6 +192,7 @@ func (d *delivering) addDurable(
 		Record:  s.record(conn.Name),
 		OnPanic: s.logPanic,
 	})
+	onError := func(err error) { s.log.Error("deliver", zap.String("connection", conn.Name), zap.Error(err)) }
 	dispatcher := delivery.NewDispatcher(d.mappers[conn.Name], sender, breaker, queue, delivery.DispatcherOptions{
 		Horizon:        s.cfg.RetryHorizon,
 		UnkeyedDead:    s.cfg.UnkeyedAmbiguous == config.UnkeyedDead,
@@ -207,18 +201,18 @@ func (d *delivering) addDurable(
 		Now:            s.clock.Now,
 		Record:         s.record(conn.Name),
 		OnPanic:        s.logPanic,
-		OnError:        func(err error) { s.log.Error("deliver", zap.String("connection", conn.Name), zap.Error(err)) },
+		OnError:        onError,
 	})
 	d.dispatchers.Go(func() {
 		if err := dispatcher.Run(running); err != nil {
-			s.log.Error("deliver", zap.String("connection", conn.Name), zap.Error(err))
+			onError(err)
 		}
 	})
 	return nil
 }
 
-// logHeld names the pending events that are not sent, with the remedy: each of them
-// may be a reward that a customer waits for.
+// logHeld logs the pending events that are held, with the remedy. Each of them may be a reward that a customer
+// waits for.
 func (d *delivering) logHeld(ctx context.Context, log *zap.Logger) {
 	if d.store == nil {
 		return
@@ -244,7 +238,7 @@ func (d *delivering) logHeld(ctx context.Context, log *zap.Logger) {
 	}
 }
 
-// operations returns what operators can do with the deliveries, nil if none are kept.
+// operations returns the operations on deliveries, nil for direct delivery.
 func (d *delivering) operations() adapter.Operations {
 	if d.store == nil {
 		return nil
@@ -252,7 +246,7 @@ func (d *delivering) operations() adapter.Operations {
 	return delivery.NewOperations(d.store, d.mappers, d.tenants)
 }
 
-// replays returns what replays need, nil if no deliveries are kept.
+// replays returns the store of runs, nil for direct delivery.
 func (d *delivering) replays() adapter.RunStore {
 	if d.store == nil {
 		return nil
@@ -260,7 +254,7 @@ func (d *delivering) replays() adapter.RunStore {
 	return d.store
 }
 
-// ready reports what keeps events from being accepted.
+// ready returns why events cannot be accepted, nil if they can.
 func (d *delivering) ready() error {
 	if d.store == nil {
 		return nil
@@ -268,7 +262,7 @@ func (d *delivering) ready() error {
 	return d.store.Ready()
 }
 
-// drain lets the attempts under way end, until ctx ends.
+// drain waits for the attempts in flight, until ctx ends.
 func (d *delivering) drain(ctx context.Context) error {
 	d.stop()
 	var errs []error
@@ -283,13 +277,13 @@ func (d *delivering) drain(ctx context.Context) error {
 	select {
 	case <-done:
 	case <-ctx.Done():
-		errs = append(errs, fmt.Errorf("wait for attempts under way: %w", ctx.Err()))
+		errs = append(errs, fmt.Errorf("wait for attempts in flight: %w", ctx.Err()))
 	}
 	return errors.Join(errs...)
 }
 
-// close ends what drain has left. Attempts that are still under way then are not
-// recorded: their events are delivered again.
+// close ends the rest after drain. The outcomes of attempts still in flight are not recorded: their events are
+// delivered again.
 func (d *delivering) close() error {
 	d.stop()
 	d.looking.Wait()

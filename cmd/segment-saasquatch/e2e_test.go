@@ -532,7 +532,7 @@ func TestDrain(t *testing.T) {
 	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	s.stderr.await(t, "not ready, still taking requests")
+	s.stderr.await(t, "not ready, still accepts requests")
 	if response, err := http.Get(base + "/readyz"); err != nil || response.StatusCode != 503 {
 		t.Errorf("ready while stopping: %v %v", response, err)
 	}
@@ -577,7 +577,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	}()
 	awaitStats(t, sandbox, 1)
 	_ = s.Process.Signal(os.Interrupt)
-	s.stderr.await(t, "requests under way finish")
+	s.stderr.await(t, "waits for the requests in flight")
 	_ = s.Process.Signal(os.Interrupt)
 	if code := s.wait(); code != exitInterrupted {
 		t.Errorf("exit code %d", code)

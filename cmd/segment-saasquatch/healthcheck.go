@@ -15,33 +15,28 @@ import (
 )
 
 func (p *program) healthcheckCommand() *cobra.Command {
-	var file, url string
-	cmd := &cobra.Command{
-		Use:   "healthcheck",
-		Short: "Ask a server on this machine whether it is ready; exit 0 if so",
-		Long: `Healthcheck asks /readyz of the server that the same configuration describes. It
-is made for a container's HEALTHCHECK, where there is no curl.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if url == "" {
-				cfg, err := config.Load(config.Source{File: file, Env: p.env, Flags: cmd.Flags()})
-				if err != nil {
-					return err
-				}
-				if url, err = readyURL(cfg); err != nil {
-					return err
-				}
+	var url string
+	cmd := command("healthcheck", "Exit with 0 if the server on this machine is ready", `
+Healthcheck requests /readyz from the server that the configuration describes. Use it
+for a container's HEALTHCHECK, where there is no curl.`)
+	f := p.addConfigFlags(cmd)
+	cmd.Flags().StringVar(&url, "url", "", "request this `URL` (default: /readyz at listen_addr)")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		if url == "" {
+			cfg, err := f.load()
+			if err != nil {
+				return err
 			}
-			return failed(p.checkReady(cmd.Context(), url))
-		},
+			if url, err = readyURL(cfg); err != nil {
+				return err
+			}
+		}
+		return failed(p.checkReady(cmd.Context(), url))
 	}
-	cmd.Flags().StringVar(&file, "config", "", "configuration `file` of the server")
-	cmd.Flags().StringVar(&url, "url", "", "`URL` to ask instead")
-	config.RegisterFlags(cmd.Flags())
 	return cmd
 }
 
-// readyURL returns the URL of /readyz for whoever is on the server's machine.
+// readyURL returns the URL of /readyz for a client on the server's machine.
 func readyURL(cfg *config.Config) (string, error) {
 	host, port, err := net.SplitHostPort(cfg.ListenAddr)
 	if err != nil {
@@ -71,8 +66,7 @@ func (p *program) checkReady(ctx context.Context, url string) error {
 		return err
 	}
 	client := http.Client{Transport: &http.Transport{
-		// The certificate names the public host; this asks the machine itself
-		// and sends nothing secret.
+		// The certificate names the public host, and this request goes to the machine itself. It has no secret.
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec
 	}}
 	response, err := client.Do(request)

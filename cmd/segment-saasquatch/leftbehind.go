@@ -11,15 +11,15 @@ import (
 	"segment-saasquatch/adapter/store"
 )
 
-// lookForOthers warns of events that another configuration has stored, and that this one
-// neither sends nor recognises. It looks beside the events, since counting can take long.
+// lookForOthers warns of events that another configuration has stored, and that this one neither sends nor
+// recognises. It runs in the background, because counting can take long.
 func (s *service) lookForOthers(d *delivering) {
 	ctx, cancel := context.WithCancel(context.Background())
 	stop := d.stop
 	d.stop = func() { cancel(); stop() }
 	d.looking.Go(func() {
 		s.warnOfFile(ctx)
-		if d.store != nil && s.sandbox == nil { // a sandbox has another address each time
+		if d.store != nil && s.sandbox == nil { // each sandbox has another address
 			s.warnOfHosts(ctx, d)
 		}
 	})
@@ -38,20 +38,21 @@ func (s *service) warnOfFile(ctx context.Context) {
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
-		s.log.Warn("a store in the data directory is not used, and cannot be read", zap.String("file", path), zap.Error(err))
+		s.log.Warn("a store in the data directory is not used, and cannot be read",
+			zap.String("file", path), zap.Error(err))
 	case pending+settled > 0:
-		remedy := "if it was copied already, put the file aside; else stop the server and use store copy, so that its pending " +
-			"events are sent, and delivered ones are recognised"
+		remedy := "if it was copied already, put the file aside; else stop the server and use store copy: " +
+			"then its pending events are sent, and its delivered events are recognised"
 		if s.cfg.Delivery == config.DeliveryDirect {
 			remedy = "set delivery to durable until its pending events are sent, or put the file aside"
 		}
-		s.log.Warn("a store in the data directory is not used", zap.String("file", path), zap.Int64("pending", pending),
-			zap.Int64("settled", settled), zap.String("remedy", remedy))
+		s.log.Warn("a store in the data directory is not used", zap.String("file", path),
+			zap.Int64("pending", pending), zap.Int64("settled", settled), zap.String("remedy", remedy))
 	}
 }
 
-// warnOfHosts warns of events of a tenant that was reached under another base URL. They are
-// those of another tenant to the ledger.
+// warnOfHosts warns of events that were stored for a tenant under another base URL. To the ledger that is another
+// tenant.
 func (s *service) warnOfHosts(ctx context.Context, d *delivering) {
 	warned := make(map[string]bool)
 	for _, tenant := range d.tenants {
@@ -75,11 +76,12 @@ func (s *service) warnOfHosts(ctx context.Context, d *delivering) {
 				s.log.Error("look for events of the tenant under another host", zap.Error(err))
 				return
 			}
-			s.log.Warn("the ledger has events of this tenant alias at another host", zap.String("tenant", tenant),
-				zap.Int64("pending", ours.Pending), zap.Int64("settled", ours.Settled), zap.String("other_tenant", other),
-				zap.Int64("other_pending", theirs.Pending), zap.Int64("other_settled", theirs.Settled),
-				zap.String("remedy", "if both are the same SaaSquatch, use store merge-tenants with the names of both tenants, "+
-					"so that what was delivered to one is a duplicate at the other"))
+			s.log.Warn("the ledger has events of this tenant alias at another host",
+				zap.String("tenant", tenant), zap.Int64("pending", ours.Pending), zap.Int64("settled", ours.Settled),
+				zap.String("other_tenant", other), zap.Int64("other_pending", theirs.Pending),
+				zap.Int64("other_settled", theirs.Settled),
+				zap.String("remedy", "if both are the same SaaSquatch, use store merge-tenants with the names of "+
+					"both tenants: then an event that was delivered to one is a duplicate at the other"))
 		}
 	}
 }

@@ -6,6 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,72 +22,52 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// migrateFlags are those of migrate-check.
+// migrateFlags are the flags of migrate-check.
 type migrateFlags struct {
-	cmd              *cobra.Command
-	file, connection string
-	from, to, sample string
-	sources          []string
-	limit            int64
-	asJSON           bool
+	replayFlags // only the flags that pick events and a connection
+	asJSON      bool
 }
 
 func (p *program) migrateCheckCommand() *cobra.Command {
 	f := &migrateFlags{}
-	cmd := &cobra.Command{
-		Use:   "migrate-check SOURCE…",
-		Short: "Compare the names that the configuration sends with those the tenant has",
-		Long: `Migrate-check is for a move from SaaSquatch's own Segment integration. It asks the
-tenant for the event keys, custom fields and segments it has, maps the events of an
-archive (files, directories, globs, - for standard input, or buckets, as replay takes
-them), and shows which names would be new, with the lines of the configuration
-that make them those the tenant knows. It sends no event, and stores nothing.
+	cmd := command("migrate-check SOURCE…", "Compare the names to send with the names the tenant has", `
+Migrate-check helps to replace SaaSquatch's own Segment integration. It asks the tenant
+for its event keys, custom fields and segments, and maps the events of an archive. A
+SOURCE is a file, a directory, a glob, - for standard input, or a bucket, as in replay.
+Migrate-check shows the names that would be new to the tenant, and the lines of
+configuration that change them to names the tenant has. It sends and stores nothing.
 
 Exit codes: 0 no difference, 1 differences or a failure, 2 wrong command line or
-configuration, 130 interrupted.`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return p.migrateCheck(cmd.Context(), f, args) },
+configuration, 130 interrupted.`)
+	cmd.Args = cobra.MinimumNArgs(1)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return p.migrateCheck(cmd.Context(), f, args) }
+	f.replayFlags = replayFlags{
+		configFlags: p.addConfigFlags(cmd), integrations: replay.DefaultIntegrations,
+		given: replay.Spec{Via: replay.ViaAPI},
 	}
-	f.cmd = cmd
-	flags := cmd.Flags()
-	flags.StringVar(&f.file, "config", "", "configuration `file`")
-	flags.StringVar(&f.connection, "connection", "", "`name` of the connection to check, if there are several")
-	flags.StringVar(&f.from, "from", "", "first `day` on which Segment received the events (UTC)")
-	flags.StringVar(&f.to, "to", "", "last `day` on which Segment received the events (UTC)")
-	flags.StringSliceVar(&f.sources, "source", nil, "`ids` of Segment sources to read")
-	flags.StringVar(&f.sample, "sample", "", "`share` of the events to take, such as 1%; the same ones every time (default: all)")
-	flags.Int64Var(&f.limit, "limit", 100_000, "stop after so many `events`; 0 for all")
-	flags.BoolVar(&f.asJSON, "json", false, "write JSON on one line")
-	config.RegisterFlags(flags)
+	f.addArchiveFlags(100_000)
+	cmd.Flags().StringVar(&f.connection, "connection", "", "check the connection `name` (default: the only one)")
+	cmd.Flags().BoolVar(&f.asJSON, "json", false, "write JSON on one line")
 	return cmd
 }
 
-// spec reads the flags that pick events, as those of a replay.
-func (f *migrateFlags) spec(ctx context.Context, args []string, now time.Time) (*replay.Spec, error) {
-	picked := replayFlags{from: f.from, to: f.to, sources: f.sources, sample: f.sample, limit: f.limit, via: string(replay.ViaAPI), integrations: replay.DefaultIntegrations}
-	return picked.spec(ctx, args, now)
-}
-
-// checked is what migrate-check finds.
+// checked is the result of migrate-check.
 type checked struct {
 	Connection string `json:"connection"`
 	Tenant     string `json:"tenant"`
-	// EventKeys, CustomFields and Segments are how many the tenant has.
+	// EventKeys, CustomFields and Segments are how many of each the tenant has.
 	EventKeys    int `json:"tenant_event_keys"`
 	CustomFields int `json:"tenant_custom_fields"`
 	Segments     int `json:"tenant_segments"`
-	// Sample is what the configuration makes of the events, of so many objects. More
-	// says that --limit ended it, Damaged names objects that could not be read to
-	// their ends.
+	// Sample has the results of the mapping.
 	Sample  *migratecheck.Survey `json:"sample"`
-	Objects int64                `json:"objects"`
-	More    bool                 `json:"more,omitempty"`
-	Damaged []string             `json:"damaged,omitempty"`
+	Objects int64                `json:"objects"`           // read to their ends
+	More    bool                 `json:"more,omitempty"`    // --limit ended the sample
+	Damaged []string             `json:"damaged,omitempty"` // objects not read to their ends
 
 	Differences int                  `json:"differences"`
 	Report      *migratecheck.Report `json:"report"`
-	// Config is lines for the configuration file.
-	Config string `json:"config"`
+	Config      string               `json:"config"` // lines for the configuration file
 }
 
 func (p *program) migrateCheck(ctx context.Context, f *migrateFlags, args []string) error {
@@ -92,7 +76,7 @@ func (p *program) migrateCheck(ctx context.Context, f *migrateFlags, args []stri
 	if err != nil {
 		return err
 	}
-	cfg, err := config.Load(config.Source{File: f.file, Env: p.env, Flags: f.cmd.Flags()})
+	cfg, err := f.load()
 	if err != nil {
 		return err
 	}
@@ -107,10 +91,10 @@ func (p *program) migrateCheck(ctx context.Context, f *migrateFlags, args []stri
 	if err != nil {
 		return err
 	}
-	// The tenant first: whether the key is right shows before the archive is read.
+	// The tenant comes first: a wrong API key shows before the archive is read.
 	tenant, err := askVocabulary(ctx, conn)
 	if err != nil {
-		return endOf(ctx, err)
+		return ended(ctx, err)
 	}
 	found := &checked{
 		Connection: conn.Name, Tenant: conn.SaaSquatch.TenantAlias,
@@ -118,7 +102,7 @@ func (p *program) migrateCheck(ctx context.Context, f *migrateFlags, args []stri
 		Sample: migratecheck.NewSurvey(),
 	}
 	if err := p.survey(ctx, spec, mapper, now, found); err != nil {
-		return endOf(ctx, err)
+		return ended(ctx, err)
 	}
 	found.Report = migratecheck.Compare(found.Sample, &conn.Mapping, tenant)
 	found.Differences, found.Config = found.Report.Differences(), found.Report.Config()
@@ -133,13 +117,14 @@ func (p *program) migrateCheck(ctx context.Context, f *migrateFlags, args []stri
 	case len(found.Damaged) > 0:
 		return failed(fmt.Errorf("%d objects could not be read to their ends", len(found.Damaged)))
 	case found.Differences > 0:
-		return failed(fmt.Errorf("differences between what would be sent and what the tenant has: %d", found.Differences))
+		return failed(fmt.Errorf("differences between the names to send and the names the tenant has: %d",
+			found.Differences))
 	}
 	return nil
 }
 
-// endOf tells a failure from an end that was asked for.
-func endOf(ctx context.Context, err error) error {
+// ended returns errInterrupted once ctx has ended, otherwise a failure.
+func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return errInterrupted
 	}
@@ -164,8 +149,12 @@ func askVocabulary(ctx context.Context, conn *config.Connection) (*migratecheck.
 }
 
 // survey maps the events of the archive.
-func (p *program) survey(ctx context.Context, spec *replay.Spec, mapper *mapping.Mapper, now time.Time, found *checked) error {
-	opened, err := archive.Open(ctx, spec.Sources, archive.Options{Stdin: p.stdin, From: spec.From, To: spec.To, Sources: spec.SourceIDs})
+func (p *program) survey(
+	ctx context.Context, spec *replay.Spec, mapper *mapping.Mapper, now time.Time, found *checked,
+) error {
+	opened, err := archive.Open(ctx, spec.Sources, archive.Options{
+		Stdin: p.stdin, From: spec.From, To: spec.To, Sources: spec.SourceIDs,
+	})
 	if err != nil {
 		return fmt.Errorf("open the archive: %w", err)
 	}
@@ -200,4 +189,131 @@ func (p *program) survey(ctx context.Context, spec *replay.Spec, mapper *mapping
 		block.Release()
 	}
 	return errors.Join(reader.Close(), opened.Close())
+}
+
+// maxUnused is how many of the tenant's names that the sample lacks are shown. --json has all of them.
+const maxUnused = 30
+
+func (p *program) printChecked(found *checked) error {
+	out, report, sample := p.stdout, found.Report, found.Sample
+	fmt.Fprintf(out, "tenant %s: %d event keys, %d custom fields, %d segments\n",
+		plainLine(found.Tenant), found.EventKeys, found.CustomFields, found.Segments)
+	fmt.Fprintf(out, "sample: %d events of %d objects, %d of them with users\n",
+		sample.Events, found.Objects, sample.Upserts)
+	if found.More {
+		fmt.Fprintln(out, "there are more events: raise --limit, or use --sample for a share of all days")
+	}
+	if sample.Unnamed > 0 {
+		fmt.Fprintf(out, "the names of %d events are not compared: they are too many, or too long\n", sample.Unnamed)
+	}
+	for _, fault := range found.Damaged {
+		fmt.Fprintf(out, "damaged: %s\n", plainLine(fault))
+	}
+
+	table := newTable(out)
+	section(table, "EVENT KEYS THE TENANT HAS NEVER SEEN\tEVENTS\tTHE TENANT HAS\tIN SEGMENT", report.EventKeys)
+	if len(report.Orders) > 0 {
+		fmt.Fprintln(table, "\nORDERS SENT AS OTHER EVENTS\tEVENTS\tTHE TENANT HAS\tIN SEGMENT")
+		for _, order := range report.Orders {
+			fmt.Fprintf(table, "%s\t%d\t%s\t%s\n", plain(order.Key), order.Events, order.Reserved, plain(order.Event))
+		}
+	}
+	section(table, "EVENTS REJECTED FOR WANT OF A KEY\tEVENTS\tTHE TENANT HAS", report.Keyless)
+	section(table, "CUSTOM FIELDS THE TENANT DOES NOT HAVE\tEVENTS\tTHE TENANT HAS", report.CustomFields)
+	section(table, "SEGMENTS THE TENANT DOES NOT HAVE\tEVENTS\tTHE TENANT HAS", report.Segments)
+	reasons(table, "skipped", sample.Skipped)
+	reasons(table, "rejected", sample.Rejected)
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	unused(p, report.Unused)
+	if found.Differences == 0 {
+		_, err := fmt.Fprintln(out, "\nno difference: the tenant has every name in the sample")
+		return err
+	}
+	if len(report.CustomFields)+len(report.Segments) > 0 {
+		fmt.Fprintln(out, "\nNo setting renames custom fields and segments: change the traits in Segment,")
+		fmt.Fprintln(out, "or the names in SaaSquatch.")
+	}
+	if found.Config == "" {
+		return nil
+	}
+	_, err := fmt.Fprintf(out, "\nfor the configuration file (in a file with connections, inside %s):\n\n%s",
+		plainLine(found.Connection), found.Config)
+	return err
+}
+
+// section prints the differences of one kind, if there are any.
+func section(table *tabwriter.Writer, header string, list []migratecheck.Missing) {
+	if len(list) == 0 {
+		return
+	}
+	fmt.Fprintln(table, "\n"+header)
+	for i := range list {
+		m := &list[i]
+		similar := plainNames(m.Similar)
+		if m.Archived {
+			similar = "it, archived"
+		}
+		fmt.Fprintf(table, "%s\t%d\t%s", plain(m.Name), m.Events, orDash(similar))
+		if len(m.From) > 0 {
+			fmt.Fprintf(table, "\t%s", plainNames(m.From))
+		}
+		fmt.Fprintln(table)
+	}
+}
+
+// plainNames makes names from outside safe for one line of a terminal.
+func plainNames(names []string) string {
+	shown := make([]string, len(names))
+	for i, name := range names {
+		shown[i] = plain(name)
+	}
+	return strings.Join(shown, ", ")
+}
+
+// reasons prints why events are not sent, how many, and the meaning of the reason for a migration.
+func reasons(table *tabwriter.Writer, outcome string, counts map[mapping.Reason]int64) {
+	for i, reason := range slices.Sorted(maps.Keys(counts)) {
+		if i == 0 {
+			fmt.Fprintf(table, "\n%s\tEVENTS\n", strings.ToUpper(outcome))
+		}
+		fmt.Fprintf(table, "%s\t%d", reason, counts[reason])
+		if text := meaning(reason); text != "" {
+			fmt.Fprintf(table, "\t%s", text)
+		}
+		fmt.Fprintln(table)
+	}
+}
+
+// meaning explains a reason to a user of SaaSquatch's integration.
+func meaning(reason mapping.Reason) string {
+	switch reason {
+	case mapping.SkipNoUserID:
+		return "SaaSquatch's integration leaves them out too"
+	case mapping.SkipOutsideTimeWindow:
+		return "see max_age and max_ahead; the names are compared nevertheless"
+	case mapping.RejectEmptyEventKey:
+		return "give their names keys in events.keys"
+	}
+	return ""
+}
+
+// unused prints the names of the tenant that the sample lacks.
+func unused(p *program, v migratecheck.Vocabulary) {
+	header := "\nin the tenant, but not in the sample:\n"
+	for _, of := range []struct {
+		kind  string
+		names []string
+	}{{"event keys", v.EventKeys}, {"custom fields", v.CustomFields}, {"segments", v.Segments}} {
+		if len(of.names) == 0 {
+			continue
+		}
+		more := ""
+		if n := len(of.names) - maxUnused; n > 0 {
+			of.names, more = of.names[:maxUnused], fmt.Sprintf(" and %d more", n)
+		}
+		fmt.Fprintf(p.stdout, "%s%s: %s%s\n", header, of.kind, plainNames(of.names), more)
+		header = ""
+	}
 }

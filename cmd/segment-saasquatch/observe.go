@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,24 +17,24 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// record returns what is told the outcomes of a connection's events.
+// record returns the function that logs and counts the outcomes of a connection's events.
 func (s *service) record(connection string) func(adapter.Result) {
 	write, count := logResult(s.events, connection), s.metrics.Event(connection)
 	return func(r adapter.Result) {
 		if r.Outcome.Settled() {
-			count(r) // first: a reader of the line finds it in the metrics
+			count(r) // before the line: a reader of the line finds the event in the metrics
 		}
 		write(r)
 	}
 }
 
-// observedClient tells of every request and how long it took.
+// observedClient observes every request and its duration.
 type observedClient struct {
 	delivery.Client
 	observe func(adapter.Attempt, time.Duration)
 }
 
-// Track makes one request.
+// Track makes one request and observes it.
 func (o *observedClient) Track(ctx context.Context, event *mapping.UserEvent) adapter.Attempt {
 	began := time.Now()
 	attempt := o.Client.Track(ctx, event)
@@ -41,7 +42,7 @@ func (o *observedClient) Track(ctx context.Context, event *mapping.UserEvent) ad
 	return attempt
 }
 
-// Upsert makes one request.
+// Upsert makes one request and observes it.
 func (o *observedClient) Upsert(ctx context.Context, upsert *mapping.UserUpsert) adapter.Attempt {
 	began := time.Now()
 	attempt := o.Client.Upsert(ctx, upsert)
@@ -49,9 +50,10 @@ func (o *observedClient) Upsert(ctx context.Context, upsert *mapping.UserUpsert)
 	return attempt
 }
 
-// observe returns what is told the requests of a connection.
+// observe returns the function that counts the requests of a connection, and logs the unexpected ones.
 func (s *service) observe(connection string) func(adapter.Attempt, time.Duration) {
-	count, unexpected, missing := s.metrics.Attempt(connection), s.logUnexpected(connection), s.logNoAnswer(connection)
+	count := s.metrics.Attempt(connection)
+	unexpected, missing := s.logUnexpected(connection), s.logNoAnswer(connection)
 	return func(a adapter.Attempt, took time.Duration) {
 		count(a, took)
 		switch {
@@ -63,17 +65,16 @@ func (s *service) observe(connection string) func(adapter.Attempt, time.Duration
 	}
 }
 
-// noAnswerEvery is how often requests without an answer have a line, for each cause. The
-// first one has.
+// noAnswerEvery is the least time between two lines on requests without an answer, for each cause.
 const noAnswerEvery = 10 * time.Minute
 
-// logNoAnswer tells why requests get no answer.
+// logNoAnswer logs why requests get no answer.
 func (s *service) logNoAnswer(connection string) func(adapter.Attempt) {
 	type seen struct {
 		requests  atomic.Int64 // since the last line
 		sometimes rate.Sometimes
 	}
-	var causes sync.Map // of *seen by adapter.Cause: there are few
+	var causes sync.Map // of *seen by adapter.Cause, of which there are few
 	return func(a adapter.Attempt) {
 		found, ok := causes.Load(a.Cause)
 		if !ok {
@@ -82,13 +83,14 @@ func (s *service) logNoAnswer(connection string) func(adapter.Attempt) {
 		of := found.(*seen)
 		of.requests.Add(1)
 		of.sometimes.Do(func() {
-			s.log.Log(levelOfCause(a.Cause), "requests to SaaSquatch get no answer", zap.String("connection", connection),
-				zap.String("cause", string(a.Cause)), zap.String("detail", a.Detail), zap.Int64("requests", of.requests.Swap(0)))
+			s.log.Log(levelOfCause(a.Cause), "requests to SaaSquatch get no answer",
+				zap.String("connection", connection), zap.String("cause", string(a.Cause)),
+				zap.String("detail", a.Detail), zap.Int64("requests", of.requests.Swap(0)))
 		})
 	}
 }
 
-// levelOfCause makes an error of what a person has to mend.
+// levelOfCause returns the error level for a cause that needs the operator.
 func levelOfCause(cause adapter.Cause) zapcore.Level {
 	if cause.Configured() {
 		return zapcore.ErrorLevel
@@ -96,11 +98,10 @@ func levelOfCause(cause adapter.Cause) zapcore.Level {
 	return zapcore.WarnLevel
 }
 
-// The first unexpectedFirst unexpected answers have a line each, and then one in
-// unexpectedEvery.
+// The first unexpectedFirst unexpected answers have a line each. After them there is a line in unexpectedEvery.
 const unexpectedFirst, unexpectedEvery = 10, 10 * time.Second
 
-// logUnexpected tells what was answered in SaaSquatch's place.
+// logUnexpected logs answers that are not SaaSquatch's.
 func (s *service) logUnexpected(connection string) func(adapter.Attempt) {
 	var answers atomic.Int64
 	sometimes := rate.Sometimes{First: unexpectedFirst, Interval: unexpectedEvery}
@@ -109,9 +110,9 @@ func (s *service) logUnexpected(connection string) func(adapter.Attempt) {
 		sometimes.Do(func() {
 			message := "a refusal is not SaaSquatch's answer"
 			if !a.Foreign {
-				message = "a success is not SaaSquatch's answer: it may not have got the request"
+				message = "a success is not SaaSquatch's answer: SaaSquatch may not have the request"
 			}
-			s.log.Warn(message+": look at saasquatch.base_url, and at proxies and firewalls on the way",
+			s.log.Warn(message+": check saasquatch.base_url, and the proxies and firewalls before it",
 				zap.String("connection", connection), zap.Int("status", a.Status), zap.String("seen", a.Detail),
 				zap.Int64("answers", answers.Swap(0)))
 		})
@@ -122,41 +123,41 @@ func (s *service) logPanic(cause any, stack []byte) {
 	s.log.Error("panic while an event was mapped or sent", zap.Any("cause", cause), zap.ByteString("stack", stack))
 }
 
-// logHealth tells of a store that stops working, or works again.
+// logHealth logs that the store fails, or works again.
 func (s *service) logHealth(fault error) {
 	if fault != nil {
-		s.log.Error("the store does not work: requests are answered with 503 until it does", zap.Error(fault))
+		s.log.Error("the store does not work: requests get status 503 until it works", zap.Error(fault))
 		return
 	}
 	s.log.Info("the store works again")
 }
 
-// logRefused tells of connections that PostgreSQL does not grant.
+// logRefused logs that PostgreSQL refuses connections.
 func (s *service) logRefused(err error) {
 	s.log.Warn("the store goes on with fewer connections to PostgreSQL than it may use", zap.Error(err))
 }
 
-// logMigration tells what the migration of the store is going to take.
+// logMigration logs a migration of the store before it begins, with the expected duration and room.
 func (s *service) logMigration(m store.Migration) {
-	s.log.Info("the store is about to be migrated",
-		zap.Int64("from", m.From), zap.Int64("to", m.To), zap.Int64("pending", m.Pending), zap.Int64("settled", m.Settled),
-		zap.String("takes_about", m.Takes.Round(time.Millisecond).String()), zap.Int64("room_bytes", m.Room))
+	s.log.Info("the store is about to be migrated", zap.Int64("from", m.From), zap.Int64("to", m.To),
+		zap.Int64("pending", m.Pending), zap.Int64("settled", m.Settled),
+		zap.Stringer("takes_about", m.Takes.Round(time.Millisecond)), zap.Int64("room_bytes", m.Room))
 }
 
 // droppedEvery is the least time between two lines on payloads of rejected events.
 const droppedEvery = time.Minute
 
-// observeDropped returns what counts and logs the payloads that dead_letters.max_bytes has
-// no room for.
+// observeDropped returns the function that counts and logs payloads for which dead_letters.max_bytes has no room.
 func (s *service) observeDropped() func(store.Dropped) {
 	var rejected atomic.Int64
 	sometimes := rate.Sometimes{First: 1, Interval: droppedEvery}
 	return func(d store.Dropped) {
 		s.metrics.PayloadsDropped(d.Outcome, d.Payloads)
 		if d.Outcome == adapter.Dead {
-			s.log.Error("the oldest dead events lost their payloads and cannot be redriven: dead_letters.max_bytes is full of dead events; "+
-				"raise it, redrive or purge them, and replay the lost ones from the Segment archive",
-				zap.Int64("events", d.Payloads), zap.Int64("bytes", d.Bytes), zap.Int64("first", d.First), zap.Int64("last", d.Last))
+			s.log.Error("the oldest dead events lost their payloads and cannot be redriven: "+
+				"dead_letters.max_bytes is full of dead events; raise it, redrive or purge them, "+
+				"and replay the lost events from the Segment archive", zap.Int64("events", d.Payloads),
+				zap.Int64("bytes", d.Bytes), zap.Int64("first", d.First), zap.Int64("last", d.Last))
 			return
 		}
 		rejected.Add(d.Payloads)
@@ -167,8 +168,49 @@ func (s *service) observeDropped() func(store.Dropped) {
 	}
 }
 
-// logBreaker tells of a tenant that is paused, or not any more. What a person has to
-// mend is an error.
+// logJump logs a jump of the wall clock.
+func (s *service) logJump(jump adapter.Jump) {
+	offset := zap.Float64("offset_s", jump.Offset.Seconds())
+	if jump.By > 0 {
+		s.log.Warn("the clock went forward, or the machine was suspended: events that became due are delivered now",
+			zap.Float64("by_s", jump.By.Seconds()), offset)
+		return
+	}
+	s.log.Warn("the clock went back: this process keeps its time, and is ahead of the clock by the offset",
+		zap.String("remedy", "after a restart, deliveries redrive --outcome pending makes waiting events due"),
+		zap.Float64("by_s", -jump.By.Seconds()), offset)
+}
+
+// logSkew logs the difference between the clocks of this process and of the database.
+func (s *service) logSkew(ahead time.Duration) {
+	by := zap.Float64("ahead_s", ahead.Seconds())
+	if ahead.Abs() <= store.MaxSkew {
+		s.log.Info("the clock of this process agrees with the database's again", by)
+		return
+	}
+	s.log.Error("the clock of this process differs from the database's: retries come too early or too late", by,
+		zap.String("remedy", "synchronize both clocks by NTP"))
+}
+
+// logHeldLog logs that a reader keeps SQLite from reusing its write-ahead log, and the end of that.
+func (s *service) logHeldLog(log store.HeldLog) {
+	bytes := zap.Int64("bytes", log.Bytes)
+	if log.For == 0 {
+		s.log.Info("no reader holds the write-ahead log any more", bytes)
+		return
+	}
+	readers := strings.Join(log.Readers, ", ")
+	remedy := "end the transaction of that process; a long read of this one ends by itself"
+	if readers == "" {
+		readers = "unknown"
+		remedy = "find the processes that have the database open with lsof " + log.File + " as root, " +
+			"and end their transactions"
+	}
+	s.log.Warn("a reader holds the write-ahead log of the store: the log grows with every event until the reader ends",
+		bytes, zap.Float64("held_s", log.For.Seconds()), zap.String("readers", readers), zap.String("remedy", remedy))
+}
+
+// logBreaker logs that a tenant is paused, and the end of that. A pause that needs an operator is an error.
 func (s *service) logBreaker(tenant string) func(delivery.BreakerState) {
 	return func(state delivery.BreakerState) {
 		if !state.Paused {
@@ -193,4 +235,68 @@ func (s *service) logBreaker(tenant string) func(delivery.BreakerState) {
 		}
 		s.log.Log(level, "delivery is paused", fields...)
 	}
+}
+
+// logResult returns the function that writes the line of an event, or of several events that share one. A line
+// has neither a payload nor a user.
+func logResult(log *zap.Logger, connection string) func(adapter.Result) {
+	log = log.With(zap.String("connection", connection))
+	return func(r adapter.Result) {
+		entry := log.Check(levelOf(r), "event")
+		if entry == nil {
+			return
+		}
+		fields := make([]zap.Field, 0, 14)
+		fields = append(fields, zap.String("outcome", r.Outcome.String()))
+		for _, field := range [...]struct{ key, value string }{
+			{"reason", string(r.Reason)}, {"message_id", bounded(r.MessageID)}, {"idempotency_key", r.IdempotencyKey},
+			{"event_key", r.EventKey}, {"detail", r.Detail},
+		} {
+			if field.value != "" {
+				fields = append(fields, zap.String(field.key, field.value))
+			}
+		}
+		if r.Events > 1 {
+			fields = append(fields, zap.Int("events", r.Events))
+		}
+		if len(r.Warnings) > 0 {
+			fields = append(fields, zap.Any("warnings", r.Warnings))
+		}
+		if r.Status != 0 {
+			fields = append(fields, zap.Int("status", r.Status))
+		}
+		if r.Lag > 0 {
+			fields = append(fields, zap.Duration("lag_ms", r.Lag))
+		}
+		entry.Write(append(fields, zap.Int("attempts", r.Attempts), zap.Duration("duration_ms", r.Duration))...)
+	}
+}
+
+// levelOf returns the error or warning level for outcomes that the operator has to see.
+func levelOf(r adapter.Result) zapcore.Level {
+	switch r.Outcome {
+	case adapter.Delivered, adapter.Duplicate, adapter.Skipped:
+		return zap.InfoLevel
+	case adapter.Dead:
+		if r.Reason == mapping.ReasonPayloadDamaged {
+			return zap.ErrorLevel
+		}
+	case adapter.Pending:
+		switch r.Reason {
+		case mapping.ReasonUnauthorized, mapping.ReasonForbidden, mapping.ReasonTenantNotFound,
+			mapping.ReasonRedirected, mapping.ReasonUnexpectedAnswer:
+			return zap.ErrorLevel
+		}
+	}
+	return zap.WarnLevel
+}
+
+// maxLogged bounds a messageId in the log, in bytes. Segment allows 100 characters.
+const maxLogged = 256
+
+func bounded(text string) string {
+	if len(text) > maxLogged {
+		return text[:maxLogged] + "…"
+	}
+	return text
 }

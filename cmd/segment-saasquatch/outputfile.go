@@ -11,18 +11,15 @@ import (
 	"strings"
 )
 
-// outputFile is a file that a command writes as a whole: it appears when it is complete,
-// or not at all.
+// outputFile is a file that appears once it is complete, or not at all.
 type outputFile struct {
-	option string // what messages call it, such as --out
+	option string // its name in messages, such as --out
 	name   string
-	// force says that it may replace a regular file.
-	force bool
+	force  bool // it may replace a regular file
 }
 
-// check returns why the file cannot be written, before the command begins its work.
-// Inputs are files and directories that the command reads: neither they nor a file in
-// one of the directories is replaced, whatever force says.
+// check returns why the file cannot be written, before the command begins its work. Inputs are the files and
+// directories that the command reads. Even with force, it refuses an input and a file in such a directory.
 func (o *outputFile) check(inputs []string) error {
 	fault := func(format string, args ...any) error {
 		return fmt.Errorf("%s is %s, "+format, append([]any{o.option, o.name}, args...)...)
@@ -37,11 +34,11 @@ func (o *outputFile) check(inputs []string) error {
 	case err != nil:
 		return fmt.Errorf("%s: %w", o.option, err)
 	case !there.Mode().IsRegular():
-		return fault("which is no regular file: name a file that does not exist")
+		return fault("which is not a regular file: name a file that does not exist")
 	}
 	for _, input := range inputs {
 		if reads(input, o.name, there) {
-			return fault("which is read from: name another file")
+			return fault("which the command reads: name another file")
 		}
 	}
 	if !o.force {
@@ -59,7 +56,7 @@ func reads(input, name string, there fs.FileInfo) bool {
 	for _, path := range paths {
 		info, err := os.Stat(path)
 		if err != nil {
-			continue // no file: a bucket, or standard input
+			continue // not a file: a bucket, or standard input
 		}
 		if os.SameFile(info, there) || info.IsDir() && isInside(path, name) {
 			return true
@@ -91,8 +88,7 @@ func resolved(path string) (string, error) {
 	return filepath.Abs(path)
 }
 
-// write writes the file. Its temporary file has a random name, is new, and is readable
-// by its owner only.
+// write writes the file. The temporary file is new, has a random name, and only its owner can read it.
 func (o *outputFile) write(write func(io.Writer) error) error {
 	return o.fill(func(file *os.File) error {
 		out := bufio.NewWriterSize(file, 64<<10)
@@ -100,7 +96,7 @@ func (o *outputFile) write(write func(io.Writer) error) error {
 	})
 }
 
-// fill is write for what does not write from the beginning to the end.
+// fill is write for a function that needs the file itself.
 func (o *outputFile) fill(fill func(*os.File) error) error {
 	file, err := os.CreateTemp(filepath.Dir(o.name), "."+filepath.Base(o.name)+"-*.partial")
 	if err != nil {
@@ -115,22 +111,23 @@ func (o *outputFile) fill(fill func(*os.File) error) error {
 	return nil
 }
 
-// publish gives the complete file its name. Without force it takes no name that was
-// taken since check: a link, unlike a renaming, fails then. Where the file system has no
-// links, it looks once more.
+// publish gives the complete file its name. Without force it replaces no file that has appeared since check: a
+// link, unlike a renaming, fails then. The hole: on a file system without links another process may create the
+// file between the last look and the renaming.
 func (o *outputFile) publish(partial string) error {
+	taken := fmt.Errorf("%s was made meanwhile, and is kept: name another file", o.name)
 	if !o.force {
 		switch err := os.Link(partial, o.name); {
 		case err == nil:
 			return os.Remove(partial)
 		case errors.Is(err, fs.ErrExist):
-			return fmt.Errorf("%s was made meanwhile, and is kept: name another file", o.name)
+			return taken
 		}
 	}
 	there, err := os.Lstat(o.name)
 	switch {
 	case err == nil && (!o.force || !there.Mode().IsRegular()):
-		return fmt.Errorf("%s was made meanwhile, and is kept: name another file", o.name)
+		return taken
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}

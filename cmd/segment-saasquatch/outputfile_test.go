@@ -23,29 +23,29 @@ func TestOutputFile(t *testing.T) {
 		"a file":  {prepare: writeOld, unasked: "exists"},
 		"the source": {
 			prepare: writeOld, inputs: func(dir string) []string { return []string{filepath.Join(dir, "out")} },
-			fault: "read from", unasked: "read from",
+			fault: "command reads", unasked: "read from",
 		},
 		"the source by a glob": {
 			prepare: writeOld, inputs: func(dir string) []string { return []string{filepath.Join(dir, "o*")} },
-			fault: "read from", unasked: "read from",
+			fault: "command reads", unasked: "read from",
 		},
 		"the source by another name": {
 			prepare: func(t *testing.T, dir, name string) {
 				writeOld(t, dir, name)
 				must(t, os.Link(name, filepath.Join(dir, "logs")))
 			},
-			inputs: source, fault: "read from", unasked: "read from",
+			inputs: source, fault: "command reads", unasked: "read from",
 		},
 		"the source through a link": {
 			prepare: func(t *testing.T, dir, name string) {
 				writeOld(t, dir, name)
 				must(t, os.Symlink(name, filepath.Join(dir, "logs")))
 			},
-			inputs: source, fault: "read from", unasked: "read from",
+			inputs: source, fault: "command reads", unasked: "read from",
 		},
 		"a file of the source": {
 			prepare: writeOld, inputs: func(dir string) []string { return []string{dir} },
-			fault: "read from", unasked: "read from",
+			fault: "command reads", unasked: "read from",
 		},
 		"a file beside the source": {
 			prepare: func(t *testing.T, dir, name string) {
@@ -56,22 +56,22 @@ func TestOutputFile(t *testing.T) {
 		},
 		"a directory": {
 			prepare: func(t *testing.T, _, name string) { must(t, os.Mkdir(name, 0o700)) },
-			fault:   "no regular file", unasked: "no regular file",
+			fault:   "not a regular file", unasked: "no regular file",
 		},
 		"a link to a file": {
 			prepare: func(t *testing.T, dir, name string) {
 				writeOld(t, dir, filepath.Join(dir, "target"))
 				must(t, os.Symlink(filepath.Join(dir, "target"), name))
 			},
-			fault: "no regular file", unasked: "no regular file",
+			fault: "not a regular file", unasked: "no regular file",
 		},
 		"a link to nothing": {
 			prepare: func(t *testing.T, dir, name string) { must(t, os.Symlink(filepath.Join(dir, "target"), name)) },
-			fault:   "no regular file", unasked: "no regular file",
+			fault:   "not a regular file", unasked: "no regular file",
 		},
 		"a link to a device": {
 			prepare: func(t *testing.T, _, name string) { must(t, os.Symlink(os.DevNull, name)) },
-			fault:   "no regular file", unasked: "no regular file",
+			fault:   "not a regular file", unasked: "no regular file",
 		},
 	} {
 		for _, force := range []bool{false, true} {
@@ -116,7 +116,7 @@ func TestOutputFile(t *testing.T) {
 	}
 	t.Run("a device", func(t *testing.T) {
 		out := &outputFile{"--failures", os.DevNull, true}
-		if err := out.check(nil); err == nil || !strings.Contains(err.Error(), "no regular file") {
+		if err := out.check(nil); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -185,12 +185,12 @@ func TestOutputsReplaceNoArchive(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"replay", "--failures", source, source}, "read from"},
-		{[]string{"replay", "--failures", source, "--force", source}, "read from"},
-		{[]string{"replay", "--report", source, "--force", dir}, "read from"},
-		{[]string{"replay", "--report", kept, "--force", "--user-file", kept, source}, "read from"},
+		{[]string{"replay", "--failures", source, source}, "command reads"},
+		{[]string{"replay", "--failures", source, "--force", source}, "command reads"},
+		{[]string{"replay", "--report", source, "--force", dir}, "command reads"},
+		{[]string{"replay", "--report", kept, "--force", "--user-file", kept, source}, "command reads"},
 		{[]string{"replay", "--report", kept, source}, "add --force"},
-		{[]string{"replay", "--failures", os.DevNull, "--force", source}, "no regular file"},
+		{[]string{"replay", "--failures", os.DevNull, "--force", source}, "not a regular file"},
 		{[]string{"replay", "--failures", filepath.Join(dir, "new"), "--report", filepath.Join(dir, ".", "new"), source}, "name one file"},
 		{[]string{"deliveries", "export", "--out", kept}, "add --force"},
 	} {

@@ -22,23 +22,20 @@ import (
 )
 
 func (p *program) replayCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "replay SOURCE…",
-		Short: "Send the events of Segment archives",
-		Long: `Replay sends the events of the raw logs that Segment wrote: files, directories,
-globs, - for standard input, or buckets: s3://bucket/prefix, gs://bucket/prefix,
-azblob://container/prefix. Lines are one event each; arrays, and events over several
-lines, are read too. Gzip and zstd are unpacked.
+	cmd := command("replay SOURCE…", "Send the events of Segment archives", `
+Replay sends the events of Segment's raw logs. A SOURCE is a file, a directory, a glob,
+- for standard input, or a bucket: s3://bucket/prefix, gs://bucket/prefix,
+azblob://container/prefix. A line is one event. Replay also reads arrays, and events over
+several lines. It unpacks gzip and zstd.
 
-Events go through the store that the configuration describes. What it has as
-delivered, live or by a replay, is a duplicate and is not sent again. A run that
-was interrupted, or killed, goes on with --resume where it ended.
+Events go through the store that the configuration describes. An event that the store
+has as delivered, live or by a replay, is a duplicate and is not sent again. After an
+interruption or a crash, --resume goes on with a run.
 
-Begin with --dry-run. Events sent by the default --via api fire programs and
-rewards, whatever their age; --via import leaves programs alone.`,
-		Args: cobra.ArbitraryArgs,
-	}
-	f := addReplayFlags(cmd)
+Begin with --dry-run. The default, --via api, fires programs and rewards, whatever the
+age of the events. --via import does not fire programs.`)
+	cmd.Args = cobra.ArbitraryArgs
+	f := p.addReplayFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r, err := p.newReplaying(cmd.Context(), f, args)
 		if err != nil {
@@ -54,8 +51,8 @@ rewards, whatever their age; --via import leaves programs alone.`,
 	return cmd
 }
 
-// replayGCPercent keeps the heap of a replay small: most of it are buffers that are
-// used again, and a collection costs little beside the decompression.
+// replayGCPercent keeps the heap of a replay small. Most of the heap is reused buffers, and a collection costs
+// little compared with the decompression.
 const replayGCPercent = 25
 
 // replaying is one replay.
@@ -64,19 +61,19 @@ type replaying struct {
 	flags   *replayFlags
 	service *service
 	conn    *config.Connection
-	// connections are the names of all that the configuration has.
+	// connections are the names of all configured connections.
 	connections []string
 	mapper      *mapping.Mapper
-	spec        *replay.Spec // that of the flags; a run that is resumed has its own
+	spec        *replay.Spec // from the flags, nil for a resumed run, which has its own
 	began       time.Time
 	watch       *replay.Progress
 
 	passedOver []replay.PassedOver
-	chosen     *replay.Chosen // nil if no identify calls are chosen
+	chosen     *replay.Chosen // nil if the run does not choose identify calls
 	users      *replay.UserMatches
 }
 
-// newReplaying reads flags and configuration.
+// newReplaying reads the flags and the configuration.
 func (p *program) newReplaying(ctx context.Context, f *replayFlags, args []string) (r *replaying, err error) {
 	now := time.Now()
 	if err := f.check(args); err != nil {
@@ -91,7 +88,7 @@ func (p *program) newReplaying(ctx context.Context, f *replayFlags, args []strin
 			return nil, err
 		}
 	}
-	cfg, err := config.Load(config.Source{File: f.file, Env: p.env, Flags: f.cmd.Flags()})
+	cfg, err := f.load()
 	if err != nil {
 		return nil, err
 	}
@@ -108,8 +105,7 @@ func (p *program) newReplaying(ctx context.Context, f *replayFlags, args []strin
 	return r, nil
 }
 
-// configure checks the configuration as far as it matters here, and picks the
-// connection.
+// configure validates the parts of the configuration that the replay needs, and picks the connection.
 func (r *replaying) configure() (err error) {
 	cfg := r.service.cfg
 	if r.flags.dry || r.flags.out != "" || r.flags.server != "" {
@@ -123,9 +119,7 @@ func (r *replaying) configure() (err error) {
 	if r.conn, err = pickConnection(cfg, r.flags.connection); err != nil {
 		return err
 	}
-	for i := range cfg.Connections {
-		r.connections = append(r.connections, cfg.Connections[i].Name)
-	}
+	r.connections = connectionNames(cfg)
 	if r.flags.concurrency > 0 {
 		r.conn.SaaSquatch.Concurrency = r.flags.concurrency
 	}
@@ -135,19 +129,26 @@ func (r *replaying) configure() (err error) {
 
 // pickConnection returns the connection with the name, or the only one.
 func pickConnection(cfg *config.Config, name string) (*config.Connection, error) {
-	names := make([]string, len(cfg.Connections))
-	for i := range cfg.Connections {
-		if names[i] = cfg.Connections[i].Name; names[i] == name {
-			return &cfg.Connections[i], nil
-		}
-	}
-	switch {
+	names := connectionNames(cfg)
+	switch i := slices.Index(names, name); {
+	case i >= 0:
+		return &cfg.Connections[i], nil
 	case name != "":
-		return nil, fmt.Errorf("--connection %q: the configuration has no such connection, only %s", name, strings.Join(names, ", "))
+		return nil, fmt.Errorf("--connection %q: the configuration has no such connection, only %s",
+			name, strings.Join(names, ", "))
 	case len(names) > 1:
-		return nil, fmt.Errorf("the configuration has several connections: name one of %s with --connection", strings.Join(names, ", "))
+		return nil, fmt.Errorf("the configuration has several connections: name one of %s with --connection",
+			strings.Join(names, ", "))
 	}
 	return &cfg.Connections[0], nil
+}
+
+func connectionNames(cfg *config.Config) []string {
+	names := make([]string, len(cfg.Connections))
+	for i := range cfg.Connections {
+		names[i] = cfg.Connections[i].Name
+	}
+	return names
 }
 
 func (r *replaying) close() {
@@ -155,11 +156,11 @@ func (r *replaying) close() {
 		r.chosen.Close()
 	}
 	if r.service.sandbox != nil {
-		r.service.closeSandbox()
+		r.service.sandbox.close()
 	}
 }
 
-// replay does what the flags say.
+// replay replays in the way of the flags.
 func (r *replaying) replay(ctx context.Context) error {
 	switch {
 	case r.flags.dry:
@@ -182,15 +183,17 @@ func (r *replaying) openArchive(ctx context.Context, spec *replay.Spec) (*archiv
 	return opened, nil
 }
 
-// options are those that every kind of replay has.
+// options returns the options of every kind of replay.
 func (r *replaying) options(spec *replay.Spec) (replay.Options, error) {
-	// Of a resumed run the archive's start is read again only to choose identify calls.
+	// A resumed run reads the archive from the start only to choose identify calls.
 	r.users = replay.NewUserMatches(&spec.Filter, r.flags.resume != 0 && !r.chooses(spec))
-	opts := replay.Options{Mapper: r.mapper, Progress: r.watch, Rate: r.flags.rate, OnPanic: r.logPanic, Users: r.users}
+	opts := replay.Options{
+		Mapper: r.mapper, Progress: r.watch, Rate: r.flags.rate, OnPanic: r.logPanic, Users: r.users,
+	}
 	if r.flags.server != "" {
-		opts.Window = r.flags.concurrency // how many requests are under way is the server's
+		opts.Window = r.flags.concurrency // the server limits the requests in flight
 	} else if cfg := r.service.cfg; storeExists(cfg) && cfg.Store.IsZero() {
-		opts.Dir = cfg.DataDir // where the events are anyway
+		opts.Dir = cfg.DataDir // the store has its events there too
 	}
 	if spec.Filter.Where == "" {
 		return opts, nil
@@ -203,14 +206,16 @@ func (r *replaying) options(spec *replay.Spec) (replay.Options, error) {
 	return opts, nil
 }
 
-// chooses reports whether the archive is read once to choose identify calls.
+// chooses reports whether the replay reads the archive once more to choose identify calls.
 func (r *replaying) chooses(spec *replay.Spec) bool {
-	return r.conn.Mapping.Identify && (spec.Identify == replay.IdentifyMerged || spec.Identify == replay.IdentifyNewest)
+	one := spec.Identify == replay.IdentifyMerged || spec.Identify == replay.IdentifyNewest
+	return one && r.conn.Mapping.Identify
 }
 
-// chooseIdentify reads the archive for the identify calls to send if the spec asks for
-// one of each user.
-func (r *replaying) chooseIdentify(ctx context.Context, spec *replay.Spec, opts replay.Options) (replay.Options, error) {
+// chooseIdentify reads the archive to choose the identify calls if the spec asks for one of each user.
+func (r *replaying) chooseIdentify(
+	ctx context.Context, spec *replay.Spec, opts replay.Options,
+) (replay.Options, error) {
 	if !r.chooses(spec) {
 		return opts, nil
 	}
@@ -219,7 +224,7 @@ func (r *replaying) chooseIdentify(ctx context.Context, spec *replay.Spec, opts 
 		return err
 	})
 	opts.Chosen = r.chosen
-	r.passedOver = nil // they are counted at the second reading
+	r.passedOver = nil // the second reading counts them
 	switch {
 	case err == nil:
 		return opts, nil
@@ -230,8 +235,10 @@ func (r *replaying) chooseIdentify(ctx context.Context, spec *replay.Spec, opts 
 	}
 }
 
-// looking reads the archive for what leaves no run, with the store to look into.
-func (r *replaying) looking(ctx context.Context, fn func(*replay.LookUp, replay.Blocks, replay.Options) error) error {
+// looking reads the archive with the store to look into. It leaves no run.
+func (r *replaying) looking(
+	ctx context.Context, fn func(*replay.LookUp, replay.Blocks, replay.Options) error,
+) error {
 	opts, err := r.options(r.spec)
 	if err != nil {
 		return err
@@ -259,12 +266,12 @@ func (r *replaying) looking(ctx context.Context, fn func(*replay.LookUp, replay.
 	}))
 }
 
-// logPanic tells of a fault of the program while an event was mapped.
+// logPanic reports a panic of the mapping.
 func (r *replaying) logPanic(cause any, stack []byte) {
 	fmt.Fprintf(r.stderr, "panic while an event was mapped: %v\n%s", cause, stack)
 }
 
-// dryRun counts what would be sent.
+// dryRun counts the events that a replay would send.
 func (r *replaying) dryRun(ctx context.Context) error {
 	var counted *replay.Counted
 	err := r.looking(ctx, func(look *replay.LookUp, blocks replay.Blocks, opts replay.Options) (err error) {
@@ -279,35 +286,30 @@ func (r *replaying) dryRun(ctx context.Context) error {
 	return r.conclude(report)
 }
 
-// damaged says that objects could not be read.
+// damaged returns the error of objects that could not be read.
 func damaged(report *replay.Report, remedy string) error {
 	return fmt.Errorf("%d objects could not be read to their ends%s", len(report.Faults), remedy)
 }
 
-// openLedger opens the store to look into, if there is one. Whoever gets it closes.
+// openLedger opens the store to look into, if there is one. The caller closes it.
 func (r *replaying) openLedger(ctx context.Context) (*replay.LookUp, func(), error) {
-	look := &replay.LookUp{Connection: r.conn.Name, Tenant: tenantOf(r.conn)}
-	cfg := r.service.cfg
-	if r.flags.server != "" {
-		client, err := r.newServerClient()
-		look.Ledger = client
-		return look, func() {}, err
-	}
-	if !storeExists(cfg) {
-		fmt.Fprintln(r.stderr, "there is no store yet, so nothing counts as delivered already")
+	if r.flags.server == "" && !storeExists(r.service.cfg) {
+		fmt.Fprintln(r.stderr, "there is no store yet, so no event counts as delivered already")
 		return nil, func() {}, nil
 	}
-	opened, err := openStore(ctx, cfg)
+	opened, closer, err := openRuns(ctx, r.service.cfg, r.flags.server)
 	if err != nil {
 		return nil, nil, err
 	}
-	look.Ledger = opened
-	return look, func() { _ = opened.Close() }, nil // nothing was written
+	look := &replay.LookUp{Ledger: opened, Connection: r.conn.Name, Tenant: tenantOf(r.conn)}
+	return look, func() { _ = closer.Close() }, nil // nothing was written
 }
 
-// reading opens the archive and runs fn on its blocks, while the progress is shown.
-// Resume says how far each object has been read before.
-func (r *replaying) reading(ctx context.Context, spec *replay.Spec, resume func(archive.Object) (int64, bool), fn func(replay.Blocks) error) error {
+// reading opens the archive, shows the progress, and runs fn on the blocks. The function resume returns how
+// far an object has been read before.
+func (r *replaying) reading(
+	ctx context.Context, spec *replay.Spec, resume func(archive.Object) (int64, bool), fn func(replay.Blocks) error,
+) error {
 	opened, err := r.openArchive(ctx, spec)
 	if err != nil {
 		return err
@@ -316,13 +318,13 @@ func (r *replaying) reading(ctx context.Context, spec *replay.Spec, resume func(
 		noteMemory(ctx, r.stderr, opened, spec.Limit)
 	}
 	reader := opened.Read(ctx, archive.ReadOptions{Resume: resume})
-	shown := r.show(ctx, opened, spec)
+	stop := r.show(ctx, opened, spec)
 	err = fn(reader)
-	shown.stop()
+	stop()
 	return errors.Join(err, reader.Close(), opened.Close())
 }
 
-// errInterrupted says that a replay was told to end before its end.
+// errInterrupted means that a signal ended a command before its end.
 var errInterrupted = errors.New("interrupted")
 
 // send replays through the store, or through a server.
@@ -374,9 +376,11 @@ func (r *replaying) sendThrough(ctx context.Context, replays adapter.RunStore) (
 	return r.finish(ctx, replays, run.ID, sendErr)
 }
 
-// takeOrBegin takes the run that is resumed, or begins one. A run is taken last, so that
-// one that cannot be resumed here stays as it is.
-func (r *replaying) takeOrBegin(ctx context.Context, replays adapter.RunStore, spec *replay.Spec) (*adapter.Run, []adapter.ObjectProgress, error) {
+// takeOrBegin takes the run of --resume, or begins a run. It is called after all checks, so that a run that
+// cannot be resumed here stays as it is.
+func (r *replaying) takeOrBegin(
+	ctx context.Context, replays adapter.RunStore, spec *replay.Spec,
+) (*adapter.Run, []adapter.ObjectProgress, error) {
 	if r.flags.resume == 0 {
 		run, err := r.begin(ctx, replays, spec)
 		return run, nil, err
@@ -388,43 +392,31 @@ func (r *replaying) takeOrBegin(ctx context.Context, replays adapter.RunStore, s
 	return run, objects, nil
 }
 
-// specOf returns the spec of a run that is resumed.
+// specOf returns the spec of a resumed run.
 func (r *replaying) specOf(run *adapter.Run) (*replay.Spec, error) {
-	if run.Connection != r.conn.Name {
-		if !slices.Contains(r.connections, run.Connection) {
-			return nil, fmt.Errorf("run %d is of connection %s, which the configuration does not have: use that with which it began", run.ID, run.Connection)
-		}
-		return nil, fmt.Errorf("run %d is of connection %s: name it with --connection %s", run.ID, run.Connection, run.Connection)
+	switch {
+	case run.Connection == r.conn.Name:
+		return replay.ParseSpec(run.Spec)
+	case slices.Contains(r.connections, run.Connection):
+		return nil, fmt.Errorf("run %d is of connection %s: name it with --connection %[2]s", run.ID, run.Connection)
 	}
-	return replay.ParseSpec(run.Spec)
+	return nil, fmt.Errorf("run %d is of connection %s, which the configuration does not have: "+
+		"use the configuration with which the run began", run.ID, run.Connection)
 }
 
-// finish reports what the run has done.
+// finish reports the run, and returns how it ended.
 func (r *replaying) finish(ctx context.Context, replays adapter.RunStore, id int64, sendErr error) error {
-	// Also when ctx has ended: that is when the report matters most.
+	// The report matters most after an interruption, so it outlives ctx.
 	lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 	defer cancel()
-	run, objects, err := replays.Run(lasting, id)
+	report, err := reportOf(lasting, replays, id)
+	if err == nil {
+		err = r.report(report)
+	}
+	if err == nil {
+		err = r.writeFailures(lasting, replays, id)
+	}
 	if err != nil {
-		return failed(errors.Join(sendErr, err))
-	}
-	report, err := replay.ReportRun(run, objects)
-	if err != nil {
-		return failed(errors.Join(sendErr, err))
-	}
-	if imports, ok := replays.(adapter.ImportStore); ok {
-		jobs, err := imports.Jobs(lasting, run)
-		if err == nil {
-			err = report.AddJobs(jobs)
-		}
-		if err != nil {
-			return failed(errors.Join(sendErr, err))
-		}
-	}
-	if err := r.report(report); err != nil {
-		return failed(errors.Join(sendErr, err))
-	}
-	if err := r.writeFailures(lasting, replays, id); err != nil {
 		return failed(errors.Join(sendErr, err))
 	}
 	switch {
@@ -435,12 +427,31 @@ func (r *replaying) finish(ctx context.Context, replays adapter.RunStore, id int
 	case len(report.Faults) > 0:
 		return failed(damaged(report, r.goOn("; to try them again, go on with", id)))
 	case report.Failed() > 0:
-		return failed(fmt.Errorf("%d events are dead or rejected: deliveries list --run %d --outcome dead,rejected shows them", report.Failed(), id))
+		return failed(fmt.Errorf("%d events are dead or rejected: "+
+			"deliveries list --run %d --outcome dead,rejected shows them", report.Failed(), id))
 	}
 	return nil
 }
 
-// goOn says how to go on with the run, unless its store ends with this process.
+// reportOf returns the report of a run, with its import jobs.
+func reportOf(ctx context.Context, replays adapter.RunStore, id int64) (*replay.Report, error) {
+	run, objects, err := replays.Run(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	report, err := replay.ReportRun(run, objects)
+	imports, ok := replays.(adapter.ImportStore)
+	if err != nil || !ok {
+		return report, err
+	}
+	jobs, err := imports.Jobs(ctx, run)
+	if err != nil {
+		return nil, err
+	}
+	return report, report.AddJobs(jobs)
+}
+
+// goOn returns the command that goes on with the run, empty if its store ends with this process.
 func (r *replaying) goOn(when string, run int64) string {
 	if sandbox := r.service.sandbox; sandbox != nil && sandbox.dataDir != "" {
 		return ""
@@ -458,23 +469,24 @@ func (r *replaying) goOn(when string, run int64) string {
 // finishTimeout bounds the report at the end.
 const finishTimeout = 5 * time.Minute
 
-// confirm asks before anything is sent to a live tenant.
+// confirm asks for confirmation before the replay sends to a live tenant.
 func (r *replaying) confirm(ctx context.Context, spec *replay.Spec) error {
-	if r.flags.yes || r.flags.server == "" && !isLive(r.conn) {
+	tenant := r.conn.SaaSquatch.TenantAlias
+	if r.flags.yes || r.flags.server == "" && adapter.IsTestTenant(tenant) {
 		return nil
 	}
-	question := fmt.Sprintf("This sends the events to the live tenant %s, where they fire programs and rewards whatever their age, and cannot be deleted.", r.conn.SaaSquatch.TenantAlias)
+	const consequence = "fire programs and rewards whatever their age, and cannot be deleted."
+	question := fmt.Sprintf("This sends the events to the live tenant %s, where they %s", tenant, consequence)
 	switch {
 	case r.flags.server != "":
-		question = "This hands the events to the server, which sends them to its tenant. If that is live, they fire programs and rewards whatever their age, and cannot be deleted."
+		question = "This hands the events to the server, which sends them to its tenant. " +
+			"In a live tenant they " + consequence
 	case spec.Via == replay.ViaImport && !spec.FirePrograms:
-		question = fmt.Sprintf("This imports the events into the live tenant %s without evaluating its programs. They cannot be deleted.", r.conn.SaaSquatch.TenantAlias)
+		question = fmt.Sprintf("This imports the events into the live tenant %s without evaluating its programs. "+
+			"They cannot be deleted.", tenant)
 	}
-	if !r.canAsk() {
-		return fmt.Errorf("%w: %s There is no terminal to ask on; add --yes to do it, or --dry-run to see what it would do", errNotConfirmed, question)
+	if err := r.canConfirm(&confirmFlags{}); err != nil {
+		return fmt.Errorf("%w\n%s", err, question)
 	}
 	return failed(r.ask(ctx, question))
 }
-
-// isLive reports whether the tenant is a live one.
-func isLive(conn *config.Connection) bool { return !adapter.IsTestTenant(conn.SaaSquatch.TenantAlias) }

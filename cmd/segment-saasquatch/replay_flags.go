@@ -13,93 +13,112 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"segment-saasquatch/adapter/config"
 	"segment-saasquatch/adapter/replay"
 )
 
 // replayFlags are the flags of a replay.
 type replayFlags struct {
-	cmd                      *cobra.Command
-	file, connection, server string
-	sandbox                  bool
+	*configFlags
+	connection, server string
+	sandbox            bool
 
-	from, to, since, until           string
-	sources, events, users           []string
-	integrations, consent            []string
-	userFile, exceptFile             string
-	where, sample                    string
-	limit                            int64
-	anyAge                           bool
-	identify                         string
-	via, out                         string
-	firePrograms                     bool
-	dry, yes                         bool
-	resume                           int64
-	rate                             float64
-	concurrency                      int
-	progress, reportFile, failedFile string
-	force                            bool
+	given replay.Spec // of the flags that need no reading
+
+	from, to, since, until string
+	integrations           []string
+	userFile, exceptFile   string
+	sample, out            string
+	dry, yes               bool
+	resume                 int64
+	rate                   float64
+	concurrency            int
+	progress               *string
+	reportFile, failedFile string
+	force                  bool
 }
 
-// specFlags are those that make the spec of a run: one that is resumed keeps its own.
-var specFlags = []string{"from", "to", "source", "event", "user", "user-file", "except-user-file", "since", "until", "where", "limit", "sample",
-	"integration", "consent", "any-age", "identify", "via", "out", "fire-programs", "dry-run"}
+// specFlags make the spec of a run. A resumed run keeps its own spec.
+var specFlags = []string{
+	"from", "to", "source", "event", "user", "user-file", "except-user-file", "since", "until", "where", "limit",
+	"sample", "integration", "consent", "any-age", "identify", "via", "out", "fire-programs", "dry-run",
+}
 
-func addReplayFlags(cmd *cobra.Command) *replayFlags {
-	f := &replayFlags{cmd: cmd}
+// addArchiveFlags adds the flags that pick a part of an archive.
+func (f *replayFlags) addArchiveFlags(limit int64) {
+	flags := f.cmd.Flags()
+	flags.StringVar(&f.from, "from", "", "first UTC `day` of reception by Segment (default: the first)")
+	flags.StringVar(&f.to, "to", "", "last UTC `day` of reception by Segment (default: the last)")
+	flags.StringSliceVar(&f.given.SourceIDs, "source", nil, "read the Segment sources with these `ids` (default: all)")
+	flags.StringVar(&f.sample, "sample", "",
+		"take this `share` of the events, such as 1%; repeated runs take the same events (default: all)")
+	flags.Int64Var(&f.given.Limit, "limit", limit, "stop after this number of `events`; 0 is no limit")
+}
+
+func (p *program) addReplayFlags(cmd *cobra.Command) *replayFlags {
+	f := &replayFlags{configFlags: p.addConfigFlags(cmd)}
+	f.addArchiveFlags(0)
 	flags := cmd.Flags()
-	flags.StringVar(&f.file, "config", "", "configuration `file`")
-	flags.StringVar(&f.connection, "connection", "", "`name` of the connection to send to, if there are several")
-	flags.StringVar(&f.server, "server", "", "hand the events to the server at this `URL`, its admin address; ADMIN_TOKEN opens it")
+	flags.StringVar(&f.connection, "connection", "", "send to the connection with this `name` (default: the only one)")
+	flags.StringVar(&f.server, "server", "",
+		"hand the events to the server with this admin `URL`; set its token in ADMIN_TOKEN (default: open the store)")
 	flags.BoolVar(&f.sandbox, "sandbox", false, "send to a simulated SaaSquatch in this process")
 
-	flags.StringVar(&f.from, "from", "", "first `day` on which Segment received the events (UTC)")
-	flags.StringVar(&f.to, "to", "", "last `day` on which Segment received the events (UTC)")
-	flags.StringSliceVar(&f.sources, "source", nil, "`ids` of Segment sources to replay")
+	flags.StringArrayVar(&f.given.Filter.Events, "event", nil,
+		"replay events with this `name`, exactly as in Segment; may be repeated (default: all)")
+	flags.StringArrayVar(&f.given.Filter.Users, "user", nil,
+		"replay the events of this `userId`; may be repeated (default: all)")
+	flags.StringVar(&f.userFile, "user-file", "",
+		"replay the events of the userIds in this `file`, one a line, as it is or quoted as in CSV (default: all)")
+	flags.StringVar(&f.exceptFile, "except-user-file", "",
+		"leave out the events of the userIds in this `file`, in the same form (default: none)")
+	flags.StringVar(&f.since, "since", "", "replay events of this `time` or later, by their own time (default: any)")
+	flags.StringVar(&f.until, "until", "", "replay events before this `time`, by their own time (default: any)")
+	flags.StringVar(&f.given.Filter.Where, "where", "",
+		"replay events for which this JSONata `expression` is true, such as $number(properties.revenue) > 100 "+
+			"(default: all)")
+	flags.StringArrayVar(&f.integrations, "integration", replay.DefaultIntegrations,
+		"leave out events whose integrations object disables the destination with this `name`; may be repeated: "+
+			"the first name in the object decides, else its entry for all; \"\" leaves out none")
+	flags.StringArrayVar(&f.given.Filter.Consent, "consent", nil,
+		"leave out events that deny this `category` of consent; may be repeated (default: none)")
+	flags.BoolVar(&f.given.AnyAge, "any-age", false, "replay events of any age, whatever max_age and max_ahead say")
 
-	flags.StringArrayVar(&f.events, "event", nil, "`name` of events to replay, exactly as in Segment; may be repeated")
-	flags.StringArrayVar(&f.users, "user", nil, "`userId` whose events to replay; may be repeated")
-	flags.StringVar(&f.userFile, "user-file", "", "`file` of userIds, one a line as it stands or in CSV's quotation marks, whose events to replay")
-	flags.StringVar(&f.exceptFile, "except-user-file", "", "`file` of userIds, in the same form, whose events to leave out")
-	flags.StringVar(&f.since, "since", "", "replay events of this `time` or later, by their own time")
-	flags.StringVar(&f.until, "until", "", "replay events before this `time`, by their own time")
-	flags.StringVar(&f.where, "where", "", "JSONata `expression` over the event that has to be true, such as $number(properties.revenue) > 100")
-	flags.StringVar(&f.sample, "sample", "", "`share` of the events to take, such as 1%; the same ones every time")
-	flags.Int64Var(&f.limit, "limit", 0, "stop after so many `events` that are sent; 0 for all")
-	flags.StringArrayVar(&f.integrations, "integration", replay.DefaultIntegrations, "`name` of the destination in the events' integrations, which switch it on or off; may be repeated: the first that an event has decides, else its entry for all; \"\" takes all events")
-	flags.StringArrayVar(&f.consent, "consent", nil, "leave out events that deny this `category` of consent; may be repeated")
-	flags.BoolVar(&f.anyAge, "any-age", false, "replay events of any age, whatever max_age and max_ahead say")
+	flags.StringVar((*string)(&f.given.Identify), "identify", "",
+		"replay these identify calls: merged (one of each user, with the traits of all; reads the archive twice), "+
+			"newest (of each user, unchanged), all, none (default: merged; none for standard input and --via import)")
+	flags.StringVar((*string)(&f.given.Via), "via", string(replay.ViaAPI),
+		"send by api (each event by itself, as live traffic; fires programs) or import (bulk import jobs)")
+	flags.StringVar(&f.out, "out", "",
+		"with --via import: write the files into this `directory`, and send nothing (default: send them)")
+	flags.BoolVar(&f.given.FirePrograms, "fire-programs", false,
+		"with --via import: have SaaSquatch evaluate its programs, which gives rewards")
+	flags.BoolVar(&f.dry, "dry-run", false, "report what the replay would send; send and store nothing")
+	flags.BoolVar(&f.yes, "yes", false, "skip the confirmation before sending to a live tenant")
+	flags.Float64Var(&f.rate, "rate", 0, "send at most this number of `events` per second; 0 is no limit")
+	flags.IntVar(&f.concurrency, "concurrency", 0,
+		"have at most this number of `requests` in flight (default: saasquatch.concurrency)")
+	flags.Int64Var(&f.resume, "resume", 0, "go on with the `run`, by its number in replay list (default: begin a run)")
 
-	flags.StringVar(&f.identify, "identify", "", "identify calls to replay: merged (one of each user, with the traits of all; reads the archive twice), newest (of each user, as it is), all or none (default: merged; none for standard input and --via import)")
-	flags.StringVar(&f.via, "via", string(replay.ViaAPI), "api (each event by itself, as live traffic; fires programs) or import (bulk import jobs)")
-	flags.StringVar(&f.out, "out", "", "with --via import: only write the files into this `directory`")
-	flags.BoolVar(&f.firePrograms, "fire-programs", false, "with --via import: have SaaSquatch evaluate its programs, which gives rewards")
-	flags.BoolVar(&f.dry, "dry-run", false, "say what would be sent, and send and store nothing")
-	flags.BoolVar(&f.yes, "yes", false, "do not ask before sending to a live tenant")
-	flags.Float64Var(&f.rate, "rate", 0, "most `events` to send in a second; 0 for any number")
-	flags.IntVar(&f.concurrency, "concurrency", 0, "most `requests` under way at once (default: saasquatch.concurrency)")
-	flags.Int64Var(&f.resume, "resume", 0, "go on with this `run`; replay list shows them")
-
-	flags.StringVar(&f.progress, "progress", progressAuto, progressUsage)
-	flags.StringVar(&f.reportFile, "report", "", "write the report as JSON to this `file` as well")
-	flags.StringVar(&f.failedFile, "failures", "", "write the dead and rejected events to this `file`, ready to be replayed again; also of a dry run")
-	flags.BoolVar(&f.force, "force", false, "let --report and --failures replace files that exist")
-	config.RegisterFlags(flags)
+	f.progress = addProgressFlag(cmd)
+	flags.StringVar(&f.reportFile, "report", "", "also write the report as JSON to this `file` (default: none)")
+	flags.StringVar(&f.failedFile, "failures", "",
+		"write dead and rejected events to this `file`, ready for another replay; also in a dry run (default: none)")
+	flags.BoolVar(&f.force, "force", false, "let --report and --failures replace existing files")
 	return f
 }
 
-// check returns what is wrong with the flags together, joined.
+// check returns all faults of the flags, joined.
 func (f *replayFlags) check(args []string) error {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if f.resume != 0 {
 		for _, name := range specFlags {
 			if f.cmd.Flags().Changed(name) {
-				fault("--%s cannot be changed for a run that is resumed: leave it out, or begin another run", name)
+				fault("--%s cannot be changed for a resumed run: leave it out, or begin another run", name)
 			}
 		}
 		if len(args) > 0 {
-			fault("a run that is resumed has its sources: leave out %s", strings.Join(args, " "))
+			fault("a resumed run has its own sources: leave out %s", strings.Join(args, " "))
 		}
 	}
 	if f.resume < 0 {
@@ -111,16 +130,16 @@ func (f *replayFlags) check(args []string) error {
 	if f.concurrency < 0 || f.concurrency > maxReplayConcurrency {
 		fault("--concurrency is %d: write a number from 1 to %d", f.concurrency, maxReplayConcurrency)
 	}
-	if f.out != "" && f.via != string(replay.ViaImport) {
-		fault("--out goes with --via import")
+	if f.out != "" && f.given.Via != replay.ViaImport {
+		fault("--out needs --via import")
 	}
 	if f.out != "" && f.dry {
-		fault("--out goes without --dry-run: it sends nothing either")
+		fault("--out and --dry-run exclude each other: --out alone sends nothing either")
 	}
-	if f.server != "" && (f.sandbox || f.via == string(replay.ViaImport)) {
-		fault("--server goes with neither --sandbox nor --via import: an import job needs the store itself")
+	if f.server != "" && (f.sandbox || f.given.Via == replay.ViaImport) {
+		fault("--server excludes --sandbox and --via import: an import job needs the store itself")
 	}
-	if err := checkProgress(f.progress); err != nil {
+	if err := checkProgress(*f.progress); err != nil {
 		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
@@ -132,8 +151,8 @@ func (f *replayFlags) report() *outputFile { return &outputFile{"--report", f.re
 
 func (f *replayFlags) failures() *outputFile { return &outputFile{"--failures", f.failedFile, f.force} }
 
-// checkOutputs returns why a file cannot be written, joined. The archive and the files
-// that the command line names are never replaced.
+// checkOutputs returns why a file cannot be written, joined. The outputs never replace the archive or a file
+// that the replay reads.
 func (f *replayFlags) checkOutputs(sources []string) error {
 	inputs := append(slices.Clone(sources), f.file, f.userFile, f.exceptFile)
 	var faults []error
@@ -150,11 +169,8 @@ func (f *replayFlags) checkOutputs(sources []string) error {
 
 // spec reads the flags that make the spec of a run.
 func (f *replayFlags) spec(ctx context.Context, args []string, now time.Time) (*replay.Spec, error) {
-	spec := &replay.Spec{
-		Sources: args, SourceIDs: f.sources, AnyAge: f.anyAge, Limit: f.limit, Via: replay.Via(f.via), FirePrograms: f.firePrograms,
-		Identify: replay.Identify(f.identify),
-		Filter:   replay.Filter{Events: f.events, Users: f.users, Where: f.where, Consent: f.consent},
-	}
+	spec := f.given
+	spec.Sources = args
 	var faults []error
 	read := func(flag string, err error) {
 		if err != nil {
@@ -182,7 +198,7 @@ func (f *replayFlags) spec(ctx context.Context, args []string, now time.Time) (*
 		}
 	}
 	if spec.Identify == "" {
-		if spec.Identify = replay.IdentifyMerged; spec.Via == replay.ViaImport || readsStdin(spec) {
+		if spec.Identify = replay.IdentifyMerged; spec.Via == replay.ViaImport || readsStdin(&spec) {
 			spec.Identify = replay.IdentifyNone
 		}
 	}
@@ -191,10 +207,10 @@ func (f *replayFlags) spec(ctx context.Context, args []string, now time.Time) (*
 	spec.Filter.Users, spec.Filter.UserFile = append(spec.Filter.Users, users...), file
 	spec.Filter.Except, spec.Filter.ExceptFile, err = readUsers(ctx, f.exceptFile)
 	read("except-user-file", err)
-	return spec, errors.Join(append(faults, spec.Validate())...)
+	return &spec, errors.Join(append(faults, spec.Validate())...)
 }
 
-// parseShare reads a share: a number up to 1, or one with a percent sign.
+// parseShare reads a share: a number up to 1, or a percentage.
 func parseShare(text string) (float64, error) {
 	if text == "" {
 		return 0, nil
@@ -205,13 +221,12 @@ func parseShare(text string) (float64, error) {
 		share /= 100
 	}
 	if err != nil || !(share > 0 && share <= 1) {
-		return 0, fmt.Errorf("%q is no share: write one such as 1%% or 0.01, above 0 and up to 100%%", text)
+		return 0, fmt.Errorf("%q is not a share: write one such as 1%% or 0.01, above 0 and up to 100%%", text)
 	}
 	return share, nil
 }
 
-// readUsers reads a file of userIds; see [replay.ParseUsers]. Without a name there are
-// none.
+// readUsers reads a file of userIds; see [replay.ParseUsers]. Without a name there are no userIds.
 func readUsers(ctx context.Context, name string) (users []string, read *replay.UserFile, err error) {
 	if name == "" {
 		return nil, nil, nil
@@ -233,18 +248,18 @@ func readUsers(ctx context.Context, name string) (users []string, read *replay.U
 	return users, &replay.UserFile{Name: name, Lines: len(users)}, nil
 }
 
-// readFile is os.ReadFile, but leaves the file, which may be a pipe, when ctx ends.
-func readFile(ctx context.Context, name string) (content []byte, err error) {
+// readFile is os.ReadFile, but returns when ctx ends: the file may be a pipe.
+func readFile(ctx context.Context, name string) ([]byte, error) {
 	done := make(chan struct{})
-	var read []byte
-	var failure error
+	var content []byte
+	var err error
 	go func() {
 		defer close(done)
-		read, failure = os.ReadFile(name)
+		content, err = os.ReadFile(name)
 	}()
 	select {
 	case <-done:
-		return read, failure
+		return content, err
 	case <-ctx.Done():
 		return nil, fmt.Errorf("read %s: %w", name, errInterrupted)
 	}

@@ -11,18 +11,23 @@ import (
 	"segment-saasquatch/adapter/saasquatch"
 )
 
-// importOptions are those of a replay by import jobs.
+// importOptions returns the options of a replay by import jobs.
 func (r *replaying) importOptions(opts replay.Options) replay.ImportOptions {
 	cfg := r.service.cfg
-	imports := replay.ImportOptions{Options: opts, Horizon: cfg.RetryHorizon, UnkeyedDead: cfg.UnkeyedAmbiguous == config.UnkeyedDead}
+	imports := replay.ImportOptions{
+		Options: opts, Horizon: cfg.RetryHorizon, UnkeyedDead: cfg.UnkeyedAmbiguous == config.UnkeyedDead,
+	}
 	if cfg.Store.IsZero() {
-		imports.Dir = cfg.DataDir // where the events are anyway
+		imports.Dir = cfg.DataDir // the store has its events there too
 	}
 	return imports
 }
 
 // importRun replays by import jobs.
-func (r *replaying) importRun(ctx context.Context, replays adapter.RunStore, run *adapter.Run, objects []adapter.ObjectProgress, blocks replay.Blocks, opts replay.Options) error {
+func (r *replaying) importRun(
+	ctx context.Context, replays adapter.RunStore, run *adapter.Run, objects []adapter.ObjectProgress,
+	blocks replay.Blocks, opts replay.Options,
+) error {
 	imports, ok := replays.(adapter.ImportStore)
 	if !ok {
 		return errors.New("an import job needs the store itself: leave out --server")
@@ -34,7 +39,7 @@ func (r *replaying) importRun(ctx context.Context, replays adapter.RunStore, run
 	return replay.Import(ctx, imports, run, objects, importer, blocks, r.importOptions(opts))
 }
 
-// writeFiles only writes the files for import jobs.
+// writeFiles writes the files for import jobs, and sends nothing.
 func (r *replaying) writeFiles(ctx context.Context) error {
 	var written *replay.Written
 	err := r.looking(ctx, func(look *replay.LookUp, blocks replay.Blocks, opts replay.Options) (err error) {
@@ -49,7 +54,7 @@ func (r *replaying) writeFiles(ctx context.Context) error {
 	return r.conclude(report)
 }
 
-// conclude prints the report of what leaves no run, and says by its error how it went.
+// conclude prints the report of a replay that leaves no run, and returns how it ended.
 func (r *replaying) conclude(report *replay.Report) error {
 	if err := r.report(report); err != nil {
 		return failed(err)

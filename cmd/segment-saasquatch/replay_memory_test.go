@@ -16,7 +16,7 @@ func TestMemoryNote(t *testing.T) {
 	}{
 		{0, 0, ""},
 		{100_000_000, 0, ""},
-		{10_000_000_000, 0, "the archive has 10.0 GB; to tell its events apart may take 1.2 GB of memory"},
+		{10_000_000_000, 0, "the archive has 10.0 GB; finding its repeated events may take 1.2 GB of memory"},
 		{10_000_000_000, 10_000_000, "may take 0.3 GB of memory"},
 		{10_000_000_000, 1000, ""},
 	} {

@@ -9,14 +9,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/archive"
 	"segment-saasquatch/adapter/replay"
 )
 
-// report prints the report, and writes it to the file that was asked for.
+// report prints the report, and writes the file of --report.
 func (r *replaying) report(report *replay.Report) error {
 	report.Took = time.Since(r.began)
 	report.SetPassedOver(r.passedOver)
@@ -34,7 +34,7 @@ func (r *replaying) report(report *replay.Report) error {
 }
 
 func (r *replaying) printReport(report *replay.Report) error {
-	table := tabwriter.NewWriter(r.stdout, 0, 0, 2, ' ', 0)
+	table := newTable(r.stdout)
 	title := "run " + strconv.FormatInt(report.Run, 10)
 	switch {
 	case report.DryRun:
@@ -64,13 +64,15 @@ func (r *replaying) printReport(report *replay.Report) error {
 		fmt.Fprintln(table, "\nEVENT KEY\t\tEVENTS\tFIRST (UTC)\tLAST (UTC)")
 		for _, key := range slices.Sorted(maps.Keys(report.Events)) {
 			of := report.Events[key]
-			fmt.Fprintf(table, "%s\t\t%d\t%s\t%s\n", plain(key), of.Events, orDash(second(of.First)), orDash(second(of.Last)))
+			fmt.Fprintf(table, "%s\t\t%d\t%s\t%s\n",
+				plain(key), of.Events, orDash(second(of.First)), orDash(second(of.Last)))
 		}
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(r.stdout, "\n%d objects, %d lines, %s read in %s\n", report.Objects, report.Lines, bytesText(report.TextBytes), report.Took.Round(time.Millisecond))
+	fmt.Fprintf(r.stdout, "\n%d objects, %d lines, %s read in %s\n",
+		report.Objects, report.Lines, bytesText(report.TextBytes), report.Took.Round(time.Millisecond))
 	if report.PassedOver > 0 {
 		fmt.Fprintf(r.stdout, "%d objects passed over:\n", report.PassedOver)
 		for _, passed := range report.PassedOverFor {
@@ -86,7 +88,8 @@ func (r *replaying) printReport(report *replay.Report) error {
 		fmt.Fprintln(r.stdout)
 	}
 	for _, job := range report.Jobs {
-		fmt.Fprintf(r.stdout, "import job %s: %s, %d events, %d failed\n", orDash(plain(job.ID)), job.Status, job.Events, job.Failed)
+		fmt.Fprintf(r.stdout, "import job %s: %s, %d events, %d failed\n",
+			orDash(plain(job.ID)), job.Status, job.Events, job.Failed)
 	}
 	for _, name := range report.Files {
 		fmt.Fprintln(r.stdout, name)
@@ -97,7 +100,7 @@ func (r *replaying) printReport(report *replay.Report) error {
 	return nil
 }
 
-// namesText names the first objects that were passed over for a reason.
+// namesText names the first objects that the replay passed over for a reason.
 func namesText(passed *replay.PassedOver) string {
 	text := strings.Join(passed.First, ", ")
 	if passed.Objects > int64(len(passed.First)) {
@@ -106,10 +109,11 @@ func namesText(passed *replay.PassedOver) string {
 	return text
 }
 
-// printRemarks writes what an operator may not expect.
+// printRemarks writes remarks that an operator may not expect.
 func printRemarks(out io.Writer, report *replay.Report) {
 	if report.ConsentDenials > 0 {
-		fmt.Fprintf(out, "%d events deny a category of consent, and are not left out for it: --consent CATEGORY does that\n", report.ConsentDenials)
+		fmt.Fprintf(out, "%d events deny a category of consent, which alone leaves no event out: "+
+			"--consent CATEGORY does that\n", report.ConsentDenials)
 	}
 	if report.Merged > 0 {
 		fmt.Fprintf(out, "%d identify calls have traits of older calls of their users\n", report.Merged)
@@ -122,7 +126,8 @@ func printRemarks(out io.Writer, report *replay.Report) {
 		if file.Resumed {
 			since = " since the run was resumed"
 		}
-		fmt.Fprintf(out, "%s: %d of %d lines matched no event%s\n", plain(file.File), file.Unmatched, file.Lines, since)
+		fmt.Fprintf(out, "%s: %d of %d lines matched no event%s\n",
+			plain(file.File), file.Unmatched, file.Lines, since)
 	}
 }
 
@@ -133,7 +138,7 @@ func second(t *time.Time) string {
 	return t.UTC().Format(momentLayout)
 }
 
-// bytesText writes a number of bytes for people.
+// bytesText writes a number of bytes with a unit, and one decimal from 1 kB on.
 func bytesText(n int64) string {
 	units := []string{"B", "kB", "MB", "GB", "TB"}
 	value, unit := float64(n), 0
@@ -146,8 +151,8 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%.1f %s", value, units[unit])
 }
 
-// writeFailures writes the dead and rejected events of a run, one a line, as they
-// were in the archive.
+// writeFailures writes the dead and rejected events of a run to the file of --failures, one a line, as they are
+// in the archive.
 func (r *replaying) writeFailures(ctx context.Context, replays adapter.RunStore, run int64) error {
 	if r.flags.failedFile == "" {
 		return nil
@@ -161,7 +166,40 @@ func (r *replaying) writeFailures(ctx context.Context, replays adapter.RunStore,
 		return err
 	})
 	if err == nil && missing > 0 {
-		fmt.Fprintf(r.stderr, "%d dead or rejected events are not in the file: their payloads were dropped for dead_letters.max_bytes, or are damaged\n", missing)
+		fmt.Fprintf(r.stderr, "%d dead or rejected events are not in the file: "+
+			"their payloads were dropped for dead_letters.max_bytes, or are damaged\n", missing)
 	}
 	return err
+}
+
+const (
+	// totalPatience bounds the wait of a dry run for the size of the archive. Without the size there is no
+	// note: to list a bucket with millions of objects takes minutes.
+	totalPatience = 5 * time.Second
+	// notedMemory is the memory in bytes from which on there is a note.
+	notedMemory = 100_000_000
+)
+
+// noteMemory writes how much memory the detection of repeated events may take, before the archive is read.
+func noteMemory(ctx context.Context, out io.Writer, opened *archive.Archive, limit int64) {
+	ctx, cancel := context.WithTimeout(ctx, totalPatience)
+	defer cancel()
+	total, err := opened.Total(ctx)
+	if err != nil {
+		return // reading reports the error
+	}
+	if note := memoryNote(total, limit); note != "" {
+		fmt.Fprintln(out, note)
+	}
+}
+
+// memoryNote returns the note, empty for little memory.
+func memoryNote(total archive.Total, limit int64) string {
+	memory := replay.SeenMemory(total.Bytes, limit)
+	if memory < notedMemory {
+		return ""
+	}
+	return fmt.Sprintf("note: the archive has %.1f GB; finding its repeated events may take %.1f GB of memory, "+
+		"27 bytes for each event to send; --from, --to, --source or --limit make it less",
+		float64(total.Bytes)/1e9, float64(memory)/1e9)
 }

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"go.uber.org/zap"
 
@@ -17,35 +15,26 @@ import (
 	"segment-saasquatch/adapter/store"
 )
 
-// storeExists reports whether there is a store to look into.
-func storeExists(cfg *config.Config) bool {
-	if !cfg.Store.IsZero() {
-		return true
-	}
-	_, err := os.Stat(filepath.Join(cfg.DataDir, storeFile))
-	return err == nil
-}
-
-// openReplays opens what keeps the run: the store, with a dispatcher that delivers
-// from it, or a server that does.
+// openReplays opens the store with a dispatcher that delivers from it, or a client of the server.
 func (r *replaying) openReplays(ctx context.Context) (adapter.RunStore, func() error, error) {
 	if r.flags.server != "" {
-		client, err := r.newServerClient()
+		client, err := newServerClient(r.service.cfg, r.flags.server)
 		return client, func() error { return nil }, err
 	}
 	s := r.service
-	// This process works for one connection, as a server for itself.
+	// This process is a server for one connection.
 	s.cfg.Connections, s.cfg.Delivery = []config.Connection{*r.conn}, config.DeliveryDurable
 	var err error
 	if s.log, err = newLogger(config.Log{Level: r.logLevel(), Format: s.cfg.Log.Format}, r.stderr); err != nil {
 		return nil, nil, err
 	}
-	s.events = zap.NewNop() // the report has them, and so has the store
+	s.events = zap.NewNop() // the report and the store have the events
 	s.metrics = admin.NewMetrics()
 	delivering, err := s.startDelivering(ctx)
 	var inUse *store.InUseError
 	if errors.As(err, &inUse) {
-		return nil, nil, fmt.Errorf("%w; to replay beside a server, hand the events to it: --server http://127.0.0.1:9090, its admin address", err)
+		return nil, nil, fmt.Errorf("%w; to replay through that server, add its admin address: "+
+			"--server http://127.0.0.1:9090", err)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -57,11 +46,7 @@ func (r *replaying) openReplays(ctx context.Context) (adapter.RunStore, func() e
 	}, nil
 }
 
-func (r *replaying) newServerClient() (*admin.Client, error) {
-	return newServerClient(r.service.cfg, r.flags.server)
-}
-
-// logLevel silences what is no news beside the progress.
+// logLevel leaves out informational messages by default: the progress has the news.
 func (r *replaying) logLevel() string {
 	if level := r.service.cfg.Log.Level; level != "info" {
 		return level
@@ -69,7 +54,7 @@ func (r *replaying) logLevel() string {
 	return "warn"
 }
 
-// begin makes the run.
+// begin begins the run.
 func (r *replaying) begin(ctx context.Context, replays adapter.RunStore, spec *replay.Spec) (*adapter.Run, error) {
 	text, err := json.Marshal(spec)
 	if err != nil {

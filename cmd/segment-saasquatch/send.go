@@ -3,16 +3,23 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+	"github.com/segmentio/analytics-go/v3"
 	"github.com/spf13/cobra"
+
+	"segment-saasquatch/mapping"
 )
 
-// sending is what send was asked to do.
+// sending has the flags of send.
 type sending struct {
 	to, secret, bearer, event, user string
 	batch, times                    int
@@ -21,42 +28,39 @@ type sending struct {
 
 func (p *program) sendCommand() *cobra.Command {
 	var s sending
-	cmd := &cobra.Command{
-		Use:   "send",
-		Short: "Post signed sample events to a webhook, as Segment does",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if s.to == "" {
-				return fmt.Errorf("--to is missing: the URL of the webhook, such as http://127.0.0.1:8080/segment")
+	cmd := command("send", "Post signed sample events to a webhook, as Segment does", "")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if s.to == "" {
+			return fmt.Errorf("--to is missing: give the URL of the webhook, such as http://127.0.0.1:8080/segment")
+		}
+		if s.batch < 0 || s.times < 1 {
+			return fmt.Errorf("--batch must be at least 0 and --times at least 1")
+		}
+		body, signed, err := s.build()
+		if err != nil {
+			return err
+		}
+		for range s.times {
+			if err := p.post(cmd.Context(), &s, body, signed); err != nil {
+				return failed(err)
 			}
-			if s.batch < 0 || s.times < 1 {
-				return fmt.Errorf("--batch must be at least 0 and --times at least 1")
-			}
-			body, signed, err := s.build()
-			if err != nil {
-				return err
-			}
-			for range s.times {
-				if err := p.post(cmd.Context(), &s, body, signed); err != nil {
-					return failed(err)
-				}
-			}
-			return nil
-		},
+		}
+		return nil
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&s.to, "to", "", "`URL` of the webhook")
-	flags.StringVar(&s.secret, "secret", "", "shared `secret` to sign with (default: no signature)")
-	flags.StringVar(&s.bearer, "bearer-token", "", "`token` to send as Authorization: Bearer")
-	flags.StringVar(&s.event, "event", "Order Completed", "`name` of the events")
-	flags.StringVar(&s.user, "user", "", "userId of the events (default: sample-user-1, and so on in a batch)")
-	flags.IntVar(&s.batch, "batch", 0, "send an array of this many events (default: one event, not in an array)")
-	flags.IntVar(&s.times, "times", 1, "send the same request this often")
-	flags.BoolVar(&s.firstElement, "sign-first-element", false, "sign the first event of a batch only, as Segment does today, instead of the whole batch")
+	flags.StringVar(&s.to, "to", "", "post to the webhook with this `URL`; required")
+	flags.StringVar(&s.secret, "secret", "", "sign with this shared `secret` (default: no signature)")
+	flags.StringVar(&s.bearer, "bearer-token", "", "send this `token` as Authorization: Bearer (default: none)")
+	flags.StringVar(&s.event, "event", "Order Completed", "give the events this `name`")
+	flags.StringVar(&s.user, "user", "", "give the events this `userId` (default: sample-user-1 and so on)")
+	flags.IntVar(&s.batch, "batch", 0, "send an array of this `number` of events; 0 is one event without array")
+	flags.IntVar(&s.times, "times", 1, "send the same request this `number` of times")
+	flags.BoolVar(&s.firstElement, "sign-first-element", false,
+		"sign only the first event of a batch, as Segment does today, and not the whole batch")
 	return cmd
 }
 
-// build returns the request's body and the part of it that is signed.
+// build returns the body of the request, and the part to sign.
 func (s *sending) build() (body, signed []byte, err error) {
 	now := time.Now()
 	events := make([][]byte, max(1, s.batch))
@@ -82,7 +86,7 @@ func (s *sending) build() (body, signed []byte, err error) {
 // sendTimeout is how long Segment's newer webhooks wait for an answer.
 const sendTimeout = 10 * time.Second
 
-// post sends the request and prints the answer. An answer that is not 2xx is an error.
+// post sends the request and prints the answer. A status that is not 2xx is an error.
 func (p *program) post(ctx context.Context, s *sending, body, signed []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
@@ -114,4 +118,33 @@ func (p *program) post(ctx context.Context, s *sending, body, signed []byte) err
 		return fmt.Errorf("the webhook answered %s", response.Status)
 	}
 	return nil
+}
+
+// sampleEvent returns a track call as Segment sends it.
+func sampleEvent(name, userID string, now time.Time) ([]byte, error) {
+	properties := analytics.NewProperties().Set("plan", "pro").Set("source", "sample")
+	if name == "Order Completed" || name == "Order Refunded" {
+		properties = analytics.NewProperties().
+			Set("order_id", "sample-"+uuid.NewString()[:8]).
+			SetTotal(27.5).
+			SetRevenue(22.5).
+			SetCurrency("USD").
+			Set("products", []map[string]any{
+				{"product_id": "507f1f77bcf86cd799439011", "name": "Monopoly", "price": 22.5, "quantity": 1},
+			})
+	}
+	return mapping.FromTrack(analytics.Track{
+		MessageId:  uuid.NewString(),
+		UserId:     userID,
+		Event:      name,
+		Timestamp:  now.UTC().Truncate(time.Millisecond),
+		Properties: properties,
+	})
+}
+
+// sign returns Segment's X-Signature: the HMAC-SHA1 of the body in lower-case hexadecimal digits.
+func sign(secret string, body []byte) string {
+	mac := hmac.New(sha1.New, []byte(secret))
+	mac.Write(body)
+	return hex.EncodeToString(mac.Sum(nil))
 }

@@ -20,51 +20,41 @@ import (
 )
 
 func (p *program) serveCommand() *cobra.Command {
-	var file string
 	var withSandbox, check bool
-	cmd := &cobra.Command{
-		Use:   "serve",
-		Short: "Receive webhooks and forward their events",
-		Long: `Serve listens for Segment's webhooks and forwards their events to SaaSquatch.
+	cmd := command("serve", "Receive webhooks and deliver their events", `
+Serve listens for Segment's webhooks and delivers their events to SaaSquatch.
 
-With --sandbox it needs no account: events go to a simulated SaaSquatch in the
-same process, and both listen on the loopback interface only, unless --listen-addr
-says otherwise.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := config.Load(config.Source{File: file, Env: p.env, Flags: cmd.Flags()})
-			if err != nil {
-				return err
-			}
-			s := &service{cfg: cfg, program: p}
-			if withSandbox {
-				if err := s.useSandbox(); err != nil {
-					return failed(err)
-				}
-				defer s.closeSandbox()
-			}
-			if err := cfg.Validate(); err != nil {
-				return err
-			}
-			if check {
-				return p.reportCheck(cmd.Context(), cfg)
-			}
-			outliveTerminal()
-			return s.serve(cmd.Context())
-		},
-	}
-	cmd.Flags().StringVar(&file, "config", "", "configuration `file`")
+With --sandbox it needs no account: events go to a simulated SaaSquatch in the same
+process. Then both listen on the loopback interface, unless --listen-addr sets another
+address.`)
+	f := p.addConfigFlags(cmd)
 	cmd.Flags().BoolVar(&withSandbox, "sandbox", false, "send to a simulated SaaSquatch in this process")
 	cmd.Flags().BoolVar(&check, "check", false, "check the configuration and the store, change nothing, and exit")
-	config.RegisterFlags(cmd.Flags())
+	f.runs(func(cfg *config.Config, _ []string) error {
+		s := &service{cfg: cfg, program: p}
+		if withSandbox {
+			if err := s.useSandbox(); err != nil {
+				return failed(err)
+			}
+			defer s.sandbox.close()
+		}
+		if err := cfg.Validate(); err != nil {
+			return err
+		}
+		if check {
+			return p.reportCheck(cmd.Context(), cfg)
+		}
+		outliveTerminal()
+		return s.serve(cmd.Context())
+	})
 	return cmd
 }
 
-// checkTimeout bounds the look at the store.
+// checkTimeout bounds the check of the store.
 const checkTimeout = 15 * time.Second
 
-// reportCheck says that the configuration is valid, what is risky about it, and whether a
-// server could deliver from the store.
+// reportCheck reports the number of connections of a valid configuration, its risks, and whether a server could
+// deliver from the store.
 func (p *program) reportCheck(ctx context.Context, cfg *config.Config) error {
 	for _, warning := range cfg.Warnings() {
 		fmt.Fprintf(p.stderr, "warning: %s\n", warning)
@@ -95,11 +85,11 @@ type service struct {
 	*program
 	cfg     *config.Config
 	log     *zap.Logger
-	events  *zap.Logger      // has a line for every event, whatever the level
+	events  *zap.Logger      // has a line for every event, at any log.level
 	sandbox *embeddedSandbox // nil without --sandbox
 	metrics *admin.Metrics
-	clock   *adapter.Clock // of all that is accepted and delivered, from startDelivering on
-	// memoryLimit is what the process may take, in bytes.
+	clock   *adapter.Clock // of acceptance and delivery; set by startDelivering
+	// memoryLimit bounds the memory of the process, in bytes.
 	memoryLimit int64
 }
 
@@ -125,11 +115,11 @@ func (s *service) serve(ctx context.Context) (err error) {
 		return err
 	}
 	senders, operators := s.boundConnections()
-	admins, err := s.startAdmin(delivering, operators)
+	stopAdmin, err := s.startAdmin(delivering, operators)
 	if err != nil {
 		return err
 	}
-	defer admins.close()
+	defer stopAdmin()
 	server, err := s.newServer(handler, senders)
 	if err != nil {
 		return failed(err)
@@ -153,7 +143,7 @@ func (s *service) serve(ctx context.Context) (err error) {
 	}
 	handler.SetReady(false)
 	if s.cfg.ShutdownDelay > 0 {
-		s.log.Info("stopping: not ready, still taking requests", zap.Duration("delay_ms", s.cfg.ShutdownDelay))
+		s.log.Info("shutdown: not ready, still accepts requests", zap.Duration("delay_ms", s.cfg.ShutdownDelay))
 		select {
 		case err := <-serving:
 			return fmt.Errorf("serve: %w", err)
@@ -163,9 +153,8 @@ func (s *service) serve(ctx context.Context) (err error) {
 	return s.drain(server, delivering)
 }
 
-// openLogs makes the log of the process and that of the events. The line of an
-// event may be the only trace of one that is rejected or dead, so log.level does
-// not silence it.
+// openLogs makes the loggers of the process and of the events. log.level does not silence the lines of events:
+// such a line may be the only trace of a rejected or dead event.
 func (s *service) openLogs() (err error) {
 	if s.log, err = newLogger(s.cfg.Log, s.stderr); err != nil {
 		return err
@@ -174,7 +163,7 @@ func (s *service) openLogs() (err error) {
 	return err
 }
 
-// newHandler builds what receives the events of every connection.
+// newHandler returns the handler of all connections' webhooks.
 func (s *service) newHandler(d *delivering) (*webhook.Handler, error) {
 	connections := make([]webhook.Connection, 0, len(s.cfg.Connections))
 	for i := range s.cfg.Connections {
@@ -199,31 +188,34 @@ func (s *service) newHandler(d *delivering) (*webhook.Handler, error) {
 		memory = requestMemory(s.memoryLimit)
 	}
 	return webhook.New(connections, webhook.Options{
-		BodyLimit: s.cfg.BodyLimit, Memory: memory, TrustedProxies: s.cfg.TrustedProxies, Ready: d.ready, Log: s.log,
+		BodyLimit: s.cfg.BodyLimit, Memory: memory, TrustedProxies: s.cfg.TrustedProxies,
+		Ready: d.ready, Log: s.log,
 		Observe: func(r webhook.Request) { s.metrics.Request(r.Connection, r.Status, string(r.Reason)) },
 	})
 }
 
-// Limits of a client's connection. Segment opens a connection for each request
-// and sends at most some megabytes, at once.
+// Limits of a client's connection. Segment opens a connection for each request, and sends at most some megabytes
+// at once.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 30 * time.Second
 	idleTimeout       = 60 * time.Second
-	maxHeaderBytes    = 16 << 10 // each open connection may fill as much
+	maxHeaderBytes    = 16 << 10 // of memory for each open connection
 )
 
+// newHTTPServer returns a server with these limits and without a timeout for writing.
+func newHTTPServer(handler http.Handler, log *zap.Logger) *http.Server {
+	return &http.Server{
+		Handler: handler, ErrorLog: zap.NewStdLog(log), MaxHeaderBytes: maxHeaderBytes,
+		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
+	}
+}
+
 func (s *service) newServer(handler *webhook.Handler, connections int) (*httpserver.Server, error) {
-	server, err := httpserver.New(&http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      readTimeout + s.cfg.AnswerBudget + 5*time.Second,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          zap.NewStdLog(s.log.Named("http")),
-	}, httpserver.Options{
-		// A body that is refused for its length is seldom longer than twice the limit.
+	plain := newHTTPServer(handler, s.log.Named("http"))
+	plain.WriteTimeout = readTimeout + s.cfg.AnswerBudget + 5*time.Second
+	server, err := httpserver.New(plain, httpserver.Options{
+		// Bodies over the limit are seldom longer than twice the limit.
 		DiscardBytes: max(2*s.cfg.BodyLimit, httpserver.DefaultDiscardBytes),
 		Connections:  connections,
 		CertFile:     s.cfg.TLS.CertFile, KeyFile: s.cfg.TLS.KeyFile,
@@ -237,14 +229,12 @@ func (s *service) newServer(handler *webhook.Handler, connections int) (*httpser
 	return server, nil
 }
 
-// drainReserve is what attempts under way have of the shutdown timeout at least,
-// when requests have used it up.
+// drainReserve is the least time for the attempts in flight, also if the requests have used up the shutdown timeout.
 const drainReserve = 2 * time.Second
 
-// drain lets the requests under way finish, then the attempts, both together
-// within the shutdown timeout.
+// drain waits for the requests in flight, and then for the attempts, within the shutdown timeout.
 func (s *service) drain(server *httpserver.Server, d *delivering) error {
-	s.log.Info("stopping: requests under way finish", zap.Duration("timeout_ms", s.cfg.ShutdownTimeout))
+	s.log.Info("shutdown: waits for the requests in flight", zap.Duration("timeout_ms", s.cfg.ShutdownTimeout))
 	deadline := time.Now().Add(s.cfg.ShutdownTimeout)
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()

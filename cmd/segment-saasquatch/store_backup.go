@@ -9,43 +9,37 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"segment-saasquatch/adapter/config"
 	"segment-saasquatch/adapter/store"
 )
 
 func (p *program) storeBackupCommand() *cobra.Command {
 	var force bool
-	cmd := &cobra.Command{
-		Use:   "backup FILE",
-		Short: "Copy an SQLite store beside its server",
-		Long: `Backup writes a copy of the SQLite store to FILE, beside a running server or without
-one. The copy holds what was in the store when the command began. It is one file,
-readable by its owner only, and appears under its name once it is complete, examined
-and on the disk: backup looks for damage in it and counts its rows.
+	cmd := command("backup FILE", "Copy an SQLite store, with or without a running server", `
+Backup writes a copy of the SQLite store to FILE, with or without a running server.
+The copy has the content of the store when the command began. It is one file that only
+its owner can read. Backup looks for damage in the copy and counts its rows. FILE
+appears once the copy is complete, examined and on the disk.
 
-The server's write-ahead log grows by what the server writes meanwhile.
+Meanwhile the server's write-ahead log grows by what the server writes.
 
-A PostgreSQL store is backed up with PostgreSQL's own tools: see docs/backup.md.`,
-		Args: cobra.ExactArgs(1),
-	}
-	f := addStoreFlags(cmd)
-	cmd.Flags().BoolVar(&force, "force", false, "let FILE be replaced if it exists")
-	cmd.RunE = func(_ *cobra.Command, args []string) error { return p.storeBackup(f, args[0], force) }
+Use PostgreSQL's own tools for a PostgreSQL store: see docs/backup.md.`)
+	cmd.Args = cobra.ExactArgs(1)
+	f := p.addStoreFlags(cmd)
+	cmd.Flags().BoolVar(&force, "force", false, "replace FILE if it exists")
+	f.runs(func(cfg *config.Config, args []string) error { return p.storeBackup(f, cfg, args[0], force) })
 	return cmd
 }
 
-// backupReport is what is told of a backup.
+// backupReport is the report of a backup.
 type backupReport struct {
 	File string `json:"file"`
 	*store.Backed
 }
 
-func (p *program) storeBackup(f *storeFlags, name string, force bool) error {
-	cfg, err := p.storeConfig(f)
-	if err != nil {
-		return err
-	}
-	path, err := storePath(cfg, "use `pg_dump --format=custom --file=FILE \"$STORE\"` for a copy, or base backups with "+
-		"archived logs for any moment")
+func (p *program) storeBackup(f *storeFlags, cfg *config.Config, name string, force bool) error {
+	path, err := storePath(cfg, "use `pg_dump --format=custom --file=FILE \"$STORE\"` for a copy, "+
+		"or base backups with archived logs for any moment")
 	if err != nil {
 		return err
 	}
@@ -53,7 +47,7 @@ func (p *program) storeBackup(f *storeFlags, name string, force bool) error {
 		return fmt.Errorf("there is no store at %s: data_dir says where the server keeps its events", path)
 	}
 	file := &outputFile{"FILE", name, force}
-	var own []string // which the copy must not replace
+	var own []string // the copy must not replace these files
 	for _, suffix := range []string{"", "-wal", "-shm", ".lock", "-ballast"} {
 		own = append(own, path+suffix)
 	}
@@ -61,7 +55,7 @@ func (p *program) storeBackup(f *storeFlags, name string, force bool) error {
 		return err
 	}
 	var done *store.Backed
-	progress, end := p.progressOf("copied", bytesText)
+	progress, end := p.showCount("copied", bytesText)
 	err = file.fill(func(to *os.File) (err error) {
 		done, err = store.Backup(f.cmd.Context(), store.BackupOptions{Path: path, To: to.Name(), Progress: progress})
 		return err
@@ -79,7 +73,7 @@ func (p *program) storeBackup(f *storeFlags, name string, force bool) error {
 	return failed(p.report(text, backupReport{name, done}, f.asJSON))
 }
 
-// syncDirectory brings the names of files to the disk.
+// syncDirectory writes the names in a directory to the disk.
 func syncDirectory(name string) error {
 	dir, err := os.Open(name)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,28 +14,25 @@ import (
 )
 
 func (p *program) storeCopyCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "copy FROM TO",
-		Short: "Copy a store into a new one, of either kind",
-		Long: `Copy copies the pending events, the ledger, the dead letters and the runs of one store
-into another, new one. FROM and TO are each the file of an SQLite store, its directory,
-or the URL of a PostgreSQL database: postgres://user@host/database. To keep a password
-off the command line, set PGPASSWORD, or PGPASSFILE to the name of a file.
+	cmd := command("copy FROM TO", "Copy a store to a new one, SQLite or PostgreSQL", `
+Copy copies the pending events, the ledger, the dead letters and the runs of a store to
+a new store. FROM and TO are each the file of an SQLite store, its directory, or the URL
+of a PostgreSQL database: postgres://user@host/database. To keep a password off the
+command line, set PGPASSWORD, or set PGPASSFILE to the name of a file.
 
-Stop the server first: copy refuses stores that a server uses. A copy that is interrupted
-goes on when the same command is run again; until it is complete, no server starts on TO.
-At the end every table has as many rows in TO as in FROM.
+Stop the server first: copy refuses stores that a server uses. If the copy is
+interrupted, run the same command again to go on. No server starts on TO until the copy
+is complete. At the end every table has as many rows in TO as in FROM.
 
 FROM stays as it is. Put it aside: a server that used it again would send its pending
-events again.`,
-		Args: cobra.ExactArgs(2),
-	}
-	f := addStoreFlags(cmd)
+events again.`)
+	cmd.Args = cobra.ExactArgs(2)
+	f := p.addStoreFlags(cmd)
 	cmd.RunE = func(_ *cobra.Command, args []string) error { return p.storeCopy(f, args[0], args[1]) }
 	return cmd
 }
 
-// storeAt returns the options of the store with the name.
+// storeAt returns the options of the store at a path or URL.
 func storeAt(name string) store.Options {
 	if strings.HasPrefix(name, "postgres://") || strings.HasPrefix(name, "postgresql://") {
 		return store.Options{URL: adapter.NewSecret(name)}
@@ -65,9 +61,19 @@ func (p *program) storeCopy(f *storeFlags, fromName, toName string) error {
 	if from.URL.Reveal() == to.URL.Reveal() && from.Path == to.Path {
 		return errors.New("FROM and TO are the same store: name a new one as TO")
 	}
-	progress := &tableProgress{program: p, end: func() {}}
-	copied, err := store.Copy(f.cmd.Context(), store.CopyOptions{From: from, To: to, Progress: progress.set})
-	progress.end()
+	var table string // whose progress is shown
+	var update func(done, total int64)
+	end := func() {}
+	progress := func(name string, done, total int64) {
+		if name != table {
+			end()
+			table = name
+			update, end = p.showCount(name, countText)
+		}
+		update(done, total)
+	}
+	copied, err := store.Copy(f.cmd.Context(), store.CopyOptions{From: from, To: to, Progress: progress})
+	end()
 	if err != nil {
 		if f.cmd.Context().Err() != nil {
 			err = fmt.Errorf("%w: the same command goes on with the copy", errInterrupted)
@@ -78,21 +84,4 @@ func (p *program) storeCopy(f *storeFlags, fromName, toName string) error {
 		"put %s aside: a server that used it again would send its pending events again",
 		copied.Pending, copied.Settled, copied.Runs, storeLabel(from), storeLabel(to), copied.Rows, storeLabel(from))
 	return failed(p.report(text, copied, f.asJSON))
-}
-
-// tableProgress shows the progress of one table after another.
-type tableProgress struct {
-	*program
-	table  string
-	update func(done, total int64)
-	end    func()
-}
-
-func (t *tableProgress) set(table string, done, total int64) {
-	if table != t.table {
-		t.end()
-		t.table = table
-		t.update, t.end = t.progressOf(table, func(n int64) string { return strconv.FormatInt(n, 10) })
-	}
-	t.update(done, total)
 }

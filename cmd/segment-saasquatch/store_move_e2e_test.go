@@ -84,7 +84,7 @@ func TestMergeTenants(t *testing.T) {
 	awaitDelivered := `"outcome":"(delivered|duplicate)".*"message_id":"pending-1"`
 	s.stderr.await(t, awaitDelivered)
 	code, out, stderr := storeRun(t, env, "merge-tenants", former, present, "--dry-run")
-	if code != exitOK || !strings.Contains(out, former+" has 1 settled deliveries, and 2 that are pending") {
+	if code != exitOK || !strings.Contains(out, former+" has 1 settled and 2 pending deliveries") {
 		t.Errorf("dry run: exit code %d, %s %s", code, out, stderr)
 	}
 	if code, out, stderr := storeRun(t, env, "merge-tenants", former, present, "--yes"); code != exitOK {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,56 +15,50 @@ import (
 
 func (p *program) storeRestoreCommand() *cobra.Command {
 	var send bool
-	cmd := &cobra.Command{
-		Use:   "restore FILE",
-		Short: "Put a backup in the place of an SQLite store",
-		Long: `Restore puts FILE in the place of the SQLite store: a copy that store backup, sqlite3's
-.backup or VACUUM INTO has made. No server may run on the store. Restore copies FILE, looks
-for damage, counts its rows, and brings it to this version's schema; FILE stays as it is. It
-says what it would do, and asks.
+	cmd := command("restore FILE", "Replace an SQLite store by a backup", `
+Restore replaces the SQLite store by FILE, a copy that store backup, sqlite3's .backup or
+VACUUM INTO has made. Stop the server first. Restore copies FILE, looks for damage, counts
+the rows, and migrates the copy to the schema of this version. FILE stays as it is. Restore
+reports what it would do, and asks for confirmation.
 
-The former store stays in the same directory, under a name with the time, until you delete
-it. If restore is interrupted, the next start finds the former store or the restored one.
+The former store stays in the same directory until you delete it, under a name with the
+time. If restore is interrupted, the next start finds the former store or the restored one.
 
-A backup knows nothing of what was accepted or delivered after it. Events that are pending
-in it may have been delivered since. Restore holds those that SaaSquatch would count again
-as dead letters, with the reason restored: those without an idempotency key, and all if
-SaaSquatch may have forgotten their keys since the backup. When you have decided,
-deliveries redrive --reason restored sends them. With --send nothing is held.
+A backup does not have what was accepted or delivered after it. Events that are pending in
+it may have been delivered since. Restore holds the events that SaaSquatch would count
+again as dead letters with the reason restored: events without an idempotency key, and all
+events if SaaSquatch may have forgotten their keys since the backup. When you have decided,
+deliveries redrive --reason restored sends them. With --send restore holds no event.
 
-The age of the backup is that of the newest entry in it. --taken-at names another time:
-RFC 3339, a date, or how long ago: 2h, 7d.
+The age of the backup is the age of its newest entry. --taken-at sets another time:
+RFC 3339, a date (UTC), or an age such as 2h or 7d.
 
-A PostgreSQL store is restored with PostgreSQL's own tools, and store hold: see
-docs/backup.md.`,
-		Args: cobra.ExactArgs(1),
-	}
-	f := addStoreChangeFlags(cmd)
-	cmd.Flags().BoolVar(&send, "send", false, "send all pending events, also those that may count again")
-	cmd.RunE = func(_ *cobra.Command, args []string) error { return p.storeRestore(f, args[0], send) }
+Use PostgreSQL's own tools and store hold for a PostgreSQL store: see docs/backup.md.`)
+	cmd.Args = cobra.ExactArgs(1)
+	f := p.addRestoredFlags(cmd)
+	cmd.Flags().BoolVar(&send, "send", false, "send all pending events, also the ones that may count again")
+	f.runs(func(cfg *config.Config, args []string) error { return p.storeRestore(f, cfg, args[0], send) })
 	return cmd
 }
 
-// restoreReport is what is told of a restore.
+// restoreReport is the report of a restore.
 type restoreReport struct {
 	*store.Restoration
-	// Held is how many events are held, or would be.
-	Held int64 `json:"held"`
-	// Done says that it was not a dry run.
-	Done bool `json:"done"`
+	Held int64 `json:"held"` // with Done unset: would be held
+	Done bool  `json:"done"` // not a dry run
 }
 
-func (p *program) storeRestore(f *storeChangeFlags, name string, send bool) error {
-	opts, err := p.restoreOptions(f, name)
+func (p *program) storeRestore(f *restoredFlags, cfg *config.Config, name string, send bool) error {
+	opts, err := restoreOptions(f, cfg, name)
 	if err != nil {
 		return err
 	}
-	if err := p.canConfirm(f.yes, f.dry); err != nil {
+	if err := p.canConfirm(&f.confirmFlags); err != nil {
 		return err
 	}
 	ctx := f.cmd.Context()
-	progress, end := p.progressOf("copied", bytesText)
-	opts.Progress = progress
+	var end func()
+	opts.Progress, end = p.showCount("copied", bytesText)
 	r, err := store.PrepareRestore(ctx, *opts)
 	end()
 	if err != nil {
@@ -75,33 +68,28 @@ func (p *program) storeRestore(f *storeChangeFlags, name string, send bool) erro
 	if send {
 		report.Held = 0
 	}
-	text := restoreText(r, send)
-	if f.dry {
-		return failed(errors.Join(p.report(text, report, f.asJSON), r.Close()))
-	}
-	if err := p.confirm(ctx, f, text); err != nil {
-		return failed(errors.Join(err, r.Close()))
-	}
-	progress, end = p.progressOf("looked at", func(n int64) string { return strconv.FormatInt(n, 10) })
-	err = r.Commit(ctx, send, func(done int64) { progress(done, r.Pending) })
-	end()
-	if err = errors.Join(err, r.Close()); err != nil {
-		return failed(err)
-	}
-	report.Done = true
-	text = fmt.Sprintf("%s is restored from %s", r.Database, r.File)
-	if r.Replaced != "" {
-		text += fmt.Sprintf("; the former one is %s until you delete it", r.Replaced)
-	}
-	return failed(p.report(text+heldText(report.Held), report, f.asJSON))
+	err = p.carryOut(ctx, &f.confirmFlags, f.asJSON, func(dry bool) (string, any, error) {
+		if dry {
+			return restoreText(r, send), report, nil
+		}
+		progress, end := p.showCount("looked at", countText)
+		err := r.Commit(ctx, send, func(done int64) { progress(done, r.Pending) })
+		end()
+		if err = errors.Join(err, r.Close()); err != nil {
+			return "", nil, err
+		}
+		report.Done = true
+		text := fmt.Sprintf("%s is restored from %s", r.Database, r.File)
+		if r.Replaced != "" {
+			text += fmt.Sprintf("; the former one is %s until you delete it", r.Replaced)
+		}
+		return text + heldText(report.Held), report, nil
+	})
+	return failed(errors.Join(err, r.Close()))
 }
 
-// restoreOptions reads the command line.
-func (p *program) restoreOptions(f *storeChangeFlags, name string) (*store.RestoreOptions, error) {
-	cfg, err := p.storeConfig(f.storeFlags)
-	if err != nil {
-		return nil, err
-	}
+// restoreOptions reads the options from the flags and the configuration.
+func restoreOptions(f *restoredFlags, cfg *config.Config, name string) (*store.RestoreOptions, error) {
 	path, err := storePath(cfg, "restore a dump to a new database with createdb and `pg_restore --dbname=URL FILE`, "+
 		"name that database in STORE, and run `segment-saasquatch store hold` before the first server starts")
 	if err != nil {
@@ -119,19 +107,19 @@ func (p *program) restoreOptions(f *storeChangeFlags, name string) (*store.Resto
 	return &store.RestoreOptions{Path: path, File: name, Restored: restored, Limits: heldLimits(cfg)}, nil
 }
 
-// heldLimits bound what can be held.
+// heldLimits returns the limits of the held events.
 func heldLimits(cfg *config.Config) store.Limits {
 	return store.Limits{DeadLetters: cfg.DeadLetters.MaxBytes}
 }
 
-// restoreText tells what is about to happen.
+// restoreText tells what a restore would do.
 func restoreText(r *store.Restoration, send bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s is sound; it has %d settled events\n%s\n", r.File, r.Settled, pendingText(&r.Restored, send))
 	if r.Replaced != "" {
 		fmt.Fprintf(&b, "it takes the place of %s, which is kept as %s\n", r.Database, r.Replaced)
 	} else {
-		fmt.Fprintf(&b, "it becomes %s; there is no store so far\n", r.Database)
+		fmt.Fprintf(&b, "it becomes %s; there is no store yet\n", r.Database)
 	}
 	b.WriteString("what was accepted or delivered after the backup is not in it")
 	return b.String()
