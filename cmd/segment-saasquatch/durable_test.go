@@ -42,52 +42,58 @@ func checkConservation(t *testing.T, env []string) {
 	}
 }
 
-// load is a sender like Segment that goes on until it is stopped. It sends each
-// batch again until it is accepted, to whatever server there is.
+// load is a sender like Segment that goes on until it is stopped. It sends each batch again until one of the
+// servers accepts it.
 type load struct {
 	t    *testing.T
 	urls atomic.Pointer[[]string]
 
 	mu           sync.Mutex
 	acknowledged map[string]int // by idempotency key and user
+	changed      chan struct{}  // closed at the next acknowledgement
 
 	stop    chan struct{}
 	senders sync.WaitGroup
 }
 
 func startLoad(t *testing.T, senders, batch int, urls ...string) *load {
-	l := &load{t: t, acknowledged: make(map[string]int), stop: make(chan struct{})}
+	l := &load{t: t, acknowledged: make(map[string]int), changed: make(chan struct{}), stop: make(chan struct{})}
 	l.urls.Store(&urls)
 	client := &http.Client{Timeout: 10 * time.Second}
 	for range senders {
 		l.senders.Go(func() {
-			for !l.stopped() {
+			for l.pause() {
 				body, want := sampleBatch(t, batch)
 				for !l.post(client, body) {
-					if l.stopped() {
-						return // it was never accepted, so nothing is promised
+					if !l.pause() {
+						return // the batch was never acknowledged, so nothing is promised
 					}
-					time.Sleep(10 * time.Millisecond) // a real sender's pause
 				}
-				l.mu.Lock()
-				for key := range want {
-					l.acknowledged[key]++
-				}
-				l.mu.Unlock()
-				time.Sleep(10 * time.Millisecond)
+				l.acknowledge(want)
 			}
 		})
 	}
 	return l
 }
 
-func (l *load) stopped() bool {
+// pause is a real sender's pause between two requests. It returns false once the load is stopped.
+func (l *load) pause() bool {
 	select {
 	case <-l.stop:
-		return true
-	default:
 		return false
+	case <-time.After(10 * time.Millisecond):
+		return true
 	}
+}
+
+func (l *load) acknowledge(events map[string]int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key := range events {
+		l.acknowledged[key]++
+	}
+	close(l.changed)
+	l.changed = make(chan struct{})
 }
 
 func (l *load) post(client *http.Client, body []byte) bool {
@@ -110,15 +116,18 @@ func (l *load) post(client *http.Client, body []byte) bool {
 // awaitAcknowledged waits until that many more events are acknowledged.
 func (l *load) awaitAcknowledged(more int) {
 	l.t.Helper()
-	count := func() int {
+	look := func() (int, chan struct{}) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return len(l.acknowledged)
+		return len(l.acknowledged), l.changed
 	}
-	before := count()
-	for deadline := time.Now().Add(time.Minute); count() < before+more; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			l.t.Fatalf("%d events are acknowledged, and were %d a minute ago", count(), before)
+	before, changed := look()
+	deadline := time.After(time.Minute)
+	for now := before; now < before+more; now, changed = look() {
+		select {
+		case <-changed:
+		case <-deadline:
+			l.t.Fatalf("%d events are acknowledged, and were %d a minute ago", now, before)
 		}
 	}
 }
@@ -130,21 +139,13 @@ func (l *load) finish() map[string]int {
 	return l.acknowledged
 }
 
-// awaitDrained waits until nothing is pending any more.
+// awaitDrained waits until no event is pending.
 func awaitDrained(t testing.TB, env []string, timeout time.Duration) {
 	t.Helper()
-	deadline := time.Now().Add(timeout)
-	for {
+	awaitState(t, timeout, 200*time.Millisecond, func() (bool, string) {
 		_, out, _ := deliveries(t, env, "list", "--outcome", "pending", "--limit", "1", "--json")
-		if strings.TrimSpace(out) == "" || strings.TrimSpace(out) == "[]" {
-			return
-		}
-		if time.Now().After(deadline) {
-			_, stats, _ := deliveries(t, env, "stats")
-			t.Fatalf("still pending: %s\n%s", out, stats)
-		}
-		time.Sleep(200 * time.Millisecond)
-	}
+		return strings.TrimSpace(out) == "" || strings.TrimSpace(out) == "[]", "still pending: " + out
+	})
 }
 
 // checkExactlyOnce holds what was acknowledged against what arrived. Events that
@@ -181,7 +182,7 @@ func TestCrash(t *testing.T) {
 	s := startDurable(t, sandbox, dir)
 	l := startLoad(t, 4, 5, s.url)
 	for range 10 {
-		time.Sleep(time.Duration(200+rand.IntN(500)) * time.Millisecond) // a crash at any moment
+		l.awaitAcknowledged(50 + rand.IntN(250)) // a crash at any moment
 		if err := s.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -308,14 +309,14 @@ func TestReplicas(t *testing.T) {
 		replicas, urls = append(replicas, s), append(urls, s.url)
 	}
 	l := startLoad(t, 4, 5, urls...)
-	time.Sleep(2 * time.Second) // some load
+	l.awaitAcknowledged(500)
 	if err := replicas[0].Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	replicas[0].wait()
 	left := urls[1:]
 	l.urls.Store(&left)
-	time.Sleep(2 * time.Second) // and more
+	l.awaitAcknowledged(500)
 	acknowledged := l.finish()
 	for _, s := range replicas[1:] {
 		if err := s.Process.Signal(syscall.SIGTERM); err != nil {

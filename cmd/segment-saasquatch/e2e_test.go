@@ -62,7 +62,7 @@ type process struct {
 	exited chan error
 }
 
-// output collects what a process writes and wakes those who wait for it.
+// output collects the output of a process, and wakes the tests that wait for it.
 type output struct {
 	mu      sync.Mutex
 	text    bytes.Buffer
@@ -100,6 +100,23 @@ func (o *output) await(t testing.TB, pattern string) []string {
 		case <-changed:
 		case <-deadline:
 			t.Fatalf("no %q in the output:\n%s", pattern, o)
+		}
+	}
+}
+
+// awaitState calls look at each interval until it returns true. It is for the state of other processes, which send
+// the test no notice of a change.
+func awaitState(t testing.TB, timeout, interval time.Duration, look func() (reached bool, state string)) {
+	t.Helper()
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(timeout); ; <-ticker.C {
+		reached, state := look()
+		if reached {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v: %s", timeout, state)
 		}
 	}
 }

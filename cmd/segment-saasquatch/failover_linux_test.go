@@ -41,15 +41,10 @@ func (c *cluster) query(sql string) string {
 // await waits until the statement prints want.
 func (c *cluster) await(sql, want string) {
 	c.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	awaitState(c.t, 30*time.Second, 50*time.Millisecond, func() (bool, string) {
 		out, err := exec.Command("psql", c.url(), "-qAtc", sql).CombinedOutput()
-		if err == nil && strings.TrimSpace(string(out)) == want {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.t.Fatalf("%s: %v: %s", sql, err, out)
-		}
-	}
+		return err == nil && strings.TrimSpace(string(out)) == want, fmt.Sprintf("%s: %v: %s", sql, err, out)
+	})
 }
 
 // signal reaches every process of the server at once, like a fault of its machine.

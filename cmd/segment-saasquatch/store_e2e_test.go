@@ -97,16 +97,10 @@ func TestBackupInterrupted(t *testing.T) {
 		list = append(list, name+"="+value)
 	}
 	p := start(t, list, "store", "backup", filepath.Join(dir, "backup.db"))
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		if left, err := filepath.Glob(filepath.Join(dir, ".backup.db-*")); err != nil || len(left) > 0 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("it does not begin")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	awaitState(t, 20*time.Second, 5*time.Millisecond, func() (bool, string) {
+		left, err := filepath.Glob(filepath.Join(dir, ".backup.db-*"))
+		return err != nil || len(left) > 0, "the backup does not begin"
+	})
 	if err := p.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}

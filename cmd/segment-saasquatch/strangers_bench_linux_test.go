@@ -102,7 +102,11 @@ func (l *latencies) send(b *testing.B, url string, sender, size int, pause time.
 			_, _ = io.Copy(io.Discard, response.Body)
 			response.Body.Close()
 		}
-		time.Sleep(pause)
+		select {
+		case <-time.After(pause):
+		case <-b.Context().Done():
+			return
+		}
 	}
 }
 
@@ -140,13 +144,14 @@ func (h *hostility) begin(b *testing.B, kind, address string, stop <-chan struct
 	until := func(act func() bool) {
 		load.Go(func() {
 			for {
+				var pause time.Duration
+				if !act() {
+					pause = 50 * time.Millisecond
+				}
 				select {
 				case <-stop:
 					return
-				default:
-				}
-				if !act() {
-					time.Sleep(50 * time.Millisecond)
+				case <-time.After(pause):
 				}
 			}
 		})

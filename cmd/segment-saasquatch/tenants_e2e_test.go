@@ -233,13 +233,8 @@ func TestRunOfAFormerTenant(t *testing.T) {
 // awaitPending waits until events are pending.
 func awaitPending(t *testing.T, env []string) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	awaitState(t, 20*time.Second, 50*time.Millisecond, func() (bool, string) {
 		_, out, _ := deliveries(t, env, "list", "--outcome", "pending", "--limit", "1", "--json")
-		if strings.Contains(out, "{") {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("nothing is pending")
-		}
-	}
+		return strings.Contains(out, "{"), "no event is pending"
+	})
 }
