@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// flippingProxy stands before a sandbox and answers with pages while it is told to.
+// flippingProxy is a proxy before a sandbox. While a test asks for it, the proxy answers with pages.
 type flippingProxy struct {
 	url      string
 	status   atomic.Int64 // of the pages, 0 for none
@@ -41,9 +41,8 @@ func startProxy(t *testing.T, sandbox string, status int) *flippingProxy {
 	return p
 }
 
-// TestEveryAnswerIsAPage has a wrong base URL, or a proxy in maintenance, answer every
-// request with a page: nothing counts as delivered, nothing is dead, the log is loud,
-// and everything arrives once SaaSquatch answers itself.
+// TestEveryAnswerIsAPage answers every request with a page, as a wrong base URL or a proxy in maintenance does. No
+// event counts as delivered, none is dead, and the log has errors. All events arrive once SaaSquatch answers again.
 func TestEveryAnswerIsAPage(t *testing.T) {
 	t.Parallel()
 	for name, status := range map[string]int{"a refusal": 404, "a success": 200} {
@@ -52,12 +51,14 @@ func TestEveryAnswerIsAPage(t *testing.T) {
 			proxy := startProxy(t, sandbox, status)
 			s := startDurable(t, proxy.url, dir)
 			batch, want := sampleBatch(t, 200)
-			if got := post(t, s.url, testSecret, batch, batch); got.Status != http.StatusOK || got.Counts["pending"] != 200 {
+			if got := post(t, s.url, testSecret, batch, batch); got.Status != http.StatusOK ||
+				got.Counts["pending"] != 200 {
 				t.Errorf("got %+v", got)
 			}
 			s.stderr.await(t, `"level":"error".*"msg":"delivery is paused".*"reason":"unexpected_answer"`)
 			loud := s.stderr.await(t, `"level":"warn".*saasquatch.base_url.*"seen":"(HTTP \d+, [^"]*)"`)[1]
-			if !strings.Contains(loud, "text/html, <html><h1>Nothing is here, /api/v1/test_sandbox/open/account/[id]/user/[id]/events</h1>") {
+			if !strings.Contains(loud, "text/html, <html><h1>Nothing is here, "+
+				"/api/v1/test_sandbox/open/account/[id]/user/[id]/events</h1>") {
 				t.Errorf("seen: %s", loud)
 			}
 			if n := proxy.answered.Load(); n > 3+64 {
@@ -73,11 +74,12 @@ func TestEveryAnswerIsAPage(t *testing.T) {
 	}
 }
 
-// TestPagesAmongAnswers mixes pages of proxies into SaaSquatch's answers, before and
-// after events are processed: each event arrives once, durable and direct.
+// TestPagesAmongAnswers mixes pages of proxies into SaaSquatch's answers, before and after events are processed. Each
+// event arrives once, with durable and with direct delivery.
 func TestPagesAmongAnswers(t *testing.T) {
 	t.Parallel()
-	faults := []string{"--fail", "10%:404:html", "--fail", "5%:200:html", "--fail", "5%:200:html:after", "--fail", "3%:403:html", "--latency", "2ms"}
+	faults := []string{"--fail", "10%:404:html", "--fail", "5%:200:html", "--fail", "5%:200:html:after", "--fail",
+		"3%:403:html", "--latency", "2ms"}
 	t.Run("durable", func(t *testing.T) {
 		sandbox, dir := startSandbox(t, faults...), t.TempDir()
 		s := startDurable(t, sandbox, dir)
@@ -90,9 +92,9 @@ func TestPagesAmongAnswers(t *testing.T) {
 		checkConservation(t, []string{"DATA_DIR=" + dir})
 	})
 	t.Run("direct", func(t *testing.T) {
-		// An event that gets nothing but such pages in the time of an answer is dead, so
-		// they are rare here.
-		sandbox := startSandbox(t, "--fail", "2%:404:html", "--fail", "5%:200:html", "--fail", "5%:200:html:after", "--latency", "2ms")
+		// An event is dead if it gets only pages until the time for the answer is over, so pages are rare here.
+		sandbox := startSandbox(t, "--fail", "2%:404:html", "--fail", "5%:200:html", "--fail",
+			"5%:200:html:after", "--latency", "2ms")
 		s := startServer(t, sandbox, nil)
 		batch, want := sampleBatch(t, 300)
 		for post(t, s.url, testSecret, batch, batch).Status != http.StatusOK {

@@ -13,8 +13,8 @@ import (
 	"segment-saasquatch/adapter/store"
 )
 
-// TestBackupPage runs the commands of docs/backup.md as they stand there, against a store in
-// SQLite and one in PostgreSQL. Those of Litestream run where it is installed.
+// TestBackupPage runs the commands of docs/backup.md, against an SQLite and a PostgreSQL store. It runs the commands
+// of Litestream if Litestream is installed.
 func TestBackupPage(t *testing.T) {
 	needCommand(t, "sqlite3")
 	needCommand(t, "pg_restore")
@@ -59,7 +59,8 @@ func TestBackupPage(t *testing.T) {
 				said += run(t, env, block[1])
 			}
 		}
-		for _, want := range []string{"1 pending and 2 settled events", "backup.db is sound", "is restored from backup.db"} {
+		for _, want := range []string{"1 pending and 2 settled events", "backup.db is sound",
+			"is restored from backup.db"} {
 			if !strings.Contains(said, want) {
 				t.Errorf("nothing says %q: %s", want, said)
 			}
@@ -84,7 +85,8 @@ func TestBackupPage(t *testing.T) {
 		}
 		q, err := s.Connection(t.Context(), "default", "https://host/test_ops")
 		if err == nil {
-			one := adapter.Arrival{MessageID: "message-1", Keyed: true, Outcome: adapter.Pending, Payload: []byte("{}")}
+			one := adapter.Arrival{MessageID: "message-1", Keyed: true, Outcome: adapter.Pending,
+				Payload: []byte("{}")}
 			err = q.Accept(t.Context(), []adapter.Arrival{one})
 		}
 		if err = errors.Join(err, s.Close()); err != nil {
@@ -99,7 +101,8 @@ func TestBackupPage(t *testing.T) {
 		said := ""
 		for _, block := range blocks.FindAllStringSubmatch(dump, -1) {
 			if !strings.Contains(block[1], "redrive") {
-				said += run(t, prepared, strings.ReplaceAll(block[1], `"$STORE" restored`, `"$STORE" `+name+"_restored"))
+				said += run(t, prepared, strings.ReplaceAll(block[1], `"$STORE" restored`,
+					`"$STORE" `+name+"_restored"))
 			}
 		}
 		if !strings.Contains(said, "1 of them are held") || !strings.Contains(said, "1 events are held") {

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// clockTicks is how many make a second in /proc, on every architecture that Go runs on.
+// clockTicks is the number of ticks a second in /proc, on every architecture of Go.
 const clockTicks = 100
 
-// BenchmarkCapacity sends 20 000 events to the built program, in batches of 1000 and of
-// 10, and reports its processor time for each event, from the request to the delivery, and
-// the most memory that it had. With PostgreSQL the time of its server comes on top.
+// BenchmarkCapacity sends 20 000 events to the built program, in batches of 1000 and of 10. It reports the processor
+// time for each event, from the request to the delivery, and the peak memory. The time of a PostgreSQL server is not
+// included.
 func BenchmarkCapacity(b *testing.B) {
 	const events = 20_000
 	for _, engine := range []string{"sqlite", "postgres"} {
@@ -54,7 +54,7 @@ func (p *process) processorTime(b *testing.B) time.Duration {
 	if err != nil {
 		b.Fatal(err)
 	}
-	// The name in parentheses may hold anything.
+	// The name in parentheses may contain any character.
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 	var ticks int
 	for _, field := range fields[11:13] { // utime and stime

@@ -10,8 +10,8 @@ import (
 	"segment-saasquatch/adapter/store"
 )
 
-// TestCheckRefusesWhatFailsLater: serve --check names the setting, the kind of mistake and
-// the remedy of what would only fail once the process serves.
+// TestCheckRefusesWhatFailsLater checks that serve --check names the setting, the kind of mistake and the remedy of
+// faults that would otherwise show while the process serves.
 func TestCheckRefusesWhatFailsLater(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -43,7 +43,8 @@ func TestCheckRefusesWhatFailsLater(t *testing.T) {
 			[]string{"admin.token", "write the value alone"}},
 		"API key bearer": {map[string]string{"SAASQUATCH_API_KEY": "Bearer TEST_" + secret}, nil, "", exitUsage,
 			[]string{"saasquatch.api_key", "write the value alone"}},
-		"byte order mark": {map[string]string{"SEGMENT_SHARED_SECRET": "", "SEGMENT_SHARED_SECRET_FILE": marked}, nil, "",
+		"byte order mark": {map[string]string{"SEGMENT_SHARED_SECRET": "",
+			"SEGMENT_SHARED_SECRET_FILE": marked}, nil, "",
 			exitUsage, []string{"segment.shared_secret", "save it as UTF-8 without one"}},
 		"UTF-16": {map[string]string{"SEGMENT_SHARED_SECRET": "", "SEGMENT_SHARED_SECRET_FILE": utf16}, nil, "",
 			exitUsage, []string{"segment.shared_secret", "save it as UTF-8"}},
@@ -53,10 +54,12 @@ func TestCheckRefusesWhatFailsLater(t *testing.T) {
 			[]string{"saasquatch.api_key", "write the secret itself"}},
 		"names": {nil, nil, `events: {only: "Order Completed, Signed Up"}`, exitUsage, []string{"events.only",
 			"write a list"}},
-		"variable in path": {nil, nil, "data_dir: $HOME/data", exitUsage, []string{"data_dir", "write the value itself"}},
+		"variable in path": {nil, nil, "data_dir: $HOME/data", exitUsage,
+			[]string{"data_dir", "write the value itself"}},
 		"tilde": {nil, []string{"--data-dir", "~/data"}, "", exitUsage, []string{"data_dir",
 			"write the path in full"}},
-		"space in address": {nil, []string{"--listen-addr", " :8080"}, "", exitUsage, []string{"listen_addr", "remove it"}},
+		"space in address": {nil, []string{"--listen-addr", " :8080"}, "", exitUsage,
+			[]string{"listen_addr", "remove it"}},
 		"any in address": {nil, []string{"--listen-addr", "*:8080"}, "", exitUsage, []string{"listen_addr",
 			"write :8080"}},
 		"256 in address": {map[string]string{"ADMIN_LISTEN_ADDR": "256.1.1.1:80"}, nil, "", exitUsage,
@@ -89,8 +92,8 @@ func TestCheckRefusesWhatFailsLater(t *testing.T) {
 	}
 }
 
-// TestCheckLooksAtTheStore: serve --check says whether a server could deliver from the
-// store, beside one that does, and makes nothing.
+// TestCheckLooksAtTheStore checks that serve --check reports whether a server could deliver from the store, also
+// while another server uses it, and that it creates nothing.
 func TestCheckLooksAtTheStore(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	run := func(env ...string) (int, string, string) {
@@ -130,17 +133,17 @@ func TestCheckLooksAtTheStore(t *testing.T) {
 	}
 }
 
-// TestServerTokenIsChecked: a token that no server takes is refused before it is sent.
+// TestServerTokenIsChecked checks that a token that no server accepts is refused before it is sent.
 func TestServerTokenIsChecked(t *testing.T) {
 	t.Parallel()
 	const token = "topsecret-of-sixteen-characters"
 	for name, text := range map[string]string{"bearer": "Bearer " + token, "variable": "${ADMIN_TOKEN}",
 		"quotes": "'" + token + "'"} {
 		for _, args := range [][]string{{"deliveries", "stats"}, {"replay", "list"}} {
-			code, stdout, stderr := runCommandIn(t, map[string]string{"ADMIN_TOKEN": text}, "", append(args, "--server",
-				"http://127.0.0.1:1")...)
-			if code == exitOK || !strings.Contains(stderr, "ADMIN_TOKEN: admin.token: ") || strings.Contains(stdout+stderr,
-				"topsecret") {
+			code, stdout, stderr := runCommandIn(t, map[string]string{"ADMIN_TOKEN": text}, "",
+				append(args, "--server", "http://127.0.0.1:1")...)
+			if code == exitOK || !strings.Contains(stderr, "ADMIN_TOKEN: admin.token: ") ||
+				strings.Contains(stdout+stderr, "topsecret") {
 				t.Errorf("%s: %v: exit code %d: %s%s", name, args, code, stdout, stderr)
 			}
 		}

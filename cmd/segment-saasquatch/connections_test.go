@@ -33,8 +33,8 @@ func TestConnectionBounds(t *testing.T) {
 	}
 }
 
-// TestIdleStrangersBesideFewFiles opens 400 connections to a server that may open 256
-// files. They stay silent, or stall in a header.
+// TestIdleStrangersBesideFewFiles opens 400 connections to a server that may open 256 files. The connections stay
+// idle, or stall in a header.
 func TestIdleStrangersBesideFewFiles(t *testing.T) {
 	sandbox := startSandbox(t)
 	s := serving(t, sandbox, startCommand(t, serverEnv(sandbox, nil),
@@ -67,8 +67,8 @@ func TestIdleStrangersBesideFewFiles(t *testing.T) {
 	}
 }
 
-// TestStallsBesideTheEnd ends a server beside senders that stall in every way. It has to
-// exit with 0, long before shutdown_timeout.
+// TestStallsBesideTheEnd ends a server while senders stall in every way. The server exits with 0, long before
+// shutdown_timeout.
 func TestStallsBesideTheEnd(t *testing.T) {
 	s := startServer(t, startSandbox(t), []string{"SHUTDOWN_TIMEOUT=60s"})
 	address := strings.TrimSuffix(strings.TrimPrefix(s.url, "http://"), "/segment")

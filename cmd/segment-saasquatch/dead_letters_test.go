@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestDamagedPayload changes a letter of a pending event and of a rejected one. Neither is
-// sent, and every command says why.
+// TestDamagedPayload changes a byte of a pending and of a rejected event. Neither is sent, and every command says
+// why.
 func TestDamagedPayload(t *testing.T) {
 	t.Parallel()
 	sandbox, dir := startSandbox(t), t.TempDir()
@@ -51,10 +51,12 @@ func TestDamagedPayload(t *testing.T) {
 		{[]string{"show", "2"}, "payload, damaged in the store"},
 		{[]string{"list", "--reason", "payload_damaged"}, "message-1"},
 		{[]string{"export", "--outcome", "dead"}, `"payload_damaged":true`},
-		{[]string{"redrive", "--yes"}, "0 of 2 deliveries are pending now; 2 have a payload that is damaged in the store, and stay as they are: replay them"},
+		{[]string{"redrive", "--yes"}, "0 of 2 deliveries are pending now; 2 have a payload that is damaged in " +
+			"the store, and stay as they are: replay them"},
 		{[]string{"purge", "--reason", "payload_damaged", "--yes"}, "1 deliveries were deleted: 1 dead"},
 	} {
-		if code, stdout, stderr := deliveries(t, env, test.args...); code != exitOK || !strings.Contains(stdout, test.want) {
+		if code, stdout, stderr := deliveries(t, env, test.args...); code != exitOK ||
+			!strings.Contains(stdout, test.want) {
 			t.Errorf("%v: exit code %d, no %q in %s%s", test.args, code, test.want, stdout, stderr)
 		}
 	}
@@ -64,7 +66,7 @@ func TestDamagedPayload(t *testing.T) {
 	checkConservation(t, env)
 }
 
-// TestDeadLettersAreDropped fills the smallest room for payloads of rejected events.
+// TestDeadLettersAreDropped fills the smallest dead_letters.max_bytes with payloads of rejected events.
 func TestDeadLettersAreDropped(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -82,10 +84,12 @@ func TestDeadLettersAreDropped(t *testing.T) {
 		{[]string{"show", "1"}, "the payload was dropped: dead_letters.max_bytes"},
 		{[]string{"list", "--json", "--id", "1"}, `"payload_dropped":true`},
 		{[]string{"export", "--id", "1"}, `"payload_dropped":true`},
-		{[]string{"redrive", "--id", "1", "--yes"}, "0 of 1 deliveries are pending now; 1 have no payload any more, since dead_letters.max_bytes had no room"},
+		{[]string{"redrive", "--id", "1", "--yes"},
+			"0 of 1 deliveries are pending now; 1 have no payload any more, since dead_letters.max_bytes had no room"},
 		{[]string{"show", "2"}, `"filler"`},
 	} {
-		if code, stdout, stderr := deliveries(t, env, test.args...); code != exitOK || !strings.Contains(stdout, test.want) {
+		if code, stdout, stderr := deliveries(t, env, test.args...); code != exitOK ||
+			!strings.Contains(stdout, test.want) {
 			t.Errorf("%v: exit code %d, no %q in %.500s%s", test.args, code, test.want, stdout, stderr)
 		}
 	}
@@ -104,7 +108,8 @@ func TestDeadLettersAreDropped(t *testing.T) {
 		`dead_letter_bytes{connection="default",outcome="rejected"} 921639`,
 	} {
 		if !strings.Contains(string(metrics), want) {
-			t.Errorf("no %s in %s", want, regexp.MustCompile(`(?m)^.*(letter|dropped).*$`).FindAllString(string(metrics), -1))
+			lines := regexp.MustCompile(`(?m)^.*(letter|dropped).*$`).FindAllString(string(metrics), -1)
+			t.Errorf("no %s in %s", want, lines)
 		}
 	}
 }

@@ -22,7 +22,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// fixedOperations answer with the same deliveries at any time.
+// fixedOperations always answers with the same deliveries.
 type fixedOperations struct {
 	deliveries []adapter.Delivery // newest first
 	stats      adapter.Stats
@@ -41,60 +41,82 @@ func newFixedOperations() *fixedOperations {
 	return &fixedOperations{
 		deliveries: []adapter.Delivery{
 			{
-				ID: 1003, Connection: "default", Tenant: "https://host/ops", MessageID: "ajs-next-1700000000003", UserID: "u-3", AccountID: "a-3", Event: "Order Completed", EventKey: "order_completed",
-				Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Detail: "upstream is tired", Status: 503, Attempts: 2, Ambiguous: true,
-				ReceivedAt: day, FirstAttemptAt: at(time.Second), LastAttemptAt: at(9 * time.Second), DueAt: at(time.Minute),
+				ID: 1003, Connection: "default", Tenant: "https://host/ops", MessageID: "ajs-next-1700000000003",
+				UserID: "u-3", AccountID: "a-3", Event: "Order Completed", EventKey: "order_completed",
+				Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Detail: "upstream is tired", Status: 503,
+				Attempts: 2, Ambiguous: true,
+				ReceivedAt: day, FirstAttemptAt: at(time.Second), LastAttemptAt: at(9 * time.Second),
+				DueAt: at(time.Minute),
 				History: []adapter.Try{
-					{Number: 1, At: *at(time.Second), Duration: 1234567 * time.Nanosecond, Reason: mapping.ReasonTimeout, Detail: "no answer\nwithin 10 s"},
-					{Number: 2, At: *at(9 * time.Second), Duration: 20 * time.Millisecond, Status: 503, Reason: mapping.ReasonServerError, Detail: "upstream is tired"},
+					{Number: 1, At: *at(time.Second), Duration: 1234567 * time.Nanosecond,
+						Reason: mapping.ReasonTimeout, Detail: "no answer\nwithin 10 s"},
+					{Number: 2, At: *at(9 * time.Second), Duration: 20 * time.Millisecond, Status: 503,
+						Reason: mapping.ReasonServerError, Detail: "upstream is tired"},
 				},
 				Payload: json.RawMessage(`{"type":"track","userId":"u-3","event":"Order Completed"}`),
 			},
 			{
-				ID: 1002, Connection: "default", MessageID: "evil\x1b]0;owned\x07\u202emessage", UserID: "evil\x1b[31muser\tx\n" + strings.Repeat("z", 100),
-				AccountID: "日本", Event: "\x1b[2JOrder\nCompleted", EventKey: "order_completed", Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Detail: "no\x9b1m\r\nfield \x7f", Status: 422,
-				Attempts: 1, ReceivedAt: day.Add(-time.Hour), FirstAttemptAt: at(-time.Hour), LastAttemptAt: at(-time.Hour), SettledAt: at(-time.Hour + 1500*time.Millisecond),
+				ID: 1002, Connection: "default", MessageID: "evil\x1b]0;owned\x07\u202emessage",
+				UserID:    "evil\x1b[31muser\tx\n" + strings.Repeat("z", 100),
+				AccountID: "日本", Event: "\x1b[2JOrder\nCompleted", EventKey: "order_completed", Outcome: adapter.Dead,
+				Reason: mapping.ReasonRefused, Detail: "no\x9b1m\r\nfield \x7f", Status: 422,
+				Attempts: 1, ReceivedAt: day.Add(-time.Hour), FirstAttemptAt: at(-time.Hour),
+				LastAttemptAt: at(-time.Hour), SettledAt: at(-time.Hour + 1500*time.Millisecond),
 				PayloadText: "no JSON \x1b[2J at all\nand more",
 			},
 			{
-				ID: 7, Connection: "eu", Tenant: "https://host/test_ops", Outcome: adapter.Rejected, Reason: "missing_user_id", Detail: "userId is missing", Event: "Signed Up", Run: 3, Repeats: 2,
+				ID: 7, Connection: "eu", Tenant: "https://host/test_ops", Outcome: adapter.Rejected,
+				Reason: "missing_user_id", Detail: "userId is missing", Event: "Signed Up", Run: 3, Repeats: 2,
 				ReceivedAt: day.Add(-30 * 24 * time.Hour), SettledAt: at(-30 * 24 * time.Hour), PayloadDropped: true,
 			},
 		},
 		stats: adapter.Stats{
 			Deliveries: []adapter.Summary{
 				{Connection: "default", Tenant: "https://host/ops", Outcome: adapter.Delivered, Events: 1_000_000},
-				{Connection: "default", Tenant: "https://host/ops", Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Events: 1},
-				{Connection: "default", Tenant: "https://host/ops", Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Events: 1},
-				{Connection: "eu", Tenant: "https://host/test_ops", Outcome: adapter.Rejected, Reason: "missing_user_id", Events: 1},
-				{Connection: "eu", Tenant: "https://host/test_ops", Outcome: adapter.Pending, Reason: mapping.ReasonTenantChanged, Events: 3},
-				{Connection: "us", Tenant: "https://host/us", Outcome: adapter.Pending, Reason: mapping.ReasonConnectionRemoved, Events: 2},
+				{Connection: "default", Tenant: "https://host/ops", Outcome: adapter.Dead,
+					Reason: mapping.ReasonRefused, Events: 1},
+				{Connection: "default", Tenant: "https://host/ops", Outcome: adapter.Pending,
+					Reason: mapping.ReasonServerError, Events: 1},
+				{Connection: "eu", Tenant: "https://host/test_ops", Outcome: adapter.Rejected,
+					Reason: "missing_user_id", Events: 1},
+				{Connection: "eu", Tenant: "https://host/test_ops", Outcome: adapter.Pending,
+					Reason: mapping.ReasonTenantChanged, Events: 3},
+				{Connection: "us", Tenant: "https://host/us", Outcome: adapter.Pending,
+					Reason: mapping.ReasonConnectionRemoved, Events: 2},
 			},
 			Totals: []adapter.Totals{
-				{Connection: "default", Accepted: 1_000_002, Events: map[adapter.Outcome]int64{adapter.Delivered: 1_000_000, adapter.Dead: 1, adapter.Pending: 1},
+				{Connection: "default", Accepted: 1_000_002,
+					Events: map[adapter.Outcome]int64{adapter.Delivered: 1_000_000, adapter.Dead: 1,
+						adapter.Pending: 1},
 					PayloadBytes: map[adapter.Outcome]int64{adapter.Rejected: 0, adapter.Dead: 33}},
-				{Connection: "eu", Accepted: 4, Events: map[adapter.Outcome]int64{adapter.Rejected: 1, adapter.Pending: 3}},
+				{Connection: "eu", Accepted: 4, Events: map[adapter.Outcome]int64{adapter.Rejected: 1,
+					adapter.Pending: 3}},
 				{Connection: "us", Accepted: 2, Events: map[adapter.Outcome]int64{adapter.Pending: 2}},
 			},
 			Backlog: []adapter.Backlog{
 				{Connection: "default", Events: 1, Bytes: 57, Oldest: day},
-				{Connection: "eu", Events: 3, Bytes: 171, Held: []adapter.Held{{Tenant: "https://host/test_ops", Reason: mapping.ReasonTenantChanged, Events: 3}}},
-				{Connection: "us", Events: 2, Bytes: 114, Held: []adapter.Held{{Tenant: "https://host/us", Reason: mapping.ReasonConnectionRemoved, Events: 2}}},
+				{Connection: "eu", Events: 3, Bytes: 171, Held: []adapter.Held{{Tenant: "https://host/test_ops",
+					Reason: mapping.ReasonTenantChanged, Events: 3}}},
+				{Connection: "us", Events: 2, Bytes: 114, Held: []adapter.Held{{Tenant: "https://host/us",
+					Reason: mapping.ReasonConnectionRemoved, Events: 2}}},
 			},
 		},
 		verified: []adapter.Conservation{
 			{
-				Totals: adapter.Totals{Connection: "default", Accepted: 3, Events: map[adapter.Outcome]int64{adapter.Delivered: 2, adapter.Pending: 1}},
-				Rows:   map[adapter.Outcome]int64{adapter.Delivered: 2, adapter.Pending: 1}, Removed: map[adapter.Outcome]int64{}, Faults: []string{},
+				Totals: adapter.Totals{Connection: "default", Accepted: 3,
+					Events: map[adapter.Outcome]int64{adapter.Delivered: 2, adapter.Pending: 1}},
+				Rows:    map[adapter.Outcome]int64{adapter.Delivered: 2, adapter.Pending: 1},
+				Removed: map[adapter.Outcome]int64{}, Faults: []string{},
 			},
 		},
 	}
 }
 
-// find knows the filters by outcome, id and Before.
+// find supports the filters by outcome, id and Before.
 func (o *fixedOperations) find(filter adapter.Filter, limit int) (found []adapter.Delivery) {
 	for _, d := range o.deliveries {
-		picked := (len(filter.Outcomes) == 0 || slices.Contains(filter.Outcomes, d.Outcome)) && (filter.IDs == nil || slices.Contains(filter.IDs, d.ID))
+		picked := (len(filter.Outcomes) == 0 || slices.Contains(filter.Outcomes, d.Outcome)) &&
+			(filter.IDs == nil || slices.Contains(filter.IDs, d.ID))
 		if picked && (filter.Before == 0 || d.ID < filter.Before) && (limit == 0 || len(found) < limit) {
 			found = append(found, d)
 		}
@@ -110,8 +132,8 @@ func (o *fixedOperations) List(_ context.Context, filter adapter.Filter, limit i
 	return found, nil
 }
 
-// Scans has filters by reason go through many deliveries, and those for skipped events
-// through an index that is not complete.
+// Scans reports that filters by reason read many deliveries, and that filters by skipped events use an incomplete
+// index.
 func (o *fixedOperations) Scans(_ context.Context, filter adapter.Filter) (scan adapter.Scan, err error) {
 	switch {
 	case filter.Reason != "":
@@ -138,15 +160,19 @@ func (o *fixedOperations) Verify(context.Context) ([]adapter.Conservation, error
 	return o.verified, nil
 }
 
-func (o *fixedOperations) Redrive(_ context.Context, filter adapter.Filter, _ int, toTenant string, dry bool) (*adapter.Redrive, error) {
+func (o *fixedOperations) Redrive(
+	_ context.Context, filter adapter.Filter, _ int, toTenant string, dry bool,
+) (*adapter.Redrive, error) {
 	done := &adapter.Redrive{
-		Matched: 11, Sent: 4, Unsendable: map[mapping.Reason]int{"missing_user_id": 1, "invalid_json": 2}, NoPayload: 2, Damaged: 1, NoConnection: 1, Held: 1, FiresPrograms: 2,
+		Matched: 11, Sent: 4, Unsendable: map[mapping.Reason]int{"missing_user_id": 1, "invalid_json": 2},
+		NoPayload: 2, Damaged: 1, NoConnection: 1, Held: 1, FiresPrograms: 2,
 	}
 	switch {
 	case toTenant != "":
 		done = &adapter.Redrive{
 			Matched: 10, Sent: 9, Held: 1,
-			OtherTenant: adapter.TenantMoves{{Connection: "us", From: "https://host/test_us", To: "https://host/us", Events: 2}},
+			OtherTenant: adapter.TenantMoves{{Connection: "us", From: "https://host/test_us",
+				To: "https://host/us", Events: 2}},
 			Moved: adapter.TenantMoves{
 				{Connection: "default", From: "https://host/test_ops", To: "https://host/" + toTenant, Events: 6},
 				{Connection: "default", From: "https://host/former", To: "https://host/" + toTenant, Events: 3},
@@ -154,7 +180,8 @@ func (o *fixedOperations) Redrive(_ context.Context, filter adapter.Filter, _ in
 		}
 	case filter.Tenant != "":
 		done = &adapter.Redrive{
-			Matched: 3, OtherTenant: adapter.TenantMoves{{Connection: "eu", From: "https://host/" + filter.Tenant, To: "https://host/eu", Events: 3}},
+			Matched: 3, OtherTenant: adapter.TenantMoves{{Connection: "eu", From: "https://host/" + filter.Tenant,
+				To: "https://host/eu", Events: 3}},
 		}
 	}
 	if !dry && toTenant == "" && filter.Tenant == "" {
@@ -169,7 +196,9 @@ func (o *fixedOperations) Redrive(_ context.Context, filter adapter.Filter, _ in
 	return done, nil
 }
 
-func (o *fixedOperations) Purge(_ context.Context, filter adapter.Filter, limit int, dry bool) (*adapter.Purge, error) {
+func (o *fixedOperations) Purge(
+	_ context.Context, filter adapter.Filter, limit int, dry bool,
+) (*adapter.Purge, error) {
 	done := &adapter.Purge{Purged: make(map[adapter.Outcome]int)}
 	for _, d := range o.find(filter, limit) {
 		done.Purged[d.Outcome]++
@@ -180,7 +209,9 @@ func (o *fixedOperations) Purge(_ context.Context, filter adapter.Filter, limit 
 	return done, nil
 }
 
-func (o *fixedOperations) Export(_ context.Context, filter adapter.Filter, limit int, yield func(*adapter.Delivery) error) error {
+func (o *fixedOperations) Export(
+	_ context.Context, filter adapter.Filter, limit int, yield func(*adapter.Delivery) error,
+) error {
 	for _, d := range o.find(filter, limit) {
 		if err := yield(&d); err != nil {
 			return err
@@ -189,8 +220,7 @@ func (o *fixedOperations) Export(_ context.Context, filter adapter.Filter, limit
 	return nil
 }
 
-// throughServer serves the operations and returns the environment and the flag by
-// which commands find them.
+// throughServer serves the operations. It returns the environment and the flag with which commands find the server.
 func throughServer(t *testing.T, o adapter.Operations) (env map[string]string, server string) {
 	t.Helper()
 	const token = "a-token-of-sixteen-or-more"
@@ -201,8 +231,8 @@ func throughServer(t *testing.T, o adapter.Operations) (env map[string]string, s
 	return map[string]string{"ADMIN_TOKEN": token}, "--server=" + s.URL
 }
 
-// TestDeliveriesGolden runs commands on fixed deliveries, through a server, and
-// compares all that they write with testdata/deliveries/*/want.txt.
+// TestDeliveriesGolden runs commands on fixed deliveries, through a server, and compares their output with
+// testdata/deliveries/*/want.txt.
 func TestDeliveriesGolden(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
@@ -284,8 +314,8 @@ func compareGolden(t *testing.T, path string, got []byte) {
 	}
 }
 
-// TestExportAppearsWhole: a file of an earlier export stays until the new one is
-// there, and a part of one is never left.
+// TestExportAppearsWhole checks that an earlier export stays until the new one is complete, and that no part of an
+// export stays.
 func TestExportAppearsWhole(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -297,7 +327,8 @@ func TestExportAppearsWhole(t *testing.T) {
 	env, server := throughServer(t, o)
 	_, brokenServer := throughServer(t, &brokenExport{o})
 	code, _, stderr := runDeliveries(t, env, "export", brokenServer, "--out", out, "--force")
-	if text, err := os.ReadFile(out); code != exitFailed || err != nil || string(text) != "earlier" || !strings.Contains(stderr, "broke off after 1") {
+	if text, err := os.ReadFile(out); code != exitFailed || err != nil || string(text) != "earlier" ||
+		!strings.Contains(stderr, "broke off after 1") {
 		t.Errorf("exit code %d, %q, %v\n%s", code, text, err, stderr)
 	}
 	if code, _, stderr := runDeliveries(t, env, "export", server, "--out", out, "--force"); code != exitOK {
@@ -314,7 +345,9 @@ func TestExportAppearsWhole(t *testing.T) {
 // brokenExport is an export that fails after the first delivery.
 type brokenExport struct{ *fixedOperations }
 
-func (o *brokenExport) Export(ctx context.Context, filter adapter.Filter, _ int, yield func(*adapter.Delivery) error) error {
+func (o *brokenExport) Export(
+	ctx context.Context, filter adapter.Filter, _ int, yield func(*adapter.Delivery) error,
+) error {
 	if err := o.fixedOperations.Export(ctx, filter, 1, yield); err != nil {
 		return err
 	}

@@ -25,16 +25,18 @@ func TestParseMoment(t *testing.T) {
 			t.Errorf("%q: %v, %v, want %v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"yesterday", "-2h", "-1d", "100001d", "1.5d", "d", "2026-10-32", "2026-10-31T10:00", "7", " 7d", "1w"} {
+	for _, text := range []string{"yesterday", "-2h", "-1d", "100001d", "1.5d", "d", "2026-10-32",
+		"2026-10-31T10:00", "7", " 7d", "1w"} {
 		if got, err := parseMoment(text, now); err == nil || !strings.Contains(err.Error(), "7d") {
 			t.Errorf("%q: %v, %v", text, got, err)
 		}
 	}
 }
 
-// FuzzParseMoment: how long ago is never a time to come.
+// FuzzParseMoment checks that an age is never a time in the future.
 func FuzzParseMoment(f *testing.F) {
-	for _, text := range []string{"7d", "2h", "2026-10-31", "2026-10-31T10:00:00Z", "99999999999999999999d", "2562047h47m16.854775807s"} {
+	for _, text := range []string{"7d", "2h", "2026-10-31", "2026-10-31T10:00:00Z", "99999999999999999999d",
+		"2562047h47m16.854775807s"} {
 		f.Add(text)
 	}
 	now := time.Date(2026, 11, 1, 8, 0, 0, 0, time.UTC)

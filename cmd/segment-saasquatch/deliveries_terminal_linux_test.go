@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newTerminal returns a terminal on which a person has typed text.
+// newTerminal returns a terminal with typed text.
 func newTerminal(t *testing.T, text string) *os.File {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -38,7 +38,7 @@ func newTerminal(t *testing.T, text string) *os.File {
 	return terminal
 }
 
-// TestAsking changes nothing unless a person agrees.
+// TestAsking checks that a command changes nothing unless the operator agrees.
 func TestAsking(t *testing.T) {
 	const endOfInput = "\x04"
 	for _, test := range []struct {
@@ -53,11 +53,13 @@ func TestAsking(t *testing.T) {
 		{"\n", []string{"redrive"}, false, "[y/N]"},
 		{endOfInput, []string{"redrive"}, false, "[y/N]"},
 		{"yesterday\n", []string{"redrive"}, false, "[y/N]"},
-		{"y\n", []string{"redrive", "--to-tenant", "ops"}, true, "6 go from the tenant https://host/test_ops to https://host/ops"},
+		{"y\n", []string{"redrive", "--to-tenant", "ops"}, true,
+			"6 go from the tenant https://host/test_ops to https://host/ops"},
 		{"n\n", []string{"redrive", "--to-tenant", "ops"}, false, "Events of a test tenant go to a live one"},
 		{"n\n", []string{"redrive", "--to-tenant", "test_ops"}, false, "Events of a live tenant go to a test one"},
 		{"y\n", []string{"purge", "--outcome", "pending"}, true, "would never be sent"},
-		{"n\n", []string{"purge", "--outcome", "pending"}, false, "1 deliveries would be deleted: 1 pending; the pending ones would never be sent"},
+		{"n\n", []string{"purge", "--outcome", "pending"}, false,
+			"1 deliveries would be deleted: 1 pending; the pending ones would never be sent"},
 	} {
 		t.Run(fmt.Sprintf("%s %q", strings.Join(test.args, " "), test.typed), func(t *testing.T) {
 			o := newFixedOperations()

@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// startDurable starts an adapter that keeps its events in dir.
+// startDurable starts a server with its store in dir.
 func startDurable(t *testing.T, sandbox, dir string, env ...string) *server {
 	t.Helper()
 	return startServer(t, sandbox, append([]string{"DELIVERY=durable", "DATA_DIR=" + dir}, env...))
@@ -34,7 +34,7 @@ func deliveries(t testing.TB, env []string, args ...string) (code int, stdout, s
 	return code, p.stdout.String(), p.stderr.String()
 }
 
-// checkConservation has all rows of the store counted.
+// checkConservation counts all rows of the store.
 func checkConservation(t *testing.T, env []string) {
 	t.Helper()
 	if code, out, stderr := deliveries(t, env, "stats", "--verify"); code != exitOK {
@@ -113,7 +113,7 @@ func (l *load) post(client *http.Client, body []byte) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// awaitAcknowledged waits until that many more events are acknowledged.
+// awaitAcknowledged waits until this number of further events is acknowledged.
 func (l *load) awaitAcknowledged(more int) {
 	l.t.Helper()
 	look := func() (int, chan struct{}) {
@@ -132,7 +132,7 @@ func (l *load) awaitAcknowledged(more int) {
 	}
 }
 
-// finish stops the load and returns what was acknowledged.
+// finish stops the load and returns the acknowledged events.
 func (l *load) finish() map[string]int {
 	close(l.stop)
 	l.senders.Wait()
@@ -148,8 +148,8 @@ func awaitDrained(t testing.TB, env []string, timeout time.Duration) {
 	})
 }
 
-// checkExactlyOnce holds what was acknowledged against what arrived. Events that
-// were never acknowledged may have arrived too, once.
+// checkExactlyOnce compares the acknowledged events with those that arrived. An event without an acknowledgement may
+// have arrived once, too.
 func checkExactlyOnce(t *testing.T, sandbox string, acknowledged map[string]int) {
 	t.Helper()
 	got := arrived(t, sandbox)
@@ -170,10 +170,10 @@ func checkExactlyOnce(t *testing.T, sandbox string, acknowledged map[string]int)
 	t.Logf("%d events acknowledged, %d arrived", len(acknowledged), len(got))
 }
 
-// faults are what the tests of crashes have SaaSquatch do.
+// faults are the faults of SaaSquatch in tests of crashes.
 var faults = []string{"--fail", "5%:503", "--reset", "5%", "--latency", "2ms"}
 
-// TestCrash kills the program ten times while events come in and go out.
+// TestCrash kills the server ten times while it accepts and delivers events.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	sandbox := startSandbox(t, faults...)
@@ -196,14 +196,15 @@ func TestCrash(t *testing.T) {
 	checkConservation(t, env)
 }
 
-// TestFsyncBeforeTheAnswer watches the system calls of the program: between a
-// request and its answer there has to be one that brings the events to the disk.
+// TestFsyncBeforeTheAnswer traces the system calls of the server. Between a request and its answer there must be a
+// call that writes the events to the disk.
 func TestFsyncBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
 	needCommand(t, "strace")
 	s := startDurable(t, "http://127.0.0.1:1", t.TempDir())
 	trace := filepath.Join(t.TempDir(), "trace")
-	tracer := exec.Command("strace", "-f", "-s", "32", "-o", trace, "-e", "trace=fsync,fdatasync,write", "-p", fmt.Sprint(s.Process.Pid))
+	tracer := exec.Command("strace", "-f", "-s", "32", "-o", trace, "-e", "trace=fsync,fdatasync,write", "-p",
+		fmt.Sprint(s.Process.Pid))
 	stderr := &output{changed: make(chan struct{})}
 	tracer.Stderr = stderr
 	if err := tracer.Start(); err != nil {
@@ -244,14 +245,14 @@ func TestFsyncBeforeTheAnswer(t *testing.T) {
 	t.Logf("%d answers, %d syncs", answers, syncs)
 }
 
-// TestDiskFull fills a small disk, makes room again, and looks for every event
-// that was acknowledged.
+// TestDiskFull fills a small disk, makes room again, and checks every acknowledged event.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	dir := smallDisk(t, 8)
 	sandbox := startSandbox(t)
 	env := []string{"DATA_DIR=" + filepath.Join(dir, "data")}
-	s := startDurable(t, sandbox, filepath.Join(dir, "data"), "BACKLOG_MIN_FREE_DISK=0", "SAASQUATCH_API_KEY=TEST_wrong-key")
+	s := startDurable(t, sandbox, filepath.Join(dir, "data"), "BACKLOG_MIN_FREE_DISK=0",
+		"SAASQUATCH_API_KEY=TEST_wrong-key")
 	acknowledged := make(map[string]int)
 	full := reply{}
 	for range 100 {
@@ -295,8 +296,8 @@ func TestDiskFull(t *testing.T) {
 	checkExactlyOnce(t, sandbox, acknowledged)
 }
 
-// TestReplicas shares a PostgreSQL store among three processes, of which one dies. What it
-// had leased is delivered once the leases are over.
+// TestReplicas shares a PostgreSQL store among three processes, and kills one of them. Its leased events are
+// delivered after the leases.
 func TestReplicas(t *testing.T) {
 	t.Parallel()
 	database := newDatabase(t)
@@ -326,8 +327,7 @@ func TestReplicas(t *testing.T) {
 			t.Errorf("exit code %d", code)
 		}
 	}
-	// Those two have given back what they had. The leases that are left would last for
-	// another minute.
+	// The two others have given back their leases. The leases of the killed one would last for another minute.
 	if out, err := exec.Command("psql", database, "-qc", "UPDATE leases SET until = 1").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -344,22 +344,24 @@ func TestStoreInUse(t *testing.T) {
 	first := startDurable(t, sandbox, dir)
 	second := start(t, []string{
 		"LISTEN_ADDR=127.0.0.1:0", "ADMIN_LISTEN_ADDR=none", "DATA_DIR=" + dir, "SEGMENT_SHARED_SECRET=" + testSecret,
-		"SAASQUATCH_TENANT_ALIAS=" + sandboxTenant, "SAASQUATCH_API_KEY=" + sandboxKey, "SAASQUATCH_BASE_URL=" + sandbox,
+		"SAASQUATCH_TENANT_ALIAS=" + sandboxTenant, "SAASQUATCH_API_KEY=" + sandboxKey,
+		"SAASQUATCH_BASE_URL=" + sandbox,
 	}, "serve")
-	if code := second.wait(); code != exitFailed || !strings.Contains(second.stderr.String(), fmt.Sprintf("in use by process %d", first.Process.Pid)) {
+	if code := second.wait(); code != exitFailed ||
+		!strings.Contains(second.stderr.String(), fmt.Sprintf("in use by process %d", first.Process.Pid)) {
 		t.Errorf("exit code %d: %s", code, &second.stderr)
 	}
 }
 
-// TestRedrive has an event refused for an unknown user, and sends it again when
-// the user is known.
+// TestRedrive has an event refused for an unknown user, and redrives it once SaaSquatch knows the user.
 func TestRedrive(t *testing.T) {
 	t.Parallel()
 	p := start(t, nil, "sandbox", "--listen-addr", "127.0.0.1:0")
 	sandbox := p.stdout.await(t, `base URL SAASQUATCH_BASE_URL=(\S+)\n`)[1]
 	const token = "a-token-of-sixteen-or-more"
 	dir := t.TempDir()
-	s := startServer(t, sandbox, []string{"DELIVERY=durable", "DATA_DIR=" + dir, "ADMIN_LISTEN_ADDR=127.0.0.1:0", "ADMIN_TOKEN=" + token}, "--config", neverUpsert(t))
+	s := startServer(t, sandbox, []string{"DELIVERY=durable", "DATA_DIR=" + dir, "ADMIN_LISTEN_ADDR=127.0.0.1:0",
+		"ADMIN_TOKEN=" + token}, "--config", neverUpsert(t))
 	admin := "http://" + s.stderr.await(t, `"msg":"admin","address":"([^"]+)"`)[1]
 	event := []byte(`{"type":"track","userId":"new","event":"x","messageId":"12345678"}`)
 	if got := post(t, s.url, testSecret, event, event); got.Status != http.StatusOK || got.Counts["pending"] != 1 {
@@ -374,11 +376,13 @@ func TestRedrive(t *testing.T) {
 		if name == "through server" {
 			args = append(args, "--server", admin)
 		}
-		if code, out, stderr := deliveries(t, env, args...); code != exitOK || !strings.Contains(out, "user_not_found") {
+		if code, out, stderr := deliveries(t, env, args...); code != exitOK ||
+			!strings.Contains(out, "user_not_found") {
 			t.Errorf("%s: exit code %d %s %s", name, code, out, stderr)
 		}
 	}
-	request, err := http.NewRequest(http.MethodPut, sandbox+"/api/v1/"+sandboxTenant+"/open/account/new/user/new", strings.NewReader(`{"id":"new","accountId":"new"}`))
+	request, err := http.NewRequest(http.MethodPut, sandbox+"/api/v1/"+sandboxTenant+"/open/account/new/user/new",
+		strings.NewReader(`{"id":"new","accountId":"new"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +393,8 @@ func TestRedrive(t *testing.T) {
 		t.Fatal(err)
 	}
 	response.Body.Close()
-	if code, out, stderr := deliveries(t, []string{"ADMIN_TOKEN=" + token}, "redrive", "--server", admin, "--reason", "user_not_found", "--yes"); code != exitOK {
+	if code, out, stderr := deliveries(t, []string{"ADMIN_TOKEN=" + token}, "redrive", "--server", admin, "--reason",
+		"user_not_found", "--yes"); code != exitOK {
 		t.Errorf("redrive: exit code %d %s %s", code, out, stderr)
 	}
 	s.stderr.await(t, `"outcome":"delivered".*"message_id":"12345678"`)
@@ -406,7 +411,8 @@ func TestRedrive(t *testing.T) {
 	if _, err := text.ReadFrom(metrics.Body); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`segment_saasquatch_events_total{connection="default",outcome="delivered"`, "segment_saasquatch_conservation_difference"} {
+	for _, want := range []string{`segment_saasquatch_events_total{connection="default",outcome="delivered"`,
+		"segment_saasquatch_conservation_difference"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("no %s in the metrics:\n%s", want, text)
 		}
@@ -414,7 +420,7 @@ func TestRedrive(t *testing.T) {
 	checkConservation(t, []string{"DATA_DIR=" + dir})
 }
 
-// TestWrongKeyPauses changes nothing for the events but the time of their delivery.
+// TestWrongKeyPauses checks that a wrong API key only delays the events.
 func TestWrongKeyPauses(t *testing.T) {
 	t.Parallel()
 	sandbox, dir := startSandbox(t), t.TempDir()
@@ -450,7 +456,8 @@ func smallDisk(t *testing.T, megabytes int) (dir string) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dm", megabytes), "tmpfs", dir).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%dm", megabytes), "tmpfs",
+		dir).CombinedOutput(); err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatalf("mount a small disk: %v: %s", err, out)
 		}
@@ -464,7 +471,7 @@ func smallDisk(t *testing.T, megabytes int) (dir string) {
 	return dir
 }
 
-// newDatabase makes a PostgreSQL database of the test's own and returns its URL.
+// newDatabase makes a PostgreSQL database for one test and returns its URL.
 func newDatabase(t testing.TB) string {
 	t.Helper()
 	needCommand(t, "psql")
@@ -480,7 +487,8 @@ func newDatabase(t testing.TB) string {
 		t.Skipf("SKIP: start PostgreSQL with `service postgresql start`, or name one in TEST_POSTGRES: %s", out)
 	}
 	t.Cleanup(func() {
-		if out, err := exec.Command("psql", server, "-qc", "DROP DATABASE "+name+" WITH (FORCE)").CombinedOutput(); err != nil {
+		if out, err := exec.Command("psql", server, "-qc",
+			"DROP DATABASE "+name+" WITH (FORCE)").CombinedOutput(); err != nil {
 			t.Errorf("%v: %s", err, out)
 		}
 	})

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// binary is the built program, made once for all tests.
+// binary is the built program, shared by all tests.
 var binary string
 
 func TestMain(m *testing.M) {
@@ -42,7 +42,7 @@ func testMain(m *testing.M) int {
 	return m.Run()
 }
 
-// needCommand skips the test, or fails it in CI, if a program is not installed.
+// needCommand skips the test if a program is not installed. In CI it fails the test.
 func needCommand(t testing.TB, name string) {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
@@ -53,7 +53,7 @@ func needCommand(t testing.TB, name string) {
 	}
 }
 
-// process is the built program at work.
+// process is a running process of the built program.
 type process struct {
 	*exec.Cmd
 	t      testing.TB
@@ -121,13 +121,13 @@ func awaitState(t testing.TB, timeout, interval time.Duration, look func() (reac
 	}
 }
 
-// start starts the program with only env as its environment.
+// start starts the program. Its environment is env only.
 func start(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
 	return startCommand(t, env, exec.Command(binary, args...))
 }
 
-// startCommand starts the program by another one that becomes it.
+// startCommand starts the program through another program.
 func startCommand(t testing.TB, env []string, command *exec.Cmd) *process {
 	t.Helper()
 	p := &process{Cmd: command, t: t, exited: make(chan error, 1)}
@@ -158,7 +158,7 @@ func (p *process) wait() int {
 	}
 }
 
-// server is an adapter that serves, and the sandbox it sends to.
+// server is a serving process, and its sandbox.
 type server struct {
 	*process
 	url, sandbox string
@@ -173,21 +173,21 @@ func startSandbox(t testing.TB, args ...string) string {
 	return p.stdout.await(t, `base URL SAASQUATCH_BASE_URL=(\S+)\n`)[1]
 }
 
-// startServer starts an adapter in front of a sandbox. Unless env says otherwise
-// it delivers before it answers, so that the answer has the outcomes.
+// startServer starts a server in front of a sandbox. Unless env says otherwise it uses direct delivery, so that the
+// answer has the outcomes.
 func startServer(t *testing.T, sandbox string, env []string, args ...string) *server {
 	t.Helper()
 	return serving(t, sandbox, start(t, serverEnv(sandbox, env), append([]string{"serve"}, args...)...))
 }
 
-// serving waits until the adapter serves.
+// serving waits until the process serves.
 func serving(t testing.TB, sandbox string, p *process) *server {
 	t.Helper()
 	address := p.stderr.await(t, `"msg":"serving","address":"([^"]+)"`)[1]
 	return &server{process: p, url: "http://" + address + "/segment", sandbox: sandbox}
 }
 
-// serverEnv is the environment of an adapter that startServer starts.
+// serverEnv returns the environment for startServer.
 func serverEnv(sandbox string, env []string) []string {
 	return append([]string{
 		"LISTEN_ADDR=127.0.0.1:0",
@@ -200,7 +200,7 @@ func serverEnv(sandbox string, env []string) []string {
 	}, env...)
 }
 
-// reply is an answer of the adapter.
+// reply is an answer of the webhook.
 type reply struct {
 	Status  int
 	Message string         `json:"message"`
@@ -211,7 +211,7 @@ type reply struct {
 	} `json:"results"`
 }
 
-// post sends a body with the signature of signed.
+// post sends a body, signed over the bytes of signed.
 func post(t *testing.T, url, secret string, body, signed []byte) reply {
 	t.Helper()
 	status, text := postSigned(t, url, secret, body, signed)
@@ -326,7 +326,8 @@ func checkArrived(t *testing.T, sandbox string, want map[string]int) {
 func TestQuickStart(t *testing.T) {
 	t.Parallel()
 	needCommand(t, "curl")
-	p := start(t, []string{"TMPDIR=" + t.TempDir(), "ADMIN_LISTEN_ADDR=none"}, "serve", "--sandbox", "--listen-addr", "127.0.0.1:0")
+	p := start(t, []string{"TMPDIR=" + t.TempDir(), "ADMIN_LISTEN_ADDR=none"}, "serve", "--sandbox",
+		"--listen-addr", "127.0.0.1:0")
 	p.stdout.await(t, `Ctrl-C ends it`)
 	printed := p.stdout.String()
 	curl := regexp.MustCompile(`(?s)curl .*?\n\n`).FindString(printed)
@@ -337,7 +338,8 @@ func TestQuickStart(t *testing.T) {
 		}
 	}
 	command := strings.Fields(regexp.MustCompile(`segment-saasquatch (send .*)`).FindStringSubmatch(printed)[1])
-	if code, out, stderr := runCommand(t, "", command...); code != exitOK || !strings.Contains(out, "100 events: 100 pending") {
+	if code, out, stderr := runCommand(t, "", command...); code != exitOK ||
+		!strings.Contains(out, "100 events: 100 pending") {
 		t.Errorf("%v: exit code %d %s %s", command, code, out, stderr)
 	}
 	p.stderr.await(t, `"outcome":"delivered"`)
@@ -351,9 +353,11 @@ func TestQuickStart(t *testing.T) {
 
 func TestConfiguredSecretIsNotPrinted(t *testing.T) {
 	t.Parallel()
-	p := start(t, []string{"SEGMENT_SHARED_SECRET=" + testSecret, "ADMIN_LISTEN_ADDR=none"}, "serve", "--sandbox", "--listen-addr", "127.0.0.1:0")
+	p := start(t, []string{"SEGMENT_SHARED_SECRET=" + testSecret, "ADMIN_LISTEN_ADDR=none"}, "serve", "--sandbox",
+		"--listen-addr", "127.0.0.1:0")
 	p.stdout.await(t, `Ctrl-C ends it`)
-	if out := p.stdout.String() + p.stderr.String(); strings.Contains(out, testSecret) || !strings.Contains(out, "/segment\n") {
+	if out := p.stdout.String() + p.stderr.String(); strings.Contains(out, testSecret) ||
+		!strings.Contains(out, "/segment\n") {
 		t.Errorf("got\n%s", out)
 	}
 }
@@ -387,7 +391,8 @@ func TestSingleAndBatchAndReplay(t *testing.T) {
 		t.Errorf("wrong signature: %+v", got)
 	}
 	first := batch[1 : bytes.Index(batch, []byte(`},{"type"`))+1]
-	if got := post(t, s.url, testSecret, batch, first); got.Status != 401 || !strings.Contains(got.Message, "allow_first_element_signature") {
+	if got := post(t, s.url, testSecret, batch, first); got.Status != 401 ||
+		!strings.Contains(got.Message, "allow_first_element_signature") {
 		t.Errorf("signature of the first event alone: %+v", got)
 	}
 	for _, secret := range []string{testSecret, sandboxKey} {
@@ -404,18 +409,20 @@ func TestFirstElementSignature(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, startSandbox(t), []string{"ALLOW_FIRST_ELEMENT_SIGNATURE=true"})
 	s.stderr.await(t, `"level":"warn".*allow_first_element_signature`)
-	code, out, stderr := runCommand(t, "", "send", "--to", s.url, "--secret", testSecret, "--batch", "3", "--sign-first-element")
+	code, out, stderr := runCommand(t, "", "send", "--to", s.url, "--secret", testSecret, "--batch", "3",
+		"--sign-first-element")
 	if code != exitOK || !strings.Contains(out, "3 events: 3 delivered") {
 		t.Errorf("exit code %d %s %s", code, out, stderr)
 	}
 }
 
-// TestNoUserIDReachesAnotherEndpoint sends hostile ids through everything.
+// TestNoUserIDReachesAnotherEndpoint sends hostile userIds and checks the paths of all requests to SaaSquatch.
 func TestNoUserIDReachesAnotherEndpoint(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, startSandbox(t), nil)
 	for id, want := range map[string]string{
-		"../../../x": "delivered", "..": "rejected", ".": "rejected", "a/../../b": "delivered", "%2e%2e": "delivered", "x?y#z": "delivered", "a b+c": "delivered", `a\..\b`: "delivered",
+		"../../../x": "delivered", "..": "rejected", ".": "rejected", "a/../../b": "delivered", "%2e%2e": "delivered",
+		"x?y#z": "delivered", "a b+c": "delivered", `a\..\b`: "delivered",
 	} {
 		quoted, err := json.Marshal(id)
 		if err != nil {
@@ -432,11 +439,12 @@ func TestNoUserIDReachesAnotherEndpoint(t *testing.T) {
 	}
 }
 
-// TestFaultsAndRedelivery sends a batch again as Segment does until it is
-// accepted, to a SaaSquatch that fails before and after processing.
+// TestFaultsAndRedelivery sends a batch until it is accepted, as Segment does, while SaaSquatch fails before and
+// after processing.
 func TestFaultsAndRedelivery(t *testing.T) {
 	t.Parallel()
-	sandbox := startSandbox(t, "--fail", "5%:503", "--fail", "2%:500:after", "--fail", "1%:429:retry-after=1s", "--reset", "2%", "--timeout", "0.2%", "--latency", "2ms")
+	sandbox := startSandbox(t, "--fail", "5%:503", "--fail", "2%:500:after", "--fail", "1%:429:retry-after=1s",
+		"--reset", "2%", "--timeout", "0.2%", "--latency", "2ms")
 	s := startServer(t, sandbox, []string{"ANSWER_BUDGET=1s"})
 	batch, want := sampleBatch(t, 1000)
 	accepted := false
@@ -457,7 +465,7 @@ func TestFaultsAndRedelivery(t *testing.T) {
 	s.stderr.await(t, "conflict_after_failure")
 }
 
-// neverUpsert returns a configuration file with which tracks make no users.
+// neverUpsert returns a configuration file under which track events create no users.
 func neverUpsert(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "config.yaml")
@@ -473,10 +481,12 @@ func TestUnknownUserIsDead(t *testing.T) {
 	sandbox := p.stdout.await(t, `base URL SAASQUATCH_BASE_URL=(\S+)\n`)[1]
 	s := startServer(t, sandbox, nil, "--config", neverUpsert(t))
 	event := []byte(`{"type":"track","userId":"new","event":"x","messageId":"12345678"}`)
-	if got := post(t, s.url, testSecret, event, event); got.Status != 200 || got.Results[0].Outcome != "dead" || got.Results[0].Reason != "user_not_found" {
+	if got := post(t, s.url, testSecret, event, event); got.Status != 200 || got.Results[0].Outcome != "dead" ||
+		got.Results[0].Reason != "user_not_found" {
 		t.Errorf("got %+v", got)
 	}
-	request, err := http.NewRequest(http.MethodPut, sandbox+"/api/v1/"+sandboxTenant+"/open/account/new/user/new", strings.NewReader(`{"id":"new","accountId":"new"}`))
+	request, err := http.NewRequest(http.MethodPut, sandbox+"/api/v1/"+sandboxTenant+"/open/account/new/user/new",
+		strings.NewReader(`{"id":"new","accountId":"new"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -492,14 +502,16 @@ func TestUnknownUserIsDead(t *testing.T) {
 	}
 }
 
-// TestWrongKeyIsNotTheEventsFault checks what a wrong API key and tenant come to.
+// TestWrongKeyIsNotTheEventsFault checks the outcomes under a wrong API key and a wrong tenant.
 func TestWrongKeyIsNotTheEventsFault(t *testing.T) {
 	t.Parallel()
 	sandbox := startSandbox(t)
-	for setting, reason := range map[string]string{"SAASQUATCH_API_KEY=TEST_wrong-key": "unauthorized", "SAASQUATCH_TENANT_ALIAS=test_other": "tenant_not_found"} {
+	for setting, reason := range map[string]string{"SAASQUATCH_API_KEY=TEST_wrong-key": "unauthorized",
+		"SAASQUATCH_TENANT_ALIAS=test_other": "tenant_not_found"} {
 		s := startServer(t, sandbox, []string{setting})
 		batch, _ := sampleBatch(t, 200)
-		if got := post(t, s.url, testSecret, batch, batch); got.Status != 503 || got.Counts["pending"] != 200 || got.Results[0].Reason != reason {
+		if got := post(t, s.url, testSecret, batch, batch); got.Status != 503 || got.Counts["pending"] != 200 ||
+			got.Results[0].Reason != reason {
 			t.Errorf("%s: %+v", setting, got)
 		}
 		s.stderr.await(t, `"level":"error".*"reason":"`+reason)
@@ -520,7 +532,7 @@ func TestSaaSquatchIsDown(t *testing.T) {
 	if got.Status != 503 || got.Counts["pending"] != 50 {
 		t.Errorf("got %+v", got)
 	}
-	// On a busy machine the last attempt of some may still be under way.
+	// On a busy machine the last attempts may still be in flight.
 	reasons := make(map[string]int)
 	for _, result := range got.Results {
 		reasons[result.Reason]++
@@ -530,7 +542,7 @@ func TestSaaSquatchIsDown(t *testing.T) {
 	}
 }
 
-// TestDrain ends the program in the middle of a request.
+// TestDrain ends the server during a request.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	sandbox := startSandbox(t, "--latency", "1500ms")
@@ -564,7 +576,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// awaitStats waits until the sandbox has seen so many requests.
+// awaitStats waits until the sandbox has seen this number of requests.
 func awaitStats(t *testing.T, sandbox string, requests int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -630,11 +642,13 @@ connections:
 		{"send", "--to", base + "/segment/test", "--secret", "secret-of-test"},
 		{"send", "--to", base + "/segment/live", "--bearer-token", "token-of-live"},
 	} {
-		if code, out, stderr := runCommand(t, "", args...); code != exitOK || !strings.Contains(out, `"message":"delivered"`) {
+		if code, out, stderr := runCommand(t, "", args...); code != exitOK ||
+			!strings.Contains(out, `"message":"delivered"`) {
 			t.Errorf("%v: exit code %d %s %s", args, code, out, stderr)
 		}
 	}
-	if code, _, _ := runCommand(t, "", "send", "--to", base+"/segment/live", "--secret", "secret-of-test"); code != exitFailed {
+	if code, _, _ := runCommand(t, "", "send", "--to", base+"/segment/live", "--secret",
+		"secret-of-test"); code != exitFailed {
 		t.Errorf("one connection's secret opens the other: exit code %d", code)
 	}
 	for sandbox, key := range map[string]string{one: "purchase", two: "order"} {
@@ -654,24 +668,34 @@ func TestWrongConfigurations(t *testing.T) {
 	t.Parallel()
 	busy := startServer(t, "http://127.0.0.1:1", nil)
 	address := strings.TrimSuffix(strings.TrimPrefix(busy.url, "http://"), "/segment")
-	valid := []string{"SEGMENT_SHARED_SECRET=" + testSecret, "SAASQUATCH_TENANT_ALIAS=test_x", "SAASQUATCH_API_KEY=TEST_x-and-more"}
+	valid := []string{"SEGMENT_SHARED_SECRET=" + testSecret, "SAASQUATCH_TENANT_ALIAS=test_x",
+		"SAASQUATCH_API_KEY=TEST_x-and-more"}
 	for name, test := range map[string]struct {
 		env  []string
 		args []string
 		code int
 		want []string
 	}{
-		"nothing":        {nil, nil, exitUsage, []string{"segment.shared_secret", "tenant_alias", "api_key", "SAASQUATCH_API_KEY"}},
-		"plain http":     {append(valid[:3:3], "SAASQUATCH_BASE_URL=http://example.com"), nil, exitUsage, []string{"saasquatch.base_url", "https"}},
-		"test and live":  {append(valid[:2:2], "SAASQUATCH_API_KEY=LIVE_x-and-more"), nil, exitUsage, []string{"LIVE_"}},
-		"delivery":       {append(valid[:3:3], "DELIVERY=fast"), nil, exitUsage, []string{"durable or direct"}},
-		"no data dir":    {append(valid[:3:3], "DATA_DIR=/proc/none/data"), nil, exitFailed, []string{"make the data directory"}},
-		"data in a file": {append(valid[:3:3], "DATA_DIR=/dev/null/data"), nil, exitUsage, []string{"data_dir", "is no directory"}},
-		"store is wrong": {append(valid[:3:3], "STORE=mysql://user:x-and-more@host/db"), nil, exitUsage, []string{"postgres://"}},
-		"no store":       {append(valid[:3:3], "STORE=postgres://user:x-and-more@127.0.0.1:1/db"), nil, exitFailed, []string{"PostgreSQL runs"}},
-		"admin in use":   {append(valid[:3:3], "ADMIN_LISTEN_ADDR="+address, "DELIVERY=direct"), nil, exitFailed, []string{"admin.listen_addr"}},
-		"no such flag":   {valid, []string{"--listen-adr", ":1"}, exitUsage, []string{"--listen-adr"}},
-		"address in use": {append(valid[:3:3], "DELIVERY=direct", "ADMIN_LISTEN_ADDR=none"), []string{"--listen-addr", address}, exitFailed, []string{"address already in use"}},
+		"nothing": {nil, nil, exitUsage, []string{"segment.shared_secret", "tenant_alias", "api_key",
+			"SAASQUATCH_API_KEY"}},
+		"plain http": {append(valid[:3:3], "SAASQUATCH_BASE_URL=http://example.com"), nil, exitUsage,
+			[]string{"saasquatch.base_url", "https"}},
+		"test and live": {append(valid[:2:2], "SAASQUATCH_API_KEY=LIVE_x-and-more"), nil,
+			exitUsage, []string{"LIVE_"}},
+		"delivery": {append(valid[:3:3], "DELIVERY=fast"), nil, exitUsage, []string{"durable or direct"}},
+		"no data dir": {append(valid[:3:3], "DATA_DIR=/proc/none/data"), nil, exitFailed,
+			[]string{"make the data directory"}},
+		"data in a file": {append(valid[:3:3], "DATA_DIR=/dev/null/data"), nil, exitUsage,
+			[]string{"data_dir", "is no directory"}},
+		"store is wrong": {append(valid[:3:3], "STORE=mysql://user:x-and-more@host/db"), nil, exitUsage,
+			[]string{"postgres://"}},
+		"no store": {append(valid[:3:3], "STORE=postgres://user:x-and-more@127.0.0.1:1/db"), nil, exitFailed,
+			[]string{"PostgreSQL runs"}},
+		"admin in use": {append(valid[:3:3], "ADMIN_LISTEN_ADDR="+address, "DELIVERY=direct"), nil, exitFailed,
+			[]string{"admin.listen_addr"}},
+		"no such flag": {valid, []string{"--listen-adr", ":1"}, exitUsage, []string{"--listen-adr"}},
+		"address in use": {append(valid[:3:3], "DELIVERY=direct", "ADMIN_LISTEN_ADDR=none"),
+			[]string{"--listen-addr", address}, exitFailed, []string{"address already in use"}},
 		"no certificate": {append(valid[:3:3], "TLS_CERT_FILE=/absent.pem"), nil, exitUsage, []string{"tls"}},
 		"secret in flag": {valid, []string{"--saasquatch-api-key", "x"}, exitUsage, []string{"unknown flag"}},
 	} {
@@ -694,7 +718,8 @@ func TestWrongConfigurations(t *testing.T) {
 
 func TestCheckAndPrint(t *testing.T) {
 	t.Parallel()
-	env := []string{"SEGMENT_SHARED_SECRET=" + testSecret, "SAASQUATCH_TENANT_ALIAS=test_x", "SAASQUATCH_API_KEY=TEST_x-and-more"}
+	env := []string{"SEGMENT_SHARED_SECRET=" + testSecret, "SAASQUATCH_TENANT_ALIAS=test_x",
+		"SAASQUATCH_API_KEY=TEST_x-and-more"}
 	p := start(t, env, "serve", "--check")
 	if code := p.wait(); code != 0 || !strings.Contains(p.stdout.String(), "the configuration is valid") {
 		t.Errorf("exit code %d: %s%s", code, &p.stdout, &p.stderr)

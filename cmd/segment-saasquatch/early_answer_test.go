@@ -12,10 +12,11 @@ import (
 	"time"
 )
 
-// TestEarlyAnswersArrive sends whole requests of some megabytes before it reads the
-// answer, as node-fetch does, and stops the program while a sender goes on.
+// TestEarlyAnswersArrive sends whole requests of some megabytes before it reads the answer, as node-fetch does, and
+// ends the server while a sender goes on.
 func TestEarlyAnswersArrive(t *testing.T) {
-	s := startServer(t, "http://127.0.0.1:1", []string{"ADMIN_LISTEN_ADDR=127.0.0.1:0", "ADMIN_TOKEN=a-token-of-the-admin"})
+	s := startServer(t, "http://127.0.0.1:1", []string{"ADMIN_LISTEN_ADDR=127.0.0.1:0",
+		"ADMIN_TOKEN=a-token-of-the-admin"})
 	address := strings.TrimSuffix(strings.TrimPrefix(s.url, "http://"), "/segment")
 	admin := s.stderr.await(t, `"msg":"admin","address":"([^"]+)"`)[1]
 	dial := func(address string) net.Conn {
@@ -48,7 +49,8 @@ func TestEarlyAnswersArrive(t *testing.T) {
 			if header != "" {
 				header += "\r\n"
 			}
-			_, err := fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n%sContent-Length: %d\r\n\r\n%s",
+			_, err := fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n%sContent-Length: "+
+				"%d\r\n\r\n%s",
 				line, header, test.megabytes<<20, strings.Repeat(" ", test.megabytes<<20))
 			if err != nil {
 				t.Errorf("%s, %d MB: %v", line, test.megabytes, err)
@@ -69,7 +71,8 @@ func TestEarlyAnswersArrive(t *testing.T) {
 	}
 
 	slow := dial(address)
-	if _, err := io.WriteString(slow, "POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(slow, "POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: "+
+		"1000\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	if response, err := http.ReadResponse(bufio.NewReader(slow), nil); err != nil || response.StatusCode != 401 {
@@ -82,7 +85,7 @@ func TestEarlyAnswersArrive(t *testing.T) {
 	if code := s.wait(); code != exitOK {
 		t.Errorf("exit code %d", code)
 	}
-	if took := time.Since(began); took > 8*time.Second { // a second, on a machine at rest
+	if took := time.Since(began); took > 8*time.Second { // it takes a second on an idle machine
 		t.Errorf("it took %s to stop", took)
 	}
 }

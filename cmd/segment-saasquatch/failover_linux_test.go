@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// cluster is a PostgreSQL server of the test's own.
+// cluster is a PostgreSQL server for one test.
 type cluster struct {
 	*process
 	t    *testing.T
@@ -96,8 +96,7 @@ func postgresPrograms(t *testing.T) string {
 	return ""
 }
 
-// asPostgres has the command run as the user postgres, since PostgreSQL refuses to run
-// as root.
+// asPostgres makes the command run as the user postgres, since PostgreSQL refuses to run as root.
 func asPostgres(t *testing.T, command *exec.Cmd) *exec.Cmd {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -123,7 +122,7 @@ func postgresUser(t *testing.T) (uid, gid int) {
 	return uid, gid
 }
 
-// clusterDir makes a folder that PostgreSQL may write.
+// clusterDir makes a folder that the user postgres can write.
 func clusterDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "cluster-") // the user postgres may not enter t.TempDir
@@ -155,7 +154,8 @@ func startCluster(t *testing.T, programs, dir string, settings ...string) *clust
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-D", dir, "-p", strconv.Itoa(port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="}
+	args := []string{"-D", dir, "-p", strconv.Itoa(port), "-c", "listen_addresses=127.0.0.1", "-c",
+		"unix_socket_directories="}
 	for _, setting := range settings {
 		args = append(args, "-c", setting)
 	}
@@ -175,7 +175,8 @@ func startPrimary(t *testing.T) (primary, standby *cluster) {
 	programs := postgresPrograms(t)
 	run := func(program string, args ...string) {
 		t.Helper()
-		if out, err := asPostgres(t, exec.Command(filepath.Join(programs, program), args...)).CombinedOutput(); err != nil {
+		if out, err := asPostgres(t, exec.Command(filepath.Join(programs, program),
+			args...)).CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v: %s", program, err, out)
 		}
 	}
@@ -183,7 +184,8 @@ func startPrimary(t *testing.T) (primary, standby *cluster) {
 	run("initdb", "-A", "trust", "-U", "postgres", "--no-sync", "-D", dir)
 	primary = startCluster(t, programs, dir)
 	copied := filepath.Join(clusterDir(t), "data")
-	run("pg_basebackup", "-d", primary.url()+"&application_name=standby", "-R", "-c", "fast", "--no-sync", "-D", copied)
+	run("pg_basebackup", "-d", primary.url()+"&application_name=standby", "-R", "-c", "fast",
+		"--no-sync", "-D", copied)
 	standby = startCluster(t, programs, copied)
 	primary.query("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
 	primary.query("SELECT pg_reload_conf()")
@@ -191,12 +193,12 @@ func startPrimary(t *testing.T) (primary, standby *cluster) {
 	return primary, standby
 }
 
-// TestFailover takes the primary away from two replicas under load and promotes the
-// synchronous standby.
+// TestFailover stops the primary of two replicas under load, and promotes the synchronous standby.
 func TestFailover(t *testing.T) {
 	primary, standby := startPrimary(t)
 	sandbox := startSandbox(t, faults...)
-	env := []string{fmt.Sprintf("STORE=postgres://postgres@127.0.0.1:%d,127.0.0.1:%d/postgres?sslmode=disable&target_session_attrs=read-write",
+	env := []string{fmt.Sprintf("STORE=postgres://postgres@127.0.0.1:%d,"+
+		"127.0.0.1:%d/postgres?sslmode=disable&target_session_attrs=read-write",
 		primary.port, standby.port)}
 	var urls []string
 	for range 2 {
@@ -213,8 +215,8 @@ func TestFailover(t *testing.T) {
 	checkConservation(t, env)
 }
 
-// TestStandbyGone has the synchronous standby hang. Senders get their answers within
-// Segment's five seconds, and whatever had been stored by then arrives once.
+// TestStandbyGone freezes the synchronous standby. Senders get their answers within Segment's five seconds, and each
+// event stored by then arrives once.
 func TestStandbyGone(t *testing.T) {
 	primary, standby := startPrimary(t)
 	sandbox := startSandbox(t)
@@ -226,8 +228,7 @@ func TestStandbyGone(t *testing.T) {
 	if got := post(t, s.url, testSecret, body, body); got.Status != 503 {
 		t.Errorf("without the standby: %+v", got)
 	}
-	// The adapter answers after 4 s. A loaded machine may need longer, but not the 10 s of
-	// a commit that is waited for.
+	// The server answers after 4 s. A loaded machine may need longer, but not the 10 s of a commit that waits.
 	if took := time.Since(began); took > 8*time.Second {
 		t.Errorf("the answer took %v, and Segment waits for 5 s", took)
 	}
@@ -245,13 +246,13 @@ func TestStandbyGone(t *testing.T) {
 	checkConservation(t, env)
 }
 
-// TestFrozenProcess freezes one of two replicas while it has events in hand, until its
-// leases are over by the database's clock. An event without a key is sent at most once,
-// as was configured.
+// TestFrozenProcess freezes one of two replicas with events in flight, until its leases are over by the database's
+// clock. An event without a key is sent at most once, as configured.
 func TestFrozenProcess(t *testing.T) {
 	database := newDatabase(t)
 	sandbox := startSandbox(t, "--latency", "20ms")
-	env := []string{"STORE=" + database, "UNKEYED_AMBIGUOUS=dead", "SAASQUATCH_CONCURRENCY=1", "SAASQUATCH_MIN_CONCURRENCY=1"}
+	env := []string{"STORE=" + database, "UNKEYED_AMBIGUOUS=dead", "SAASQUATCH_CONCURRENCY=1",
+		"SAASQUATCH_MIN_CONCURRENCY=1"}
 	frozen := startDurable(t, sandbox, t.TempDir(), env...)
 	var events [][]byte
 	for i := range 100 {
@@ -265,9 +266,10 @@ func TestFrozenProcess(t *testing.T) {
 	if err := frozen.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	// Another way to wait for longer than a lease takes.
+	// This has the effect of a wait that is longer than a lease.
 	const endLeases = "WITH ended AS (UPDATE leases SET until = 1 RETURNING 1) SELECT count(*) > 20 FROM ended"
-	if out, err := exec.Command("psql", database, "-qAtc", endLeases).CombinedOutput(); err != nil || string(out) != "t\n" {
+	if out, err := exec.Command("psql", database, "-qAtc", endLeases).CombinedOutput(); err != nil ||
+		string(out) != "t\n" {
 		t.Fatalf("too few events in hand: %v: %s", err, out)
 	}
 	other := startDurable(t, sandbox, t.TempDir(), env...)
@@ -281,7 +283,7 @@ func TestFrozenProcess(t *testing.T) {
 	if err := frozen.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	// It delivers this one after all that it had in hand.
+	// The process delivers this event after all events that it had leased.
 	last := []byte(`{"type":"track","userId":"last","event":"x"}`)
 	if got := post(t, frozen.url, testSecret, last, last); got.Status != 200 {
 		t.Fatalf("got %+v", got)
@@ -293,7 +295,7 @@ func TestFrozenProcess(t *testing.T) {
 			t.Errorf("event %s was sent %d times", key, n)
 		}
 	}
-	// Of the one that was under way nothing is known.
+	// The outcome of the event in flight is unknown.
 	if len(got) < len(events) {
 		t.Errorf("%d events arrived, want %d", len(got), len(events)+1)
 	}

@@ -38,18 +38,19 @@ func zstandard(t *testing.T, text string) string {
 	return string(w.EncodeAll([]byte(text), nil))
 }
 
-// eventFormat is a form that an archive may have.
+// eventFormat is a format of an archive.
 type eventFormat struct {
 	content string
-	// events are sent, and rejected ones are not.
+	// The events of the format are sent, the rejected ones are not.
 	events, rejected int
 	fault            string // with which reading ends, if it does
 }
 
-// eventFormats are all forms of an archive.
+// eventFormats are all formats of an archive.
 func eventFormats(t *testing.T) map[string]eventFormat {
 	event := func(id string) string {
-		return `{"type":"track","userId":"u-1","event":"Signed Up","messageId":"message-` + id + `","timestamp":"2026-10-31T12:00:00Z","properties":{"plan":"a \"}{\" b"}}`
+		return `{"type":"track","userId":"u-1","event":"Signed Up","messageId":"message-` + id +
+			`","timestamp":"2026-10-31T12:00:00Z","properties":{"plan":"a \"}{\" b"}}`
 	}
 	pretty := func(id string) string {
 		var out bytes.Buffer
@@ -79,9 +80,11 @@ func eventFormats(t *testing.T) map[string]eventFormat {
 		"array of nothing":        {"[]", 0, 0, ""},
 		"array with other things": {"[" + event("1") + ",null,7," + event("2") + "]", 2, 2, ""},
 		"array, one broken":       {"[" + event("1") + `,{"type":"track},` + event("2") + "]", 2, 1, ""},
-		"array that is cut":       {"[" + event("1") + "," + event("2") + "," + event("3")[:40], 2, 0, "ends too early"},
-		"pretty":                  {pretty("1") + "\n" + pretty("2") + "\n", 2, 0, ""},
-		"pretty that is cut":      {pretty("1") + "\n" + pretty("2") + "\n" + pretty("3")[:40], 2, 0, "ends too early"},
+		"array that is cut": {"[" + event("1") + "," + event("2") + "," + event("3")[:40], 2,
+			0, "ends too early"},
+		"pretty": {pretty("1") + "\n" + pretty("2") + "\n", 2, 0, ""},
+		"pretty that is cut": {pretty("1") + "\n" + pretty("2") + "\n" + pretty("3")[:40], 2,
+			0, "ends too early"},
 		"concatenated":            {event("1") + event("2"), 2, 0, ""},
 		"JSON text sequence":      {"\x1e" + event("1") + "\n\x1e" + event("2") + "\n", 2, 0, ""},
 		"gzip":                    {gzipped(t, lines), 2, 0, ""},
@@ -96,22 +99,23 @@ func eventFormats(t *testing.T) map[string]eventFormat {
 		"gzip in gzip in gzip":    {gzipped(t, gzipped(t, gzipped(t, lines))), 0, 0, "packed more than twice"},
 		"zstd":                    {zstandard(t, lines), 2, 0, ""},
 		"zstd, array":             {zstandard(t, array), 2, 0, ""},
-		"zstd, frames":            {zstandard(t, lines[:30]) + "\x50\x2a\x4d\x18\x01\x00\x00\x00x" + zstandard(t, lines[30:]), 2, 0, ""},
-		"zstd that is cut":        {zstandard(t, array)[:40], 0, 0, "ends too early"},
-		"zstd in gzip":            {gzipped(t, zstandard(t, lines)), 2, 0, ""},
-		"UTF-16":                  {wide, 0, 0, "it is UTF-16 text: convert it to UTF-8"},
-		"UTF-16 without a mark":   {wide[2:], 0, 0, "it is UTF-16LE text"},
-		"Parquet":                 {"PAR1\x15\x04PAR1", 0, 0, "it is Parquet: write it as"},
-		"Parquet in gzip":         {gzipped(t, "PAR1\x15\x04PAR1"), 0, 0, "it is Parquet"},
-		"Avro":                    {"Obj\x01\x04", 0, 0, "it is Avro"},
-		"zip":                     {"PK\x03\x04\x14\x00", 0, 0, "it is a zip archive: unpack it"},
-		"text in texts":           {`"{\"type\":\"track\"}"` + "\n", 0, 1, ""},
-		"a table":                 {event("1") + "\t{}\n", 0, 1, ""},
-		"server-sent events":      {"data: " + event("1") + "\n", 0, 1, ""},
+		"zstd, frames": {zstandard(t, lines[:30]) + "\x50\x2a\x4d\x18\x01\x00\x00\x00x" +
+			zstandard(t, lines[30:]), 2, 0, ""},
+		"zstd that is cut":      {zstandard(t, array)[:40], 0, 0, "ends too early"},
+		"zstd in gzip":          {gzipped(t, zstandard(t, lines)), 2, 0, ""},
+		"UTF-16":                {wide, 0, 0, "it is UTF-16 text: convert it to UTF-8"},
+		"UTF-16 without a mark": {wide[2:], 0, 0, "it is UTF-16LE text"},
+		"Parquet":               {"PAR1\x15\x04PAR1", 0, 0, "it is Parquet: write it as"},
+		"Parquet in gzip":       {gzipped(t, "PAR1\x15\x04PAR1"), 0, 0, "it is Parquet"},
+		"Avro":                  {"Obj\x01\x04", 0, 0, "it is Avro"},
+		"zip":                   {"PK\x03\x04\x14\x00", 0, 0, "it is a zip archive: unpack it"},
+		"text in texts":         {`"{\"type\":\"track\"}"` + "\n", 0, 1, ""},
+		"a table":               {event("1") + "\t{}\n", 0, 1, ""},
+		"server-sent events":    {"data: " + event("1") + "\n", 0, 1, ""},
 	}
 }
 
-// TestFormatsByReaders reads every form of an archive in every way.
+// TestFormatsByReaders reads every format of an archive in every way.
 func TestFormatsByReaders(t *testing.T) {
 	formats := eventFormats(t)
 	objects := make(map[string][]byte, len(formats))
@@ -146,7 +150,8 @@ func TestFormatsByReaders(t *testing.T) {
 		} {
 			t.Run(name+"/"+reader, func(t *testing.T) {
 				report := filepath.Join(t.TempDir(), "report.json")
-				code, stdout, stderr := runCommand(t, read.stdin, "replay", "--dry-run", "--any-age", "--identify", "none", "--progress", "none",
+				code, stdout, stderr := runCommand(t, read.stdin, "replay", "--dry-run", "--any-age", "--identify",
+					"none", "--progress", "none",
 					"--data-dir", t.TempDir(), "--report", report, read.source)
 				format.checkReplay(t, report, read.pages, code, stdout+stderr)
 				code, stdout, stderr = runCommand(t, read.stdin, "map", read.source)
@@ -174,14 +179,15 @@ func (f *eventFormat) checkReplay(t *testing.T, file string, pages, code int, pr
 	switch {
 	case f.fault == "" && len(report.Faults) > 0:
 		t.Errorf("faults %v", report.Faults)
-	case f.fault != "" && (len(report.Faults) != 1 || !strings.Contains(report.Faults[0].Fault, f.fault) || !strings.Contains(printed, f.fault)):
+	case f.fault != "" && (len(report.Faults) != 1 || !strings.Contains(report.Faults[0].Fault, f.fault) ||
+		!strings.Contains(printed, f.fault)):
 		t.Errorf("faults %v, want %q\n%s", report.Faults, f.fault, printed)
 	case f.fault == "" && f.rejected == 0 && code != exitOK, f.fault != "" && code != exitFailed:
 		t.Errorf("exit code %d\n%s", code, printed)
 	}
 }
 
-// checkMap checks what map writes.
+// checkMap checks the output of map.
 func (f *eventFormat) checkMap(t *testing.T, pages, code int, stdout, stderr string) {
 	t.Helper()
 	counts := make(map[string]int)
@@ -195,25 +201,28 @@ func (f *eventFormat) checkMap(t *testing.T, pages, code int, stdout, stderr str
 	if counts["event"] != f.events || counts["reject"] != f.rejected || counts["skip"] != pages {
 		t.Errorf("map: %v, want %d event, %d reject, %d skip", counts, f.events, f.rejected, pages)
 	}
-	if want := map[bool]int{true: exitOK, false: exitFailed}[f.fault == ""]; code != want || !strings.Contains(stderr, f.fault) {
+	if want := map[bool]int{true: exitOK, false: exitFailed}[f.fault == ""]; code != want ||
+		!strings.Contains(stderr, f.fault) {
 		t.Errorf("map: exit code %d, want %d, %s", code, want, stderr)
 	}
 }
 
-// TestPassedOverReport checks that the report names what was not read, and why.
+// TestPassedOverReport checks that the report names the objects that were not read, and why.
 func TestPassedOverReport(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for name, content := range map[string]string{
-		"events.ndjson": `{"type":"page"}`, "a.parquet": "PAR1", "b.parquet": "PAR1", "c.csv": "x", "d.zip": "PK", "empty.ndjson": "", ".hidden": "x",
+		"events.ndjson": `{"type":"page"}`, "a.parquet": "PAR1", "b.parquet": "PAR1", "c.csv": "x", "d.zip": "PK",
+		"empty.ndjson": "", ".hidden": "x",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	file := filepath.Join(dir, ".report.json")
-	// The identify calls are looked for first: what is passed over counts once.
-	code, stdout, stderr := runCommand(t, "", "replay", "--dry-run", "--progress", "none", "--data-dir", t.TempDir(), "--report", file, dir)
+	// The archive is read for identify calls first. An object that is passed over counts once.
+	code, stdout, stderr := runCommand(t, "", "replay", "--dry-run", "--progress", "none", "--data-dir", t.TempDir(),
+		"--report", file, dir)
 	if code != exitOK {
 		t.Fatalf("exit code %d, %s", code, stderr)
 	}
@@ -242,12 +251,13 @@ func TestPassedOverReport(t *testing.T) {
 	if err := json.Unmarshal(text, &report); err != nil {
 		t.Fatal(err)
 	}
-	if report.PassedOver != 6 || len(report.PassedOverFor) != 3 || report.PassedOverFor[0].Objects != 4 || len(report.PassedOverFor[0].First) != 3 {
+	if report.PassedOver != 6 || len(report.PassedOverFor) != 3 || report.PassedOverFor[0].Objects != 4 ||
+		len(report.PassedOverFor[0].First) != 3 {
 		t.Errorf("%+v", report)
 	}
 }
 
-// TestMapPromptly types lines: each is answered before the next comes.
+// TestMapPromptly types lines. Each line has its result before the next line.
 func TestMapPromptly(t *testing.T) {
 	t.Parallel()
 	for name, typed := range map[string][]string{
@@ -261,7 +271,8 @@ func TestMapPromptly(t *testing.T) {
 			done := make(chan int, 1)
 			go func() {
 				var stderr bytes.Buffer
-				done <- run(t.Context(), []string{"map"}, func(string) (string, bool) { return "", false }, toMap, fromMap, &stderr)
+				done <- run(t.Context(), []string{"map"}, func(string) (string, bool) { return "", false },
+					toMap, fromMap, &stderr)
 				_ = fromMap.Close()
 			}()
 			read := bufio.NewReader(answers)
@@ -302,19 +313,23 @@ func TestLocationsWithoutLogs(t *testing.T) {
 		code int
 		says string
 	}{
-		"a day":                {[]string{"--from", "2026-10-31", "flat"}, exitOK, "1 lines"},
-		"another day":          {[]string{"--from", "2026-11-02", "flat"}, exitOK, "0 lines"},
-		"a source":             {[]string{"--source", "srcA", "flat/srcA"}, exitOK, "1 lines"},
-		"another source":       {[]string{"--source", "srcB", "flat"}, exitFailed, "there is srcA"},
-		"nothing in a day":     {[]string{"--from", "2026-10-31", "plain"}, exitFailed, "leave the day and source filters out"},
-		"nothing of a source":  {[]string{"--source", "srcA", "plain"}, exitFailed, "leave the day and source filters out"},
-		"a file without a day": {[]string{"--to", "2026-10-31", "plain/1.ndjson"}, exitFailed, "leave the day and source filters out"},
-		"an empty directory":   {[]string{"empty"}, exitFailed, "no log is there"},
-		"no directory":         {[]string{"absent"}, exitFailed, "no log is there"},
+		"a day":          {[]string{"--from", "2026-10-31", "flat"}, exitOK, "1 lines"},
+		"another day":    {[]string{"--from", "2026-11-02", "flat"}, exitOK, "0 lines"},
+		"a source":       {[]string{"--source", "srcA", "flat/srcA"}, exitOK, "1 lines"},
+		"another source": {[]string{"--source", "srcB", "flat"}, exitFailed, "there is srcA"},
+		"nothing in a day": {[]string{"--from", "2026-10-31", "plain"}, exitFailed,
+			"leave the day and source filters out"},
+		"nothing of a source": {[]string{"--source", "srcA", "plain"}, exitFailed,
+			"leave the day and source filters out"},
+		"a file without a day": {[]string{"--to", "2026-10-31", "plain/1.ndjson"}, exitFailed,
+			"leave the day and source filters out"},
+		"an empty directory": {[]string{"empty"}, exitFailed, "no log is there"},
+		"no directory":       {[]string{"absent"}, exitFailed, "no log is there"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			last := len(test.args) - 1
-			args := append([]string{"replay", "--dry-run", "--progress", "none", "--data-dir", t.TempDir()}, test.args[:last]...)
+			args := append([]string{"replay", "--dry-run", "--progress", "none", "--data-dir", t.TempDir()},
+				test.args[:last]...)
 			code, stdout, stderr := runCommand(t, "", append(args, filepath.Join(dir, test.args[last]))...)
 			if code != test.code || !strings.Contains(stdout+stderr, test.says) {
 				t.Errorf("exit code %d, want %d\n%s%s", code, test.code, stdout, stderr)

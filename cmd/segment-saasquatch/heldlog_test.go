@@ -11,7 +11,7 @@ import (
 	"segment-saasquatch/adapter/store"
 )
 
-// TestHeldLogIsNamed: the line says who holds the log, else how to find out.
+// TestHeldLogIsNamed checks that the line names the readers of the log, or says how to find them.
 func TestHeldLogIsNamed(t *testing.T) {
 	core, logged := observer.New(zap.InfoLevel)
 	s := &service{log: zap.New(core)}
@@ -24,7 +24,8 @@ func TestHeldLogIsNamed(t *testing.T) {
 		t.Fatalf("got %v", lines)
 	}
 	named, unnamed := lines[0].ContextMap(), lines[1].ContextMap()
-	if named["readers"] != "process 7 (sqlite3), process 9" || named["bytes"] != int64(1<<30) || named["held_s"] != 120.0 {
+	if named["readers"] != "process 7 (sqlite3), process 9" || named["bytes"] != int64(1<<30) ||
+		named["held_s"] != 120.0 {
 		t.Errorf("got %v", named)
 	}
 	if remedy, _ := unnamed["remedy"].(string); !strings.Contains(remedy, "lsof /data/adapter.db-shm") {

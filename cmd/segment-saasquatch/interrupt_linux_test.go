@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// TestInterrupt ends each command that reads by one signal, whatever it waits for.
+// TestInterrupt ends each command that reads with one signal, whatever it waits for.
 func TestInterrupt(t *testing.T) {
 	inputs := map[string]func(t *testing.T) (stdin io.Reader, source string, waits string){
 		"a FIFO without a writer": func(t *testing.T) (io.Reader, string, string) {
@@ -23,7 +23,7 @@ func TestInterrupt(t *testing.T) {
 			if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { // what was left behind ends
+			t.Cleanup(func() { // ends the goroutine that is left
 				if writer, err := os.OpenFile(fifo, os.O_WRONLY|syscall.O_NONBLOCK, 0); err == nil {
 					writer.Close()
 				}
@@ -62,11 +62,13 @@ func TestInterrupt(t *testing.T) {
 			t.Cleanup(func() { close(stalled); server.Close() })
 			t.Setenv("AWS_ACCESS_KEY_ID", "key")
 			t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
-			return nil, "s3://bucket/folder/?region=us-east-1&use_path_style=true&endpoint=" + server.URL, "archive.(*bucket).page("
+			return nil, "s3://bucket/folder/?region=us-east-1&use_path_style=true&endpoint=" + server.URL,
+				"archive.(*bucket).page("
 		},
 	}
 	commands := [][]string{
-		{"map"}, {"replay", "--dry-run", "--progress", "none"}, {"replay", "--progress", "none", "--yes"}, {"migrate-check"},
+		{"map"}, {"replay", "--dry-run", "--progress", "none"},
+		{"replay", "--progress", "none", "--yes"}, {"migrate-check"},
 		{"replay", "--via", "import", "--progress", "none", "--out"},
 	}
 	sandbox := startSandbox(t)
@@ -96,7 +98,7 @@ func TestInterrupt(t *testing.T) {
 	})
 }
 
-// checkInterrupt runs a command until it waits in a function, and ends it.
+// checkInterrupt runs a command until it waits in a function, and ends it there.
 func checkInterrupt(t *testing.T, env []string, stdin io.Reader, waits string, args ...string) {
 	t.Helper()
 	lookup := func(name string) (string, bool) {
@@ -134,7 +136,7 @@ func checkInterrupt(t *testing.T, env []string, stdin io.Reader, waits string, a
 	}
 }
 
-// TestSignalDuringAFIFO has the built program take the first signal for what it is.
+// TestSignalDuringAFIFO sends the built program a signal while it opens a FIFO.
 func TestSignalDuringAFIFO(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {

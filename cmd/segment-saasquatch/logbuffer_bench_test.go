@@ -13,8 +13,8 @@ import (
 	"segment-saasquatch/adapter/config"
 )
 
-// BenchmarkEventLine writes the line of an event to a file: each line with a call of its
-// own, under zap's lock, and through the buffer.
+// BenchmarkEventLine writes the line of an event to a file: each line with one call under zap's lock, and through the
+// buffer.
 func BenchmarkEventLine(b *testing.B) {
 	open := func(b *testing.B) *os.File {
 		file, err := os.Create(filepath.Join(b.TempDir(), "log"))

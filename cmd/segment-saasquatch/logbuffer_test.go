@@ -21,7 +21,7 @@ import (
 	"segment-saasquatch/adapter/config"
 )
 
-// stoppedWriter blocks until it may go on.
+// stoppedWriter blocks until the test lets it go on.
 type stoppedWriter struct {
 	goOn chan struct{}
 	bytes.Buffer
@@ -34,8 +34,8 @@ func (w *stoppedWriter) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
-// TestLogOfAStoppedReader: lines beyond the limit are dropped, counted, and told of where
-// they are missing; all others come whole and in their order.
+// TestLogOfAStoppedReader checks that lines beyond the limit are dropped, counted, and reported at their place. All
+// other lines come whole and in order.
 func TestLogOfAStoppedReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &stoppedWriter{goOn: make(chan struct{})}
@@ -46,7 +46,7 @@ func TestLogOfAStoppedReader(t *testing.T) {
 			t.Fatal(err)
 		}
 		logger.Error("first")
-		synctest.Wait() // the goroutine has it in hand
+		synctest.Wait() // the goroutine writes the line
 		const lines = 100
 		for i := range lines {
 			logger.Error("line", zap.Int("number", i))
@@ -60,12 +60,13 @@ func TestLogOfAStoppedReader(t *testing.T) {
 		b.close(time.Minute)
 		logger.Error("too late")
 
-		kept := lines - int(b.Dropped()-1) // less the one that came too late
+		kept := lines - int(b.Dropped()-1) // without the line after the end
 		var want []string
 		for i := range kept {
 			want = append(want, fmt.Sprintf(`"msg":"line","number":%d}`, i))
 		}
-		want = append([]string{`"msg":"first"}`}, append(want, fmt.Sprintf(`"dropped":%d}`, lines-kept), `"msg":"last"}`)...)
+		want = append([]string{`"msg":"first"}`}, append(want, fmt.Sprintf(`"dropped":%d}`, lines-kept),
+			`"msg":"last"}`)...)
 		got := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 		if len(got) != len(want) {
 			t.Fatalf("%d lines, want %d:\n%s", len(got), len(want), out.String())
@@ -76,12 +77,13 @@ func TestLogOfAStoppedReader(t *testing.T) {
 			}
 		}
 		if out.calls != 4 {
-			t.Errorf("%d calls of Write, want 4: the first line, those that waited, the notice, and the last line", out.calls)
+			t.Errorf("%d calls of Write, want 4: the first line, those that waited, the notice, and the "+
+				"last line", out.calls)
 		}
 	})
 }
 
-// TestLogCloses: the end waits for the lines, but not for a reader that has stopped.
+// TestLogCloses checks that the end waits for the lines, but not for a stopped reader.
 func TestLogCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &stoppedWriter{goOn: make(chan struct{})}
@@ -100,7 +102,7 @@ func TestLogCloses(t *testing.T) {
 	})
 }
 
-// fullDisk takes some bytes, fails, and then takes everything.
+// fullDisk accepts some bytes, fails, and then accepts everything.
 type fullDisk struct {
 	bytes.Buffer
 	room int
@@ -115,7 +117,7 @@ func (w *fullDisk) Write(p []byte) (int, error) {
 	return n, errors.New("no space left on device")
 }
 
-// TestLogOnAFullDisk: a line that was cut in two does not spoil the next one.
+// TestLogOnAFullDisk checks that a torn line does not spoil the next line.
 func TestLogOnAFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &fullDisk{room: 9}
@@ -130,8 +132,8 @@ func TestLogOnAFullDisk(t *testing.T) {
 	})
 }
 
-// TestServerWithAStoppedLog: a pipe that is full holds up no answer, no delivery, no
-// metric and not the end; the log tells what it lacks once it is read again.
+// TestServerWithAStoppedLog checks that a full pipe delays no answer, no delivery, no metric and not the end. Once
+// the log is read again, it reports the missing lines.
 func TestServerWithAStoppedLog(t *testing.T) {
 	for _, reads := range []bool{false, true} {
 		t.Run(fmt.Sprintf("read again %t", reads), func(t *testing.T) {
@@ -145,7 +147,8 @@ func TestServerWithAStoppedLog(t *testing.T) {
 			cmd := exec.Command(binary, "serve")
 			cmd.Stderr = writer
 			cmd.Env = append(replayEnv(sandbox, t.TempDir()),
-				"LISTEN_ADDR=127.0.0.1:0", "ADMIN_LISTEN_ADDR=127.0.0.1:0", "LOG_FORMAT=json", "SEGMENT_SHARED_SECRET="+testSecret)
+				"LISTEN_ADDR=127.0.0.1:0", "ADMIN_LISTEN_ADDR=127.0.0.1:0", "LOG_FORMAT=json",
+				"SEGMENT_SHARED_SECRET="+testSecret)
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -164,7 +167,7 @@ func TestServerWithAStoppedLog(t *testing.T) {
 					}
 				}
 			}
-			// The reader stops. The pipe and the buffer hold less than what these log.
+			// The reader stops. The events log more than the pipe and the buffer hold.
 			const batches, events = 25, 1000
 			skipped := fmt.Sprintf(`{"type":"page","messageId":"%0240d"}`, 0)
 			batch := []byte("[" + skipped + strings.Repeat(","+skipped, events-1) + "]")
@@ -204,7 +207,7 @@ func TestServerWithAStoppedLog(t *testing.T) {
 						}
 					}
 				}()
-				select { // the end is logged only if there is room again
+				select { // the end is logged only if there is room again if there is room again
 				case <-told:
 				case <-time.After(30 * time.Second):
 					t.Error("the log does not tell that it lacks lines")

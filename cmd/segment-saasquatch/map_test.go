@@ -17,7 +17,9 @@ func runCommand(t *testing.T, stdin string, args ...string) (code int, stdout, s
 }
 
 // runCommandIn runs a command in an environment.
-func runCommandIn(t *testing.T, env map[string]string, stdin string, args ...string) (code int, stdout, stderr string) {
+func runCommandIn(
+	t *testing.T, env map[string]string, stdin string, args ...string,
+) (code int, stdout, stderr string) {
 	t.Helper()
 	lookup := func(name string) (string, bool) {
 		text, ok := env[name]
@@ -51,7 +53,8 @@ func TestMapGolden(t *testing.T) {
 }
 
 func TestMapLines(t *testing.T) {
-	const skip = `{"result":"skip","reason":"unsupported_type","detail":"type \"page\" is neither track nor identify"}` + "\n"
+	const skip = `{"result":"skip","reason":"unsupported_type","detail":"type \"page\" is neither track nor ` +
+		`identify"}` + "\n"
 	const tooLong = `{"result":"reject","reason":"invalid_json","detail":"the line is longer than 10 MiB"}` + "\n"
 	page := func(length int) string {
 		event := `{"type":"page","pad":""}`
@@ -80,8 +83,10 @@ func TestMapWithConfig(t *testing.T) {
 	if err := os.WriteFile(file, []byte("events:\n  keys: {Signed Up: joined}\nany_age: true\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	code, got, stderr := runCommand(t, `{"type":"track","userId":"u","event":"Signed Up","messageId":"12345678","timestamp":"2001-01-01"}`, "map", "--config", file, "-")
-	want := `{"result":"event","requests":[{"userId":"u","accountId":"u","idempotencyKey":"12345678","events":[{"key":"joined","dateTriggered":978307200000}]}],"warnings":[]}` + "\n"
+	code, got, stderr := runCommand(t, `{"type":"track","userId":"u","event":"Signed `+
+		`Up","messageId":"12345678","timestamp":"2001-01-01"}`, "map", "--config", file, "-")
+	want := `{"result":"event","requests":[{"userId":"u","accountId":"u","idempotencyKey":"12345678",` +
+		`"events":[{"key":"joined","dateTriggered":978307200000}]}],"warnings":[]}` + "\n"
 	if code != exitOK || got != want {
 		t.Errorf("exit code %d, %s\n got %s\nwant %s", code, stderr, got, want)
 	}
@@ -105,7 +110,8 @@ func TestMapErrors(t *testing.T) {
 		"no connection":   {[]string{"map", "--connection", "live"}, exitUsage, "live"},
 		"unknown command": {[]string{"mpa"}, exitUsage, "mpa"},
 	} {
-		if code, _, stderr := runCommand(t, "", test.args...); code != test.code || !strings.Contains(stderr, test.text) {
+		if code, _, stderr := runCommand(t, "", test.args...); code != test.code ||
+			!strings.Contains(stderr, test.text) {
 			t.Errorf("%s: exit code %d, want %d; %s", name, code, test.code, stderr)
 		}
 	}

@@ -15,8 +15,7 @@ import (
 	"time"
 )
 
-// peakMemory returns the most memory that the process had so far, in bytes, with the pages
-// of its program file.
+// peakMemory returns the peak memory of the process so far, in bytes, with the pages of its program file.
 func (p *process) peakMemory(t testing.TB) int64 {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
@@ -52,7 +51,8 @@ func largeBatch(sender, n int) (batch, first []byte) {
 		if i > 0 {
 			batch = append(batch, ',')
 		}
-		batch = fmt.Appendf(batch, `{"type":"track","userId":"u-%d","event":"Order Completed","messageId":"large-%d-%d-%d",`+
+		batch = fmt.Appendf(batch, `{"type":"track","userId":"u-%d","event":"Order `+
+			`Completed","messageId":"large-%d-%d-%d",`+
 			`"timestamp":"%s","properties":{"order_id":"%d","revenue":12.5,"currency":"USD","pad":"%s"}}`,
 			i, sender, os.Getpid(), i, at, i, pad)
 		if i == 0 {
@@ -62,8 +62,8 @@ func largeBatch(sender, n int) (batch, first []byte) {
 	return append(batch, ']'), first
 }
 
-// sendLarge has senders post one batch of n bytes each at the same time, and counts the
-// answers by status. A sender that gets none fails the test.
+// sendLarge posts one batch of n bytes by each of the senders at the same time, and counts the answers by status. A
+// sender without an answer fails the test.
 func sendLarge(t *testing.T, url string, senders, n int) map[int]int {
 	t.Helper()
 	answers := make(map[int]int)
@@ -97,12 +97,13 @@ func sendLarge(t *testing.T, url string, senders, n int) map[int]int {
 	return answers
 }
 
-// noSandbox is a base URL at which nothing listens.
+// noSandbox is a base URL without a listener.
 const noSandbox = "http://127.0.0.1:1"
 
-// durableEnv is the environment of a server that takes batches by their first event.
+// durableEnv returns the environment of a server that accepts batches by their first event.
 func durableEnv(t testing.TB) []string {
-	return []string{"DELIVERY=durable", "DATA_DIR=" + t.TempDir(), "ALLOW_FIRST_ELEMENT_SIGNATURE=true", "SAASQUATCH_RATE_LIMIT=1"}
+	return []string{"DELIVERY=durable", "DATA_DIR=" + t.TempDir(), "ALLOW_FIRST_ELEMENT_SIGNATURE=true",
+		"SAASQUATCH_RATE_LIMIT=1"}
 }
 
 // TestMemoryCeiling sends fifty bodies of 9 MB at once to a server with the default limits.
@@ -121,8 +122,8 @@ func TestMemoryCeiling(t *testing.T) {
 	s.kill(t)
 }
 
-// TestContainerLimit runs the server with little memory, and has sixteen senders post a
-// batch of 4 MB at once. Some are told to come again, and the kernel kills nothing.
+// TestContainerLimit runs the server with little memory. Sixteen senders post a batch of 4 MB at once. Some get
+// status 503, and the kernel kills no process.
 func TestContainerLimit(t *testing.T) {
 	for _, megabytes := range []int{256, 128} {
 		t.Run(fmt.Sprintf("%dMiB", megabytes), func(t *testing.T) {
@@ -139,8 +140,8 @@ func TestContainerLimit(t *testing.T) {
 	}
 }
 
-// memoryGroup makes a control group with a memory limit, of version 1 or 2, and returns the
-// file that takes its processes. The kernel kills a process of it that goes beyond.
+// memoryGroup makes a control group with a memory limit, of version 1 or 2, and returns the file that takes its
+// processes. The kernel kills a process of the group that exceeds the limit.
 func memoryGroup(t *testing.T, limit int64) (processes string) {
 	t.Helper()
 	missing := func(err error) {

@@ -15,7 +15,7 @@ import (
 	"segment-saasquatch/adapter/migratecheck"
 )
 
-// namesServer answers as a tenant that has the names, in pages of 2.
+// namesServer is a tenant with these names. It answers in pages of 2.
 func namesServer(t *testing.T, v *migratecheck.Vocabulary) (env map[string]string) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -56,25 +56,27 @@ func namesServer(t *testing.T, v *migratecheck.Vocabulary) (env map[string]strin
 		}
 	}))
 	t.Cleanup(server.Close)
-	return map[string]string{"SAASQUATCH_TENANT_ALIAS": "test_moving", "SAASQUATCH_API_KEY": "TEST_key", "SAASQUATCH_BASE_URL": server.URL}
+	return map[string]string{"SAASQUATCH_TENANT_ALIAS": "test_moving", "SAASQUATCH_API_KEY": "TEST_key",
+		"SAASQUATCH_BASE_URL": server.URL}
 }
 
 // runMigrateCheck runs migrate-check in this process.
-func runMigrateCheck(t *testing.T, env map[string]string, stdin string, args ...string) (code int, stdout, stderr string) {
+func runMigrateCheck(
+	t *testing.T, env map[string]string, stdin string, args ...string,
+) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errOut bytes.Buffer
 	lookup := func(name string) (string, bool) {
 		value, ok := env[name]
 		return value, ok
 	}
-	code = run(t.Context(), append([]string{"migrate-check"}, args...), lookup, strings.NewReader(stdin), &out, &errOut)
+	code = run(t.Context(), append([]string{"migrate-check"}, args...), lookup,
+		strings.NewReader(stdin), &out, &errOut)
 	return code, out.String(), errOut.String()
 }
 
-// TestMigrateCheckGolden runs the command on each testdata/migrate-check/*: the
-// names of tenant.json, the events of events.ndjson and the configuration of
-// config.yaml if there is one. All that it writes is in want.txt, and the arguments
-// are in args.txt, one a line.
+// TestMigrateCheckGolden runs the command on each testdata/migrate-check/*: the names of tenant.json, the events of
+// events.ndjson, and config.yaml if it exists. want.txt has the output, and args.txt the arguments, one a line.
 func TestMigrateCheckGolden(t *testing.T) {
 	t.Parallel()
 	folders, err := filepath.Glob(filepath.Join("..", "..", "testdata", "migrate-check", "*"))
@@ -113,13 +115,14 @@ func TestMigrateCheckGolden(t *testing.T) {
 	}
 }
 
-// TestMigrateCheckReconciles puts the lines that it prints into a configuration file,
-// and finds no difference of event keys any more.
+// TestMigrateCheckReconciles adds the printed lines to the configuration file. Then no event key differs.
 func TestMigrateCheckReconciles(t *testing.T) {
 	t.Parallel()
-	tenant := &migratecheck.Vocabulary{EventKeys: []string{"signup_completed", "usersignedup", "purchase", "refund", "Pläne", "購入"}}
+	tenant := &migratecheck.Vocabulary{EventKeys: []string{"signup_completed", "usersignedup", "purchase",
+		"refund", "Pläne", "購入"}}
 	var events strings.Builder
-	for _, name := range []string{"Signup Completed", "userSignedUp", "Order Completed", "Order Refunded", "Pläne", "購入"} {
+	for _, name := range []string{"Signup Completed", "userSignedUp", "Order Completed",
+		"Order Refunded", "Pläne", "購入"} {
 		fmt.Fprintf(&events, `{"type":"track","userId":"u","event":%q}`+"\n", name)
 	}
 	file := filepath.Join(t.TempDir(), "config.yaml")
@@ -136,10 +139,12 @@ func TestMigrateCheckReconciles(t *testing.T) {
 	if err := os.WriteFile(file, []byte(lines), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, stdout, stderr := runMigrateCheck(t, env, events.String(), "-", "--config", file); code != exitOK || !strings.Contains(stdout, "no difference") {
+	if code, stdout, stderr := runMigrateCheck(t, env, events.String(), "-", "--config", file); code != exitOK ||
+		!strings.Contains(stdout, "no difference") {
 		t.Errorf("exit code %d with\n%s\n%s%s", code, lines, stdout, stderr)
 	}
-	if code, stdout, _ := runMigrateCheck(t, env, events.String(), "-", "--config", file, "--limit", "1", "--json"); code != exitOK || !strings.Contains(stdout, `"more":true,"differences":0`) {
+	if code, stdout, _ := runMigrateCheck(t, env, events.String(), "-", "--config", file, "--limit", "1",
+		"--json"); code != exitOK || !strings.Contains(stdout, `"more":true,"differences":0`) {
 		t.Errorf("with a limit: exit code %d, %s", code, stdout)
 	}
 }
@@ -165,28 +170,34 @@ func TestMigrateCheckRefusals(t *testing.T) {
 		{nil, []string{"-"}, exitUsage, "SAASQUATCH_TENANT_ALIAS"},
 		{env, []string{filepath.Join(t.TempDir(), "none")}, exitFailed, "no log is there"},
 		{env, []string{damaged}, exitFailed, "could not be read"},
-		{map[string]string{"SAASQUATCH_TENANT_ALIAS": "test_x", "SAASQUATCH_API_KEY": "TEST_x", "SAASQUATCH_BASE_URL": "http://127.0.0.1:1"}, []string{"-"}, exitFailed, "list event keys"},
+		{map[string]string{"SAASQUATCH_TENANT_ALIAS": "test_x", "SAASQUATCH_API_KEY": "TEST_x",
+			"SAASQUATCH_BASE_URL": "http://127.0.0.1:1"}, []string{"-"}, exitFailed, "list event keys"},
 	} {
-		if code, stdout, stderr := runMigrateCheck(t, test.env, "", test.args...); code != test.code || !strings.Contains(stderr, test.text) {
+		if code, stdout, stderr := runMigrateCheck(t, test.env, "", test.args...); code != test.code ||
+			!strings.Contains(stderr, test.text) {
 			t.Errorf("%v: exit code %d, want %d with %q\n%s%s", test.args, code, test.code, test.text, stdout, stderr)
 		}
 	}
 }
 
-// TestMigrateCheckAgainstTheSandbox: a tenant that has seen other names, and a
-// configuration that was mended.
+// TestMigrateCheckAgainstTheSandbox compares with a tenant that has other names, before and after a correction of the
+// configuration.
 func TestMigrateCheckAgainstTheSandbox(t *testing.T) {
 	t.Parallel()
 	sandbox := startSandbox(t)
 	user := sandbox + "/api/v1/" + sandboxTenant + "/open/account/u-1/user/u-1"
-	call(t, "PUT", user, "application/json", `{"id":"u-1","accountId":"u-1","customFields":{"plan":"pro"},"segments":["vip"]}`)
-	for i := range 25 { // more than a page by default
-		call(t, "POST", user+"/events", "application/json", fmt.Sprintf(`{"userId":"u-1","accountId":"u-1","events":[{"key":"step_%d"},{"key":"purchase","fields":{"currency":"USD"}}]}`, i))
+	call(t, "PUT", user, "application/json", `{"id":"u-1","accountId":"u-1","customFields":{"plan":"pro"},`+
+		`"segments":["vip"]}`)
+	for i := range 25 { // more than a default page
+		call(t, "POST", user+"/events", "application/json",
+			fmt.Sprintf(`{"userId":"u-1","accountId":"u-1","events":[{"key":"step_%d"},{"key":"purchase",`+
+				`"fields":{"currency":"USD"}}]}`, i))
 	}
 	dir := t.TempDir()
 	var events strings.Builder
 	for i := range 25 {
-		fmt.Fprintf(&events, `{"type":"track","userId":"u-1","event":"Step %d"}`+"\n"+`{"type":"track","userId":"u-1","event":"Order Completed"}`+"\n", i)
+		fmt.Fprintf(&events, `{"type":"track","userId":"u-1","event":"Step %d"}`+"\n"+`{"type":"track",`+
+			`"userId":"u-1","event":"Order Completed"}`+"\n", i)
 	}
 	log := filepath.Join(dir, "events.json")
 	if err := os.WriteFile(log, []byte(events.String()), 0o600); err != nil {
@@ -202,7 +213,8 @@ func TestMigrateCheckAgainstTheSandbox(t *testing.T) {
 		return code, found
 	}
 	code, found := check()
-	if code != exitFailed || found.EventKeys != 26 || found.CustomFields != 1 || found.Segments != 1 || found.Sample.Events != 50 || found.Differences != 25 ||
+	if code != exitFailed || found.EventKeys != 26 || found.CustomFields != 1 || found.Segments != 1 ||
+		found.Sample.Events != 50 || found.Differences != 25 ||
 		!slices.Equal(found.Report.Unused.CustomFields, []string{"plan"}) || len(found.Report.Unused.EventKeys) != 0 {
 		t.Fatalf("exit code %d, %+v %+v", code, found, found.Report)
 	}
@@ -213,7 +225,7 @@ func TestMigrateCheckAgainstTheSandbox(t *testing.T) {
 	if code, found := check("--config", file); code != exitOK || found.Differences != 0 || found.Config != "" {
 		t.Errorf("with its lines: exit code %d, %+v %+v", code, found, found.Report)
 	}
-	if n := len(arrivedKeys(t, sandbox)); n != 1 { // those without a key, of the user
+	if n := len(arrivedKeys(t, sandbox)); n != 1 { // the events without a key, of the user, of the user
 		t.Errorf("%d kinds of events arrived", n)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "adapter.db")); !os.IsNotExist(err) {

@@ -14,8 +14,8 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// TestNoAnswerIsLogged: the first request without an answer has a line with the cause and
-// its remedy, and so has the pause that follows; deliveries show has both too.
+// TestNoAnswerIsLogged checks that the first request without an answer, and the pause after it, have lines with the
+// cause and its remedy. deliveries show has both too.
 func TestNoAnswerIsLogged(t *testing.T) {
 	ok := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	secure := httptest.NewUnstartedServer(ok)
@@ -42,11 +42,16 @@ func TestNoAnswerIsLogged(t *testing.T) {
 		cause  adapter.Cause
 		detail string
 	}{
-		"authority": {secure.URL, "", "error", adapter.CauseUnknownAuthority, "x509: certificate signed by unknown authority"},
-		"CA file":   {secure.URL, "SSL_CERT_FILE=" + roots, "error", adapter.CauseUnknownAuthority, "x509: certificate signed by unknown authority"},
-		"plain":     {"https" + strings.TrimPrefix(plain.URL, "http"), "", "error", adapter.CauseNotTLS, "does not look like a TLS handshake"},
-		"refused":   {"http://" + closed.Addr().String(), "", "warn", adapter.CauseConnectionRefused, "connection refused"},
-		"proxy":     {"https://saasquatch.invalid", "HTTPS_PROXY=http://user:pass@" + strings.TrimPrefix(proxy.URL, "http://"), "error", adapter.CauseProxyRefused, "HTTP 407"},
+		"authority": {secure.URL, "", "error", adapter.CauseUnknownAuthority,
+			"x509: certificate signed by unknown authority"},
+		"CA file": {secure.URL, "SSL_CERT_FILE=" + roots, "error", adapter.CauseUnknownAuthority,
+			"x509: certificate signed by unknown authority"},
+		"plain": {"https" + strings.TrimPrefix(plain.URL, "http"), "", "error", adapter.CauseNotTLS,
+			"does not look like a TLS handshake"},
+		"refused": {"http://" + closed.Addr().String(), "", "warn", adapter.CauseConnectionRefused,
+			"connection refused"},
+		"proxy": {"https://saasquatch.invalid", "HTTPS_PROXY=http://user:pass@" +
+			strings.TrimPrefix(proxy.URL, "http://"), "error", adapter.CauseProxyRefused, "HTTP 407"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -57,8 +62,10 @@ func TestNoAnswerIsLogged(t *testing.T) {
 			}
 			s := startServer(t, test.url, env)
 			accepted(t, s, "first")
-			cause := `"cause":"` + string(test.cause) + `","detail":"[^"]*` + regexp.QuoteMeta(test.detail) + `[^"]*` + regexp.QuoteMeta(test.cause.Remedy())
-			s.stderr.await(t, `"level":"`+test.level+`"[^\n]*"msg":"requests to SaaSquatch get no answer","connection":"default",`+cause)
+			cause := `"cause":"` + string(test.cause) + `","detail":"[^"]*` + regexp.QuoteMeta(test.detail) +
+				`[^"]*` + regexp.QuoteMeta(test.cause.Remedy())
+			s.stderr.await(t, `"level":"`+test.level+`"[^\n]*"msg":"requests to SaaSquatch get no `+
+				`answer","connection":"default",`+cause)
 			var ids []string
 			for i := range 25 {
 				ids = append(ids, "event-"+string(rune('a'+i%26))+string(rune('a'+i/26)))
@@ -72,7 +79,8 @@ func TestNoAnswerIsLogged(t *testing.T) {
 				t.Error("the log shows the proxy's credentials")
 			}
 			code, shown, stderr := deliveries(t, append(s.Env, "DATA_DIR="+dir), "show", "1")
-			if code != exitOK || !strings.Contains(shown, test.detail) || !strings.Contains(shown, test.cause.Remedy()) {
+			if code != exitOK || !strings.Contains(shown, test.detail) ||
+				!strings.Contains(shown, test.cause.Remedy()) {
 				t.Errorf("deliveries show exits with %d, %s\n%s", code, stderr, shown)
 			}
 		})

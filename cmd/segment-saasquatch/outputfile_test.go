@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestOutputFile is every path that an output option takes against what may stand there.
+// TestOutputFile checks an output option against every kind of existing path.
 func TestOutputFile(t *testing.T) {
-	const old, fresh = "what was there", "what is written"
+	const old, fresh = "the former content", "the new content"
 	source := func(dir string) []string { return []string{filepath.Join(dir, "logs")} }
 	for name, test := range map[string]struct {
 		prepare func(t *testing.T, dir, name string)
@@ -23,29 +23,29 @@ func TestOutputFile(t *testing.T) {
 		"a file":  {prepare: writeOld, unasked: "exists"},
 		"the source": {
 			prepare: writeOld, inputs: func(dir string) []string { return []string{filepath.Join(dir, "out")} },
-			fault: "command reads", unasked: "read from",
+			fault: "command reads", unasked: "command reads",
 		},
 		"the source by a glob": {
 			prepare: writeOld, inputs: func(dir string) []string { return []string{filepath.Join(dir, "o*")} },
-			fault: "command reads", unasked: "read from",
+			fault: "command reads", unasked: "command reads",
 		},
 		"the source by another name": {
 			prepare: func(t *testing.T, dir, name string) {
 				writeOld(t, dir, name)
 				must(t, os.Link(name, filepath.Join(dir, "logs")))
 			},
-			inputs: source, fault: "command reads", unasked: "read from",
+			inputs: source, fault: "command reads", unasked: "command reads",
 		},
 		"the source through a link": {
 			prepare: func(t *testing.T, dir, name string) {
 				writeOld(t, dir, name)
 				must(t, os.Symlink(name, filepath.Join(dir, "logs")))
 			},
-			inputs: source, fault: "command reads", unasked: "read from",
+			inputs: source, fault: "command reads", unasked: "command reads",
 		},
 		"a file of the source": {
 			prepare: writeOld, inputs: func(dir string) []string { return []string{dir} },
-			fault: "command reads", unasked: "read from",
+			fault: "command reads", unasked: "command reads",
 		},
 		"a file beside the source": {
 			prepare: func(t *testing.T, dir, name string) {
@@ -56,22 +56,22 @@ func TestOutputFile(t *testing.T) {
 		},
 		"a directory": {
 			prepare: func(t *testing.T, _, name string) { must(t, os.Mkdir(name, 0o700)) },
-			fault:   "not a regular file", unasked: "no regular file",
+			fault:   "not a regular file", unasked: "not a regular file",
 		},
 		"a link to a file": {
 			prepare: func(t *testing.T, dir, name string) {
 				writeOld(t, dir, filepath.Join(dir, "target"))
 				must(t, os.Symlink(filepath.Join(dir, "target"), name))
 			},
-			fault: "not a regular file", unasked: "no regular file",
+			fault: "not a regular file", unasked: "not a regular file",
 		},
 		"a link to nothing": {
 			prepare: func(t *testing.T, dir, name string) { must(t, os.Symlink(filepath.Join(dir, "target"), name)) },
-			fault:   "not a regular file", unasked: "no regular file",
+			fault:   "not a regular file", unasked: "not a regular file",
 		},
 		"a link to a device": {
 			prepare: func(t *testing.T, _, name string) { must(t, os.Symlink(os.DevNull, name)) },
-			fault:   "not a regular file", unasked: "no regular file",
+			fault:   "not a regular file", unasked: "not a regular file",
 		},
 	} {
 		for _, force := range []bool{false, true} {
@@ -92,7 +92,8 @@ func TestOutputFile(t *testing.T) {
 				before := content(out.name)
 				err := out.check(inputs)
 				if want != "" {
-					if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "--failures") {
+					if err == nil || !strings.Contains(err.Error(), want) ||
+						!strings.Contains(err.Error(), "--failures") {
 						t.Errorf("force %v: got %v, want %q", force, err, want)
 					}
 					if after := content(out.name); after != before {
@@ -141,7 +142,8 @@ func TestOutputFile(t *testing.T) {
 		out := &outputFile{"--failures", filepath.Join(dir, "out"), true}
 		writeOld(t, dir, out.name)
 		broken := errors.New("broken off")
-		if err := out.write(func(io.Writer) error { return broken }); !errors.Is(err, broken) || content(out.name) != old {
+		if err := out.write(func(io.Writer) error { return broken }); !errors.Is(err, broken) ||
+			content(out.name) != old {
 			t.Errorf("%v, and it has %q", err, content(out.name))
 		}
 		onlyOutputs(t, dir)
@@ -150,15 +152,15 @@ func TestOutputFile(t *testing.T) {
 
 func writeOld(t *testing.T, _, name string) {
 	t.Helper()
-	must(t, os.WriteFile(name, []byte("what was there"), 0o600))
+	must(t, os.WriteFile(name, []byte("the former content"), 0o600))
 }
 
 func content(name string) string {
-	text, _ := os.ReadFile(name) // none is as good as empty here
+	text, _ := os.ReadFile(name) // no file counts as an empty one
 	return string(text)
 }
 
-// onlyOutputs checks that no temporary file stays.
+// onlyOutputs checks that no temporary file is left.
 func onlyOutputs(t *testing.T, dir string) {
 	t.Helper()
 	if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) > 0 {
@@ -173,8 +175,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// TestOutputsReplaceNoArchive names the archive, an existing file and a device as
-// outputs of replays and exports, and finds them as they were.
+// TestOutputsReplaceNoArchive names the archive, an existing file and a device as outputs of replays and exports.
+// They stay unchanged.
 func TestOutputsReplaceNoArchive(t *testing.T) {
 	dir := t.TempDir()
 	source, kept := filepath.Join(dir, "events.ndjson"), filepath.Join(dir, "kept")
@@ -191,7 +193,8 @@ func TestOutputsReplaceNoArchive(t *testing.T) {
 		{[]string{"replay", "--report", kept, "--force", "--user-file", kept, source}, "command reads"},
 		{[]string{"replay", "--report", kept, source}, "add --force"},
 		{[]string{"replay", "--failures", os.DevNull, "--force", source}, "not a regular file"},
-		{[]string{"replay", "--failures", filepath.Join(dir, "new"), "--report", filepath.Join(dir, ".", "new"), source}, "name one file"},
+		{[]string{"replay", "--failures", filepath.Join(dir, "new"), "--report", filepath.Join(dir, ".", "new"),
+			source}, "name one file"},
 		{[]string{"deliveries", "export", "--out", kept}, "add --force"},
 	} {
 		args := append(test.args, "--data-dir", filepath.Join(dir, "data"))
@@ -200,7 +203,7 @@ func TestOutputsReplaceNoArchive(t *testing.T) {
 			t.Errorf("%v: exit code %d, %s%s, want %q", args, code, stdout, stderr, test.want)
 		}
 	}
-	if content(source) != line || content(kept) != "what was there" {
+	if content(source) != line || content(kept) != "the former content" {
 		t.Errorf("changed to %q and %q", content(source), content(kept))
 	}
 	if device, err := os.Stat(os.DevNull); err != nil || device.Mode().IsRegular() {

@@ -12,9 +12,8 @@ import (
 	"testing"
 )
 
-// TestLogHoldsNoValues sends events with a mark in every value but the type, the name and
-// the messageId, and lets them fail in all ways. Neither the log nor the audit lines of
-// operators show the mark.
+// TestLogHoldsNoValues sends events with a mark in every value but the type, the name and the messageId. The events
+// fail in all ways. Neither the log nor the audit lines of operators contain the mark.
 func TestLogHoldsNoValues(t *testing.T) {
 	const mark = "qxzmark@example.com"
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -30,7 +29,8 @@ func TestLogHoldsNoValues(t *testing.T) {
 		case "error":
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(status)
-			fmt.Fprintf(w, `{"statusCode":%d,"apiErrorCode":"BAD","message":"%s refuses %s"}`, status, r.URL.Path, message)
+			fmt.Fprintf(w, `{"statusCode":%d,"apiErrorCode":"BAD","message":"%s refuses %s"}`, status,
+				r.URL.Path, message)
 		case "page":
 			w.Header().Set("Content-Type", "text/html")
 			w.WriteHeader(status)
@@ -57,7 +57,8 @@ events:
 	}
 	event := func(kind, name string) string {
 		return fmt.Sprintf(`{"type":%q,"event":%q,"messageId":"message-%s","userId":%[4]q,"anonymousId":%[4]q,
-			"properties":{"secret":%[4]q,"list":[%[4]q],"object":{"a":%[4]q}},"traits":{"email":%[4]q},"context":{"ip":%[4]q,"page":{"url":%[4]q}}}`,
+			"properties":{"secret":%[4]q,"list":[%[4]q],"object":{"a":%[4]q}},"traits":{"email":%[4]q},
+			"context":{"ip":%[4]q,"page":{"url":%[4]q}}}`,
 			kind, name, strings.ReplaceAll(name, " ", "-"), mark)
 	}
 	events := []string{
@@ -66,15 +67,19 @@ events:
 		`{"type":"track","event":"E","userId":"` + mark + `\u0000"}`,
 		`{"type":"track","event":"E","userId":"u","userId":"` + mark + `"}`,
 		`{"type":"track","event":"E","userId":"u","properties":{"a":[["` + mark + `"]]}}`,
-		`{"type":"track","event":"E","userId":"u","properties":{"a":` + strings.Repeat("[", 100) + `"` + mark + `"` + strings.Repeat("]", 100) + `}}`,
+		`{"type":"track","event":"E","userId":"u","properties":{"a":` + strings.Repeat("[", 100) + `"` + mark + `"` +
+			strings.Repeat("]", 100) + `}}`,
 		`{"type":"track","event":"E","userId":["` + mark + `"]}`,
-		`{"json":"` + mark + `"}`, `{"batch":["` + mark + `"]}`, `"` + mark + `"`, `{"type":null,"userId":"` + mark + `"}`,
+		`{"json":"` + mark + `"}`, `{"batch":["` + mark + `"]}`, `"` + mark + `"`,
+		`{"type":null,"userId":"` + mark + `"}`,
 		`{"type":"track","event":"E","userId":"` + mark + `\ud800"}`,
 	}
 	for _, name := range []string{
 		"expression error", "expression assert", "expression number", "expression key",
-		"answer 200 page", "answer 400 error", "answer 400 page", "answer 401 error", "answer 403 page", "answer 404 error", "answer 404 page",
-		"answer 409 error", "answer 422 error", "answer 429 error", "answer 302 page", "answer 500 error", "answer 502 page", "answer 100 reset",
+		"answer 200 page", "answer 400 error", "answer 400 page", "answer 401 error", "answer 403 page",
+		"answer 404 error", "answer 404 page",
+		"answer 409 error", "answer 422 error", "answer 429 error", "answer 302 page", "answer 500 error",
+		"answer 502 page", "answer 100 reset",
 	} {
 		events = append(events, event("track", name))
 	}
@@ -82,15 +87,18 @@ events:
 		t.Run(delivery, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, upstream.URL, []string{
-				"DELIVERY=" + delivery, "DATA_DIR=" + t.TempDir(), "ANSWER_BUDGET=500ms", "ADMIN_LISTEN_ADDR=127.0.0.1:0",
+				"DELIVERY=" + delivery, "DATA_DIR=" + t.TempDir(), "ANSWER_BUDGET=500ms",
+				"ADMIN_LISTEN_ADDR=127.0.0.1:0",
 				"ADMIN_TOKEN=" + adminToken, "LOG_LEVEL=info",
 			}, "--config", config)
-			for _, text := range append(events, "["+strings.Join(events, ",")+"]", `{"type":"track","userId":"`+mark+`"`, mark, "["+mark+"]") {
+			for _, text := range append(events, "["+strings.Join(events, ",")+"]",
+				`{"type":"track","userId":"`+mark+`"`, mark, "["+mark+"]") {
 				post(t, s.url, testSecret, []byte(text), []byte(text))
 			}
 			post(t, s.url, "wrong", []byte(events[0]), []byte(events[0]))
 			admin := "http://" + s.stderr.await(t, `"msg":"admin","address":"([^"]+)"`)[1]
-			for _, path := range []string{"/admin/v1/deliveries?user=" + mark, "/admin/v1/deliveries/" + mark, "/admin/v1/stats?user=" + mark, "/admin/v1/" + mark} {
+			for _, path := range []string{"/admin/v1/deliveries?user=" + mark, "/admin/v1/deliveries/" + mark,
+				"/admin/v1/stats?user=" + mark, "/admin/v1/" + mark} {
 				for _, token := range []string{adminToken, "wrong"} {
 					request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, admin+path, nil)
 					if err != nil {

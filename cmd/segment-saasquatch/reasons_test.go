@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestEveryReasonShows brings about every reason to skip or reject an event, and
-// looks for it in the answer, in the log and in the output of map.
+// TestEveryReasonShows causes every reason to skip or reject an event. The answer, the log and the output of map have
+// the reason.
 func TestEveryReasonShows(t *testing.T) {
 	t.Parallel()
 	now := time.Now().UTC().Format(time.RFC3339)
@@ -33,7 +33,8 @@ func TestEveryReasonShows(t *testing.T) {
 		"expression_failed":   `{"type":"track","userId":"u","event":"e","properties":{"fail":true}}`,
 	}
 	warnings := map[string]string{
-		"field_invalid":         `{"type":"track","userId":"u","event":"Order Completed","messageId":"message-%d","properties":{"revenue":"x"}`,
+		"field_invalid": `{"type":"track","userId":"u","event":"Order ` +
+			`Completed","messageId":"message-%d","properties":{"revenue":"x"}`,
 		"field_name_collision":  `{` + valid + `,"properties":{"a b":1,"ab":2}`,
 		"field_name_empty":      `{` + valid + `,"properties":{"!":1}`,
 		"message_id_invalid":    `{"type":"track","userId":"u","event":"e","messageId":"short"`,
@@ -44,7 +45,8 @@ func TestEveryReasonShows(t *testing.T) {
 	}
 
 	file := filepath.Join(t.TempDir(), "config.yaml")
-	if err := os.WriteFile(file, []byte("account_id: [context.groupId, userId]\ninvalid_values: discard_event\nevents: {except: [Left Out]}\n"+
+	if err := os.WriteFile(file, []byte("account_id: [context.groupId, userId]\ninvalid_values: "+
+		"discard_event\nevents: {except: [Left Out]}\n"+
 		"users: {identify: false, from_track_body: 'properties.fail ? $error(\"failed\")'}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +72,7 @@ func TestEveryReasonShows(t *testing.T) {
 	}
 	s := startServer(t, startSandbox(t), nil, "--config", file)
 	answer := ""
-	// In two requests, since an answer has 20 results at most.
+	// Two requests, since an answer has at most 20 results.
 	for want, events := range map[string][]string{
 		"6 skipped, 8 rejected":                  refused,
 		fmt.Sprintf("%d delivered", len(warned)): warned,
@@ -81,7 +83,7 @@ func TestEveryReasonShows(t *testing.T) {
 		}
 		answer += one
 	}
-	s.stderr.await(t, `(?s)"msg":"request".*"msg":"request"`) // which come behind those of their events
+	s.stderr.await(t, `(?s)"msg":"request".*"msg":"request"`) // after the lines of the events
 	log := s.stderr.String()
 	for _, names := range []map[string]string{reasons, warnings} {
 		for name := range names {

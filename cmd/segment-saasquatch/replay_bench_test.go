@@ -15,9 +15,8 @@ import (
 	"segment-saasquatch/adapter/archive/archivetest"
 )
 
-// BenchmarkReplayMemory runs dry runs of the built program over logs of different
-// sizes and reports the most memory that it had. Its baseline is the program that
-// does nothing but print its version.
+// BenchmarkReplayMemory runs dry runs of the built program over logs of different sizes, and reports the peak memory.
+// Its baseline is the program that only prints its version.
 func BenchmarkReplayMemory(b *testing.B) {
 	peak := func(b *testing.B, args ...string) float64 {
 		b.Helper()
@@ -31,7 +30,8 @@ func BenchmarkReplayMemory(b *testing.B) {
 		b.Run(fmt.Sprintf("log=%dMB", megabytes), func(b *testing.B) {
 			args := []string{"version"}
 			if megabytes > 0 {
-				args = []string{"replay", "--dry-run", "--any-age", "--identify", "none", "--progress", "none", writeLog(b, megabytes<<20)}
+				args = []string{"replay", "--dry-run", "--any-age", "--identify", "none", "--progress", "none",
+					writeLog(b, megabytes<<20)}
 			}
 			most := 0.0
 			for b.Loop() {
@@ -42,10 +42,9 @@ func BenchmarkReplayMemory(b *testing.B) {
 	}
 }
 
-// BenchmarkReplayIdentify runs dry runs over logs of identify calls, three of each user,
-// and reports the most memory that the program had, and that beyond a run which leaves
-// identify calls out in bytes a user. A dry run itself keeps 18 to 30 bytes for each
-// event that it would send.
+// BenchmarkReplayIdentify runs dry runs over logs of identify calls, three of each user. It reports the peak memory,
+// and in bytes a user the memory beyond a run without identify calls. A dry run itself keeps 18 to 30 bytes for each
+// event to send.
 func BenchmarkReplayIdentify(b *testing.B) {
 	for _, users := range []int{100_000, 1_000_000} {
 		name := writeIdentifyLog(b, users, 3)
@@ -53,8 +52,10 @@ func BenchmarkReplayIdentify(b *testing.B) {
 			b.Run(fmt.Sprintf("users=%d/identify=%s", users, identify), func(b *testing.B) {
 				most := 0.0
 				for b.Loop() {
-					cmd := exec.Command(binary, "replay", "--dry-run", "--identify", identify, "--progress", "none", name)
-					cmd.Env = []string{"DATA_DIR=" + b.TempDir(), "SAASQUATCH_TENANT_ALIAS=" + sandboxTenant, "SAASQUATCH_API_KEY=" + sandboxKey}
+					cmd := exec.Command(binary, "replay", "--dry-run", "--identify", identify,
+						"--progress", "none", name)
+					cmd.Env = []string{"DATA_DIR=" + b.TempDir(), "SAASQUATCH_TENANT_ALIAS=" + sandboxTenant,
+						"SAASQUATCH_API_KEY=" + sandboxKey}
 					if out, err := cmd.CombinedOutput(); err != nil {
 						b.Fatalf("%v\n%s", err, out)
 					}
@@ -74,7 +75,7 @@ func BenchmarkReplayIdentify(b *testing.B) {
 // leastIdentify is the memory of the runs without identify calls, by the number of users.
 var leastIdentify = make(map[int]float64)
 
-// writeIdentifyLog writes identify calls of users, whose traits come in parts.
+// writeIdentifyLog writes identify calls whose users' traits come in parts.
 func writeIdentifyLog(b *testing.B, users, calls int) string {
 	b.Helper()
 	name := filepath.Join(b.TempDir(), "identify.ndjson")
@@ -85,7 +86,10 @@ func writeIdentifyLog(b *testing.B, users, calls int) string {
 	out := bufio.NewWriterSize(file, 1<<20)
 	for call := range calls {
 		for user := range users {
-			fmt.Fprintf(out, `{"type":"identify","userId":"user-%08d","messageId":"ajs-%08d-%d","timestamp":"2026-10-%02dT%02d:00:00.000Z","context":{"library":{"name":"analytics.js","version":"2.11.1"},"locale":"en-US"},"traits":{"email":"user-%d@example.com","plan":"gold","trait%d":%d,"signedUp":true}}`+"\n",
+			fmt.Fprintf(out, `{"type":"identify","userId":"user-%08d","messageId":"ajs-%08d-%d",`+
+				`"timestamp":"2026-10-%02dT%02d:00:00.000Z","context":{"library":{"name":"analytics.js",`+
+				`"version":"2.11.1"},"locale":"en-US"},"traits":{"email":"user-%d@example.com","plan":"gold",`+
+				`"trait%d":%d,"signedUp":true}}`+"\n",
 				user, user, call, 1+(user+7*call)%28, user%24, user, call, user)
 		}
 	}

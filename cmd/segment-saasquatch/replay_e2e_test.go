@@ -20,7 +20,7 @@ import (
 	"segment-saasquatch/adapter/replay"
 )
 
-// replayEnv is the environment of a replay into a sandbox, with a store in dir.
+// replayEnv returns the environment of a replay to a sandbox, with a store in dir.
 func replayEnv(sandbox, dir string) []string {
 	return []string{
 		"DATA_DIR=" + dir,
@@ -28,7 +28,7 @@ func replayEnv(sandbox, dir string) []string {
 		"SAASQUATCH_API_KEY=" + sandboxKey,
 		"SAASQUATCH_BASE_URL=" + sandbox,
 		"ADMIN_TOKEN=" + adminToken,
-		// What AWS's own chain looks for.
+		// AWS's credential chain looks for these.
 		"AWS_ACCESS_KEY_ID=" + os.Getenv("AWS_ACCESS_KEY_ID"),
 		"AWS_SECRET_ACCESS_KEY=" + os.Getenv("AWS_SECRET_ACCESS_KEY"),
 		"AWS_REGION=" + os.Getenv("AWS_REGION"),
@@ -37,7 +37,7 @@ func replayEnv(sandbox, dir string) []string {
 
 const adminToken = "token-of-sixteen-characters"
 
-// replayed is what a replay has reported.
+// replayed is the report of a replay.
 type replayed struct {
 	Run      int64
 	Requests int64
@@ -91,8 +91,7 @@ func runReplay(t *testing.T, env []string, stdin io.Reader, args ...string) (cod
 	return code, report
 }
 
-// arrivedKeys returns how often each event arrived at a sandbox, by its key, or by
-// its user if it has none.
+// arrivedKeys returns how often each event arrived at a sandbox, by its key, or by its user if it has none.
 func arrivedKeys(t *testing.T, sandbox string) map[string]int {
 	t.Helper()
 	keys := make(map[string]int)
@@ -138,7 +137,9 @@ func requests(t *testing.T, sandbox string) int {
 }
 
 // checkReplay replays an archive, and again two days later.
-func checkReplay(t *testing.T, made *archivetest.Archive, want *archivetest.Expectation, stdin func() io.Reader, args ...string) {
+func checkReplay(
+	t *testing.T, made *archivetest.Archive, want *archivetest.Expectation, stdin func() io.Reader, args ...string,
+) {
 	t.Helper()
 	sandbox := startSandbox(t)
 	env := replayEnv(sandbox, t.TempDir())
@@ -149,7 +150,8 @@ func checkReplay(t *testing.T, made *archivetest.Archive, want *archivetest.Expe
 	code, report := runReplay(t, env, stdin(), args...)
 	compare(t, want, arrivedKeys(t, sandbox), report.byOutcome())
 	if code != exitFailed || foreseen.Requests != int64(want.Outcomes["delivered"]) {
-		t.Errorf("exit code %d; %d requests were foreseen, want %d", code, foreseen.Requests, want.Outcomes["delivered"])
+		t.Errorf("exit code %d; %d requests were foreseen, want %d", code, foreseen.Requests,
+			want.Outcomes["delivered"])
 	}
 	passTwoDays(t, sandbox)
 	before := requests(t, sandbox)
@@ -200,14 +202,14 @@ func TestReplayS3(t *testing.T) {
 	checkReplay(t, made, want, noInput, "--identify", "none", s3.URL("archive", "a/prefix/"))
 }
 
-// TestReplayIsKilled kills a replay at ten points and goes on with it each time.
+// TestReplayIsKilled kills a replay at ten points and resumes it each time.
 func TestReplayIsKilled(t *testing.T) {
 	t.Parallel()
 	made, want := makeArchive(archivetest.Options{EventsPerDay: 1500})
 	dir := t.TempDir()
 	made.WriteDir(t, dir)
 	sandbox := startSandbox(t, "--latency", "3ms")
-	// Nobody can send an event without a key once, and be sure.
+	// An event without a key cannot be sent exactly once.
 	env := append(replayEnv(sandbox, t.TempDir()), "UNKEYED_AMBIGUOUS=dead")
 	total := want.Outcomes["delivered"]
 	args := []string{"replay", "--progress", "json", "--concurrency", "8", "--identify", "none", dir}
@@ -244,14 +246,17 @@ func TestReplayIsKilled(t *testing.T) {
 		}
 	}
 	outcomes := report.byOutcome()
-	if unkeyed > want.Unkeyed || outcomes["skipped"] != want.Outcomes["skipped"] || outcomes["rejected"] != want.Outcomes["rejected"] || outcomes["pending"] != 0 ||
-		outcomes["delivered"]+outcomes["duplicate"]+outcomes["dead"] != want.Outcomes["delivered"]+want.Outcomes["duplicate"] {
-		t.Errorf("%d of %d events without a key arrived; outcomes %v, want %v", unkeyed, want.Unkeyed, outcomes, want.Outcomes)
+	if unkeyed > want.Unkeyed || outcomes["skipped"] != want.Outcomes["skipped"] ||
+		outcomes["rejected"] != want.Outcomes["rejected"] || outcomes["pending"] != 0 ||
+		outcomes["delivered"]+outcomes["duplicate"]+outcomes["dead"] !=
+			want.Outcomes["delivered"]+want.Outcomes["duplicate"] {
+		t.Errorf("%d of %d events without a key arrived; outcomes %v, want %v", unkeyed, want.Unkeyed,
+			outcomes, want.Outcomes)
 	}
 	checkConservation(t, env)
 }
 
-// TestReplayInterrupted asks a replay once to end.
+// TestReplayInterrupted interrupts a replay with one signal.
 func TestReplayInterrupted(t *testing.T) {
 	t.Parallel()
 	made, want := makeArchive(archivetest.Options{EventsPerDay: 400, Clean: true})
@@ -282,8 +287,7 @@ func TestReplayInterrupted(t *testing.T) {
 	}
 }
 
-// TestReplayThroughServer hands an archive to a server, beside live traffic of the
-// same store.
+// TestReplayThroughServer replays an archive through a server with live traffic on the same store.
 func TestReplayThroughServer(t *testing.T) {
 	t.Parallel()
 	made, want := makeArchive(archivetest.Options{EventsPerDay: 500, Clean: true})
@@ -319,12 +323,13 @@ func TestReplayThroughServer(t *testing.T) {
 	if again.Requests != 0 {
 		t.Errorf("%d requests are foreseen for what was replayed", again.Requests)
 	}
-	if _, resumed := runReplay(t, env, nil, "--server", admin, "--yes", "--resume", "1"); fmt.Sprint(resumed.Outcomes) != fmt.Sprint(report.Outcomes) {
+	if _, resumed := runReplay(t, env, nil, "--server", admin, "--yes", "--resume",
+		"1"); fmt.Sprint(resumed.Outcomes) != fmt.Sprint(report.Outcomes) {
 		t.Errorf("resumed: %v, want %v", resumed.Outcomes, report.Outcomes)
 	}
 }
 
-// TestReplayFailures writes what SaaSquatch refuses, and replays that.
+// TestReplayFailures writes the events that SaaSquatch refuses, and replays that file.
 func TestReplayFailures(t *testing.T) {
 	t.Parallel()
 	made, want := makeArchive(archivetest.Options{EventsPerDay: 200, Clean: true})
@@ -332,9 +337,11 @@ func TestReplayFailures(t *testing.T) {
 	made.WriteDir(t, dir)
 	strict := startSandbox(t, "--users", "known")
 	file := filepath.Join(t.TempDir(), "failures.ndjson")
-	_, report := runReplay(t, replayEnv(strict, t.TempDir()), nil, "--config", neverUpsert(t), "--failures", file, "--identify", "none", dir)
-	// A second line of an event finds the first pending, or dead.
-	if got := report.byOutcome(); got["dead"]+got["duplicate"] != want.Outcomes["delivered"]+want.Outcomes["duplicate"] || got["dead"] < want.Outcomes["delivered"] {
+	_, report := runReplay(t, replayEnv(strict, t.TempDir()), nil, "--config", neverUpsert(t), "--failures", file,
+		"--identify", "none", dir)
+	// A second line of an event finds the first one pending or dead.
+	got, sent := report.byOutcome(), want.Outcomes["delivered"]
+	if got["dead"]+got["duplicate"] != sent+want.Outcomes["duplicate"] || got["dead"] < sent {
 		t.Errorf("outcomes %+v", report.Outcomes)
 	}
 	text, err := os.ReadFile(file)
@@ -354,14 +361,14 @@ func TestReplayFailures(t *testing.T) {
 	}
 }
 
-// TestReplayImport replays by import jobs of which one is aborted and some records
-// are refused.
+// TestReplayImport replays by import jobs. One job is aborted, and some records are refused.
 func TestReplayImport(t *testing.T) {
 	t.Parallel()
 	made, want := makeArchive(archivetest.Options{EventsPerDay: 600, Clean: true})
 	dir := t.TempDir()
 	made.WriteDir(t, dir)
-	sandbox := startSandbox(t, "--abort-job", "1", "--refuse-records", "2%:400", "--job-time", "300ms", "--record-base", "0")
+	sandbox := startSandbox(t, "--abort-job", "1", "--refuse-records", "2%:400", "--job-time", "300ms",
+		"--record-base", "0")
 	env := append(replayEnv(sandbox, t.TempDir()), "UNKEYED_AMBIGUOUS=dead")
 	code, report := runReplay(t, env, nil, "--via", "import", dir)
 	received := arrivedKeys(t, sandbox)
@@ -369,7 +376,8 @@ func TestReplayImport(t *testing.T) {
 	for _, tally := range report.Outcomes {
 		reasons[tally.Outcome+" "+tally.Reason] = tally.Events
 	}
-	if code != exitFailed || reasons["dead refused"] == 0 || reasons["duplicate conflict_after_failure"] == 0 || reasons["dead unkeyed_ambiguous"] == 0 || reasons["pending "] != 0 {
+	if code != exitFailed || reasons["dead refused"] == 0 || reasons["duplicate conflict_after_failure"] == 0 ||
+		reasons["dead unkeyed_ambiguous"] == 0 || reasons["pending "] != 0 {
 		t.Errorf("exit code %d: %v", code, reasons)
 	}
 	missing := 0
@@ -385,7 +393,8 @@ func TestReplayImport(t *testing.T) {
 	if missing > reasons["dead refused"] {
 		t.Errorf("%d events did not arrive, and %d were refused", missing, reasons["dead refused"])
 	}
-	if len(report.Jobs) != 1 || report.Jobs[0].Status != "COMPLETED" || report.Jobs[0].ID == "" || report.Jobs[0].Failed == 0 || report.Jobs[0].Events <= report.Jobs[0].Failed {
+	if len(report.Jobs) != 1 || report.Jobs[0].Status != "COMPLETED" || report.Jobs[0].ID == "" ||
+		report.Jobs[0].Failed == 0 || report.Jobs[0].Events <= report.Jobs[0].Failed {
 		t.Errorf("jobs %+v", report.Jobs)
 	}
 	stats := get[struct {
@@ -397,7 +406,7 @@ func TestReplayImport(t *testing.T) {
 	checkConservation(t, env)
 }
 
-// TestReplayImportFiles only writes the files.
+// TestReplayImportFiles writes the files and sends nothing.
 func TestReplayImportFiles(t *testing.T) {
 	t.Parallel()
 	made, want := makeArchive(archivetest.Options{EventsPerDay: 300, Clean: true})
@@ -425,7 +434,7 @@ func TestReplayImportFiles(t *testing.T) {
 	compare(t, want, keys, nil)
 }
 
-// TestReplayUsage calls replay wrongly.
+// TestReplayUsage checks wrong command lines.
 func TestReplayUsage(t *testing.T) {
 	t.Parallel()
 	sandboxed := []string{"SAASQUATCH_TENANT_ALIAS=" + sandboxTenant, "SAASQUATCH_API_KEY=" + sandboxKey}
@@ -449,7 +458,8 @@ func TestReplayUsage(t *testing.T) {
 		{"via", sandboxed, []string{"--via", "mail", events}, `via is "mail"`},
 		{"out", sandboxed, []string{"--out", "x", events}, "--out needs --via import"},
 		{"resumed", sandboxed, []string{"--resume", "1", "--event", "x"}, "--event cannot be changed"},
-		{"sources of a resumed run", sandboxed, []string{"--resume", "1", events}, "leave out " + regexp.QuoteMeta(events)},
+		{"sources of a resumed run", sandboxed, []string{"--resume", "1", events}, "leave out " +
+			regexp.QuoteMeta(events)},
 		{"users", sandboxed, []string{"--user-file", "none", events}, "--user-file: "},
 		{"connection", sandboxed, []string{"--connection", "x", events}, `--connection "x"`},
 		{"live", live, []string{events}, "add --yes to do it, or --dry-run"},
@@ -467,8 +477,8 @@ func TestReplayUsage(t *testing.T) {
 	}
 }
 
-// TestReplayUsers replays an archive to a SaaSquatch that knows nobody: the users
-// are made, and have the newest profile that the archive has of them.
+// TestReplayUsers replays an archive to a SaaSquatch without users. Replay creates the users with their newest
+// profiles in the archive.
 func TestReplayUsers(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -505,7 +515,7 @@ func TestReplayUsers(t *testing.T) {
 	}
 }
 
-// TestReplayExport replays what another store exported, as it is.
+// TestReplayExport replays an export of another store.
 func TestReplayExport(t *testing.T) {
 	sandbox, dir := startSandbox(t), t.TempDir()
 	s := startDurable(t, sandbox, dir, "SAASQUATCH_API_KEY=TEST_wrong-key")

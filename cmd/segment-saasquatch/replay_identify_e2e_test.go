@@ -11,11 +11,13 @@ import (
 	"time"
 )
 
-// identifyPartial are incremental identify calls of three users, one of whom has a
-// number as userId in one call and its text in the other.
-const identifyPartial = `{"type":"identify","userId":"u1","messageId":"idn-00001","timestamp":"2026-10-30T10:00:00Z","traits":{"email":"u1@example.com","firstName":"Ann"}}
+// identifyPartial are incremental identify calls of three users. The userId of one is a number in one call, and the
+// text of the number in the other.
+const identifyPartial = `{"type":"identify","userId":"u1","messageId":"idn-00001",` +
+	`"timestamp":"2026-10-30T10:00:00Z","traits":{"email":"u1@example.com","firstName":"Ann"}}
 {"type":"identify","userId":"u1","messageId":"idn-00002","timestamp":"2026-10-31T10:00:00Z","traits":{"plan":"gold"}}
-{"type":"identify","userId":"u2","messageId":"idn-00003","timestamp":"2026-10-31T10:00:00Z","receivedAt":"2026-10-29T10:00:00Z","traits":{"plan":"new"}}
+{"type":"identify","userId":"u2","messageId":"idn-00003","timestamp":"2026-10-31T10:00:00Z",` +
+	`"receivedAt":"2026-10-29T10:00:00Z","traits":{"plan":"new"}}
 {"type":"identify","userId":"u2","messageId":"idn-00004","timestamp":"2026-10-30T10:00:00Z","traits":{"plan":"old"}}
 {"type":"identify","userId":42,"messageId":"idn-00005","timestamp":"2026-10-30T10:00:00Z","traits":{"plan":"n"}}
 {"type":"identify","userId":"42","messageId":"idn-00006","timestamp":"2026-10-31T10:00:00Z","traits":{"plan":"s"}}
@@ -39,8 +41,8 @@ func (r *replayed) reasonsOf() string {
 	return strings.Join(parts, ", ")
 }
 
-// TestReplayMergesIdentify sends one upsert a user with the traits of all its calls, by
-// either store and through a server, and none at a second replay.
+// TestReplayMergesIdentify sends one upsert a user with the traits of all calls, with either store and through a
+// server. A second replay sends none.
 func TestReplayMergesIdentify(t *testing.T) {
 	t.Parallel()
 	file := writeEvents(t, identifyPartial)
@@ -55,19 +57,22 @@ func TestReplayMergesIdentify(t *testing.T) {
 				env = append(env, "STORE="+newDatabase(t))
 			case "server":
 				s := startDurable(t, sandbox, data, "ADMIN_LISTEN_ADDR=127.0.0.1:0", "ADMIN_TOKEN="+adminToken)
-				args = []string{"--yes", "--server", "http://" + s.stderr.await(t, `"msg":"admin","address":"([^"]+)"`)[1]}
+				args = []string{"--yes", "--server", "http://" +
+					s.stderr.await(t, `"msg":"admin","address":"([^"]+)"`)[1]}
 			}
-			if way != "postgres" { // whose tables the first run makes
+			if way != "postgres" { // the first run makes the tables makes
 				code, foreseen := runReplay(t, env, nil, append(args, "--dry-run", file)...)
 				if code != exitOK || foreseen.reasonsOf() != "3 skipped identify_superseded, 3 pending" {
 					t.Errorf("foreseen: exit code %d: %s", code, foreseen.reasonsOf())
 				}
 			}
 			code, report := runReplay(t, env, nil, append(args, file)...)
-			if code != exitOK || report.reasonsOf() != "3 delivered, 3 skipped identify_superseded" || report.Merged != 1 {
+			if code != exitOK || report.reasonsOf() != "3 delivered, 3 skipped identify_superseded" ||
+				report.Merged != 1 {
 				t.Errorf("exit code %d: %s, %d merged", code, report.reasonsOf(), report.Merged)
 			}
-			if u := lookUp(t, sandbox, "u1"); u.Email != "u1@example.com" || u.FirstName != "Ann" || u.CustomFields["plan"] != "gold" {
+			if u := lookUp(t, sandbox, "u1"); u.Email != "u1@example.com" || u.FirstName != "Ann" ||
+				u.CustomFields["plan"] != "gold" {
 				t.Errorf("u1 is %+v", u)
 			}
 			if u := lookUp(t, sandbox, "u2"); u.CustomFields["plan"] != "new" {
@@ -80,15 +85,16 @@ func TestReplayMergesIdentify(t *testing.T) {
 			for _, again := range [][]string{{file}, {"--resume", "1"}} {
 				code, report := runReplay(t, env, nil, append(args, again...)...)
 				if code != exitOK || requests(t, sandbox) != before {
-					t.Errorf("%v: exit code %d, %d requests more: %s", again, code, requests(t, sandbox)-before, report.reasonsOf())
+					t.Errorf("%v: exit code %d, %d requests more: %s", again, code,
+						requests(t, sandbox)-before, report.reasonsOf())
 				}
 			}
 		})
 	}
 }
 
-// TestReplayLeavesNewerProfiles replays an archive beside which a newer profile, and the
-// newest call of the archive itself, came live.
+// TestReplayLeavesNewerProfiles replays an archive after live calls: a newer profile, and the newest call of the
+// archive itself.
 func TestReplayLeavesNewerProfiles(t *testing.T) {
 	t.Parallel()
 	sandbox := startSandbox(t)
@@ -97,7 +103,8 @@ func TestReplayLeavesNewerProfiles(t *testing.T) {
 	admin := "http://" + s.stderr.await(t, `"msg":"admin","address":"([^"]+)"`)[1]
 	env := replayEnv(sandbox, data)
 	newest := strings.Split(identifyPartial, "\n")[1]
-	live := `{"type":"identify","userId":"u2","messageId":"live-0001","timestamp":"2026-11-02T10:00:00Z","traits":{"plan":"live"}}`
+	live := `{"type":"identify","userId":"u2","messageId":"live-0001","timestamp":"2026-11-02T10:00:00Z",` +
+		`"traits":{"plan":"live"}}`
 	postRaw(t, s.url, testSecret, []byte("["+newest+","+live+"]"))
 	awaitDrained(t, append(env, "STORE="), 20*time.Second)
 	_, report := runReplay(t, env, nil, "--server", admin, "--yes", writeEvents(t, identifyPartial))
@@ -112,15 +119,17 @@ func TestReplayLeavesNewerProfiles(t *testing.T) {
 	}
 }
 
-// TestReplayOfIdentifyIsKilled kills a replay of identify calls again and again, and
-// looks for files that it left and for profiles that lack something.
+// TestReplayOfIdentifyIsKilled kills a replay of identify calls several times. It leaves no files, and no profile
+// lacks a trait.
 func TestReplayOfIdentifyIsKilled(t *testing.T) {
 	t.Parallel()
 	const users, calls = 400, 3
 	var lines strings.Builder
 	for call := range calls {
 		for user := range users {
-			fmt.Fprintf(&lines, `{"type":"identify","userId":"u%d","messageId":"message-%d-%d","timestamp":"2026-10-%02dT10:00:00Z","traits":{"t%d":%d}}`+"\n", user, user, call, 10+(user+call*7)%20, call, user)
+			fmt.Fprintf(&lines, `{"type":"identify","userId":"u%d","messageId":"message-%d-%d",`+
+				`"timestamp":"2026-10-%02dT10:00:00Z","traits":{"t%d":%d}}`+"\n", user, user, call,
+				10+(user+call*7)%20, call, user)
 		}
 	}
 	file := writeEvents(t, lines.String())
@@ -139,7 +148,8 @@ func TestReplayOfIdentifyIsKilled(t *testing.T) {
 		args = []string{"replay", "--progress", "json", "--concurrency", "8", "--resume", "1"}
 	}
 	code, report := runReplay(t, env, nil, "--resume", "1")
-	if want := fmt.Sprintf("%d delivered, %d skipped identify_superseded", users, users*(calls-1)); code != exitOK || report.reasonsOf() != want {
+	if want := fmt.Sprintf("%d delivered, %d skipped identify_superseded", users, users*(calls-1)); code != exitOK ||
+		report.reasonsOf() != want {
 		t.Errorf("exit code %d: %s, want %s", code, report.reasonsOf(), want)
 	}
 	for user := 0; user < users; user += 37 {
@@ -153,17 +163,20 @@ func TestReplayOfIdentifyIsKilled(t *testing.T) {
 	checkConservation(t, env)
 }
 
-// TestReplayDiskFull runs out of disk while it gathers identify calls: it says what to
-// do, and leaves nothing.
+// TestReplayDiskFull fills the disk while a replay gathers identify calls. The replay names the remedy, and leaves no
+// file.
 func TestReplayDiskFull(t *testing.T) {
 	t.Parallel()
 	dir := smallDisk(t, 8)
 	var lines strings.Builder
 	for i := range 60_000 {
-		fmt.Fprintf(&lines, `{"type":"identify","userId":"u%d","messageId":"message-%d","traits":{"t":%q}}`+"\n", i, i, strings.Repeat("x", 700))
+		fmt.Fprintf(&lines, `{"type":"identify","userId":"u%d","messageId":"message-%d","traits":{"t":%q}}`+"\n", i,
+			i, strings.Repeat("x", 700))
 	}
-	p := start(t, append(replayEnv("http://127.0.0.1:1", t.TempDir()), "TMPDIR="+dir), "replay", "--dry-run", "--progress", "none", writeEvents(t, lines.String()))
-	if code := p.wait(); code != exitFailed || !strings.Contains(p.stderr.String(), "no space left on device") || !strings.Contains(p.stderr.String(), "set TMPDIR") {
+	p := start(t, append(replayEnv("http://127.0.0.1:1", t.TempDir()), "TMPDIR="+dir), "replay", "--dry-run",
+		"--progress", "none", writeEvents(t, lines.String()))
+	if code := p.wait(); code != exitFailed || !strings.Contains(p.stderr.String(), "no space left on device") ||
+		!strings.Contains(p.stderr.String(), "set TMPDIR") {
 		t.Errorf("exit code %d:\n%s", code, &p.stderr)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
@@ -171,8 +184,8 @@ func TestReplayDiskFull(t *testing.T) {
 	}
 }
 
-// TestReplayConnectionOfARun resumes a run where the configuration has several
-// connections, and says which it is of.
+// TestReplayConnectionOfARun resumes a run under a configuration with several connections. The command names the
+// connection of the run.
 func TestReplayConnectionOfARun(t *testing.T) {
 	t.Parallel()
 	sandbox := startSandbox(t)
@@ -180,7 +193,9 @@ func TestReplayConnectionOfARun(t *testing.T) {
 	var text strings.Builder
 	text.WriteString("connections:\n")
 	for _, name := range []string{"first", "second"} {
-		fmt.Fprintf(&text, "  - {name: %s, path: /%s, segment: {shared_secret: [a-secret-of-sixteen]}, saasquatch: {tenant_alias: %s, api_key: %s, base_url: %q}}\n", name, name, sandboxTenant, sandboxKey, sandbox)
+		fmt.Fprintf(&text, "  - {name: %s, path: /%s, segment: {shared_secret: [a-secret-of-sixteen]}, "+
+			"saasquatch: {tenant_alias: %s, api_key: %s, base_url: %q}}\n", name, name, sandboxTenant,
+			sandboxKey, sandbox)
 	}
 	if err := os.WriteFile(config, []byte(text.String()), 0o600); err != nil {
 		t.Fatal(err)
@@ -213,14 +228,15 @@ func TestReplayConnectionOfARun(t *testing.T) {
 	}
 }
 
-// TestReplayDryRunFails ends a dry run, and the writing of import files, as the replay
-// would end, and writes the rejected events.
+// TestReplayDryRunFails checks that a dry run, and the writing of import files, end with the exit code of the replay,
+// and write the rejected events.
 func TestReplayDryRunFails(t *testing.T) {
 	t.Parallel()
 	const bad = `{"type":"track","userId":"u","messageId":"message-2"}`
 	file := writeEvents(t, `{"type":"track","userId":"u","event":"E","messageId":"message-1"}`+"\n"+bad+"\n{\n")
 	env := replayEnv("http://127.0.0.1:1", t.TempDir())
-	for _, args := range [][]string{{"--dry-run"}, {"--via", "import", "--dry-run"}, {"--via", "import", "--out", filepath.Join(t.TempDir(), "out")}} {
+	for _, args := range [][]string{{"--dry-run"}, {"--via", "import", "--dry-run"},
+		{"--via", "import", "--out", filepath.Join(t.TempDir(), "out")}} {
 		failures := filepath.Join(t.TempDir(), "failures.ndjson")
 		code, report := runReplay(t, env, nil, append(args, "--failures", failures, file)...)
 		text, err := os.ReadFile(failures)
@@ -230,10 +246,11 @@ func TestReplayDryRunFails(t *testing.T) {
 	}
 }
 
-// TestReplayRemarks names what an operator may not expect, in the table and in the JSON.
+// TestReplayRemarks checks the remarks for operators, in the table and in the JSON.
 func TestReplayRemarks(t *testing.T) {
 	t.Parallel()
-	file := writeEvents(t, `{"type":"track","userId":"u-1","event":"E","messageId":"message-1","context":{"consent":{"categoryPreferences":{"Advertising":false}}}}
+	file := writeEvents(t, `{"type":"track","userId":"u-1","event":"E","messageId":"message-1",`+
+		`"context":{"consent":{"categoryPreferences":{"Advertising":false}}}}
 {"type":"track","userId":"u-6 ","event":"E","messageId":"message-2"}
 {"type":"track","userId":"u-7","event":"E","messageId":"message-3"}
 `)
@@ -249,18 +266,22 @@ func TestReplayRemarks(t *testing.T) {
 		}
 		code, report := runReplay(t, env, nil, args...)
 		sent := report.byOutcome()["pending"] + report.byOutcome()["delivered"]
-		if code != exitOK || sent != 2 || report.ConsentDenials != 1 || len(report.UserFiles) != 1 || report.UserFiles[0].Unmatched != 2 || report.UserFiles[0].Lines != 3 {
-			t.Errorf("exit code %d, %s, %d denials, %+v", code, report.reasonsOf(), report.ConsentDenials, report.UserFiles)
+		if code != exitOK || sent != 2 || report.ConsentDenials != 1 || len(report.UserFiles) != 1 ||
+			report.UserFiles[0].Unmatched != 2 || report.UserFiles[0].Lines != 3 {
+			t.Errorf("exit code %d, %s, %d denials, %+v", code, report.reasonsOf(),
+				report.ConsentDenials, report.UserFiles)
 		}
 		p := start(t, env, append([]string{"replay", "--progress", "none"}, args...)...)
 		p.wait()
-		for _, want := range []string{"1 events deny a category of consent", "--consent CATEGORY", "except.csv: 2 of 3 lines matched no event"} {
+		for _, want := range []string{"1 events deny a category of consent", "--consent CATEGORY",
+			"except.csv: 2 of 3 lines matched no event"} {
 			if strings.Count(p.stdout.String(), want) != 1 {
 				t.Errorf("%q does not show once:\n%s", want, &p.stdout)
 			}
 		}
 		code, report = runReplay(t, env, nil, append(args, "--consent", "Advertising")...)
-		if code != exitOK || !strings.Contains(report.reasonsOf(), "1 skipped consent_denied") || report.ConsentDenials != 0 {
+		if code != exitOK || !strings.Contains(report.reasonsOf(), "1 skipped consent_denied") ||
+			report.ConsentDenials != 0 {
 			t.Errorf("exit code %d, %s, %d denials", code, report.reasonsOf(), report.ConsentDenials)
 		}
 	}
@@ -274,21 +295,24 @@ func TestWhereExample(t *testing.T) {
 		t.Fatal("no example of --where in docs/replay.md")
 	}
 	track := func(id int, properties string) string {
-		return fmt.Sprintf(`{"type":"track","userId":"u","event":"E","messageId":"message-%d","properties":%s}`+"\n", id, properties)
+		return fmt.Sprintf(`{"type":"track","userId":"u","event":"E","messageId":"message-%d","properties":%s}`+"\n",
+			id, properties)
 	}
-	good := track(1, `{"revenue":100.01}`) + track(2, `{"revenue":"250.00"}`) + track(3, `{"revenue":100}`) + track(4, `{"revenue":"39.95"}`) + track(5, `{}`)
+	good := track(1, `{"revenue":100.01}`) + track(2, `{"revenue":"250.00"}`) + track(3, `{"revenue":100}`) +
+		track(4, `{"revenue":"39.95"}`) + track(5, `{}`)
 	env := replayEnv("http://127.0.0.1:1", t.TempDir())
 	code, report := runReplay(t, env, nil, "--dry-run", "--where", found[1], writeEvents(t, good))
 	if code != exitOK || report.reasonsOf() != "3 skipped filtered_where, 2 pending" {
 		t.Errorf("exit code %d: %s", code, report.reasonsOf())
 	}
-	// One over which it fails costs the others nothing, is written, and fails the run.
+	// An event for which the expression fails does not affect the others. It is written, and the run fails.
 	bad := track(6, `{"revenue":"free"}`)
 	failures := filepath.Join(t.TempDir(), "failures.ndjson")
 	env = replayEnv(startSandbox(t), t.TempDir())
 	code, report = runReplay(t, env, nil, "--where", found[1], "--failures", failures, writeEvents(t, bad+good))
 	text, err := os.ReadFile(failures)
-	if code != exitFailed || report.reasonsOf() != "2 delivered, 3 skipped filtered_where, 1 rejected filtered_where_failed" || err != nil || string(text) != bad {
+	if code != exitFailed || report.reasonsOf() != "2 delivered, 3 skipped filtered_where, 1 rejected "+
+		"filtered_where_failed" || err != nil || string(text) != bad {
 		t.Errorf("exit code %d: %s, failures %q, %v", code, report.reasonsOf(), text, err)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"segment-saasquatch/adapter/archive"
 )
 
-// TestMemoryNote says beforehand what a dry run over a large archive takes.
+// TestMemoryNote checks the note before a dry run over a large archive.
 func TestMemoryNote(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// refusing is a proxy before a sandbox, which refuses upserts while it is told to.
+// refusing is a proxy before a sandbox. While a test asks for it, the proxy refuses upserts.
 type refusing struct {
 	*httptest.Server
 	refuses atomic.Bool
@@ -38,9 +38,8 @@ func startRefusing(t *testing.T, sandbox string) *refusing {
 	return r
 }
 
-// TestMergedUpsertsDieAndAreRedriven replays identify calls of which the newest came
-// live, with messageIds of every kind. Their merged upserts are refused, redriven, and
-// found delivered by a second replay.
+// TestMergedUpsertsDieAndAreRedriven replays identify calls whose newest call came live, with messageIds of every
+// kind. The merged upserts are refused, redriven, and known as delivered in a second replay.
 func TestMergedUpsertsDieAndAreRedriven(t *testing.T) {
 	t.Parallel()
 	messageIDs := []string{
@@ -52,8 +51,10 @@ func TestMergedUpsertsDieAndAreRedriven(t *testing.T) {
 	}
 	var older, newest []string
 	for user, id := range messageIDs {
-		older = append(older, fmt.Sprintf(`{"type":"identify","userId":"u%d","messageId":"older-%d","timestamp":%q,"traits":{"a":"1"}}`, user, user, at(3)))
-		newest = append(newest, fmt.Sprintf(`{"type":"identify","userId":"u%d","messageId":%s,"timestamp":%q,"traits":{"b":"2"}}`, user, id, at(2)))
+		older = append(older, fmt.Sprintf(`{"type":"identify","userId":"u%d","messageId":"older-%d",`+
+			`"timestamp":%q,"traits":{"a":"1"}}`, user, user, at(3)))
+		newest = append(newest, fmt.Sprintf(`{"type":"identify","userId":"u%d","messageId":%s,"timestamp":%q,`+
+			`"traits":{"b":"2"}}`, user, id, at(2)))
 	}
 	file := writeEvents(t, strings.Join(append(older, newest...), "\n")+"\n")
 	for _, engine := range []string{"sqlite", "postgres"} {
@@ -64,7 +65,8 @@ func TestMergedUpsertsDieAndAreRedriven(t *testing.T) {
 			if engine == "postgres" {
 				env = append(env, "STORE="+newDatabase(t))
 			}
-			s := startDurable(t, upstream.URL, dir, append(env, "ADMIN_LISTEN_ADDR=127.0.0.1:0", "ADMIN_TOKEN="+adminToken)...)
+			s := startDurable(t, upstream.URL, dir,
+				append(env, "ADMIN_LISTEN_ADDR=127.0.0.1:0", "ADMIN_TOKEN="+adminToken)...)
 			admin := "http://" + s.stderr.await(t, `"msg":"admin","address":"([^"]+)"`)[1]
 			postRaw(t, s.url, testSecret, []byte("["+strings.Join(newest, ",")+"]"))
 			awaitDrained(t, env, time.Minute)
@@ -73,21 +75,25 @@ func TestMergedUpsertsDieAndAreRedriven(t *testing.T) {
 			args := []string{"--server", admin, "--yes", file}
 			upstream.refuses.Store(true)
 			code, report := runReplay(t, replaying, nil, args...)
-			if want := fmt.Sprintf("%d skipped identify_superseded, %d dead refused", users, users); code != exitFailed || report.reasonsOf() != want {
+			if want := fmt.Sprintf("%d skipped identify_superseded, %d dead refused", users,
+				users); code != exitFailed || report.reasonsOf() != want {
 				t.Errorf("refused: exit code %d: %s, want %s", code, report.reasonsOf(), want)
 			}
 			upstream.refuses.Store(false)
-			if code, out, stderr := deliveries(t, replaying, "redrive", "--server", admin, "--outcome", "dead", "--yes"); code != exitOK {
+			if code, out, stderr := deliveries(t, replaying, "redrive", "--server", admin, "--outcome", "dead",
+				"--yes"); code != exitOK {
 				t.Errorf("redrive: exit code %d %s %s", code, out, stderr)
 			}
 			awaitDrained(t, env, time.Minute)
 			for user, id := range messageIDs {
-				if u := lookUp(t, sandbox, fmt.Sprintf("u%d", user)); u.CustomFields["a"] != "1" || u.CustomFields["b"] != "2" {
+				if u := lookUp(t, sandbox, fmt.Sprintf("u%d", user)); u.CustomFields["a"] != "1" ||
+					u.CustomFields["b"] != "2" {
 					t.Errorf("messageId %.20s: the user is %+v", id, u)
 				}
 			}
 			code, report = runReplay(t, replaying, nil, args...)
-			if want := fmt.Sprintf("%d duplicate already_delivered, %d skipped identify_superseded", users, users); code != exitOK || report.reasonsOf() != want {
+			if want := fmt.Sprintf("%d duplicate already_delivered, %d skipped identify_superseded", users,
+				users); code != exitOK || report.reasonsOf() != want {
 				t.Errorf("again: exit code %d: %s, want %s", code, report.reasonsOf(), want)
 			}
 			checkConservation(t, env)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// call calls the sandbox as its tenant and decodes the answer.
+// call sends a request to the sandbox as its tenant and returns the body.
 func call(t *testing.T, method, url, contentType, body string) string {
 	t.Helper()
 	request, err := http.NewRequest(method, url, strings.NewReader(body))
@@ -30,14 +30,16 @@ func call(t *testing.T, method, url, contentType, body string) string {
 	return string(answer)
 }
 
-// TestSandboxImports runs two jobs against the flags for jobs.
+// TestSandboxImports runs two jobs with the flags for import jobs.
 func TestSandboxImports(t *testing.T) {
 	t.Parallel()
-	base := startSandbox(t, "--abort-job", "1", "--abort-after", "1", "--record-base", "0", "--refuse-records", "100%:418", "--job-time", "1h") +
+	base := startSandbox(t, "--abort-job", "1", "--abort-after", "1", "--record-base", "0", "--refuse-records",
+		"100%:418", "--job-time", "1h") +
 		"/api/v1/" + sandboxTenant
 	var upload struct{ FileRef string }
 	line := `{"userId":"u","accountId":"u","event":{"key":"k"}}` + "\n"
-	if err := json.Unmarshal([]byte(call(t, "POST", base+"/export/upload", "application/octet-stream", line+line)), &upload); err != nil {
+	if err := json.Unmarshal([]byte(call(t, "POST", base+"/export/upload", "application/octet-stream", line+line)),
+		&upload); err != nil {
 		t.Fatal(err)
 	}
 	type job struct {
@@ -49,17 +51,20 @@ func TestSandboxImports(t *testing.T) {
 	graphQL := func(query string) (got struct{ Data struct{ Job, CreateJob job } }) {
 		t.Helper()
 		body := fmt.Sprintf(`{"query":%q}`, query)
-		if err := json.Unmarshal([]byte(call(t, "POST", base+"/graphql", "application/json", body)), &got); err != nil {
+		if err := json.Unmarshal([]byte(call(t, "POST", base+"/graphql", "application/json", body)),
+			&got); err != nil {
 			t.Fatal(err)
 		}
 		return got
 	}
 	for i := range jobs {
-		jobs[i] = graphQL(fmt.Sprintf(`mutation{createJob(jobInput:{type:"MUTATION/USER_EVENT",fileRef:%q}){id status}}`, upload.FileRef)).Data.CreateJob
+		jobs[i] = graphQL(fmt.Sprintf(`mutation{createJob(jobInput:{type:"MUTATION/USER_EVENT",fileRef:%q}){id `+
+			`status}}`, upload.FileRef)).Data.CreateJob
 	}
 	look := func(i int) job {
 		t.Helper()
-		return graphQL(fmt.Sprintf(`{job(id:%q){status stats{recordsProcessed errors} downloadErrorUrl(publicLink:true)}}`, jobs[i].ID)).Data.Job
+		return graphQL(fmt.Sprintf(`{job(id:%q){status stats{recordsProcessed errors} `+
+			`downloadErrorUrl(publicLink:true)}}`, jobs[i].ID)).Data.Job
 	}
 	if got := look(1); got.Status != "PENDING" {
 		t.Errorf("second job at once: %+v", got)
@@ -73,7 +78,8 @@ func TestSandboxImports(t *testing.T) {
 	if got.Status != "COMPLETED" || got.Stats.Errors != 2 {
 		t.Fatalf("second job: %+v", got)
 	}
-	const want = "recordNumber,message,apiErrorCode,statusCode\n0,A fault injected by the sandbox.,INJECTED_FAULT,418\n1,A fault injected by the sandbox.,INJECTED_FAULT,418\n"
+	const want = "recordNumber,message,apiErrorCode,statusCode\n0,A fault injected by the " +
+		"sandbox.,INJECTED_FAULT,418\n1,A fault injected by the sandbox.,INJECTED_FAULT,418\n"
 	if file := call(t, "GET", got.DownloadErrorURL, "", ""); file != want {
 		t.Errorf("error file %q", file)
 	}
@@ -90,7 +96,8 @@ func TestSandboxFlags(t *testing.T) {
 		"--refuse-records=1%:400:retry-after=1s": "a record has no retry-after",
 		"--job-time=-1s":                         "job time",
 	} {
-		if code, _, stderr := runCommand(t, "", "sandbox", flag); code != exitUsage || !strings.Contains(stderr, want) {
+		if code, _, stderr := runCommand(t, "", "sandbox", flag); code != exitUsage ||
+			!strings.Contains(stderr, want) {
 			t.Errorf("%s: exit code %d, %s", flag, code, stderr)
 		}
 	}

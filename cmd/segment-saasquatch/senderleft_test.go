@@ -12,12 +12,13 @@ import (
 	"testing"
 )
 
-// TestSenderHangsUp hangs up in requests and right behind them. Each of them is stored as
-// a whole or not at all, as its line in the log says, and the metrics count it.
+// TestSenderHangsUp closes connections during requests and directly after them. Each request is stored completely or
+// not at all, as its line in the log says, and the metrics count it.
 func TestSenderHangsUp(t *testing.T) {
 	t.Parallel()
 	const requests, events = 16, 100
-	s := startServer(t, "http://127.0.0.1:9", []string{"DELIVERY=durable", "DATA_DIR=" + t.TempDir(), "ADMIN_LISTEN_ADDR=127.0.0.1:0"})
+	s := startServer(t, "http://127.0.0.1:9", []string{"DELIVERY=durable", "DATA_DIR=" + t.TempDir(),
+		"ADMIN_LISTEN_ADDR=127.0.0.1:0"})
 	admin := "http://" + s.stderr.await(t, `"msg":"admin","address":"([^"]+)"`)[1]
 	address := strings.TrimSuffix(strings.TrimPrefix(s.url, "http://"), "/segment")
 	for i := range requests {
@@ -33,7 +34,8 @@ func TestSenderHangsUp(t *testing.T) {
 		if i%2 == 0 {
 			_ = c.(*net.TCPConn).SetLinger(0) // a reset
 		}
-		fmt.Fprintf(c, "POST /segment HTTP/1.1\r\nHost: x\r\nX-Signature: %s\r\nContent-Length: %d\r\n\r\n%s", sign(testSecret, body), len(body), body[:sent])
+		fmt.Fprintf(c, "POST /segment HTTP/1.1\r\nHost: x\r\nX-Signature: %s\r\nContent-Length: %d\r\n\r\n%s",
+			sign(testSecret, body), len(body), body[:sent])
 		c.Close()
 	}
 	s.stderr.await(t, fmt.Sprintf(`(?s)(?:"msg":"request".*){%d}`, requests))
@@ -81,7 +83,8 @@ func TestSenderHangsUp(t *testing.T) {
 			stored += n
 		}
 	}
-	if got := metric(`deliveries_accepted_total{connection="default"}`); got != stored*events || stored == 0 || stored == requests {
+	if got := metric(`deliveries_accepted_total{connection="default"}`); got != stored*events || stored == 0 ||
+		stored == requests {
 		t.Errorf("%d events are stored, of %d requests with 200", got, stored)
 	}
 }

@@ -11,11 +11,12 @@ import (
 	"time"
 )
 
-// TestMemoryOfShortLines: a packed log of many short lines takes no more memory
-// than any other, however long it is.
+// TestMemoryOfShortLines checks that a compressed log of many short lines takes no more memory than other logs, at
+// any length.
 func TestMemoryOfShortLines(t *testing.T) {
 	const maxPeak, maxGrowth = 150 << 10, 1.5 // KiB
-	for _, command := range []string{"replay --dry-run --progress none", "replay --via import --progress none --out", "map"} {
+	for _, command := range []string{"replay --dry-run --progress none",
+		"replay --via import --progress none --out", "map"} {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()
 			peak := func(lines int) int {
@@ -35,9 +36,9 @@ func TestMemoryOfShortLines(t *testing.T) {
 
 var peakLine = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB$`)
 
-// peakMemory runs the program and returns the most memory that it had, in KiB. It looks
-// again and again, because the number that a process leaves behind counts what its parent
-// had when it started it. The program may fail, but not for its command line.
+// peakMemory runs the program and returns its peak memory, in KiB. It reads the number repeatedly: the number of an
+// ended process includes the memory that its parent had at the start. The program may fail, but not for its command
+// line.
 func peakMemory(t *testing.T, args ...string) (peak int) {
 	t.Helper()
 	var messages strings.Builder
@@ -50,12 +51,12 @@ func peakMemory(t *testing.T, args ...string) (peak int) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = cmd.Wait() // its exit code is looked at below
+		_ = cmd.Wait() // the exit code is checked below
 	}()
 	for look := time.NewTicker(5 * time.Millisecond); ; {
 		select {
 		case <-look.C:
-			text, _ := os.ReadFile(status) // nothing once it has ended
+			text, _ := os.ReadFile(status) // empty once the process has ended
 			if found := peakLine.FindSubmatch(text); found != nil {
 				peak, _ = strconv.Atoi(string(found[1]))
 			}

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestHangup: a server goes on after SIGHUP and still ends in good order; another
-// command takes SIGHUP for SIGTERM, unless it was started to ignore it.
+// TestHangup checks that a server goes on after SIGHUP and still ends in good order. Another command ends on SIGHUP
+// as on SIGTERM, unless it was started to ignore it.
 func TestHangup(t *testing.T) {
 	s := startServer(t, startSandbox(t), nil)
 	event := []byte(`{"type":"track","userId":"u","event":"E","messageId":"message-1"}`)
@@ -40,7 +40,7 @@ func TestHangup(t *testing.T) {
 	}
 }
 
-// TestReaderOfTheLogIsGone closes the pipe that a server logs to.
+// TestReaderOfTheLogIsGone closes the pipe of a server's log.
 func TestReaderOfTheLogIsGone(t *testing.T) {
 	reader, writer, err := os.Pipe()
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// slowTransform takes the whole time of an expression over an event of slowBatch, at
-// first in a match of a regular expression.
+// slowTransform uses the whole time of an expression over an event of slowBatch, first in a match of a regular
+// expression.
 const slowTransform = `events:
       transform: '$merge([$, {"fields": {
         "a": $map(fields.items, function($i) {$contains($pad("", 60, "a"), /(a+)+\1\1b$/)}),
@@ -30,14 +30,15 @@ func slowBatch(events int) []byte {
 	}
 	var batch bytes.Buffer
 	for i := range events {
-		fmt.Fprintf(&batch, `,{"type":"track","userId":"slow-%d","event":"Cart Viewed","messageId":"slow-%08[1]d","properties":{"items":[%s]}}`,
+		fmt.Fprintf(&batch, `,{"type":"track","userId":"slow-%d","event":"Cart `+
+			`Viewed","messageId":"slow-%08[1]d","properties":{"items":[%s]}}`,
 			i, items.Bytes()[1:])
 	}
 	return append(append([]byte("["), batch.Bytes()[1:]...), ']')
 }
 
-// TestSlowExpressions has one connection with expressions that take all of their time.
-// Neither its sender nor another connection waits for them, nor does the end.
+// TestSlowExpressions has a connection whose expressions use all of their time. Neither its sender nor another
+// connection nor the shutdown waits for them.
 func TestSlowExpressions(t *testing.T) {
 	sandbox, dir := startSandbox(t), t.TempDir()
 	connection := func(name, rules string) string {
@@ -55,11 +56,13 @@ func TestSlowExpressions(t *testing.T) {
 
 	const slow, quick = 20, 100
 	body := slowBatch(slow)
-	if got := post(t, base+"/segment/slow", testSecret, body, body); got.Status != http.StatusOK || got.Counts["pending"] != slow {
+	if got := post(t, base+"/segment/slow", testSecret, body, body); got.Status != http.StatusOK ||
+		got.Counts["pending"] != slow {
 		t.Errorf("got %+v", got)
 	}
 	batch, want := sampleBatch(t, quick)
-	if got := post(t, base+"/segment/quick", testSecret, batch, batch); got.Status != http.StatusOK || got.Counts["pending"] != quick {
+	if got := post(t, base+"/segment/quick", testSecret, batch, batch); got.Status != http.StatusOK ||
+		got.Counts["pending"] != quick {
 		t.Errorf("got %+v", got)
 	}
 	awaitState(t, time.Minute, 20*time.Millisecond, func() (bool, string) {
@@ -82,7 +85,8 @@ func TestSlowExpressions(t *testing.T) {
 // TestSenderOfSlowExpressionsLeaves closes the sender's connection during the evaluation of its batch. That ends the
 // evaluation.
 func TestSenderOfSlowExpressionsLeaves(t *testing.T) {
-	s := startServer(t, startSandbox(t), []string{"ANSWER_BUDGET=60s"}, "--config", configFile(t, strings.ReplaceAll(slowTransform, "\n    ", "\n")))
+	s := startServer(t, startSandbox(t), []string{"ANSWER_BUDGET=60s"}, "--config",
+		configFile(t, strings.ReplaceAll(slowTransform, "\n    ", "\n")))
 	body := slowBatch(40)
 	ctx, leave := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer leave()
@@ -112,7 +116,7 @@ func TestSenderOfSlowExpressionsLeaves(t *testing.T) {
 	}
 }
 
-// processorTime returns how much of the processors a process has used.
+// processorTime returns the processor time that a process has used.
 func processorTime(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

@@ -20,11 +20,12 @@ func openSQL(t *testing.T, path string) *sql.DB {
 	return db
 }
 
-// TestStoreCommands runs the commands with every kind of command line.
+// TestStoreCommands runs the commands with all kinds of command lines.
 func TestStoreCommands(t *testing.T) {
 	env, path := storeWithDeliveries(t)
 	dir := t.TempDir()
-	backup, other := filepath.Join(dir, "backup.db"), map[string]string{"STORE": "postgres://user:secret@127.0.0.1:1/none"}
+	backup, other := filepath.Join(dir, "backup.db"),
+		map[string]string{"STORE": "postgres://user:secret@127.0.0.1:1/none"}
 	exists := filepath.Join(dir, "exists")
 	if err := os.WriteFile(exists, []byte("something else"), 0o600); err != nil {
 		t.Fatal(err)
@@ -45,7 +46,8 @@ func TestStoreCommands(t *testing.T) {
 		{other, []string{"backup", backup + "2"}, exitUsage, "pg_dump --format=custom"},
 		{other, []string{"restore", backup}, exitUsage, "pg_restore"},
 		{other, []string{"hold", "--yes"}, exitFailed, "see that PostgreSQL runs"},
-		{env, []string{"restore", backup}, exitUsage, "nothing was changed: there is no terminal for the confirmation"},
+		{env, []string{"restore", backup}, exitUsage,
+			"nothing was changed: there is no terminal for the confirmation"},
 		{env, []string{"restore", "--dry-run", backup}, exitOK, "1 events are pending; SaaSquatch knows the keys"},
 		{env, []string{"restore", "--dry-run", "--taken-at", "25h", backup}, exitOK,
 			"1 of them are held as dead letters with the reason restored"},

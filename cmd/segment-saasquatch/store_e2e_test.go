@@ -10,9 +10,8 @@ import (
 	"time"
 )
 
-// TestRestoreBackup backs up a server that has pending events, which are delivered after
-// that. When the server is killed and the backup restored, no event counts twice: SaaSquatch
-// knows the keys, or the events are held until a redrive.
+// TestRestoreBackup backs up a server with pending events, which are delivered after that. The server is killed and
+// the backup restored. No event counts twice: SaaSquatch knows the keys, or the events are held until a redrive.
 func TestRestoreBackup(t *testing.T) {
 	for name, old := range map[string]bool{"young": false, "old": true} {
 		t.Run(name, func(t *testing.T) {
@@ -32,7 +31,8 @@ func TestRestoreBackup(t *testing.T) {
 			if got := post(t, s.url, testSecret, batch, batch); got.Status != 200 {
 				t.Fatalf("got %+v", got)
 			}
-			if out := command(exitOK, "store", "backup", backup); !strings.Contains(out, "50 pending and 0 settled events") {
+			if out := command(exitOK, "store", "backup", backup); !strings.Contains(out,
+				"50 pending and 0 settled events") {
 				t.Errorf("backup says %s", out)
 			}
 			if out := command(exitFailed, "store", "restore", "--yes", backup); !strings.Contains(out, "in use by") {
@@ -52,7 +52,8 @@ func TestRestoreBackup(t *testing.T) {
 
 			args := []string{"store", "restore", "--yes", backup}
 			if old {
-				r, err := http.Post(sandbox+"/_sandbox/clock", "application/json", strings.NewReader(`{"advance":"25h"}`))
+				r, err := http.Post(sandbox+"/_sandbox/clock", "application/json",
+					strings.NewReader(`{"advance":"25h"}`))
 				if err != nil || r.StatusCode >= 300 {
 					t.Fatal(r, err)
 				}
@@ -75,7 +76,7 @@ func TestRestoreBackup(t *testing.T) {
 			}
 			awaitDrained(t, env, 30*time.Second)
 			for key, n := range arrived(t, sandbox) {
-				if n != 2 { // as the operator wants it
+				if n != 2 { // the operator has asked for it
 					t.Errorf("event %s arrived %d times", key, n)
 				}
 			}
@@ -83,13 +84,14 @@ func TestRestoreBackup(t *testing.T) {
 	}
 }
 
-// TestBackupInterrupted ends a backup by a signal: no file is left.
+// TestBackupInterrupted ends a backup by a signal. No file is left.
 func TestBackupInterrupted(t *testing.T) {
 	env, path := storeWithDeliveries(t)
 	dir := t.TempDir()
-	// The lock that another process has on the schema has the backup wait.
+	// The backup waits for the lock of another process on the schema.
 	hold := openSQL(t, path)
-	if _, err := hold.Exec(`PRAGMA locking_mode = exclusive; PRAGMA journal_mode = delete; BEGIN EXCLUSIVE`); err != nil {
+	if _, err := hold.Exec(`PRAGMA locking_mode = exclusive; PRAGMA journal_mode = delete; BEGIN ` +
+		`EXCLUSIVE`); err != nil {
 		t.Fatal(err)
 	}
 	var list []string

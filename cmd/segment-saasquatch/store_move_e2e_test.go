@@ -16,8 +16,7 @@ func storeRun(t *testing.T, env []string, args ...string) (code int, stdout, std
 	return code, p.stdout.String(), p.stderr.String()
 }
 
-// TestMoveToPostgres moves a store with its pending events from a file to PostgreSQL, and back
-// to another file.
+// TestMoveToPostgres copies a store with pending events from a file to PostgreSQL, and back to another file.
 func TestMoveToPostgres(t *testing.T) {
 	t.Parallel()
 	sandbox, dir, database := startSandbox(t), t.TempDir(), newDatabase(t)
@@ -27,17 +26,20 @@ func TestMoveToPostgres(t *testing.T) {
 	s.stop(t)
 	s = startDurable(t, sandbox, dir, "SAASQUATCH_API_KEY=TEST_wrong-key")
 	accepted(t, s, "pending-1", "pending-2")
-	if code, _, stderr := storeRun(t, nil, "copy", dir, database); code != exitFailed || !strings.Contains(stderr, "in use by process") {
+	if code, _, stderr := storeRun(t, nil, "copy", dir, database); code != exitFailed ||
+		!strings.Contains(stderr, "in use by process") {
 		t.Errorf("beside the server: exit code %d, %s", code, stderr)
 	}
 	s.stop(t)
 
 	const want = `{"pending":2,"settled":1,"runs":0,`
-	if code, out, stderr := storeRun(t, nil, "copy", "--json", dir, database); code != exitOK || !strings.HasPrefix(out, want) {
+	if code, out, stderr := storeRun(t, nil, "copy", "--json", dir, database); code != exitOK ||
+		!strings.HasPrefix(out, want) {
 		t.Fatalf("copy: exit code %d, %s %s", code, out, stderr)
 	}
 	s = startDurable(t, sandbox, t.TempDir(), "STORE="+database)
-	if code, _, stderr := storeRun(t, nil, "copy", database, t.TempDir()); code != exitFailed || !strings.Contains(stderr, "stop it first") {
+	if code, _, stderr := storeRun(t, nil, "copy", database, t.TempDir()); code != exitFailed ||
+		!strings.Contains(stderr, "stop it first") {
 		t.Errorf("beside the server: exit code %d, %s", code, stderr)
 	}
 	awaitDrained(t, []string{"STORE=" + database}, time.Minute)
@@ -54,12 +56,13 @@ func TestMoveToPostgres(t *testing.T) {
 		t.Fatalf("copy back: exit code %d, %s %s", code, out, stderr)
 	}
 	checkConservation(t, []string{"DATA_DIR=" + back})
-	if code, _, stderr := storeRun(t, nil, "copy", dir, back); code != exitFailed || !strings.Contains(stderr, "has events already") {
+	if code, _, stderr := storeRun(t, nil, "copy", dir, back); code != exitFailed ||
+		!strings.Contains(stderr, "has events already") {
 		t.Errorf("into a store with events: exit code %d, %s", code, stderr)
 	}
 }
 
-// TestMergeTenants joins the events of a tenant that was first reached under another host.
+// TestMergeTenants merges the events of a tenant that moved to another host.
 func TestMergeTenants(t *testing.T) {
 	t.Parallel()
 	sandbox, dir := startSandbox(t), t.TempDir()
@@ -91,7 +94,8 @@ func TestMergeTenants(t *testing.T) {
 		t.Fatalf("exit code %d, %s %s", code, out, stderr)
 	}
 	s.stderr.await(t, `"outcome":"delivered".*"message_id":"pending-2"`)
-	if got := post(t, s.url, testSecret, track("delivered-1"), track("delivered-1")); got.Status != http.StatusOK || got.Counts["duplicate"] != 1 {
+	if got := post(t, s.url, testSecret, track("delivered-1"), track("delivered-1")); got.Status != http.StatusOK ||
+		got.Counts["duplicate"] != 1 {
 		t.Errorf("what the former host took comes again: %+v", got)
 	}
 	s.stop(t)

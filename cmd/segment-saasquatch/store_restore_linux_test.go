@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestRestoreAsks changes nothing unless a person agrees.
+// TestRestoreAsks checks that restore changes nothing unless the operator agrees.
 func TestRestoreAsks(t *testing.T) {
 	env, path := storeWithDeliveries(t)
 	lookup := func(name string) (string, bool) { value, ok := env[name]; return value, ok }

@@ -13,13 +13,14 @@ import (
 	"time"
 )
 
-// TestDatabaseDeletedUnderServer deletes the database of a server that has acknowledged
-// events, does what the log says, and starts again: every event arrives, once.
+// TestDatabaseDeletedUnderServer deletes the database of a server with acknowledged events, follows the remedy in the
+// log, and starts again. Every event arrives, once.
 func TestDatabaseDeletedUnderServer(t *testing.T) {
 	t.Parallel()
 	sandbox, dir := startSandbox(t), filepath.Join(t.TempDir(), "data")
 	const token = "an-admin-token-of-some-length"
-	s := startDurable(t, sandbox, dir, "SAASQUATCH_API_KEY=wrong", "ADMIN_LISTEN_ADDR=127.0.0.1:0", "ADMIN_TOKEN="+token)
+	s := startDurable(t, sandbox, dir, "SAASQUATCH_API_KEY=wrong", "ADMIN_LISTEN_ADDR=127.0.0.1:0",
+		"ADMIN_TOKEN="+token)
 	admin := "http://" + s.stderr.await(t, `"msg":"admin","address":"([^"]+)"`)[1]
 	batch, want := sampleBatch(t, 20)
 	if got := post(t, s.url, testSecret, batch, batch); got.Status != 200 {
@@ -38,7 +39,8 @@ func TestDatabaseDeletedUnderServer(t *testing.T) {
 	if got := post(t, s.url, testSecret, more, more); got.Status != 503 {
 		t.Errorf("acknowledged: %+v", got)
 	}
-	if response, err := http.Get(strings.TrimSuffix(s.url, "/segment") + "/readyz"); err != nil || response.StatusCode != 503 {
+	if response, err := http.Get(strings.TrimSuffix(s.url, "/segment") + "/readyz"); err != nil ||
+		response.StatusCode != 503 {
 		t.Errorf("ready: %v %v", response, err)
 	}
 	var line struct{ Level, Error string }
@@ -46,7 +48,8 @@ func TestDatabaseDeletedUnderServer(t *testing.T) {
 	if err := json.Unmarshal([]byte(found), &line); err != nil || line.Level != "error" {
 		t.Errorf("%v: %s", err, found)
 	}
-	if code, out, stderr := deliveries(t, []string{"ADMIN_TOKEN=" + token}, "export", "--server", admin); code != exitOK || strings.Count(out, "\n") != 20 {
+	if code, out, stderr := deliveries(t, []string{"ADMIN_TOKEN=" + token}, "export", "--server",
+		admin); code != exitOK || strings.Count(out, "\n") != 20 {
 		t.Errorf("export: exit code %d\n%s%s", code, out, stderr)
 	}
 	command := regexp.MustCompile("`(mkdir SAVED .*?)`").FindStringSubmatch(line.Error)

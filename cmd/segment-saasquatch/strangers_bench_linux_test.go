@@ -24,12 +24,11 @@ const (
 	loadTime         = 5 * time.Second
 )
 
-// BenchmarkStrangers measures how long honest senders of single events and of batches of
-// 4 MB wait for their answers, alone and beside strangers: bodies of 5.4 MB that stall
-// before their end, begun again when they are refused, idle connections as far as the
-// limit on files goes, and requests with wrong signatures. It reports what the strangers
-// achieved on the machine that they share with the server, and the most memory that the
-// server had. The figures of senders alone are the baseline.
+// BenchmarkStrangers measures how long honest senders of single events and of batches of 4 MB wait for their answers,
+// alone and beside strangers. The strangers send bodies of 5.4 MB that stall before their end, and begin again after
+// a refusal. They open idle connections up to the limit of files, and send requests with wrong signatures. The
+// benchmark reports the work of the strangers, who share the machine with the server, and the server's peak memory.
+// The figures of senders alone are the baseline.
 func BenchmarkStrangers(b *testing.B) {
 	for _, kind := range []string{"none", "stalled", "idle", "wrong", "all"} {
 		b.Run("strangers="+kind, func(b *testing.B) {
@@ -64,7 +63,7 @@ func BenchmarkStrangers(b *testing.B) {
 	}
 }
 
-// latencies are the times of answers, in seconds.
+// latencies are the times until the answers, in seconds.
 type latencies struct {
 	mu       sync.Mutex
 	times    []time.Duration
@@ -73,7 +72,7 @@ type latencies struct {
 	firstErr error
 }
 
-// send posts one request after the other for loadTime, each begun a pause after the last.
+// send posts one request after the other for loadTime, with a pause between them.
 func (l *latencies) send(b *testing.B, url string, sender, size int, pause time.Duration) {
 	client := &http.Client{Timeout: 30 * time.Second}
 	defer client.CloseIdleConnections()
@@ -123,7 +122,7 @@ func (l *latencies) report(b *testing.B, name string) {
 	b.ReportMetric(float64(l.refused+l.missing), name+"-refused")
 }
 
-// hostility counts what strangers do.
+// hostility counts the work of strangers.
 type hostility struct {
 	stalled, idle, wrong atomic.Int64
 }
@@ -135,7 +134,7 @@ func (h *hostility) begin(b *testing.B, kind, address string, stop <-chan struct
 		if err != nil {
 			return nil
 		}
-		load.Go(func() { // ends whatever the connection waits for
+		load.Go(func() { // ends any wait on the connection
 			<-stop
 			c.Close()
 		})
@@ -180,7 +179,8 @@ func (h *hostility) begin(b *testing.B, kind, address string, stop <-chan struct
 			defer c.Close()
 			_ = c.SetDeadline(time.Now().Add(loadTime))
 			h.stalled.Add(1)
-			_, _ = fmt.Fprintf(c, "POST /segment HTTP/1.1\r\nHost: x\r\nX-Signature: %s\r\nContent-Length: 5400000\r\n\r\n[", madeUp)
+			_, _ = fmt.Fprintf(c, "POST /segment HTTP/1.1\r\nHost: x\r\nX-Signature: %s\r\nContent-Length: "+
+				"5400000\r\n\r\n[", madeUp)
 			if _, err := c.Write(part); err != nil {
 				return false
 			}
@@ -190,7 +190,8 @@ func (h *hostility) begin(b *testing.B, kind, address string, stop <-chan struct
 	}
 
 	const senders = 20
-	request := fmt.Sprintf("POST /segment HTTP/1.1\r\nHost: x\r\nX-Signature: %s\r\nContent-Length: 2\r\n\r\n{}", madeUp)
+	request := fmt.Sprintf("POST /segment HTTP/1.1\r\nHost: x\r\nX-Signature: %s\r\nContent-Length: "+
+		"2\r\n\r\n{}", madeUp)
 	for n := 0; has("wrong") && n < senders; n++ {
 		load.Go(func() {
 			tick := time.NewTicker(senders * time.Second / wrongSignatures)

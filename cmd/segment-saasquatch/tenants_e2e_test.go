@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Tenants of the tests: what is tried out goes to the test tenant first.
+// The tenants of the tests. The tests begin with the test tenant.
 const (
 	opsTest, opsTestKey = "test_ops", "TEST_ops"
 	opsLive, opsLiveKey = "ops", "LIVE_ops"
@@ -21,7 +21,7 @@ func tenantEnv(sandbox, alias, key string) []string {
 	return []string{"SAASQUATCH_BASE_URL=" + sandbox, "SAASQUATCH_TENANT_ALIAS=" + alias, "SAASQUATCH_API_KEY=" + key}
 }
 
-// stop ends a server in good order.
+// stop ends a server with SIGTERM.
 func (s *server) stop(t *testing.T) {
 	t.Helper()
 	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
@@ -32,12 +32,12 @@ func (s *server) stop(t *testing.T) {
 	}
 }
 
-// track is an event whose messageId is its key.
+// track returns an event whose messageId is its key.
 func track(id string) []byte {
 	return fmt.Appendf(nil, `{"type":"track","userId":"u-%s","event":"x","messageId":"%s"}`, id, id)
 }
 
-// accepted sends events that are to be pending.
+// accepted sends events that become pending.
 func accepted(t *testing.T, s *server, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
@@ -48,7 +48,7 @@ func accepted(t *testing.T, s *server, ids ...string) {
 	}
 }
 
-// keysOf is what arrives of events.
+// keysOf returns the idempotency keys of events.
 func keysOf(ids ...string) map[string]int {
 	keys := make(map[string]int)
 	for _, id := range ids {
@@ -57,7 +57,7 @@ func keysOf(ids ...string) map[string]int {
 	return keys
 }
 
-// checkDeliveries runs a deliveries command and looks for texts in what it writes.
+// checkDeliveries runs a deliveries command and looks for texts in its output.
 func checkDeliveries(t *testing.T, env []string, want int, args []string, texts ...string) {
 	t.Helper()
 	code, out, stderr := deliveries(t, env, args...)
@@ -71,8 +71,8 @@ func checkDeliveries(t *testing.T, env []string, want int, args []string, texts 
 	}
 }
 
-// TestFromTestToLive leaves pending and dead events with a test tenant, and restarts
-// on the same store with a live one: nothing goes there before it is told to.
+// TestFromTestToLive leaves pending and dead events with a test tenant, and restarts on the same store with a live
+// tenant. The live tenant gets no event before the operator asks for it.
 func TestFromTestToLive(t *testing.T) {
 	t.Parallel()
 	for _, engine := range []string{"sqlite", "postgres"} {
@@ -101,20 +101,25 @@ func TestFromTestToLive(t *testing.T) {
 			s.stop(t)
 
 			s = startServer(t, liveSandbox, onLive)
-			s.stderr.await(t, `"level":"warn".*"pending events are held","connection":"default","reason":"tenant_changed","events":3,`+
+			s.stderr.await(t, `"level":"warn".*"pending events are `+
+				`held","connection":"default","reason":"tenant_changed","events":3,`+
 				`"tenant":"`+testName+`","present_tenant":"`+liveName+`","remedy":"[^"]*redrive --to-tenant`)
 			accepted(t, s, "live-0001")
 			s.stderr.await(t, `"outcome":"delivered".*"message_id":"live-0001"`)
-			checkDeliveries(t, onLive, exitOK, []string{"redrive", "--yes"}, "0 of 4 deliveries are pending now; 4 stay with the tenant "+testName)
-			checkDeliveries(t, onLive, exitOK, []string{"stats"}, "default: 3 pending events of the tenant "+testName+" are held")
+			checkDeliveries(t, onLive, exitOK, []string{"redrive", "--yes"},
+				"0 of 4 deliveries are pending now; 4 stay with the tenant "+testName)
+			checkDeliveries(t, onLive, exitOK, []string{"stats"},
+				"default: 3 pending events of the tenant "+testName+" are held")
 			checkConservation(t, onLive)
 			checkArrived(t, liveSandbox, keysOf("live-0001"))
 
-			// Only --to-tenant moves them, once, through a server as without one.
+			// Only --to-tenant moves them, once, with and without a server.
 			checkDeliveries(t, onLive, exitUsage, []string{"redrive", "--to-tenant", opsLive}, "nothing was changed")
-			checkDeliveries(t, onLive, exitUsage, []string{"redrive", "--to-tenant", opsTest, "--yes"}, "default has ops")
+			checkDeliveries(t, onLive, exitUsage, []string{"redrive", "--to-tenant", opsTest, "--yes"},
+				"default has ops")
 			admin := "http://" + s.stderr.await(t, `"msg":"admin","address":"([^"]+)"`)[1]
-			for _, args := range [][]string{{"--dry-run"}, {"--yes", "--outcome", "dead"}, {"--yes", "--server", admin}} {
+			for _, args := range [][]string{{"--dry-run"}, {"--yes", "--outcome", "dead"},
+				{"--yes", "--server", admin}} {
 				checkDeliveries(t, onLive, exitOK, append([]string{"redrive", "--to-tenant", opsLive}, args...),
 					"go from the tenant "+testName+" to "+liveName, "Events of a test tenant go to a live one")
 			}
@@ -125,15 +130,16 @@ func TestFromTestToLive(t *testing.T) {
 			checkArrived(t, liveSandbox, keysOf(all...))
 			checkArrived(t, testSandbox, nil)
 			s.stop(t)
-			s.stderr.await(t, `"action":"redrive","filter":\["limit","to_tenant"\].*"moved":\[\{"connection":"default"`)
+			s.stderr.await(t, `"action":"redrive","filter":\["limit",`+
+				`"to_tenant"\].*"moved":\[\{"connection":"default"`)
 
-			// And back: what is left with the live tenant waits there, and goes on by itself.
+			// Back again: the events of the live tenant wait there, and go on by themselves.
 			s = startServer(t, liveSandbox, append(onLive, "SAASQUATCH_API_KEY=LIVE_wrong"))
 			accepted(t, s, "late-0001")
 			s.stop(t)
 			s = startServer(t, testSandbox, onTest)
 			s.stderr.await(t, `"pending events are held"`)
-			accepted(t, s, "pending-1") // which the test tenant never got
+			accepted(t, s, "pending-1") // the test tenant never got it
 			s.stderr.await(t, `"outcome":"delivered".*"message_id":"pending-1"`)
 			s.stop(t)
 			s = startServer(t, liveSandbox, onLive)
@@ -148,8 +154,8 @@ func TestFromTestToLive(t *testing.T) {
 	}
 }
 
-// TestKilledMove kills the command that moves events again and again, and the server
-// that sends them: each arrives once.
+// TestKilledMove kills the command that moves events several times, and the server that sends them. Each event
+// arrives once.
 func TestKilledMove(t *testing.T) {
 	t.Parallel()
 	dir, sandbox := t.TempDir(), startSandbox(t, "--tenant", opsLive, "--api-key", opsLiveKey)
@@ -197,8 +203,8 @@ func TestKilledMove(t *testing.T) {
 	}
 }
 
-// TestRunOfAFormerTenant refuses to go on with a replay whose connection has another
-// tenant by now, with the store and through a server.
+// TestRunOfAFormerTenant refuses to resume a replay whose connection has another tenant now, with the store and
+// through a server.
 func TestRunOfAFormerTenant(t *testing.T) {
 	t.Parallel()
 	const token = "a-token-of-sixteen-or-more"
@@ -219,7 +225,8 @@ func TestRunOfAFormerTenant(t *testing.T) {
 	refused := func(args ...string) {
 		t.Helper()
 		p := start(t, onLive, append([]string{"replay", "--resume", "1", "--yes", "--progress", "none"}, args...)...)
-		want := "run 1 sends to the tenant http://127.0.0.1:1/test_ops, but its connection default has the tenant " + sandbox + "/ops now"
+		want := "run 1 sends to the tenant http://127.0.0.1:1/test_ops, but its connection default has the tenant " +
+			sandbox + "/ops now"
 		if code := p.wait(); code == exitOK || !strings.Contains(p.stderr.String(), want) {
 			t.Errorf("%v: exit code %d %s", args, code, &p.stderr)
 		}

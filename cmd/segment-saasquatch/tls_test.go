@@ -26,8 +26,10 @@ func certificate(t *testing.T) (certFile, keyFile string, roots *x509.CertPool) 
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore:   time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true,
+		BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
@@ -74,7 +76,8 @@ func TestTLSAndHealthcheck(t *testing.T) {
 	if code := start(t, env, "healthcheck").wait(); code != exitOK {
 		t.Errorf("healthcheck: exit code %d", code)
 	}
-	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}}
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots},
+		ForceAttemptHTTP2: true}}
 	response, err := client.Get("https://" + address + "/healthz")
 	if err != nil {
 		t.Fatal(err)
@@ -85,8 +88,8 @@ func TestTLSAndHealthcheck(t *testing.T) {
 	}
 }
 
-// TestTLSFilesAreReplaced serves another pair from the next handshake on, once both of
-// its files are there.
+// TestTLSFilesAreReplaced checks that a new certificate and key are used from the next handshake on, once both files
+// are there.
 func TestTLSFilesAreReplaced(t *testing.T) {
 	t.Parallel()
 	certFile, keyFile, first := certificate(t)

@@ -12,11 +12,12 @@ import (
 	"time"
 )
 
-// formerRelease is the subject of the last commit of the release that this one has to work
-// beside. A new release moves it on. A rewritten history keeps the subject.
-const formerRelease = "Name the actor in the comments of late, and keep their lines short"
+// formerRelease is the subject of the last commit of the former release, which must work on the same store. A new
+// release changes it. A rewritten history keeps the subject.
+const formerRelease = "Name the actor in the comments of" +
+	" late, and keep their lines short"
 
-// formerBinary builds the program of the former release, once for all runs of the test.
+// formerBinary builds the former release, once for all runs of the test.
 func formerBinary(t *testing.T) string {
 	t.Helper()
 	cache, err := os.UserCacheDir()
@@ -25,9 +26,10 @@ func formerBinary(t *testing.T) string {
 	}
 	needCommand(t, "git")
 	needCommand(t, "tar")
-	commit, err := exec.Command("git", "-C", "../..", "log", "-1", "--format=%H", "--fixed-strings", "--grep="+formerRelease).Output()
+	commit, err := exec.Command("git", "-C", "../..", "log", "-1", "--format=%H", "--fixed-strings",
+		"--grep="+formerRelease).Output()
 	if err != nil || len(commit) == 0 {
-		// A copy of the source has no history. TestBesideFormerProgram holds without one.
+		// A copy of the source has no history. TestBesideFormerProgram needs none.
 		t.Skipf("SKIP: start the test in a clone with the history of the former release: %v", err)
 	}
 	release := strings.TrimSpace(string(commit))
@@ -55,9 +57,8 @@ func formerBinary(t *testing.T) string {
 	return built
 }
 
-// TestRollingUpgrade has the former release work on a PostgreSQL store, then both, the
-// former one start once more, the new one end, and the former one go on alone. No event
-// may be lost or sent twice.
+// TestRollingUpgrade runs the former release on a PostgreSQL store, then both releases. The former one restarts, the
+// new one ends, and the former one goes on alone. No event is lost or sent twice.
 func TestRollingUpgrade(t *testing.T) {
 	former, database, sandbox := formerBinary(t), newDatabase(t), startSandbox(t, "--latency", "5ms")
 	env := []string{"DELIVERY=durable", "STORE=" + database, "DATA_DIR=" + t.TempDir()}
@@ -77,7 +78,8 @@ func TestRollingUpgrade(t *testing.T) {
 	l := startLoad(t, 4, 5, old.url)
 	l.awaitAcknowledged(more)
 	current := run(binary)
-	if line := current.stderr.await(t, `"msg":"the store is about to be migrated"[^\n]*`)[0]; !strings.Contains(line, `"to":`) {
+	if line := current.stderr.await(t, `"msg":"the store is about to be `+
+		`migrated"[^\n]*`)[0]; !strings.Contains(line, `"to":`) {
 		t.Errorf("got %s", line)
 	}
 	l.urls.Store(&[]string{old.url, current.url})
@@ -103,5 +105,6 @@ func TestRollingUpgrade(t *testing.T) {
 }
 
 func linesWith(text, part string) []string {
-	return slices.DeleteFunc(strings.Split(text, "\n"), func(line string) bool { return !strings.Contains(line, part) })
+	return slices.DeleteFunc(strings.Split(text, "\n"),
+		func(line string) bool { return !strings.Contains(line, part) })
 }
