@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // outputFile is a file that appears once it is complete, or not at all.
@@ -76,7 +75,7 @@ func isInside(dir, name string) bool {
 		return false
 	}
 	relative, err := filepath.Rel(dir, name)
-	return err == nil && relative != ".." && !strings.HasPrefix(relative, ".."+string(filepath.Separator))
+	return err == nil && filepath.IsLocal(relative)
 }
 
 // resolved returns the absolute path without symbolic links.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,11 +13,14 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/admin"
 	"segment-saasquatch/adapter/archive"
 	"segment-saasquatch/adapter/config"
 	"segment-saasquatch/adapter/replay"
+	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 	"segment-saasquatch/mapping/jsonata"
 )
@@ -328,16 +332,12 @@ func (r *replaying) reading(
 var errInterrupted = errors.New("interrupted")
 
 // send replays through the store, or through a server.
-func (r *replaying) send(ctx context.Context) error {
+func (r *replaying) send(ctx context.Context) (err error) {
 	replays, closeReplays, err := r.openReplays(ctx)
 	if err != nil {
 		return failed(err)
 	}
-	err = r.sendThrough(ctx, replays)
-	return errors.Join(err, failed(closeReplays()))
-}
-
-func (r *replaying) sendThrough(ctx context.Context, replays adapter.RunStore) (err error) {
+	defer func() { err = errors.Join(err, failed(closeReplays())) }()
 	spec := r.spec
 	if r.flags.resume != 0 {
 		run, _, err := replays.Run(ctx, r.flags.resume)
@@ -382,7 +382,11 @@ func (r *replaying) takeOrBegin(
 	ctx context.Context, replays adapter.RunStore, spec *replay.Spec,
 ) (*adapter.Run, []adapter.ObjectProgress, error) {
 	if r.flags.resume == 0 {
-		run, err := r.begin(ctx, replays, spec)
+		text, err := json.Marshal(spec)
+		if err != nil {
+			return nil, nil, fmt.Errorf("write the spec: %w", err)
+		}
+		run, err := replays.BeginRun(ctx, r.conn.Name, tenantOf(r.conn), text)
 		return run, nil, err
 	}
 	run, objects, err := replays.TakeRun(ctx, r.flags.resume)
@@ -489,4 +493,43 @@ func (r *replaying) confirm(ctx context.Context, spec *replay.Spec) error {
 		return fmt.Errorf("%w\n%s", err, question)
 	}
 	return failed(r.ask(ctx, question))
+}
+
+// openReplays opens the store with a dispatcher that delivers from it, or a client of the server.
+func (r *replaying) openReplays(ctx context.Context) (adapter.RunStore, func() error, error) {
+	if r.flags.server != "" {
+		client, err := newServerClient(r.service.cfg, r.flags.server)
+		return client, func() error { return nil }, err
+	}
+	s := r.service
+	// This process is a server for one connection.
+	s.cfg.Connections, s.cfg.Delivery = []config.Connection{*r.conn}, config.DeliveryDurable
+	var err error
+	if s.log, err = newLogger(config.Log{Level: r.logLevel(), Format: s.cfg.Log.Format}, r.stderr); err != nil {
+		return nil, nil, err
+	}
+	s.events = zap.NewNop() // the report and the store have the events
+	s.metrics = admin.NewMetrics()
+	delivering, err := s.startDelivering(ctx)
+	var inUse *store.InUseError
+	if errors.As(err, &inUse) {
+		return nil, nil, fmt.Errorf("%w; to replay through that server, add its admin address: "+
+			"--server http://127.0.0.1:9090", err)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return delivering.store, func() error {
+		lasting, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.ShutdownTimeout)
+		defer cancel()
+		return errors.Join(delivering.drain(lasting), delivering.close())
+	}, nil
+}
+
+// logLevel leaves out informational messages by default: the progress has the news.
+func (r *replaying) logLevel() string {
+	if level := r.service.cfg.Log.Level; level != "info" {
+		return level
+	}
+	return "warn"
 }

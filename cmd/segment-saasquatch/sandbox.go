@@ -2,16 +2,21 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/config"
 	"segment-saasquatch/adapter/httpserver"
 	"segment-saasquatch/adapter/sandbox"
 )
@@ -39,7 +44,7 @@ Sandbox runs a simulated SaaSquatch. It has the Track User Event call, user upse
 look-up, bulk imports of events and users through upload and GraphQL, and idempotency
 keys with their 24 hours. It has SaaSquatch's validation and errors, and faults on
 demand. It keeps uploads and the results of imports on the disk until it ends, and the
-rest in memory. The page /_sandbox/ shows the requests. /_sandbox/events and
+rest in memory. The page /_sandbox/ shows the received data. /_sandbox/events and
 /_sandbox/stats have them as JSON.`)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		options, err := f.options()
@@ -58,7 +63,12 @@ rest in memory. The page /_sandbox/ shows the requests. /_sandbox/events and
 		fmt.Fprintf(p.stdout, "simulated SaaSquatch: http://%s\n  page     http://%[1]s/_sandbox/\n"+
 			"  tenant   SAASQUATCH_TENANT_ALIAS=%s\n  API key  SAASQUATCH_API_KEY=%s\n"+
 			"  base URL SAASQUATCH_BASE_URL=http://%[1]s\n", listener.Addr(), f.tenant, f.apiKey)
-		return failed(serveUntil(cmd.Context(), newSandboxServer(listener.Addr(), server, p.stderr), listener))
+		serving := newSandboxServer(listener.Addr(), server, p.stderr)
+		defer context.AfterFunc(cmd.Context(), func() { _ = serving.Close() })()
+		if err := serving.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return failed(fmt.Errorf("serve: %w", err))
+		}
+		return nil
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.address, "listen-addr", "127.0.0.1:4000", "listen on this `address`")
@@ -141,12 +151,92 @@ func newSandboxServer(address net.Addr, handler http.Handler, stderr io.Writer) 
 	}
 }
 
-// serveUntil serves until ctx ends.
-func serveUntil(ctx context.Context, server *http.Server, listener net.Listener) error {
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve: %w", err)
+// embeddedSandbox is the sandbox of serve --sandbox.
+type embeddedSandbox struct {
+	server  *http.Server
+	sandbox *sandbox.Server
+	url     string
+	// generated names the connections whose shared secret is generated.
+	generated map[string]bool
+	dataDir   string // removed at the end, empty for none
+}
+
+func (e *embeddedSandbox) close() {
+	_ = e.server.Close()
+	_ = e.sandbox.Close()
+	if e.dataDir != "" {
+		_ = os.RemoveAll(e.dataDir) // in the system's directory for temporary files
+	}
+}
+
+// useSandbox points every connection to a sandbox in this process, whatever its tenant is. It generates a shared
+// secret for a connection without a credential, and listens on the loopback interface by default.
+func (s *service) useSandbox() error {
+	key := "TEST_" + uuid.NewString()
+	tenants := map[string]string{sandboxTenant: key}
+	handler, err := sandbox.New(sandbox.Options{Tenants: tenants, Users: sandbox.AnyUser})
+	if err != nil {
+		return fmt.Errorf("start sandbox: %w", err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listen for sandbox: %w", err)
+	}
+	server := newSandboxServer(listener.Addr(), handler, s.stderr)
+	go func() { _ = server.Serve(listener) }() // ends with close
+	embedded := &embeddedSandbox{
+		server: server, sandbox: handler, url: "http://" + listener.Addr().String(), generated: make(map[string]bool),
+	}
+	s.sandbox = embedded
+	for i := range s.cfg.Connections {
+		conn := &s.cfg.Connections[i]
+		conn.SaaSquatch.BaseURL = embedded.url
+		conn.SaaSquatch.TenantAlias = sandboxTenant
+		conn.SaaSquatch.APIKey = adapter.NewSecret(key)
+		conn.SaaSquatch.UserName = ""
+		if !conn.Segment.HasCredential() && !s.cfg.Insecure {
+			conn.Segment.SharedSecret = []adapter.Secret{adapter.NewSecret("sandbox-" + rand.Text())}
+			embedded.generated[conn.Name] = true
+		}
+	}
+	if !s.cfg.IsSet("listen_addr") {
+		s.cfg.ListenAddr = "127.0.0.1:8080"
+	}
+	if s.cfg.Delivery == config.DeliveryDurable && !s.cfg.IsSet("data_dir") && s.cfg.Store.IsZero() {
+		// Keep trial events apart from real events.
+		if embedded.dataDir, err = os.MkdirTemp("", "segment-saasquatch-"); err != nil {
+			return fmt.Errorf("make a temporary data directory: %w", err)
+		}
+		s.cfg.DataDir = embedded.dataDir
 	}
 	return nil
+}
+
+// printSandbox prints the URLs and commands to try.
+func (s *service) printSandbox(address net.Addr) {
+	scheme := "http"
+	if s.cfg.TLS.CertFile != "" {
+		scheme = "https"
+	}
+	for i := range s.cfg.Connections {
+		conn := &s.cfg.Connections[i]
+		url := scheme + "://" + address.String() + conn.Path
+		fmt.Fprintf(s.stdout, "\nwebhook URL    %s\n", url)
+		if !s.sandbox.generated[conn.Name] {
+			continue // a configured secret is never printed
+		}
+		secret := conn.Segment.SharedSecret[0].Reveal()
+		body, err := sampleEvent("Order Completed", "sample-user-1", time.Now())
+		if err != nil {
+			s.log.Error("make a sample event: " + err.Error())
+			continue
+		}
+		fmt.Fprintf(s.stdout, "shared secret  %s\n", secret)
+		fmt.Fprintf(s.stdout, "\nSend an event; send it again and it is a duplicate:\n\n"+
+			"  curl -sS '%s' -H 'Content-Type: application/json' \\\n    -H 'X-Signature: %s' \\\n    -d '%s'\n",
+			url, sign(secret, body), body)
+		fmt.Fprintf(s.stdout, "\nSend a batch:\n\n  segment-saasquatch send --to %s --secret %s --batch 100\n",
+			url, secret)
+	}
+	fmt.Fprintf(s.stdout, "\nwhat arrived   %s/_sandbox/\n\nCtrl-C ends it.\n\n", s.sandbox.url)
 }
