@@ -59,7 +59,7 @@ func (f *deliveriesFlags) addJSON() {
 
 func (f *deliveriesFlags) addFilter() {
 	flags := f.cmd.Flags()
-	flags.Int64SliceVar(&f.ids, "id", nil, "pick the deliveries with these `numbers` (default: any)")
+	flags.Int64SliceVar(&f.ids, "id", nil, "pick the deliveries with these `numbers`; none picks any")
 	flags.StringSliceVar(&f.outcomes, "outcome", nil,
 		"pick these `outcomes`: delivered, duplicate, skipped, rejected, dead or pending (default: any)")
 	flags.StringVar(&f.connection, "connection", "", "pick the connection with this `name` (default: any)")

@@ -78,11 +78,11 @@ rest in memory. The page /_sandbox/ shows the received data. /_sandbox/events an
 	flags.StringArrayVar(&f.fail, "fail", nil, "fail requests by this `rule`, such as 5%:503, "+
 		"1%:500:after (processed, then failed) or 1%:404:html (a proxy's page); may be repeated (default: none)")
 	flags.DurationVar(&f.retryAfter, "retry-after", 0, "send this `time` as Retry-After with faults; 0 is none")
-	flags.DurationVar(&f.latency, "latency", 0, "delay each answer by this `time`")
+	flags.DurationVar(&f.latency, "latency", 0, "delay each answer by this `time`, such as 100ms; 0 is no delay")
 	flags.StringVar(&f.resetRate, "reset", "0%", "reset this `share` of connections, half of them after processing")
 	flags.StringVar(&f.timeoutRate, "timeout", "0%", "never answer this `share` of requests, half after processing")
 	flags.BoolVar(&f.burnKeys, "burn-keys", false, "let failed attempts use up their idempotency key")
-	flags.DurationVar(&f.jobTime, "job-time", 0, "let an import job take this `time`")
+	flags.DurationVar(&f.jobTime, "job-time", 0, "let an import job take this `time`, such as 2s; 0 ends it at once")
 	flags.StringVar(&f.abortJob, "abort-job", "0", "abort the first `jobs`, by number, or a share of all, such as 10%")
 	flags.IntVar(&f.abortAfter, "abort-after", 0, "let an aborted job process this `number` of records; 0 is half")
 	flags.StringArrayVar(&f.refuseRecords, "refuse-records", nil, "refuse valid records of imports by this `rule`, "+
