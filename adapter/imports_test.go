@@ -25,16 +25,18 @@ var allowedImports = map[string][]string{
 	"adapter/archive/archivetest": nil, // for tests
 	"adapter/webhook":             {"adapter", "mapping"},
 	"adapter/admin":               {"adapter", "adapter/delivery", "mapping"},
-	"adapter/replay":              {"adapter", "adapter/archive", "adapter/delivery", "adapter/saasquatch", "mapping"},
+	"adapter/replay":              {"adapter", "adapter/archive", "adapter/delivery", "mapping"},
+	"adapter/replay/importjob":    {"adapter", "adapter/delivery", "adapter/replay", "adapter/saasquatch", "mapping"},
 	"adapter/migratecheck":        {"mapping"},
 	"adapter/sandbox":             nil,
 	"adapter/config":              {"adapter", "mapping"},
 	"adapter/httpserver":          nil,
+	"adapter/replay/replaytest": { // for tests
+		"adapter", "adapter/archive", "adapter/archive/archivetest", "adapter/replay", "adapter/store", "mapping",
+	},
 	"cmd/segment-saasquatch": {
-		"adapter", "adapter/admin", "adapter/archive", "adapter/config", "adapter/delivery", "adapter/httpserver",
-		"adapter/migratecheck",
-		"adapter/replay", "adapter/saasquatch", "adapter/sandbox", "adapter/store", "adapter/webhook", "mapping",
-		"mapping/jsonata",
+		"adapter", "adapter/admin", "adapter/archive", "adapter/config", "adapter/delivery", "adapter/httpserver", "adapter/migratecheck",
+		"adapter/replay", "adapter/replay/importjob", "adapter/saasquatch", "adapter/sandbox", "adapter/store", "adapter/webhook", "mapping", "mapping/jsonata",
 	},
 }
 

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"segment-saasquatch/adapter/replay/replaytest"
+
 	"github.com/klauspost/compress/gzip"
 
 	"segment-saasquatch/adapter/archive/archivetest"
@@ -50,7 +52,7 @@ func BenchmarkReplay(b *testing.B) {
 	dir := b.TempDir()
 	writeLog(b, dir, benchBytes, 4)
 	spec := &replay.Spec{Sources: []string{dir}, Via: replay.ViaImport, Filter: replay.Filter{Integrations: replay.DefaultIntegrations}}
-	opts := replay.Options{Mapper: newMapper(b), Now: func() time.Time { return time.Date(2026, 10, 6, 0, 0, 0, 0, time.UTC) }}
+	opts := replay.Options{Mapper: replaytest.NewMapper(b), Now: func() time.Time { return time.Date(2026, 10, 6, 0, 0, 0, 0, time.UTC) }}
 	var plain, fast float64
 	run := func(name string, procs int, once func(b *testing.B)) {
 		b.Run(fmt.Sprintf("%s/procs=%d", name, procs), func(b *testing.B) {
@@ -79,8 +81,8 @@ func BenchmarkReplay(b *testing.B) {
 	})
 	for _, procs := range []int{1, 2} {
 		run("dry-run", procs, func(b *testing.B) {
-			err := read(b, spec, nil, nil, func(blocks replay.Blocks) error {
-				_, err := replay.Count(context.Background(), nil, spec, blocks, opts)
+			err := replaytest.Read(b, spec, nil, nil, func(blocks replay.Blocks) error {
+				_, err := replay.Count(context.Background(), spec, blocks, opts)
 				return err
 			})
 			if err != nil {
@@ -89,8 +91,8 @@ func BenchmarkReplay(b *testing.B) {
 		})
 		run("import-out", procs, func(b *testing.B) {
 			out := filepath.Join(b.TempDir(), "out")
-			err := read(b, spec, nil, nil, func(blocks replay.Blocks) error {
-				_, err := replay.WriteFiles(context.Background(), nil, spec, blocks, out, replay.ImportOptions{Options: opts})
+			err := replaytest.Read(b, spec, nil, nil, func(blocks replay.Blocks) error {
+				_, err := replay.WriteFiles(context.Background(), spec, blocks, out, opts, replay.FileLimits{})
 				return err
 			})
 			if err != nil {

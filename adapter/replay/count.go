@@ -9,40 +9,33 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Ledger knows what has been delivered, or is pending.
-type Ledger interface {
+// LedgerStore knows which events are delivered or pending.
+type LedgerStore interface {
 	Known(ctx context.Context, connection, tenant string, arrivals []adapter.Arrival) ([]mapping.Reason, error)
 	Identifies(ctx context.Context, connection, tenant string, queries []adapter.IdentifyQuery) ([]adapter.KnownIdentify, error)
 }
 
-// LookUp is where to look for what has been delivered.
-type LookUp struct {
-	Ledger             Ledger
+// Ledger is what a store knows of one tenant of a connection.
+type Ledger struct {
+	Store              LedgerStore
 	Connection, Tenant string
 }
 
-// Counted is what a dry run finds: what a replay would do.
+// Counted is the result of a dry run.
 type Counted struct {
 	Counts
-	// Outcomes are those that the events would have. Pending are those that would
-	// be sent, a request each.
+	// Outcomes are those that the events would have. A pending event would be sent, in a request of its own.
 	Outcomes []adapter.Tally
 	// Faults are the objects that could not be read to their ends.
 	Faults []adapter.ObjectProgress
 }
 
-// Count reads the blocks and says what would become of their events, and sends
-// and stores nothing. The look is what it finds duplicates by, nil for the archive
-// alone. It keeps 18 to 30 bytes for each event that would be sent.
-func Count(ctx context.Context, look *LookUp, spec *Spec, blocks Blocks, opts Options) (*Counted, error) {
-	opts = opts.withDefaults()
-	opts.Ledger = look
-	c := &counting{Options: opts, spec: spec, counts: newCounts(), outcomes: make(tallies), fresh: newFresh(look)}
-	err := opts.newPipeline(spec, blocks).run(ctx, c.take)
-	if err == errLimit {
-		err = nil
-	}
-	return &Counted{Counts: *c.counts, Outcomes: c.outcomes.list(), Faults: c.faults}, err
+// Count reads the blocks and predicts the outcomes of their events. It sends and stores nothing. Duplicates are
+// those in opts.Ledger and those within the archive. It keeps 18 to 30 bytes for each event that would be sent.
+func Count(ctx context.Context, spec *Spec, blocks Blocks, opts Options) (*Counted, error) {
+	c := newCounting(spec, opts)
+	err := c.newPipeline(spec, blocks).run(ctx, c.take)
+	return c.counted(), err
 }
 
 // counting counts what is read.
@@ -52,17 +45,28 @@ type counting struct {
 	counts   *Counts
 	outcomes tallies
 	faults   []adapter.ObjectProgress
-	fresh    *fresh
-	// send is told of each event that would be sent, nil if nobody is.
+	// send is called with each event that would be sent, unless it is nil.
 	send func(*mapping.Result) error
 	sent int64
+
+	seen     *seenSet
+	reasons  []mapping.Reason // of a block's events, reused
+	arrivals []adapter.Arrival
+}
+
+func newCounting(spec *Spec, opts Options) *counting {
+	return &counting{Options: opts.WithDefaults(), spec: spec, counts: newCounts(), outcomes: make(tallies), seen: newSeenSet()}
+}
+
+func (c *counting) counted() *Counted {
+	return &Counted{Counts: *c.counts, Outcomes: c.outcomes.list(), Faults: c.faults}
 }
 
 func (c *counting) take(ctx context.Context, b *mappedBlock) error {
 	if err := c.supersede(ctx, b); err != nil {
 		return err
 	}
-	reasons, err := c.fresh.duplicates(ctx, b.events)
+	reasons, err := c.duplicates(ctx, b.events)
 	if err != nil {
 		return err
 	}
@@ -93,7 +97,7 @@ func (c *counting) take(ctx context.Context, b *mappedBlock) error {
 	return nil
 }
 
-// count counts an event. It returns errLimit behind the last.
+// count counts an event. It returns errLimit after the last event that the limit allows.
 func (c *counting) count(e *event, duplicate mapping.Reason) error {
 	if !e.isSent() {
 		c.outcomes.add(adapter.Rejected, e.mapped.Reason, 1)
@@ -113,53 +117,42 @@ func (c *counting) count(e *event, duplicate mapping.Reason) error {
 			return err
 		}
 	}
-	if c.sent++; c.spec.Limit > 0 && c.sent == c.spec.Limit {
+	if c.sent++; c.sent == c.spec.Limit {
 		return errLimit
 	}
 	return nil
 }
 
-// end counts a block that was read to its end.
+// end counts a block after its last line.
 func (c *counting) end(b *mappedBlock) {
 	c.counts.read(b)
 	if b.End && b.Err != nil {
-		c.faults = append(c.faults, adapter.ObjectProgress{Object: b.Object.Key, Version: b.Object.Version, Lines: b.last(), Fault: faultOf(b)})
+		c.faults = append(c.faults, adapter.ObjectProgress{
+			Object: b.Object.Key, Version: b.Object.Version, Lines: b.last(), Fault: b.fault(),
+		})
 	}
 }
 
-// fresh tells events from those that the ledger has, or that came before.
-type fresh struct {
-	look     *LookUp
-	seen     *seenSet
-	reasons  []mapping.Reason
-	arrivals []adapter.Arrival
-}
-
-func newFresh(look *LookUp) *fresh { return &fresh{look: look, seen: newSeenSet()} }
-
-// duplicates returns for each event why it is a duplicate, empty if it is not. The
-// answer is valid until the next call.
-func (f *fresh) duplicates(ctx context.Context, events []event) ([]mapping.Reason, error) {
-	f.reasons = append(f.reasons[:0], make([]mapping.Reason, len(events))...)
-	f.arrivals = f.arrivals[:0]
+// duplicates returns for each event why it is a duplicate, empty if it is none. The result is valid until the
+// next call.
+func (c *counting) duplicates(ctx context.Context, events []event) ([]mapping.Reason, error) {
+	c.reasons = append(c.reasons[:0], make([]mapping.Reason, len(events))...)
+	c.arrivals = c.arrivals[:0]
 	for i := range events {
-		f.arrivals = append(f.arrivals, events[i].arrival(nil))
+		c.arrivals = append(c.arrivals, events[i].arrival(nil))
 	}
-	if f.look != nil && len(events) > 0 {
-		known, err := f.look.Ledger.Known(ctx, f.look.Connection, f.look.Tenant, f.arrivals)
+	if c.Ledger != nil && len(events) > 0 {
+		known, err := c.Ledger.Store.Known(ctx, c.Ledger.Connection, c.Ledger.Tenant, c.arrivals)
 		if err != nil {
 			return nil, fmt.Errorf("ask the ledger: %w", err)
 		}
-		copy(f.reasons, known)
+		copy(c.reasons, known)
 	}
-	for i := range f.arrivals {
-		if f.reasons[i] != "" {
-			continue
-		}
-		a := &f.arrivals[i]
-		if a.Outcome == adapter.Pending && a.MessageID != "" && f.seen.add(a.MessageID, a.Identity) {
-			f.reasons[i] = mapping.ReasonAlreadyAccepted
+	for i := range c.arrivals {
+		a := &c.arrivals[i]
+		if c.reasons[i] == "" && a.Outcome == adapter.Pending && a.MessageID != "" && c.seen.add(a.MessageID, a.Identity) {
+			c.reasons[i] = mapping.ReasonAlreadyAccepted
 		}
 	}
-	return f.reasons, nil
+	return c.reasons, nil
 }

@@ -10,43 +10,38 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Counts are numbers of what has been read. Those of a run stand with it in the
-// store, as its progress.
+// Counts are numbers of what has been read. A store keeps those of a run as its progress.
 type Counts struct {
-	// Objects have been read to their ends; ObjectsFailed are damaged, or could not
-	// be read.
+	// Objects have been read to their ends. ObjectsFailed are damaged or could not be read.
 	Objects       int64 `json:"objects"`
 	ObjectsFailed int64 `json:"objects_failed"`
-	// Bytes are those of the objects as they are stored; TextBytes those of their lines.
+	// Bytes are the bytes of the objects as they are stored, TextBytes those of their lines.
 	Bytes     int64 `json:"bytes"`
 	TextBytes int64 `json:"text_bytes"`
-	// Lines are those with something in them.
+	// Lines are the lines that are not empty.
 	Lines int64 `json:"lines"`
-	// Warnings are those of the mapping, in number of events.
+	// Warnings count the events with a warning of the mapping.
 	Warnings map[mapping.Warning]int64 `json:"warnings,omitempty"`
-	// Merged are identify calls with traits of older calls of their user, and MergedCut
-	// those among them for which there were more than 1 MiB of these.
+	// Merged are identify calls that get traits of older calls of their user. MergedCut are those of them
+	// whose older traits had more than 1 MiB.
 	Merged    int64 `json:"identify_merged,omitempty"`
 	MergedCut int64 `json:"identify_merged_cut,omitempty"`
-	// ConsentDenials are events that the mapping takes although they deny a category of
-	// consent. They are counted where the spec names no category.
+	// ConsentDenials are mapped events that deny a category of consent, while the spec names no category.
 	ConsentDenials int64 `json:"consent_denials,omitempty"`
-	// Events are those that the mapping takes, duplicates among them, by event key;
-	// identify calls are under [adapter.UpsertEventKey].
+	// Events are the mapped events, with duplicates, by event key. Identify calls are under
+	// [adapter.UpsertEventKey].
 	Events map[string]*KeyCounts `json:"events,omitempty"`
 }
 
 // KeyCounts are numbers of the events of one key.
 type KeyCounts struct {
 	Events int64 `json:"events"`
-	// First and Last are the earliest and the latest time of an event, nil if none
-	// has one.
+	// First and Last are the earliest and the latest time of an event, nil if none has a time.
 	First *time.Time `json:"first,omitempty"`
 	Last  *time.Time `json:"last,omitempty"`
 }
 
-// otherKeys takes the events of all keys beyond the first maxKeys: the names come
-// from outside.
+// otherKeys counts the events of all keys beyond the first maxKeys, because input decides the names.
 const (
 	maxKeys   = 1000
 	otherKeys = "(other)"
@@ -56,7 +51,7 @@ func newCounts() *Counts {
 	return &Counts{Warnings: make(map[mapping.Warning]int64), Events: make(map[string]*KeyCounts)}
 }
 
-// parseCounts reads the progress of a run, which may have none yet.
+// parseCounts reads the progress of a run, nil before the first batch.
 func parseCounts(text json.RawMessage) (*Counts, error) {
 	counts := newCounts()
 	if text == nil {
@@ -68,7 +63,7 @@ func parseCounts(text json.RawMessage) (*Counts, error) {
 	return counts, nil
 }
 
-// clone returns a copy that shares nothing with the original.
+// clone returns a deep copy.
 func (c *Counts) clone() *Counts {
 	copied := *c
 	copied.Warnings = maps.Clone(c.Warnings)
@@ -80,7 +75,7 @@ func (c *Counts) clone() *Counts {
 	return &copied
 }
 
-// read counts a block that has been read.
+// read counts a block after its last line.
 func (c *Counts) read(b *mappedBlock) {
 	c.Bytes += b.Stored
 	c.TextBytes += b.Bytes
@@ -93,7 +88,7 @@ func (c *Counts) read(b *mappedBlock) {
 	}
 }
 
-// add counts an event that the mapping takes.
+// add counts a mapped event.
 func (c *Counts) add(e *event) {
 	for _, warning := range e.mapped.Warnings {
 		c.Warnings[warning]++
@@ -112,42 +107,39 @@ func (c *Counts) add(e *event) {
 		key, at, timed = adapter.UpsertEventKey, e.millis, e.timed
 	}
 	of := c.Events[key]
+	if of == nil && len(c.Events) >= maxKeys {
+		key = otherKeys
+		of = c.Events[key]
+	}
 	if of == nil {
-		if len(c.Events) >= maxKeys {
-			key = otherKeys
-			of = c.Events[key]
-		}
-		if of == nil {
-			of = &KeyCounts{}
-			c.Events[key] = of
-		}
+		of = &KeyCounts{}
+		c.Events[key] = of
 	}
 	of.Events++
-	if !timed {
-		return
-	}
-	if of.First == nil || at < of.First.UnixMilli() {
-		of.First = timeOf(at)
-	}
-	if of.Last == nil || at > of.Last.UnixMilli() {
-		of.Last = timeOf(at)
+	if timed {
+		of.extend(time.UnixMilli(at).UTC())
 	}
 }
 
-func timeOf(millis int64) *time.Time {
-	at := time.UnixMilli(millis).UTC()
-	return &at
+func (k *KeyCounts) extend(at time.Time) {
+	if k.First == nil || at.Before(*k.First) {
+		first := at // only what is kept goes to the heap
+		k.First = &first
+	}
+	if k.Last == nil || at.After(*k.Last) {
+		last := at
+		k.Last = &last
+	}
 }
 
 // span returns the times of the first and the last event, nil without any.
 func (c *Counts) span() (first, last *time.Time) {
+	var all KeyCounts
 	for _, of := range c.Events {
-		if of.First != nil && (first == nil || of.First.Before(*first)) {
-			first = of.First
-		}
-		if of.Last != nil && (last == nil || of.Last.After(*last)) {
-			last = of.Last
+		if of.First != nil {
+			all.extend(*of.First)
+			all.extend(*of.Last)
 		}
 	}
-	return first, last
+	return all.First, all.Last
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"segment-saasquatch/adapter/replay/replaytest"
+
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/archive"
 	"segment-saasquatch/adapter/archive/archivetest"
@@ -22,20 +24,20 @@ import (
 // expected arrives, once, and nothing when it is replayed again.
 func TestDeliver(t *testing.T) {
 	t.Parallel()
-	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 600})
-	want := expect(made)
+	made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 600})
+	want := replaytest.Expect(made)
 	if len(want.Keys) < 100 || want.Unkeyed < 10 || want.Outcomes["duplicate"] < 10 || want.Outcomes["rejected"] < 10 || damagedFiles(made) < 2 {
 		t.Fatalf("the archive has too little of something: %+v", want.Outcomes)
 	}
 	to := newTenant()
-	p := startProcess(t, storePath(t), to)
+	p := startProcess(t, replaytest.StorePath(t), to)
 	defer p.end()
 	outcomes := p.deliver(spec)
-	check(t, want, to.received(), outcomes)
+	replaytest.Check(t, want, to.received(), outcomes)
 
 	again := p.deliver(spec)
 	if n := len(to.received()); n != 0 {
-		t.Errorf("%d events arrived again: %s", n, text(again))
+		t.Errorf("%d events arrived again: %s", n, replaytest.Text(again))
 	}
 	_, objects, err := p.store.Run(context.Background(), 1)
 	if err != nil {
@@ -72,29 +74,22 @@ func verified(t *testing.T, p *process) []adapter.Conservation {
 // TestCountAgrees holds a dry run against what a replay then does.
 func TestCountAgrees(t *testing.T) {
 	t.Parallel()
-	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 300})
+	made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 300})
 	to := newTenant()
-	p := startProcess(t, storePath(t), to)
+	p := startProcess(t, replaytest.StorePath(t), to)
 	defer p.end()
-	count := func(look *replay.LookUp) *replay.Report {
-		var counted *replay.Counted
-		err := read(t, spec, nil, nil, func(blocks replay.Blocks) (err error) {
-			counted, err = replay.Count(context.Background(), look, spec, blocks, p.options())
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+	count := func(look *replay.Ledger) *replay.Report {
+		counted := dryRun(t, spec, look, p.options())
 		return counted.Report(100)
 	}
-	look := &replay.LookUp{Ledger: p.store, Connection: testConnection, Tenant: testTenant}
+	look := p.ledger()
 	before := count(look)
-	if without := count(nil); text(without.Outcomes) != text(before.Outcomes) {
-		t.Errorf("with an empty ledger: %s\nwithout one: %s", text(before.Outcomes), text(without.Outcomes))
+	if without := count(nil); replaytest.Text(without.Outcomes) != replaytest.Text(before.Outcomes) {
+		t.Errorf("with an empty ledger: %s\nwithout one: %s", replaytest.Text(before.Outcomes), replaytest.Text(without.Outcomes))
 	}
 	done := p.deliver(spec)
-	want := expect(made)
-	check(t, want, to.received(), done)
+	want := replaytest.Expect(made)
+	replaytest.Check(t, want, to.received(), done)
 	if n := int64(want.Outcomes["delivered"]); before.Requests != n || before.Estimate != time.Duration(n)*time.Second/100 {
 		t.Errorf("%d requests in %s, want %d", before.Requests, before.Estimate, n)
 	}
@@ -118,7 +113,7 @@ func TestCountAgrees(t *testing.T) {
 	}
 	after := count(look)
 	if after.Requests != 0 {
-		t.Errorf("after the replay %d requests are foreseen: %s", after.Requests, text(after.Outcomes))
+		t.Errorf("after the replay %d requests are foreseen: %s", after.Requests, replaytest.Text(after.Outcomes))
 	}
 }
 
@@ -176,16 +171,14 @@ func TestResumeAnywhere(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		for at := 1; ; at++ {
 			to := newTenant()
-			path := storePath(t)
+			path := replaytest.StorePath(t)
 			p := startProcess(t, path, to)
 			// Few events a batch make many batches.
 			opts := p.options()
 			opts.Window = 4
 			failing := &faulty{RunStore: p.store, at: at, after: after}
-			run := p.begin(failing, spec)
-			err := read(t, spec, nil, nil, func(blocks replay.Blocks) error {
-				return replay.Deliver(context.Background(), failing, run, nil, blocks, opts)
-			})
+			run := replaytest.Begin(p.t, failing, spec)
+			err := deliver(t, failing, run, nil, spec, nil, opts)
 			crashed := errors.Is(err, errCrash)
 			if err != nil && !crashed {
 				t.Fatal(err)
@@ -197,16 +190,14 @@ func TestResumeAnywhere(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				err = read(t, spec, nil, replay.Resume(objects), func(blocks replay.Blocks) error {
-					return replay.Deliver(context.Background(), p.store, taken, objects, blocks, p.options())
-				})
+				err = deliver(t, p.store, taken, objects, spec, nil, p.options())
 				if err != nil {
 					t.Fatal(err)
 				}
 			} else {
 				p = startProcess(t, path, to)
 			}
-			outcomes := text(p.outcomes(run.ID))
+			outcomes := replaytest.Text(replaytest.Outcomes(p.t, p.store, run.ID))
 			p.end()
 			if want := "60 delivered, 30 skipped unsupported_type, 30 rejected invalid_json"; outcomes != want {
 				t.Fatalf("crash at batch %d, after it %t: %s", at, after, outcomes)
@@ -255,15 +246,13 @@ func TestResumeStandardInput(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			to := newTenant()
-			p := startProcess(t, storePath(t), to)
+			p := startProcess(t, replaytest.StorePath(t), to)
 			defer p.end()
 			opts := p.options()
 			opts.Window = 1
 			failing := &faulty{RunStore: p.store, at: 20, after: true}
-			run := p.begin(failing, spec)
-			err := read(t, spec, strings.NewReader(input.String()), nil, func(blocks replay.Blocks) error {
-				return replay.Deliver(context.Background(), failing, run, nil, blocks, opts)
-			})
+			run := replaytest.Begin(p.t, failing, spec)
+			err := deliver(t, failing, run, nil, spec, strings.NewReader(input.String()), opts)
 			if !errors.Is(err, errCrash) {
 				t.Fatal(err)
 			}
@@ -271,9 +260,7 @@ func TestResumeStandardInput(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = read(t, spec, strings.NewReader(test.second), replay.Resume(objects), func(blocks replay.Blocks) error {
-				return replay.Deliver(context.Background(), p.store, taken, objects, blocks, opts)
-			})
+			err = deliver(t, p.store, taken, objects, spec, strings.NewReader(test.second), opts)
 			if !errors.Is(err, test.want) {
 				t.Fatalf("got %v, want %v", err, test.want)
 			}
@@ -309,7 +296,7 @@ func TestChangedObject(t *testing.T) {
 	write(line(1) + line(2))
 	spec := &replay.Spec{Sources: []string{dir}, Via: replay.ViaAPI}
 	to := newTenant()
-	p := startProcess(t, storePath(t), to)
+	p := startProcess(t, replaytest.StorePath(t), to)
 	defer p.end()
 	p.deliver(spec)
 	write(line(3) + line(1) + line(2) + line(4))
@@ -317,9 +304,7 @@ func TestChangedObject(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = read(t, spec, nil, replay.Resume(objects), func(blocks replay.Blocks) error {
-		return replay.Deliver(context.Background(), p.store, taken, objects, blocks, p.options())
-	})
+	err = deliver(t, p.store, taken, objects, spec, nil, p.options())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,21 +316,14 @@ func TestChangedObject(t *testing.T) {
 // TestLimit stops after so many events that are sent, and counts no duplicates.
 func TestLimit(t *testing.T) {
 	t.Parallel()
-	_, spec := makeArchive(t, archivetest.Options{EventsPerDay: 300})
+	_, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 300})
 	to := newTenant()
-	p := startProcess(t, storePath(t), to)
+	p := startProcess(t, replaytest.StorePath(t), to)
 	defer p.end()
 	for _, limit := range []int64{1, 7, 50} {
 		spec.Limit = limit
-		var counted *replay.Counted
-		look := &replay.LookUp{Ledger: p.store, Connection: testConnection, Tenant: testTenant}
-		err := read(t, spec, nil, nil, func(blocks replay.Blocks) (err error) {
-			counted, err = replay.Count(context.Background(), look, spec, blocks, p.options())
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		look := p.ledger()
+		counted := dryRun(t, spec, look, p.options())
 		p.deliver(spec)
 		if n := int64(len(to.received())); n != limit || counted.Report(0).Requests != limit {
 			t.Errorf("limit %d: %d events arrived, %d were foreseen", limit, n, counted.Report(0).Requests)
@@ -356,7 +334,7 @@ func TestLimit(t *testing.T) {
 // TestDeadEvents has SaaSquatch refuse some events for good, and others at first.
 func TestDeadEvents(t *testing.T) {
 	t.Parallel()
-	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 200, Clean: true})
+	made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 200, Clean: true})
 	to := newTenant()
 	to.answer = func(event *mapping.UserEvent) adapter.Attempt {
 		if event.Key == "purchase" {
@@ -364,7 +342,7 @@ func TestDeadEvents(t *testing.T) {
 		}
 		return adapter.Attempt{Outcome: adapter.Delivered}
 	}
-	p := startProcess(t, storePath(t), to)
+	p := startProcess(t, replaytest.StorePath(t), to)
 	defer p.end()
 	outcomes := p.deliver(spec)
 	dead := int64(0)
@@ -398,10 +376,10 @@ func TestLimitOfAPipe(t *testing.T) {
 		}
 	}()
 	to := newTenant()
-	p := startProcess(t, storePath(t), to)
+	p := startProcess(t, replaytest.StorePath(t), to)
 	defer p.end()
 	spec := &replay.Spec{Sources: []string{"-"}, Via: replay.ViaAPI, Limit: 5}
-	run := p.begin(p.store, spec)
+	run := replaytest.Begin(p.t, p.store, spec)
 	opened, err := archive.Open(context.Background(), spec.Sources, archive.Options{Stdin: in})
 	if err != nil {
 		t.Fatal(err)

@@ -1,13 +1,12 @@
-// Package replay takes the events of Segment archives to SaaSquatch, once each.
+// Package replay sends the events of Segment archives to SaaSquatch, each once.
 //
 //	archive.Reader ──► blocks of lines ──► filter and mapping, on all processors
 //	                                               │ in order
 //	                    ┌──────────────────────────┼───────────────────┐
 //	                    ▼                          ▼                   ▼
-//	                  Count                     Deliver             Import
+//	                  Count                     Deliver              Hold
 //	              (a dry run)          (the store's queue)     (import jobs)
 //
-// What a run has done stands in a store, in the same transaction as the events
-// that were stored: the place in every object up to which it has come. So a run
-// can be ended anywhere, and whoever resumes it goes on at that very line.
+// A store keeps a checkpoint for each object of the archive. Events and their checkpoint share
+// a transaction, so a run can end at any time, and it resumes at the next line.
 package replay

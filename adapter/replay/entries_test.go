@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"segment-saasquatch/adapter/replay/replaytest"
+
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/archive"
 	"segment-saasquatch/adapter/replay"
@@ -63,15 +65,13 @@ func TestResumeEntries(t *testing.T) {
 			input := func() io.Reader { return strings.NewReader(content) }
 			spec := &replay.Spec{Sources: []string{source}, Via: replay.ViaAPI}
 			for at := 1; ; at += 5 {
-				to, path := newTenant(), storePath(t)
+				to, path := newTenant(), replaytest.StorePath(t)
 				p := startProcess(t, path, to)
 				opts := p.options()
 				opts.Window = 3
 				failing := &faulty{RunStore: p.store, at: at, after: at%2 == 0}
-				run := p.begin(failing, spec)
-				err := read(t, spec, input(), nil, func(blocks replay.Blocks) error {
-					return replay.Deliver(context.Background(), failing, run, nil, blocks, opts)
-				})
+				run := replaytest.Begin(p.t, failing, spec)
+				err := deliver(t, failing, run, nil, spec, input(), opts)
 				p.end()
 				if err == nil {
 					break // there are fewer batches
@@ -84,9 +84,7 @@ func TestResumeEntries(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				err = read(t, spec, input(), replay.Resume(objects), func(blocks replay.Blocks) error {
-					return replay.Deliver(context.Background(), p.store, taken, objects, blocks, opts)
-				})
+				err = deliver(t, p.store, taken, objects, spec, input(), opts)
 				if err != nil {
 					t.Fatalf("%s of %s, batch %d: %v", form, source, at, err)
 				}
@@ -95,7 +93,7 @@ func TestResumeEntries(t *testing.T) {
 						t.Errorf("%s of %s, batch %d: %s came %d times", form, source, at, key, times)
 					}
 				}
-				if got := text(p.outcomes(run.ID)); got != fmt.Sprintf("%d delivered, 1 rejected missing_event_name", n-1) {
+				if got := replaytest.Text(replaytest.Outcomes(p.t, p.store, run.ID)); got != fmt.Sprintf("%d delivered, 1 rejected missing_event_name", n-1) {
 					t.Errorf("%s of %s, batch %d: %s", form, source, at, got)
 				}
 				// A failure is a line, ready to be replayed.

@@ -11,38 +11,34 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Filter picks events of an archive. A zero field picks all.
+// Filter selects events of an archive. A zero field selects all.
 type Filter struct {
 	// Events are names of track calls, exactly as Segment has them.
 	Events []string `json:"events,omitempty"`
-	// Users are the userIds to replay alone, Except those to leave out.
+	// Users are the only userIds to replay. Except are userIds to leave out.
 	Users  []string `json:"users,omitempty"`
 	Except []string `json:"except_users,omitempty"`
-	// UserFile and ExceptFile are the files that the last of Users, and of Except, are
-	// from; nil for none.
+	// UserFile is the file with the last of Users, ExceptFile the file with the last of Except; nil for none.
 	UserFile   *UserFile `json:"user_file,omitempty"`
 	ExceptFile *UserFile `json:"except_user_file,omitempty"`
-	// Since and Until bound the event's own time: from Since on, before Until. An
-	// event without a time is then left out.
+	// Since and Until bound the event's own time: not before Since, and before Until. They leave out an event
+	// without a time.
 	Since time.Time `json:"since,omitzero"`
 	Until time.Time `json:"until,omitzero"`
-	// Where is a JSONata expression over the event, which picks those for which it
-	// is true in the sense of JSONata's $boolean.
+	// Where is a JSONata expression over the event. It selects events for which JSONata's $boolean is true.
 	Where string `json:"where,omitempty"`
-	// Sample is the share of events to take, above 0 and up to 1; 0 for all. It
-	// goes by the messageId, so that it is the same events every time.
+	// Sample is the share of events to take, above 0 and up to 1; 0 for all. The messageId decides, so the same
+	// events are taken every time.
 	Sample float64 `json:"sample,omitempty"`
-	// Integrations are names of the destination in the events' integrations object.
-	// The first that an event names decides, else its entry for all destinations;
-	// [mapping.Call.Switch] compares the names. Archives hold events that were never
-	// meant for the destination. None takes all events.
+	// Integrations are names of the destination in the events' integrations object. The first one that an event
+	// names decides, otherwise its entry for all destinations; [mapping.Call.Switch] compares the names. Archives
+	// hold events that were never meant for the destination. None takes all events.
 	Integrations []string `json:"integrations,omitempty"`
-	// Consent names the categories of consent that the destination needs. An event
-	// that denies one of them is left out.
+	// Consent names the categories of consent that the destination needs. It leaves out an event that denies one.
 	Consent []string `json:"consent,omitempty"`
 }
 
-// DefaultIntegrations is SaaSquatch's own destination in Segment.
+// DefaultIntegrations names SaaSquatch's own destination in Segment.
 var DefaultIntegrations = []string{"SaaSquatch v2"}
 
 // Condition is a compiled expression over an event. It is safe for concurrent use.
@@ -50,7 +46,7 @@ type Condition interface {
 	EvalBool(event []byte) (bool, error)
 }
 
-// Validate returns what is wrong with the filter, joined.
+// Validate returns all faults of the filter, joined.
 func (f *Filter) Validate() error {
 	var faults []error
 	if f.Sample < 0 || f.Sample > 1 || math.IsNaN(f.Sample) {
@@ -62,23 +58,24 @@ func (f *Filter) Validate() error {
 		}
 	}
 	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
-		faults = append(faults, fmt.Errorf("until is %s, not after since, which is %s: exchange them", f.Until.Format(time.RFC3339), f.Since.Format(time.RFC3339)))
+		faults = append(faults, fmt.Errorf("until is %s, not after since, which is %s: exchange them",
+			f.Until.Format(time.RFC3339), f.Since.Format(time.RFC3339)))
 	}
 	return errors.Join(faults...)
 }
 
-// Selector returns the filter as the mapping takes it. The condition is that of
-// Where, nil without one. The cheap questions come first.
+// Selector returns the filter for the mapping. The condition is the compiled Where, nil without one. Cheap checks
+// come first.
 func (f *Filter) Selector(where Condition) mapping.Selector {
 	events, users, except := setOf(f.Events), setOf(f.Users), setOf(f.Except)
 	since, until := f.Since.UnixMilli(), f.Until.UnixMilli()
 	timed := !f.Since.IsZero() || !f.Until.IsZero()
 	integrations := f.integrations()
 	return func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
-		if events != nil && !events.has(c.Event()) {
+		if events != nil && !events[string(c.Event())] {
 			return skip(mapping.ReasonFilteredEvent)
 		}
-		if users != nil && !users.has(c.UserID()) || except.has(c.UserID()) {
+		if users != nil && !users[string(c.UserID())] || except[string(c.UserID())] {
 			return skip(mapping.ReasonFilteredUser)
 		}
 		if !integrated(c, integrations) {
@@ -109,7 +106,7 @@ func (f *Filter) Selector(where Condition) mapping.Selector {
 	}
 }
 
-// withoutIdentify leaves identify calls out before all else.
+// withoutIdentify leaves out identify calls before the other checks.
 func withoutIdentify(selects mapping.Selector) mapping.Selector {
 	return func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
 		if c.IsIdentify() {
@@ -123,8 +120,7 @@ func skip(reason mapping.Reason) (mapping.Kind, mapping.Reason, string) {
 	return mapping.KindSkip, reason, ""
 }
 
-// integrations returns the integrations to ask for, in their order: those of the
-// filter, then all destinations.
+// integrations returns the names to look up, in order: those of the filter, then all destinations.
 func (f *Filter) integrations() []mapping.Integration {
 	if len(f.Integrations) == 0 {
 		return nil
@@ -154,26 +150,19 @@ func (f *Filter) sampled(c *mapping.Call) bool {
 	}
 	hash := fnv.New64a()
 	_, _ = hash.Write(id)
-	// The upper bits of this hash are no good for short texts; a product mixes them.
+	// The upper bits of this hash are weak for short texts. The product mixes them.
 	mixed := hash.Sum64() * 0x9e3779b97f4a7c15
 	return float64(mixed>>11)/(1<<53) < f.Sample
 }
 
-// names is a set of texts; nil is the empty one.
-type names map[string]struct{}
-
-func setOf(list []string) names {
+// setOf returns the set of the texts, nil for none.
+func setOf(list []string) map[string]bool {
 	if len(list) == 0 {
 		return nil
 	}
-	set := make(names, len(list))
+	set := make(map[string]bool, len(list))
 	for _, text := range list {
-		set[text] = struct{}{}
+		set[text] = true
 	}
 	return set
-}
-
-func (n names) has(text []byte) bool {
-	_, ok := n[string(text)]
-	return ok
 }

@@ -1,7 +1,6 @@
 package replay_test
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"os"
@@ -9,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"segment-saasquatch/adapter/replay/replaytest"
 
 	"segment-saasquatch/adapter/replay"
 	"segment-saasquatch/mapping/jsonata"
@@ -22,7 +23,7 @@ func count(t *testing.T, spec *replay.Spec, lines ...string) string {
 		t.Fatal(err)
 	}
 	spec.Sources, spec.Via = []string{file}, replay.ViaAPI
-	opts := replay.Options{Mapper: newMapper(t), Now: func() time.Time { return testNow }}
+	opts := replaytest.NewOptions(t)
 	if spec.Filter.Where != "" {
 		where, err := jsonata.Compile(spec.Filter.Where)
 		if err != nil {
@@ -30,15 +31,8 @@ func count(t *testing.T, spec *replay.Spec, lines ...string) string {
 		}
 		opts.Where = where
 	}
-	var counted *replay.Counted
-	err := read(t, spec, nil, nil, func(blocks replay.Blocks) (err error) {
-		counted, err = replay.Count(context.Background(), nil, spec, blocks, opts)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text(counted.Outcomes)
+	counted := dryRun(t, spec, nil, opts)
+	return replaytest.Text(counted.Outcomes)
 }
 
 func TestFilter(t *testing.T) {

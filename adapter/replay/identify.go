@@ -10,28 +10,26 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Identify says which identify calls of an archive are replayed.
+// Identify selects the identify calls of an archive that are replayed.
 type Identify string
 
 const (
-	// IdentifyMerged replays one call of each user: the newest by its own time, with
-	// the traits of all of them (M25). It reads the archive twice.
+	// IdentifyMerged sends one call for each user: the newest by its own time, with the traits of all calls of
+	// the user (M25). It reads the archive twice.
 	IdentifyMerged Identify = "merged"
-	// IdentifyNewest replays the newest of each user as it is. It reads the archive
-	// twice.
+	// IdentifyNewest sends the newest call of each user unchanged. It reads the archive twice.
 	IdentifyNewest Identify = "newest"
-	// IdentifyAll replays all of them, in the order of the archive, which is not that
-	// of the calls.
+	// IdentifyAll sends all calls, in the order of the archive. That is not the order of the calls.
 	IdentifyAll Identify = "all"
-	// IdentifyNone leaves them out.
+	// IdentifyNone sends no identify call.
 	IdentifyNone Identify = "none"
 )
 
-// chooses reports whether the archive is read once to choose among the calls of a user.
+// chooses reports whether an extra reading of the archive chooses among the calls of a user.
 func (i Identify) chooses() bool { return i == IdentifyMerged || i == IdentifyNewest }
 
-// Chosen knows which identify calls of an archive to send, and the traits to add to
-// each. What does not fit in memory is in a temporary file.
+// Chosen are the identify calls of an archive to send, with the traits to add to each. A temporary file holds them
+// if they do not fit in memory.
 type Chosen struct {
 	seeds [2]maphash.Seed
 	// objects are those of the first reading, by key.
@@ -41,26 +39,24 @@ type Chosen struct {
 	stream  *choiceStream // nil before the first look
 }
 
-// readObject is how far the first reading came with an object.
+// readObject is an object of the first reading.
 type readObject struct {
 	number  uint64 // in the order of the archive
 	version string
 	lines   int64
 }
 
-// ChooseIdentify reads the blocks and chooses the identify call of each user that is
-// to be sent, among those that the filter picks. The newest is chosen, by its own
-// time. Of several with the same time it is the last in the order of the archive; one
-// without a time is older than any other. Users are those of the mapping: the accountId
-// and the userId, of which a number is its literal text.
+// ChooseIdentify reads the blocks and chooses the identify call of each user to send, among those that the filter
+// selects. It chooses the newest call by its own time. Of several calls with the same time it is the last one in
+// the order of the archive. A call without a time is older than any other. The mapping's accountId and userId tell
+// users apart; a numeric id is its literal text.
 //
-// However many calls there are, they take about twice opts.Memory. What is beyond it
-// goes to a temporary file, of the size of their traits and 51 bytes a call, and for
-// the choices 39 bytes a user, 8 bytes a call and the traits of all but the newest. The
-// file is readable by its owner only and has no name, so nothing is left of it however
-// the process ends. An error of it is a *TemporaryFileError. Chosen has to be closed.
+// The calls take about twice opts.Memory, whatever their number. The rest goes to a temporary file: the traits and
+// 51 bytes a call, then for the choices 39 bytes a user, 8 bytes a call and the traits of all but the newest call.
+// Only the owner can read the file. It has no name, so it disappears with the process. Its errors are of type
+// *TemporaryFileError. The caller must close Chosen.
 func ChooseIdentify(ctx context.Context, spec *Spec, blocks Blocks, opts Options) (*Chosen, error) {
-	opts = opts.withDefaults()
+	opts = opts.WithDefaults()
 	c := &Chosen{
 		seeds:   [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 		objects: make(map[string]*readObject),
@@ -97,10 +93,10 @@ func ChooseIdentify(ctx context.Context, spec *Spec, blocks Blocks, opts Options
 	return c, nil
 }
 
-// Close gives memory and disk back.
+// Close releases memory and disk.
 func (c *Chosen) Close() { c.byPlace.close() }
 
-// userKey stands for a user; two users share one about never.
+// userKey is a hash of a user. Two users share one about never.
 type userKey [16]byte
 
 func (c *Chosen) user(upsert *mapping.UserUpsert) (key userKey) {
@@ -115,8 +111,8 @@ func (c *Chosen) user(upsert *mapping.UserUpsert) (key userKey) {
 	return key
 }
 
-// messageHash stands for a messageId among those of one user, 0 if there is none. The
-// ledger compares messageIds as it stores them.
+// messageHash returns a hash of a messageId, unique among those of one user; 0 without a messageId. It hashes the
+// text that the ledger stores.
 func (c *Chosen) messageHash(messageID string) uint64 {
 	if messageID == "" {
 		return 0
@@ -124,22 +120,20 @@ func (c *Chosen) messageHash(messageID string) uint64 {
 	return maphash.String(c.seeds[0], adapter.StoredText(messageID))
 }
 
-// A gathered call is a record with the user and the call's age as its key, so that
-// the calls of a user follow each other, the newest first.
+// The key of a gathered call is its user and its age, so that the calls of a user are adjacent, the newest first.
 const (
 	ageSize   = 1 + 8 + placeSize
 	callSize  = len(userKey{}) + ageSize
 	placeSize = 8 + 8 // the object and the line
 )
 
-// appendPlace appends the place of a line in the archive. Places are in the order of
-// the archive.
+// appendPlace appends the place of a line. Places sort in the order of the archive.
 func appendPlace(dst []byte, object uint64, line int64) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, object)
 	return binary.BigEndian.AppendUint64(dst, uint64(line))
 }
 
-// appendAge appends what is the less the newer a call is.
+// appendAge appends the age of a call. A newer call sorts first.
 func appendAge(dst []byte, e *event, object uint64) []byte {
 	at := len(dst)
 	if e.timed {
@@ -163,8 +157,8 @@ func placeOf(key []byte) (place [placeSize]byte) {
 	return place
 }
 
-// gather keeps the identify calls of a block.
-func (c *Chosen) gather(b *mappedBlock, calls *sorter, traits bool) error {
+// gather adds the identify calls of a block to calls, with their traits if they are to be merged.
+func (c *Chosen) gather(b *mappedBlock, calls *sorter, merge bool) error {
 	object := c.objects[b.Object.Key]
 	if object == nil {
 		object = &readObject{number: uint64(len(c.objects)), version: b.Object.Version}
@@ -181,20 +175,18 @@ func (c *Chosen) gather(b *mappedBlock, calls *sorter, traits bool) error {
 		user := c.user(&e.mapped.Upserts[0])
 		key := appendAge(append(buf[:0], user[:]...), e, object.number)
 		binary.BigEndian.PutUint64(hash[:], c.messageHash(e.mapped.MessageID))
-		var err error
-		if traits {
-			err = calls.add(key, hash[:], e.traits)
-		} else {
-			err = calls.add(key, hash[:])
+		traits := e.traits
+		if !merge {
+			traits = nil
 		}
-		if err != nil {
+		if err := calls.add(key, hash[:], traits); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// choose goes through the calls of each user, the newest first.
+// choose makes the choice for each user from its calls, the newest first.
 func (c *Chosen) choose(ctx context.Context, calls *sorter) error {
 	all, err := calls.sorted()
 	if err != nil {
@@ -223,10 +215,9 @@ func (c *Chosen) choose(ctx context.Context, calls *sorter) error {
 }
 
 const (
-	// maxAddedTraits bounds what is added to the newest call of a user, in bytes.
+	// maxAddedTraits limits the traits that the newest call of a user gets, in bytes.
 	maxAddedTraits = 1 << 20
-	// maxCallHashes bounds how many calls of a user are told from other calls of the
-	// ledger: the newest ones.
+	// maxCallHashes limits the calls of a user that are recognized in the ledger, to the newest ones.
 	maxCallHashes = 1024
 )
 
@@ -239,7 +230,7 @@ type chosenUser struct {
 	newest  []byte
 	names   map[string]struct{} // of the traits so far, nil before the second call
 	added   []byte              // members of older calls, each behind a comma
-	cut     bool                // a trait was left out, since there is too much
+	cut     bool                // a trait beyond maxAddedTraits was left out
 	hashes  []byte
 	unnamed bool // a call has no messageId
 }
@@ -281,7 +272,7 @@ func (u *chosenUser) add(key, value []byte) {
 	})
 }
 
-// choice returns the parts of the record of the user's choice.
+// choice returns the parts of the user's record.
 func (u *chosenUser) choice() [][]byte {
 	head := make([]byte, 0, len(u.user)+1+4)
 	head = append(head, u.user[:]...)
@@ -309,8 +300,9 @@ func (u *chosenUser) forget() {
 	}
 }
 
-// choice is the call of a user that is sent.
+// choice is the call of a user to send.
 type choice struct {
+	object  uint64
 	line    int64
 	user    userKey
 	cut     bool
@@ -320,7 +312,9 @@ type choice struct {
 }
 
 func parseChoice(key, value []byte) choice {
-	c := choice{line: int64(binary.BigEndian.Uint64(key[8:])), user: userKey(value)}
+	c := choice{
+		object: binary.BigEndian.Uint64(key), line: int64(binary.BigEndian.Uint64(key[8:])), user: userKey(value),
+	}
 	value = value[len(c.user):]
 	c.cut, c.unnamed = value[0]&choiceCut != 0, value[0]&choiceUnnamed != 0
 	hashes := binary.BigEndian.Uint32(value[1:])
@@ -332,18 +326,17 @@ func parseChoice(key, value []byte) choice {
 // choiceStream reads the choices in the order of the archive.
 type choiceStream struct {
 	records *sortedRecords
-	passed  [placeSize]byte // nothing before it is to come
+	passed  [placeSize]byte // all places before it are behind the stream
 	next    choice
-	object  uint64
 	more    bool
 }
 
-// of returns the choices among the lines of a block, and up to which line the first
-// reading saw the object. It is called with the blocks in their order.
+// of returns the choices among the lines of a block, and the last line of the object in the first reading. Blocks
+// must come in their order.
 func (c *Chosen) of(b *mappedBlock) (found []choice, seen int64, err error) {
 	object := c.objects[b.Object.Key]
 	if object == nil || object.version != b.Object.Version {
-		return nil, 0, nil // it is new, or another
+		return nil, 0, nil // it is new, or has changed
 	}
 	var from [placeSize]byte
 	appendPlace(from[:0], object.number, b.FirstLine)
@@ -363,17 +356,16 @@ func (c *Chosen) of(b *mappedBlock) (found []choice, seen int64, err error) {
 
 func (s *choiceStream) advance() error {
 	key, value, ok, err := s.records.read()
-	if s.more = ok; !ok || err != nil {
-		return err
+	if s.more = ok; ok {
+		s.next = parseChoice(key, value)
 	}
-	s.object, s.next = binary.BigEndian.Uint64(key), parseChoice(key, value)
-	return nil
+	return err
 }
 
 // between returns the choices among the lines from first to last of the object.
 func (s *choiceStream) between(object uint64, first, last int64) (found []choice, err error) {
-	for s.more && (s.object < object || s.object == object && s.next.line <= last) {
-		if s.object == object && s.next.line >= first {
+	for s.more && (s.next.object < object || s.next.object == object && s.next.line <= last) {
+		if s.next.object == object && s.next.line >= first {
 			found = append(found, s.next)
 		}
 		if err := s.advance(); err != nil {

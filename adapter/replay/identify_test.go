@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"segment-saasquatch/adapter/replay/replaytest"
+
 	"segment-saasquatch/adapter/replay"
 )
 
@@ -46,10 +48,10 @@ func TestIdentify(t *testing.T) {
 	} {
 		t.Run(string(test.which), func(t *testing.T) {
 			to := newTenant()
-			p := startProcess(t, storePath(t), to)
+			p := startProcess(t, replaytest.StorePath(t), to)
 			defer p.end()
 			spec := &replay.Spec{Sources: []string{dir}, Via: replay.ViaAPI, Identify: test.which}
-			if got := text(p.deliver(spec)); got != test.want {
+			if got := replaytest.Text(p.deliver(spec)); got != test.want {
 				t.Errorf("got %s, want %s", got, test.want)
 			}
 			to.mu.Lock()

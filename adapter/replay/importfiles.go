@@ -11,51 +11,60 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Written is what WriteFiles has done.
+// FileLimits limit a file of import lines. Default: 500 000 lines and 100 MB, which SaaSquatch publishes for its
+// guides and for uploads by SFTP.
+type FileLimits struct {
+	MaxLines int
+	MaxBytes int64
+}
+
+// WithDefaults returns the limits with a default in place of each zero.
+func (l FileLimits) WithDefaults() FileLimits {
+	if l.MaxLines <= 0 {
+		l.MaxLines = 500_000
+	}
+	if l.MaxBytes <= 0 {
+		l.MaxBytes = 100_000_000
+	}
+	return l
+}
+
+// Written is the result of WriteFiles.
 type Written struct {
 	Counted
-	// Files are the files, in their order.
+	// Files are the names of the files, in order.
 	Files []string
 }
 
-// WriteFiles writes the events of the blocks as lines of SaaSquatch's user event
-// import into new files events-0001.jsonl, events-0002.jsonl and so on in dir,
-// which it makes if need be. Nothing is sent, and no store learns of it. Duplicates
-// are those that the look finds, and those within the archive. A file takes its
-// name when it is complete; if one of the names is taken, that is an error before
-// anything is written.
-func WriteFiles(ctx context.Context, look *LookUp, spec *Spec, blocks Blocks, dir string, opts ImportOptions) (*Written, error) {
-	opts = opts.withDefaults()
-	opts.Ledger = look
+// WriteFiles writes the events of the blocks as lines of SaaSquatch's user event import, into new files
+// events-0001.jsonl, events-0002.jsonl and so on. It makes dir if it is missing. It sends and stores nothing.
+// Duplicates are those in opts.Ledger and those within the archive. A file gets its name when it is complete. If
+// dir has such a file already, WriteFiles fails before it writes anything.
+func WriteFiles(
+	ctx context.Context, spec *Spec, blocks Blocks, dir string, opts Options, limits FileLimits,
+) (*Written, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("make the directory: %w", err)
 	}
 	if taken, _ := filepath.Glob(filepath.Join(dir, "events-*.jsonl")); len(taken) > 0 {
 		return nil, fmt.Errorf("%s is there already: name an empty directory, or remove it", taken[0])
 	}
-	w := &writing{
-		counting: counting{Options: opts.Options, spec: spec, counts: newCounts(), outcomes: make(tallies), fresh: newFresh(look)},
-		dir:      dir, maxLines: opts.MaxLines, maxBytes: opts.MaxBytes,
-	}
+	w := &writing{counting: newCounting(spec, opts), dir: dir, limits: limits.WithDefaults()}
 	w.send = w.write
-	err := opts.newPipeline(spec, blocks).run(ctx, w.take)
-	if errors.Is(err, errLimit) {
-		err = nil
-	}
+	err := w.newPipeline(spec, blocks).run(ctx, w.take)
 	if err == nil {
 		err = w.finish()
 	} else {
 		err = errors.Join(err, w.abandon())
 	}
-	return &Written{Counted: Counted{Counts: *w.counts, Outcomes: w.outcomes.list(), Faults: w.faults}, Files: w.files}, err
+	return &Written{Counted: *w.counted(), Files: w.files}, err
 }
 
-// writing writes what is counted.
+// writing writes the events that it counts.
 type writing struct {
-	counting
-	dir      string
-	maxLines int
-	maxBytes int64
+	*counting
+	dir    string
+	limits FileLimits
 
 	files []string
 	file  *os.File // nil between files
@@ -68,7 +77,7 @@ type writing struct {
 // write writes the line of an event.
 func (w *writing) write(mapped *mapping.Result) error {
 	w.line = append(mapped.UserEvent.AppendImportLine(w.line[:0]), '\n')
-	if w.file != nil && (w.lines == w.maxLines || w.bytes+int64(len(w.line)) > w.maxBytes) {
+	if w.file != nil && (w.lines == w.limits.MaxLines || w.bytes+int64(len(w.line)) > w.limits.MaxBytes) {
 		if err := w.finish(); err != nil {
 			return err
 		}
@@ -84,10 +93,9 @@ func (w *writing) write(mapped *mapping.Result) error {
 	return err
 }
 
+// begin begins a file. Its random name neither follows nor overwrites what is in the directory.
 func (w *writing) begin() (err error) {
 	name := filepath.Join(w.dir, fmt.Sprintf("events-%04d.jsonl", len(w.files)+1))
-	// A new file of a random name: what is in the directory is neither followed nor
-	// overwritten.
 	if w.file, err = os.CreateTemp(w.dir, ".events-*.partial"); err != nil {
 		return fmt.Errorf("make a file: %w", err)
 	}
@@ -96,14 +104,11 @@ func (w *writing) begin() (err error) {
 	}
 	w.files = append(w.files, name)
 	w.lines, w.bytes = 0, 0
-	if w.out == nil {
-		w.out = bufio.NewWriterSize(nil, 1<<20)
-	}
-	w.out.Reset(w.file)
+	w.out = bufio.NewWriterSize(w.file, 1<<20)
 	return nil
 }
 
-// finish completes the file under way, if there is one.
+// finish completes the current file, if there is one.
 func (w *writing) finish() error {
 	if w.file == nil {
 		return nil
@@ -120,7 +125,7 @@ func (w *writing) finish() error {
 	return nil
 }
 
-// abandon removes the file under way.
+// abandon removes the current file, if there is one.
 func (w *writing) abandon() error {
 	if w.file == nil {
 		return nil

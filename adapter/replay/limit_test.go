@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"testing"
 
+	"segment-saasquatch/adapter/replay/replaytest"
+
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/replay"
 )
@@ -63,24 +65,14 @@ func TestLimitInABlock(t *testing.T) {
 			dir := t.TempDir()
 			writeArchive(t, dir, test.files...)
 			spec := &replay.Spec{Sources: []string{dir}, Via: replay.ViaAPI, Limit: test.limit}
-			p := startProcess(t, storePath(t), newTenant())
+			p := startProcess(t, replaytest.StorePath(t), newTenant())
 			defer p.end()
-			var counted *replay.Counted
-			err := read(t, spec, nil, nil, func(blocks replay.Blocks) (err error) {
-				counted, err = replay.Count(context.Background(), nil, spec, blocks, p.options())
-				return err
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
+			counted := dryRun(t, spec, nil, p.options())
 			if got := limitedOf(counted.Outcomes, &counted.Counts); got != test.want {
 				t.Errorf("foreseen: %+v, want %+v", got, test.want)
 			}
-			run := p.begin(p.store, spec)
-			err = read(t, spec, nil, nil, func(blocks replay.Blocks) error {
-				return replay.Deliver(context.Background(), p.store, run, nil, blocks, p.options())
-			})
-			if err != nil {
+			run := replaytest.Begin(p.t, p.store, spec)
+			if err := deliver(t, p.store, run, nil, spec, nil, p.options()); err != nil {
 				t.Fatal(err)
 			}
 			report := p.report(run.ID)
@@ -116,14 +108,12 @@ func TestLimitOfAResumedRun(t *testing.T) {
 	writeArchive(t, dir, lines)
 	for _, test := range []struct{ limit, crash int }{{1, 1}, {2, 2}, {4, 2}, {4, 1}} {
 		spec := &replay.Spec{Sources: []string{dir}, Via: replay.ViaAPI, Limit: int64(test.limit)}
-		p := startProcess(t, storePath(t), newTenant())
+		p := startProcess(t, replaytest.StorePath(t), newTenant())
 		opts := p.options()
 		opts.Window = 1 // one event a batch
 		failing := &faulty{RunStore: p.store, at: test.crash, after: true}
-		run := p.begin(failing, spec)
-		err := read(t, spec, nil, nil, func(blocks replay.Blocks) error {
-			return replay.Deliver(context.Background(), failing, run, nil, blocks, opts)
-		})
+		run := replaytest.Begin(p.t, failing, spec)
+		err := deliver(t, failing, run, nil, spec, nil, opts)
 		if !errors.Is(err, errCrash) {
 			t.Fatal(err)
 		}
@@ -135,9 +125,7 @@ func TestLimitOfAResumedRun(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = read(t, spec, nil, replay.Resume(objects), func(blocks replay.Blocks) error {
-				return replay.Deliver(context.Background(), p.store, taken, objects, blocks, p.options())
-			})
+			err = deliver(t, p.store, taken, objects, spec, nil, p.options())
 			if err != nil {
 				t.Fatal(err)
 			}

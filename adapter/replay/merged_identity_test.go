@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"segment-saasquatch/adapter/replay/replaytest"
+
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/adapter/replay"
@@ -54,7 +56,7 @@ func callsOf(which int, ago time.Duration, traits string) (lines []string) {
 func (p *process) acceptAll(lines []string) {
 	p.t.Helper()
 	p.drain()
-	queue, err := p.store.Connection(context.Background(), testConnection, testTenant)
+	queue, err := p.store.Connection(context.Background(), replaytest.Connection, replaytest.Tenant)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -85,19 +87,12 @@ func (p *process) drain() {
 }
 
 // foresee does a dry run.
-func (p *process) foresee(spec *replay.Spec, look *replay.LookUp) string {
+func (p *process) foresee(spec *replay.Spec, look *replay.Ledger) string {
 	p.t.Helper()
 	opts := chooseIdentify(p.t, spec, p.options())
-	var counted *replay.Counted
-	err := read(p.t, spec, nil, nil, func(blocks replay.Blocks) (err error) {
-		counted, err = replay.Count(context.Background(), look, spec, blocks, opts)
-		return err
-	})
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	counted := dryRun(p.t, spec, look, opts)
 	var parts []string
-	for part := range strings.SplitSeq(text(counted.Outcomes), ", ") {
+	for part := range strings.SplitSeq(replaytest.Text(counted.Outcomes), ", ") {
 		parts = append(parts, strings.Replace(part, "pending", "delivered", 1))
 	}
 	slices.SortFunc(parts, func(a, b string) int {
@@ -109,11 +104,11 @@ func (p *process) foresee(spec *replay.Spec, look *replay.LookUp) string {
 // replays does a dry run and a run, which are to come to the same.
 func (p *process) replays(what string, spec *replay.Spec, want string) {
 	p.t.Helper()
-	look := &replay.LookUp{Ledger: p.store, Connection: testConnection, Tenant: testTenant}
+	look := p.ledger()
 	if got := p.foresee(spec, look); got != want {
 		p.t.Errorf("%s: foreseen %s, want %s", what, got, want)
 	}
-	if got := text(p.deliver(spec)); got != want {
+	if got := replaytest.Text(p.deliver(spec)); got != want {
 		p.t.Errorf("%s: %s, want %s", what, got, want)
 	}
 }
@@ -140,7 +135,7 @@ func TestMergedIdentity(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir, to := t.TempDir(), newTenant()
 			writeArchive(t, dir, older, newest)
-			p := startProcess(t, storePath(t), to)
+			p := startProcess(t, replaytest.StorePath(t), to)
 			defer p.end()
 			for _, calls := range live {
 				p.acceptAll(calls)
@@ -177,7 +172,7 @@ func (a *askedCalls) Identifies(context.Context, string, string, []adapter.Ident
 // stores out there. They were computed by another program from their description.
 func TestMergedIdentityIsStored(t *testing.T) {
 	t.Parallel()
-	p := &process{t: t, mapper: newMapper(t)}
+	p := &process{t: t, mapper: replaytest.NewMapper(t)}
 	for messageID, want := range map[string]adapter.Arrival{
 		`"messageId":"message-2",`: {MessageID: "message-2", Identity: -1226029879944165215},
 		`"messageId":"m",`:         {MessageID: "m", Identity: 4792734086125134903},
@@ -189,7 +184,7 @@ func TestMergedIdentityIsStored(t *testing.T) {
 			identifyCall{"u", "message-1", hour10, `{"a":1}`, ""}.line(),
 			`{"type":"identify","userId":"u",` + messageID + `"timestamp":"2026-11-26T07:57:16Z","traits":{"b":2}}`,
 		})
-		p.foresee(mergedSpec(dir), &replay.LookUp{Ledger: ledger})
+		p.foresee(mergedSpec(dir), &replay.Ledger{Store: ledger})
 		if len(ledger.arrivals) != 1 {
 			t.Fatalf("%s: %d arrivals", messageID, len(ledger.arrivals))
 		}
@@ -204,7 +199,7 @@ func TestMergedIdentityIsStored(t *testing.T) {
 func TestMergedAgain(t *testing.T) {
 	t.Parallel()
 	dir, to := t.TempDir(), newTenant()
-	p := startProcess(t, storePath(t), to)
+	p := startProcess(t, replaytest.StorePath(t), to)
 	defer p.end()
 	users := len(messageIDs)
 	calls := [][]string{callsOf(1, 5*time.Hour, `{"a":1}`)}
@@ -234,7 +229,7 @@ func TestCallOfLedgerIsOfArchive(t *testing.T) {
 	dir := t.TempDir()
 	newest := callsOf(1, 2*time.Hour, `{"b":2}`)
 	writeArchive(t, dir, callsOf(0, 3*time.Hour, `{"a":1}`), newest)
-	p, users := &process{t: t, mapper: newMapper(t)}, len(messageIDs)
+	p, users := &process{t: t, mapper: replaytest.NewMapper(t)}, len(messageIDs)
 	for _, own := range []bool{false, true} {
 		var known knownCalls
 		for user, line := range newest {
@@ -245,7 +240,7 @@ func TestCallOfLedgerIsOfArchive(t *testing.T) {
 		if own {
 			want = fmt.Sprintf("%d skipped identify_superseded", 2*users)
 		}
-		if got := p.foresee(mergedSpec(dir), &replay.LookUp{Ledger: known}); got != want {
+		if got := p.foresee(mergedSpec(dir), &replay.Ledger{Store: known}); got != want {
 			t.Errorf("by its own time %v: %s, want %s", own, got, want)
 		}
 	}
@@ -253,7 +248,7 @@ func TestCallOfLedgerIsOfArchive(t *testing.T) {
 	for user := range newest {
 		other = append(other, adapter.KnownIdentify{Query: user, MessageID: "message-9"})
 	}
-	if got, want := p.foresee(mergedSpec(dir), &replay.LookUp{Ledger: other}), fmt.Sprintf("%d skipped identify_superseded", 2*users); got != want {
+	if got, want := p.foresee(mergedSpec(dir), &replay.Ledger{Store: other}), fmt.Sprintf("%d skipped identify_superseded", 2*users); got != want {
 		t.Errorf("another call: %s, want %s", got, want)
 	}
 }
@@ -269,24 +264,24 @@ func TestMergedRedriven(t *testing.T) {
 		t.Fatal(err)
 	}
 	users := len(messageIDs)
-	for name, mapper := range map[string]*mapping.Mapper{"dead refused": newMapper(t), "rejected expression_failed": rejecting} {
+	for name, mapper := range map[string]*mapping.Mapper{"dead refused": replaytest.NewMapper(t), "rejected expression_failed": rejecting} {
 		t.Run(name, func(t *testing.T) {
 			dir, to := t.TempDir(), newTenant()
 			newest := callsOf(1, 2*time.Hour, `{"b":2}`)
 			writeArchive(t, dir, callsOf(0, 3*time.Hour, `{"a":1}`), newest)
-			path, spec := storePath(t), mergedSpec(dir)
+			path, spec := replaytest.StorePath(t), mergedSpec(dir)
 			p := startProcessWith(t, path, to, mapper)
 			p.acceptAll(newest)
 			wantUpsert(t, to, `{"b":2}`)
 			to.refuses = true
-			if got, want := text(p.deliver(spec)), fmt.Sprintf("%d skipped identify_superseded, %d %s", users, users, name); got != want {
+			if got, want := replaytest.Text(p.deliver(spec)), fmt.Sprintf("%d skipped identify_superseded, %d %s", users, users, name); got != want {
 				t.Errorf("replayed: %s, want %s", got, want)
 			}
 			p.end()
 			to.refuses = false
 			p = startProcess(t, path, to)
 			defer p.end()
-			ops := delivery.NewOperations(p.store, map[string]*mapping.Mapper{testConnection: p.mapper}, map[string]string{testConnection: testTenant})
+			ops := delivery.NewOperations(p.store, map[string]*mapping.Mapper{replaytest.Connection: p.mapper}, map[string]string{replaytest.Connection: replaytest.Tenant})
 			redriven, err := ops.Redrive(context.Background(), adapter.Filter{}, 0, "", false)
 			if err != nil || redriven.Sent != users || redriven.Duplicate != 0 {
 				t.Errorf("redriven %+v, %v", redriven, err)

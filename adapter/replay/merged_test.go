@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"segment-saasquatch/adapter/replay/replaytest"
+
 	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/adapter/replay"
 	"segment-saasquatch/mapping"
@@ -118,10 +120,10 @@ func TestMerged(t *testing.T) {
 			dir := t.TempDir()
 			writeArchive(t, dir, test.lines)
 			to := newTenant()
-			p := startProcess(t, storePath(t), to)
+			p := startProcess(t, replaytest.StorePath(t), to)
 			defer p.end()
 			want := fmt.Sprintf("1 delivered, %d skipped identify_superseded", len(test.lines)-1)
-			if got := text(p.deliver(mergedSpec(dir))); got != want {
+			if got := replaytest.Text(p.deliver(mergedSpec(dir))); got != want {
 				t.Errorf("got %s, want %s", got, want)
 			}
 			for user, bodies := range to.profiles() {
@@ -129,7 +131,7 @@ func TestMerged(t *testing.T) {
 					t.Errorf("user %s: %q\nwant %s", user, bodies, test.want)
 				}
 			}
-			again := text(p.deliver(mergedSpec(dir)))
+			again := replaytest.Text(p.deliver(mergedSpec(dir)))
 			if want := fmt.Sprintf("1 duplicate already_delivered, %d skipped identify_superseded", len(test.lines)-1); again != want {
 				t.Errorf("the second run: %s, want %s", again, want)
 			}
@@ -184,7 +186,7 @@ func TestMergedLikeModel(t *testing.T) {
 	for _, memory := range []int{0, 1, 2000, 40_000} {
 		t.Run(fmt.Sprint(memory), func(t *testing.T) {
 			to := newTenant()
-			p := startProcess(t, storePath(t), to)
+			p := startProcess(t, replaytest.StorePath(t), to)
 			defer p.end()
 			spec := mergedSpec(dir)
 			opts := p.options()
@@ -193,10 +195,8 @@ func TestMergedLikeModel(t *testing.T) {
 			if left, err := os.ReadDir(opts.Dir); err != nil || len(left) > 0 {
 				t.Errorf("files with a name: %v, %v", left, err)
 			}
-			run := p.begin(p.store, spec)
-			err := read(t, spec, nil, nil, func(blocks replay.Blocks) error {
-				return replay.Deliver(context.Background(), p.store, run, nil, blocks, opts)
-			})
+			run := replaytest.Begin(p.t, p.store, spec)
+			err := deliver(t, p.store, run, nil, spec, nil, opts)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -223,7 +223,7 @@ func TestMergedLikeModel(t *testing.T) {
 // outcomes.
 func (p *process) accept(lines ...string) {
 	p.t.Helper()
-	queue, err := p.store.Connection(context.Background(), testConnection, testTenant)
+	queue, err := p.store.Connection(context.Background(), replaytest.Connection, replaytest.Tenant)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -271,7 +271,7 @@ func TestMergedAndLiveTraffic(t *testing.T) {
 		for _, which := range []replay.Identify{replay.IdentifyMerged, replay.IdentifyNewest} {
 			t.Run(fmt.Sprint(test.name, "/", which), func(t *testing.T) {
 				to := newTenant()
-				p := startProcess(t, storePath(t), to)
+				p := startProcess(t, replaytest.StorePath(t), to)
 				defer p.end()
 				p.accept(test.live...)
 				to.profiles()
@@ -283,24 +283,17 @@ func TestMergedAndLiveTraffic(t *testing.T) {
 				if which == replay.IdentifyNewest && slices.Contains(test.live, test.archive[len(test.archive)-1]) && want != "1 duplicate already_delivered" {
 					want = "1 duplicate already_delivered, 1 skipped identify_superseded"
 				}
-				look := &replay.LookUp{Ledger: p.store, Connection: testConnection, Tenant: testTenant}
+				look := p.ledger()
 				opts := chooseIdentify(t, spec, p.options())
-				var counted *replay.Counted
-				err := read(t, spec, nil, nil, func(blocks replay.Blocks) (err error) {
-					counted, err = replay.Count(context.Background(), look, spec, blocks, opts)
-					return err
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-				foreseen := strings.Replace(text(counted.Outcomes), "1 pending", "1 delivered", 1)
+				counted := dryRun(t, spec, look, opts)
+				foreseen := strings.Replace(replaytest.Text(counted.Outcomes), "1 pending", "1 delivered", 1)
 				if parts := strings.Split(foreseen, ", "); len(parts) == 2 && strings.Contains(parts[1], "delivered") && strings.Contains(parts[0], "skipped") {
 					foreseen = parts[1] + ", " + parts[0]
 				}
 				if foreseen != want {
 					t.Errorf("foreseen: %s, want %s", foreseen, want)
 				}
-				if got := text(p.deliver(spec)); got != want {
+				if got := replaytest.Text(p.deliver(spec)); got != want {
 					t.Errorf("got %s, want %s", got, want)
 				}
 			})
@@ -324,15 +317,13 @@ func TestMergedResumed(t *testing.T) {
 	spec := mergedSpec(dir)
 	for at := 1; ; at++ {
 		to := newTenant()
-		path := storePath(t)
+		path := replaytest.StorePath(t)
 		p := startProcess(t, path, to)
 		opts := p.choose(spec, p.options())
 		opts.Window = 4
 		failing := &faulty{RunStore: p.store, at: at, after: at%2 == 0}
-		run := p.begin(failing, spec)
-		err := read(t, spec, nil, nil, func(blocks replay.Blocks) error {
-			return replay.Deliver(context.Background(), failing, run, nil, blocks, opts)
-		})
+		run := replaytest.Begin(p.t, failing, spec)
+		err := deliver(t, failing, run, nil, spec, nil, opts)
 		crashed := errors.Is(err, errCrash)
 		if err != nil && !crashed {
 			t.Fatal(err)
@@ -345,14 +336,12 @@ func TestMergedResumed(t *testing.T) {
 				t.Fatal(err)
 			}
 			opts := p.choose(spec, p.options())
-			err = read(t, spec, nil, replay.Resume(objects), func(blocks replay.Blocks) error {
-				return replay.Deliver(context.Background(), p.store, taken, objects, blocks, opts)
-			})
+			err = deliver(t, p.store, taken, objects, spec, nil, opts)
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
-		outcomes := text(p.outcomes(run.ID))
+		outcomes := replaytest.Text(replaytest.Outcomes(p.t, p.store, run.ID))
 		p.end()
 		if want := fmt.Sprintf("%d delivered, %d skipped identify_superseded", users, 2*users); outcomes != want {
 			t.Fatalf("crash at batch %d: %s, want %s", at, outcomes, want)
@@ -379,7 +368,7 @@ func TestArchiveChangesBetweenReadings(t *testing.T) {
 	writeArchive(t, dir, []string{identifyCall{"u", "message-1", hour10, `{"a":1}`, ""}.line(), identifyCall{"u", "message-2", hour11, `{"b":2}`, ""}.line()},
 		[]string{identifyCall{"v", "message-3", hour10, `{"a":1}`, ""}.line()})
 	to := newTenant()
-	p := startProcess(t, storePath(t), to)
+	p := startProcess(t, replaytest.StorePath(t), to)
 	defer p.end()
 	spec := mergedSpec(dir)
 	opts := p.choose(spec, p.options())
@@ -392,14 +381,12 @@ func TestArchiveChangesBetweenReadings(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	run := p.begin(p.store, spec)
-	err := read(t, spec, nil, nil, func(blocks replay.Blocks) error {
-		return replay.Deliver(context.Background(), p.store, run, nil, blocks, opts)
-	})
+	run := replaytest.Begin(p.t, p.store, spec)
+	err := deliver(t, p.store, run, nil, spec, nil, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := text(p.outcomes(run.ID)), "3 delivered, 1 skipped identify_superseded"; got != want {
+	if got, want := replaytest.Text(replaytest.Outcomes(p.t, p.store, run.ID)), "3 delivered, 1 skipped identify_superseded"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	for user, bodies := range to.profiles() {
@@ -433,9 +420,9 @@ func TestMergedAccount(t *testing.T) {
 		identifyCall{"v", "message-5", hour11, `{"company":" "}`, ""}.line(),
 	})
 	to := newTenant()
-	p := startProcessWith(t, storePath(t), to, mapper)
+	p := startProcessWith(t, replaytest.StorePath(t), to, mapper)
 	defer p.end()
-	if got, want := text(p.deliver(mergedSpec(dir))), "3 delivered, 2 skipped identify_superseded"; got != want {
+	if got, want := replaytest.Text(p.deliver(mergedSpec(dir))), "3 delivered, 2 skipped identify_superseded"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	profiles := to.profiles()
@@ -455,19 +442,15 @@ func TestMergedTooMuch(t *testing.T) {
 	}
 	dir := t.TempDir()
 	writeArchive(t, dir, lines)
-	p := startProcess(t, storePath(t), newTenant())
+	p := startProcess(t, replaytest.StorePath(t), newTenant())
 	defer p.end()
 	opts := p.options()
 	opts.Memory = 64 << 10
 	spec := mergedSpec(dir)
 	opts = chooseIdentify(t, spec, opts)
-	var counted *replay.Counted
-	err := read(t, spec, nil, nil, func(blocks replay.Blocks) (err error) {
-		counted, err = replay.Count(context.Background(), nil, spec, blocks, opts)
-		return err
-	})
-	if err != nil || text(counted.Outcomes) != "2999 skipped identify_superseded, 1 pending" || counted.Merged != 1 || counted.MergedCut != 1 {
-		t.Errorf("%s, merged %d, cut %d, %v", text(counted.Outcomes), counted.Merged, counted.MergedCut, err)
+	counted := dryRun(t, spec, nil, opts)
+	if replaytest.Text(counted.Outcomes) != "2999 skipped identify_superseded, 1 pending" || counted.Merged != 1 || counted.MergedCut != 1 {
+		t.Errorf("%s, merged %d, cut %d", replaytest.Text(counted.Outcomes), counted.Merged, counted.MergedCut)
 	}
 }
 
@@ -481,8 +464,8 @@ func TestTemporaryFileFails(t *testing.T) {
 	}
 	writeArchive(t, dir, lines)
 	spec := mergedSpec(dir)
-	err := read(t, spec, nil, nil, func(blocks replay.Blocks) error {
-		_, err := replay.ChooseIdentify(context.Background(), spec, blocks, replay.Options{Mapper: newMapper(t), Memory: 1000, Dir: filepath.Join(dir, "missing")})
+	err := replaytest.Read(t, spec, nil, nil, func(blocks replay.Blocks) error {
+		_, err := replay.ChooseIdentify(context.Background(), spec, blocks, replay.Options{Mapper: replaytest.NewMapper(t), Memory: 1000, Dir: filepath.Join(dir, "missing")})
 		return err
 	})
 	var failed *replay.TemporaryFileError

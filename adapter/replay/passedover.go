@@ -5,20 +5,18 @@ import (
 	"slices"
 )
 
-// maxPassedOver is how many objects of a reason are named.
+// maxPassedOver limits the objects that are named for a reason.
 const maxPassedOver = 3
 
-// PassedOver is the objects that were not read for one reason.
+// PassedOver are the objects that were not read for one reason.
 type PassedOver struct {
-	// Reason says why, in words.
-	Reason  string `json:"reason"`
+	Reason  string `json:"reason"` // a text
 	Objects int64  `json:"objects"`
-	// First are the first of them, three at most.
+	// First are the keys of the first three.
 	First []string `json:"first"`
 }
 
-// AddPassedOver adds an object to those that were passed over. There are as many
-// reasons as the archive package has.
+// AddPassedOver adds an object that was not read. The reasons are those of the archive package.
 func AddPassedOver(list []PassedOver, key, reason string) []PassedOver {
 	i := slices.IndexFunc(list, func(p PassedOver) bool { return p.Reason == reason })
 	if i < 0 {
@@ -32,8 +30,7 @@ func AddPassedOver(list []PassedOver, key, reason string) []PassedOver {
 	return list
 }
 
-// SetPassedOver puts what was passed over into the report, the most frequent reason
-// first.
+// SetPassedOver sets the objects of the report that were not read, the most frequent reason first.
 func (r *Report) SetPassedOver(list []PassedOver) {
 	r.PassedOver = 0
 	for _, p := range list {

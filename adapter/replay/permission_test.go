@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"segment-saasquatch/adapter/replay/replaytest"
+
 	"segment-saasquatch/adapter/replay"
 	"segment-saasquatch/mapping"
 )
@@ -27,7 +29,7 @@ var switches = []struct{ value, says string }{
 func kept(t *testing.T, filter *replay.Filter, lines []string) []bool {
 	t.Helper()
 	selects := filter.Selector(nil)
-	mapper := newMapper(t)
+	mapper := replaytest.NewMapper(t)
 	kept := make([]bool, len(lines))
 	for i, line := range lines {
 		result := mapper.MapWith([]byte(line), time.Time{}, mapping.Options{Selects: selects})
@@ -183,14 +185,10 @@ func TestConsentDenialsAreCounted(t *testing.T) {
 		want    int64
 	}{{nil, 2}, {[]string{"C"}, 0}} {
 		spec := &replay.Spec{Sources: []string{file}, Via: replay.ViaAPI, Filter: replay.Filter{Users: []string{"u"}, Consent: test.consent}}
-		p := startProcess(t, storePath(t), newTenant())
-		var counted *replay.Counted
-		err := read(t, spec, nil, nil, func(blocks replay.Blocks) (err error) {
-			counted, err = replay.Count(context.Background(), nil, spec, blocks, p.options())
-			return err
-		})
-		if err != nil || counted.ConsentDenials != test.want {
-			t.Errorf("%q: %d in a dry run, want %d, %v", test.consent, counted.ConsentDenials, test.want, err)
+		p := startProcess(t, replaytest.StorePath(t), newTenant())
+		counted := dryRun(t, spec, nil, p.options())
+		if counted.ConsentDenials != test.want {
+			t.Errorf("%q: %d in a dry run, want %d", test.consent, counted.ConsentDenials, test.want)
 		}
 		p.deliver(spec)
 		run, objects, err := p.store.Run(context.Background(), 1)

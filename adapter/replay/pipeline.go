@@ -14,11 +14,10 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Blocks are the lines of an archive, as [archive.Reader] yields them. The error
-// behind the last is io.EOF.
+// Blocks are the lines of an archive, as [archive.Reader] yields them. After the last, Next returns io.EOF.
 type Blocks interface {
 	Next() (*archive.Block, error)
-	// Stop has a Next that waits return with an error.
+	// Stop makes a waiting Next return an error.
 	Stop()
 }
 
@@ -32,54 +31,57 @@ type event struct {
 	line   int64
 	text   []byte // valid until the block is released
 	mapped mapping.Result
-	// When it was made, of identify calls only.
+	// millis is the time of an identify call; timed is false if it has none.
 	millis int64
 	timed  bool
-	// denies says that the event denies a category of consent.
+	// denies means that the event denies a category of consent.
 	denies bool
-	// traits are those of an identify call, if the calls of a user are merged.
+	// traits and call are the traits and the identity of an identify call, if the calls of a user are merged.
 	traits []byte
-	// chosen is the choice for which an identify call is sent, nil if none was made.
+	call   int64
+	// chosen is the choice for this identify call, nil if none was made.
 	chosen *choice
-	// call is the identity of an identify call, if the calls of a user are merged.
-	call int64
-	// identity tells an upsert of merged traits from the call that brought the newest
-	// of them, which live traffic may have delivered. 0 for all other events.
+	// identity tells an upsert of merged traits from the newest call by itself, which live traffic may have
+	// delivered. It is 0 for all other events.
 	identity int64
 }
 
-// isSent reports whether the event is one to send.
+// isSent reports whether the mapping sends the event.
 func (e *event) isSent() bool {
 	return e.mapped.Kind == mapping.KindUserEvent || e.mapped.Kind == mapping.KindUserUpsert
 }
 
-// skipped is a line that is.
 type skipped struct {
 	line   int64
 	reason mapping.Reason
 }
 
-// mappedBlock is what the mapping makes of a block.
+// mappedBlock is a block and what the mapping makes of its lines.
 type mappedBlock struct {
 	*archive.Block
 	events  []event
 	skipped []skipped
-	lines   int64 // those with something in them
 	// choices are the identify calls to send among the lines up to seen.
 	choices []choice
 	seen    int64
+	done    chan struct{} // closed when the block is mapped
 }
 
 // last is the number of the block's last line.
 func (b *mappedBlock) last() int64 { return b.FirstLine + b.Count - 1 }
 
-// mapped is a block on its way through a worker.
-type mapped struct {
-	block *mappedBlock
-	done  chan struct{}
+// fault returns why reading the object fails at the end of this block, empty if it does not.
+func (b *mappedBlock) fault() string {
+	if b.Err == nil {
+		return ""
+	}
+	return b.Err.Error()
 }
 
-// pipeline maps blocks on all processors and hands them on in their order.
+// errLimit ends a pipeline without an error: the limit is reached.
+var errLimit = errors.New("the limit is reached")
+
+// pipeline maps blocks on all processors and passes them on in their order.
 type pipeline struct {
 	blocks  Blocks
 	mapper  Mapper
@@ -96,56 +98,57 @@ type pipeline struct {
 	done    <-chan struct{} // of the run's context
 }
 
-// run calls take with each block, until the last or the first error, or until ctx ends,
-// which ends the evaluation of expressions too. Take must not keep the block.
+// run calls take with each block until the last block or the first error. The end of ctx is an error, and it stops
+// expressions too. Take must not keep the block.
 func (p *pipeline) run(ctx context.Context, take func(context.Context, *mappedBlock) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	p.done = ctx.Done()
 	workers := runtime.GOMAXPROCS(0)
-	work := make(chan mapped, workers)
-	inOrder := make(chan mapped, 2*workers)
-	var reading, working sync.WaitGroup
+	work := make(chan *mappedBlock, workers)
+	inOrder := make(chan *mappedBlock, 2*workers)
+	var running sync.WaitGroup
 	var readErr error
-	reading.Go(func() {
+	running.Go(func() {
 		defer close(inOrder)
 		defer close(work)
 		readErr = p.read(ctx, work, inOrder)
 	})
 	for range workers {
-		working.Go(func() {
-			for m := range work {
-				p.mapBlock(m.block)
-				close(m.done)
+		running.Go(func() {
+			for b := range work {
+				p.mapBlock(b)
+				close(b.done)
 			}
 		})
 	}
 	var err error
-	for m := range inOrder {
-		<-m.done
+	for b := range inOrder {
+		<-b.done
 		if err == nil {
-			// Before take, since a block that was mapped when ctx ended may lack events.
+			// Before take, because a block that was mapped when ctx ended may lack events.
 			if err = ctx.Err(); err == nil {
-				err = take(ctx, m.block)
+				err = take(ctx, b)
 			}
-			if err != nil {
-				// And go on to the end, so that nobody is left waiting.
+			if err != nil { // the loop goes on, so that no goroutine blocks
 				cancel()
 				p.blocks.Stop()
 			}
 		}
-		m.block.free()
+		b.free()
 	}
 	cancel()
-	reading.Wait()
-	working.Wait()
-	if err == nil {
-		err = readErr
+	running.Wait()
+	switch {
+	case err == nil:
+		return readErr
+	case errors.Is(err, errLimit):
+		return nil
 	}
 	return err
 }
 
-// read reads the blocks, in their order.
-func (p *pipeline) read(ctx context.Context, work, inOrder chan<- mapped) error {
+// read reads the blocks in their order.
+func (p *pipeline) read(ctx context.Context, work, inOrder chan<- *mappedBlock) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -157,25 +160,20 @@ func (p *pipeline) read(ctx context.Context, work, inOrder chan<- mapped) error 
 		case err != nil:
 			return err
 		}
-		m := mapped{block: newMappedBlock(block), done: make(chan struct{})}
+		b := mappedBlocks.Get().(*mappedBlock)
+		b.Block, b.done = block, make(chan struct{})
 		if p.chosen != nil {
-			if m.block.choices, m.block.seen, err = p.chosen.of(m.block); err != nil {
-				m.block.free()
+			if b.choices, b.seen, err = p.chosen.of(b); err != nil {
+				b.free()
 				return err
 			}
 		}
-		inOrder <- m
-		work <- m
+		inOrder <- b
+		work <- b
 	}
 }
 
 var mappedBlocks = sync.Pool{New: func() any { return new(mappedBlock) }}
-
-func newMappedBlock(block *archive.Block) *mappedBlock {
-	b := mappedBlocks.Get().(*mappedBlock)
-	b.Block = block
-	return b
-}
 
 func (b *mappedBlock) free() {
 	b.Release()
@@ -184,7 +182,7 @@ func (b *mappedBlock) free() {
 	mappedBlocks.Put(b)
 }
 
-// mapBlock maps the lines of a block, up to the one at which the run's context ends.
+// mapBlock maps the lines of a block, until the run's context ends.
 func (p *pipeline) mapBlock(b *mappedBlock) {
 	var e event
 	selects := func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
@@ -204,10 +202,11 @@ func (p *pipeline) mapBlock(b *mappedBlock) {
 		return kind, reason, detail
 	}
 	for line := range b.Lines() {
-		b.lines++
 		e = event{line: line.Number, text: line.Text}
 		if line.TooLong {
-			e.mapped = mapping.Result{Kind: mapping.KindReject, Reason: mapping.RejectInvalidJSON, Detail: "the line is longer than 10 MiB"}
+			e.mapped = mapping.Result{
+				Kind: mapping.KindReject, Reason: mapping.RejectInvalidJSON, Detail: "the line is longer than 10 MiB",
+			}
 		} else {
 			e.mapped = p.mapLine(line.Text, selects)
 		}
@@ -225,11 +224,14 @@ func (p *pipeline) mapBlock(b *mappedBlock) {
 	}
 }
 
-// mapLine maps a line. A panic costs the other lines nothing.
+// mapLine maps a line. A panic rejects this line only.
 func (p *pipeline) mapLine(text []byte, selects mapping.Selector) (result mapping.Result) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			result = mapping.Result{Kind: mapping.KindReject, Reason: mapping.ReasonInternalError, Detail: "a fault of this program; its log has the details"}
+			result = mapping.Result{
+				Kind: mapping.KindReject, Reason: mapping.ReasonInternalError,
+				Detail: "a fault of this program; its log has the details",
+			}
 			p.panicked(cause, debug.Stack())
 		}
 	}()

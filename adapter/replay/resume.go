@@ -5,11 +5,10 @@ import (
 	"segment-saasquatch/adapter/archive"
 )
 
-// Resume tells how far the objects of an archive have been read by the run that
-// got so far with them. Of an object that has changed since, nothing has: what it
-// holds may stand elsewhere in it by now, and what was delivered is a duplicate. Nor
-// has any of an object that has entries, if a run counted its lines.
-// Standard input is read again from its start, and passed over as far as it was.
+// Resume returns how far a run has read each object, by the run's checkpoints. An object that has
+// changed since is read again from its start, because its lines may have moved; events that were
+// delivered are then duplicates. So is an object with entries if a run counted its lines.
+// Standard input is always read from its start; the run skips the lines that it has stored.
 func Resume(objects []adapter.ObjectProgress) func(archive.Object) (afterLine int64, done bool) {
 	byKey := make(map[string]*adapter.ObjectProgress, len(objects))
 	for i := range objects {
@@ -23,7 +22,7 @@ func Resume(objects []adapter.ObjectProgress) func(archive.Object) (afterLine in
 		case was.Version == o.Version:
 			return was.Lines, was.Done
 		}
-		// That an object has entries shows only when it is read.
+		// Only reading shows that an object has entries.
 		return 0, was.Done && was.Version == o.Version+archive.OfEntries
 	}
 }

@@ -5,11 +5,9 @@ import (
 	"math/bits"
 )
 
-// seenSet remembers events by a 128-bit hash of what tells them apart: open
-// addressing in arrays of integers, 18 to 30 bytes an entry, so that millions of
-// events take little and the garbage collector sees no pointers. It has parts that
-// grow one by one, so that there is never much in use twice. Two events share a
-// hash about never.
+// seenSet is a set of events by a 128-bit hash of the messageId and the identity. Two events share a hash about
+// never. It is a hash table with open addressing, without pointers for the garbage collector, of 18 to 30 bytes
+// an entry. Its parts grow one by one, so that growing needs little extra memory.
 type seenSet struct {
 	seeds [2]maphash.Seed
 	parts [seenParts]seenPart
@@ -17,7 +15,7 @@ type seenSet struct {
 
 const seenParts = 64
 
-// seenPart is a table that is filled up to seven eighths and then grows by half.
+// seenPart is a table. At a load of seven eighths it grows by half.
 type seenPart struct {
 	slots [][2]uint64
 	used  int
@@ -30,17 +28,15 @@ func newSeenSet() *seenSet {
 }
 
 const (
-	// seenBytes is about what an entry takes.
+	// seenBytes is about the size of an entry.
 	seenBytes = 27
-	// packedEvent is about what an event takes in an archive, in bytes: Segment's events of
-	// 1.3 KB pack 6:1.
+	// packedEvent is about the size of an event in an archive, in bytes: Segment's events of 1.3 KB pack 6:1.
 	packedEvent = 220
 )
 
-// SeenMemory returns about how much memory [Count] and import files take to tell the events
-// of an archive apart, of so many bytes as it is stored. An archive that is not packed has
-// fewer events, and takes less. They are up to limit events that would be sent, all if it
-// is 0.
+// SeenMemory estimates the memory that [Count] and [WriteFiles] need to find duplicates, in bytes. Stored is the
+// size of the archive as it is stored. An archive that is not packed has fewer events, and needs less. Limit is
+// the largest number of events that would be sent, 0 for all.
 func SeenMemory(stored, limit int64) int64 {
 	events := stored / packedEvent
 	if limit > 0 {
@@ -49,8 +45,7 @@ func SeenMemory(stored, limit int64) int64 {
 	return events * seenBytes
 }
 
-// add adds an event and reports whether it was there already. Identity is 0
-// where the messageId alone counts.
+// add adds an event and reports whether the set had it. Identity is 0 where the messageId alone counts.
 func (s *seenSet) add(messageID string, identity int64) bool {
 	hash := [2]uint64{
 		maphash.String(s.seeds[0], messageID) ^ uint64(identity), maphash.String(s.seeds[1], messageID) + uint64(identity),
@@ -69,7 +64,7 @@ func (s *seenSet) add(messageID string, identity int64) bool {
 	return false
 }
 
-// put returns false if the hash is there already.
+// put returns false if the part has the hash.
 func (p *seenPart) put(hash [2]uint64) bool {
 	at, _ := bits.Mul64(hash[0], uint64(len(p.slots)))
 	for {

@@ -14,7 +14,7 @@ import (
 
 // TemporaryFileError means that a temporary file could not be made, written or read.
 type TemporaryFileError struct {
-	// Dir is where the file is, empty for the system's directory of temporary files.
+	// Dir is the file's directory, empty for the system's directory for temporary files.
 	Dir string
 	Err error
 }
@@ -24,41 +24,40 @@ func (e *TemporaryFileError) Error() string {
 	if dir == "" {
 		dir = os.TempDir()
 	}
-	return fmt.Sprintf("the identify calls do not fit in memory, and their temporary file in %s fails: %v: free space there, or set TMPDIR to another directory, or leave identify calls out with --identify none", dir, e.Err)
+	return fmt.Sprintf("the identify calls do not fit in memory, and their temporary file in %s fails: %v: "+
+		"free space there, or set TMPDIR to another directory, or leave identify calls out with --identify none", dir, e.Err)
 }
 
 func (e *TemporaryFileError) Unwrap() error { return e.Err }
 
-// sorter sorts records by their keys. It keeps them in memory up to a limit, beyond it
-// in a temporary file of sorted runs that are merged when they are read.
+// sorter sorts records by their keys. Up to a limit it keeps them in memory, beyond it in a temporary file of sorted
+// runs, which it merges when they are read.
 //
-// The libraries for external sorting bound the number of records in memory and not
-// their size, which a line of an archive may have up to 10 MiB of.
+// The libraries for external sorting limit the number of records in memory and not their size: a line of an archive
+// may have 10 MiB.
 //
-// The file is readable by its owner only, and has no name: nothing is left of it
-// however the process ends.
+// Only the owner can read the file. It has no name, so it disappears with the process.
 type sorter struct {
 	dir     string
 	keySize int
-	// limit bounds the records in memory, in bytes.
-	limit int
+	limit   int // of the records in memory, in bytes
 
-	records []byte // each one its key, the length of its value, and the value
-	starts  []int  // where each record begins
+	records []byte // of each record the key, the length of the value, and the value
+	starts  []int  // the offset of each record
 	file    *os.File
 	out     *bufio.Writer
 	size    int64
-	runs    []int64 // where each run begins in the file
+	runs    []int64 // the offset of each run in the file
 }
 
-// recordCost is what a record takes in memory beside its bytes.
+// recordCost is the memory of a record beside its bytes.
 const recordCost = 8
 
 func newSorter(dir string, keySize, limit int) *sorter {
 	return &sorter{dir: dir, keySize: keySize, limit: limit}
 }
 
-// add adds a record, whose value is the parts one behind the other.
+// add adds a record. The parts make its value.
 func (s *sorter) add(key []byte, parts ...[]byte) error {
 	size := 0
 	for _, part := range parts {
@@ -84,11 +83,12 @@ func (s *sorter) failed(err error) error { return &TemporaryFileError{Dir: s.dir
 // key returns the key of the record that begins at start.
 func (s *sorter) key(start int) []byte { return s.records[start : start+s.keySize] }
 
-// record returns the record that begins at start.
-func (s *sorter) record(start int) (key, value []byte) {
+// record returns the record that begins at start, and where it ends.
+func (s *sorter) record(start int) (key, value []byte, end int) {
 	size, n := binary.Uvarint(s.records[start+s.keySize:])
-	value = s.records[start+s.keySize+n:]
-	return s.key(start), value[:size:size]
+	begin := start + s.keySize + n
+	end = begin + int(size)
+	return s.key(start), s.records[begin:end:end], end
 }
 
 func (s *sorter) sort() {
@@ -110,8 +110,7 @@ func (s *sorter) spill() error {
 	s.sort()
 	s.runs = append(s.runs, s.size)
 	for _, start := range s.starts {
-		_, value := s.record(start)
-		end := start + s.keySize + uvarintLen(uint64(len(value))) + len(value)
+		_, _, end := s.record(start)
 		if _, err := s.out.Write(s.records[start:end]); err != nil {
 			return err
 		}
@@ -120,33 +119,27 @@ func (s *sorter) spill() error {
 	if err := s.out.Flush(); err != nil {
 		return err
 	}
-	if cap(s.records) > 2*s.limit { // by a record that was too large
+	if cap(s.records) > 2*s.limit { // a record was too large
 		s.records = nil
 	}
 	s.records, s.starts = s.records[:0], s.starts[:0]
 	return nil
 }
 
-func uvarintLen(n uint64) int {
-	var text [binary.MaxVarintLen64]byte
-	return binary.PutUvarint(text[:], n)
-}
-
-// close gives memory and disk back.
+// close releases memory and disk.
 func (s *sorter) close() {
 	s.records, s.starts, s.out = nil, nil, nil
 	if s.file != nil {
-		_ = s.file.Close() // it is gone then, whatever was wrong
+		_ = s.file.Close() // without a name it is gone even if this fails
 		s.file = nil
 	}
 }
 
-// readMemory bounds the buffers for the runs of a file, in bytes, as long as each of
-// them has leastRead.
+// readMemory limits the buffers for the runs of a file, in bytes; each has at least leastRead.
 const readMemory, leastRead, mostRead = 8 << 20, 4 << 10, 256 << 10
 
-// sorted yields the records in the order of their keys. It may be called several
-// times, and nothing may be added after the first.
+// sorted returns the records in the order of their keys. It may be called several times. No record may be added
+// after the first call.
 func (s *sorter) sorted() (*sortedRecords, error) {
 	if s.file == nil {
 		s.sort()
@@ -181,19 +174,18 @@ func (s *sorter) sorted() (*sortedRecords, error) {
 // sortedRecords reads the records of a sorter in their order.
 type sortedRecords struct {
 	sorter *sorter
-	next   int      // of those in memory
-	runs   runQueue // of those in the file, the run with the least key first
+	next   int      // record in memory
+	runs   runQueue // of the file, the run with the least key first
 	begun  bool
 }
 
-// read returns the next record, which is valid until the next call; ok is false behind
-// the last.
+// read returns the next record, valid until the next call; ok is false after the last.
 func (r *sortedRecords) read() (key, value []byte, ok bool, err error) {
 	if r.sorter.file == nil {
 		if r.next == len(r.sorter.starts) {
 			return nil, nil, false, nil
 		}
-		key, value = r.sorter.record(r.sorter.starts[r.next])
+		key, value, _ = r.sorter.record(r.sorter.starts[r.next])
 		r.next++
 		return key, value, true, nil
 	}
@@ -221,7 +213,7 @@ type runReader struct {
 	key, value []byte
 }
 
-// keptValue bounds the buffer that a run keeps between values, in bytes.
+// keptValue limits the buffer that a run keeps between values, in bytes.
 const keptValue = 64 << 10
 
 func (r *runReader) next() (more bool, err error) {

@@ -17,11 +17,10 @@ const stdinKey = "-"
 // one it began with.
 var ErrOtherInput = errors.New("standard input is not that of the run: its first lines are others; give it the same, or begin another run")
 
-// stdin knows standard input again when a run is resumed: its version is a hash of
-// the lines that are done with.
+// stdin recognizes standard input when a run is resumed: its version is a hash of the stored lines.
 type stdin struct {
 	sum hash.Hash
-	// was is how far the run had come, nil for a run that begins.
+	// was is the run's checkpoint, nil for a new run.
 	was *adapter.ObjectProgress
 }
 
@@ -35,8 +34,7 @@ func newStdin(objects []adapter.ObjectProgress) *stdin {
 	return s
 }
 
-// skip passes over the lines of a block that the run is done with, and returns up
-// to which line that is.
+// skip skips the lines of a block that the run has stored, and returns the last of them.
 func (s *stdin) skip(b *mappedBlock) (line int64, err error) {
 	first := b.FirstLine - 1
 	if s.was == nil {
@@ -57,30 +55,14 @@ func (s *stdin) skip(b *mappedBlock) (line int64, err error) {
 	return line, nil
 }
 
-// add adds the lines behind from, up to to.
+// add adds the lines after from, up to and including to.
 func (s *stdin) add(b *archive.Block, from, to int64) {
 	for line := range b.Lines() {
-		switch {
-		case line.Number <= from:
-		case line.Number > to:
-			return
-		default:
-			_, _ = s.sum.Write(line.Text) // a hash takes everything
+		if line.Number > from && line.Number <= to {
+			_, _ = s.sum.Write(line.Text) // a hash has no errors
 			_, _ = s.sum.Write([]byte{'\n'})
 		}
 	}
 }
 
 func (s *stdin) version() string { return hex.EncodeToString(s.sum.Sum(nil)) }
-
-// from returns the place in the block behind a line.
-func (b *mappedBlock) from(line int64) place {
-	at := place{line: line}
-	for at.events < len(b.events) && b.events[at.events].line <= line {
-		at.events++
-	}
-	for at.skipped < len(b.skipped) && b.skipped[at.skipped].line <= line {
-		at.skipped++
-	}
-	return at
-}

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -11,15 +12,13 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// supersede skips the chosen identify calls of a block whose users have a newer profile
-// in the ledger: a call that came live and that the archive does not hold.
+// supersede skips a chosen identify call if the ledger has a newer call of the user: one that came live and that
+// the archive does not hold.
 //
-// A call of the ledger is known by its messageId to be in the archive or not, because
-// the ledger seldom has its own time. It has the time of its acceptance, and Segment
-// sends a call again for hours. The holes: what comes live between this look and the
-// delivery; what earlier replays brought, unless payloads are kept; and a newer call
-// without a messageId, unless its payload is kept, if the archive has a call of the
-// user without one.
+// The messageId tells whether the archive holds a call of the ledger, because the ledger seldom has the call's own
+// time. It has the time of acceptance, and Segment retries a call for hours. The holes: a call that comes live
+// between this look and the delivery; a call of an earlier replay, unless its payload is kept; and a newer call
+// without a messageId, unless its payload is kept, if the archive has a call of the user without one.
 func (o *Options) supersede(ctx context.Context, b *mappedBlock) error {
 	if o.Chosen == nil || o.Ledger == nil {
 		return nil
@@ -41,13 +40,13 @@ func (o *Options) supersede(ctx context.Context, b *mappedBlock) error {
 				queries[i].Since = e.millis
 			}
 		}
-		known, err := o.Ledger.Ledger.Identifies(ctx, o.Ledger.Connection, o.Ledger.Tenant, queries)
+		known, err := o.Ledger.Store.Identifies(ctx, o.Ledger.Connection, o.Ledger.Tenant, queries)
 		if err != nil {
 			return fmt.Errorf("ask the ledger for newer profiles: %w", err)
 		}
 		for i := range known {
 			of := part[known[i].Query]
-			// By its own time it is newer than all calls of the archive.
+			// By its own time a call is newer than all calls of the archive.
 			if known[i].Own || !b.events[of].chosen.holds(o.Chosen.messageHash(known[i].MessageID)) {
 				superseded = append(superseded, of)
 			}
@@ -70,19 +69,20 @@ func (c *choice) holds(hash uint64) bool {
 	return false
 }
 
-// supersede makes events skipped lines.
+// supersede turns events into skipped lines. An event may be in the list several times.
 func (b *mappedBlock) supersede(events []int) {
 	if len(events) == 0 {
 		return
 	}
 	for _, i := range events {
-		e := &b.events[i]
-		if e.mapped.Kind == mapping.KindSkip {
-			continue // there is more than one newer call
-		}
-		e.mapped = mapping.Result{Kind: mapping.KindSkip}
-		b.skipped = append(b.skipped, skipped{e.line, mapping.ReasonIdentifySuperseded})
+		b.events[i].mapped = mapping.Result{Kind: mapping.KindSkip}
 	}
-	b.events = slices.DeleteFunc(b.events, func(e event) bool { return e.mapped.Kind == mapping.KindSkip })
-	slices.SortFunc(b.skipped, func(a, b skipped) int { return int(a.line - b.line) })
+	b.events = slices.DeleteFunc(b.events, func(e event) bool {
+		if e.mapped.Kind != mapping.KindSkip {
+			return false
+		}
+		b.skipped = append(b.skipped, skipped{e.line, mapping.ReasonIdentifySuperseded})
+		return true
+	})
+	slices.SortFunc(b.skipped, func(a, b skipped) int { return cmp.Compare(a.line, b.line) })
 }

@@ -8,7 +8,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// tallies count events by outcome and reason.
+// tallies are numbers of events by outcome and reason.
 type tallies map[tallyKey]int64
 
 type tallyKey struct {
@@ -20,7 +20,7 @@ func (t tallies) add(outcome adapter.Outcome, reason mapping.Reason, events int6
 	t[tallyKey{outcome, reason}] += events
 }
 
-// list returns the tallies in the order of the outcomes, then of the reasons.
+// list returns the tallies, sorted by outcome and reason.
 func (t tallies) list() []adapter.Tally {
 	list := make([]adapter.Tally, 0, len(t))
 	for key, events := range t {
@@ -34,7 +34,7 @@ func (t tallies) list() []adapter.Tally {
 	return list
 }
 
-// total counts the tallies with one of the outcomes.
+// total returns the number of events with one of the outcomes.
 func total(list []adapter.Tally, outcomes ...adapter.Outcome) (events int64) {
 	for _, tally := range list {
 		if slices.Contains(outcomes, tally.Outcome) {
@@ -44,8 +44,8 @@ func total(list []adapter.Tally, outcomes ...adapter.Outcome) (events int64) {
 	return events
 }
 
-// sent counts the events that were handed to SaaSquatch, or are to be: not those
-// that the ledger or the queue held already.
+// sent returns the number of events that were sent to SaaSquatch, or will be. Events that the ledger or the queue
+// held before do not count.
 func sent(list []adapter.Tally) (events int64) {
 	for _, tally := range list {
 		switch tally.Outcome {

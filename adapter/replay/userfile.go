@@ -11,31 +11,30 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// MaxUserFile bounds a file of userIds, in bytes.
+// MaxUserFile limits the size of a file of userIds, in bytes.
 const MaxUserFile = 256 << 20
 
-// What is wrong with a file of userIds.
+// Faults of a file of userIds.
 var (
 	ErrUTF16  = errors.New("it is UTF-16, or has zero bytes: save it as UTF-8, one userId a line")
 	ErrNoUTF8 = errors.New("it is not UTF-8: save it as UTF-8, one userId a line")
 	ErrNoUser = errors.New("it has no userId: write one a line")
 )
 
-// UserLineError is a line of a file of userIds that begins with a quotation mark and is
-// no field of a CSV file.
+// UserLineError means that a line of a file of userIds begins with a quotation mark and is no field of a CSV file.
 type UserLineError struct {
 	Line  int // from 1
 	Fault string
 }
 
 func (e *UserLineError) Error() string {
-	return fmt.Sprintf(`line %d %s: write one userId a line without other columns, and one that begins with a quotation mark as CSV does: """like"" this"`, e.Line, e.Fault)
+	return fmt.Sprintf(`line %d %s: write one userId a line without other columns, `+
+		`and one that begins with a quotation mark as CSV does: """like"" this"`, e.Line, e.Fault)
 }
 
-// ParseUsers reads userIds, one a line, from UTF-8 with or without a byte order mark. A
-// line ends in LF, CRLF or CR. It is the userId as it stands, with its spaces, commas
-// and marks; only a line in the quotation marks of a CSV file is what they hold. Empty
-// lines are passed over. Userids that look alike in several Unicode forms are several.
+// ParseUsers reads userIds, one a line, from UTF-8 with or without a byte order mark. A line ends in LF, CRLF or CR.
+// All of the line is the userId, with its spaces, commas and marks. Only a line in the quotation marks of a CSV file
+// is unquoted. Empty lines are skipped. UserIds that differ only in their Unicode form are different ones.
 func ParseUsers(content []byte) (users []string, err error) {
 	switch {
 	case bytes.HasPrefix(content, []byte("\xff\xfe")), bytes.HasPrefix(content, []byte("\xfe\xff")), bytes.IndexByte(content, 0) >= 0:
@@ -43,16 +42,10 @@ func ParseUsers(content []byte) (users []string, err error) {
 	case !utf8.Valid(content):
 		return nil, ErrNoUTF8
 	}
-	rest := bytes.TrimPrefix(content, []byte("\ufeff"))
-	for number := 1; len(rest) > 0; number++ {
-		line := rest
-		if i := bytes.IndexAny(rest, "\r\n"); i >= 0 {
-			line, rest = rest[:i], rest[i:]
-			rest = rest[lineEnd(rest):]
-		} else {
-			rest = nil
-		}
-		user := string(line)
+	text := lineEnds.Replace(strings.TrimPrefix(string(content), "\ufeff"))
+	number := 0
+	for user := range strings.SplitSeq(text, "\n") {
+		number++
 		if strings.HasPrefix(user, `"`) {
 			var fault string
 			if user, fault = unquoteField(user); fault != "" {
@@ -69,15 +62,9 @@ func ParseUsers(content []byte) (users []string, err error) {
 	return users, nil
 }
 
-// lineEnd returns the length of the line's end with which the text begins.
-func lineEnd(text []byte) int {
-	if bytes.HasPrefix(text, []byte("\r\n")) {
-		return 2
-	}
-	return 1
-}
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
 
-// unquoteField returns the text of a quoted CSV field, or what is wrong with it.
+// unquoteField returns the text of a quoted CSV field, or its fault.
 func unquoteField(field string) (text, fault string) {
 	var b strings.Builder
 	for rest := field[1:]; ; {
@@ -97,25 +84,22 @@ func unquoteField(field string) (text, fault string) {
 	}
 }
 
-// UserFile is a file of userIds that a filter was made of.
+// UserFile is a file of userIds in a filter.
 type UserFile struct {
-	Name string `json:"name"`
-	// Lines is how many userIds it has.
-	Lines int `json:"lines"`
+	Name  string `json:"name"`
+	Lines int    `json:"lines"` // without empty ones
 }
 
-// UserFileReport says how many lines of a file of userIds matched no event that was
-// read.
+// UserFileReport is the number of lines of a file of userIds, and of those that matched no event.
 type UserFileReport struct {
 	File      string `json:"file"`
 	Lines     int    `json:"lines"`
 	Unmatched int    `json:"unmatched"`
-	// Resumed says that only events read since the run was resumed count.
+	// Resumed means that only events since the last resumption count.
 	Resumed bool `json:"resumed,omitempty"`
 }
 
-// UserMatches knows which lines of the filter's files matched an event. It is safe for
-// concurrent use.
+// UserMatches records which lines of the filter's files matched an event. It is safe for concurrent use.
 type UserMatches struct {
 	resumed bool
 	files   []*matchedFile
@@ -128,8 +112,8 @@ type matchedFile struct {
 	matched []atomic.Bool // by number
 }
 
-// NewUserMatches returns the matches of the filter's files, none so far; nil if it has
-// no files. Resumed says that the archive is not read from its start.
+// NewUserMatches returns the matches of the filter's files, none so far; nil if it has no files. Resumed means that
+// the archive is not read from its start.
 func NewUserMatches(f *Filter, resumed bool) *UserMatches {
 	m := &UserMatches{resumed: resumed}
 	m.add(f.UserFile, f.Users)
@@ -140,7 +124,7 @@ func NewUserMatches(f *Filter, resumed bool) *UserMatches {
 	return m
 }
 
-// add adds a file, whose userIds are the last of the list.
+// add adds a file. Its userIds are the last ones of the list.
 func (m *UserMatches) add(file *UserFile, list []string) {
 	if file == nil || file.Lines > len(list) {
 		return
@@ -155,7 +139,7 @@ func (m *UserMatches) add(file *UserFile, list []string) {
 	m.files = append(m.files, of)
 }
 
-// marking returns a selector that notes whose events it sees.
+// marking returns a selector that also records the userIds.
 func (m *UserMatches) marking(selects mapping.Selector) mapping.Selector {
 	if m == nil {
 		return selects
@@ -171,7 +155,7 @@ func (m *UserMatches) marking(selects mapping.Selector) mapping.Selector {
 	}
 }
 
-// Report returns how many lines of each file matched no event.
+// Report returns the matches of each file.
 func (m *UserMatches) Report() (reports []UserFileReport) {
 	if m == nil {
 		return nil

@@ -2,7 +2,6 @@ package replay_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -10,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"segment-saasquatch/adapter/replay/replaytest"
 
 	"segment-saasquatch/adapter/replay"
 )
@@ -123,19 +124,17 @@ func TestUserMatches(t *testing.T) {
 		Events: []string{"Another"}, // a line matches an event whatever else leaves that out
 	}
 	for _, resumed := range []bool{false, true} {
-		p := startProcess(t, storePath(t), newTenant())
+		p := startProcess(t, replaytest.StorePath(t), newTenant())
 		opts := p.options()
 		spec := &replay.Spec{Sources: []string{dir}, Via: replay.ViaAPI, Filter: filter}
-		run := p.begin(p.store, spec)
+		run := replaytest.Begin(p.t, p.store, spec)
 		// The spec is read from the store again, as for a run that is resumed.
 		stored, err := replay.ParseSpec(run.Spec)
 		if err != nil {
 			t.Fatal(err)
 		}
 		opts.Users = replay.NewUserMatches(&stored.Filter, resumed)
-		err = read(t, spec, nil, nil, func(blocks replay.Blocks) error {
-			return replay.Deliver(context.Background(), p.store, run, nil, blocks, opts)
-		})
+		err = deliver(t, p.store, run, nil, spec, nil, opts)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,6 +20,7 @@ import (
 	"segment-saasquatch/adapter/archive"
 	"segment-saasquatch/adapter/config"
 	"segment-saasquatch/adapter/replay"
+	"segment-saasquatch/adapter/replay/importjob"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 	"segment-saasquatch/mapping/jsonata"
@@ -240,9 +241,7 @@ func (r *replaying) chooseIdentify(
 }
 
 // looking reads the archive with the store to look into. It leaves no run.
-func (r *replaying) looking(
-	ctx context.Context, fn func(*replay.LookUp, replay.Blocks, replay.Options) error,
-) error {
+func (r *replaying) looking(ctx context.Context, fn func(replay.Blocks, replay.Options) error) error {
 	opts, err := r.options(r.spec)
 	if err != nil {
 		return err
@@ -250,13 +249,14 @@ func (r *replaying) looking(
 	if opts, err = r.chooseIdentify(ctx, r.spec, opts); err != nil {
 		return err
 	}
-	look, closeLedger, err := r.openLedger(ctx)
+	ledger, closeLedger, err := r.openLedger(ctx)
 	if err != nil {
 		return failed(err)
 	}
 	defer closeLedger()
+	opts.Ledger = ledger
 	read := func() error {
-		return r.reading(ctx, r.spec, nil, func(blocks replay.Blocks) error { return fn(look, blocks, opts) })
+		return r.reading(ctx, r.spec, nil, func(blocks replay.Blocks) error { return fn(blocks, opts) })
 	}
 	if r.flags.failedFile == "" {
 		return failed(read())
@@ -278,8 +278,8 @@ func (r *replaying) logPanic(cause any, stack []byte) {
 // dryRun counts the events that a replay would send.
 func (r *replaying) dryRun(ctx context.Context) error {
 	var counted *replay.Counted
-	err := r.looking(ctx, func(look *replay.LookUp, blocks replay.Blocks, opts replay.Options) (err error) {
-		counted, err = replay.Count(ctx, look, r.spec, blocks, opts)
+	err := r.looking(ctx, func(blocks replay.Blocks, opts replay.Options) (err error) {
+		counted, err = replay.Count(ctx, r.spec, blocks, opts)
 		return err
 	})
 	if counted == nil || err != nil && ctx.Err() == nil {
@@ -296,7 +296,7 @@ func damaged(report *replay.Report, remedy string) error {
 }
 
 // openLedger opens the store to look into, if there is one. The caller closes it.
-func (r *replaying) openLedger(ctx context.Context) (*replay.LookUp, func(), error) {
+func (r *replaying) openLedger(ctx context.Context) (*replay.Ledger, func(), error) {
 	if r.flags.server == "" && !storeExists(r.service.cfg) {
 		fmt.Fprintln(r.stderr, "there is no store yet, so no event counts as delivered already")
 		return nil, func() {}, nil
@@ -305,8 +305,8 @@ func (r *replaying) openLedger(ctx context.Context) (*replay.LookUp, func(), err
 	if err != nil {
 		return nil, nil, err
 	}
-	look := &replay.LookUp{Ledger: opened, Connection: r.conn.Name, Tenant: tenantOf(r.conn)}
-	return look, func() { _ = closer.Close() }, nil // nothing was written
+	ledger := &replay.Ledger{Store: opened, Connection: r.conn.Name, Tenant: tenantOf(r.conn)}
+	return ledger, func() { _ = closer.Close() }, nil // nothing was written
 }
 
 // reading opens the archive, shows the progress, and runs fn on the blocks. The function resume returns how
@@ -355,7 +355,7 @@ func (r *replaying) send(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	opts.Ledger = &replay.LookUp{Ledger: replays, Connection: r.conn.Name, Tenant: tenantOf(r.conn)}
+	opts.Ledger = &replay.Ledger{Store: replays, Connection: r.conn.Name, Tenant: tenantOf(r.conn)}
 	if err := r.confirm(ctx, spec); err != nil {
 		return err
 	}
@@ -452,7 +452,8 @@ func reportOf(ctx context.Context, replays adapter.RunStore, id int64) (*replay.
 	if err != nil {
 		return nil, err
 	}
-	return report, report.AddJobs(jobs)
+	report.Jobs, err = importjob.Reports(jobs)
+	return report, err
 }
 
 // goOn returns the command that goes on with the run, empty if its store ends with this process.

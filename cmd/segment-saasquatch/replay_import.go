@@ -8,20 +8,9 @@ import (
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/config"
 	"segment-saasquatch/adapter/replay"
+	"segment-saasquatch/adapter/replay/importjob"
 	"segment-saasquatch/adapter/saasquatch"
 )
-
-// importOptions returns the options of a replay by import jobs.
-func (r *replaying) importOptions(opts replay.Options) replay.ImportOptions {
-	cfg := r.service.cfg
-	imports := replay.ImportOptions{
-		Options: opts, Horizon: cfg.RetryHorizon, UnkeyedDead: cfg.UnkeyedAmbiguous == config.UnkeyedDead,
-	}
-	if cfg.Store.IsZero() {
-		imports.Dir = cfg.DataDir // the store has its events there too
-	}
-	return imports
-}
 
 // importRun replays by import jobs.
 func (r *replaying) importRun(
@@ -36,14 +25,17 @@ func (r *replaying) importRun(
 	if err != nil {
 		return err
 	}
-	return replay.Import(ctx, imports, run, objects, importer, blocks, r.importOptions(opts))
+	cfg := r.service.cfg
+	return importjob.Run(ctx, imports, run, objects, importer, blocks, importjob.Options{
+		Options: opts, Horizon: cfg.RetryHorizon, UnkeyedDead: cfg.UnkeyedAmbiguous == config.UnkeyedDead,
+	})
 }
 
 // writeFiles writes the files for import jobs, and sends nothing.
 func (r *replaying) writeFiles(ctx context.Context) error {
 	var written *replay.Written
-	err := r.looking(ctx, func(look *replay.LookUp, blocks replay.Blocks, opts replay.Options) (err error) {
-		written, err = replay.WriteFiles(ctx, look, r.spec, blocks, r.flags.out, r.importOptions(opts))
+	err := r.looking(ctx, func(blocks replay.Blocks, opts replay.Options) (err error) {
+		written, err = replay.WriteFiles(ctx, r.spec, blocks, r.flags.out, opts, replay.FileLimits{})
 		return err
 	})
 	if written == nil || err != nil && ctx.Err() == nil {

@@ -1,20 +1,20 @@
-package replay
+package importjob
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"iter"
 	"time"
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
 )
 
-// findBase finds out whether SaaSquatch counts the records of a file from 0 or from
-// 1, which it does not document: on one of the two the events that did not fail
-// are those among the results.
-func (i *importing) findBase(ctx context.Context, j *job, seen adapter.ImportJob, failures []adapter.RecordError) (int, error) {
+// findBase finds out whether SaaSquatch counts the records of a file from 0 or from 1, which it does not document.
+// With the right base, the events that did not fail are those among the results.
+func (r *runner) findBase(ctx context.Context, j *job, remote adapter.ImportJob, failures []adapter.RecordError) (int, error) {
 	lines := int64(len(j.ids))
 	first, last := lines, int64(0)
 	for k := range failures {
@@ -25,42 +25,38 @@ func (i *importing) findBase(ctx context.Context, j *job, seen adapter.ImportJob
 	case len(failures) == 0 || int64(len(failures)) == lines && first == 1:
 		return 1, nil
 	case first < 0 || last > lines || first == 0 && last == lines:
-		return 0, fmt.Errorf("job %s: its errors name records from %d to %d of a file of %d lines: see them in SaaSquatch's portal", seen.ID, first, last, lines)
+		return 0, fmt.Errorf("job %s: its errors name records from %d to %d of a file of %d lines: see them in SaaSquatch's portal",
+			remote.ID, first, last, lines)
 	case first == 0:
 		return 0, nil
 	case last == lines:
 		return 1, nil
 	}
-	sums, timed, err := i.sumLines(ctx, j)
+	sums, total, timed, err := r.sumLines(ctx, j)
 	if err != nil {
 		return 0, err
 	}
-	results, err := i.sumResults(ctx, seen, timed)
+	results, err := r.sumResults(ctx, remote, timed)
 	if err != nil {
 		return 0, err
 	}
-	var fits [2]bool
-	for base := range fits {
-		rest := sums.total
+	for _, base := range []int{1, 0} { // if both fit, the events that differ are alike
+		rest := total
 		for k := range failures {
-			rest -= sums.lines[failures[k].Record-int64(base)]
+			rest -= sums[failures[k].Record-int64(base)]
 		}
-		fits[base] = rest == results
+		if rest == results {
+			return base, nil
+		}
 	}
-	switch {
-	case fits[1]: // if both fit, the events that make the difference are alike
-		return 1, nil
-	case fits[0]:
-		return 0, nil
-	default:
-		return 0, fmt.Errorf("job %s: its results and its errors do not add up to the file of %d lines: see them in SaaSquatch's portal", seen.ID, lines)
-	}
+	return 0, fmt.Errorf("job %s: its results and its errors do not add up to the file of %d lines: see them in SaaSquatch's portal",
+		remote.ID, lines)
 }
 
 var baseSeed = maphash.MakeSeed()
 
-// sumOf returns a number for an event in a file or among the results. The sum of
-// those of many events tells whether they are the same, in any order.
+// sumOf returns a hash of an event in a file or among the results. The sum of many hashes tells whether the events
+// are the same, in any order.
 func sumOf(accountID, userID, key string, triggered int64, timed bool) uint64 {
 	var h maphash.Hash
 	h.SetSeed(baseSeed)
@@ -74,51 +70,55 @@ func sumOf(accountID, userID, key string, triggered int64, timed bool) uint64 {
 	return h.Sum64()
 }
 
-// lineSums are the numbers of a file's lines.
-type lineSums struct {
-	lines []uint64
-	total uint64
-}
-
-// sumLines returns the numbers of the job's lines, and whether the times of events
-// count in them: not if one has none, for then SaaSquatch gives it one.
-func (i *importing) sumLines(ctx context.Context, j *job) (*lineSums, bool, error) {
-	timed := true
-	for {
-		sums := &lineSums{lines: make([]uint64, len(j.ids))}
+// sumLines returns the hashes of the job's lines, their sum, and whether the hashes include times. They do not if an
+// event has no time, because SaaSquatch sets one then.
+func (r *runner) sumLines(ctx context.Context, j *job) (sums []uint64, total uint64, timed bool, err error) {
+	for timed = true; ; timed = false {
+		sums, total = make([]uint64, len(j.ids)), 0
 		allTimed := true
-		err := i.eachHeld(ctx, j, func(line int, held *adapter.Leased) error {
-			mapped := i.Mapper.MapWith(held.Payload, time.Time{}, mapping.Options{})
+		err := r.eachHeld(ctx, j, func(line int, held *adapter.Leased) error {
+			mapped := r.Mapper.MapWith(held.Payload, time.Time{}, mapping.Options{})
 			event := &mapped.UserEvent
 			allTimed = allTimed && event.Timed
-			sums.lines[line] = sumOf(event.AccountID, event.UserID, event.Key, event.DateTriggered, timed)
-			sums.total += sums.lines[line]
+			sums[line] = sumOf(event.AccountID, event.UserID, event.Key, event.DateTriggered, timed)
+			total += sums[line]
 			return nil
 		})
 		if err != nil || allTimed || !timed {
-			return sums, timed, err
+			return sums, total, timed, err
 		}
-		timed = false
 	}
 }
 
-// sumResults returns the sum over the events that were imported.
-func (i *importing) sumResults(ctx context.Context, seen adapter.ImportJob, timed bool) (sum uint64, err error) {
-	err = i.call(ctx, func() error {
-		sum = 0
-		for event, err := range i.importer.DownloadResults(ctx, seen) {
+// sumResults returns the sum of the hashes of the imported events.
+func (r *runner) sumResults(ctx context.Context, remote adapter.ImportJob, timed bool) (uint64, error) {
+	return download(ctx, r, remote, r.importer.DownloadResults, func(sum uint64, event adapter.ImportedEvent) uint64 {
+		return sum + sumOf(event.AccountID, event.UserID, event.Key, event.DateTriggered, timed)
+	})
+}
+
+// download folds the records of one of the job's files, at each attempt from the start. Without a file it returns
+// zero.
+func download[T, Sum any](
+	ctx context.Context, r *runner, remote adapter.ImportJob,
+	open func(context.Context, adapter.ImportJob) iter.Seq2[T, error], add func(Sum, T) Sum,
+) (sum Sum, err error) {
+	var zero Sum
+	err = r.call(ctx, func() error {
+		sum = zero
+		for record, err := range open(ctx, remote) {
 			if err != nil {
 				return err
 			}
-			sum += sumOf(event.AccountID, event.UserID, event.Key, event.DateTriggered, timed)
+			sum = add(sum, record)
 		}
 		return nil
 	})
-	if errors.Is(err, adapter.ErrNoFile) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("job %s: %w", seen.ID, err)
+	switch {
+	case errors.Is(err, adapter.ErrNoFile):
+		return zero, nil
+	case err != nil:
+		return zero, fmt.Errorf("job %s: %w", remote.ID, err)
 	}
 	return sum, nil
 }

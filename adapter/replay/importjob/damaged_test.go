@@ -1,8 +1,10 @@
-package replay_test
+package importjob_test
 
 import (
 	"context"
 	"testing"
+
+	"segment-saasquatch/adapter/replay/replaytest"
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/archive/archivetest"
@@ -30,7 +32,7 @@ func (d *damagedImports) Held(ctx context.Context, run *adapter.Run, after int64
 // TestImportLeavesDamagedPayloads imports an archive while some payloads are damaged.
 func TestImportLeavesDamagedPayloads(t *testing.T) {
 	t.Parallel()
-	_, spec := makeArchive(t, archivetest.Options{EventsPerDay: 100})
+	_, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 100})
 	to := newImportTenant(t, sandbox.Options{})
 	i := newImporting(t, spec)
 	defer i.close()

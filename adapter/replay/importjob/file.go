@@ -1,4 +1,4 @@
-package replay
+package importjob
 
 import (
 	"bufio"
@@ -14,16 +14,16 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// prepare picks the held events for a file, those first that the last job has left, as
-// many as go into it, and fixes them. It returns nil if there are none.
-func (i *importing) prepare(ctx context.Context) (*job, error) {
-	j := &job{number: i.number + 1, state: jobState{Stage: stagePrepared, Before: i.left}}
-	size, err := i.takeLeft(ctx, j)
+// prepare selects the held events for a file: first the leftover of the last job, then as many others as fit. It
+// stores the selection as a job, and returns nil if there are no events.
+func (r *runner) prepare(ctx context.Context) (*job, error) {
+	j := &job{number: r.number + 1, state: jobState{Stage: stagePrepared, Before: r.left}}
+	size, err := r.takeLeft(ctx, j)
 	if err != nil {
 		return nil, err
 	}
-	for after, full := i.last, false; !full; {
-		held, err := i.heldAfter(ctx, after)
+	for after, full := r.last, false; !full; {
+		held, err := r.heldAfter(ctx, after)
 		if err != nil {
 			return nil, err
 		}
@@ -32,8 +32,8 @@ func (i *importing) prepare(ctx context.Context) (*job, error) {
 		}
 		for k := range held {
 			event := &held[k]
-			line := i.line(nil, event)
-			if size += int64(len(line)) + 1; len(j.ids) > 0 && (size > i.MaxBytes || len(j.ids) >= i.MaxLines) {
+			line, _ := r.line(nil, event)
+			if size += int64(len(line)) + 1; len(j.ids) > 0 && (size > r.MaxBytes || len(j.ids) >= r.MaxLines) {
 				full = true
 				break
 			}
@@ -47,67 +47,68 @@ func (i *importing) prepare(ctx context.Context) (*job, error) {
 		return nil, nil
 	}
 	if j.fresh == 0 {
-		if err := i.restLeft(ctx, i.left); err != nil {
+		if err := r.waitForLeft(ctx, r.left); err != nil {
 			return nil, err
 		}
 	}
 	j.firstID, j.lastID = j.ids[0], j.ids[len(j.ids)-1]
-	return j, i.put(ctx, j)
+	return j, r.put(ctx, j)
 }
 
-// takeLeft has the job begin with the events that the last one has left, and returns
-// the size of their lines. They have been in one file.
-func (i *importing) takeLeft(ctx context.Context, j *job) (size int64, err error) {
-	ids, err := i.left.ids()
+// takeLeft starts the job with the leftover of the last one, and returns the size of its lines. Those have been in
+// one file before.
+func (r *runner) takeLeft(ctx context.Context, j *job) (size int64, err error) {
+	ids, err := r.left.ids()
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
 	all := &job{firstID: ids[0], lastID: ids[len(ids)-1], ids: ids}
-	err = i.eachHeld(ctx, all, func(_ int, event *adapter.Leased) error {
+	err = r.eachHeld(ctx, all, func(_ int, event *adapter.Leased) error {
 		j.ids = append(j.ids, event.ID)
-		size += int64(len(i.line(nil, event))) + 1
+		line, _ := r.line(nil, event)
+		size += int64(len(line)) + 1
 		return nil
 	})
 	return size, err
 }
 
-// line appends the line of a held event. It appends nothing if today's rules send
-// it no more, or its payload is damaged.
-func (i *importing) line(dst []byte, held *adapter.Leased) []byte {
+// line appends the line of a held event. If today's rules do not send the event, or its payload is damaged, it appends
+// nothing and returns the event's outcome.
+func (r *runner) line(dst []byte, held *adapter.Leased) ([]byte, adapter.Step) {
 	if held.Damaged {
-		return dst
+		return dst, delivery.DamagedStep(r.Now())
 	}
-	mapped := i.Mapper.MapWith(held.Payload, time.Time{}, mapping.Options{})
-	if mapped.Kind != mapping.KindUserEvent {
-		return dst
+	mapped := r.Mapper.MapWith(held.Payload, time.Time{}, mapping.Options{})
+	if mapped.Kind == mapping.KindUserEvent {
+		return mapped.UserEvent.AppendImportLine(dst), adapter.Step{}
 	}
-	return mapped.UserEvent.AppendImportLine(dst)
+	unsent := adapter.Step{Outcome: adapter.Skipped, Reason: mapped.Reason, Detail: mapped.Detail, At: r.Now()}
+	if mapped.Kind == mapping.KindReject {
+		unsent.Outcome = adapter.Rejected
+	}
+	return dst, unsent
 }
 
-// importFile is a file of import lines that has no name any more: nothing is left
-// of it when the process ends.
+// importFile is a file of import lines. It has no name, so it disappears with the process.
 type importFile struct {
-	file *os.File
+	*os.File
 	size int64
 }
 
 func (f *importFile) open() (io.ReadCloser, error) {
-	return io.NopCloser(io.NewSectionReader(f.file, 0, f.size)), nil
+	return io.NopCloser(io.NewSectionReader(f.File, 0, f.size)), nil
 }
 
-func (f *importFile) close() { _ = f.file.Close() } // it is gone then, whatever was wrong
-
-// writeFile writes the lines of a job. Those of its events that today's rules do not
-// send get their outcomes instead, and are no longer the job's.
-func (i *importing) writeFile(ctx context.Context, j *job) (_ *importFile, err error) {
-	file, err := os.CreateTemp(i.Dir, "segment-saasquatch-*.jsonl")
+// writeFile writes the lines of a job. Events that today's rules do not send get their outcomes and leave the job.
+func (r *runner) writeFile(ctx context.Context, j *job) (_ *importFile, err error) {
+	file, err := os.CreateTemp(r.Dir, "segment-saasquatch-*.jsonl")
 	if err != nil {
 		return nil, err
 	}
-	f := &importFile{file: file}
+	f := &importFile{File: file}
 	defer func() {
 		if err != nil {
-			f.close()
+			_ = f.Close()
 		}
 	}()
 	if err := os.Remove(file.Name()); err != nil {
@@ -116,9 +117,10 @@ func (i *importing) writeFile(ctx context.Context, j *job) (_ *importFile, err e
 	out := bufio.NewWriterSize(file, 256<<10)
 	var line []byte
 	kept := make([]int64, 0, len(j.ids))
-	err = i.eachHeld(ctx, j, func(_ int, event *adapter.Leased) error {
-		if line = i.line(line[:0], event); len(line) == 0 {
-			return i.settleUnsent(ctx, event)
+	err = r.eachHeld(ctx, j, func(_ int, event *adapter.Leased) error {
+		var unsent adapter.Step
+		if line, unsent = r.line(line[:0], event); len(line) == 0 {
+			return r.settle(ctx, event, unsent)
 		}
 		kept = append(kept, event.ID)
 		line = append(line, '\n')
@@ -135,20 +137,16 @@ func (i *importing) writeFile(ctx context.Context, j *job) (_ *importFile, err e
 	if len(kept) != len(j.ids) {
 		j.ids, j.state.IDs = kept, nil
 	}
-	return f, i.put(ctx, j)
+	return f, r.put(ctx, j)
 }
 
-// eachHeld calls fn with the events of the job that have no outcome yet, and the
-// number of their lines from 0.
-func (i *importing) eachHeld(ctx context.Context, j *job, fn func(line int, event *adapter.Leased) error) error {
+// eachHeld calls fn with each event of the job that has no outcome yet, and its line from 0.
+func (r *runner) eachHeld(ctx context.Context, j *job, fn func(line int, event *adapter.Leased) error) error {
 	line := 0
 	for after := j.firstID - 1; after < j.lastID; {
-		held, err := i.heldAfter(ctx, after)
-		if err != nil {
+		held, err := r.heldAfter(ctx, after)
+		if err != nil || len(held) == 0 {
 			return err
-		}
-		if len(held) == 0 {
-			return nil
 		}
 		for k := range held {
 			event := &held[k]
@@ -159,7 +157,7 @@ func (i *importing) eachHeld(ctx context.Context, j *job, fn func(line int, even
 				return nil
 			}
 			if j.ids[line] != event.ID {
-				continue // it is of no job
+				continue // it is in no job
 			}
 			if err := fn(line, event); err != nil {
 				return err
@@ -170,28 +168,11 @@ func (i *importing) eachHeld(ctx context.Context, j *job, fn func(line int, even
 	return nil
 }
 
-// settleUnsent records the outcome of an event that today's rules skip or reject, or
-// whose payload is damaged.
-func (i *importing) settleUnsent(ctx context.Context, event *adapter.Leased) error {
-	if event.Damaged {
-		return i.settle(ctx, event, delivery.DamagedStep(i.Now()))
-	}
-	mapped := i.Mapper.MapWith(event.Payload, time.Time{}, mapping.Options{})
-	step := adapter.Step{Outcome: adapter.Skipped, Reason: mapped.Reason, Detail: mapped.Detail, At: i.Now()}
-	if mapped.Kind == mapping.KindReject {
-		step.Outcome = adapter.Rejected
-	}
-	return i.settle(ctx, event, step)
-}
-
 // settle records the outcome of an event, unless it has one.
-func (i *importing) settle(ctx context.Context, event *adapter.Leased, step adapter.Step) error {
-	err := retry(ctx, i.Progress, func() error { return i.imports.Settle(ctx, i.run, event, step) })
-	if errors.Is(err, adapter.ErrLeaseLost) {
+func (r *runner) settle(ctx context.Context, event *adapter.Leased, step adapter.Step) error {
+	err := r.retryStore(ctx, func() error { return r.store.Settle(ctx, r.run, event, step) })
+	if err == nil || errors.Is(err, adapter.ErrLeaseLost) {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("record the outcome of delivery %d: %w", event.ID, err)
-	}
-	return nil
+	return fmt.Errorf("record the outcome of delivery %d: %w", event.ID, err)
 }

@@ -1,4 +1,9 @@
-package replay
+// Package importjob replays Segment archives through SaaSquatch's bulk import jobs.
+//
+//	replay.Hold ──► held events ──► files of import lines ──► jobs, one at a time ──► outcomes
+//
+// A store keeps the stage of each job, so a run can end at any time and resumes at that stage.
+package importjob
 
 import (
 	"context"
@@ -9,9 +14,10 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/replay"
 )
 
-// Importer has SaaSquatch import files of user events. Each call is one attempt.
+// Importer sends files of user events to SaaSquatch for import. Each call is one attempt.
 type Importer interface {
 	Upload(ctx context.Context, name string, size int64, open func() (io.ReadCloser, error)) (fileRef string, err error)
 	ValidateJob(ctx context.Context, input adapter.JobInput) (faults []string, err error)
@@ -21,40 +27,22 @@ type Importer interface {
 	DownloadResults(ctx context.Context, job adapter.ImportJob) iter.Seq2[adapter.ImportedEvent, error]
 }
 
-// ImportOptions are the choices of a replay by import jobs.
-type ImportOptions struct {
-	Options
-	// MaxLines and MaxBytes bound a file. Default: 500 000 lines and 100 MB, which
-	// SaaSquatch publishes for its guides and for uploads by SFTP.
-	MaxLines int
-	MaxBytes int64
-	// Dir is where files are kept until they are uploaded. Default: that of the
-	// system for temporary files.
-	Dir string
-	// Poll is how often a job under way is looked at. Default: 2 s.
+// Options are the choices of a replay by import jobs.
+type Options struct {
+	replay.Options
+	replay.FileLimits
+	// Poll is the first interval between two looks at a job. Default: 2 s.
 	Poll time.Duration
-	// Horizon is how long after a job of unknown fate its events may be imported
-	// again, since SaaSquatch forgets idempotency keys after 24 h. Default: 23 h.
+	// Horizon is how long after a job of unknown fate its events may be imported again: SaaSquatch forgets
+	// idempotency keys after 24 h. Default: 23 h.
 	Horizon time.Duration
-	// UnkeyedDead gives events without an idempotency key up, once a job may have
-	// processed them, instead of risking to import them twice. Default: false.
+	// UnkeyedDead gives up events without an idempotency key once a job may have processed them. Otherwise they
+	// may be imported twice. Default: false.
 	UnkeyedDead bool
 }
 
-// Limits of a file of import lines.
-const (
-	MaxImportLines = 500_000
-	MaxImportBytes = 100_000_000
-)
-
-func (o ImportOptions) withDefaults() ImportOptions {
-	o.Options = o.Options.withDefaults()
-	if o.MaxLines <= 0 {
-		o.MaxLines = MaxImportLines
-	}
-	if o.MaxBytes <= 0 {
-		o.MaxBytes = MaxImportBytes
-	}
+func (o Options) withDefaults() Options {
+	o.Options, o.FileLimits = o.Options.WithDefaults(), o.FileLimits.WithDefaults()
 	if o.Poll <= 0 {
 		o.Poll = 2 * time.Second
 	}
@@ -64,55 +52,56 @@ func (o ImportOptions) withDefaults() ImportOptions {
 	return o
 }
 
-// Import reads the blocks of a run, which has come so far with its objects, holds
-// their events in the store, and has SaaSquatch import them, a file at a time. The
-// outcome of every event is recorded once its job has ended. If ctx ends before
-// that, it returns the error of ctx, and the run can be resumed.
+// Run reads the blocks of a run, holds their events in the store, and makes SaaSquatch import them, a file at a time.
+// It records the outcome of every event when its job has ended. The objects are the run's checkpoints. If ctx ends
+// first, Run returns the error of ctx, and the run can be resumed.
 //
-// An event with an idempotency key is imported once, whatever becomes of a job and
-// of this process: a file is only sent again while SaaSquatch knows the keys.
-func Import(ctx context.Context, imports adapter.ImportStore, run *adapter.Run, objects []adapter.ObjectProgress, importer Importer, blocks Blocks, opts ImportOptions) error {
-	spec, err := ParseSpec(run.Spec)
+// An event with an idempotency key is imported once, even if a job or this process fails: a file is only sent again
+// while SaaSquatch knows the keys.
+func Run(
+	ctx context.Context, store adapter.ImportStore, run *adapter.Run, objects []adapter.ObjectProgress, importer Importer,
+	blocks replay.Blocks, opts Options,
+) error {
+	spec, err := replay.ParseSpec(run.Spec)
 	if err != nil {
 		return err
 	}
-	i := &importing{ImportOptions: opts.withDefaults(), imports: imports, run: run, spec: spec, importer: importer}
-	if err := i.resume(ctx); err != nil {
+	r := &runner{Options: opts.withDefaults(), store: store, run: run, spec: spec, importer: importer}
+	if err := r.resume(ctx); err != nil {
 		return err
 	}
-	s := &storing{Options: i.Options, replays: imports, run: run, spec: spec, held: true, room: i.room, took: i.took, size: i.size, stdin: newStdin(objects)}
-	if err := s.read(ctx, blocks); err != nil {
+	if err := replay.Hold(ctx, store, run, objects, blocks, r.Options.Options, r); err != nil {
 		return err
 	}
 	for {
-		more, err := i.importHeld(ctx)
+		more, err := r.importHeld(ctx)
 		if err != nil || !more {
 			return err
 		}
 	}
 }
 
-// importing is one replay by import jobs.
-type importing struct {
-	ImportOptions
-	imports  adapter.ImportStore
+// runner works on one run. It is the replay.Admission that keeps held events below the size of a file.
+type runner struct {
+	Options
+	store    adapter.ImportStore
 	run      *adapter.Run
-	spec     *Spec
+	spec     *replay.Spec
 	importer Importer
 
-	number int   // of the last job
-	last   int64 // id of the last event that has a job
-	left   *left // what the last job leaves to the next, nil for nothing
-	// heldLines and heldBytes are what is held and has no job yet.
+	number int       // of the last job
+	last   int64     // id of the last event that has a job
+	left   *leftover // of the last job
+	// heldLines and heldBytes measure the held events without a job.
 	heldLines int
 	heldBytes int64
 }
 
-// resume goes on with the jobs that the run has.
-func (i *importing) resume(ctx context.Context) error {
+// resume finishes the jobs of the run.
+func (r *runner) resume(ctx context.Context) error {
 	var jobs []adapter.RunJob
-	err := retry(ctx, i.Progress, func() (err error) {
-		jobs, err = i.imports.Jobs(ctx, i.run)
+	err := r.retryStore(ctx, func() (err error) {
+		jobs, err = r.store.Jobs(ctx, r.run)
 		return err
 	})
 	if err != nil {
@@ -123,103 +112,91 @@ func (i *importing) resume(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := i.work(ctx, job); err != nil {
+		if err := r.work(ctx, job); err != nil {
 			return err
 		}
 	}
-	// What was held for the next job is counted again, so that it does not grow
-	// beyond a file.
-	for after := i.last; ; {
-		held, err := i.heldAfter(ctx, after)
+	// The events held for the next job count, so that they do not outgrow a file.
+	for after := r.last; ; {
+		held, err := r.heldAfter(ctx, after)
 		if err != nil || len(held) == 0 {
 			return err
 		}
 		for k := range held {
-			i.heldLines++
-			i.heldBytes += int64(len(held[k].Payload))
+			r.heldLines++
+			r.heldBytes += int64(len(held[k].Payload))
 		}
 		after = held[len(held)-1].ID
 	}
 }
 
-// Pages of held events, in number and bytes of payload.
+// pageEvents and pageBytes limit a page of held events, and the bytes of its payloads.
 const (
-	heldPage  = 1000
-	heldBytes = 16 << 20
+	pageEvents = 1000
+	pageBytes  = 16 << 20
 )
 
-func (i *importing) heldAfter(ctx context.Context, after int64) (held []adapter.Leased, err error) {
-	err = retry(ctx, i.Progress, func() (err error) {
-		held, err = i.imports.Held(ctx, i.run, after, heldPage, heldBytes)
+func (r *runner) heldAfter(ctx context.Context, after int64) (held []adapter.Leased, err error) {
+	err = r.retryStore(ctx, func() (err error) {
+		held, err = r.store.Held(ctx, r.run, after, pageEvents, pageBytes)
 		return err
 	})
 	return held, err
 }
 
-// room returns how many events more go into the next file. When it is full it is
-// imported first.
-func (i *importing) room(ctx context.Context) (int, error) {
-	for i.heldLines >= i.MaxLines || i.heldBytes >= i.MaxBytes {
-		if _, err := i.importHeld(ctx); err != nil {
+func (r *runner) retryStore(ctx context.Context, do func() error) error {
+	return replay.RetryStore(ctx, r.Progress, do)
+}
+
+// Room imports the held events if they fill a file, and returns how many more fit into the next file.
+func (r *runner) Room(ctx context.Context) (int, error) {
+	for r.heldLines >= r.MaxLines || r.heldBytes >= r.MaxBytes {
+		if _, err := r.importHeld(ctx); err != nil {
 			return 0, err
 		}
 	}
-	return min(maxBatch, i.MaxLines-i.heldLines), nil
+	return r.MaxLines - r.heldLines, nil
 }
 
-// took counts events that are held now.
-func (i *importing) took(_ context.Context, events int) error {
-	i.heldLines += events
+func (r *runner) Stored(_ context.Context, events int, bytes int64) error {
+	r.heldLines += events
+	r.heldBytes += bytes
 	return nil
 }
 
-// size is told the size of an event that is held now.
-func (i *importing) size(bytes int) { i.heldBytes += int64(bytes) }
-
-// importHeld imports what is held, as far as it goes into a file, and reports
-// whether there was anything.
-func (i *importing) importHeld(ctx context.Context) (bool, error) {
-	job, err := i.prepare(ctx)
+// importHeld imports held events, at most a file of them, and reports whether there were any.
+func (r *runner) importHeld(ctx context.Context) (bool, error) {
+	job, err := r.prepare(ctx)
 	if err != nil || job == nil {
 		return false, err
 	}
-	i.heldLines, i.heldBytes = max(0, i.heldLines-job.fresh), max(0, i.heldBytes-job.textBytes)
-	return true, i.work(ctx, job)
+	r.heldLines, r.heldBytes = max(0, r.heldLines-job.fresh), max(0, r.heldBytes-job.textBytes)
+	return true, r.work(ctx, job)
 }
 
-// work takes a job of the run to its end.
-func (i *importing) work(ctx context.Context, job *job) error {
-	i.number, i.last = job.number, max(i.last, job.lastID)
-	if err := i.process(ctx, job); err != nil {
+// work finishes a job of the run.
+func (r *runner) work(ctx context.Context, job *job) error {
+	r.number, r.last = job.number, max(r.last, job.lastID)
+	if err := r.process(ctx, job); err != nil {
 		return fmt.Errorf("import job %d of the run: %w", job.number, err)
 	}
-	i.left = job.state.Left
+	r.left = job.state.Left
 	return nil
 }
 
-// call repeats a call to SaaSquatch while that may help.
-func (i *importing) call(ctx context.Context, do func() error) error {
-	for rest := callRest; ; {
+// backoff is the wait between attempts at a call to SaaSquatch.
+var backoff = adapter.Backoff{Base: time.Second, Max: time.Minute}
+
+// call repeats a call to SaaSquatch while its error is retryable.
+func (r *runner) call(ctx context.Context, do func() error) error {
+	for wait := backoff; ; {
 		err := do()
 		var failure *adapter.APIError
 		if !errors.As(err, &failure) || !failure.Retryable || ctx.Err() != nil {
 			return err
 		}
-		if err := i.rest(ctx, failure.Error(), max(rest.Next(), min(failure.RetryAfter, callRest.Max))); err != nil {
+		if err := r.Progress.Wait(ctx, failure.Error(), max(wait.Next(), min(failure.RetryAfter, wait.Max))); err != nil {
 			return err
 		}
 	}
 }
-
-// rest shows why another try has to wait, and waits.
-func (i *importing) rest(ctx context.Context, why string, rest time.Duration) error {
-	i.Progress.waiting(why)
-	if err := adapter.Wait(ctx, rest); err != nil {
-		return err
-	}
-	i.Progress.waiting("")
-	return nil
-}
-
-// callRest is the rest between attempts at a call to SaaSquatch.
-var callRest = adapter.Backoff{Base: time.Second, Max: time.Minute}

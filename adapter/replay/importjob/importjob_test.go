@@ -1,4 +1,4 @@
-package replay_test
+package importjob_test
 
 import (
 	"context"
@@ -8,11 +8,12 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"segment-saasquatch/adapter/replay/importjob"
+	"segment-saasquatch/adapter/replay/replaytest"
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/archive/archivetest"
@@ -76,18 +77,16 @@ type importing struct {
 	t     *testing.T
 	path  string
 	store *store.Store
-	opts  replay.ImportOptions
+	opts  importjob.Options
 	spec  *replay.Spec
 	wrap  func(adapter.ImportStore) adapter.ImportStore // nil for the store itself
 }
 
 func newImporting(t *testing.T, spec *replay.Spec) *importing {
 	spec.Via = replay.ViaImport
-	i := &importing{t: t, path: storePath(t), spec: spec}
-	i.opts = replay.ImportOptions{
-		Options: replay.Options{Mapper: newMapper(t), Now: func() time.Time { return testNow }},
-		Poll:    time.Millisecond, Dir: t.TempDir(),
-	}
+	i := &importing{t: t, path: replaytest.StorePath(t), spec: spec}
+	i.opts = importjob.Options{Options: replaytest.NewOptions(t), Poll: time.Millisecond}
+	i.opts.Dir = t.TempDir()
 	i.open()
 	return i
 }
@@ -117,14 +116,13 @@ func (i *importing) close() {
 }
 
 // run begins or resumes the run with the number.
-func (i *importing) run(id int64, importer replay.Importer) (*adapter.Run, error) {
+func (i *importing) run(id int64, importer importjob.Importer) (*adapter.Run, error) {
 	i.t.Helper()
 	ctx := context.Background()
 	var run *adapter.Run
 	var objects []adapter.ObjectProgress
 	if id == 0 {
-		p := &process{t: i.t}
-		run = p.begin(i.store, i.spec)
+		run = replaytest.Begin(i.t, i.store, i.spec)
 	} else {
 		var err error
 		if run, objects, err = i.store.TakeRun(ctx, id); err != nil {
@@ -135,14 +133,14 @@ func (i *importing) run(id int64, importer replay.Importer) (*adapter.Run, error
 	if i.wrap != nil {
 		imports = i.wrap(imports)
 	}
-	err := read(i.t, i.spec, nil, replay.Resume(objects), func(blocks replay.Blocks) error {
-		return replay.Import(ctx, imports, run, objects, importer, blocks, i.opts)
+	err := replaytest.Read(i.t, i.spec, nil, replay.Resume(objects), func(blocks replay.Blocks) error {
+		return importjob.Run(ctx, imports, run, objects, importer, blocks, i.opts)
 	})
 	return run, err
 }
 
 func (i *importing) outcomes(id int64) []adapter.Tally {
-	return (&process{t: i.t, store: i.store}).outcomes(id)
+	return replaytest.Outcomes(i.t, i.store, id)
 }
 
 // TestImport imports an archive in several jobs, with records counted from either
@@ -152,7 +150,7 @@ func TestImport(t *testing.T) {
 	for _, base := range []sandbox.RecordBase{sandbox.RecordsFromOne, sandbox.RecordsFromZero} {
 		for _, refuse := range []float64{0, 0.03, 1} {
 			t.Run(fmt.Sprintf("base %d, %v%% refused", base, 100*refuse), func(t *testing.T) {
-				made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 300})
+				made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 300})
 				faults := sandbox.JobFaults{}
 				if refuse > 0 {
 					faults.RefuseRecords = []sandbox.FailRule{{Rate: refuse, Status: 400}}
@@ -165,7 +163,7 @@ func TestImport(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				want := expect(made)
+				want := replaytest.Expect(made)
 				received := to.received()
 				outcomes := i.outcomes(run.ID)
 				refused := 0
@@ -179,7 +177,7 @@ func TestImport(t *testing.T) {
 					t.Errorf("%d refused; %+v", refused, stats)
 				}
 				if refused == 0 {
-					check(t, want, received, outcomes)
+					replaytest.Check(t, want, received, outcomes)
 				}
 				checkSettledRight(t, i.store, run.ID, received)
 				for _, event := range to.Events() {
@@ -195,7 +193,7 @@ func TestImport(t *testing.T) {
 						t.Fatal(err)
 					}
 					if after := to.Stats().Jobs.Completed; after != before {
-						t.Errorf("%d jobs for what was imported: %s", after-before, text(i.outcomes(again.ID)))
+						t.Errorf("%d jobs for what was imported: %s", after-before, replaytest.Text(i.outcomes(again.ID)))
 					}
 				}
 			})
@@ -228,7 +226,7 @@ func checkSettledRight(t *testing.T, s *store.Store, run int64, received map[str
 // TestImportUnknownUsers imports events of users that SaaSquatch does not know.
 func TestImportUnknownUsers(t *testing.T) {
 	t.Parallel()
-	_, spec := makeArchive(t, archivetest.Options{EventsPerDay: 100, Clean: true})
+	_, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 100, Clean: true})
 	to := newImportTenant(t, sandbox.Options{Users: sandbox.KnownUsers})
 	i := newImporting(t, spec)
 	defer i.close()
@@ -236,7 +234,7 @@ func TestImportUnknownUsers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := text(i.outcomes(run.ID)); !strings.Contains(got, "dead user_not_found") || strings.Contains(got, "delivered,") {
+	if got := replaytest.Text(i.outcomes(run.ID)); !strings.Contains(got, "dead user_not_found") || strings.Contains(got, "delivered,") {
 		t.Error(got)
 	}
 }
@@ -250,7 +248,7 @@ func TestImportAborted(t *testing.T) {
 		want    adapter.Outcome
 	}{{1, adapter.Delivered}, {2, adapter.Delivered}, {3, adapter.Dead}} {
 		t.Run(fmt.Sprint(test.aborted), func(t *testing.T) {
-			made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 200, Clean: true})
+			made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 200, Clean: true})
 			to := newImportTenant(t, sandbox.Options{Jobs: sandbox.JobFaults{AbortFirst: test.aborted, AbortAfter: 20}})
 			i := newImporting(t, spec)
 			defer i.close()
@@ -259,9 +257,9 @@ func TestImportAborted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			outcomes := text(i.outcomes(run.ID))
+			outcomes := replaytest.Text(i.outcomes(run.ID))
 			received := to.received()
-			want := expect(made)
+			want := replaytest.Expect(made)
 			switch test.want {
 			case adapter.Delivered:
 				for key := range want.Keys {
@@ -286,9 +284,11 @@ func TestImportAborted(t *testing.T) {
 	}
 }
 
+var errCrash = errors.New("crash")
+
 // crashing is an importer that fails at a call, before it or after it.
 type crashing struct {
-	replay.Importer
+	importjob.Importer
 	at    int
 	after bool
 	n     int
@@ -341,8 +341,8 @@ func (c *crashing) Job(ctx context.Context, id string) (adapter.ImportJob, error
 // with it in another process.
 func TestImportResumeAnywhere(t *testing.T) {
 	t.Parallel()
-	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 2})
-	want := expect(made)
+	made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 2})
+	want := replaytest.Expect(made)
 	for _, after := range []bool{false, true} {
 		crashed := true
 		for at := 1; crashed; at++ {
@@ -371,7 +371,7 @@ func TestImportResumeAnywhere(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			received, outcomes := to.received(), text(i.outcomes(1))
+			received, outcomes := to.received(), replaytest.Text(i.outcomes(1))
 			for key := range want.Keys {
 				if received[key] != 1 {
 					t.Errorf("crash at call %d, after it %t: %s arrived %d times", at, after, key, received[key])
@@ -397,7 +397,7 @@ func TestImportResumeAnywhere(t *testing.T) {
 // forgotten the keys: nothing is sent a second time.
 func TestImportPastHorizon(t *testing.T) {
 	t.Parallel()
-	_, spec := makeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 1})
+	_, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 1})
 	to := newImportTenant(t, sandbox.Options{})
 	i := newImporting(t, spec)
 	defer i.close()
@@ -409,12 +409,12 @@ func TestImportPastHorizon(t *testing.T) {
 	if err := to.Advance(25 * time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	i.opts.Now = func() time.Time { return testNow.Add(25 * time.Hour) }
+	i.opts.Now = func() time.Time { return replaytest.Now.Add(25 * time.Hour) }
 	i.restart()
 	if _, err := i.run(1, to.importer(t)); err != nil {
 		t.Fatal(err)
 	}
-	if got := text(i.outcomes(1)); !strings.Contains(got, "dead horizon_over") {
+	if got := replaytest.Text(i.outcomes(1)); !strings.Contains(got, "dead horizon_over") {
 		t.Error(got)
 	}
 	if received := to.received(); !maps.Equal(received, before) {
@@ -426,84 +426,35 @@ func TestImportPastHorizon(t *testing.T) {
 // file, and says why.
 func TestImportRefusedFile(t *testing.T) {
 	t.Parallel()
-	_, spec := makeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 1})
+	_, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 1})
 	to := newImportTenant(t, sandbox.Options{})
 	i := newImporting(t, spec)
 	defer i.close()
 	_, err := i.run(0, refusing{to.importer(t)})
-	var invalid *replay.InvalidFileError
+	var invalid *importjob.InvalidFileError
 	if !errors.As(err, &invalid) || len(invalid.Faults) != 1 {
 		t.Fatalf("got %v", err)
 	}
-	if got := text(i.outcomes(1)); !strings.Contains(got, "pending") {
+	if got := replaytest.Text(i.outcomes(1)); !strings.Contains(got, "pending") {
 		t.Error(got)
 	}
 	if _, err := i.run(1, to.importer(t)); err != nil {
 		t.Fatal(err)
 	}
-	if got := text(i.outcomes(1)); strings.Contains(got, "pending") {
+	if got := replaytest.Text(i.outcomes(1)); strings.Contains(got, "pending") {
 		t.Error(got)
 	}
 }
 
-type refusing struct{ replay.Importer }
+type refusing struct{ importjob.Importer }
 
 func (refusing) ValidateJob(context.Context, adapter.JobInput) ([]string, error) {
 	return []string{"line 3 is wrong"}, nil
 }
 
-// TestWriteFiles writes the lines of an archive into files of a few lines each.
-func TestWriteFiles(t *testing.T) {
-	t.Parallel()
-	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 300})
-	want := expect(made)
-	spec.Via = replay.ViaImport
-	dir := filepath.Join(t.TempDir(), "out")
-	opts := replay.ImportOptions{Options: replay.Options{Mapper: newMapper(t), Now: func() time.Time { return testNow }}, MaxLines: 70, MaxBytes: 1 << 20}
-	write := func() (*replay.Written, error) {
-		var written *replay.Written
-		err := read(t, spec, nil, nil, func(blocks replay.Blocks) (err error) {
-			written, err = replay.WriteFiles(context.Background(), nil, spec, blocks, dir, opts)
-			return err
-		})
-		return written, err
-	}
-	written, err := write()
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys := make(map[string]int)
-	lines := 0
-	for _, name := range written.Files {
-		content, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := strings.Count(string(content), "\n")
-		if lines += n; n > 70 {
-			t.Errorf("%s has %d lines", name, n)
-		}
-		for line := range strings.Lines(string(content)) {
-			if _, rest, ok := strings.Cut(line, `"idempotencyKey":"`); ok {
-				key, _, _ := strings.Cut(rest, `"`)
-				keys[key]++
-			}
-		}
-	}
-	if !maps.Equal(keys, want.Keys) || lines != want.Outcomes["delivered"] || len(written.Files) != (lines+69)/70 {
-		t.Errorf("%d keys of %d, %d lines of %d, %d files", len(keys), len(want.Keys), lines, want.Outcomes["delivered"], len(written.Files))
-	}
-	if _, err := write(); err == nil {
-		t.Error("files of an earlier time are no error")
-	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "*.partial")); len(left) > 0 {
-		t.Errorf("left behind: %q", left)
-	}
-}
-
 // doubtful makes jobs and says that it does not know.
 type doubtful struct {
-	replay.Importer
+	importjob.Importer
 	times int
 }
 
@@ -519,7 +470,7 @@ func (d *doubtful) CreateJob(ctx context.Context, input adapter.JobInput) (adapt
 // with a key are imported once all the same.
 func TestImportJobOfUnknownFate(t *testing.T) {
 	t.Parallel()
-	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 100, Clean: true, Days: 1})
+	made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 100, Clean: true, Days: 1})
 	to := newImportTenant(t, sandbox.Options{})
 	i := newImporting(t, spec)
 	defer i.close()
@@ -528,7 +479,7 @@ func TestImportJobOfUnknownFate(t *testing.T) {
 		t.Fatal(err)
 	}
 	received := to.received()
-	for key := range expect(made).Keys {
+	for key := range replaytest.Expect(made).Keys {
 		if received[key] != 1 {
 			t.Errorf("%s arrived %d times", key, received[key])
 		}
@@ -538,7 +489,7 @@ func TestImportJobOfUnknownFate(t *testing.T) {
 			t.Errorf("%s arrived %d times", key, n)
 		}
 	}
-	if got := text(i.outcomes(1)); !strings.Contains(got, "duplicate conflict_after_failure") || strings.Contains(got, "pending") {
+	if got := replaytest.Text(i.outcomes(1)); !strings.Contains(got, "duplicate conflict_after_failure") || strings.Contains(got, "pending") {
 		t.Error(got)
 	}
 }

@@ -1,4 +1,4 @@
-package replay
+package importjob
 
 import (
 	"context"
@@ -9,86 +9,98 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/replay"
 	"segment-saasquatch/mapping"
 )
 
-// stage is how far an import job is.
+// stage is the stage of an import job.
 type stage string
 
 const (
-	// stagePrepared: the events of the file are fixed. It is made, uploaded and
-	// validated, any number of times: nothing comes of that.
+	// stagePrepared: the events of the file are fixed. Upload and validation may be repeated without effect.
 	stagePrepared stage = "prepared"
-	// stageCreating: the job is about to be made. If this is where a process ended,
-	// nobody knows whether there is one.
+	// stageCreating: the job is about to be created. After a crash at this stage it is unknown whether it exists.
 	stageCreating stage = "creating"
-	// stageCreated: there is a job, which has an id.
+	// stageCreated: the job exists and has an id.
 	stageCreated stage = "created"
 	// stageSettled: every event has its outcome, or is left to the next job.
 	stageSettled stage = "settled"
 )
 
-// maxAborted is how many jobs are made of a file that SaaSquatch gives up.
+// maxAborted is the number of jobs that are created for one file if SaaSquatch aborts them.
 const maxAborted = 3
 
-// job is one import job of a run, or several one after the other with the same
-// events if SaaSquatch gives them up.
+// job is an import job of a run. If SaaSquatch aborts it, the next one with the same events takes its place.
 type job struct {
 	number          int
 	firstID, lastID int64
 	ids             []int64 // of the events, in the order of the file's lines
-	fresh           int     // how many of them no job had before; only at the preparation
+	fresh           int     // events that no job had before; known at the preparation only
 	textBytes       int64   // of the payloads of those
-	doubts          int     // how often this process could not tell whether there is a job
+	doubts          int     // how often it was unknown to this process whether the job exists
 	state           jobState
 }
 
-// jobState is what the store keeps of a job.
+// jobState is the part of a job that the store keeps.
 type jobState struct {
 	Stage stage `json:"stage"`
-	// JobID is SaaSquatch's, empty before there is a job.
+	// JobID is SaaSquatch's, empty before the job exists.
 	JobID string `json:"job_id,omitempty"`
-	// Ambiguous is when the first job was made, or may have been, that may have
-	// processed events without our knowing; zero if there was none.
+	// Ambiguous is the start of the first job that may have processed events without a recorded outcome; zero if
+	// there was none.
 	Ambiguous time.Time `json:"ambiguous,omitzero"`
-	// Aborted is how many jobs SaaSquatch has given up.
+	// Aborted is the number of jobs that SaaSquatch has aborted.
 	Aborted int `json:"aborted,omitempty"`
-	// Began is when the last job was made.
+	// Began is the start of the last job.
 	Began time.Time `json:"began,omitzero"`
-	// Status is the last job's at its end, and Failed how many of its events failed.
+	// Status is the last job's at its end. Failed is the number of its failed events.
 	Status string `json:"status,omitempty"`
 	Failed int64  `json:"failed,omitempty"`
-	// Base is the number of a file's first record in SaaSquatch's counting, nil until
-	// it is known.
+	// Base is SaaSquatch's number of the first record in a file, nil until it is known.
 	Base *int `json:"base,omitempty"`
 	// IDs are the packed ids of the events.
 	IDs []byte `json:"ids"`
-	// Before is what the job before this one has left to it, and Left what this one
-	// leaves to the next; nil for nothing.
-	Before *left `json:"before,omitempty"`
-	Left   *left `json:"left,omitempty"`
+	// Before is the leftover of the job before this one, Left the leftover of this one; nil for none.
+	Before *leftover `json:"before,omitempty"`
+	Left   *leftover `json:"left,omitempty"`
 }
 
 // parseJob reads a job from the store.
 func parseJob(stored adapter.RunJob) (*job, error) {
 	j := &job{number: stored.Number, firstID: stored.First, lastID: stored.Last}
-	if err := json.Unmarshal(stored.State, &j.state); err != nil {
-		return nil, damagedJob(stored.Number, err)
+	err := json.Unmarshal(stored.State, &j.state)
+	if err == nil {
+		j.ids, err = unpackIDs(j.state.IDs)
 	}
-	var err error
-	if j.ids, err = unpackIDs(j.state.IDs); err != nil {
-		return nil, damagedJob(stored.Number, err)
-	}
-	for _, l := range []*left{j.state.Before, j.state.Left} {
-		if _, err := l.ids(); err != nil {
-			return nil, damagedJob(stored.Number, err)
+	for _, l := range []*leftover{j.state.Before, j.state.Left} {
+		if err == nil {
+			_, err = l.times()
 		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read import job %d: %w", stored.Number, err)
 	}
 	return j, nil
 }
 
-// put records where the job is at.
-func (i *importing) put(ctx context.Context, j *job) error {
+// Reports describes the jobs of a run.
+func Reports(jobs []adapter.RunJob) (reports []replay.JobReport, err error) {
+	for _, stored := range jobs {
+		j, err := parseJob(stored)
+		if err != nil {
+			return nil, err
+		}
+		report := replay.JobReport{ID: j.state.JobID, Status: j.state.Status, Events: int64(len(j.ids)), Failed: j.state.Failed}
+		if j.state.Stage != stageSettled {
+			report.Status = adapter.JobPending.String()
+		}
+		reports = append(reports, report)
+	}
+	return reports, nil
+}
+
+// put stores the state of the job.
+func (r *runner) put(ctx context.Context, j *job) error {
 	if j.state.IDs == nil {
 		j.state.IDs = packIDs(j.ids)
 	}
@@ -96,78 +108,72 @@ func (i *importing) put(ctx context.Context, j *job) error {
 	if err != nil {
 		return fmt.Errorf("write import job %d: %w", j.number, err)
 	}
-	return retry(ctx, i.Progress, func() error {
-		return i.imports.PutJob(ctx, i.run, adapter.RunJob{Number: j.number, First: j.firstID, Last: j.lastID, State: state})
+	return r.retryStore(ctx, func() error {
+		return r.store.PutJob(ctx, r.run, adapter.RunJob{Number: j.number, First: j.firstID, Last: j.lastID, State: state})
 	})
 }
 
-// process takes a job from where it is at to its end.
-func (i *importing) process(ctx context.Context, j *job) error {
-	defer i.showJob("")
-	for {
+// process takes a job from its stage to its end.
+func (r *runner) process(ctx context.Context, j *job) (err error) {
+	defer r.Progress.SetJob("")
+	for err == nil {
 		switch j.state.Stage {
 		case stagePrepared:
-			if err := i.create(ctx, j); err != nil {
-				return err
-			}
+			err = r.create(ctx, j)
 		case stageCreating:
-			if err := i.doubt(ctx, j); err != nil {
-				return err
-			}
+			err = r.doubt(ctx, j)
 		case stageCreated:
-			if err := i.follow(ctx, j); err != nil {
-				return err
-			}
+			err = r.follow(ctx, j)
 		case stageSettled:
 			return nil
 		default:
-			return fmt.Errorf("its stage is %q, which this program does not know: run the version that wrote it, or a newer one", j.state.Stage)
+			return fmt.Errorf("its stage is %q, which this program does not know: run the version that wrote it, or a newer one",
+				j.state.Stage)
 		}
 	}
+	return err
 }
 
-func (i *importing) showJob(text string) { i.Progress.update(func(s *Snapshot) { s.Job = text }) }
-
 // input describes the job to SaaSquatch.
-func (i *importing) input(j *job, fileRef string) adapter.JobInput {
+func (r *runner) input(j *job, fileRef string) adapter.JobInput {
 	return adapter.JobInput{
 		Type:     adapter.JobTypeUserEvents,
-		Name:     "segment-saasquatch replay " + strconv.FormatInt(i.run.ID, 10) + ", file " + strconv.Itoa(j.number),
+		Name:     fmt.Sprintf("segment-saasquatch replay %d, file %d", r.run.ID, j.number),
 		FileRef:  fileRef,
-		Programs: i.spec.FirePrograms,
-		Webhooks: i.spec.FirePrograms,
+		Programs: r.spec.FirePrograms,
+		Webhooks: r.spec.FirePrograms,
 	}
 }
 
-// create uploads the file and makes a job of it.
-func (i *importing) create(ctx context.Context, j *job) error {
-	if over, err := i.expired(ctx, j); over || err != nil {
+// create uploads the file and creates a job for it.
+func (r *runner) create(ctx context.Context, j *job) error {
+	if over, err := r.expired(ctx, j); over || err != nil {
 		return err
 	}
 	label := "import job " + strconv.Itoa(j.number)
-	i.showJob(label + ": upload")
-	file, err := i.writeFile(ctx, j)
+	r.Progress.SetJob(label + ": upload")
+	file, err := r.writeFile(ctx, j)
 	if err != nil {
 		return fmt.Errorf("write the file: %w", err)
 	}
-	defer file.close()
+	defer file.Close()   // without a name it is gone even if this fails
 	if len(j.ids) == 0 { // all of them have their outcomes
 		j.state.Stage = stageSettled
-		return i.put(ctx, j)
+		return r.put(ctx, j)
 	}
 	var fileRef string
-	err = i.call(ctx, func() (err error) {
-		fileRef, err = i.importer.Upload(ctx, fmt.Sprintf("userEvents_%d_%d.jsonl", i.run.ID, j.number), file.size, file.open)
+	err = r.call(ctx, func() (err error) {
+		fileRef, err = r.importer.Upload(ctx, fmt.Sprintf("userEvents_%d_%d.jsonl", r.run.ID, j.number), file.size, file.open)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	input := i.input(j, fileRef)
-	i.showJob(label + ": validation")
+	input := r.input(j, fileRef)
+	r.Progress.SetJob(label + ": validation")
 	var faults []string
-	err = i.call(ctx, func() (err error) {
-		faults, err = i.importer.ValidateJob(ctx, input)
+	err = r.call(ctx, func() (err error) {
+		faults, err = r.importer.ValidateJob(ctx, input)
 		return err
 	})
 	switch {
@@ -176,39 +182,38 @@ func (i *importing) create(ctx context.Context, j *job) error {
 	case len(faults) > 0:
 		return &InvalidFileError{Faults: faults}
 	}
-	if i.over(j.state.Ambiguous) || j.state.Before != nil && i.over(j.state.Before.Ambiguous) {
-		return nil // it has taken too long: what expired meanwhile is given up first
+	if r.over(j.state.Ambiguous) || j.state.Before != nil && r.over(j.state.Before.Ambiguous) {
+		return nil // events have expired meanwhile: the next call gives them up first
 	}
-	i.showJob(label + ": creation")
-	j.state.Stage, j.state.Began, j.state.Base = stageCreating, i.Now(), nil
-	if err := i.put(ctx, j); err != nil {
+	r.Progress.SetJob(label + ": creation")
+	j.state.Stage, j.state.Began, j.state.Base = stageCreating, r.Now(), nil
+	if err := r.put(ctx, j); err != nil {
 		return err
 	}
-	// Not cut short by ctx, or nobody would know whether there is a job.
-	created, err := i.importer.CreateJob(context.WithoutCancel(ctx), input)
+	// The end of ctx must not cancel this call, or it would be unknown whether the job exists.
+	created, err := r.importer.CreateJob(context.WithoutCancel(ctx), input)
 	var failure *adapter.APIError
 	switch {
 	case err == nil:
 		j.state.Stage, j.state.JobID = stageCreated, created.ID
-		return i.put(context.WithoutCancel(ctx), j)
+		return r.put(context.WithoutCancel(ctx), j)
 	case errors.As(err, &failure) && !failure.Ambiguous():
 		j.state.Stage = stagePrepared
-		if err := i.put(ctx, j); err != nil {
+		if err := r.put(ctx, j); err != nil {
 			return err
 		}
 		if !failure.Retryable || ctx.Err() != nil {
 			return failure
 		}
-		return i.rest(ctx, failure.Error(), max(callRest.Base, min(failure.RetryAfter, callRest.Max)))
+		return r.Progress.Wait(ctx, failure.Error(), max(backoff.Base, min(failure.RetryAfter, backoff.Max)))
 	default: // the stage says that there may be a job
 		j.doubts++
-		return i.rest(ctx, "another try: a job may have been created: "+err.Error(), min(i.Poll<<min(j.doubts, 16), maxDoubtRest))
+		return r.Progress.Wait(ctx, "another try: a job may have been created: "+err.Error(), min(r.Poll<<min(j.doubts, 16), maxWait))
 	}
 }
 
-// maxDoubtRest is the longest rest before a file is uploaded again of which nobody
-// knows whether there is a job.
-const maxDoubtRest = 5 * time.Minute
+// maxWait is the longest wait before another job, after one of unknown fate or one that refused records.
+const maxWait = 5 * time.Minute
 
 // InvalidFileError means that SaaSquatch refuses to import a file.
 type InvalidFileError struct{ Faults []string }
@@ -217,39 +222,39 @@ func (e *InvalidFileError) Error() string {
 	return fmt.Sprintf("SaaSquatch refuses the file: %q", e.Faults)
 }
 
-// doubt decides what becomes of events of which nobody knows whether a job has
-// processed them: they are imported again while SaaSquatch knows their keys.
-func (i *importing) doubt(ctx context.Context, j *job) error {
+// doubt prepares a job again if a job may have processed its events: SaaSquatch still knows their keys.
+func (r *runner) doubt(ctx context.Context, j *job) error {
 	if j.state.Ambiguous.IsZero() {
 		j.state.Ambiguous = j.state.Began
 	}
 	j.state.JobID = ""
-	if i.UnkeyedDead && !i.over(j.state.Ambiguous) {
-		if err := i.giveUpUnkeyed(ctx, j); err != nil {
+	if r.UnkeyedDead && !r.over(j.state.Ambiguous) {
+		if err := r.giveUpUnkeyed(ctx, j); err != nil {
 			return err
 		}
 	}
 	j.state.Stage = stagePrepared
-	return i.put(ctx, j)
+	return r.put(ctx, j)
 }
 
-// follow looks at the job until it has ended, and records what came of it.
-func (i *importing) follow(ctx context.Context, j *job) error {
-	for poll := i.Poll; ; poll = min(poll*3/2, 10*i.Poll) {
-		var seen adapter.ImportJob
-		err := i.call(ctx, func() (err error) {
-			seen, err = i.importer.Job(ctx, j.state.JobID)
+// follow polls the job until it has ended, and records the outcomes.
+func (r *runner) follow(ctx context.Context, j *job) error {
+	for poll := r.Poll; ; poll = min(poll*3/2, 10*r.Poll) {
+		var remote adapter.ImportJob
+		err := r.call(ctx, func() (err error) {
+			remote, err = r.importer.Job(ctx, j.state.JobID)
 			return err
 		})
 		if err != nil {
 			return fmt.Errorf("look at job %s: %w", j.state.JobID, err)
 		}
-		i.showJob(fmt.Sprintf("import job %d: %d of %d events, %d errors", j.number, seen.RecordsProcessed, len(j.ids), seen.Errors))
-		switch seen.Status {
+		r.Progress.SetJob(fmt.Sprintf("import job %d: %d of %d events, %d errors",
+			j.number, remote.RecordsProcessed, len(j.ids), remote.Errors))
+		switch remote.Status {
 		case adapter.JobCompleted:
-			return i.complete(ctx, j, seen)
+			return r.complete(ctx, j, remote)
 		case adapter.JobAborted:
-			return i.aborted(ctx, j)
+			return r.aborted(ctx, j)
 		}
 		if err := adapter.Wait(ctx, poll); err != nil {
 			return err
@@ -257,13 +262,14 @@ func (i *importing) follow(ctx context.Context, j *job) error {
 	}
 }
 
-// aborted has the events of a job that SaaSquatch has given up imported by another.
-func (i *importing) aborted(ctx context.Context, j *job) error {
+// aborted creates another job for the events of an aborted one, or gives them up.
+func (r *runner) aborted(ctx context.Context, j *job) error {
 	j.state.Aborted++
 	j.state.Status = adapter.JobAborted.String()
 	if j.state.Aborted >= maxAborted {
-		return i.giveUp(ctx, j, mapping.ReasonImportAborted, fmt.Sprintf("SaaSquatch gave %d import jobs up, the last of them %s", j.state.Aborted, j.state.JobID))
+		return r.giveUp(ctx, j, mapping.ReasonImportAborted,
+			fmt.Sprintf("SaaSquatch gave up %d import jobs, the last of them %s", j.state.Aborted, j.state.JobID))
 	}
-	j.state.Stage = stageCreating // as much is known: it may have processed some of them
-	return i.put(ctx, j)
+	j.state.Stage = stageCreating // as after a crash, it may have processed some events
+	return r.put(ctx, j)
 }

@@ -1,10 +1,9 @@
-package replay
+package importjob
 
 import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -12,39 +11,30 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// maxRefused is how many jobs a record is sent in that SaaSquatch refuses for the time
-// being. Then its event is dead.
+// maxRefused is the number of jobs that may refuse a record temporarily. Then its event is dead.
 const maxRefused = 3
 
-// left are the events that a job leaves to the next one: SaaSquatch refused their
-// records for the time being. They are never sent one by one, since that would fire
-// programs.
-type left struct {
-	// Refused are packed ids of events, by how many jobs have refused them, from one on.
+// leftover are the events that a job leaves to the next one, because SaaSquatch refused their records temporarily.
+// They are never sent one by one, since that would fire programs.
+type leftover struct {
+	// Refused are packed ids of events, by the number of jobs that have refused them, from one on.
 	Refused [maxRefused - 1][]byte `json:"refused"`
-	// Ambiguous is when the first job was made that may have processed one of them all
-	// the same; zero if there was none.
+	// Ambiguous is the start of the first job that may have processed one of them; zero if there was none.
 	Ambiguous time.Time `json:"ambiguous,omitzero"`
 }
 
-// ids returns the ids of all, in their order.
-func (l *left) ids() (ids []int64, err error) {
-	if l == nil {
-		return nil, nil
-	}
-	for _, packed := range l.Refused {
-		some, err := unpackIDs(packed)
-		if err != nil {
-			return nil, err
-		}
-		ids = append(ids, some...)
+// ids returns the ids of all events, sorted.
+func (l *leftover) ids() (ids []int64, err error) {
+	times, err := l.times()
+	for id := range times {
+		ids = append(ids, id)
 	}
 	slices.Sort(ids)
-	return ids, nil
+	return ids, err
 }
 
-// times returns how many jobs have refused an event before, by its id.
-func (l *left) times() (map[int64]int, error) {
+// times returns how many jobs have refused each event, by its id.
+func (l *leftover) times() (map[int64]int, error) {
 	times := make(map[int64]int)
 	if l == nil {
 		return times, nil
@@ -61,21 +51,21 @@ func (l *left) times() (map[int64]int, error) {
 	return times, nil
 }
 
-// leaving collects what a job leaves to the next one.
+// leaving collects the leftover of a job.
 type leaving struct {
 	ids       [maxRefused - 1][]int64
 	ambiguous bool
 }
 
-// add adds an event that so many jobs have refused.
+// add adds an event by the number of jobs that have refused it.
 func (l *leaving) add(id int64, times int, ambiguous bool) {
 	l.ids[times-1] = append(l.ids[times-1], id)
 	l.ambiguous = l.ambiguous || ambiguous
 }
 
-// left returns what a job leaves, nil for nothing.
-func (l *leaving) left(j *job) *left {
-	all := &left{}
+// leftover returns the leftover of the job, nil if it has none.
+func (l *leaving) leftover(j *job) *leftover {
+	all := &leftover{}
 	events := 0
 	for k, ids := range l.ids {
 		all.Refused[k] = packIDs(ids)
@@ -93,7 +83,7 @@ func (l *leaving) left(j *job) *left {
 	return all
 }
 
-// earlier returns the earlier of two times, of which one may be zero.
+// earlier returns the earlier one of two times. A zero time does not count.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -101,47 +91,40 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// over reports whether SaaSquatch may have forgotten the keys that a job brought it
-// then; a zero time is that of no job.
-func (i *importing) over(ambiguous time.Time) bool {
-	return !ambiguous.IsZero() && !i.Now().Before(ambiguous.Add(i.Horizon))
+// over reports whether SaaSquatch may have forgotten the keys of a job by now. Ambiguous is its start, zero for no job.
+func (r *runner) over(ambiguous time.Time) bool {
+	return !ambiguous.IsZero() && !r.Now().Before(ambiguous.Add(r.Horizon))
 }
 
-// expired gives up the events of a job that cannot be imported safely any more, and
-// reports whether none is left of them.
-func (i *importing) expired(ctx context.Context, j *job) (bool, error) {
+// expired gives up the events of a job that cannot be imported safely any more, and reports whether these are all.
+func (r *runner) expired(ctx context.Context, j *job) (bool, error) {
 	const detail = "a job may have imported it, and SaaSquatch may have forgotten its key by now"
-	if i.over(j.state.Ambiguous) {
-		return true, i.giveUp(ctx, j, mapping.ReasonHorizonOver, detail)
+	if r.over(j.state.Ambiguous) {
+		return true, r.giveUp(ctx, j, mapping.ReasonHorizonOver, detail)
 	}
-	if j.state.Before == nil || !i.over(j.state.Before.Ambiguous) {
+	if j.state.Before == nil || !r.over(j.state.Before.Ambiguous) {
 		return false, nil
 	}
 	before, err := j.state.Before.times()
 	if err != nil {
 		return false, err
 	}
-	return false, i.settleAll(ctx, j, func(_ int, event *adapter.Leased) (adapter.Step, bool) {
-		return adapter.Step{
-			Outcome: adapter.Dead, Reason: mapping.ReasonHorizonOver, Detail: detail,
-			Counted: true, Ambiguous: true, Began: j.state.Began, At: i.Now(),
-		}, before[event.ID] > 0
-	})
+	dead := r.dead(j, mapping.ReasonHorizonOver, detail)
+	return false, r.settleAll(ctx, j, func(_ int, event *adapter.Leased) (adapter.Step, bool) { return dead, before[event.ID] > 0 })
 }
 
-// restLeft waits before a job that has nothing but what others have left: SaaSquatch
-// wants fewer requests, or fails.
-func (i *importing) restLeft(ctx context.Context, l *left) error {
-	rest := i.Poll << 4
+// waitForLeft waits before a job that has only leftover events: SaaSquatch is overloaded, or fails.
+func (r *runner) waitForLeft(ctx context.Context, l *leftover) error {
+	wait := r.Poll << 4
 	if len(l.Refused[maxRefused-2]) > 0 {
-		rest = i.Poll << 6
+		wait = r.Poll << 6
 	}
-	return i.rest(ctx, "another import job: SaaSquatch has refused records for the time being", min(rest, maxDoubtRest))
+	return r.Progress.Wait(ctx, "another import job: SaaSquatch has refused records for the time being", min(wait, maxWait))
 }
 
 var errDamagedIDs = errors.New("its list of events is damaged")
 
-// packIDs writes ids that grow: their differences, as unsigned varints.
+// packIDs encodes ascending ids: their differences, as unsigned varints.
 func packIDs(ids []int64) []byte {
 	var packed []byte
 	last := int64(0)
@@ -152,7 +135,7 @@ func packIDs(ids []int64) []byte {
 	return packed
 }
 
-// unpackIDs reads what packIDs has written.
+// unpackIDs decodes the ids of packIDs.
 func unpackIDs(packed []byte) (ids []int64, err error) {
 	last := int64(0)
 	for len(packed) > 0 {
@@ -165,9 +148,4 @@ func unpackIDs(packed []byte) (ids []int64, err error) {
 		packed = packed[n:]
 	}
 	return ids, nil
-}
-
-// damagedJob describes a job that cannot be read.
-func damagedJob(number int, err error) error {
-	return fmt.Errorf("read import job %d: %w", number, err)
 }

@@ -1,4 +1,4 @@
-package replay_test
+package importjob_test
 
 import (
 	"context"
@@ -11,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"segment-saasquatch/adapter/replay/importjob"
+	"segment-saasquatch/adapter/replay/replaytest"
+
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/archive/archivetest"
-	"segment-saasquatch/adapter/replay"
 	"segment-saasquatch/adapter/sandbox"
 	"segment-saasquatch/mapping"
 )
@@ -27,7 +29,7 @@ func checkOnce(t *testing.T, to *importTenant, i *importing, run int64) {
 			t.Errorf("%s arrived %d times", key, n)
 		}
 	}
-	if got := text(i.outcomes(run)); strings.Contains(got, "pending") {
+	if got := replaytest.Text(i.outcomes(run)); strings.Contains(got, "pending") {
 		t.Errorf("left: %s", got)
 	}
 }
@@ -46,7 +48,7 @@ func TestImportRecordsRefusedForNow(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%d, %v%%", status, 100*rate), func(t *testing.T) {
-				made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 200, Clean: true, Days: 1})
+				made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 200, Clean: true, Days: 1})
 				to := newImportTenant(t, sandbox.Options{
 					Jobs: sandbox.JobFaults{RefuseRecords: []sandbox.FailRule{{Rate: rate, Status: status}}},
 					// Chance may refuse no event three times; with this source it does not.
@@ -61,7 +63,7 @@ func TestImportRecordsRefusedForNow(t *testing.T) {
 				}
 				checkOnce(t, to, i, run.ID)
 				checkSettledRight(t, i.store, run.ID, to.received())
-				all, dead, stats := int64(expect(made).Outcomes["delivered"]), int64(0), to.Stats()
+				all, dead, stats := int64(replaytest.Expect(made).Outcomes["delivered"]), int64(0), to.Stats()
 				for _, tally := range i.outcomes(run.ID) {
 					if tally.Outcome == adapter.Dead {
 						dead += tally.Events
@@ -91,7 +93,7 @@ func TestImportRecordsRefusedForNow(t *testing.T) {
 
 // doubting reports records of the first job as refused that were processed.
 type doubting struct {
-	replay.Importer
+	importjob.Importer
 	mu      sync.Mutex
 	records []int64
 	jobs    int
@@ -139,7 +141,7 @@ func (d *doubting) DownloadResults(ctx context.Context, job adapter.ImportJob) i
 // there says that they were processed at first.
 func TestImportLeftRecordsJoinTheNextFile(t *testing.T) {
 	t.Parallel()
-	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 100, Clean: true, Days: 1})
+	made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 100, Clean: true, Days: 1})
 	to := newImportTenant(t, sandbox.Options{})
 	i := newImporting(t, spec)
 	defer i.close()
@@ -151,7 +153,7 @@ func TestImportLeftRecordsJoinTheNextFile(t *testing.T) {
 	}
 	checkOnce(t, to, i, run.ID)
 	checkSettledRight(t, i.store, run.ID, to.received())
-	all := expect(made).Outcomes["delivered"]
+	all := replaytest.Expect(made).Outcomes["delivered"]
 	// An unkeyed one of the two is dead instead of being sent again.
 	again := 0
 	for _, tally := range i.outcomes(run.ID) {
@@ -160,7 +162,7 @@ func TestImportLeftRecordsJoinTheNextFile(t *testing.T) {
 		}
 	}
 	if again != 2 {
-		t.Errorf("got %s", text(i.outcomes(run.ID)))
+		t.Errorf("got %s", replaytest.Text(i.outcomes(run.ID)))
 	}
 	if least := (all + 19) / 20; importer.jobs < least || importer.jobs > least+1 {
 		t.Errorf("%d jobs for %d events", importer.jobs, all)
@@ -173,7 +175,7 @@ func TestImportLeftRecordsPastTheHorizon(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{503, 429} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
-			made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 1})
+			made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 1})
 			to := newImportTenant(t, sandbox.Options{Jobs: sandbox.JobFaults{RefuseRecords: []sandbox.FailRule{{Rate: 0.5, Status: status, After: status == 503}}}})
 			i := newImporting(t, spec)
 			defer i.close()
@@ -185,7 +187,7 @@ func TestImportLeftRecordsPastTheHorizon(t *testing.T) {
 			if err := to.Advance(25 * time.Hour); err != nil {
 				t.Fatal(err)
 			}
-			i.opts.Now = func() time.Time { return testNow.Add(25 * time.Hour) }
+			i.opts.Now = func() time.Time { return replaytest.Now.Add(25 * time.Hour) }
 			i.restart()
 			if _, err := i.run(1, to.importer(t)); err != nil {
 				t.Fatal(err)
@@ -195,9 +197,9 @@ func TestImportLeftRecordsPastTheHorizon(t *testing.T) {
 					t.Errorf("%s arrived %d times", key, n)
 				}
 			}
-			outcomes := text(i.outcomes(1))
+			outcomes := replaytest.Text(i.outcomes(1))
 			if strings.Contains(outcomes, "pending") || strings.Contains(outcomes, "horizon_over") != (status == 503) {
-				t.Errorf("got %s of %d", outcomes, expect(made).Outcomes["delivered"])
+				t.Errorf("got %s of %d", outcomes, replaytest.Expect(made).Outcomes["delivered"])
 			}
 		})
 	}
@@ -242,8 +244,8 @@ func (c *crashingStore) Settle(ctx context.Context, run *adapter.Run, held *adap
 // the crash has cost.
 func TestImportLeftRecordsResumeAnywhere(t *testing.T) {
 	t.Parallel()
-	made, spec := makeArchive(t, archivetest.Options{EventsPerDay: 24, Clean: true, Days: 1})
-	all := int64(expect(made).Outcomes["delivered"])
+	made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 24, Clean: true, Days: 1})
+	all := int64(replaytest.Expect(made).Outcomes["delivered"])
 	for _, after := range []bool{false, true} {
 		crashed := true
 		for at := 1; crashed; at++ {
@@ -272,7 +274,7 @@ func TestImportLeftRecordsResumeAnywhere(t *testing.T) {
 				sum += tally.Events
 			}
 			if sum < all {
-				t.Errorf("write %d: %d of %d have an outcome: %s", at, sum, all, text(i.outcomes(1)))
+				t.Errorf("write %d: %d of %d have an outcome: %s", at, sum, all, replaytest.Text(i.outcomes(1)))
 			}
 			i.close()
 			if !crashed && at < 20 {

@@ -1,8 +1,7 @@
-package replay
+package importjob
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -11,22 +10,26 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// complete records what became of the events of a job that has completed.
-func (i *importing) complete(ctx context.Context, j *job, seen adapter.ImportJob) error {
-	failures, err := i.failures(ctx, seen)
+// complete records the outcomes of the events of a completed job.
+func (r *runner) complete(ctx context.Context, j *job, remote adapter.ImportJob) error {
+	failures, err := download(ctx, r, remote, r.importer.DownloadErrors,
+		func(all []adapter.RecordError, failure adapter.RecordError) []adapter.RecordError {
+			return append(all, failure)
+		})
 	if err != nil {
 		return err
 	}
-	if seen.Errors > 0 && len(failures) == 0 {
-		return fmt.Errorf("job %s reports %d errors, but its file of errors cannot be had: see it in SaaSquatch's portal", seen.ID, seen.Errors)
+	if remote.Errors > 0 && len(failures) == 0 {
+		return fmt.Errorf("job %s reports %d errors, but its file of errors cannot be had: see it in SaaSquatch's portal",
+			remote.ID, remote.Errors)
 	}
 	if j.state.Base == nil {
-		base, err := i.findBase(ctx, j, seen, failures)
+		base, err := r.findBase(ctx, j, remote, failures)
 		if err != nil {
 			return err
 		}
 		j.state.Base = &base
-		if err := i.put(ctx, j); err != nil {
+		if err := r.put(ctx, j); err != nil {
 			return err
 		}
 	}
@@ -39,8 +42,8 @@ func (i *importing) complete(ctx context.Context, j *job, seen adapter.ImportJob
 		return err
 	}
 	var leaves leaving
-	delivered := adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: j.state.Began, At: i.Now()}
-	err = i.settleAll(ctx, j, func(line int, event *adapter.Leased) (adapter.Step, bool) {
+	delivered := adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: j.state.Began, At: r.Now()}
+	err = r.settleAll(ctx, j, func(line int, event *adapter.Leased) (adapter.Step, bool) {
 		failure := byLine[int64(line)]
 		if failure == nil {
 			return delivered, true
@@ -48,7 +51,7 @@ func (i *importing) complete(ctx context.Context, j *job, seen adapter.ImportJob
 		step := delivered
 		step.Detail, step.Status = codes(failure), failure.StatusCode
 		times := before[event.ID] + 1
-		i.judge(j, event, failure, times, &step)
+		r.judge(j, event, failure, times, &step)
 		if step.Outcome == adapter.Pending {
 			leaves.add(event.ID, times, step.Ambiguous)
 			return step, false
@@ -58,35 +61,14 @@ func (i *importing) complete(ctx context.Context, j *job, seen adapter.ImportJob
 	if err != nil {
 		return err
 	}
-	j.state.Stage, j.state.Status, j.state.Left = stageSettled, adapter.JobCompleted.String(), leaves.left(j)
+	j.state.Stage, j.state.Status, j.state.Left = stageSettled, adapter.JobCompleted.String(), leaves.leftover(j)
 	j.state.Failed = int64(len(failures))
-	return i.put(ctx, j)
+	return r.put(ctx, j)
 }
 
-// failures downloads the errors of a job.
-func (i *importing) failures(ctx context.Context, seen adapter.ImportJob) (failures []adapter.RecordError, err error) {
-	err = i.call(ctx, func() error {
-		failures = failures[:0]
-		for failure, err := range i.importer.DownloadErrors(ctx, seen) {
-			if err != nil {
-				return err
-			}
-			failures = append(failures, failure)
-		}
-		return nil
-	})
-	if errors.Is(err, adapter.ErrNoFile) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("job %s: %w", seen.ID, err)
-	}
-	return failures, nil
-}
-
-// judge says what a record means for its event that so many jobs have refused. The event
-// is pending if the next job is to have it.
-func (i *importing) judge(j *job, event *adapter.Leased, failure *adapter.RecordError, times int, step *adapter.Step) {
+// judge sets the outcome of an event by its failed record. Times is the number of jobs that have refused it. A pending
+// event goes to the next job.
+func (r *runner) judge(j *job, event *adapter.Leased, failure *adapter.RecordError, times int, step *adapter.Step) {
 	keyed := event.Keyed
 	attempt := saasquatch.ClassifyRecord(failure, keyed)
 	step.Outcome, step.Reason = attempt.Outcome, attempt.Reason
@@ -94,7 +76,7 @@ func (i *importing) judge(j *job, event *adapter.Leased, failure *adapter.Record
 	case attempt.Reason == mapping.ReasonConflict && (times > 1 || !j.state.Ambiguous.IsZero()):
 		step.Reason = mapping.ReasonConflictAfterFailure
 	case attempt.Outcome != adapter.Pending:
-	case !attempt.Unprocessed && !keyed && i.UnkeyedDead:
+	case !attempt.Unprocessed && !keyed && r.UnkeyedDead:
 		step.Outcome, step.Reason, step.Ambiguous = adapter.Dead, mapping.ReasonUnkeyedAmbiguous, true
 		step.Detail += ": SaaSquatch may have processed it, and an event without an idempotency key is not sent twice"
 	default:
@@ -117,12 +99,13 @@ func codes(failure *adapter.RecordError) string {
 	return text
 }
 
-// settlers is how many outcomes are recorded at once.
-const settlers = 64
+// maxSettling is the number of outcomes that are recorded at once.
+const maxSettling = 64
 
-// settleAll records the outcome that fn gives for each event of the job that has
-// none yet; ok is false for an event to leave as it is.
-func (i *importing) settleAll(ctx context.Context, j *job, fn func(line int, event *adapter.Leased) (step adapter.Step, ok bool)) error {
+// settleAll records the outcome from fn for each event of the job without one. If ok is false the event stays as it is.
+func (r *runner) settleAll(
+	ctx context.Context, j *job, fn func(line int, event *adapter.Leased) (step adapter.Step, ok bool),
+) error {
 	type settlement struct {
 		event adapter.Leased
 		step  adapter.Step
@@ -133,10 +116,10 @@ func (i *importing) settleAll(ctx context.Context, j *job, fn func(line int, eve
 	var workers sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for range settlers {
+	for range maxSettling {
 		workers.Go(func() {
 			for s := range todo {
-				if err := i.settle(ctx, &s.event, s.step); err != nil {
+				if err := r.settle(ctx, &s.event, s.step); err != nil {
 					failing.Lock()
 					if first == nil {
 						first = err
@@ -147,7 +130,7 @@ func (i *importing) settleAll(ctx context.Context, j *job, fn func(line int, eve
 			}
 		})
 	}
-	err := i.eachHeld(ctx, j, func(line int, event *adapter.Leased) error {
+	err := r.eachHeld(ctx, j, func(line int, event *adapter.Leased) error {
 		step, ok := fn(line, event)
 		if !ok {
 			return nil
@@ -163,27 +146,31 @@ func (i *importing) settleAll(ctx context.Context, j *job, fn func(line int, eve
 	return err
 }
 
-// giveUp makes all events of the job that have no outcome dead letters.
-func (i *importing) giveUp(ctx context.Context, j *job, reason mapping.Reason, detail string) error {
-	failed := int64(0)
-	err := i.settleAll(ctx, j, func(_ int, event *adapter.Leased) (adapter.Step, bool) {
+// dead is the outcome of an event that a job may have processed.
+func (r *runner) dead(j *job, reason mapping.Reason, detail string) adapter.Step {
+	return adapter.Step{
+		Outcome: adapter.Dead, Reason: reason, Detail: detail,
+		Counted: true, Ambiguous: true, Began: j.state.Began, At: r.Now(),
+	}
+}
+
+// giveUp makes dead letters of all events of the job without an outcome.
+func (r *runner) giveUp(ctx context.Context, j *job, reason mapping.Reason, detail string) error {
+	failed, dead := int64(0), r.dead(j, reason, detail)
+	err := r.settleAll(ctx, j, func(int, *adapter.Leased) (adapter.Step, bool) {
 		failed++
-		return adapter.Step{Outcome: adapter.Dead, Reason: reason, Detail: detail, Counted: true, Ambiguous: true, Began: j.state.Began, At: i.Now()}, true
+		return dead, true
 	})
 	if err != nil {
 		return err
 	}
 	j.state.Stage, j.state.Failed = stageSettled, failed
-	return i.put(ctx, j)
+	return r.put(ctx, j)
 }
 
-// giveUpUnkeyed makes those dead letters that would be imported twice if a job has
-// processed them.
-func (i *importing) giveUpUnkeyed(ctx context.Context, j *job) error {
-	return i.settleAll(ctx, j, func(_ int, event *adapter.Leased) (adapter.Step, bool) {
-		return adapter.Step{
-			Outcome: adapter.Dead, Reason: mapping.ReasonUnkeyedAmbiguous, Counted: true, Ambiguous: true, Began: j.state.Began, At: i.Now(),
-			Detail: "an import job may have processed it, and an event without an idempotency key is not sent twice",
-		}, !event.Keyed
-	})
+// giveUpUnkeyed makes dead letters of the events that another job could import twice.
+func (r *runner) giveUpUnkeyed(ctx context.Context, j *job) error {
+	dead := r.dead(j, mapping.ReasonUnkeyedAmbiguous,
+		"an import job may have processed it, and an event without an idempotency key is not sent twice")
+	return r.settleAll(ctx, j, func(_ int, event *adapter.Leased) (adapter.Step, bool) { return dead, !event.Keyed })
 }
