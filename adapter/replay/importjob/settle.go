@@ -3,7 +3,8 @@ package importjob
 import (
 	"context"
 	"fmt"
-	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/saasquatch"
@@ -106,42 +107,16 @@ const maxSettling = 64
 func (r *runner) settleAll(
 	ctx context.Context, j *job, fn func(line int, event *adapter.Leased) (step adapter.Step, ok bool),
 ) error {
-	type settlement struct {
-		event adapter.Leased
-		step  adapter.Step
-	}
-	todo := make(chan settlement)
-	var first error
-	var failing sync.Mutex
-	var workers sync.WaitGroup
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for range maxSettling {
-		workers.Go(func() {
-			for s := range todo {
-				if err := r.settle(ctx, &s.event, s.step); err != nil {
-					failing.Lock()
-					if first == nil {
-						first = err
-					}
-					failing.Unlock()
-					cancel()
-				}
-			}
-		})
-	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(maxSettling)
 	err := r.eachHeld(ctx, j, func(line int, event *adapter.Leased) error {
-		step, ok := fn(line, event)
-		if !ok {
-			return nil
+		if step, ok := fn(line, event); ok {
+			group.Go(func() error { return r.settle(ctx, event, step) })
 		}
-		todo <- settlement{*event, step}
 		return ctx.Err()
 	})
-	close(todo)
-	workers.Wait()
-	if first != nil {
-		return first
+	if settleErr := group.Wait(); settleErr != nil {
+		return settleErr
 	}
 	return err
 }
