@@ -7,7 +7,8 @@ import (
 
 // seenSet is a set of events by a 128-bit hash of the messageId and the identity. Two events share a hash about
 // never. It is a hash table with open addressing, without pointers for the garbage collector, of 18 to 30 bytes
-// an entry. Its parts grow one by one, so that growing needs little extra memory.
+// an entry. Its parts grow one by one, so that growing needs little extra memory. A Go map takes twice the memory
+// and more time: see BenchmarkSeen.
 type seenSet struct {
 	seeds [2]maphash.Seed
 	parts [seenParts]seenPart
