@@ -1,7 +1,6 @@
 package migratecheck
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
@@ -9,28 +8,30 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// configLines are what the configuration would need.
+// configLines are the changes that a configuration needs. Names are in quotes of Go, which are valid YAML and printable.
 type configLines struct {
 	remapOrders bool
 	keys        []string // entries of events.keys
-	comments    []string // what a person has to decide
+	comments    []string // decisions of a person
 }
 
-// add adds the entry of events.keys that gives an event the key which the tenant
-// has, if that is one key and the name has no entry yet.
-func (c *configLines) add(name string, similar []string, rules *mapping.Rules) {
+// add adds the entry of events.keys that gives an event the tenant's key, if similar is one key and the name has no
+// entry yet. Keyless means that the event needs an entry in any case.
+func (c *configLines) add(name string, similar []string, rules *mapping.Rules, keyless bool) {
+	entry, choices := strconv.Quote(name), make([]string, len(similar))
 	if len(similar) == 0 {
+		if keyless {
+			c.comments = append(c.comments, "needs a key in events.keys: "+entry)
+		}
 		return
 	}
-	for _, key := range similar {
+	for i, key := range similar {
 		if strings.TrimSpace(key) == "" || strings.ContainsFunc(key, unicode.IsControl) {
 			return // no such key can be configured
 		}
+		choices[i] = strconv.Quote(key)
 	}
-	entry := quote(name) + ": " + quote(similar[0])
-	for _, other := range similar[1:] {
-		entry += " or " + quote(other)
-	}
+	entry += ": " + strings.Join(choices, " or ")
 	_, configured := rules.Keys[name]
 	switch {
 	case configured:
@@ -42,39 +43,28 @@ func (c *configLines) add(name string, similar []string, rules *mapping.Rules) {
 	}
 }
 
-// addKeyless is add for a name that needs an entry whatever the tenant has.
-func (c *configLines) addKeyless(name string, similar []string, rules *mapping.Rules) {
-	if len(similar) > 0 {
-		c.add(name, similar, rules)
-		return
-	}
-	c.comments = append(c.comments, fmt.Sprintf("needs a key in events.keys: %s", quote(name)))
-}
-
-// quote writes a text as YAML's double-quoted scalar, printable whatever is in it:
-// the escapes of Go are a part of YAML's. The text is UTF-8.
-func quote(text string) string { return strconv.Quote(text) }
-
-// Config returns the lines of the configuration file that reconcile the differences
-// that can be, as YAML: a file with them alone loads, and what is only for a person
-// to decide is a comment. It is empty if there is nothing to change. In a file with
-// several connections they belong into the connection.
+// Config returns the lines of the configuration file that reconcile differences, as YAML. A file with these lines alone
+// loads. Decisions of a person are comments. It is empty if there is nothing to change. In a file with several
+// connections the lines belong into the connection.
 func (r *Report) Config() string {
-	var b strings.Builder
+	var lines []string
 	if r.config.remapOrders || len(r.config.keys) > 0 {
-		b.WriteString("events:\n")
+		lines = append(lines, "events:")
 	}
 	if r.config.remapOrders {
-		b.WriteString("  remap_orders: true\n")
+		lines = append(lines, "  remap_orders: true")
 	}
 	if len(r.config.keys) > 0 {
-		b.WriteString("  keys:\n")
+		lines = append(lines, "  keys:")
 	}
 	for _, entry := range r.config.keys {
-		b.WriteString("    " + entry + "\n")
+		lines = append(lines, "    "+entry)
 	}
 	for _, comment := range r.config.comments {
-		b.WriteString("# " + comment + "\n")
+		lines = append(lines, "# "+comment)
 	}
-	return b.String()
+	if len(lines) == 0 {
+		return ""
+	}
+	return strings.Join(lines, "\n") + "\n"
 }

@@ -1,17 +1,14 @@
-// Package migratecheck compares the names that a SaaSquatch tenant has seen with those
-// that a configuration would send, for a move from SaaSquatch's own Segment
-// integration to this adapter.
+// Package migratecheck compares the names that a SaaSquatch tenant has seen with the names that a configuration would
+// send. It prepares a move from SaaSquatch's own Segment integration to this adapter.
 //
 //	events ──► mapping ──► Survey ──┐
 //	                                ├──► Compare ──► Report
 //	tenant ──► its lists ► Vocabulary ┘
 //
-// SaaSquatch's integration makes event keys by a camelCase whose rules are not
-// published, and a program that waits for signup_completed never sees
-// signupCompleted. What the integration made of a name shows in a tenant that has
-// used it, and nowhere else: a run of both beside each other would hide it, since
-// both send the same idempotency key and only the first of them counts.
+// SaaSquatch's integration makes camelCase event keys by unpublished rules, and a program that waits for
+// signup_completed never sees signupCompleted. Only a tenant that has used the integration shows the resulting names.
+// Running both side by side would hide the difference: both send the same idempotency key, and only the first one counts.
 //
-// It is a comparison of names only. That two names which differ in letter case and
-// signs alone mean the same is a guess, which a person has to judge.
+// Only names are compared. Names that differ in letter case and signs alone may mean the same, but a person has to
+// decide that.
 package migratecheck

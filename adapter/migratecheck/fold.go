@@ -6,18 +6,17 @@ import (
 	"unicode"
 )
 
-// fold returns what is left of a name that is to be compared without letter case
-// and signs: its letters and digits, in lower case.
+// fold returns the letters and digits of a name, in lower case, to compare names without letter case and signs.
 func fold(name string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
 			return -1
 		}
-		return unicode.ToLower(unicode.ToUpper(r)) // such as ſ, which is an s
+		return unicode.ToLower(unicode.ToUpper(r)) // the upper case turns ſ into an s
 	}, name)
 }
 
-// folded finds names by what fold leaves of them.
+// folded are names by their folds.
 type folded map[string][]string
 
 func foldAll(names []string) folded {
@@ -30,8 +29,7 @@ func foldAll(names []string) folded {
 	return f
 }
 
-// similar returns the names that are the same as one of these but for letter case
-// and signs, sorted.
+// similar returns the names with the fold of one of these, sorted.
 func (f folded) similar(names ...string) []string {
 	found := []string{}
 	for _, name := range names {

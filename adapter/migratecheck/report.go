@@ -8,21 +8,19 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Report is how the names that a configuration sends differ from those that the
-// tenant has. Lists are in the order of how many events they concern.
+// Report lists the differences between the names that a configuration sends and the tenant's names. Each list is sorted
+// by the number of events.
 type Report struct {
-	// EventKeys, CustomFields and Segments would be sent, and the tenant does not have
-	// them.
+	// EventKeys, CustomFields and Segments would be sent, but the tenant does not have them.
 	EventKeys    []Missing `json:"event_keys"`
 	CustomFields []Missing `json:"custom_fields"`
 	Segments     []Missing `json:"segments"`
-	// Orders would be sent by a key of their own, while the tenant has had them as
-	// purchases or refunds.
+	// Orders would be sent with keys of their own, but the tenant has purchases or refunds.
 	Orders []Order `json:"orders"`
 	// Keyless are names of events that are rejected as empty_event_key.
 	Keyless []Missing `json:"keyless"`
-	// Unused are names that the tenant has and no event of the survey brings, those
-	// of SaaSquatch's own aside. That is no difference: a survey sees few events.
+	// Unused are the tenant's names that no event of the survey has, without SaaSquatch's own names. They are no
+	// difference: a survey sees few events.
 	Unused Vocabulary `json:"unused"`
 
 	config configLines
@@ -30,34 +28,31 @@ type Report struct {
 
 // Missing is a name that the tenant does not have.
 type Missing struct {
-	// Name is what would be sent; for events without a key Segment's name.
+	// Name would be sent. For an event without a key it is Segment's name.
 	Name   string `json:"name"`
 	Events int64  `json:"events"`
-	// From are Segment's names of the events that have the key, sorted.
+	// From are Segment's names of the events with this key, sorted.
 	From []string `json:"from,omitempty"`
-	// Similar are names that the tenant has and that are the same but for letter
-	// case and signs, sorted.
+	// Similar are the tenant's names that differ in letter case and signs only, sorted.
 	Similar []string `json:"similar,omitempty"`
-	// Archived says that the tenant has the segment, but archived.
+	// Archived means that the tenant has the segment, but archived.
 	Archived bool `json:"archived,omitempty"`
 }
 
-// Order is a kind of order that is not sent as one.
+// Order is a kind of order that is sent as another event.
 type Order struct {
-	// Event is Segment's name, Key what would be sent, Reserved SaaSquatch's key.
-	Event    string `json:"event"`
-	Key      string `json:"key"`
-	Reserved string `json:"reserved"`
+	Event    string `json:"event"`    // Segment's name
+	Key      string `json:"key"`      // would be sent
+	Reserved string `json:"reserved"` // SaaSquatch's key
 	Events   int64  `json:"events"`
 }
 
-// Differences is how many there are.
+// Differences returns the number of differences.
 func (r *Report) Differences() int {
 	return len(r.EventKeys) + len(r.CustomFields) + len(r.Segments) + len(r.Orders) + len(r.Keyless)
 }
 
-// Compare compares what the rules made of the survey's events with the tenant's
-// names.
+// Compare compares the survey, which the rules have mapped, with the tenant's names.
 func Compare(s *Survey, rules *mapping.Rules, tenant *Vocabulary) *Report {
 	r := &Report{Orders: []Order{}, Keyless: []Missing{}}
 	r.compareKeys(s, rules, tenant)
@@ -65,24 +60,24 @@ func Compare(s *Survey, rules *mapping.Rules, tenant *Vocabulary) *Report {
 	archived := setOf(tenant.Archived)
 	r.Segments = missing(s.Segments, without(tenant.Segments, archived))
 	for i := range r.Segments {
-		r.Segments[i].Archived = archived.has(r.Segments[i].Name)
+		r.Segments[i].Archived = archived[r.Segments[i].Name]
 	}
 
-	// A name that stands beside a difference is not told of twice.
+	// A name beside a difference is not listed again.
 	keys := setOf(ownKeys, similarOf(r.EventKeys), similarOf(r.Keyless))
 	for _, of := range s.Keys {
-		keys[of.Key] = struct{}{}
+		keys[of.Key] = true
 	}
+	fields, segments := slices.Collect(maps.Keys(s.CustomFields)), slices.Collect(maps.Keys(s.Segments))
 	r.Unused = Vocabulary{
 		EventKeys:    without(tenant.EventKeys, keys),
-		CustomFields: without(tenant.CustomFields, setOf(ownFields, slices.Collect(maps.Keys(s.CustomFields)), similarOf(r.CustomFields))),
-		Segments:     without(tenant.Segments, setOf(tenant.Archived, slices.Collect(maps.Keys(s.Segments)), similarOf(r.Segments))),
+		CustomFields: without(tenant.CustomFields, setOf(ownFields, fields, similarOf(r.CustomFields))),
+		Segments:     without(tenant.Segments, setOf(tenant.Archived, segments, similarOf(r.Segments))),
 	}
 	return r
 }
 
-// compareKeys compares event keys, and finds out what would have to stand in
-// events.keys.
+// compareKeys compares event keys, and finds entries for events.keys.
 func (r *Report) compareKeys(s *Survey, rules *mapping.Rules, tenant *Vocabulary) {
 	seen := setOf(tenant.EventKeys)
 	keys := make(map[string]*Missing)
@@ -91,10 +86,10 @@ func (r *Report) compareKeys(s *Survey, rules *mapping.Rules, tenant *Vocabulary
 		switch {
 		case of.Key == "":
 			r.Keyless = append(r.Keyless, Missing{Name: name, Events: of.Events})
-		case reserved != "" && of.Key != reserved && seen.has(reserved):
+		case reserved != "" && of.Key != reserved && seen[reserved]:
 			r.Orders = append(r.Orders, Order{name, of.Key, reserved, of.Events})
 			r.config.remapOrders = true
-		case !seen.has(of.Key):
+		case !seen[of.Key]:
 			m := keys[of.Key]
 			if m == nil {
 				m = &Missing{Name: of.Key}
@@ -119,16 +114,15 @@ func (r *Report) compareKeys(s *Survey, rules *mapping.Rules, tenant *Vocabulary
 	slices.SortFunc(r.Orders, func(a, b Order) int { return cmp.Compare(a.Event, b.Event) })
 	for i := range r.EventKeys {
 		for _, name := range r.EventKeys[i].From {
-			r.config.add(name, r.EventKeys[i].Similar, rules)
+			r.config.add(name, r.EventKeys[i].Similar, rules, false)
 		}
 	}
 	for i := range r.Keyless {
-		r.config.addKeyless(r.Keyless[i].Name, r.Keyless[i].Similar, rules)
+		r.config.add(r.Keyless[i].Name, r.Keyless[i].Similar, rules, true)
 	}
 }
 
-// reservedKey returns the key of SaaSquatch's that the name would have if orders were
-// remapped, empty if they are, or if the name's key is configured.
+// reservedKey returns SaaSquatch's key of an order, empty if orders are remapped, or the name's key is configured.
 func reservedKey(name string, rules *mapping.Rules) string {
 	if _, configured := rules.Keys[name]; configured || rules.RemapOrders {
 		return ""
@@ -145,9 +139,9 @@ func reservedKey(name string, rules *mapping.Rules) string {
 // missing returns the names that the tenant does not have.
 func missing(counts map[string]int64, tenant []string) []Missing {
 	list := []Missing{}
-	has, similar := setOf(tenant), foldAll(tenant)
+	seen, similar := setOf(tenant), foldAll(tenant)
 	for name, events := range counts {
-		if !has.has(name) {
+		if !seen[name] {
 			list = append(list, Missing{Name: name, Events: events, Similar: similar.similar(name)})
 		}
 	}

@@ -9,43 +9,38 @@ import (
 )
 
 const (
-	// maxNames bounds the names of one kind that a survey holds: they come from
-	// outside.
+	// maxNames limits the names of one kind in a survey, because input decides the names.
 	maxNames = 10_000
-	// maxName bounds the length of a Segment event's name, in bytes, which YAML's limit
-	// of 1024 characters for a key leaves room to escape.
+	// maxName limits the length of a Segment event's name, in bytes. Escaped, it fits into YAML's 1024 characters.
 	maxName = 200
 )
 
-// Survey is what a configuration makes of some events: the names that it sends, and
-// in how many events. Get one from NewSurvey.
+// Survey counts the names that a configuration sends for some events. Get one from NewSurvey.
 type Survey struct {
-	// Events are those that were taken. Upserts are those of them with which a user
-	// is made or changed.
+	// Events are the events in the survey. Upserts are those that create or change a user.
 	Events  int64 `json:"events"`
 	Upserts int64 `json:"upserts"`
-	// Keys are what becomes of the events of a name, by Segment's name.
+	// Keys are the event keys, by Segment's name.
 	Keys map[string]*Key `json:"keys"`
-	// CustomFields and Segments are in how many events a custom field is given a
-	// value, or a user added to a segment.
+	// CustomFields and Segments count the events that set a custom field, or add a user to a segment.
 	CustomFields map[string]int64 `json:"custom_fields"`
 	Segments     map[string]int64 `json:"segments"`
 	// Skipped and Rejected are the events that are not sent, by reason.
 	Skipped  map[mapping.Reason]int64 `json:"skipped"`
 	Rejected map[mapping.Reason]int64 `json:"rejected"`
-	// Unnamed counts names that are not in the survey because there are too many, by
-	// event: more than 10 000 of a kind, or one of more than 200 bytes.
+	// Unnamed counts the events with names that the survey leaves out: more than 10 000 of a kind, or one of more
+	// than 200 bytes.
 	Unnamed int64 `json:"unnamed,omitempty"`
 }
 
-// Key is what becomes of the events of one name.
+// Key is the event key for one of Segment's names.
 type Key struct {
 	// Key is the event key, empty if the mapping finds none.
 	Key    string `json:"key"`
 	Events int64  `json:"events"`
 }
 
-// NewSurvey returns a survey of no events.
+// NewSurvey returns a survey without events.
 func NewSurvey() *Survey {
 	return &Survey{
 		Keys: make(map[string]*Key), CustomFields: make(map[string]int64), Segments: make(map[string]int64),
@@ -58,10 +53,8 @@ type Mapper interface {
 	MapWith(event []byte, now time.Time, opts mapping.Options) mapping.Result
 }
 
-// Take maps an event and adds what comes of it, unless the selector leaves the event
-// out: then it returns false. An event outside the mapping's time window is counted
-// as skipped, and its names are taken all the same, since those of its kind that
-// come today have the same.
+// Take maps an event and adds it. If the selector leaves out the event, it returns false. An event outside the mapping's
+// time window counts as skipped, but its names count too, because newer events have the same names.
 func (s *Survey) Take(m Mapper, event []byte, now time.Time, selects mapping.Selector) bool {
 	var name string
 	leftOut := false
@@ -84,7 +77,7 @@ func (s *Survey) Take(m Mapper, event []byte, now time.Time, selects mapping.Sel
 	return true
 }
 
-// Add adds an event of the name: what the mapping made of it.
+// Add adds a mapped event. Name is Segment's.
 func (s *Survey) Add(name string, result *mapping.Result) {
 	s.Events++
 	switch result.Kind {
@@ -96,7 +89,7 @@ func (s *Survey) Add(name string, result *mapping.Result) {
 	s.addNames(name, result)
 }
 
-// addNames adds the names that an event is sent with.
+// addNames adds the names that the event sends.
 func (s *Survey) addNames(name string, result *mapping.Result) {
 	switch {
 	case result.Kind == mapping.KindUserEvent:
@@ -140,15 +133,15 @@ func (s *Survey) count(counts map[string]int64, names map[string]bool) {
 	}
 }
 
-// readUpsert finds the custom fields to which an upsert gives a value (null takes one
-// away) and the segments that it adds ("~a" takes one away, "~*" all).
+// readUpsert adds the custom fields that an upsert sets (null removes one) and the segments that it adds ("~a" removes
+// one, "~*" all).
 func readUpsert(body []byte, fields, segments map[string]bool) {
 	var upsert struct {
 		CustomFields map[string]json.RawMessage `json:"customFields"`
 		Segments     []string                   `json:"segments"`
 	}
 	if json.Unmarshal(body, &upsert) != nil {
-		return // a transformer may make it of any form; what SaaSquatch takes, this reads
+		return // a transformer may make any form; SaaSquatch refuses what this cannot read
 	}
 	for name, value := range upsert.CustomFields {
 		if string(value) != "null" {

@@ -108,8 +108,7 @@ type UserMatches struct {
 type matchedFile struct {
 	UserFile
 	users   []string // one a line
-	numbers map[string]int
-	matched []atomic.Bool // by number
+	matched map[string]*atomic.Bool
 }
 
 // NewUserMatches returns the matches of the filter's files, none so far; nil if it has no files. Resumed means that
@@ -129,13 +128,10 @@ func (m *UserMatches) add(file *UserFile, list []string) {
 	if file == nil || file.Lines > len(list) {
 		return
 	}
-	of := &matchedFile{UserFile: *file, users: list[len(list)-file.Lines:], numbers: make(map[string]int, file.Lines)}
+	of := &matchedFile{UserFile: *file, users: list[len(list)-file.Lines:], matched: make(map[string]*atomic.Bool, file.Lines)}
 	for _, user := range of.users {
-		if _, again := of.numbers[user]; !again {
-			of.numbers[user] = len(of.numbers)
-		}
+		of.matched[user] = new(atomic.Bool)
 	}
-	of.matched = make([]atomic.Bool, len(of.numbers))
 	m.files = append(m.files, of)
 }
 
@@ -147,8 +143,8 @@ func (m *UserMatches) marking(selects mapping.Selector) mapping.Selector {
 	return func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
 		user := c.UserID()
 		for _, file := range m.files {
-			if number, ok := file.numbers[string(user)]; ok && !file.matched[number].Load() {
-				file.matched[number].Store(true)
+			if matched := file.matched[string(user)]; matched != nil && !matched.Load() {
+				matched.Store(true)
 			}
 		}
 		return selects(c)
@@ -163,7 +159,7 @@ func (m *UserMatches) Report() (reports []UserFileReport) {
 	for _, file := range m.files {
 		report := UserFileReport{File: file.Name, Lines: file.Lines, Resumed: m.resumed}
 		for _, user := range file.users {
-			if !file.matched[file.numbers[user]].Load() {
+			if !file.matched[user].Load() {
 				report.Unmatched++
 			}
 		}

@@ -22,26 +22,17 @@ func (r *runner) prepare(ctx context.Context) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	for after, full := r.last, false; !full; {
-		held, err := r.heldAfter(ctx, after)
+	for event, err := range r.heldAfter(ctx, r.last) {
 		if err != nil {
 			return nil, err
 		}
-		if len(held) == 0 {
+		line, _ := r.line(nil, event)
+		if size += int64(len(line)) + 1; len(j.ids) > 0 && (size > r.MaxBytes || len(j.ids) >= r.MaxLines) {
 			break
 		}
-		for k := range held {
-			event := &held[k]
-			line, _ := r.line(nil, event)
-			if size += int64(len(line)) + 1; len(j.ids) > 0 && (size > r.MaxBytes || len(j.ids) >= r.MaxLines) {
-				full = true
-				break
-			}
-			j.ids = append(j.ids, event.ID)
-			j.fresh++
-			j.textBytes += int64(len(event.Payload))
-			after = event.ID
-		}
+		j.ids = append(j.ids, event.ID)
+		j.fresh++
+		j.textBytes += int64(len(event.Payload))
 	}
 	if len(j.ids) == 0 {
 		return nil, nil
@@ -143,27 +134,22 @@ func (r *runner) writeFile(ctx context.Context, j *job) (_ *importFile, err erro
 // eachHeld calls fn with each event of the job that has no outcome yet, and its line from 0.
 func (r *runner) eachHeld(ctx context.Context, j *job, fn func(line int, event *adapter.Leased) error) error {
 	line := 0
-	for after := j.firstID - 1; after < j.lastID; {
-		held, err := r.heldAfter(ctx, after)
-		if err != nil || len(held) == 0 {
+	for event, err := range r.heldAfter(ctx, j.firstID-1) {
+		if err != nil {
 			return err
 		}
-		for k := range held {
-			event := &held[k]
-			for line < len(j.ids) && j.ids[line] < event.ID {
-				line++
-			}
-			if line == len(j.ids) {
-				return nil
-			}
-			if j.ids[line] != event.ID {
-				continue // it is in no job
-			}
-			if err := fn(line, event); err != nil {
-				return err
-			}
+		for line < len(j.ids) && j.ids[line] < event.ID {
+			line++
 		}
-		after = held[len(held)-1].ID
+		if line == len(j.ids) {
+			break
+		}
+		if j.ids[line] != event.ID {
+			continue // it is in no job
+		}
+		if err := fn(line, event); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -117,17 +117,14 @@ func (r *runner) resume(ctx context.Context) error {
 		}
 	}
 	// The events held for the next job count, so that they do not outgrow a file.
-	for after := r.last; ; {
-		held, err := r.heldAfter(ctx, after)
-		if err != nil || len(held) == 0 {
+	for event, err := range r.heldAfter(ctx, r.last) {
+		if err != nil {
 			return err
 		}
-		for k := range held {
-			r.heldLines++
-			r.heldBytes += int64(len(held[k].Payload))
-		}
-		after = held[len(held)-1].ID
+		r.heldLines++
+		r.heldBytes += int64(len(event.Payload))
 	}
+	return nil
 }
 
 // pageEvents and pageBytes limit a page of held events, and the bytes of its payloads.
@@ -136,12 +133,29 @@ const (
 	pageBytes  = 16 << 20
 )
 
-func (r *runner) heldAfter(ctx context.Context, after int64) (held []adapter.Leased, err error) {
-	err = r.retryStore(ctx, func() (err error) {
-		held, err = r.store.Held(ctx, r.run, after, pageEvents, pageBytes)
-		return err
-	})
-	return held, err
+// heldAfter yields the held events of the run after an id, in their order. It ends with the first error.
+func (r *runner) heldAfter(ctx context.Context, after int64) iter.Seq2[*adapter.Leased, error] {
+	return func(yield func(*adapter.Leased, error) bool) {
+		for {
+			var page []adapter.Leased
+			err := r.retryStore(ctx, func() (err error) {
+				page, err = r.store.Held(ctx, r.run, after, pageEvents, pageBytes)
+				return err
+			})
+			if err != nil {
+				yield(nil, err)
+			}
+			if err != nil || len(page) == 0 {
+				return
+			}
+			for k := range page {
+				if !yield(&page[k], nil) {
+					return
+				}
+			}
+			after = page[len(page)-1].ID
+		}
+	}
 }
 
 func (r *runner) retryStore(ctx context.Context, do func() error) error {
