@@ -8,7 +8,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// configLines are the changes that a configuration needs. Names are in quotes of Go, which are valid YAML and printable.
+// configLines are the changes that a configuration needs. Names are in Go quotes: printable, and valid YAML.
 type configLines struct {
 	remapOrders bool
 	keys        []string // entries of events.keys
@@ -43,8 +43,8 @@ func (c *configLines) add(name string, similar []string, rules *mapping.Rules, k
 	}
 }
 
-// Config returns the lines of the configuration file that reconcile differences, as YAML. A file with these lines alone
-// loads. Decisions of a person are comments. It is empty if there is nothing to change. In a file with several
+// Config returns the lines of the configuration file that reconcile differences, as YAML. A file with these lines
+// alone loads. Decisions of a person are comments. It is empty if there is nothing to change. In a file with several
 // connections the lines belong into the connection.
 func (r *Report) Config() string {
 	var lines []string

@@ -8,8 +8,8 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Report lists the differences between the names that a configuration sends and the tenant's names. Each list is sorted
-// by the number of events.
+// Report lists the differences between the names that a configuration sends and the tenant's names. Each list is
+// sorted by the number of events.
 type Report struct {
 	// EventKeys, CustomFields and Segments would be sent, but the tenant does not have them.
 	EventKeys    []Missing `json:"event_keys"`

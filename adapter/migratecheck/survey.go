@@ -53,19 +53,19 @@ type Mapper interface {
 	MapWith(event []byte, now time.Time, opts mapping.Options) mapping.Result
 }
 
-// Take maps an event and adds it. If the selector leaves out the event, it returns false. An event outside the mapping's
-// time window counts as skipped, but its names count too, because newer events have the same names.
+// Take maps an event and adds it. If the selector leaves out the event, it returns false. An event outside the
+// mapping's time window counts as skipped, but its names count too, because newer events have the same names.
 func (s *Survey) Take(m Mapper, event []byte, now time.Time, selects mapping.Selector) bool {
 	var name string
 	leftOut := false
-	result := m.MapWith(event, now, mapping.Options{Selects: func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
+	naming := func(c *mapping.Call) (mapping.Kind, mapping.Reason, string) {
 		kind, reason, detail := selects(c)
-		leftOut = kind != 0
-		if !leftOut {
+		if leftOut = kind != 0; !leftOut {
 			name = string(c.Event())
 		}
 		return kind, reason, detail
-	}})
+	}
+	result := m.MapWith(event, now, mapping.Options{Selects: naming})
 	if leftOut {
 		return false
 	}

@@ -12,7 +12,9 @@ import (
 // LedgerStore knows which events are delivered or pending.
 type LedgerStore interface {
 	Known(ctx context.Context, connection, tenant string, arrivals []adapter.Arrival) ([]mapping.Reason, error)
-	Identifies(ctx context.Context, connection, tenant string, queries []adapter.IdentifyQuery) ([]adapter.KnownIdentify, error)
+	Identifies(
+		ctx context.Context, connection, tenant string, queries []adapter.IdentifyQuery,
+	) ([]adapter.KnownIdentify, error)
 }
 
 // Ledger is what a store knows of one tenant of a connection.
@@ -55,7 +57,9 @@ type counting struct {
 }
 
 func newCounting(spec *Spec, opts Options) *counting {
-	return &counting{Options: opts.WithDefaults(), spec: spec, counts: newCounts(), outcomes: make(tallies), seen: newSeenSet()}
+	return &counting{
+		Options: opts.WithDefaults(), spec: spec, counts: newCounts(), outcomes: make(tallies), seen: newSeenSet(),
+	}
 }
 
 func (c *counting) counted() *Counted {
@@ -150,7 +154,8 @@ func (c *counting) duplicates(ctx context.Context, events []event) ([]mapping.Re
 	}
 	for i := range c.arrivals {
 		a := &c.arrivals[i]
-		if c.reasons[i] == "" && a.Outcome == adapter.Pending && a.MessageID != "" && c.seen.add(a.MessageID, a.Identity) {
+		named := a.Outcome == adapter.Pending && a.MessageID != ""
+		if c.reasons[i] == "" && named && c.seen.add(a.MessageID, a.Identity) {
 			c.reasons[i] = mapping.ReasonAlreadyAccepted
 		}
 	}

@@ -15,10 +15,12 @@ import (
 // The objects are the run's checkpoints. If ctx ends first, Deliver returns the error of ctx,
 // and the run can be resumed.
 func Deliver(
-	ctx context.Context, runs adapter.RunStore, run *adapter.Run, objects []adapter.ObjectProgress, blocks Blocks, opts Options,
+	ctx context.Context, runs adapter.RunStore, run *adapter.Run, objects []adapter.ObjectProgress,
+	blocks Blocks, opts Options,
 ) error {
 	opts = opts.WithDefaults()
-	s := &storing{Options: opts, runs: runs, run: run, admission: newQueueAdmission(runs, run, &opts), stdin: newStdin(objects)}
+	s := &storing{Options: opts, runs: runs, run: run, stdin: newStdin(objects)}
+	s.admission = newQueueAdmission(runs, run, &opts)
 	if err := s.read(ctx, blocks); err != nil {
 		return err
 	}
@@ -28,10 +30,11 @@ func Deliver(
 // Hold reads the blocks of a run as Deliver does, but holds the events in the store for an import
 // job. It ends the run when all blocks are stored.
 func Hold(
-	ctx context.Context, runs adapter.RunStore, run *adapter.Run, objects []adapter.ObjectProgress, blocks Blocks, opts Options,
-	admission Admission,
+	ctx context.Context, runs adapter.RunStore, run *adapter.Run, objects []adapter.ObjectProgress,
+	blocks Blocks, opts Options, admission Admission,
 ) error {
-	s := &storing{Options: opts.WithDefaults(), runs: runs, run: run, held: true, admission: admission, stdin: newStdin(objects)}
+	s := &storing{Options: opts.WithDefaults(), runs: runs, run: run, stdin: newStdin(objects)}
+	s.held, s.admission = true, admission
 	return s.read(ctx, blocks)
 }
 

@@ -49,8 +49,7 @@ func (p *pipeline) merge(e *event, c *choice) {
 	all := slices.Concat(body, added, []byte("}"))
 	text := mapping.AppendWithTraits(make([]byte, 0, len(e.text)+len(all)), e.text, all)
 	merged := p.mapLine(text, nil)
-	own := &e.mapped.Upserts[0]
-	if merged.Kind == mapping.KindUserUpsert && (merged.Upserts[0].UserID != own.UserID || merged.Upserts[0].AccountID != own.AccountID) {
+	if merged.Kind == mapping.KindUserUpsert && p.chosen.user(&merged.Upserts[0]) != c.user {
 		return // an older trait leads to another account
 	}
 	e.text, e.mapped = text, merged

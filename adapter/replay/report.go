@@ -52,7 +52,8 @@ type JobReport struct {
 
 // Report returns the report of a dry run. Rate is the number of requests in a second, 0 if unknown.
 func (c *Counted) Report(rate float64) *Report {
-	r := &Report{DryRun: true, Counts: c.Counts, Outcomes: c.Outcomes, Faults: c.Faults, Requests: total(c.Outcomes, adapter.Pending)}
+	r := &Report{DryRun: true, Counts: c.Counts, Outcomes: c.Outcomes, Faults: c.Faults}
+	r.Requests = total(c.Outcomes, adapter.Pending)
 	r.First, r.Last = c.span()
 	if rate > 0 {
 		r.Estimate = time.Duration(float64(r.Requests) / rate * float64(time.Second))

@@ -49,7 +49,8 @@ func SeenMemory(stored, limit int64) int64 {
 // add adds an event and reports whether the set had it. Identity is 0 where the messageId alone counts.
 func (s *seenSet) add(messageID string, identity int64) bool {
 	hash := [2]uint64{
-		maphash.String(s.seeds[0], messageID) ^ uint64(identity), maphash.String(s.seeds[1], messageID) + uint64(identity),
+		maphash.String(s.seeds[0], messageID) ^ uint64(identity),
+		maphash.String(s.seeds[1], messageID) + uint64(identity),
 	}
 	if hash == [2]uint64{} {
 		hash[0] = 1 // zero marks a free slot

@@ -24,8 +24,8 @@ func (e *TemporaryFileError) Error() string {
 	if dir == "" {
 		dir = os.TempDir()
 	}
-	return fmt.Sprintf("the identify calls do not fit in memory, and their temporary file in %s fails: %v: "+
-		"free space there, or set TMPDIR to another directory, or leave identify calls out with --identify none", dir, e.Err)
+	return fmt.Sprintf("the identify calls do not fit in memory, and their temporary file in %s fails: %v: free space"+
+		" there, or set TMPDIR to another directory, or leave out identify calls with --identify none", dir, e.Err)
 }
 
 func (e *TemporaryFileError) Unwrap() error { return e.Err }
@@ -158,7 +158,8 @@ func (s *sorter) sorted() (*sortedRecords, error) {
 		if i+1 < len(s.runs) {
 			end = s.runs[i+1]
 		}
-		run := &runReader{in: bufio.NewReaderSize(io.NewSectionReader(s.file, begin, end-begin), buffer), key: make([]byte, s.keySize)}
+		section := io.NewSectionReader(s.file, begin, end-begin)
+		run := &runReader{in: bufio.NewReaderSize(section, buffer), key: make([]byte, s.keySize)}
 		more, err := run.next()
 		if err != nil {
 			return nil, s.failed(err)

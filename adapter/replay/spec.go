@@ -79,10 +79,11 @@ func (s *Spec) Validate() error {
 	}
 	if s.Via == ViaImport && s.Identify != IdentifyNone {
 		faults = append(faults, errors.New("an import job takes events only: replay the users before it, "+
-			`with via api and the condition type = "identify", and leave identify calls out here with identify none`))
+			`with via api and the condition type = "identify", and leave out identify calls here with identify none`))
 	}
 	if s.FirePrograms && s.Via != ViaImport {
-		faults = append(faults, errors.New("fire-programs goes with via import: without it events always fire programs"))
+		faults = append(faults, errors.New(
+			"fire-programs goes with via import: without it events always fire programs"))
 	}
 	return errors.Join(append(faults, s.Filter.Validate())...)
 }

@@ -13,9 +13,9 @@ import (
 // stdinKey is the key of standard input among the objects of an archive.
 const stdinKey = "-"
 
-// ErrOtherInput means that a run is resumed with another standard input than the
-// one it began with.
-var ErrOtherInput = errors.New("standard input is not that of the run: its first lines are others; give it the same, or begin another run")
+// ErrOtherInput means that a run is resumed with another standard input.
+var ErrOtherInput = errors.New("standard input is not that of the run: its first lines are others; " +
+	"give it the same, or begin another run")
 
 // stdin recognizes standard input when a run is resumed: its version is a hash of the stored lines.
 type stdin struct {

@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -36,13 +35,14 @@ func (e *UserLineError) Error() string {
 // All of the line is the userId, with its spaces, commas and marks. Only a line in the quotation marks of a CSV file
 // is unquoted. Empty lines are skipped. UserIds that differ only in their Unicode form are different ones.
 func ParseUsers(content []byte) (users []string, err error) {
+	text := string(content)
 	switch {
-	case bytes.HasPrefix(content, []byte("\xff\xfe")), bytes.HasPrefix(content, []byte("\xfe\xff")), bytes.IndexByte(content, 0) >= 0:
+	case strings.HasPrefix(text, "\xff\xfe"), strings.HasPrefix(text, "\xfe\xff"), strings.Contains(text, "\x00"):
 		return nil, ErrUTF16
-	case !utf8.Valid(content):
+	case !utf8.ValidString(text):
 		return nil, ErrNoUTF8
 	}
-	text := lineEnds.Replace(strings.TrimPrefix(string(content), "\ufeff"))
+	text = lineEnds.Replace(strings.TrimPrefix(text, "\ufeff"))
 	number := 0
 	for user := range strings.SplitSeq(text, "\n") {
 		number++
@@ -128,7 +128,7 @@ func (m *UserMatches) add(file *UserFile, list []string) {
 	if file == nil || file.Lines > len(list) {
 		return
 	}
-	of := &matchedFile{UserFile: *file, users: list[len(list)-file.Lines:], matched: make(map[string]*atomic.Bool, file.Lines)}
+	of := &matchedFile{UserFile: *file, users: list[len(list)-file.Lines:], matched: make(map[string]*atomic.Bool)}
 	for _, user := range of.users {
 		of.matched[user] = new(atomic.Bool)
 	}

@@ -14,7 +14,9 @@ import (
 
 // findBase finds out whether SaaSquatch counts the records of a file from 0 or from 1, which it does not document.
 // With the right base, the events that did not fail are those among the results.
-func (r *runner) findBase(ctx context.Context, j *job, remote adapter.ImportJob, failures []adapter.RecordError) (int, error) {
+func (r *runner) findBase(
+	ctx context.Context, j *job, remote adapter.ImportJob, failures []adapter.RecordError,
+) (int, error) {
 	lines := int64(len(j.ids))
 	first, last := lines, int64(0)
 	for k := range failures {
@@ -25,8 +27,8 @@ func (r *runner) findBase(ctx context.Context, j *job, remote adapter.ImportJob,
 	case len(failures) == 0 || int64(len(failures)) == lines && first == 1:
 		return 1, nil
 	case first < 0 || last > lines || first == 0 && last == lines:
-		return 0, fmt.Errorf("job %s: its errors name records from %d to %d of a file of %d lines: see them in SaaSquatch's portal",
-			remote.ID, first, last, lines)
+		return 0, fmt.Errorf("job %s: its errors name records from %d to %d of a file of %d lines: "+
+			"see them in SaaSquatch's portal", remote.ID, first, last, lines)
 	case first == 0:
 		return 0, nil
 	case last == lines:
@@ -49,8 +51,8 @@ func (r *runner) findBase(ctx context.Context, j *job, remote adapter.ImportJob,
 			return base, nil
 		}
 	}
-	return 0, fmt.Errorf("job %s: its results and its errors do not add up to the file of %d lines: see them in SaaSquatch's portal",
-		remote.ID, lines)
+	return 0, fmt.Errorf("job %s: its results and its errors do not add up to the file of %d lines: "+
+		"see them in SaaSquatch's portal", remote.ID, lines)
 }
 
 var baseSeed = maphash.MakeSeed()

@@ -19,7 +19,7 @@ import (
 
 // Importer sends files of user events to SaaSquatch for import. Each call is one attempt.
 type Importer interface {
-	Upload(ctx context.Context, name string, size int64, open func() (io.ReadCloser, error)) (fileRef string, err error)
+	Upload(ctx context.Context, name string, size int64, open func() (io.ReadCloser, error)) (fileRef string, _ error)
 	ValidateJob(ctx context.Context, input adapter.JobInput) (faults []string, err error)
 	CreateJob(ctx context.Context, input adapter.JobInput) (adapter.ImportJob, error)
 	Job(ctx context.Context, id string) (adapter.ImportJob, error)
@@ -59,8 +59,8 @@ func (o Options) withDefaults() Options {
 // An event with an idempotency key is imported once, even if a job or this process fails: a file is only sent again
 // while SaaSquatch knows the keys.
 func Run(
-	ctx context.Context, store adapter.ImportStore, run *adapter.Run, objects []adapter.ObjectProgress, importer Importer,
-	blocks replay.Blocks, opts Options,
+	ctx context.Context, store adapter.ImportStore, run *adapter.Run, objects []adapter.ObjectProgress,
+	importer Importer, blocks replay.Blocks, opts Options,
 ) error {
 	spec, err := replay.ParseSpec(run.Spec)
 	if err != nil {
@@ -209,7 +209,8 @@ func (r *runner) call(ctx context.Context, do func() error) error {
 		if !errors.As(err, &failure) || !failure.Retryable || ctx.Err() != nil {
 			return err
 		}
-		if err := r.Progress.Wait(ctx, failure.Error(), max(wait.Next(), min(failure.RetryAfter, wait.Max))); err != nil {
+		d := max(wait.Next(), min(failure.RetryAfter, wait.Max))
+		if err := r.Progress.Wait(ctx, failure.Error(), d); err != nil {
 			return err
 		}
 	}

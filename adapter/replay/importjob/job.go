@@ -90,8 +90,9 @@ func Reports(jobs []adapter.RunJob) (reports []replay.JobReport, err error) {
 		if err != nil {
 			return nil, err
 		}
-		report := replay.JobReport{ID: j.state.JobID, Status: j.state.Status, Events: int64(len(j.ids)), Failed: j.state.Failed}
-		if j.state.Stage != stageSettled {
+		s := &j.state
+		report := replay.JobReport{ID: s.JobID, Status: s.Status, Events: int64(len(j.ids)), Failed: s.Failed}
+		if s.Stage != stageSettled {
 			report.Status = adapter.JobPending.String()
 		}
 		reports = append(reports, report)
@@ -108,9 +109,8 @@ func (r *runner) put(ctx context.Context, j *job) error {
 	if err != nil {
 		return fmt.Errorf("write import job %d: %w", j.number, err)
 	}
-	return r.retryStore(ctx, func() error {
-		return r.store.PutJob(ctx, r.run, adapter.RunJob{Number: j.number, First: j.firstID, Last: j.lastID, State: state})
-	})
+	stored := adapter.RunJob{Number: j.number, First: j.firstID, Last: j.lastID, State: state}
+	return r.retryStore(ctx, func() error { return r.store.PutJob(ctx, r.run, stored) })
 }
 
 // process takes a job from its stage to its end.
@@ -127,8 +127,8 @@ func (r *runner) process(ctx context.Context, j *job) (err error) {
 		case stageSettled:
 			return nil
 		default:
-			return fmt.Errorf("its stage is %q, which this program does not know: run the version that wrote it, or a newer one",
-				j.state.Stage)
+			return fmt.Errorf("its stage is %q, which this program does not know: "+
+				"run the version that wrote it, or a newer one", j.state.Stage)
 		}
 	}
 	return err
@@ -161,9 +161,9 @@ func (r *runner) create(ctx context.Context, j *job) error {
 		j.state.Stage = stageSettled
 		return r.put(ctx, j)
 	}
-	var fileRef string
+	name, fileRef := fmt.Sprintf("userEvents_%d_%d.jsonl", r.run.ID, j.number), ""
 	err = r.call(ctx, func() (err error) {
-		fileRef, err = r.importer.Upload(ctx, fmt.Sprintf("userEvents_%d_%d.jsonl", r.run.ID, j.number), file.size, file.open)
+		fileRef, err = r.importer.Upload(ctx, name, file.size, file.open)
 		return err
 	})
 	if err != nil {
@@ -208,7 +208,8 @@ func (r *runner) create(ctx context.Context, j *job) error {
 		return r.Progress.Wait(ctx, failure.Error(), max(backoff.Base, min(failure.RetryAfter, backoff.Max)))
 	default: // the stage says that there may be a job
 		j.doubts++
-		return r.Progress.Wait(ctx, "another try: a job may have been created: "+err.Error(), min(r.Poll<<min(j.doubts, 16), maxWait))
+		why := "another try: a job may have been created: " + err.Error()
+		return r.Progress.Wait(ctx, why, min(r.Poll<<min(j.doubts, 16), maxWait))
 	}
 }
 

@@ -91,7 +91,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// over reports whether SaaSquatch may have forgotten the keys of a job by now. Ambiguous is its start, zero for no job.
+// over reports whether SaaSquatch may have forgotten the keys of a job. Ambiguous is its start, zero for no job.
 func (r *runner) over(ambiguous time.Time) bool {
 	return !ambiguous.IsZero() && !r.Now().Before(ambiguous.Add(r.Horizon))
 }
@@ -110,7 +110,9 @@ func (r *runner) expired(ctx context.Context, j *job) (bool, error) {
 		return false, err
 	}
 	dead := r.dead(j, mapping.ReasonHorizonOver, detail)
-	return false, r.settleAll(ctx, j, func(_ int, event *adapter.Leased) (adapter.Step, bool) { return dead, before[event.ID] > 0 })
+	return false, r.settleAll(ctx, j, func(_ int, event *adapter.Leased) (adapter.Step, bool) {
+		return dead, before[event.ID] > 0
+	})
 }
 
 // waitForLeft waits before a job that has only leftover events: SaaSquatch is overloaded, or fails.
@@ -119,7 +121,8 @@ func (r *runner) waitForLeft(ctx context.Context, l *leftover) error {
 	if len(l.Refused[maxRefused-2]) > 0 {
 		wait = r.Poll << 6
 	}
-	return r.Progress.Wait(ctx, "another import job: SaaSquatch has refused records for the time being", min(wait, maxWait))
+	const why = "another import job: SaaSquatch has refused records for the time being"
+	return r.Progress.Wait(ctx, why, min(wait, maxWait))
 }
 
 var errDamagedIDs = errors.New("its list of events is damaged")

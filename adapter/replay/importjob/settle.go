@@ -21,8 +21,8 @@ func (r *runner) complete(ctx context.Context, j *job, remote adapter.ImportJob)
 		return err
 	}
 	if remote.Errors > 0 && len(failures) == 0 {
-		return fmt.Errorf("job %s reports %d errors, but its file of errors cannot be had: see it in SaaSquatch's portal",
-			remote.ID, remote.Errors)
+		return fmt.Errorf("job %s reports %d errors, but its file of errors cannot be had: "+
+			"see it in SaaSquatch's portal", remote.ID, remote.Errors)
 	}
 	if j.state.Base == nil {
 		base, err := r.findBase(ctx, j, remote, failures)
@@ -103,7 +103,7 @@ func codes(failure *adapter.RecordError) string {
 // maxSettling is the number of outcomes that are recorded at once.
 const maxSettling = 64
 
-// settleAll records the outcome from fn for each event of the job without one. If ok is false the event stays as it is.
+// settleAll records the outcome from fn for each event of the job without one. If ok is false it records none.
 func (r *runner) settleAll(
 	ctx context.Context, j *job, fn func(line int, event *adapter.Leased) (step adapter.Step, ok bool),
 ) error {

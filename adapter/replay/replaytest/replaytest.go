@@ -79,7 +79,8 @@ func Check(t testing.TB, want *archivetest.Expectation, received map[string]int,
 
 // Read opens the sources of a spec and calls fn with their blocks.
 func Read(
-	t testing.TB, spec *replay.Spec, stdin io.Reader, resume func(archive.Object) (int64, bool), fn func(replay.Blocks) error,
+	t testing.TB, spec *replay.Spec, stdin io.Reader, resume func(archive.Object) (int64, bool),
+	fn func(replay.Blocks) error,
 ) error {
 	t.Helper()
 	opened, err := archive.Open(context.Background(), spec.Sources, archive.Options{
