@@ -64,56 +64,69 @@ func TestEventKeys(t *testing.T) {
 		keyless string
 		config  string
 	}{
-		"nothing":             {},
-		"the same":            {events: []string{"Signup Completed"}, tenant: []string{"signupCompleted"}},
-		"the same beside one": {events: []string{"Signup Completed"}, tenant: []string{"signupCompleted", "signup_completed"}, unused: "signup_completed"},
+		"nothing":  {},
+		"the same": {events: []string{"Signup Completed"}, tenant: []string{"signupCompleted"}},
+		"the same beside one": {events: []string{"Signup Completed"},
+			tenant: []string{"signupCompleted", "signup_completed"}, unused: "signup_completed"},
 		"an underscore": {
-			events: []string{"Signup Completed", "Signup Completed"}, tenant: []string{"signup_completed"}, want: "signupCompleted 2 [Signup Completed] [signup_completed]",
+			events: []string{"Signup Completed", "Signup Completed"}, tenant: []string{"signup_completed"},
+			want:   "signupCompleted 2 [Signup Completed] [signup_completed]",
 			config: "events:\n  keys:\n    \"Signup Completed\": \"signup_completed\"\n",
 		},
 		"letter case": {
-			events: []string{"userSignedUp"}, tenant: []string{"usersignedup"}, want: "userSignedUp 1 [userSignedUp] [usersignedup]",
+			events: []string{"userSignedUp"}, tenant: []string{"usersignedup"},
+			want:   "userSignedUp 1 [userSignedUp] [usersignedup]",
 			config: "events:\n  keys:\n    \"userSignedUp\": \"usersignedup\"\n",
 		},
 		"two names of one key": {
-			events: []string{"sign up", "Sign-Up"}, tenant: []string{"sign_up"}, want: "signUp 2 [Sign-Up sign up] [sign_up]",
+			events: []string{"sign up", "Sign-Up"}, tenant: []string{"sign_up"},
+			want:   "signUp 2 [Sign-Up sign up] [sign_up]",
 			config: "events:\n  keys:\n    \"Sign-Up\": \"sign_up\"\n    \"sign up\": \"sign_up\"\n",
 		},
 		"an accent": {
-			events: []string{"Café Visited"}, tenant: []string{"caféVisited"}, want: "cafeVisited 1 [Café Visited] [caféVisited]",
+			events: []string{"Café Visited"}, tenant: []string{"caféVisited"},
+			want:   "cafeVisited 1 [Café Visited] [caféVisited]",
 			config: "events:\n  keys:\n    \"Café Visited\": \"caféVisited\"\n",
 		},
 		"two that are similar": {
 			events: []string{"Signup Completed"}, tenant: []string{"signupcompleted", "signup_completed"},
 			want:   "signupCompleted 1 [Signup Completed] [signup_completed signupcompleted]",
-			config: "# one of them in events.keys: \"Signup Completed\": \"signup_completed\" or \"signupcompleted\"\n",
+			config: `# one of them in events.keys: "Signup Completed": "signup_completed" or "signupcompleted"` + "\n",
 		},
-		"never seen": {events: []string{"New Thing"}, tenant: []string{"old"}, want: "newThing 1 [New Thing] []", unused: "old"},
+		"never seen": {events: []string{"New Thing"}, tenant: []string{"old"}, want: "newThing 1 [New Thing] []",
+			unused: "old"},
 		"configured": {
 			rules:  func(r *mapping.Rules) { r.Keys = map[string]string{"Signup Completed": "signup-completed"} },
-			events: []string{"Signup Completed"}, tenant: []string{"signup_completed"}, want: "signup-completed 1 [Signup Completed] [signup_completed]",
+			events: []string{"Signup Completed"}, tenant: []string{"signup_completed"},
+			want:   "signup-completed 1 [Signup Completed] [signup_completed]",
 			config: "# in the place of its entry in events.keys: \"Signup Completed\": \"signup_completed\"\n",
 		},
-		"a key that cannot be configured": {events: []string{"a b"}, tenant: []string{"a\x00b"}, want: "aB 1 [a b] [a\x00b]"},
+		"a key that cannot be configured": {events: []string{"a b"}, tenant: []string{"a\x00b"},
+			want: "aB 1 [a b] [a\x00b]"},
 		"no key": {
-			events: []string{"購入", "登録", "登録"}, tenant: []string{"購入", "x"}, keyless: "登録 2 [] [];購入 1 [] [購入]", unused: "x",
+			events: []string{"購入", "登録", "登録"}, tenant: []string{"購入", "x"}, keyless: "登録 2 [] [];購入 1 [] [購入]",
+			unused: "x",
 			config: "events:\n  keys:\n    \"購入\": \"購入\"\n# needs a key in events.keys: \"登録\"\n",
 		},
-		"a name of signs": {events: []string{"!?"}, tenant: []string{"-", "?!"}, keyless: "!? 1 [] []", unused: "-;?!", config: "# needs a key in events.keys: \"!?\"\n"},
+		"a name of signs": {events: []string{"!?"}, tenant: []string{"-", "?!"}, keyless: "!? 1 [] []", unused: "-;?!",
+			config: "# needs a key in events.keys: \"!?\"\n"},
 		"a hostile name": {
 			events: []string{"\x1b[\u202e購\n\"#: {"}, keyless: "\x1b[\u202e購\n\"#: { 1 [] []",
 			config: "# needs a key in events.keys: \"\\x1b[\\u202e購\\n\\\"#: {\"\n",
 		},
-		"orders":              {events: []string{"Order Completed"}, tenant: []string{"purchase", "refund"}},
-		"orders never seen":   {events: []string{"Order Completed"}, want: "purchase 1 [Order Completed] []"},
-		"orders as any event": {events: []string{"Order Completed"}, tenant: []string{"orderCompleted"}, want: "purchase 1 [Order Completed] [orderCompleted]", config: "events:\n  keys:\n    \"Order Completed\": \"orderCompleted\"\n"},
+		"orders":            {events: []string{"Order Completed"}, tenant: []string{"purchase", "refund"}},
+		"orders never seen": {events: []string{"Order Completed"}, want: "purchase 1 [Order Completed] []"},
+		"orders as any event": {events: []string{"Order Completed"}, tenant: []string{"orderCompleted"},
+			want:   "purchase 1 [Order Completed] [orderCompleted]",
+			config: "events:\n  keys:\n    \"Order Completed\": \"orderCompleted\"\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rules := mapping.DefaultRules()
 			if test.rules != nil {
 				test.rules(&rules)
 			}
-			r := migratecheck.Compare(tracked(t, rules, test.events...), &rules, &migratecheck.Vocabulary{EventKeys: test.tenant})
+			r := migratecheck.Compare(tracked(t, rules, test.events...), &rules,
+				&migratecheck.Vocabulary{EventKeys: test.tenant})
 			if got := short(r.EventKeys); got != test.want {
 				t.Errorf("differences %q, want %q", got, test.want)
 			}
@@ -143,17 +156,20 @@ func TestOrders(t *testing.T) {
 	rules := mapping.DefaultRules()
 	rules.RemapOrders = false
 	s := tracked(t, rules, "Order Completed", "Order Completed", "Order Refunded", "Other")
-	r := migratecheck.Compare(s, &rules, &migratecheck.Vocabulary{EventKeys: []string{"purchase", "other", "orderRefunded"}})
+	r := migratecheck.Compare(s, &rules, &migratecheck.Vocabulary{EventKeys: []string{"purchase", "other",
+		"orderRefunded"}})
 	want := []migratecheck.Order{{Event: "Order Completed", Key: "orderCompleted", Reserved: "purchase", Events: 2}}
 	if !reflect.DeepEqual(r.Orders, want) || r.Differences() != 1 || r.Config() != "events:\n  remap_orders: true\n" {
 		t.Errorf("got %+v of %d and\n%s", r.Orders, r.Differences(), r.Config())
 	}
-	r = migratecheck.Compare(s, &rules, &migratecheck.Vocabulary{EventKeys: []string{"orderCompleted", "orderRefunded", "other"}})
+	r = migratecheck.Compare(s, &rules, &migratecheck.Vocabulary{EventKeys: []string{"orderCompleted", "orderRefunded",
+		"other"}})
 	if r.Differences() != 0 || r.Config() != "" {
 		t.Errorf("a tenant without purchases: %+v", r)
 	}
 	rules.Keys = map[string]string{"Order Completed": "bought"}
-	r = migratecheck.Compare(tracked(t, rules, "Order Completed"), &rules, &migratecheck.Vocabulary{EventKeys: []string{"bought", "purchase"}})
+	r = migratecheck.Compare(tracked(t, rules, "Order Completed"), &rules,
+		&migratecheck.Vocabulary{EventKeys: []string{"bought", "purchase"}})
 	if r.Differences() != 0 {
 		t.Errorf("an order with a configured key: %+v", r)
 	}
@@ -161,7 +177,8 @@ func TestOrders(t *testing.T) {
 
 func TestUsers(t *testing.T) {
 	s := migratecheck.NewSurvey()
-	s.Add("", upserted(`{"id":"u","customFields":{"plan":"pro","companyName":"x","gone":null},"segments":["~*","vip","~old","Beta"]}`,
+	s.Add("", upserted(`{"id":"u","customFields":{"plan":"pro","companyName":"x","gone":null},"segments":["~*",`+
+		`"vip","~old","Beta"]}`,
 		`{"id":"u","customFields":{"plan":"pro","new":1}}`))
 	s.Add("", upserted(`{"id":"u","customFields":{"plan":true,"lastSeenDate":1},"segments":["archived"]}`))
 	s.Add("", upserted(`{"id":"u","customFields":[],"segments":"no"}`, `[`))
@@ -170,22 +187,27 @@ func TestUsers(t *testing.T) {
 	s.Add("K", event)
 	rules := mapping.DefaultRules()
 	r := migratecheck.Compare(s, &rules, &migratecheck.Vocabulary{
-		EventKeys:    []string{"k"},
-		CustomFields: []string{"plan", "company_name", "age", "firstPurchaseDate", "lastSeenDate", "totalPurchaseCount", "lastPurchaseDate", "gone"},
-		Segments:     []string{"beta", "archived", "left"}, Archived: []string{"archived"},
+		EventKeys: []string{"k"},
+		CustomFields: []string{"plan", "company_name", "age", "firstPurchaseDate", "lastSeenDate",
+			"totalPurchaseCount", "lastPurchaseDate", "gone"},
+		Segments: []string{"beta", "archived", "left"}, Archived: []string{"archived"},
 	})
 	if got, want := short(r.CustomFields), "companyName 1 [] [company_name];new 1 [] []"; got != want {
 		t.Errorf("custom fields %q, want %q", got, want)
 	}
-	want := []migratecheck.Missing{{Name: "vip", Events: 2, Similar: []string{}}, {Name: "Beta", Events: 1, Similar: []string{"beta"}}, {Name: "archived", Events: 1, Similar: []string{}, Archived: true}}
+	want := []migratecheck.Missing{{Name: "vip", Events: 2, Similar: []string{}},
+		{Name: "Beta", Events: 1, Similar: []string{"beta"}},
+		{Name: "archived", Events: 1, Similar: []string{}, Archived: true}}
 	if !reflect.DeepEqual(r.Segments, want) {
 		t.Errorf("segments %+v, want %+v", r.Segments, want)
 	}
-	if unused := (migratecheck.Vocabulary{EventKeys: []string{}, CustomFields: []string{"age", "gone"}, Segments: []string{"left"}}); !reflect.DeepEqual(r.Unused, unused) {
+	if unused := (migratecheck.Vocabulary{EventKeys: []string{}, CustomFields: []string{"age", "gone"},
+		Segments: []string{"left"}}); !reflect.DeepEqual(r.Unused, unused) {
 		t.Errorf("unused %+v, want %+v", r.Unused, unused)
 	}
 	if s.Events != 4 || s.Upserts != 4 || r.Differences() != 5 || r.Config() != "" {
-		t.Errorf("%d events, %d upserts, %d differences, configuration %q", s.Events, s.Upserts, r.Differences(), r.Config())
+		t.Errorf("%d events, %d upserts, %d differences, configuration %q", s.Events, s.Upserts, r.Differences(),
+			r.Config())
 	}
 }
 
@@ -220,7 +242,8 @@ func TestSurvey(t *testing.T) {
 		Keys:         map[string]*migratecheck.Key{"Old One": {"oldOne", 1}, "New One": {"newOne", 1}, "購入": {"", 1}},
 		CustomFields: map[string]int64{}, Segments: map[string]int64{},
 		Skipped: map[mapping.Reason]int64{
-			mapping.SkipOutsideTimeWindow: 1, mapping.SkipNoUserID: 1, mapping.SkipEventNotSelected: 1, mapping.SkipUnsupportedType: 1,
+			mapping.SkipOutsideTimeWindow: 1, mapping.SkipNoUserID: 1, mapping.SkipEventNotSelected: 1,
+			mapping.SkipUnsupportedType: 1,
 		},
 		Rejected: map[mapping.Reason]int64{mapping.RejectEmptyEventKey: 1, mapping.RejectInvalidJSON: 1},
 	}
@@ -237,8 +260,10 @@ func TestSurveyIsBounded(t *testing.T) {
 		s.Add(fmt.Sprint("name ", i), result)
 	}
 	s.Add("name 0", upserted(`{"customFields":{"f0":1}}`))
-	if len(s.Keys) != 10_000 || len(s.CustomFields) != 10_000 || len(s.Segments) != 10_000 || s.Unnamed != 30 || s.CustomFields["f0"] != 2 {
-		t.Errorf("%d keys, %d custom fields, %d segments, %d left out", len(s.Keys), len(s.CustomFields), len(s.Segments), s.Unnamed)
+	if len(s.Keys) != 10_000 || len(s.CustomFields) != 10_000 || len(s.Segments) != 10_000 || s.Unnamed != 30 ||
+		s.CustomFields["f0"] != 2 {
+		t.Errorf("%d keys, %d custom fields, %d segments, %d left out", len(s.Keys), len(s.CustomFields),
+			len(s.Segments), s.Unnamed)
 	}
 }
 

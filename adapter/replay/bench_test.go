@@ -20,7 +20,7 @@ import (
 	"segment-saasquatch/adapter/replay"
 )
 
-// benchBytes is how much text the log of the benchmarks has.
+// benchBytes is the size of the log of the benchmarks.
 const benchBytes = 64 << 20
 
 // writeLog writes a log of n bytes in files of equal size.
@@ -44,15 +44,16 @@ func writeLog(b *testing.B, dir string, n int64, files int) {
 	}
 }
 
-// BenchmarkReplay times a dry run and the writing of import files beside plain
-// decompression of the same files, on one processor and on two. The metrics are the
-// shares of the speed that decompression has on one processor: by the standard
-// library, and by the faster library that the reading uses.
+// BenchmarkReplay compares a dry run and the writing of import files with decompression of the same files, on one
+// processor and on two. The metrics are shares of the speed of decompression on one processor: by the standard
+// library, and by the faster library of the archive package.
 func BenchmarkReplay(b *testing.B) {
 	dir := b.TempDir()
 	writeLog(b, dir, benchBytes, 4)
-	spec := &replay.Spec{Sources: []string{dir}, Via: replay.ViaImport, Filter: replay.Filter{Integrations: replay.DefaultIntegrations}}
-	opts := replay.Options{Mapper: replaytest.NewMapper(b), Now: func() time.Time { return time.Date(2026, 10, 6, 0, 0, 0, 0, time.UTC) }}
+	spec := &replay.Spec{Sources: []string{dir}, Via: replay.ViaImport,
+		Filter: replay.Filter{Integrations: replay.DefaultIntegrations}}
+	opts := replay.Options{Mapper: replaytest.NewMapper(b),
+		Now: func() time.Time { return time.Date(2026, 10, 6, 0, 0, 0, 0, time.UTC) }}
 	var plain, fast float64
 	run := func(name string, procs int, once func(b *testing.B)) {
 		b.Run(fmt.Sprintf("%s/procs=%d", name, procs), func(b *testing.B) {
@@ -129,7 +130,7 @@ func gunzip(b *testing.B, dir string, unpack func(io.Reader) (io.Reader, error))
 	}
 }
 
-// onlyWriter drops what it gets, without a ReadFrom that would read in its own way.
+// onlyWriter discards its input. It has no ReadFrom, which would read in its own way.
 type onlyWriter struct{}
 
 func (onlyWriter) Write(p []byte) (int, error) { return len(p), nil }

@@ -40,7 +40,7 @@ func Count(ctx context.Context, spec *Spec, blocks Blocks, opts Options) (*Count
 	return c.counted(), err
 }
 
-// counting counts what is read.
+// counting counts events as they are read.
 type counting struct {
 	Options
 	spec     *Spec

@@ -123,7 +123,7 @@ func (c *Counts) add(e *event) {
 
 func (k *KeyCounts) extend(at time.Time) {
 	if k.First == nil || at.Before(*k.First) {
-		first := at // only what is kept goes to the heap
+		first := at // a copy, so that other times stay off the heap
 		k.First = &first
 	}
 	if k.Last == nil || at.After(*k.Last) {

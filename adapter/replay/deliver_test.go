@@ -20,13 +20,14 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// TestDeliver replays an archive with everything in it that archives have: what is
-// expected arrives, once, and nothing when it is replayed again.
+// TestDeliver replays an archive with everything that archives have. The expected events arrive once, and a second
+// replay sends nothing.
 func TestDeliver(t *testing.T) {
 	t.Parallel()
 	made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 600})
 	want := replaytest.Expect(made)
-	if len(want.Keys) < 100 || want.Unkeyed < 10 || want.Outcomes["duplicate"] < 10 || want.Outcomes["rejected"] < 10 || damagedFiles(made) < 2 {
+	if len(want.Keys) < 100 || want.Unkeyed < 10 || want.Outcomes["duplicate"] < 10 ||
+		want.Outcomes["rejected"] < 10 || damagedFiles(made) < 2 {
 		t.Fatalf("the archive has too little of something: %+v", want.Outcomes)
 	}
 	to := newTenant()
@@ -71,7 +72,7 @@ func verified(t *testing.T, p *process) []adapter.Conservation {
 	return verified
 }
 
-// TestCountAgrees holds a dry run against what a replay then does.
+// TestCountAgrees compares a dry run with the replay.
 func TestCountAgrees(t *testing.T) {
 	t.Parallel()
 	made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 300})
@@ -85,12 +86,14 @@ func TestCountAgrees(t *testing.T) {
 	look := p.ledger()
 	before := count(look)
 	if without := count(nil); replaytest.Text(without.Outcomes) != replaytest.Text(before.Outcomes) {
-		t.Errorf("with an empty ledger: %s\nwithout one: %s", replaytest.Text(before.Outcomes), replaytest.Text(without.Outcomes))
+		t.Errorf("with an empty ledger: %s\nwithout one: %s", replaytest.Text(before.Outcomes),
+			replaytest.Text(without.Outcomes))
 	}
 	done := p.deliver(spec)
 	want := replaytest.Expect(made)
 	replaytest.Check(t, want, to.received(), done)
-	if n := int64(want.Outcomes["delivered"]); before.Requests != n || before.Estimate != time.Duration(n)*time.Second/100 {
+	if n := int64(want.Outcomes["delivered"]); before.Requests != n ||
+		before.Estimate != time.Duration(n)*time.Second/100 {
 		t.Errorf("%d requests in %s, want %d", before.Requests, before.Estimate, n)
 	}
 	if int(before.ObjectsFailed) != damagedFiles(made) || len(before.Faults) != damagedFiles(made) {
@@ -104,8 +107,10 @@ func TestCountAgrees(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report.Lines != before.Lines || report.Objects != before.Objects || report.Bytes != before.Bytes || report.TextBytes != before.TextBytes ||
-		fmt.Sprint(report.Warnings) != fmt.Sprint(before.Warnings) || len(report.Events) != len(before.Events) || !report.First.Equal(*before.First) || !report.Last.Equal(*before.Last) {
+	if report.Lines != before.Lines || report.Objects != before.Objects || report.Bytes != before.Bytes ||
+		report.TextBytes != before.TextBytes ||
+		fmt.Sprint(report.Warnings) != fmt.Sprint(before.Warnings) || len(report.Events) != len(before.Events) ||
+		!report.First.Equal(*before.First) || !report.Last.Equal(*before.Last) {
 		t.Errorf("replayed: %+v\nforeseen: %+v", report.Counts, before.Counts)
 	}
 	if report.Settled() || report.Failed() != int64(want.Outcomes["rejected"]) {
@@ -117,8 +122,7 @@ func TestCountAgrees(t *testing.T) {
 	}
 }
 
-// faulty is a store that fails at a batch: before it is stored, or after it without
-// a word.
+// faulty is a store that fails at one batch, before or after storing it.
 type faulty struct {
 	adapter.RunStore
 	at    int
@@ -142,9 +146,8 @@ func (f *faulty) AcceptBatch(ctx context.Context, run *adapter.Run, batch *adapt
 	return nil
 }
 
-// TestResumeAnywhere ends a replay at every batch, and goes on with it in another
-// process. Events without a messageId are in it, which nobody could tell from a
-// second one of the kind.
+// TestResumeAnywhere ends a replay at every batch and resumes it in another process. Some events have no messageId, so
+// only their place tells them apart.
 func TestResumeAnywhere(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -154,16 +157,19 @@ func TestResumeAnywhere(t *testing.T) {
 		for i := range perFile {
 			switch i % 4 {
 			case 0: // none of these has a messageId, and they are all alike
-				lines.WriteString(`{"type":"track","userId":"u-1","event":"Signed Up","timestamp":"2026-11-01T00:00:00Z"}` + "\n")
+				lines.WriteString(`{"type":"track","userId":"u-1","event":"Signed Up",` +
+					`"timestamp":"2026-11-01T00:00:00Z"}` + "\n")
 			case 1:
-				fmt.Fprintf(&lines, `{"type":"track","userId":"u-2","event":"Signed Up","messageId":"message-%d-%d","timestamp":"2026-11-01T00:00:00Z"}`+"\n", file, i)
+				fmt.Fprintf(&lines, `{"type":"track","userId":"u-2","event":"Signed Up","messageId":"message-%d-%d",`+
+					`"timestamp":"2026-11-01T00:00:00Z"}`+"\n", file, i)
 			case 2:
 				lines.WriteString(`{"type":"page","userId":"u-1"}` + "\n\n")
 			case 3:
 				lines.WriteString("{\n")
 			}
 		}
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.ndjson", file)), []byte(lines.String()), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.ndjson", file)), []byte(lines.String()),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -223,11 +229,12 @@ func TestResumeAnywhere(t *testing.T) {
 	}
 }
 
-// TestResumeStandardInput goes on with standard input, and refuses another one.
+// TestResumeStandardInput resumes with the same standard input, and refuses another one.
 func TestResumeStandardInput(t *testing.T) {
 	t.Parallel()
 	line := func(i int) string {
-		return fmt.Sprintf(`{"type":"track","userId":"u-%d","event":"Signed Up","timestamp":"2026-11-01T00:00:00Z"}`+"\n", i)
+		const event = `{"type":"track","userId":"u-%d","event":"Signed Up","timestamp":"2026-11-01T00:00:00Z"}`
+		return fmt.Sprintf(event+"\n", i)
 	}
 	var input strings.Builder
 	for i := range 50 {
@@ -278,14 +285,14 @@ func TestResumeStandardInput(t *testing.T) {
 	}
 }
 
-// TestChangedObject replays an object again that was written anew meanwhile, and
-// goes on with a damaged one that was mended.
+// TestChangedObject resumes after an object was rewritten: its old events are duplicates.
 func TestChangedObject(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	name := filepath.Join(dir, "events.ndjson")
 	line := func(i int) string {
-		return fmt.Sprintf(`{"type":"track","userId":"u","event":"Signed Up","messageId":"message-%d","timestamp":"2026-11-01T00:00:00Z"}`+"\n", i)
+		return fmt.Sprintf(`{"type":"track","userId":"u","event":"Signed Up","messageId":"message-%d",`+
+			`"timestamp":"2026-11-01T00:00:00Z"}`+"\n", i)
 	}
 	write := func(text string) {
 		t.Helper()
@@ -313,7 +320,7 @@ func TestChangedObject(t *testing.T) {
 	}
 }
 
-// TestLimit stops after so many events that are sent, and counts no duplicates.
+// TestLimit stops after the limit of sent events. Duplicates do not count.
 func TestLimit(t *testing.T) {
 	t.Parallel()
 	_, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 300})
@@ -331,7 +338,7 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// TestDeadEvents has SaaSquatch refuse some events for good, and others at first.
+// TestDeadEvents makes SaaSquatch refuse some events for good, and others at first.
 func TestDeadEvents(t *testing.T) {
 	t.Parallel()
 	made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 200, Clean: true})
@@ -364,15 +371,16 @@ func TestDeadEvents(t *testing.T) {
 	_ = made
 }
 
-// TestLimitOfAPipe ends although more could come through the pipe that is read.
+// TestLimitOfAPipe reaches the limit while the pipe stays open.
 func TestLimitOfAPipe(t *testing.T) {
 	t.Parallel()
 	in, out := io.Pipe()
 	defer out.Close()
 	go func() {
-		// More than a block, and then nothing more, nor an end.
+		// More than a block, then no more and no end.
 		for i := range 4000 {
-			_, _ = fmt.Fprintf(out, `{"type":"track","userId":"u-%d","event":"Signed Up","messageId":"message-%d","timestamp":"2026-11-01T00:00:00Z"}`+"\n", i, i)
+			_, _ = fmt.Fprintf(out, `{"type":"track","userId":"u-%d","event":"Signed Up","messageId":"message-%d",`+
+				`"timestamp":"2026-11-01T00:00:00Z"}`+"\n", i, i)
 		}
 	}()
 	to := newTenant()

@@ -19,13 +19,14 @@ import (
 	"segment-saasquatch/adapter/replay"
 )
 
-// entriesOf writes n events that have no messageId, so that nothing but the place tells
-// them apart, in a form. The last but one is rejected.
+// entriesOf writes n events without messageId, so that only their place tells them apart. The last but one is
+// rejected.
 func entriesOf(t testing.TB, form string, n int) string {
 	t.Helper()
 	var out []string
 	for i := range n {
-		event := fmt.Sprintf(`{"type":"track","userId":"u-%d","event":"Signed Up","timestamp":"2026-11-01T00:00:00Z"}`, i)
+		event := fmt.Sprintf(`{"type":"track","userId":"u-%d","event":"Signed Up","timestamp":"2026-11-01T00:00:00Z"}`,
+			i)
 		if i == n-2 {
 			event = `{"type":"track","userId":"u-rejected","event":" "}`
 		}
@@ -50,8 +51,8 @@ func entriesOf(t testing.TB, form string, n int) string {
 	}
 }
 
-// TestResumeEntries ends a replay of arrays and of values in other forms at every
-// batch, and goes on with it in another process: each event arrives once.
+// TestResumeEntries ends a replay of arrays and other forms at every batch and resumes it in another process. Each
+// event arrives once.
 func TestResumeEntries(t *testing.T) {
 	t.Parallel()
 	const n = 40
@@ -93,10 +94,11 @@ func TestResumeEntries(t *testing.T) {
 						t.Errorf("%s of %s, batch %d: %s came %d times", form, source, at, key, times)
 					}
 				}
-				if got := replaytest.Text(replaytest.Outcomes(p.t, p.store, run.ID)); got != fmt.Sprintf("%d delivered, 1 rejected missing_event_name", n-1) {
+				if got := replaytest.Text(replaytest.Outcomes(p.t, p.store,
+					run.ID)); got != fmt.Sprintf("%d delivered, 1 rejected missing_event_name", n-1) {
 					t.Errorf("%s of %s, batch %d: %s", form, source, at, got)
 				}
-				// A failure is a line, ready to be replayed.
+				// A failure is a line that can be replayed.
 				var failures []string
 				if _, err := p.store.Failures(context.Background(), run.ID, func(payload []byte) error {
 					failures = append(failures, string(payload))
@@ -104,7 +106,8 @@ func TestResumeEntries(t *testing.T) {
 				}); err != nil {
 					t.Fatal(err)
 				}
-				if len(failures) != 1 || strings.Contains(failures[0], "\n") || !json.Valid([]byte(failures[0])) || !strings.Contains(failures[0], "u-rejected") {
+				if len(failures) != 1 || strings.Contains(failures[0], "\n") || !json.Valid([]byte(failures[0])) ||
+					!strings.Contains(failures[0], "u-rejected") {
 					t.Errorf("%s of %s, batch %d: failures %q", form, source, at, failures)
 				}
 				p.end()
@@ -113,8 +116,7 @@ func TestResumeEntries(t *testing.T) {
 	}
 }
 
-// TestResumeLinesAsEntries goes on with a run that read an array as lines, as versions
-// before arrays did: none of its events is passed over.
+// TestResumeLinesAsEntries resumes a run of an older version, which counted the lines of an array. No event is lost.
 func TestResumeLinesAsEntries(t *testing.T) {
 	t.Parallel()
 	o := archive.Object{Key: "array.json", Version: "v"}
@@ -124,11 +126,13 @@ func TestResumeLinesAsEntries(t *testing.T) {
 		lines, entries          int64
 		linesDone, entriesAreIt bool
 	}{
-		"lines":         {was: adapter.ObjectProgress{Version: o.Version, Lines: 7}, lines: 7},
-		"lines, done":   {was: adapter.ObjectProgress{Version: o.Version, Lines: 7, Done: true}, lines: 7, linesDone: true},
-		"entries":       {was: adapter.ObjectProgress{Version: entries.Version, Lines: 7}, entries: 7},
-		"entries, done": {was: adapter.ObjectProgress{Version: entries.Version, Lines: 7, Done: true}, entries: 7, linesDone: true, entriesAreIt: true},
-		"changed":       {was: adapter.ObjectProgress{Version: "w" + archive.OfEntries, Lines: 7, Done: true}},
+		"lines": {was: adapter.ObjectProgress{Version: o.Version, Lines: 7}, lines: 7},
+		"lines, done": {was: adapter.ObjectProgress{Version: o.Version, Lines: 7, Done: true}, lines: 7,
+			linesDone: true},
+		"entries": {was: adapter.ObjectProgress{Version: entries.Version, Lines: 7}, entries: 7},
+		"entries, done": {was: adapter.ObjectProgress{Version: entries.Version, Lines: 7, Done: true}, entries: 7,
+			linesDone: true, entriesAreIt: true},
+		"changed": {was: adapter.ObjectProgress{Version: "w" + archive.OfEntries, Lines: 7, Done: true}},
 	} {
 		test.was.Object = o.Key
 		resume := replay.Resume([]adapter.ObjectProgress{test.was})

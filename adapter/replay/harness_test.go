@@ -18,20 +18,21 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// tenant counts the events that it is sent.
+// tenant counts the events that it receives.
 type tenant struct {
 	mu     sync.Mutex
 	events map[string]int      // by idempotency key, or body
 	users  map[string][]string // bodies of upserts, by user
 	answer func(*mapping.UserEvent) adapter.Attempt
-	// refuses has upserts refused for good.
+	// refuses refuses upserts for good.
 	refuses bool
 }
 
 func newTenant() *tenant {
-	return &tenant{events: make(map[string]int), users: make(map[string][]string), answer: func(*mapping.UserEvent) adapter.Attempt {
-		return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
-	}}
+	return &tenant{events: make(map[string]int), users: make(map[string][]string),
+		answer: func(*mapping.UserEvent) adapter.Attempt {
+			return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
+		}}
 }
 
 func (s *tenant) Send(_ context.Context, mapped *mapping.Result) adapter.Attempt {
@@ -63,7 +64,7 @@ func keyOf(event *mapping.UserEvent) string {
 	return string(event.Body)
 }
 
-// received returns how often each event was received, and forgets.
+// received returns how often each event was received, and resets the numbers.
 func (s *tenant) received() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,7 +73,7 @@ func (s *tenant) received() map[string]int {
 	return events
 }
 
-// process is a process that replays: a store with a dispatcher that delivers from it.
+// process is a process that replays: a store with a dispatcher.
 type process struct {
 	t          testing.TB
 	store      *store.Store
@@ -100,12 +101,13 @@ func startProcessWith(t testing.TB, path string, to adapter.Sender, mapper *mapp
 	}
 	var running context.Context
 	running, p.stop = context.WithCancel(context.Background())
-	dispatcher := delivery.NewDispatcher(p.mapper, to, delivery.NewBreaker(delivery.BreakerOptions{}), queue, delivery.DispatcherOptions{Record: func(result adapter.Result) {
-		select {
-		case p.settled <- result:
-		default:
-		}
-	}})
+	dispatcher := delivery.NewDispatcher(p.mapper, to, delivery.NewBreaker(delivery.BreakerOptions{}), queue,
+		delivery.DispatcherOptions{Record: func(result adapter.Result) {
+			select {
+			case p.settled <- result:
+			default:
+			}
+		}})
 	p.dispatcher.Go(func() {
 		if err := dispatcher.Run(running); err != nil {
 			t.Error(err)
@@ -114,7 +116,7 @@ func startProcessWith(t testing.TB, path string, to adapter.Sender, mapper *mapp
 	return p
 }
 
-// end ends the process, in good order or as it stands.
+// end ends the process in any state.
 func (p *process) end() {
 	p.t.Helper()
 	p.stop()
@@ -167,7 +169,7 @@ func dryRun(t testing.TB, spec *replay.Spec, ledger *replay.Ledger, opts replay.
 	return counted
 }
 
-// choose chooses the identify calls of the spec, if it asks for one of each user.
+// choose chooses identify calls if the spec asks for that.
 func (p *process) choose(spec *replay.Spec, opts replay.Options) replay.Options {
 	p.t.Helper()
 	opts.Ledger = p.ledger()
@@ -192,5 +194,6 @@ func chooseIdentify(t testing.TB, spec *replay.Spec, opts replay.Options) replay
 
 // damagedFiles returns the number of damaged files among those that are read.
 func damagedFiles(made *archivetest.Archive) int {
-	return len(slices.DeleteFunc(slices.Clone(made.Files), func(f archivetest.File) bool { return !f.Log || f.Damage == archivetest.Whole }))
+	return len(slices.DeleteFunc(slices.Clone(made.Files),
+		func(f archivetest.File) bool { return !f.Log || f.Damage == archivetest.Whole }))
 }

@@ -12,7 +12,7 @@ import (
 	"segment-saasquatch/adapter/replay"
 )
 
-// TestIdentify replays identify calls that came in no order, over several files.
+// TestIdentify replays identify calls in mixed order, over several files.
 func TestIdentify(t *testing.T) {
 	t.Parallel()
 	id := 0
@@ -21,21 +21,25 @@ func TestIdentify(t *testing.T) {
 		if timestamp != "" {
 			timestamp = fmt.Sprintf(`,"timestamp":%q`, timestamp)
 		}
-		return fmt.Sprintf(`{"type":"Identify","userId":%q,"messageId":"identify-%d","traits":{"firstName":%q}%s}`+"\n", user, id, name, timestamp)
+		const call = `{"type":"Identify","userId":%q,"messageId":"identify-%d","traits":{"firstName":%q}%s}`
+		return fmt.Sprintf(call+"\n", user, id, name, timestamp)
 	}
 	const noon, later = "2026-11-01T12:00:00Z", "2026-11-02T12:00:00Z"
 	dir := t.TempDir()
 	for i, lines := range []string{
-		identify("u-1", "newest", later) + identify("u-2", "old", noon) + identify("u-3", "untimed", "") + identify("u-5", "too old for an event, not for a user", "2019-01-01T00:00:00Z"),
+		identify("u-1", "newest", later) + identify("u-2", "old", noon) + identify("u-3", "untimed", "") +
+			identify("u-5", "too old for an event, not for a user", "2019-01-01T00:00:00Z"),
 		identify("u-1", "old", noon) + identify("u-2", "newest", later) + identify("u-4", "same time, earlier", noon),
-		identify("u-2", "untimed", "") + identify("u-3", "untimed and last", "") + identify("u-4", "same time, last", noon),
+		identify("u-2", "untimed", "") + identify("u-3", "untimed and last", "") +
+			identify("u-4", "same time, last", noon),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%d.ndjson", i)), []byte(lines), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	newest := map[string]string{
-		"u-1": "newest", "u-2": "newest", "u-3": "untimed and last", "u-4": "same time, last", "u-5": "too old for an event, not for a user",
+		"u-1": "newest", "u-2": "newest", "u-3": "untimed and last", "u-4": "same time, last",
+		"u-5": "too old for an event, not for a user",
 	}
 	for _, test := range []struct {
 		which replay.Identify
@@ -60,7 +64,8 @@ func TestIdentify(t *testing.T) {
 				return
 			}
 			for user, name := range newest {
-				if bodies := to.users[user]; len(bodies) != 1 || !strings.Contains(bodies[0], `"firstName":"`+name+`"`) {
+				if bodies := to.users[user]; len(bodies) != 1 ||
+					!strings.Contains(bodies[0], `"firstName":"`+name+`"`) {
 					t.Errorf("user %s was upserted with %q, want the name %s", user, bodies, name)
 				}
 			}

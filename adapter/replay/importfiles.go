@@ -93,7 +93,7 @@ func (w *writing) write(mapped *mapping.Result) error {
 	return err
 }
 
-// begin begins a file. Its random name neither follows nor overwrites what is in the directory.
+// begin begins a file under a random name, which neither follows nor overwrites a file in the directory.
 func (w *writing) begin() (err error) {
 	name := filepath.Join(w.dir, fmt.Sprintf("events-%04d.jsonl", len(w.files)+1))
 	if w.file, err = os.CreateTemp(w.dir, ".events-*.partial"); err != nil {

@@ -52,7 +52,8 @@ func TestWriteFiles(t *testing.T) {
 		}
 	}
 	if !maps.Equal(keys, want.Keys) || lines != want.Outcomes["delivered"] || len(written.Files) != (lines+69)/70 {
-		t.Errorf("%d keys of %d, %d lines of %d, %d files", len(keys), len(want.Keys), lines, want.Outcomes["delivered"], len(written.Files))
+		t.Errorf("%d keys of %d, %d lines of %d, %d files", len(keys), len(want.Keys), lines,
+			want.Outcomes["delivered"], len(written.Files))
 	}
 	if _, err := write(); err == nil {
 		t.Error("files of an earlier time are no error")

@@ -34,8 +34,7 @@ func limitedOf(outcomes []adapter.Tally, counts *replay.Counts) limited {
 	return l
 }
 
-// TestLimitInABlock ends a replay at its limit: lines behind the last event that is sent
-// do not count, whatever they are, and a dry run says the same.
+// TestLimitInABlock ends a replay at its limit. Lines behind the last sent event do not count, and a dry run agrees.
 func TestLimitInABlock(t *testing.T) {
 	t.Parallel()
 	id := 0
@@ -43,7 +42,8 @@ func TestLimitInABlock(t *testing.T) {
 		id++
 		return fmt.Sprintf(`{"type":"track","userId":"u","event":"E","messageId":"message-%d"}`, id)
 	}
-	const page, broken, again = `{"type":"page","userId":"u"}`, `{`, `{"type":"track","userId":"u","event":"E","messageId":"same-message"}`
+	const page, broken, again = `{"type":"page","userId":"u"}`, `{`,
+		`{"type":"track","userId":"u","event":"E","messageId":"same-message"}`
 	for _, test := range []struct {
 		name  string
 		files [][]string
@@ -52,14 +52,20 @@ func TestLimitInABlock(t *testing.T) {
 	}{
 		{"skipped lines behind", [][]string{{page, track(), page, page}}, 1, limited{sent: 1, skipped: 1, lines: 2}},
 		{"rejected lines behind", [][]string{{track(), broken, broken}}, 1, limited{sent: 1, lines: 1}},
-		{"events behind", [][]string{{track(), page, track(), page, track()}}, 2, limited{sent: 2, skipped: 1, lines: 3}},
-		{"rejected lines between", [][]string{{track(), broken, track(), broken}}, 2, limited{sent: 2, rejected: 1, lines: 3}},
-		{"duplicates between", [][]string{{again, again, page, again, track(), page, again}}, 2, limited{sent: 2, duplicate: 2, skipped: 1, lines: 5}},
+		{"events behind", [][]string{{track(), page, track(), page, track()}}, 2,
+			limited{sent: 2, skipped: 1, lines: 3}},
+		{"rejected lines between", [][]string{{track(), broken, track(), broken}}, 2,
+			limited{sent: 2, rejected: 1, lines: 3}},
+		{"duplicates between", [][]string{{again, again, page, again, track(), page, again}}, 2,
+			limited{sent: 2, duplicate: 2, skipped: 1, lines: 5}},
 		{"the last line", [][]string{{page, track()}}, 1, limited{sent: 1, skipped: 1, lines: 2, objects: 1}},
 		{"more than there is", [][]string{{track(), page}}, 5, limited{sent: 1, skipped: 1, lines: 2, objects: 1}},
-		{"as many as there are", [][]string{{track(), page}, {page, track(), page}}, 2, limited{sent: 2, skipped: 2, lines: 4, objects: 1}},
-		{"a second object", [][]string{{track(), page}, {page, track(), page, track()}, {track()}}, 2, limited{sent: 2, skipped: 2, lines: 4, objects: 1}},
-		{"duplicates of an object before", [][]string{{again, page}, {again, page, track(), page}}, 2, limited{sent: 2, duplicate: 1, skipped: 2, lines: 5, objects: 1}},
+		{"as many as there are", [][]string{{track(), page}, {page, track(), page}}, 2,
+			limited{sent: 2, skipped: 2, lines: 4, objects: 1}},
+		{"a second object", [][]string{{track(), page}, {page, track(), page, track()}, {track()}}, 2,
+			limited{sent: 2, skipped: 2, lines: 4, objects: 1}},
+		{"duplicates of an object before", [][]string{{again, page}, {again, page, track(), page}}, 2,
+			limited{sent: 2, duplicate: 1, skipped: 2, lines: 5, objects: 1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -96,14 +102,14 @@ func (p *process) report(id int64) *replay.Report {
 	return report
 }
 
-// TestLimitOfAResumedRun ends a run that had reached its limit when its process ended,
-// and one that reaches it after it was resumed.
+// TestLimitOfAResumedRun resumes a run that had reached its limit, and one that reaches it after it was resumed.
 func TestLimitOfAResumedRun(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	var lines []string
 	for i := range 6 {
-		lines = append(lines, `{"type":"page"}`, fmt.Sprintf(`{"type":"track","userId":"u","event":"E","messageId":"message-%d"}`, i))
+		lines = append(lines, `{"type":"page"}`,
+			fmt.Sprintf(`{"type":"track","userId":"u","event":"E","messageId":"message-%d"}`, i))
 	}
 	writeArchive(t, dir, lines)
 	for _, test := range []struct{ limit, crash int }{{1, 1}, {2, 2}, {4, 2}, {4, 1}} {
@@ -131,7 +137,8 @@ func TestLimitOfAResumedRun(t *testing.T) {
 			}
 			report := p.report(run.ID)
 			n := int64(test.limit)
-			if got := limitedOf(report.Outcomes, &report.Counts); report.Interrupted || got.sent != n || got.skipped != n || got.lines != 2*n {
+			if got := limitedOf(report.Outcomes, &report.Counts); report.Interrupted || got.sent != n ||
+				got.skipped != n || got.lines != 2*n {
 				t.Errorf("limit %d, crash at %d: interrupted %t, %+v", test.limit, test.crash, report.Interrupted, got)
 			}
 		}

@@ -16,8 +16,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// messageIDs are messageIds of each kind as members of a call: of the older call of a
-// user and of the newest one.
+// messageIDs are messageIds of each kind as members of a call: of the older call of a user and of the newest one.
 var messageIDs = [][2]string{
 	{`"messageId":"message-1",`, `"messageId":"message-2",`},
 	{`"messageId":"message-3",`, `"messageId":"message-3",`},
@@ -51,8 +50,7 @@ func callsOf(which int, ago time.Duration, traits string) (lines []string) {
 	return lines
 }
 
-// acceptAll accepts calls as live traffic, some of which may be duplicates, and waits
-// until they have their outcomes.
+// acceptAll accepts calls as live traffic and waits for their outcomes. Some may be duplicates.
 func (p *process) acceptAll(lines []string) {
 	p.t.Helper()
 	p.drain()
@@ -64,7 +62,8 @@ func (p *process) acceptAll(lines []string) {
 	for i, line := range lines {
 		events[i] = []byte(line)
 	}
-	receipt, err := delivery.NewDurable(p.mapper, queue, delivery.DurableOptions{}).Accept(context.Background(), events)
+	receipt, err := delivery.NewDurable(p.mapper, queue, delivery.DurableOptions{}).Accept(context.Background(),
+		events)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -75,7 +74,7 @@ func (p *process) acceptAll(lines []string) {
 	}
 }
 
-// drain forgets the results so far.
+// drain discards the results so far.
 func (p *process) drain() {
 	for {
 		select {
@@ -86,7 +85,7 @@ func (p *process) drain() {
 	}
 }
 
-// foresee does a dry run.
+// foresee returns the outcomes of a dry run.
 func (p *process) foresee(spec *replay.Spec, look *replay.Ledger) string {
 	p.t.Helper()
 	opts := chooseIdentify(p.t, spec, p.options())
@@ -101,7 +100,7 @@ func (p *process) foresee(spec *replay.Spec, look *replay.Ledger) string {
 	return strings.Join(parts, ", ")
 }
 
-// replays does a dry run and a run, which are to come to the same.
+// replays compares a dry run and a run with the same wanted outcomes.
 func (p *process) replays(what string, spec *replay.Spec, want string) {
 	p.t.Helper()
 	look := p.ledger()
@@ -113,7 +112,7 @@ func (p *process) replays(what string, spec *replay.Spec, want string) {
 	}
 }
 
-// wantUpsert holds the upserts of the users against one of each.
+// wantUpsert compares the upserts of the users with one upsert of each.
 func wantUpsert(t *testing.T, to *tenant, fields string) {
 	t.Helper()
 	profiles := to.profiles()
@@ -125,13 +124,13 @@ func wantUpsert(t *testing.T, to *tenant, fields string) {
 	}
 }
 
-// TestMergedIdentity holds merged upserts apart from the calls whose messageIds they
-// bear, of whatever kind those are (M25).
+// TestMergedIdentity tells merged upserts from the calls whose messageIds they have, of every kind (M25).
 func TestMergedIdentity(t *testing.T) {
 	t.Parallel()
 	older, newest := callsOf(0, 3*time.Hour, `{"a":1,"b":1}`), callsOf(1, 2*time.Hour, `{"b":2}`)
 	users := len(messageIDs)
-	for name, live := range map[string][][]string{"newest": {newest}, "older": {older}, "newest first": {newest, older}, "none": nil} {
+	for name, live := range map[string][][]string{"newest": {newest}, "older": {older},
+		"newest first": {newest, older}, "none": nil} {
 		t.Run(name, func(t *testing.T) {
 			dir, to := t.TempDir(), newTenant()
 			writeArchive(t, dir, older, newest)
@@ -144,19 +143,21 @@ func TestMergedIdentity(t *testing.T) {
 			spec := mergedSpec(dir)
 			p.replays("first", spec, fmt.Sprintf("%d delivered, %d skipped identify_superseded", users, users))
 			wantUpsert(t, to, `{"b":2,"a":1}`)
-			p.replays("second", spec, fmt.Sprintf("%d duplicate already_delivered, %d skipped identify_superseded", users, users))
+			p.replays("second", spec, fmt.Sprintf("%d duplicate already_delivered, %d skipped identify_superseded",
+				users, users))
 			if name == "none" {
 				p.acceptAll(newest)
 				wantUpsert(t, to, `{"b":2}`)
 			}
 			writeArchive(t, dir, older, newest, callsOf(0, 4*time.Hour, `{"c":1}`))
-			p.replays("with one more call of each", spec, fmt.Sprintf("%d delivered, %d skipped identify_superseded", users, 2*users))
+			p.replays("with one more call of each", spec,
+				fmt.Sprintf("%d delivered, %d skipped identify_superseded", users, 2*users))
 			wantUpsert(t, to, `{"b":2,"a":1,"c":1}`)
 		})
 	}
 }
 
-// askedCalls is a ledger that keeps what it is asked for.
+// askedCalls is a ledger that keeps the queries.
 type askedCalls struct{ arrivals []adapter.Arrival }
 
 func (a *askedCalls) Known(_ context.Context, _, _ string, arrivals []adapter.Arrival) ([]mapping.Reason, error) {
@@ -164,12 +165,13 @@ func (a *askedCalls) Known(_ context.Context, _, _ string, arrivals []adapter.Ar
 	return make([]mapping.Reason, len(arrivals)), nil
 }
 
-func (a *askedCalls) Identifies(context.Context, string, string, []adapter.IdentifyQuery) ([]adapter.KnownIdentify, error) {
+func (a *askedCalls) Identifies(context.Context, string, string, []adapter.IdentifyQuery) ([]adapter.KnownIdentify,
+	error) {
 	return nil, nil
 }
 
-// TestMergedIdentityIsStored holds identities of merged upserts to those that are in
-// stores out there. They were computed by another program from their description.
+// TestMergedIdentityIsStored compares identities of merged upserts with those in existing stores. Another program has
+// computed them from their description.
 func TestMergedIdentityIsStored(t *testing.T) {
 	t.Parallel()
 	p := &process{t: t, mapper: replaytest.NewMapper(t)}
@@ -188,14 +190,16 @@ func TestMergedIdentityIsStored(t *testing.T) {
 		if len(ledger.arrivals) != 1 {
 			t.Fatalf("%s: %d arrivals", messageID, len(ledger.arrivals))
 		}
-		if got := ledger.arrivals[0]; got.MessageID != want.MessageID || got.Identity != want.Identity || got.Keyed || got.Fingerprint != 0 {
-			t.Errorf("%s: %q %d, keyed %v, fingerprint %d; want %q %d", messageID, got.MessageID, got.Identity, got.Keyed, got.Fingerprint, want.MessageID, want.Identity)
+		if got := ledger.arrivals[0]; got.MessageID != want.MessageID || got.Identity != want.Identity || got.Keyed ||
+			got.Fingerprint != 0 {
+			t.Errorf("%s: %q %d, keyed %v, fingerprint %d; want %q %d", messageID, got.MessageID, got.Identity,
+				got.Keyed, got.Fingerprint, want.MessageID, want.Identity)
 		}
 	}
 }
 
-// TestMergedAgain replays an archive that grows. Its merged traits come to the same
-// again although others were sent between, and their messageId never changes.
+// TestMergedAgain replays an archive that grows. Its merged traits return to an earlier state after others were sent,
+// and their messageId never changes.
 func TestMergedAgain(t *testing.T) {
 	t.Parallel()
 	dir, to := t.TempDir(), newTenant()
@@ -206,7 +210,8 @@ func TestMergedAgain(t *testing.T) {
 	for i, b := range []int{2, 3, 2} {
 		calls = append(calls, callsOf(1, time.Duration(4-i)*time.Hour, fmt.Sprintf(`{"b":%d}`, b)))
 		writeArchive(t, dir, calls...)
-		p.replays(fmt.Sprint(i), mergedSpec(dir), fmt.Sprintf("%d delivered, %d skipped identify_superseded", users, (i+1)*users))
+		p.replays(fmt.Sprint(i), mergedSpec(dir),
+			fmt.Sprintf("%d delivered, %d skipped identify_superseded", users, (i+1)*users))
 		wantUpsert(t, to, fmt.Sprintf(`{"b":%d,"a":1}`, b))
 	}
 }
@@ -218,12 +223,13 @@ func (k knownCalls) Known(_ context.Context, _, _ string, arrivals []adapter.Arr
 	return make([]mapping.Reason, len(arrivals)), nil
 }
 
-func (k knownCalls) Identifies(context.Context, string, string, []adapter.IdentifyQuery) ([]adapter.KnownIdentify, error) {
+func (k knownCalls) Identifies(context.Context, string, string, []adapter.IdentifyQuery) ([]adapter.KnownIdentify,
+	error) {
 	return k, nil
 }
 
-// TestCallOfLedgerIsOfArchive asks whether a call that the ledger has is one of the
-// archive's. By its own time it is not, whatever its messageId.
+// TestCallOfLedgerIsOfArchive finds out whether a call of the ledger is in the archive. By its own time it is not,
+// whatever its messageId.
 func TestCallOfLedgerIsOfArchive(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -234,7 +240,8 @@ func TestCallOfLedgerIsOfArchive(t *testing.T) {
 		var known knownCalls
 		for user, line := range newest {
 			mapped := p.mapper.Map([]byte(line), time.Time{})
-			known = append(known, adapter.KnownIdentify{Query: user, MessageID: adapter.StoredText(mapped.MessageID), Own: own})
+			known = append(known, adapter.KnownIdentify{Query: user, MessageID: adapter.StoredText(mapped.MessageID),
+				Own: own})
 		}
 		want := fmt.Sprintf("%d delivered, %d skipped identify_superseded", users, users)
 		if own {
@@ -248,13 +255,14 @@ func TestCallOfLedgerIsOfArchive(t *testing.T) {
 	for user := range newest {
 		other = append(other, adapter.KnownIdentify{Query: user, MessageID: "message-9"})
 	}
-	if got, want := p.foresee(mergedSpec(dir), &replay.Ledger{Store: other}), fmt.Sprintf("%d skipped identify_superseded", 2*users); got != want {
+	if got, want := p.foresee(mergedSpec(dir),
+		&replay.Ledger{Store: other}), fmt.Sprintf("%d skipped identify_superseded", 2*users); got != want {
 		t.Errorf("another call: %s, want %s", got, want)
 	}
 }
 
-// TestMergedRedriven redrives merged upserts that were refused, or that the rules of
-// their first day rejected, beside the live delivery of the newest call.
+// TestMergedRedriven redrives merged upserts that were refused, or that earlier rules rejected, beside the live
+// delivery of the newest call.
 func TestMergedRedriven(t *testing.T) {
 	t.Parallel()
 	rules := mapping.DefaultRules()
@@ -264,7 +272,8 @@ func TestMergedRedriven(t *testing.T) {
 		t.Fatal(err)
 	}
 	users := len(messageIDs)
-	for name, mapper := range map[string]*mapping.Mapper{"dead refused": replaytest.NewMapper(t), "rejected expression_failed": rejecting} {
+	for name, mapper := range map[string]*mapping.Mapper{"dead refused": replaytest.NewMapper(t),
+		"rejected expression_failed": rejecting} {
 		t.Run(name, func(t *testing.T) {
 			dir, to := t.TempDir(), newTenant()
 			newest := callsOf(1, 2*time.Hour, `{"b":2}`)
@@ -274,14 +283,16 @@ func TestMergedRedriven(t *testing.T) {
 			p.acceptAll(newest)
 			wantUpsert(t, to, `{"b":2}`)
 			to.refuses = true
-			if got, want := replaytest.Text(p.deliver(spec)), fmt.Sprintf("%d skipped identify_superseded, %d %s", users, users, name); got != want {
+			if got, want := replaytest.Text(p.deliver(spec)), fmt.Sprintf("%d skipped identify_superseded, %d %s",
+				users, users, name); got != want {
 				t.Errorf("replayed: %s, want %s", got, want)
 			}
 			p.end()
 			to.refuses = false
 			p = startProcess(t, path, to)
 			defer p.end()
-			ops := delivery.NewOperations(p.store, map[string]*mapping.Mapper{replaytest.Connection: p.mapper}, map[string]string{replaytest.Connection: replaytest.Tenant})
+			ops := delivery.NewOperations(p.store, map[string]*mapping.Mapper{replaytest.Connection: p.mapper},
+				map[string]string{replaytest.Connection: replaytest.Tenant})
 			redriven, err := ops.Redrive(context.Background(), adapter.Filter{}, 0, "", false)
 			if err != nil || redriven.Sent != users || redriven.Duplicate != 0 {
 				t.Errorf("redriven %+v, %v", redriven, err)
@@ -290,7 +301,8 @@ func TestMergedRedriven(t *testing.T) {
 				<-p.settled
 			}
 			wantUpsert(t, to, `{"b":2,"a":1}`)
-			p.replays("again", spec, fmt.Sprintf("%d duplicate already_delivered, %d skipped identify_superseded", users, users))
+			p.replays("again", spec, fmt.Sprintf("%d duplicate already_delivered, %d skipped identify_superseded",
+				users, users))
 		})
 	}
 }

@@ -42,7 +42,8 @@ func (c identifyCall) line() string {
 func writeArchive(t testing.TB, dir string, files ...[]string) {
 	t.Helper()
 	for i, lines := range files {
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%04d.ndjson", i)), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%04d.ndjson", i)),
+			[]byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -52,7 +53,7 @@ func mergedSpec(dir string) *replay.Spec {
 	return &replay.Spec{Sources: []string{dir}, Via: replay.ViaAPI, Identify: replay.IdentifyMerged}
 }
 
-// profiles returns the bodies of the upserts by user, and forgets.
+// profiles returns the bodies of the upserts by user, and resets them.
 func (s *tenant) profiles() map[string][]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,14 +133,15 @@ func TestMerged(t *testing.T) {
 				}
 			}
 			again := replaytest.Text(p.deliver(mergedSpec(dir)))
-			if want := fmt.Sprintf("1 duplicate already_delivered, %d skipped identify_superseded", len(test.lines)-1); again != want {
+			if want := fmt.Sprintf("1 duplicate already_delivered, %d skipped identify_superseded",
+				len(test.lines)-1); again != want {
 				t.Errorf("the second run: %s, want %s", again, want)
 			}
 		})
 	}
 }
 
-// mergedModel merges calls of one user as the rule says it.
+// mergedModel merges calls of one user by the rule (M25).
 func mergedModel(calls []identifyCall) map[string]any {
 	sorted := slices.Clone(calls)
 	slices.SortStableFunc(sorted, func(a, b identifyCall) int { return strings.Compare(a.at, b.at) })
@@ -154,8 +156,8 @@ func mergedModel(calls []identifyCall) map[string]any {
 	return merged
 }
 
-// TestMergedLikeModel merges many calls of many users over several files, with memory
-// for all of them and for few, and holds the upserts against a merge in memory.
+// TestMergedLikeModel merges many calls of many users over several files, with memory for all of them and for few, and
+// compares the upserts with a merge in memory.
 func TestMergedLikeModel(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
@@ -163,7 +165,8 @@ func TestMergedLikeModel(t *testing.T) {
 	ofUser := make(map[string][]identifyCall)
 	lines := make([][]string, files)
 	for i := range calls {
-		call := identifyCall{user: fmt.Sprintf("u-%d", random.IntN(users)*random.IntN(users)/users), id: fmt.Sprintf("message-%d", i)}
+		call := identifyCall{user: fmt.Sprintf("u-%d", random.IntN(users)*random.IntN(users)/users),
+			id: fmt.Sprintf("message-%d", i)}
 		if random.IntN(10) > 0 {
 			call.at = time.Date(2026, 11, 1, random.IntN(24), random.IntN(4), 0, 0, time.UTC).Format(time.RFC3339)
 		}
@@ -178,7 +181,9 @@ func TestMergedLikeModel(t *testing.T) {
 		file := i * files / calls
 		lines[file] = append(lines[file], call.line())
 		if random.IntN(3) == 0 {
-			lines[file] = append(lines[file], fmt.Sprintf(`{"type":"track","userId":%q,"event":"E","messageId":"track-%d","timestamp":%q}`, call.user, i, hour10))
+			lines[file] = append(lines[file],
+				fmt.Sprintf(`{"type":"track","userId":%q,"event":"E","messageId":"track-%d","timestamp":%q}`,
+					call.user, i, hour10))
 		}
 	}
 	dir := t.TempDir()
@@ -211,7 +216,8 @@ func TestMergedLikeModel(t *testing.T) {
 					t.Fatalf("user %s: %q", user, bodies)
 				}
 				want, _ := json.Marshal(mergedModel(calls))
-				if fields, _ := json.Marshal(got.CustomFields); string(fields) != string(want) && len(got.CustomFields)+len(mergedModel(calls)) > 0 {
+				if fields, _ := json.Marshal(got.CustomFields); string(fields) != string(want) &&
+					len(got.CustomFields)+len(mergedModel(calls)) > 0 {
 					t.Errorf("user %s has %s, want %s", user, fields, want)
 				}
 			}
@@ -219,8 +225,7 @@ func TestMergedLikeModel(t *testing.T) {
 	}
 }
 
-// accept accepts calls as live traffic and waits until they have their
-// outcomes.
+// accept accepts calls as live traffic and waits for their outcomes.
 func (p *process) accept(lines ...string) {
 	p.t.Helper()
 	queue, err := p.store.Connection(context.Background(), replaytest.Connection, replaytest.Tenant)
@@ -231,7 +236,8 @@ func (p *process) accept(lines ...string) {
 	for i, line := range lines {
 		events[i] = []byte(line)
 	}
-	if _, err := delivery.NewDurable(p.mapper, queue, delivery.DurableOptions{}).Accept(context.Background(), events); err != nil {
+	if _, err := delivery.NewDurable(p.mapper, queue, delivery.DurableOptions{}).Accept(context.Background(),
+		events); err != nil {
 		p.t.Fatal(err)
 	}
 	for range lines {
@@ -239,7 +245,7 @@ func (p *process) accept(lines ...string) {
 	}
 }
 
-// TestMergedAndLiveTraffic replays an archive whose calls came live as well.
+// TestMergedAndLiveTraffic replays an archive whose calls also came live.
 func TestMergedAndLiveTraffic(t *testing.T) {
 	t.Parallel()
 	ago := func(d time.Duration) string { return time.Now().Add(-d).UTC().Format(time.RFC3339) }
@@ -256,17 +262,26 @@ func TestMergedAndLiveTraffic(t *testing.T) {
 		live, archive []string
 		want          string
 	}{
-		{"the newest call came live, without what is merged", []string{second}, []string{first, second}, "1 delivered, 1 skipped identify_superseded"},
-		{"all calls came live, the older one late", []string{second, first}, []string{first, second}, "1 delivered, 1 skipped identify_superseded"},
-		{"the newest call came live, and says it all", []string{overriding}, []string{first, overriding}, "1 duplicate already_delivered, 1 skipped identify_superseded"},
+		{"the newest call came live, without older traits", []string{second}, []string{first, second},
+			"1 delivered, 1 skipped identify_superseded"},
+		{"all calls came live, the older one late", []string{second, first}, []string{first, second},
+			"1 delivered, 1 skipped identify_superseded"},
+		{"the newest call came live, and says it all", []string{overriding}, []string{first, overriding},
+			"1 duplicate already_delivered, 1 skipped identify_superseded"},
 		{"one call, which came live", []string{second}, []string{second}, "1 duplicate already_delivered"},
 		{"a newer profile came live", []string{newer}, []string{first, second}, "2 skipped identify_superseded"},
-		{"several newer profiles came live", []string{newer, overriding}, []string{first, second}, "2 skipped identify_superseded"},
-		{"the profile of another user came live", []string{other}, []string{first, second}, "1 delivered, 1 skipped identify_superseded"},
-		{"only an event came live", []string{track}, []string{first, second}, "1 delivered, 1 skipped identify_superseded"},
-		{"the archive is newer than what came live", []string{newer}, []string{first, future}, "1 delivered, 1 skipped identify_superseded"},
-		{"a call without a time is older than what came live", []string{newer}, []string{untimed}, "1 skipped identify_superseded"},
-		{"a call without a time, which came live", []string{untimed}, []string{untimed, first}, "1 delivered, 1 skipped identify_superseded"},
+		{"several newer profiles came live", []string{newer, overriding}, []string{first, second},
+			"2 skipped identify_superseded"},
+		{"the profile of another user came live", []string{other}, []string{first, second},
+			"1 delivered, 1 skipped identify_superseded"},
+		{"only an event came live", []string{track}, []string{first, second},
+			"1 delivered, 1 skipped identify_superseded"},
+		{"the archive is newer than what came live", []string{newer}, []string{first, future},
+			"1 delivered, 1 skipped identify_superseded"},
+		{"a call without a time is older than what came live", []string{newer}, []string{untimed},
+			"1 skipped identify_superseded"},
+		{"a call without a time, which came live", []string{untimed}, []string{untimed, first},
+			"1 delivered, 1 skipped identify_superseded"},
 	} {
 		for _, which := range []replay.Identify{replay.IdentifyMerged, replay.IdentifyNewest} {
 			t.Run(fmt.Sprint(test.name, "/", which), func(t *testing.T) {
@@ -280,14 +295,16 @@ func TestMergedAndLiveTraffic(t *testing.T) {
 				spec := mergedSpec(dir)
 				spec.Identify = which
 				want := test.want
-				if which == replay.IdentifyNewest && slices.Contains(test.live, test.archive[len(test.archive)-1]) && want != "1 duplicate already_delivered" {
+				if which == replay.IdentifyNewest && slices.Contains(test.live, test.archive[len(test.archive)-1]) &&
+					want != "1 duplicate already_delivered" {
 					want = "1 duplicate already_delivered, 1 skipped identify_superseded"
 				}
 				look := p.ledger()
 				opts := chooseIdentify(t, spec, p.options())
 				counted := dryRun(t, spec, look, opts)
 				foreseen := strings.Replace(replaytest.Text(counted.Outcomes), "1 pending", "1 delivered", 1)
-				if parts := strings.Split(foreseen, ", "); len(parts) == 2 && strings.Contains(parts[1], "delivered") && strings.Contains(parts[0], "skipped") {
+				if parts := strings.Split(foreseen, ", "); len(parts) == 2 &&
+					strings.Contains(parts[1], "delivered") && strings.Contains(parts[0], "skipped") {
 					foreseen = parts[1] + ", " + parts[0]
 				}
 				if foreseen != want {
@@ -301,8 +318,7 @@ func TestMergedAndLiveTraffic(t *testing.T) {
 	}
 }
 
-// TestMergedResumed ends a replay at every batch and goes on with it: each user has one
-// upsert, and every line counts once.
+// TestMergedResumed ends a replay at every batch and resumes it. Each user has one upsert, and every line counts once.
 func TestMergedResumed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -310,7 +326,8 @@ func TestMergedResumed(t *testing.T) {
 	const users = 24
 	for user := range users {
 		for i := range files {
-			files[i] = append(files[i], identifyCall{fmt.Sprintf("u-%d", user), fmt.Sprintf("message-%d-%d", user, i), fmt.Sprintf("2026-11-01T%02d:00:00Z", (user+7*i)%24), fmt.Sprintf(`{"t%d":%d}`, i, user), ""}.line())
+			files[i] = append(files[i], identifyCall{fmt.Sprintf("u-%d", user), fmt.Sprintf("message-%d-%d", user, i),
+				fmt.Sprintf("2026-11-01T%02d:00:00Z", (user+7*i)%24), fmt.Sprintf(`{"t%d":%d}`, i, user), ""}.line())
 		}
 	}
 	writeArchive(t, dir, files[:]...)
@@ -360,19 +377,20 @@ func TestMergedResumed(t *testing.T) {
 	}
 }
 
-// TestArchiveChangesBetweenReadings reads objects the second time that the first
-// reading did not see, or saw otherwise: their calls are sent as they are.
+// TestArchiveChangesBetweenReadings changes objects between the two readings: their calls are sent unchanged.
 func TestArchiveChangesBetweenReadings(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	writeArchive(t, dir, []string{identifyCall{"u", "message-1", hour10, `{"a":1}`, ""}.line(), identifyCall{"u", "message-2", hour11, `{"b":2}`, ""}.line()},
+	writeArchive(t, dir, []string{identifyCall{"u", "message-1", hour10, `{"a":1}`, ""}.line(),
+		identifyCall{"u", "message-2", hour11, `{"b":2}`, ""}.line()},
 		[]string{identifyCall{"v", "message-3", hour10, `{"a":1}`, ""}.line()})
 	to := newTenant()
 	p := startProcess(t, replaytest.StorePath(t), to)
 	defer p.end()
 	spec := mergedSpec(dir)
 	opts := p.choose(spec, p.options())
-	for name, call := range map[string]identifyCall{"0001": {"w", "message-4", hour10, `{"c":1}`, ""}, "0002": {"u", "message-5", hour12, `{"d":1}`, ""}} {
+	for name, call := range map[string]identifyCall{"0001": {"w", "message-4", hour10, `{"c":1}`, ""},
+		"0002": {"u", "message-5", hour12, `{"d":1}`, ""}} {
 		name = filepath.Join(dir, name+".ndjson")
 		if err := os.WriteFile(name, []byte(call.line()+"\n\n"), 0o600); err != nil {
 			t.Fatal(err)
@@ -386,11 +404,13 @@ func TestArchiveChangesBetweenReadings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := replaytest.Text(replaytest.Outcomes(p.t, p.store, run.ID)), "3 delivered, 1 skipped identify_superseded"; got != want {
+	if got, want := replaytest.Text(replaytest.Outcomes(p.t, p.store,
+		run.ID)), "3 delivered, 1 skipped identify_superseded"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	for user, bodies := range to.profiles() {
-		want := []string{`{"id":"u","accountId":"u","customFields":{"b":2,"a":1}}`, `{"id":"u","accountId":"u","customFields":{"d":1}}`}
+		want := []string{`{"id":"u","accountId":"u","customFields":{"b":2,"a":1}}`,
+			`{"id":"u","accountId":"u","customFields":{"d":1}}`}
 		if user == "w" {
 			want = []string{`{"id":"w","accountId":"w","customFields":{"c":1}}`}
 		}
@@ -400,8 +420,7 @@ func TestArchiveChangesBetweenReadings(t *testing.T) {
 	}
 }
 
-// TestMergedAccount tells users apart by their accounts, and never moves one to the
-// account of an older call.
+// TestMergedAccount tells users apart by their accounts, and never moves one to the account of an older call.
 func TestMergedAccount(t *testing.T) {
 	t.Parallel()
 	rules := mapping.DefaultRules()
@@ -422,23 +441,27 @@ func TestMergedAccount(t *testing.T) {
 	to := newTenant()
 	p := startProcessWith(t, replaytest.StorePath(t), to, mapper)
 	defer p.end()
-	if got, want := replaytest.Text(p.deliver(mergedSpec(dir))), "3 delivered, 2 skipped identify_superseded"; got != want {
-		t.Errorf("got %s, want %s", got, want)
+	const outcomes = "3 delivered, 2 skipped identify_superseded"
+	if got := replaytest.Text(p.deliver(mergedSpec(dir))); got != outcomes {
+		t.Errorf("got %s, want %s", got, outcomes)
 	}
 	profiles := to.profiles()
 	got := slices.Sorted(slices.Values(append(profiles["u"], profiles["v"]...)))
-	want := []string{`{"id":"u","accountId":"one","customFields":{"c":3,"a":1}}`, `{"id":"u","accountId":"two","customFields":{"b":2}}`, `{"id":"v","accountId":"v"}`}
+	want := []string{`{"id":"u","accountId":"one","customFields":{"c":3,"a":1}}`,
+		`{"id":"u","accountId":"two","customFields":{"b":2}}`, `{"id":"v","accountId":"v"}`}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
-// TestMergedTooMuch bounds the traits of one user who has too many.
+// TestMergedTooMuch limits the traits of one user.
 func TestMergedTooMuch(t *testing.T) {
 	t.Parallel()
 	var lines []string
 	for i := range 3000 {
-		lines = append(lines, identifyCall{"u", fmt.Sprintf("message-%d", i), fmt.Sprintf("2026-11-01T%02d:%02d:00Z", i/60%24, i%60), fmt.Sprintf(`{"t%d":%q}`, i, strings.Repeat("x", 1000)), ""}.line())
+		lines = append(lines, identifyCall{"u", fmt.Sprintf("message-%d", i),
+			fmt.Sprintf("2026-11-01T%02d:%02d:00Z", i/60%24, i%60),
+			fmt.Sprintf(`{"t%d":%q}`, i, strings.Repeat("x", 1000)), ""}.line())
 	}
 	dir := t.TempDir()
 	writeArchive(t, dir, lines)
@@ -449,23 +472,26 @@ func TestMergedTooMuch(t *testing.T) {
 	spec := mergedSpec(dir)
 	opts = chooseIdentify(t, spec, opts)
 	counted := dryRun(t, spec, nil, opts)
-	if replaytest.Text(counted.Outcomes) != "2999 skipped identify_superseded, 1 pending" || counted.Merged != 1 || counted.MergedCut != 1 {
+	if replaytest.Text(counted.Outcomes) != "2999 skipped identify_superseded, 1 pending" || counted.Merged != 1 ||
+		counted.MergedCut != 1 {
 		t.Errorf("%s, merged %d, cut %d", replaytest.Text(counted.Outcomes), counted.Merged, counted.MergedCut)
 	}
 }
 
-// TestTemporaryFileFails says what to do about a disk that takes no temporary file.
+// TestTemporaryFileFails gives a remedy when no temporary file can be written.
 func TestTemporaryFileFails(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	var lines []string
 	for i := range 100 {
-		lines = append(lines, identifyCall{fmt.Sprintf("u-%d", i), fmt.Sprintf("message-%d", i), hour10, `{"a":1}`, ""}.line())
+		lines = append(lines, identifyCall{fmt.Sprintf("u-%d", i), fmt.Sprintf("message-%d", i), hour10, `{"a":1}`,
+			""}.line())
 	}
 	writeArchive(t, dir, lines)
 	spec := mergedSpec(dir)
 	err := replaytest.Read(t, spec, nil, nil, func(blocks replay.Blocks) error {
-		_, err := replay.ChooseIdentify(context.Background(), spec, blocks, replay.Options{Mapper: replaytest.NewMapper(t), Memory: 1000, Dir: filepath.Join(dir, "missing")})
+		_, err := replay.ChooseIdentify(context.Background(), spec, blocks,
+			replay.Options{Mapper: replaytest.NewMapper(t), Memory: 1000, Dir: filepath.Join(dir, "missing")})
 		return err
 	})
 	var failed *replay.TemporaryFileError

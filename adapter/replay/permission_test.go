@@ -15,17 +15,18 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// switches are values of an entry in integrations, and what they say.
+// switches are values of an entry in integrations, and their meaning.
 var switches = []struct{ value, says string }{
-	{`true`, "on"}, {`"true"`, "on"}, {`1`, "on"}, {`0.5`, "on"}, {`1e0`, "on"}, {`0e0`, "off"}, {`{}`, "on"}, {`{"a":false}`, "on"}, {`[]`, "on"}, {`["x"]`, "on"},
+	{`true`, "on"}, {`"true"`, "on"}, {`1`, "on"}, {`0.5`, "on"}, {`1e0`, "on"}, {`0e0`, "off"}, {`{}`, "on"},
+	{`{"a":false}`, "on"}, {`[]`, "on"}, {`["x"]`, "on"},
 	{`"no"`, "on"}, {`"falsely"`, "on"},
-	{`false`, "off"}, {`"false"`, "off"}, {`"FALSE"`, "off"}, {`"False"`, "off"}, {`" false "`, "off"}, {`"f\u0061lse"`, "off"},
+	{`false`, "off"}, {`"false"`, "off"}, {`"FALSE"`, "off"}, {`"False"`, "off"}, {`" false "`, "off"},
+	{`"f\u0061lse"`, "off"},
 	{`0`, "off"}, {`0.0`, "off"}, {`-0`, "off"}, {`-0.00`, "off"}, {`0E+7`, "off"}, {`0.0e9`, "off"},
 	{`null`, "nothing"}, {`""`, "nothing"}, {`"  "`, "nothing"},
 }
 
-// kept reports for each of the lines, which have ids message-0 and so on, whether the
-// filter keeps it.
+// kept reports for each of the lines, which have ids message-0 and so on, whether the filter keeps it.
 func kept(t *testing.T, filter *replay.Filter, lines []string) []bool {
 	t.Helper()
 	selects := filter.Selector(nil)
@@ -41,17 +42,19 @@ func kept(t *testing.T, filter *replay.Filter, lines []string) []bool {
 	return kept
 }
 
-// TestIntegrations holds every value of every entry against each other, under all
-// spellings of the names and in both orders (M23).
+// TestIntegrations combines every value of every entry with the others, in all spellings of the names and in both
+// orders (M23).
 func TestIntegrations(t *testing.T) {
 	t.Parallel()
 	names := []struct{ destination, all string }{
 		{"SaaSquatch v2", "All"}, {"SaaSquatch v2", "all"}, {"SaaSquatch v2", "ALL"},
-		{"saasquatch v2", "All"}, {"saasquatch-v2", "aLL"}, {"SaaSquatch_V2", "All"}, {"saasquatchV2", "All"}, {"S\\u0061aSquatch v2", "\\u0061ll"},
+		{"saasquatch v2", "All"}, {"saasquatch-v2", "aLL"}, {"SaaSquatch_V2", "All"}, {"saasquatchV2", "All"},
+		{"S\\u0061aSquatch v2", "\\u0061ll"},
 	}
 	var lines, wants []string
 	add := func(want string, entries ...string) {
-		line := fmt.Sprintf(`{"type":"track","event":"E","userId":"u","messageId":"message-%d","integrations":{%s}}`, len(lines), strings.Join(entries, ","))
+		line := fmt.Sprintf(`{"type":"track","event":"E","userId":"u","messageId":"message-%d","integrations":{%s}}`,
+			len(lines), strings.Join(entries, ","))
 		lines, wants = append(lines, line), append(wants, want)
 	}
 	for _, name := range names {
@@ -81,12 +84,14 @@ func TestIntegrations(t *testing.T) {
 		{`"saasquatch v2":true,"saasquatch-v2":false`, "off"}, {`"saasquatch-v2":false,"saasquatch v2":true`, "off"},
 		{`"SaaSquatch v2":null,"saasquatch-v2":false,"All":true`, "off"},
 		// Names that only look alike.
-		{`"SaaSquatch":false`, "on"}, {`"SaaSquatch v20":false`, "on"}, {`"A.l.l":false`, "on"}, {`"allow":false`, "on"}, {`"":false`, "on"}, {`"--":false`, "on"},
+		{`"SaaSquatch":false`, "on"}, {`"SaaSquatch v20":false`, "on"}, {`"A.l.l":false`, "on"},
+		{`"allow":false`, "on"}, {`"":false`, "on"}, {`"--":false`, "on"},
 	} {
 		add(test.want, test.integrations)
 	}
 	for _, raw := range []string{`null`, `[]`, `false`, `"All"`, `0`} {
-		lines = append(lines, fmt.Sprintf(`{"type":"track","event":"E","userId":"u","messageId":"message-%d","integrations":%s}`, len(lines), raw))
+		lines = append(lines, fmt.Sprintf(`{"type":"track","event":"E","userId":"u","messageId":"message-%d",`+
+			`"integrations":%s}`, len(lines), raw))
 		wants = append(wants, "on")
 	}
 	got := kept(t, &replay.Filter{Integrations: replay.DefaultIntegrations}, lines)
@@ -119,18 +124,20 @@ func TestOtherIntegrations(t *testing.T) {
 		{[]string{"All", "SaaSquatch v2"}, `"SaaSquatch v2":true,"all":false`, false},
 		{nil, `"All":false,"SaaSquatch v2":false`, true},
 	} {
-		line := fmt.Sprintf(`{"type":"track","event":"E","userId":"u","messageId":"message-1","integrations":{%s}}`, test.integrations)
+		line := fmt.Sprintf(`{"type":"track","event":"E","userId":"u","messageId":"message-1","integrations":{%s}}`,
+			test.integrations)
 		if got := kept(t, &replay.Filter{Integrations: test.names}, []string{line}); got[0] != test.sent {
 			t.Errorf("%q over %s: sent %t", test.names, test.integrations, got[0])
 		}
 	}
 }
 
-// TestConsent holds every value of a preference against every list of categories (M24).
+// TestConsent combines every value of a preference with every list of categories (M24).
 func TestConsent(t *testing.T) {
 	t.Parallel()
 	consent := func(preferences string) string {
-		return `{"type":"track","event":"E","userId":"u","messageId":"message-1","context":{"consent":{"categoryPreferences":` + preferences + `}}}`
+		return `{"type":"track","event":"E","userId":"u","messageId":"message-1",` +
+			`"context":{"consent":{"categoryPreferences":` + preferences + `}}}`
 	}
 	const sent, denied = "1 pending", "1 skipped consent_denied"
 	for _, value := range switches {
@@ -151,8 +158,10 @@ func TestConsent(t *testing.T) {
 		}
 	}
 	for _, test := range []struct{ line, want string }{
-		{`{"type":"track","event":"E","userId":"u","context":{"consent":{"category\u0050references":{"\u0041":false}}}}`, denied},
-		{`{"type":"track","event":"E","userId":"u","Context":{"consent":{"categoryPreferences":{"a":false}}}}`, denied},
+		{`{"type":"track","event":"E","userId":"u",` +
+			`"context":{"consent":{"category\u0050references":{"\u0041":false}}}}`, denied},
+		{`{"type":"track","event":"E","userId":"u","Context":{"consent":{"categoryPreferences":{"a":false}}}}`,
+			denied},
 		{consent(`[]`), sent}, {consent(`null`), sent}, {consent(`{}`), sent}, {consent(`false`), sent},
 		{`{"type":"track","event":"E","userId":"u","context":{"consent":null,"x":"categoryPreferences"}}`, sent},
 		{`{"type":"track","event":"E","userId":"u","context":{"consent":{"categoryPreferences":{"B":false}}}}`, sent},
@@ -167,16 +176,17 @@ func TestConsent(t *testing.T) {
 	}
 }
 
-// TestConsentDenialsAreCounted counts the events that deny a category, in a dry run and
-// in a run, where no category is named.
+// TestConsentDenialsAreCounted counts the events that deny a category, in a dry run and in a run without a category.
 func TestConsentDenialsAreCounted(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "events.ndjson")
 	line := func(id int, preferences string) string {
-		return fmt.Sprintf(`{"type":"track","event":"E","userId":"u","messageId":"message-%d","context":{"consent":{"categoryPreferences":%s}}}`+"\n", id, preferences)
+		return fmt.Sprintf(`{"type":"track","event":"E","userId":"u","messageId":"message-%d",`+
+			`"context":{"consent":{"categoryPreferences":%s}}}`+"\n", id, preferences)
 	}
-	// The one of another user is left out by the filter, so its consent is not counted.
-	lines := line(1, `{"A":true}`) + line(2, `{"A":true,"B":false}`) + line(3, `{"A":0}`) + strings.ReplaceAll(line(4, `{"A":false}`), `"u"`, `"v"`)
+	// The filter leaves out the event of another user, so its consent does not count.
+	lines := line(1, `{"A":true}`) + line(2, `{"A":true,"B":false}`) + line(3, `{"A":0}`) +
+		strings.ReplaceAll(line(4, `{"A":false}`), `"u"`, `"v"`)
 	if err := os.WriteFile(file, []byte(lines), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +194,8 @@ func TestConsentDenialsAreCounted(t *testing.T) {
 		consent []string
 		want    int64
 	}{{nil, 2}, {[]string{"C"}, 0}} {
-		spec := &replay.Spec{Sources: []string{file}, Via: replay.ViaAPI, Filter: replay.Filter{Users: []string{"u"}, Consent: test.consent}}
+		spec := &replay.Spec{Sources: []string{file}, Via: replay.ViaAPI,
+			Filter: replay.Filter{Users: []string{"u"}, Consent: test.consent}}
 		p := startProcess(t, replaytest.StorePath(t), newTenant())
 		counted := dryRun(t, spec, nil, p.options())
 		if counted.ConsentDenials != test.want {
@@ -202,14 +213,16 @@ func TestConsentDenialsAreCounted(t *testing.T) {
 	}
 }
 
-// TestSpecOfTodaysVersion reads a spec as versions before this one stored it.
+// TestSpecOfTodaysVersion reads a spec of an older version.
 func TestSpecOfTodaysVersion(t *testing.T) {
 	t.Parallel()
-	spec, err := replay.ParseSpec([]byte(`{"sources":["a"],"filter":{"users":["u"],"integrations":["SaaSquatch v2","All"]},"identify":"newest","via":"api"}`))
+	spec, err := replay.ParseSpec([]byte(`{"sources":["a"],"filter":{"users":["u"],"integrations":["SaaSquatch v2",` +
+		`"All"]},"identify":"newest","via":"api"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := spec.Validate(); err != nil || spec.Identify != replay.IdentifyNewest || spec.Filter.Consent != nil || replay.NewUserMatches(&spec.Filter, true) != nil {
+	if err := spec.Validate(); err != nil || spec.Identify != replay.IdentifyNewest || spec.Filter.Consent != nil ||
+		replay.NewUserMatches(&spec.Filter, true) != nil {
 		t.Errorf("spec %+v, %v", spec, err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"segment-saasquatch/adapter/replay"
 )
 
-// TestParseUsers takes lines whole but for their ends and the quotation marks of CSV.
+// TestParseUsers keeps lines whole, without their ends and the quotation marks of CSV.
 func TestParseUsers(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -64,17 +64,18 @@ func TestParseUsers(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := replay.ParseUsers([]byte(test.content))
 			var line *replay.UserLineError
-			if err == nil || !strings.Contains(err.Error(), test.text) || test.want != nil && !errors.Is(err, test.want) || test.want == nil && !errors.As(err, &line) {
+			if err == nil || !strings.Contains(err.Error(), test.text) || test.want != nil &&
+				!errors.Is(err, test.want) || test.want == nil && !errors.As(err, &line) {
 				t.Errorf("got %q, %v, want %q", got, err, test.text)
 			}
 		})
 	}
 }
 
-// FuzzParseUsers holds the reader against encoding/csv: what that writes as one column
-// is read as it was.
+// FuzzParseUsers reads back a column that encoding/csv writes.
 func FuzzParseUsers(f *testing.F) {
-	for _, content := range []string{"u-1\n\"u-2\"\r\nu,3\r", "\ufeff\"a\"\"b\"", "\"", "\"a\"b", "\xff\xfeu\x00", "é\n\n\t\n", "\"\"\n\"\"\"\"\"\""} {
+	for _, content := range []string{"u-1\n\"u-2\"\r\nu,3\r", "\ufeff\"a\"\"b\"", "\"", "\"a\"b", "\xff\xfeu\x00",
+		"é\n\n\t\n", "\"\"\n\"\"\"\"\"\""} {
 		f.Add([]byte(content))
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
@@ -98,7 +99,7 @@ func FuzzParseUsers(f *testing.F) {
 		out.Flush()
 		again, err := replay.ParseUsers(written.Bytes())
 		if err != nil || !slices.Equal(again, users) {
-			// A byte order mark at the start of a userId is taken for that of the file.
+			// A byte order mark at the start of a userId counts as that of the file.
 			if len(users) > 0 && strings.HasPrefix(users[0], "\ufeff") {
 				return
 			}
@@ -115,7 +116,8 @@ func TestUserMatches(t *testing.T) {
 		return fmt.Sprintf(`{"type":"track","userId":%s,"event":"E","messageId":"message-%s"}`, user, id)
 	}
 	writeArchive(t, dir, []string{
-		track(`"u-1"`, "1"), track(`"u-2"`, "2"), track(`42`, "3"), track(`"u-6 "`, "4"), track(`"u,7"`, "5"), track(`"é"`, "6"),
+		track(`"u-1"`, "1"), track(`"u-2"`, "2"), track(`42`, "3"), track(`"u-6 "`, "4"), track(`"u,7"`, "5"),
+		track(`"é"`, "6"),
 	}, []string{track(`"u-1"`, "7")})
 	users := []string{"u-flag", "u-1", "u-1", "42", "u-6", "u,7", "e\u0301"}
 	filter := replay.Filter{
@@ -128,7 +130,7 @@ func TestUserMatches(t *testing.T) {
 		opts := p.options()
 		spec := &replay.Spec{Sources: []string{dir}, Via: replay.ViaAPI, Filter: filter}
 		run := replaytest.Begin(p.t, p.store, spec)
-		// The spec is read from the store again, as for a run that is resumed.
+		// The spec is read from the store again, as for a resumed run.
 		stored, err := replay.ParseSpec(run.Spec)
 		if err != nil {
 			t.Fatal(err)

@@ -12,13 +12,14 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// damagedImports finds every tenth held payload to be damaged.
+// damagedImports reports every tenth held payload as damaged.
 type damagedImports struct {
 	adapter.ImportStore
 	damaged map[string]bool // by messageId
 }
 
-func (d *damagedImports) Held(ctx context.Context, run *adapter.Run, after int64, limit int, maxBytes int64) ([]adapter.Leased, error) {
+func (d *damagedImports) Held(ctx context.Context, run *adapter.Run, after int64, limit int,
+	maxBytes int64) ([]adapter.Leased, error) {
 	held, err := d.ImportStore.Held(ctx, run, after, limit, maxBytes)
 	for i := range held {
 		if held[i].ID%10 == 0 {

@@ -26,7 +26,7 @@ import (
 
 const importKey = "TEST_import"
 
-// importTenant is a simulated SaaSquatch that takes import jobs.
+// importTenant is a simulated SaaSquatch with import jobs.
 type importTenant struct {
 	*sandbox.Server
 	url string
@@ -52,7 +52,8 @@ func newImportTenant(t *testing.T, o sandbox.Options) *importTenant {
 
 func (s *importTenant) importer(t *testing.T) *saasquatch.Importer {
 	t.Helper()
-	importer, err := saasquatch.NewImporter(saasquatch.Options{BaseURL: s.url, TenantAlias: "test_tenant", APIKey: adapter.NewSecret(importKey)})
+	importer, err := saasquatch.NewImporter(saasquatch.Options{BaseURL: s.url, TenantAlias: "test_tenant",
+		APIKey: adapter.NewSecret(importKey)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +100,7 @@ func (i *importing) open() {
 	}
 }
 
-// restart ends the process as it stands, and begins another.
+// restart ends the process in any state, and starts another.
 func (i *importing) restart() {
 	i.t.Helper()
 	if err := i.store.Close(); err != nil {
@@ -143,8 +144,7 @@ func (i *importing) outcomes(id int64) []adapter.Tally {
 	return replaytest.Outcomes(i.t, i.store, id)
 }
 
-// TestImport imports an archive in several jobs, with records counted from either
-// number, and without and with records that fail.
+// TestImport imports an archive in several jobs, with records counted from 0 or 1, with and without failed records.
 func TestImport(t *testing.T) {
 	t.Parallel()
 	for _, base := range []sandbox.RecordBase{sandbox.RecordsFromOne, sandbox.RecordsFromZero} {
@@ -181,11 +181,12 @@ func TestImport(t *testing.T) {
 				}
 				checkSettledRight(t, i.store, run.ID, received)
 				for _, event := range to.Events() {
-					if event.Import == nil || string(event.Import.Programs) != "false" || string(event.Import.Webhooks) != "false" {
+					if event.Import == nil || string(event.Import.Programs) != "false" ||
+						string(event.Import.Webhooks) != "false" {
 						t.Fatalf("an event fires programs or webhooks: %+v", event)
 					}
 				}
-				// Whatever was imported is known: another replay has nothing to do.
+				// Another replay has nothing to do, because the store knows all imported events.
 				before := stats.Jobs.Completed
 				if refused == 0 {
 					again, err := i.run(0, to.importer(t))
@@ -193,7 +194,8 @@ func TestImport(t *testing.T) {
 						t.Fatal(err)
 					}
 					if after := to.Stats().Jobs.Completed; after != before {
-						t.Errorf("%d jobs for what was imported: %s", after-before, replaytest.Text(i.outcomes(again.ID)))
+						t.Errorf("%d jobs for what was imported: %s", after-before,
+							replaytest.Text(i.outcomes(again.ID)))
 					}
 				}
 			})
@@ -201,11 +203,12 @@ func TestImport(t *testing.T) {
 	}
 }
 
-// checkSettledRight holds the outcome of every event with a key against what has
-// arrived of it.
+// checkSettledRight compares the outcome of every event with a key with its arrivals.
 func checkSettledRight(t *testing.T, s *store.Store, run int64, received map[string]int) {
 	t.Helper()
-	deliveries, err := s.Find(context.Background(), adapter.Filter{Run: run, Outcomes: []adapter.Outcome{adapter.Delivered, adapter.Duplicate, adapter.Dead}}, 1<<20)
+	deliveries, err := s.Find(context.Background(),
+		adapter.Filter{Run: run, Outcomes: []adapter.Outcome{adapter.Delivered, adapter.Duplicate, adapter.Dead}},
+		1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,13 +237,14 @@ func TestImportUnknownUsers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := replaytest.Text(i.outcomes(run.ID)); !strings.Contains(got, "dead user_not_found") || strings.Contains(got, "delivered,") {
+	if got := replaytest.Text(i.outcomes(run.ID)); !strings.Contains(got, "dead user_not_found") ||
+		strings.Contains(got, "delivered,") {
 		t.Error(got)
 	}
 }
 
-// TestImportAborted has SaaSquatch give jobs up after some of their records: what
-// was imported by then counts once, and what nobody imports is a dead letter.
+// TestImportAborted makes SaaSquatch abort jobs after some of their records. Imported events count once; events of the
+// last aborted job are dead letters.
 func TestImportAborted(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -249,7 +253,8 @@ func TestImportAborted(t *testing.T) {
 	}{{1, adapter.Delivered}, {2, adapter.Delivered}, {3, adapter.Dead}} {
 		t.Run(fmt.Sprint(test.aborted), func(t *testing.T) {
 			made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 200, Clean: true})
-			to := newImportTenant(t, sandbox.Options{Jobs: sandbox.JobFaults{AbortFirst: test.aborted, AbortAfter: 20}})
+			to := newImportTenant(t, sandbox.Options{Jobs: sandbox.JobFaults{AbortFirst: test.aborted,
+				AbortAfter: 20}})
 			i := newImporting(t, spec)
 			defer i.close()
 			i.opts.UnkeyedDead = true
@@ -267,7 +272,8 @@ func TestImportAborted(t *testing.T) {
 						t.Errorf("%s arrived %d times", key, received[key])
 					}
 				}
-				if !strings.Contains(outcomes, "conflict_after_failure") || !strings.Contains(outcomes, "dead unkeyed_ambiguous") {
+				if !strings.Contains(outcomes, "conflict_after_failure") ||
+					!strings.Contains(outcomes, "dead unkeyed_ambiguous") {
 					t.Error(outcomes)
 				}
 			case adapter.Dead:
@@ -286,7 +292,7 @@ func TestImportAborted(t *testing.T) {
 
 var errCrash = errors.New("crash")
 
-// crashing is an importer that fails at a call, before it or after it.
+// crashing is an importer that fails at one call, before or after it.
 type crashing struct {
 	importjob.Importer
 	at    int
@@ -306,7 +312,8 @@ func (c *crashing) crash() (before, after error) {
 	}
 }
 
-func (c *crashing) Upload(ctx context.Context, name string, size int64, open func() (io.ReadCloser, error)) (string, error) {
+func (c *crashing) Upload(ctx context.Context, name string, size int64, open func() (io.ReadCloser, error)) (string,
+	error) {
 	before, after := c.crash()
 	if before != nil {
 		return "", before
@@ -315,7 +322,7 @@ func (c *crashing) Upload(ctx context.Context, name string, size int64, open fun
 	return ref, errors.Join(err, after)
 }
 
-// CreateJob fails as a process does that ends here: nobody learns of the job.
+// CreateJob panics, as a process that ends here: the job's id is lost.
 func (c *crashing) CreateJob(ctx context.Context, input adapter.JobInput) (adapter.ImportJob, error) {
 	before, after := c.crash()
 	if before != nil {
@@ -337,8 +344,7 @@ func (c *crashing) Job(ctx context.Context, id string) (adapter.ImportJob, error
 	return job, errors.Join(err, after)
 }
 
-// TestImportResumeAnywhere ends an import at every call to SaaSquatch and goes on
-// with it in another process.
+// TestImportResumeAnywhere ends an import at every call to SaaSquatch and resumes it in another process.
 func TestImportResumeAnywhere(t *testing.T) {
 	t.Parallel()
 	made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 2})
@@ -393,8 +399,8 @@ func TestImportResumeAnywhere(t *testing.T) {
 	}
 }
 
-// TestImportPastHorizon goes on with a job of unknown fate when SaaSquatch has
-// forgotten the keys: nothing is sent a second time.
+// TestImportPastHorizon resumes with a job of unknown fate after SaaSquatch has forgotten the keys: nothing is sent
+// twice.
 func TestImportPastHorizon(t *testing.T) {
 	t.Parallel()
 	_, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 1})
@@ -422,8 +428,7 @@ func TestImportPastHorizon(t *testing.T) {
 	}
 }
 
-// TestImportRefusedFile leaves the events held when SaaSquatch does not take the
-// file, and says why.
+// TestImportRefusedFile keeps the events held when SaaSquatch refuses the file, and returns the reason.
 func TestImportRefusedFile(t *testing.T) {
 	t.Parallel()
 	_, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 1})
@@ -452,7 +457,7 @@ func (refusing) ValidateJob(context.Context, adapter.JobInput) ([]string, error)
 	return []string{"line 3 is wrong"}, nil
 }
 
-// doubtful makes jobs and says that it does not know.
+// doubtful creates jobs and reports that it is unknown whether they exist.
 type doubtful struct {
 	importjob.Importer
 	times int
@@ -461,13 +466,13 @@ type doubtful struct {
 func (d *doubtful) CreateJob(ctx context.Context, input adapter.JobInput) (adapter.ImportJob, error) {
 	job, err := d.Importer.CreateJob(ctx, input)
 	if d.times--; err == nil && d.times >= 0 {
-		return adapter.ImportJob{}, &adapter.APIError{Op: "create import job", Status: 502, Reason: mapping.ReasonServerError, Retryable: true}
+		return adapter.ImportJob{}, &adapter.APIError{Op: "create import job", Status: 502,
+			Reason: mapping.ReasonServerError, Retryable: true}
 	}
 	return job, err
 }
 
-// TestImportJobOfUnknownFate has SaaSquatch make jobs that nobody hears of: events
-// with a key are imported once all the same.
+// TestImportJobOfUnknownFate makes SaaSquatch create jobs of unknown fate: events with a key are still imported once.
 func TestImportJobOfUnknownFate(t *testing.T) {
 	t.Parallel()
 	made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 100, Clean: true, Days: 1})
@@ -489,7 +494,8 @@ func TestImportJobOfUnknownFate(t *testing.T) {
 			t.Errorf("%s arrived %d times", key, n)
 		}
 	}
-	if got := replaytest.Text(i.outcomes(1)); !strings.Contains(got, "duplicate conflict_after_failure") || strings.Contains(got, "pending") {
+	if got := replaytest.Text(i.outcomes(1)); !strings.Contains(got, "duplicate conflict_after_failure") ||
+		strings.Contains(got, "pending") {
 		t.Error(got)
 	}
 }

@@ -20,8 +20,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// checkOnce checks that each of the keys that arrived did so once, and that no event of
-// the run is pending.
+// checkOnce checks that each key arrived once, and that no event of the run is pending.
 func checkOnce(t *testing.T, to *importTenant, i *importing, run int64) {
 	t.Helper()
 	for key, n := range to.received() {
@@ -34,13 +33,13 @@ func checkOnce(t *testing.T, to *importTenant, i *importing, run int64) {
 	}
 }
 
-// TestImportRecordsRefusedForNow has SaaSquatch refuse a part of the records with every
-// status that passes. They come again in the next jobs and never one by one; those that
-// three jobs have refused are dead for their reason.
+// TestImportRecordsRefusedForNow makes SaaSquatch refuse some records with every temporary status. They come again in
+// the next jobs and never one by one. Events that three jobs have refused are dead for that reason.
 func TestImportRecordsRefusedForNow(t *testing.T) {
 	t.Parallel()
 	for status, reason := range map[int]mapping.Reason{
-		429: mapping.ReasonRateLimited, 408: mapping.ReasonTimeout, 425: mapping.ReasonTimeout, 500: mapping.ReasonServerError, 503: mapping.ReasonServerError,
+		429: mapping.ReasonRateLimited, 408: mapping.ReasonTimeout, 425: mapping.ReasonTimeout,
+		500: mapping.ReasonServerError, 503: mapping.ReasonServerError,
 		401: mapping.ReasonUnauthorized, 403: mapping.ReasonForbidden,
 	} {
 		for _, rate := range []float64{0.3, 1} {
@@ -51,7 +50,7 @@ func TestImportRecordsRefusedForNow(t *testing.T) {
 				made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 200, Clean: true, Days: 1})
 				to := newImportTenant(t, sandbox.Options{
 					Jobs: sandbox.JobFaults{RefuseRecords: []sandbox.FailRule{{Rate: rate, Status: status}}},
-					// Chance may refuse no event three times; with this source it does not.
+					// With another source, chance might refuse no event three times.
 					Rand: rand.New(rand.NewPCG(3, uint64(status))),
 				})
 				i := newImporting(t, spec)
@@ -72,7 +71,7 @@ func TestImportRecordsRefusedForNow(t *testing.T) {
 						}
 					}
 				}
-				// A copy of an event that is dead by then is taken up once more.
+				// A copy of an event that is dead by then is accepted once more.
 				if arrived := int64(stats.EventsAccepted); arrived+dead < all || arrived+dead > all+all/50 {
 					t.Errorf("%d of %d arrived, %d are dead", stats.EventsAccepted, all, dead)
 				}
@@ -82,8 +81,10 @@ func TestImportRecordsRefusedForNow(t *testing.T) {
 				case rate < 1 && (dead == 0 || dead > all/10):
 					t.Errorf("%d of %d are dead", dead, all)
 				}
-				deaths, err := i.store.Find(context.Background(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}}, 10)
-				if err != nil || len(deaths) == 0 || !strings.Contains(deaths[0].Detail, "refused in 3 jobs") || deaths[0].Status != status {
+				deaths, err := i.store.Find(context.Background(),
+					adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}}, 10)
+				if err != nil || len(deaths) == 0 || !strings.Contains(deaths[0].Detail, "refused in 3 jobs") ||
+					deaths[0].Status != status {
 					t.Errorf("%v: %+v", err, deaths)
 				}
 			})
@@ -91,7 +92,7 @@ func TestImportRecordsRefusedForNow(t *testing.T) {
 	}
 }
 
-// doubting reports records of the first job as refused that were processed.
+// doubting reports processed records of the first job as refused.
 type doubting struct {
 	importjob.Importer
 	mu      sync.Mutex
@@ -131,14 +132,8 @@ func (d *doubting) DownloadErrors(ctx context.Context, job adapter.ImportJob) it
 	}
 }
 
-// DownloadResults leaves out what is said to be refused.
-func (d *doubting) DownloadResults(ctx context.Context, job adapter.ImportJob) iter.Seq2[adapter.ImportedEvent, error] {
-	return d.Importer.DownloadResults(ctx, job)
-}
-
-// TestImportLeftRecordsJoinTheNextFile has SaaSquatch refuse two records of the first of
-// several files: they are in the second, which adds no job, and the 409 that they meet
-// there says that they were processed at first.
+// TestImportLeftRecordsJoinTheNextFile makes SaaSquatch refuse two records of the first of several files. They join
+// the second file, which adds no job, and its 409 shows that the first job processed them.
 func TestImportLeftRecordsJoinTheNextFile(t *testing.T) {
 	t.Parallel()
 	made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 100, Clean: true, Days: 1})
@@ -154,7 +149,7 @@ func TestImportLeftRecordsJoinTheNextFile(t *testing.T) {
 	checkOnce(t, to, i, run.ID)
 	checkSettledRight(t, i.store, run.ID, to.received())
 	all := replaytest.Expect(made).Outcomes["delivered"]
-	// An unkeyed one of the two is dead instead of being sent again.
+	// An unkeyed one of the two is dead, because it is not sent again.
 	again := 0
 	for _, tally := range i.outcomes(run.ID) {
 		if tally.Reason == mapping.ReasonConflictAfterFailure || tally.Reason == mapping.ReasonUnkeyedAmbiguous {
@@ -169,14 +164,15 @@ func TestImportLeftRecordsJoinTheNextFile(t *testing.T) {
 	}
 }
 
-// TestImportLeftRecordsPastTheHorizon goes on with what a job left when SaaSquatch has
-// forgotten the keys: only what no job can have processed is sent.
+// TestImportLeftRecordsPastTheHorizon resumes with a leftover after SaaSquatch has forgotten the keys: only events
+// that no job can have processed are sent.
 func TestImportLeftRecordsPastTheHorizon(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{503, 429} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			made, spec := replaytest.MakeArchive(t, archivetest.Options{EventsPerDay: 60, Clean: true, Days: 1})
-			to := newImportTenant(t, sandbox.Options{Jobs: sandbox.JobFaults{RefuseRecords: []sandbox.FailRule{{Rate: 0.5, Status: status, After: status == 503}}}})
+			refuse := []sandbox.FailRule{{Rate: 0.5, Status: status, After: status == 503}}
+			to := newImportTenant(t, sandbox.Options{Jobs: sandbox.JobFaults{RefuseRecords: refuse}})
 			i := newImporting(t, spec)
 			defer i.close()
 			importer := &crashing{Importer: to.importer(t)}
@@ -205,8 +201,8 @@ func TestImportLeftRecordsPastTheHorizon(t *testing.T) {
 	}
 }
 
-// crashingStore fails at a write of a job or an outcome, before it or after it, and at
-// every one that follows, as of a process that has ended.
+// crashingStore fails at one write of a job or an outcome, before or after it, and at all later ones, as a dead
+// process.
 type crashingStore struct {
 	adapter.ImportStore
 	mu    sync.Mutex
@@ -238,9 +234,8 @@ func (c *crashingStore) Settle(ctx context.Context, run *adapter.Run, held *adap
 	return c.crash(func() error { return c.ImportStore.Settle(ctx, run, held, step) })
 }
 
-// TestImportLeftRecordsResumeAnywhere ends an import with records that are refused for
-// the time being at every write, and goes on with it in another process: nothing is
-// lost, nothing comes twice, and nothing is sent in more than three jobs and those that
+// TestImportLeftRecordsResumeAnywhere ends an import with temporarily refused records at every write, and resumes it
+// in another process. Nothing is lost, nothing comes twice, and no event is in more than three jobs beside those that
 // the crash has cost.
 func TestImportLeftRecordsResumeAnywhere(t *testing.T) {
 	t.Parallel()
@@ -249,8 +244,9 @@ func TestImportLeftRecordsResumeAnywhere(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		crashed := true
 		for at := 1; crashed; at++ {
-			// What the third job processes and refuses all the same is dead, though it is there.
-			faults := sandbox.JobFaults{RefuseRecords: []sandbox.FailRule{{Rate: 0.3, Status: 503}, {Rate: 0.2, Status: 429}, {Rate: 0.1, Status: 500, After: true}}}
+			// A record that the third job processes but refuses is dead, although it arrived.
+			faults := sandbox.JobFaults{RefuseRecords: []sandbox.FailRule{{Rate: 0.3, Status: 503},
+				{Rate: 0.2, Status: 429}, {Rate: 0.1, Status: 500, After: true}}}
 			to := newImportTenant(t, sandbox.Options{Jobs: faults})
 			i := newImporting(t, spec)
 			i.opts.MaxLines, i.opts.UnkeyedDead = 10, true
