@@ -77,7 +77,6 @@ func Compare(s *Survey, rules *mapping.Rules, tenant *Vocabulary) *Report {
 	return r
 }
 
-// compareKeys compares event keys, and finds entries for events.keys.
 func (r *Report) compareKeys(s *Survey, rules *mapping.Rules, tenant *Vocabulary) {
 	seen := setOf(tenant.EventKeys)
 	keys := make(map[string]*Missing)
@@ -136,7 +135,6 @@ func reservedKey(name string, rules *mapping.Rules) string {
 	return ""
 }
 
-// missing returns the names that the tenant does not have.
 func missing(counts map[string]int64, tenant []string) []Missing {
 	list := []Missing{}
 	seen, similar := setOf(tenant), foldAll(tenant)

@@ -89,7 +89,6 @@ func (s *Survey) Add(name string, result *mapping.Result) {
 	s.addNames(name, result)
 }
 
-// addNames adds the names that the event sends.
 func (s *Survey) addNames(name string, result *mapping.Result) {
 	switch {
 	case result.Kind == mapping.KindUserEvent:
@@ -122,7 +121,6 @@ func (s *Survey) addKey(name, key string) {
 	of.Events++
 }
 
-// count adds one to each of the names.
 func (s *Survey) count(counts map[string]int64, names map[string]bool) {
 	for name := range names {
 		if _, known := counts[name]; !known && len(counts) >= maxNames {

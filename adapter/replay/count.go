@@ -40,7 +40,6 @@ func Count(ctx context.Context, spec *Spec, blocks Blocks, opts Options) (*Count
 	return c.counted(), err
 }
 
-// counting counts events as they are read.
 type counting struct {
 	Options
 	spec     *Spec
@@ -127,7 +126,6 @@ func (c *counting) count(e *event, duplicate mapping.Reason) error {
 	return nil
 }
 
-// end counts a block after its last line.
 func (c *counting) end(b *mappedBlock) {
 	c.counts.read(b)
 	if b.End && b.Err != nil {

@@ -63,7 +63,6 @@ func parseCounts(text json.RawMessage) (*Counts, error) {
 	return counts, nil
 }
 
-// clone returns a deep copy.
 func (c *Counts) clone() *Counts {
 	copied := *c
 	copied.Warnings = maps.Clone(c.Warnings)
@@ -88,7 +87,6 @@ func (c *Counts) read(b *mappedBlock) {
 	}
 }
 
-// add counts a mapped event.
 func (c *Counts) add(e *event) {
 	for _, warning := range e.mapped.Warnings {
 		c.Warnings[warning]++

@@ -38,7 +38,6 @@ func Hold(
 	return s.read(ctx, blocks)
 }
 
-// storing writes the events of a run to a store.
 type storing struct {
 	Options
 	runs      adapter.RunStore
@@ -52,7 +51,6 @@ type storing struct {
 	sent int64 // so far, for the limit
 }
 
-// read stores the events of all blocks and ends the run.
 func (s *storing) read(ctx context.Context, blocks Blocks) (err error) {
 	if s.spec, err = ParseSpec(s.run.Spec); err != nil {
 		return err
@@ -71,7 +69,6 @@ func (s *storing) read(ctx context.Context, blocks Blocks) (err error) {
 
 func (s *storing) limitReached() bool { return s.spec.Limit > 0 && s.sent >= s.spec.Limit }
 
-// take stores a block, a batch at a time.
 func (s *storing) take(ctx context.Context, b *mappedBlock) error {
 	s.Progress.update(func(snapshot *Snapshot) { snapshot.Object = b.Object.Key })
 	if err := RetryStore(ctx, s.Progress, func() error { return s.supersede(ctx, b) }); err != nil {
@@ -232,7 +229,6 @@ func RetryStore(ctx context.Context, progress *Progress, do func() error) error 
 // outcomeInterval is the time between two looks at the outcomes of a run.
 const outcomeInterval = 100 * time.Millisecond
 
-// awaitOutcomes waits until no event of the run is pending.
 func awaitOutcomes(ctx context.Context, runs adapter.RunStore, run *adapter.Run, progress *Progress) error {
 	for {
 		var state *adapter.RunState

@@ -142,7 +142,6 @@ func integrated(c *mapping.Call, integrations []mapping.Integration) bool {
 	return true
 }
 
-// sampled reports whether the event is one of the sample.
 func (f *Filter) sampled(c *mapping.Call) bool {
 	id := c.MessageID()
 	if len(id) == 0 {
@@ -155,7 +154,6 @@ func (f *Filter) sampled(c *mapping.Call) bool {
 	return float64(mixed>>11)/(1<<53) < f.Sample
 }
 
-// setOf returns the set of the texts, nil for none.
 func setOf(list []string) map[string]bool {
 	if len(list) == 0 {
 		return nil

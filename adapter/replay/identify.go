@@ -149,7 +149,6 @@ func appendAge(dst []byte, e *event, object uint64) []byte {
 	return dst
 }
 
-// placeOf returns the place in the key of a gathered call.
 func placeOf(key []byte) (place [placeSize]byte) {
 	for i, b := range key[callSize-placeSize:] {
 		place[i] = ^b

@@ -2,6 +2,7 @@ package replay
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,13 +21,7 @@ type FileLimits struct {
 
 // WithDefaults returns the limits with a default in place of each zero.
 func (l FileLimits) WithDefaults() FileLimits {
-	if l.MaxLines <= 0 {
-		l.MaxLines = 500_000
-	}
-	if l.MaxBytes <= 0 {
-		l.MaxBytes = 100_000_000
-	}
-	return l
+	return FileLimits{MaxLines: cmp.Or(l.MaxLines, 500_000), MaxBytes: cmp.Or(l.MaxBytes, 100_000_000)}
 }
 
 // Written is the result of WriteFiles.
@@ -74,7 +69,6 @@ type writing struct {
 	line  []byte
 }
 
-// write writes the line of an event.
 func (w *writing) write(mapped *mapping.Result) error {
 	w.line = append(mapped.UserEvent.AppendImportLine(w.line[:0]), '\n')
 	if w.file != nil && (w.lines == w.limits.MaxLines || w.bytes+int64(len(w.line)) > w.limits.MaxBytes) {
@@ -108,7 +102,6 @@ func (w *writing) begin() (err error) {
 	return nil
 }
 
-// finish completes the current file, if there is one.
 func (w *writing) finish() error {
 	if w.file == nil {
 		return nil
@@ -125,7 +118,6 @@ func (w *writing) finish() error {
 	return nil
 }
 
-// abandon removes the current file, if there is one.
 func (w *writing) abandon() error {
 	if w.file == nil {
 		return nil

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"time"
 
 	"segment-saasquatch/adapter"
@@ -37,24 +38,11 @@ type Options struct {
 	OnPanic delivery.PanicFunc
 }
 
-const (
-	defaultWindow = 512
-	defaultMemory = 32 << 20
-)
-
 // WithDefaults returns the options with a value in every field that has a default.
 func (o Options) WithDefaults() Options {
+	o.Window, o.Memory, o.Progress = cmp.Or(o.Window, 512), cmp.Or(o.Memory, 32<<20), cmp.Or(o.Progress, &Progress{})
 	if o.Now == nil {
 		o.Now = adapter.NewClock(adapter.ClockOptions{}).Now
-	}
-	if o.Window <= 0 {
-		o.Window = defaultWindow
-	}
-	if o.Memory <= 0 {
-		o.Memory = defaultMemory
-	}
-	if o.Progress == nil {
-		o.Progress = &Progress{}
 	}
 	if o.OnPanic == nil {
 		o.OnPanic = func(any, []byte) {}
@@ -62,7 +50,6 @@ func (o Options) WithDefaults() Options {
 	return o
 }
 
-// newPipeline returns the pipeline that maps the blocks.
 func (o *Options) newPipeline(spec *Spec, blocks Blocks) *pipeline {
 	selects := spec.Filter.Selector(o.Where)
 	if spec.Identify == IdentifyNone {

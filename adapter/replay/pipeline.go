@@ -46,7 +46,6 @@ type event struct {
 	identity int64
 }
 
-// isSent reports whether the mapping sends the event.
 func (e *event) isSent() bool {
 	return e.mapped.Kind == mapping.KindUserEvent || e.mapped.Kind == mapping.KindUserUpsert
 }
@@ -67,7 +66,6 @@ type mappedBlock struct {
 	done    chan struct{} // closed when the block is mapped
 }
 
-// last is the number of the block's last line.
 func (b *mappedBlock) last() int64 { return b.FirstLine + b.Count - 1 }
 
 // fault returns why reading the object fails at the end of this block, empty if it does not.
@@ -147,7 +145,6 @@ func (p *pipeline) run(ctx context.Context, take func(context.Context, *mappedBl
 	return err
 }
 
-// read reads the blocks in their order.
 func (p *pipeline) read(ctx context.Context, work, inOrder chan<- *mappedBlock) error {
 	for {
 		if err := ctx.Err(); err != nil {

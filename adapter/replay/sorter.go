@@ -80,7 +80,6 @@ func (s *sorter) add(key []byte, parts ...[]byte) error {
 
 func (s *sorter) failed(err error) error { return &TemporaryFileError{Dir: s.dir, Err: err} }
 
-// key returns the key of the record that begins at start.
 func (s *sorter) key(start int) []byte { return s.records[start : start+s.keySize] }
 
 // record returns the record that begins at start, and where it ends.
@@ -95,7 +94,6 @@ func (s *sorter) sort() {
 	slices.SortFunc(s.starts, func(a, b int) int { return bytes.Compare(s.key(a), s.key(b)) })
 }
 
-// spill writes the records in memory as a run of the file.
 func (s *sorter) spill() error {
 	if s.file == nil {
 		file, err := os.CreateTemp(s.dir, "segment-saasquatch-*")
@@ -126,7 +124,6 @@ func (s *sorter) spill() error {
 	return nil
 }
 
-// close releases memory and disk.
 func (s *sorter) close() {
 	s.records, s.starts, s.out = nil, nil, nil
 	if s.file != nil {
@@ -208,7 +205,6 @@ func (r *sortedRecords) read() (key, value []byte, ok bool, err error) {
 	return r.runs[0].key, r.runs[0].value, true, nil
 }
 
-// runReader reads one run.
 type runReader struct {
 	in         *bufio.Reader
 	key, value []byte
@@ -236,7 +232,6 @@ func (r *runReader) next() (more bool, err error) {
 	return err == nil, err
 }
 
-// runQueue is a heap of runs.
 type runQueue []*runReader
 
 func (q runQueue) Len() int           { return len(q) }

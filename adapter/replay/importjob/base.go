@@ -92,7 +92,6 @@ func (r *runner) sumLines(ctx context.Context, j *job) (sums []uint64, total uin
 	}
 }
 
-// sumResults returns the sum of the hashes of the imported events.
 func (r *runner) sumResults(ctx context.Context, remote adapter.ImportJob, timed bool) (uint64, error) {
 	return download(ctx, r, remote, r.importer.DownloadResults, func(sum uint64, event adapter.ImportedEvent) uint64 {
 		return sum + sumOf(event.AccountID, event.UserID, event.Key, event.DateTriggered, timed)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -80,30 +79,20 @@ func (r *runner) line(dst []byte, held *adapter.Leased) ([]byte, adapter.Step) {
 	return dst, unsent
 }
 
-// importFile is a file of import lines. It has no name, so it disappears with the process.
-type importFile struct {
-	*os.File
-	size int64
-}
-
-func (f *importFile) open() (io.ReadCloser, error) {
-	return io.NopCloser(io.NewSectionReader(f.File, 0, f.size)), nil
-}
-
-// writeFile writes the lines of a job. Events that today's rules do not send get their outcomes and leave the job.
-func (r *runner) writeFile(ctx context.Context, j *job) (_ *importFile, err error) {
+// writeFile writes the lines of a job, and returns the size of the file. The file has no name, so it disappears with
+// the process. Events that today's rules do not send get their outcomes and leave the job.
+func (r *runner) writeFile(ctx context.Context, j *job) (_ *os.File, size int64, err error) {
 	file, err := os.CreateTemp(r.Dir, "segment-saasquatch-*.jsonl")
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	f := &importFile{File: file}
 	defer func() {
 		if err != nil {
-			_ = f.Close()
+			_ = file.Close()
 		}
 	}()
 	if err := os.Remove(file.Name()); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	out := bufio.NewWriterSize(file, 256<<10)
 	var line []byte
@@ -115,20 +104,20 @@ func (r *runner) writeFile(ctx context.Context, j *job) (_ *importFile, err erro
 		}
 		kept = append(kept, event.ID)
 		line = append(line, '\n')
-		f.size += int64(len(line))
+		size += int64(len(line))
 		_, err := out.Write(line)
 		return err
 	})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = out.Flush()
 	}
-	if err := out.Flush(); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, 0, err
 	}
 	if len(kept) != len(j.ids) {
 		j.ids, j.state.IDs = kept, nil
 	}
-	return f, r.put(ctx, j)
+	return file, size, r.put(ctx, j)
 }
 
 // eachHeld calls fn with each event of the job that has no outcome yet, and its line from 0.

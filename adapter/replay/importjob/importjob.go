@@ -6,6 +6,7 @@
 package importjob
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,12 +44,7 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	o.Options, o.FileLimits = o.Options.WithDefaults(), o.FileLimits.WithDefaults()
-	if o.Poll <= 0 {
-		o.Poll = 2 * time.Second
-	}
-	if o.Horizon <= 0 {
-		o.Horizon = adapter.DefaultHorizon
-	}
+	o.Poll, o.Horizon = cmp.Or(o.Poll, 2*time.Second), cmp.Or(o.Horizon, adapter.DefaultHorizon)
 	return o
 }
 
@@ -97,7 +93,6 @@ type runner struct {
 	heldBytes int64
 }
 
-// resume finishes the jobs of the run.
 func (r *runner) resume(ctx context.Context) error {
 	var jobs []adapter.RunJob
 	err := r.retryStore(ctx, func() (err error) {
@@ -188,7 +183,6 @@ func (r *runner) importHeld(ctx context.Context) (bool, error) {
 	return true, r.work(ctx, job)
 }
 
-// work finishes a job of the run.
 func (r *runner) work(ctx context.Context, job *job) error {
 	r.number, r.last = job.number, max(r.last, job.lastID)
 	if err := r.process(ctx, job); err != nil {

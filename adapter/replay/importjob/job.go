@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"time"
 
@@ -65,7 +66,6 @@ type jobState struct {
 	Left   *leftover `json:"left,omitempty"`
 }
 
-// parseJob reads a job from the store.
 func parseJob(stored adapter.RunJob) (*job, error) {
 	j := &job{number: stored.Number, firstID: stored.First, lastID: stored.Last}
 	err := json.Unmarshal(stored.State, &j.state)
@@ -100,7 +100,6 @@ func Reports(jobs []adapter.RunJob) (reports []replay.JobReport, err error) {
 	return reports, nil
 }
 
-// put stores the state of the job.
 func (r *runner) put(ctx context.Context, j *job) error {
 	if j.state.IDs == nil {
 		j.state.IDs = packIDs(j.ids)
@@ -113,7 +112,6 @@ func (r *runner) put(ctx context.Context, j *job) error {
 	return r.retryStore(ctx, func() error { return r.store.PutJob(ctx, r.run, stored) })
 }
 
-// process takes a job from its stage to its end.
 func (r *runner) process(ctx context.Context, j *job) (err error) {
 	defer r.Progress.SetJob("")
 	for err == nil {
@@ -134,25 +132,13 @@ func (r *runner) process(ctx context.Context, j *job) (err error) {
 	return err
 }
 
-// input describes the job to SaaSquatch.
-func (r *runner) input(j *job, fileRef string) adapter.JobInput {
-	return adapter.JobInput{
-		Type:     adapter.JobTypeUserEvents,
-		Name:     fmt.Sprintf("segment-saasquatch replay %d, file %d", r.run.ID, j.number),
-		FileRef:  fileRef,
-		Programs: r.spec.FirePrograms,
-		Webhooks: r.spec.FirePrograms,
-	}
-}
-
-// create uploads the file and creates a job for it.
 func (r *runner) create(ctx context.Context, j *job) error {
 	if over, err := r.expired(ctx, j); over || err != nil {
 		return err
 	}
 	label := "import job " + strconv.Itoa(j.number)
 	r.Progress.SetJob(label + ": upload")
-	file, err := r.writeFile(ctx, j)
+	file, size, err := r.writeFile(ctx, j)
 	if err != nil {
 		return fmt.Errorf("write the file: %w", err)
 	}
@@ -161,15 +147,21 @@ func (r *runner) create(ctx context.Context, j *job) error {
 		j.state.Stage = stageSettled
 		return r.put(ctx, j)
 	}
-	name, fileRef := fmt.Sprintf("userEvents_%d_%d.jsonl", r.run.ID, j.number), ""
+	name := fmt.Sprintf("userEvents_%d_%d.jsonl", r.run.ID, j.number)
+	open := func() (io.ReadCloser, error) { return io.NopCloser(io.NewSectionReader(file, 0, size)), nil }
+	input := adapter.JobInput{
+		Type:     adapter.JobTypeUserEvents,
+		Name:     fmt.Sprintf("segment-saasquatch replay %d, file %d", r.run.ID, j.number),
+		Programs: r.spec.FirePrograms,
+		Webhooks: r.spec.FirePrograms,
+	}
 	err = r.call(ctx, func() (err error) {
-		fileRef, err = r.importer.Upload(ctx, name, file.size, file.open)
+		input.FileRef, err = r.importer.Upload(ctx, name, size, open)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	input := r.input(j, fileRef)
 	r.Progress.SetJob(label + ": validation")
 	var faults []string
 	err = r.call(ctx, func() (err error) {
@@ -238,7 +230,6 @@ func (r *runner) doubt(ctx context.Context, j *job) error {
 	return r.put(ctx, j)
 }
 
-// follow polls the job until it has ended, and records the outcomes.
 func (r *runner) follow(ctx context.Context, j *job) error {
 	for poll := r.Poll; ; poll = min(poll*3/2, 10*r.Poll) {
 		var remote adapter.ImportJob

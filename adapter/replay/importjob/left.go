@@ -23,7 +23,6 @@ type leftover struct {
 	Ambiguous time.Time `json:"ambiguous,omitzero"`
 }
 
-// ids returns the ids of all events, sorted.
 func (l *leftover) ids() (ids []int64, err error) {
 	times, err := l.times()
 	for id := range times {
@@ -51,36 +50,23 @@ func (l *leftover) times() (map[int64]int, error) {
 	return times, nil
 }
 
-// leaving collects the leftover of a job.
-type leaving struct {
-	ids       [maxRefused - 1][]int64
-	ambiguous bool
-}
-
-// add adds an event by the number of jobs that have refused it.
-func (l *leaving) add(id int64, times int, ambiguous bool) {
-	l.ids[times-1] = append(l.ids[times-1], id)
-	l.ambiguous = l.ambiguous || ambiguous
-}
-
-// leftover returns the leftover of the job, nil if it has none.
-func (l *leaving) leftover(j *job) *leftover {
-	all := &leftover{}
-	events := 0
-	for k, ids := range l.ids {
-		all.Refused[k] = packIDs(ids)
+// newLeftover returns the leftover of the job, nil for none. Refused are ids of events as in [leftover.Refused].
+func newLeftover(j *job, refused [maxRefused - 1][]int64, ambiguous bool) *leftover {
+	l, events := &leftover{}, 0
+	for k, ids := range refused {
+		l.Refused[k] = packIDs(ids)
 		events += len(ids)
 	}
 	if events == 0 {
 		return nil
 	}
 	if before := j.state.Before; before != nil {
-		all.Ambiguous = before.Ambiguous
+		l.Ambiguous = before.Ambiguous
 	}
-	if l.ambiguous {
-		all.Ambiguous = earlier(all.Ambiguous, earlier(j.state.Ambiguous, j.state.Began))
+	if ambiguous {
+		l.Ambiguous = earlier(l.Ambiguous, earlier(j.state.Ambiguous, j.state.Began))
 	}
-	return all
+	return l
 }
 
 // earlier returns the earlier one of two times. A zero time does not count.
@@ -138,7 +124,6 @@ func packIDs(ids []int64) []byte {
 	return packed
 }
 
-// unpackIDs decodes the ids of packIDs.
 func unpackIDs(packed []byte) (ids []int64, err error) {
 	last := int64(0)
 	for len(packed) > 0 {

@@ -11,7 +11,6 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// complete records the outcomes of the events of a completed job.
 func (r *runner) complete(ctx context.Context, j *job, remote adapter.ImportJob) error {
 	failures, err := download(ctx, r, remote, r.importer.DownloadErrors,
 		func(all []adapter.RecordError, failure adapter.RecordError) []adapter.RecordError {
@@ -42,7 +41,8 @@ func (r *runner) complete(ctx context.Context, j *job, remote adapter.ImportJob)
 	if err != nil {
 		return err
 	}
-	var leaves leaving
+	var refused [maxRefused - 1][]int64
+	ambiguous := false
 	delivered := adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: j.state.Began, At: r.Now()}
 	err = r.settleAll(ctx, j, func(line int, event *adapter.Leased) (adapter.Step, bool) {
 		failure := byLine[int64(line)]
@@ -54,7 +54,8 @@ func (r *runner) complete(ctx context.Context, j *job, remote adapter.ImportJob)
 		times := before[event.ID] + 1
 		r.judge(j, event, failure, times, &step)
 		if step.Outcome == adapter.Pending {
-			leaves.add(event.ID, times, step.Ambiguous)
+			refused[times-1] = append(refused[times-1], event.ID)
+			ambiguous = ambiguous || step.Ambiguous
 			return step, false
 		}
 		return step, true
@@ -62,8 +63,8 @@ func (r *runner) complete(ctx context.Context, j *job, remote adapter.ImportJob)
 	if err != nil {
 		return err
 	}
-	j.state.Stage, j.state.Status, j.state.Left = stageSettled, adapter.JobCompleted.String(), leaves.leftover(j)
-	j.state.Failed = int64(len(failures))
+	j.state.Stage, j.state.Status = stageSettled, adapter.JobCompleted.String()
+	j.state.Left, j.state.Failed = newLeftover(j, refused, ambiguous), int64(len(failures))
 	return r.put(ctx, j)
 }
 
