@@ -3,7 +3,6 @@ package replay
 import (
 	"bufio"
 	"bytes"
-	"container/heap"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -165,15 +164,15 @@ func (s *sorter) sorted() (*sortedRecords, error) {
 			r.runs = append(r.runs, run)
 		}
 	}
-	heap.Init(&r.runs)
+	slices.SortFunc(r.runs, compareRuns)
 	return r, nil
 }
 
 // sortedRecords reads the records of a sorter in their order.
 type sortedRecords struct {
 	sorter *sorter
-	next   int      // record in memory
-	runs   runQueue // of the file, the run with the least key first
+	next   int          // record in memory
+	runs   []*runReader // of the file, sorted by their next key
 	begun  bool
 }
 
@@ -188,14 +187,18 @@ func (r *sortedRecords) read() (key, value []byte, ok bool, err error) {
 		return key, value, true, nil
 	}
 	if r.begun && len(r.runs) > 0 {
-		more, err := r.runs[0].next()
+		first, others := r.runs[0], r.runs[1:]
+		more, err := first.next()
 		switch {
 		case err != nil:
 			return nil, nil, false, r.sorter.failed(err)
 		case more:
-			heap.Fix(&r.runs, 0)
+			// The runs are few, so moving them costs less than reading the record.
+			at, _ := slices.BinarySearchFunc(others, first, compareRuns)
+			copy(r.runs, others[:at])
+			r.runs[at] = first
 		default:
-			heap.Pop(&r.runs)
+			r.runs = others
 		}
 	}
 	r.begun = true
@@ -232,15 +235,4 @@ func (r *runReader) next() (more bool, err error) {
 	return err == nil, err
 }
 
-type runQueue []*runReader
-
-func (q runQueue) Len() int           { return len(q) }
-func (q runQueue) Less(i, j int) bool { return bytes.Compare(q[i].key, q[j].key) < 0 }
-func (q runQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-func (q *runQueue) Push(run any)      { *q = append(*q, run.(*runReader)) }
-func (q *runQueue) Pop() any {
-	last := len(*q) - 1
-	run := (*q)[last]
-	*q = (*q)[:last]
-	return run
-}
+func compareRuns(a, b *runReader) int { return bytes.Compare(a.key, b.key) }
