@@ -35,8 +35,9 @@ var allowedImports = map[string][]string{
 		"adapter", "adapter/archive", "adapter/archive/archivetest", "adapter/replay", "adapter/store", "mapping",
 	},
 	"cmd/segment-saasquatch": {
-		"adapter", "adapter/admin", "adapter/archive", "adapter/config", "adapter/delivery", "adapter/httpserver", "adapter/migratecheck",
-		"adapter/replay", "adapter/replay/importjob", "adapter/saasquatch", "adapter/sandbox", "adapter/store", "adapter/webhook", "mapping", "mapping/jsonata",
+		"adapter", "adapter/admin", "adapter/archive", "adapter/config", "adapter/delivery", "adapter/httpserver",
+		"adapter/migratecheck", "adapter/replay", "adapter/replay/importjob", "adapter/saasquatch", "adapter/sandbox",
+		"adapter/store", "adapter/webhook", "mapping", "mapping/jsonata",
 	},
 }
 
