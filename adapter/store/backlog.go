@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -145,10 +144,8 @@ func (s *Store) measure(ctx context.Context) error {
 	b.mu.Lock()
 	changed := b.changed
 	b.mu.Unlock()
-	var pending map[int64]weight
-	err := s.observe(ctx, func(tx *sql.Tx) (err error) {
-		pending, err = readPending(ctx, tx)
-		return err
+	pending, err := readValue(ctx, s.observe, func(tx *sql.Tx) (map[int64]weight, error) {
+		return readPending(ctx, tx)
 	})
 	if err != nil {
 		return fmt.Errorf("measure the backlog: %w", err)
@@ -164,22 +161,13 @@ func (s *Store) measure(ctx context.Context) error {
 	return nil
 }
 
-// readPending reads how much is pending of each connection.
-func readPending(ctx context.Context, tx *sql.Tx) (pending map[int64]weight, err error) {
+// readPending reads the number and the size of the pending events by connection.
+func readPending(ctx context.Context, tx *sql.Tx) (map[int64]weight, error) {
+	pending := make(map[int64]weight)
+	var connection int64
+	var of weight
 	rows, err := tx.QueryContext(ctx, `SELECT connection, CAST(sum(events) AS bigint), CAST(sum(bytes) AS bigint)
 		FROM totals WHERE outcome = `+strconv.Itoa(int(adapter.Pending))+` GROUP BY connection`)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	pending = make(map[int64]weight)
-	for rows.Next() {
-		var connection int64
-		var of weight
-		if err := rows.Scan(&connection, &of.events, &of.bytes); err != nil {
-			return nil, err
-		}
-		pending[connection] = of
-	}
-	return pending, rows.Err()
+	err = eachRow(rows, err, func() { pending[connection] = of }, &connection, &of.events, &of.bytes)
+	return pending, err
 }

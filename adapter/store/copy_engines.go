@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 )
 
@@ -21,25 +20,15 @@ func (e *postgresEngine) hasTable(ctx context.Context, tx *sql.Tx, name string) 
 func (e *sqliteEngine) afterCopy(ctx context.Context, next int64) error {
 	for {
 		set := newMessageSet()
-		err := e.read(ctx, shortRead, func(tx *sql.Tx) (err error) {
+		err := e.read(ctx, shortRead, func(tx *sql.Tx) error {
+			var id int64
+			var messageID string
 			rows, err := tx.QueryContext(ctx, `SELECT id, message_id FROM queue
 					WHERE id > (SELECT indexed_id FROM counter) AND message_id <> ''
 				UNION ALL SELECT id, message_id FROM deliveries
 					WHERE id > (SELECT indexed_id FROM counter) AND message_id <> ''
 				ORDER BY id LIMIT ?1`, messagesInMemory)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, rows.Close()) }()
-			for rows.Next() {
-				var id int64
-				var messageID string
-				if err := rows.Scan(&id, &messageID); err != nil {
-					return err
-				}
-				set.add(entry{textHash(messageID), id})
-			}
-			return rows.Err()
+			return eachRow(rows, err, func() { set.add(entry{textHash(messageID), id}) }, &id, &messageID)
 		})
 		if err != nil {
 			return fmt.Errorf("index messageIds: %w", err)

@@ -117,20 +117,20 @@ func checkBalance(ctx context.Context, db *sql.DB, name string) error {
 		return examining(name, err)
 	}
 	defer func() { _ = tx.Rollback() }() // it has only read
-	balances, err := readTotals(ctx, tx)
+	all, err := readTotals(ctx, tx)
 	if err == nil {
-		err = countRows(ctx, tx, balances)
+		err = countRows(ctx, tx, all)
 	}
 	// Earlier versions had no sizes of dead letters.
 	letters, tableErr := hasTable(ctx, tx, "dead_letters")
 	if err = errors.Join(err, tableErr); err == nil && letters {
-		err = measurePayloads(ctx, tx, balances)
+		err = measurePayloads(ctx, tx, all)
 	}
 	if err != nil {
 		return examining(name, err)
 	}
 	var faults []string
-	for id, b := range balances {
+	for id, b := range all {
 		for _, fault := range b.verify("").Faults {
 			faults = append(faults, fmt.Sprintf("connection %d: %s", id, fault))
 		}
@@ -146,26 +146,10 @@ func hasTable(ctx context.Context, db querier, name string) (bool, error) {
 	return slices.Contains(tables, name), err
 }
 
-// querier is a database or a transaction.
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}
-
-// queryTexts returns the one column of all rows.
-func queryTexts(ctx context.Context, db querier, query string) (texts []string, err error) {
+// queryTexts returns the only column of all rows.
+func queryTexts(ctx context.Context, db querier, query string) ([]string, error) {
 	rows, err := db.QueryContext(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			return nil, err
-		}
-		texts = append(texts, text)
-	}
-	return texts, rows.Err()
+	return column[string](rows, err)
 }
 
 // intoOneFile brings a closed database and its log into one file, and to the disk.

@@ -181,47 +181,44 @@ func (s *Store) trimDeadLetters(ctx context.Context) (more bool, err error) {
 	return more, nil
 }
 
-func (s *Store) readDeadLetters(ctx context.Context, tx *sql.Tx) (l deadLetters, err error) {
-	l.limit = s.limits.DeadLetters
+func (s *Store) readDeadLetters(ctx context.Context, tx *sql.Tx) (*deadLetters, error) {
 	rows, err := tx.QueryContext(ctx, sizesSQL)
-	if err != nil {
-		return l, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var outcome adapter.Outcome
-		var bytes int64
-		if err := rows.Scan(&outcome, &bytes); err != nil {
-			return l, err
-		}
-		l.set(outcome, bytes)
-	}
-	return l, rows.Err()
+	return readSizes(rows, err, s.limits.DeadLetters)
+}
+
+// readSizes reads the rows of sizesSQL.
+func readSizes(rows *sql.Rows, err error, limit int64) (*deadLetters, error) {
+	l := &deadLetters{limit: limit}
+	var outcome adapter.Outcome
+	var bytes int64
+	err = eachRow(rows, err, func() { l.set(outcome, bytes) }, &outcome, &bytes)
+	return l, err
 }
 
 // letter is a row of the table dead_letters.
-type letter struct{ id, connection, bytes int64 }
+type letter struct {
+	id, connection, bytes int64
+	outcome               adapter.Outcome
+}
 
-// dropOldest drops the oldest payloads of deliveries with the outcome, until so many bytes
-// are free or the step is large enough. It reports whether more of the outcome are left
-// that have to be dropped.
-func (s *Store) dropOldest(ctx context.Context, tx *sql.Tx, outcome adapter.Outcome, bytes int64) (dropped Dropped, more bool, err error) {
+// dropOldest drops the oldest payloads of deliveries with the outcome, until so many bytes are free or the step is
+// large enough. It reports whether it has to drop more payloads of the outcome.
+func (s *Store) dropOldest(
+	ctx context.Context, tx *sql.Tx, outcome adapter.Outcome, bytes int64,
+) (dropped Dropped, more bool, err error) {
 	dropped.Outcome = outcome
-	rows, err := tx.QueryContext(ctx, `SELECT delivery, bytes FROM dead_letters WHERE outcome = $1 ORDER BY delivery LIMIT `+strconv.Itoa(trimRows), int64(outcome))
-	if err != nil {
-		return dropped, false, err
-	}
 	var ids []int64
-	var chosen int64
-	for chosen < min(bytes, trimBytes) && rows.Next() {
-		var id, size int64
-		if err := rows.Scan(&id, &size); err != nil {
-			return dropped, false, errors.Join(err, rows.Close())
-		}
+	var id, size, chosen int64
+	rows, err := tx.QueryContext(ctx, `SELECT delivery, bytes FROM dead_letters WHERE outcome = $1
+		ORDER BY delivery LIMIT `+strconv.Itoa(trimRows), int64(outcome))
+	err = eachRowUntil(rows, err, func() error {
 		ids = append(ids, id)
-		chosen += size
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		if chosen += size; chosen >= min(bytes, trimBytes) {
+			return errEnough
+		}
+		return nil
+	}, &id, &size)
+	if err != nil {
 		return dropped, false, err
 	}
 	letters, err := s.takeDeadLetters(ctx, tx, ids)
@@ -231,8 +228,9 @@ func (s *Store) dropOldest(ctx context.Context, tx *sql.Tx, outcome adapter.Outc
 	for i := range letters {
 		dropped.add(letters[i].id, letters[i].bytes)
 	}
-	_, err = tx.ExecContext(ctx, `DELETE FROM payloads WHERE delivery IN `+idList(letters, func(l *letter) int64 { return l.id }))
-	// Where another process took some of them, the totals have changed.
+	_, err = tx.ExecContext(ctx, `DELETE FROM payloads WHERE delivery IN `+
+		idList(letters, func(l *letter) int64 { return l.id }))
+	// The totals have changed if another process took some of the payloads.
 	more = chosen < bytes && (chosen >= trimBytes || len(ids) == trimRows) || len(letters) < len(ids)
 	return dropped, more, err
 }
@@ -247,31 +245,22 @@ func (s *Store) takeDeadLetters(ctx context.Context, tx *sql.Tx, ids []int64) (t
 	return taken, s.addSums(ctx, tx, changed)
 }
 
-// takeLetters takes the deliveries out of the table and returns them. Their sizes are the
-// caller's to take out of the totals, by what is changed, and the payloads to delete or to
-// move. A caller that moves a delivery locks its row first.
-func (s *Store) takeLetters(ctx context.Context, tx *sql.Tx, ids []int64, changed sums) (taken []letter, err error) {
+// takeLetters deletes the rows of the deliveries from the table dead_letters, returns the rows, and adds their sizes
+// to changed. The caller adds changed to the totals, and deletes or moves the payloads. A caller that moves a delivery
+// locks its row first.
+func (s *Store) takeLetters(
+	ctx context.Context, tx *sql.Tx, ids []int64, changed sums,
+) (taken []letter, err error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
 	rows, err := tx.QueryContext(ctx, `DELETE FROM dead_letters WHERE outcome IN (4, 5) AND delivery IN `+
-		idList(ids, func(id *int64) int64 { return *id })+` RETURNING delivery, connection, outcome, bytes`)
-	if err != nil {
-		return nil, fmt.Errorf("take dead letters: %w", err)
+		numberList(ids)+` RETURNING delivery, connection, outcome, bytes`)
+	taken, err = allRows(rows, err, func(l *letter) []any { return []any{&l.id, &l.connection, &l.outcome, &l.bytes} })
+	for _, l := range taken {
+		changed.add(l.connection, l.outcome, 0, -l.bytes)
 	}
-	for rows.Next() {
-		var one letter
-		var outcome adapter.Outcome
-		if err := rows.Scan(&one.id, &one.connection, &outcome, &one.bytes); err != nil {
-			return nil, errors.Join(err, rows.Close())
-		}
-		taken = append(taken, one)
-		changed.add(one.connection, outcome, 0, -one.bytes)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return nil, fmt.Errorf("take dead letters: %w", err)
-	}
-	return taken, nil
+	return taken, wrap("take dead letters", err)
 }
 
 // countDeadLetters brings some dead letters of an earlier version into the table and the
@@ -306,22 +295,14 @@ func (s *Store) countAfter(ctx context.Context, tx *sql.Tx, after int64) (more b
 		return false, err
 	}
 	changed := make(sums)
+	var l letter
 	rows, err := tx.QueryContext(ctx, `INSERT INTO dead_letters (outcome, delivery, connection, bytes)
 		SELECT d.outcome, d.id, d.connection, length(p.payload) FROM deliveries d JOIN payloads p ON p.delivery = d.id
 		WHERE d.id IN `+idList(found, func(row *settled) int64 { return row.id })+`
 		ON CONFLICT DO NOTHING RETURNING connection, outcome, bytes`)
+	err = eachRow(rows, err, func() { changed.add(l.connection, l.outcome, 0, l.bytes) },
+		&l.connection, &l.outcome, &l.bytes)
 	if err != nil {
-		return false, err
-	}
-	for rows.Next() {
-		var connection, bytes int64
-		var outcome adapter.Outcome
-		if err := rows.Scan(&connection, &outcome, &bytes); err != nil {
-			return false, errors.Join(err, rows.Close())
-		}
-		changed.add(connection, outcome, 0, bytes)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return false, err
 	}
 	if err := s.addSums(ctx, tx, changed); err != nil {
@@ -331,21 +312,15 @@ func (s *Store) countAfter(ctx context.Context, tx *sql.Tx, after int64) (more b
 	return true, err
 }
 
-// lockRefused returns dead and rejected deliveries in the order of their ids. Until the
-// transaction ends, no other can change them.
-func (s *Store) lockRefused(ctx context.Context, tx *sql.Tx, condition string, limit int) (found []settled, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id, connection, outcome, coalesce(run, 0), coalesce(reason, ''), body_hash, tenant, message_id FROM deliveries
+// lockRefused returns dead and rejected deliveries in the order of their ids. No other transaction can change them
+// until this one ends.
+func (s *Store) lockRefused(ctx context.Context, tx *sql.Tx, condition string, limit int) ([]settled, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id, connection, outcome, coalesce(run, 0), coalesce(reason, ''),
+			body_hash, tenant, message_id FROM deliveries
 		WHERE outcome IN (4, 5) AND `+condition+` ORDER BY id LIMIT `+strconv.Itoa(limit)+s.engine.lockRows())
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var row settled
-		if err := rows.Scan(&row.id, &row.connection, &row.outcome, &row.run, &row.reason, &row.bodyHash, &row.tenant, &row.messageID); err != nil {
-			return nil, err
+	return allRows(rows, err, func(row *settled) []any {
+		return []any{
+			&row.id, &row.connection, &row.outcome, &row.run, &row.reason, &row.bodyHash, &row.tenant, &row.messageID,
 		}
-		found = append(found, row)
-	}
-	return found, rows.Err()
+	})
 }

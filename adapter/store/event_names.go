@@ -46,21 +46,11 @@ func loadEventNames(ctx context.Context, e engine, p *progress, limit int) (*eve
 }
 
 // readEventNames adds the names that a condition picks to ids.
-func readEventNames(ctx context.Context, tx *sql.Tx, ids map[string]int64, where string, args ...any) (err error) {
+func readEventNames(ctx context.Context, tx *sql.Tx, ids map[string]int64, where string, args ...any) error {
+	var id int64
+	var name string
 	rows, err := tx.QueryContext(ctx, `SELECT id, name FROM event_names`+where, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var id int64
-		var name string
-		if err := rows.Scan(&id, &name); err != nil {
-			return err
-		}
-		ids[name] = id
-	}
-	return rows.Err()
+	return eachRow(rows, err, func() { ids[name] = id }, &id, &name)
 }
 
 // storedName returns a name as it is stored, empty for a blank one.

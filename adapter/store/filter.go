@@ -49,7 +49,7 @@ func (s *Store) conditions(ctx context.Context, tx *sql.Tx, from *source, f *ada
 		if len(f.IDs) == 0 {
 			return nil, errNothing
 		}
-		c.add("id IN " + idList(f.IDs, func(id *int64) int64 { return *id }))
+		c.add("id IN " + numberList(f.IDs))
 	}
 	if f.Before > 0 {
 		c.add(from.id+" < ?", f.Before)
@@ -71,7 +71,7 @@ func (s *Store) conditions(ctx context.Context, tx *sql.Tx, from *source, f *ada
 		c.add(from.unindexed+"run = ?", f.Run)
 	}
 	if f.Tenant != "" {
-		c.add("tenant IN " + idList(s.names.ofTenant(f.Tenant), func(id *int64) int64 { return *id }))
+		c.add("tenant IN " + numberList(s.names.ofTenant(f.Tenant)))
 	}
 	if f.Former {
 		c.add(s.byTenant("1 = 0", "1 = 1", "1 = 1"))

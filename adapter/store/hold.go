@@ -253,23 +253,20 @@ const (
 
 // nextRestored returns the pending events of a step.
 func (s *Store) nextRestored(ctx context.Context, tx *sql.Tx, after int64) (events []restoredEvent, err error) {
+	var e restoredEvent
+	bytes := int64(0)
 	rows, err := tx.QueryContext(ctx, `SELECT id, connection, coalesce(run, 0), length(payload), user_id,
 			coalesce(body_hash, 1) = 0, event_key = $1
 		FROM queue WHERE id > $2 ORDER BY id LIMIT `+strconv.Itoa(holdRows)+s.engine.lockRows(),
 		adapter.UpsertEventKey, after)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for bytes := int64(0); bytes < holdBytes && rows.Next(); {
-		var e restoredEvent
-		if err := rows.Scan(&e.id, &e.connection, &e.run, &e.bytes, &e.userID, &e.keyed, &e.upsert); err != nil {
-			return nil, err
-		}
+	err = eachRowUntil(rows, err, func() error {
 		events = append(events, e)
-		bytes += e.bytes
-	}
-	return events, rows.Err()
+		if bytes += e.bytes; bytes >= holdBytes {
+			return errEnough
+		}
+		return nil
+	}, &e.id, &e.connection, &e.run, &e.bytes, &e.userID, &e.keyed, &e.upsert)
+	return events, err
 }
 
 // holdStep settles some events, or marks them.
@@ -289,7 +286,7 @@ func (s *Store) holdStep(ctx context.Context, tx *sql.Tx, r restoration, events 
 	if len(keyed) > 0 {
 		_, err := tx.ExecContext(ctx, `UPDATE queue SET ambiguous_at = $1
 			WHERE (ambiguous_at IS NULL OR ambiguous_at > $1) AND id IN `+
-			idList(keyed, func(id *int64) int64 { return *id }), milliseconds(r.taken))
+			numberList(keyed), milliseconds(r.taken))
 		if err != nil {
 			return fmt.Errorf("mark events: %w", err)
 		}

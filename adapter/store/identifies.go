@@ -40,6 +40,11 @@ type identifyRow struct {
 	checksum  sql.NullInt64
 }
 
+// fields are the columns that each query of identify calls ends with.
+func (r *identifyRow) fields() []any {
+	return []any{&r.messageID, &r.received, &r.run, &r.payload, &r.id, &r.checksum}
+}
+
 // known returns what the row says, if it is newer.
 func (r *identifyRow) known(since int64) (adapter.KnownIdentify, bool) {
 	known := adapter.KnownIdentify{Query: r.query, MessageID: r.messageID, At: r.received}
@@ -93,30 +98,29 @@ func (s *Store) Identifies(ctx context.Context, _, tenant string, queries []adap
 }
 
 // pendingIdentifies calls yield with pending identify calls of the users.
-func pendingIdentifies(ctx context.Context, tx *sql.Tx, tenant int64, queries []adapter.IdentifyQuery, ofUser map[string][]int, yield func(*identifyRow) error) (err error) {
+func pendingIdentifies(
+	ctx context.Context, tx *sql.Tx, tenant int64, queries []adapter.IdentifyQuery, ofUser map[string][]int,
+	yield func(*identifyRow) error,
+) error {
 	args := []any{tenant, adapter.UpsertEventKey}
 	var places []string
 	for user := range ofUser {
 		args = append(args, user)
 		places = append(places, "$"+strconv.Itoa(len(args)))
 	}
-	// Without the payload, which most rows are not asked for.
-	rows, err := tx.QueryContext(ctx, `SELECT q.user_id, q.account_id, q.message_id, q.received_at, q.run, q.payload, q.id, q.checksum
-		FROM (SELECT id, tenant, user_id, event_key FROM queue ORDER BY id DESC LIMIT `+strconv.Itoa(pendingRows)+`) AS last JOIN queue q ON q.id = last.id
+	var row identifyRow
+	var userID string
+	var accountID sql.NullString
+	// The inner query leaves out the payload, which few rows are asked for.
+	rows, err := tx.QueryContext(ctx, `SELECT q.user_id, q.account_id, q.message_id, q.received_at, q.run, q.payload,
+			q.id, q.checksum
+		FROM (SELECT id, tenant, user_id, event_key FROM queue ORDER BY id DESC LIMIT `+strconv.Itoa(pendingRows)+`) AS last
+		JOIN queue q ON q.id = last.id
 		WHERE last.tenant = $1 AND last.event_key = $2 AND last.user_id IN (`+strings.Join(places, ", ")+`)`, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var row identifyRow
-		var userID string
-		var accountID sql.NullString
-		if err := rows.Scan(&userID, &accountID, &row.messageID, &row.received, &row.run, &row.payload, &row.id, &row.checksum); err != nil {
-			return err
-		}
+	return eachRowUntil(rows, err, func() error {
 		for _, i := range ofUser[userID] {
-			if asked := accountOf(clean(queries[i].AccountID), userID); accountID.Valid != (asked != nil) || accountID.Valid && accountID.String != asked {
+			asked := accountOf(clean(queries[i].AccountID), userID)
+			if accountID.Valid != (asked != nil) || accountID.Valid && accountID.String != asked {
 				continue
 			}
 			row.query = i
@@ -124,8 +128,8 @@ func pendingIdentifies(ctx context.Context, tx *sql.Tx, tenant int64, queries []
 				return err
 			}
 		}
-	}
-	return rows.Err()
+		return nil
+	}, append([]any{&userID, &accountID}, row.fields()...)...)
 }
 
 func (e *sqliteEngine) deliveredIdentifies(ctx context.Context, tx *sql.Tx, tenant int64, users []identifyUser, yield func(*identifyRow) error) (err error) {
@@ -139,7 +143,11 @@ func (e *sqliteEngine) deliveredIdentifies(ctx context.Context, tx *sql.Tx, tena
 	}
 	defer func() { err = errors.Join(err, lookUp.Close()) }()
 	for i := range users {
-		if err := eachIdentify(ctx, lookUp, tenant, &users[i], yield); err != nil {
+		of := &users[i]
+		row := identifyRow{query: of.query}
+		rows, err := lookUp.QueryContext(ctx, of.hash, tenant, adapter.UpsertEventKey, of.userID, of.accountID, of.since)
+		err = eachRowUntil(rows, err, func() error { return yield(&row) }, row.fields()...)
+		if err != nil {
 			return err
 		}
 	}
@@ -147,24 +155,6 @@ func (e *sqliteEngine) deliveredIdentifies(ctx context.Context, tx *sql.Tx, tena
 }
 
 var deliveredText = strconv.Itoa(int(adapter.Delivered))
-
-func eachIdentify(ctx context.Context, lookUp *sql.Stmt, tenant int64, of *identifyUser, yield func(*identifyRow) error) (err error) {
-	rows, err := lookUp.QueryContext(ctx, of.hash, tenant, adapter.UpsertEventKey, of.userID, of.accountID, of.since)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		row := identifyRow{query: of.query}
-		if err := rows.Scan(&row.messageID, &row.received, &row.run, &row.payload, &row.id, &row.checksum); err != nil {
-			return err
-		}
-		if err := yield(&row); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
 
 func (e *postgresEngine) deliveredIdentifies(ctx context.Context, tx *sql.Tx, tenant int64, users []identifyUser, yield func(*identifyRow) error) (err error) {
 	var queries, hashes, since []int64
@@ -178,28 +168,18 @@ func (e *postgresEngine) deliveredIdentifies(ctx context.Context, tx *sql.Tx, te
 		account, _ := users[i].accountID.(string) // an accountId is never empty
 		userIDs, accountIDs = append(userIDs, users[i].userID), append(accountIDs, account)
 	}
-	// Not in the order of ids: the planner would walk the whole table backwards for a
-	// user with few rows.
+	var row identifyRow
+	// Not in the order of ids: for a user with few rows, the planner would scan the whole table backwards.
 	rows, err := tx.QueryContext(ctx, `SELECT i.query, d.message_id, d.received_at, d.run, p.payload, d.id, p.checksum
-		FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[]) AS i (query, user_hash, user_id, account_id, since)
+		FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[])
+			AS i (query, user_hash, user_id, account_id, since)
 		CROSS JOIN LATERAL (
 			SELECT id, message_id, received_at, run FROM deliveries d
-			WHERE d.user_hash = i.user_hash AND d.tenant = $1 AND d.outcome = `+deliveredText+` AND d.event_key = $7 AND d.user_id = i.user_id
+			WHERE d.user_hash = i.user_hash AND d.tenant = $1 AND d.outcome = `+deliveredText+`
+				AND d.event_key = $7 AND d.user_id = i.user_id
 				AND d.account_id IS NOT DISTINCT FROM NULLIF(i.account_id, '') AND d.received_at > i.since
 			ORDER BY d.received_at DESC LIMIT `+strconv.Itoa(adapter.MaxIdentifies)+`) AS d
-		LEFT JOIN payloads p ON p.delivery = d.id`, tenant, queries, hashes, userIDs, accountIDs, since, adapter.UpsertEventKey)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var row identifyRow
-		if err := rows.Scan(&row.query, &row.messageID, &row.received, &row.run, &row.payload, &row.id, &row.checksum); err != nil {
-			return err
-		}
-		if err := yield(&row); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+		LEFT JOIN payloads p ON p.delivery = d.id`,
+		tenant, queries, hashes, userIDs, accountIDs, since, adapter.UpsertEventKey)
+	return eachRowUntil(rows, err, func() error { return yield(&row) }, append([]any{&row.query}, row.fields()...)...)
 }

@@ -90,23 +90,12 @@ func (e *sqliteEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, even
 	return reasons, nil
 }
 
-func findMessages(ctx context.Context, lookUp *sql.Stmt, hashes []any) (found map[int64][]int64, err error) {
+func findMessages(ctx context.Context, lookUp *sql.Stmt, hashes []any) (map[int64][]int64, error) {
+	found := make(map[int64][]int64)
+	var hash, id int64
 	rows, err := lookUp.QueryContext(ctx, hashes...)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var hash, id int64
-		if err := rows.Scan(&hash, &id); err != nil {
-			return nil, err
-		}
-		if found == nil {
-			found = make(map[int64][]int64)
-		}
-		found[hash] = append(found[hash], id)
-	}
-	return found, rows.Err()
+	err = eachRow(rows, err, func() { found[hash] = append(found[hash], id) }, &hash, &id)
+	return found, err
 }
 
 func (e *postgresEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) (_ []mapping.Reason, err error) {
@@ -122,6 +111,8 @@ func (e *postgresEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, ev
 	if len(places) == 0 {
 		return reasons, nil
 	}
+	var place int64
+	var isPending bool
 	rows, err := tx.QueryContext(ctx, `SELECT place, bool_or(is_pending) FROM (
 			SELECT i.place,
 				(SELECT true FROM queue q WHERE q.message_key = md5(i.message_id)::uuid
@@ -130,17 +121,6 @@ func (e *postgresEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, ev
 					AND d.tenant = $1 AND d.body_hash = i.body_hash AND d.outcome IN (1, 2) LIMIT 1) IS NOT NULL AS is_delivered
 			FROM unnest($2::bigint[], $3::bigint[], $4::text[]) AS i (place, body_hash, message_id)) AS known
 		WHERE is_pending OR is_delivered GROUP BY place`, tenant, places, hashes, messageIDs)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var place int64
-		var isPending bool
-		if err := rows.Scan(&place, &isPending); err != nil {
-			return nil, err
-		}
-		reasons[place] = duplicateReason(isPending)
-	}
-	return reasons, rows.Err()
+	err = eachRow(rows, err, func() { reasons[place] = duplicateReason(isPending) }, &place, &isPending)
+	return reasons, err
 }

@@ -92,10 +92,7 @@ func (s *Store) scanDelivery(rows *sql.Rows) (adapter.Delivery, error) {
 	if err != nil {
 		return d, err
 	}
-	if d.Connection, err = s.names.name(connection); err != nil {
-		return d, err
-	}
-	if d.Tenant, err = s.names.name(tenant); err != nil {
+	if d.Connection, d.Tenant, err = s.names.both(connection, tenant); err != nil {
 		return d, err
 	}
 	d.AccountID = d.UserID
@@ -144,24 +141,18 @@ func (s *Store) Get(ctx context.Context, id int64) (delivery *adapter.Delivery, 
 }
 
 func history(ctx context.Context, tx *sql.Tx, id int64) (tries []adapter.Try, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT number, began_at, duration_ms, status, reason, detail FROM attempts WHERE delivery = $1 ORDER BY number`, id)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var try adapter.Try
-		var began, duration int64
-		var status sql.NullInt64
-		var detail sql.NullString
-		if err := rows.Scan(&try.Number, &began, &duration, &status, &try.Reason, &detail); err != nil {
-			return nil, err
-		}
+	var try adapter.Try
+	var began, duration int64
+	var status sql.NullInt64
+	var detail sql.NullString
+	rows, err := tx.QueryContext(ctx, `SELECT number, began_at, duration_ms, status, reason, detail FROM attempts
+		WHERE delivery = $1 ORDER BY number`, id)
+	err = eachRow(rows, err, func() {
 		try.At, try.Duration = time.UnixMilli(began).UTC(), time.Duration(duration)*time.Millisecond
 		try.Status, try.Detail = int(status.Int64), detail.String
 		tries = append(tries, try)
-	}
-	return tries, rows.Err()
+	}, &try.Number, &began, &duration, &status, &try.Reason, &detail)
+	return tries, err
 }
 
 // Payloads returns the payloads that are kept; see [adapter.DeliveryStore].
@@ -181,25 +172,18 @@ func payloadsOf(ctx context.Context, tx *sql.Tx, ids []int64) (map[int64]adapter
 	if len(ids) == 0 {
 		return payloads, nil
 	}
-	list := idList(ids, func(id *int64) int64 { return *id })
+	var id int64
+	var payload []byte
+	var sum sql.NullInt64
 	for _, query := range []string{
-		`SELECT id, payload, checksum FROM queue WHERE id IN ` + list,
-		`SELECT delivery, payload, checksum FROM payloads WHERE delivery IN ` + list,
+		`SELECT id, payload, checksum FROM queue WHERE id IN `,
+		`SELECT delivery, payload, checksum FROM payloads WHERE delivery IN `,
 	} {
-		rows, err := tx.QueryContext(ctx, query)
-		if err != nil {
-			return nil, err
-		}
-		for rows.Next() {
-			var id int64
-			var payload []byte
-			var sum sql.NullInt64
-			if err := rows.Scan(&id, &payload, &sum); err != nil {
-				return nil, errors.Join(err, rows.Close())
-			}
+		rows, err := tx.QueryContext(ctx, query+numberList(ids))
+		err = eachRow(rows, err, func() {
 			payloads[id] = adapter.StoredPayload{Bytes: payload, Damaged: isDamaged(payload, id, sum)}
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		}, &id, &payload, &sum)
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -234,11 +218,11 @@ func (s *Store) Summarize(ctx context.Context, filter adapter.Filter) ([]adapter
 // totals.
 func (s *Store) summarizeAll(ctx context.Context) (summaries []adapter.Summary, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {
-		balances, err := readTotals(ctx, tx)
+		all, err := readTotals(ctx, tx)
 		if err != nil {
 			return err
 		}
-		byConnection, err := inOrder(s.names, balances, func(name string, b *balance) ([]adapter.Summary, error) {
+		byConnection, err := inOrder(s.names, all, func(name string, b *balance) ([]adapter.Summary, error) {
 			return b.summaries(name), nil
 		})
 		summaries = slices.Concat(byConnection...)
@@ -261,30 +245,22 @@ func (b *balance) summaries(name string) (summaries []adapter.Summary) {
 }
 
 // count adds the events of a source to the counts of what they have in common.
-func (s *Store) count(ctx context.Context, tx *sql.Tx, from *source, c *conditions, counts map[adapter.Summary]int64) (err error) {
+func (s *Store) count(
+	ctx context.Context, tx *sql.Tx, from *source, c *conditions, counts map[adapter.Summary]int64,
+) error {
 	outcome := "outcome"
 	if !from.isLog {
 		outcome = "6"
 	}
-	rows, err := tx.QueryContext(ctx, fmt.Sprintf(`SELECT connection, tenant, o, r, count(*) FROM (SELECT connection, tenant, %s AS o, coalesce(%s, '') AS r FROM %s%s) AS picked
+	var summary adapter.Summary
+	var connection, tenant, events int64
+	rows, err := tx.QueryContext(ctx, fmt.Sprintf(`SELECT connection, tenant, o, r, count(*)
+		FROM (SELECT connection, tenant, %s AS o, coalesce(%s, '') AS r FROM %s%s) AS picked
 		GROUP BY connection, tenant, o, r`, outcome, from.reason, from.from, c.where()), c.args...)
-	if err != nil {
+	return eachRowUntil(rows, err, func() (err error) {
+		if summary.Connection, summary.Tenant, err = s.names.both(connection, tenant); err == nil {
+			counts[summary] += events
+		}
 		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var summary adapter.Summary
-		var connection, tenant, events int64
-		if err := rows.Scan(&connection, &tenant, &summary.Outcome, &summary.Reason, &events); err != nil {
-			return err
-		}
-		if summary.Connection, err = s.names.name(connection); err != nil {
-			return err
-		}
-		if summary.Tenant, err = s.names.name(tenant); err != nil {
-			return err
-		}
-		counts[summary] += events
-	}
-	return rows.Err()
+	}, &connection, &tenant, &summary.Outcome, &summary.Reason, &events)
 }

@@ -27,26 +27,13 @@ func loadNames(ctx context.Context, e engine) (*names, error) {
 func (n *names) load(ctx context.Context) error {
 	err := n.engine.read(ctx, shortRead, func(tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT id, name FROM names`)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		for rows.Next() {
-			var id int64
-			var name string
-			if err := rows.Scan(&id, &name); err != nil {
-				return err
-			}
-			n.ids[name], n.text[id] = id, name
-		}
-		return rows.Err()
+		var id int64
+		var name string
+		return eachRow(rows, err, func() { n.ids[name], n.text[id] = id, name }, &id, &name)
 	})
-	if err != nil {
-		return fmt.Errorf("read the names: %w", err)
-	}
-	return nil
+	return wrap("read the names", err)
 }
 
 // id returns the number of a name, giving it one if it has none.
@@ -98,6 +85,14 @@ func (n *names) name(id int64) (string, error) {
 		return name, nil
 	}
 	return "", fmt.Errorf("name %d: %w", id, errUnknownName)
+}
+
+// both returns the names of a connection and of a tenant; see name.
+func (n *names) both(connection, tenant int64) (connectionName, tenantName string, err error) {
+	if connectionName, err = n.name(connection); err == nil {
+		tenantName, err = n.name(tenant)
+	}
+	return connectionName, tenantName, err
 }
 
 // resolve runs fn, which may ask for names. It runs it once more if fn met a name that

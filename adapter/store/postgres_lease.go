@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
@@ -235,13 +234,10 @@ func (l *lessee) take(all []due) ([]adapter.Leased, error) {
 	until := l.now.Add(l.engine.leaseFor)
 	leased, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (adapter.Leased, error) {
 		l := adapter.Leased{Until: until, Token: l.token}
-		var account sql.NullString
-		var received int64
-		var first, ambiguous, sending, sum sql.NullInt64
-		err := row.Scan(&l.ID, &l.MessageID, &l.Keyed, &l.UserID, &account, &received, &l.Attempts, &l.Failed,
-			&l.Redriven, &first, &ambiguous, &sending, &l.Payload, &l.Run, &sum)
-		l.Damaged = isDamaged(l.Payload, l.ID, sum)
-		complete(&l, account, received, first, ambiguous, sending)
+		var r leasedRow
+		err := row.Scan(&l.ID, &l.MessageID, &l.Keyed, &l.UserID, &r.account, &r.received, &l.Attempts, &l.Failed,
+			&l.Redriven, &r.first, &r.ambiguous, &r.sending, &l.Payload, &l.Run, &r.checksum)
+		r.complete(&l)
 		l.Interrupted = l.Interrupted || taken[l.ID]
 		return l, err
 	})

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -19,7 +18,7 @@ const forgottenLeaseAfter = 24 * time.Hour
 func (e *postgresEngine) endLeases(
 	ctx context.Context, tx *sql.Tx, ids []int64, over time.Time,
 ) (inHand map[int64]struct{}, err error) {
-	list := idList(ids, func(id *int64) int64 { return *id })
+	list := numberList(ids)
 	// A lease that another transaction is about to commit is there for the next statement.
 	if _, err := idsIn(ctx, tx, `SELECT id FROM queue WHERE id IN `+list+` ORDER BY id + 0 FOR UPDATE`); err != nil {
 		return nil, fmt.Errorf("lock events: %w", err)
@@ -35,21 +34,12 @@ func (e *postgresEngine) endLeases(
 }
 
 // idsIn returns the ids that a query yields.
-func idsIn(ctx context.Context, tx *sql.Tx, query string) (ids map[int64]struct{}, err error) {
+func idsIn(ctx context.Context, tx *sql.Tx, query string) (map[int64]struct{}, error) {
+	ids := make(map[int64]struct{})
+	var id int64
 	rows, err := tx.QueryContext(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	ids = make(map[int64]struct{})
-	for rows.Next() {
-		var id int64
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		ids[id] = struct{}{}
-	}
-	return ids, rows.Err()
+	err = eachRow(rows, err, func() { ids[id] = struct{}{} }, &id)
+	return ids, err
 }
 
 // forgetLeases removes the leases of events that are gone.

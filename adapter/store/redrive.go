@@ -122,7 +122,7 @@ func (r *redriving) hurry(ids []int64) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	list, pending := idList(ids, func(id *int64) int64 { return *id }), 0
+	list, pending := numberList(ids), 0
 	if err := r.tx.QueryRowContext(r.ctx, `SELECT count(*) FROM queue WHERE id IN `+list).Scan(&pending); err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (r *redriving) putBack(ids []int64) (sizes map[int64]int64, err error) {
 // refused returns those of the deliveries that are dead or rejected and have their payload
 // still, and the sizes of the payloads.
 func (r *redriving) refused(ids []int64) (refused []settled, sizes map[int64]int64, err error) {
-	list := idList(ids, func(id *int64) int64 { return *id })
+	list := numberList(ids)
 	refused, err = r.lockRefused(r.ctx, r.tx, `id IN `+list, len(ids))
 	if err != nil || len(refused) == 0 {
 		return nil, nil, err
@@ -274,25 +274,16 @@ func (r *redriving) refused(ids []int64) (refused []settled, sizes map[int64]int
 	if len(rejected) == 0 {
 		return refused, sizes, nil
 	}
-	return refused, sizes, forgetRejected(r.ctx, r.tx, idList(rejected, func(id *int64) int64 { return *id }))
+	return refused, sizes, forgetRejected(r.ctx, r.tx, numberList(rejected))
 }
 
 // payloadSizes returns the sizes of the payloads that are kept, by delivery.
-func payloadSizes(ctx context.Context, tx *sql.Tx, list string) (sizes map[int64]int64, err error) {
+func payloadSizes(ctx context.Context, tx *sql.Tx, list string) (map[int64]int64, error) {
+	sizes := make(map[int64]int64)
+	var id, size int64
 	rows, err := tx.QueryContext(ctx, `SELECT delivery, length(payload) FROM payloads WHERE delivery IN `+list)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	sizes = make(map[int64]int64)
-	for rows.Next() {
-		var id, size int64
-		if err := rows.Scan(&id, &size); err != nil {
-			return nil, err
-		}
-		sizes[id] = size
-	}
-	return sizes, rows.Err()
+	err = eachRow(rows, err, func() { sizes[id] = size }, &id, &size)
+	return sizes, err
 }
 
 const enqueueAgainSQL = `INSERT INTO queue (id, connection, tenant, due_at, body_hash, message_id,

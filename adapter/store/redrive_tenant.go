@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -125,24 +124,15 @@ func (r *redriving) lockMovable(ids []int64) (movables []movable, err error) {
 		_, ok := inHand[id]
 		return ok
 	})
-	list := idList(ids, func(id *int64) int64 { return *id })
+	list := numberList(ids)
 	rows, err := r.tx.QueryContext(r.ctx, `UPDATE queue SET lease = NULL WHERE id IN `+list+`
 		AND due_at < `+heldText+` AND (lease IS NULL OR due_at <= $1)
 		RETURNING id, connection, tenant, coalesce(run, 0), message_id, body_hash, length(payload)`, milliseconds(over))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var row movable
-		err := rows.Scan(&row.id, &row.connection, &row.tenant, &row.run, &row.messageID, &row.bodyHash, &row.bytes)
-		if err != nil {
-			return nil, err
-		}
-		movables = append(movables, row)
-	}
+	movables, err = allRows(rows, err, func(row *movable) []any {
+		return []any{&row.id, &row.connection, &row.tenant, &row.run, &row.messageID, &row.bodyHash, &row.bytes}
+	})
 	slices.SortFunc(movables, func(a, b movable) int { return cmp.Compare(a.id, b.id) })
-	return movables, rows.Err()
+	return movables, err
 }
 
 const settleDuplicateSQL = `INSERT INTO deliveries (id, connection, tenant, outcome, message_id,

@@ -42,44 +42,35 @@ func outcomeNumbers(outcomes []adapter.Outcome) string {
 	return idList(outcomes, func(outcome *adapter.Outcome) int64 { return int64(*outcome) })
 }
 
+// numberList writes numbers as a list for IN.
+func numberList(numbers []int64) string {
+	return idList(numbers, func(number *int64) int64 { return *number })
+}
+
 // remove deletes settled deliveries that have one of the outcomes, with all that
 // belongs to them, and counts them as removed. It returns how many there were.
 func (s *Store) remove(ctx context.Context, tx *sql.Tx, ids []int64, outcomes []adapter.Outcome) (int, error) {
-	gone, err := tx.QueryContext(ctx, `DELETE FROM deliveries WHERE id IN `+idList(ids, func(id *int64) int64 { return *id })+outcomeList(outcomes)+
+	removed := make(map[sumKey]int64)
+	var messages []removedMessage
+	var removedIDs []int64 // only these: another may have been redriven meanwhile
+	var key sumKey
+	var message removedMessage
+	gone, err := tx.QueryContext(ctx, `DELETE FROM deliveries WHERE id IN `+numberList(ids)+outcomeList(outcomes)+
 		` RETURNING id, message_id, connection, outcome`)
+	err = eachRow(gone, err, func() {
+		removed[key]++
+		messages, removedIDs = append(messages, message), append(removedIDs, message.id)
+	}, &message.id, &message.messageID, &key.connection, &key.outcome)
 	if err != nil {
 		return 0, fmt.Errorf("delete deliveries: %w", err)
-	}
-	removed := make(map[sumKey]int64)
-	messages := make([]removedMessage, 0, len(ids))
-	n := 0
-	for ; gone.Next(); n++ {
-		var key sumKey
-		var message removedMessage
-		if err := gone.Scan(&message.id, &message.messageID, &key.connection, &key.outcome); err != nil {
-			return 0, errors.Join(err, gone.Close())
-		}
-		removed[key]++
-		messages = append(messages, message)
-	}
-	if err := gone.Err(); err != nil {
-		return 0, fmt.Errorf("delete deliveries: %w", err)
-	}
-	if err := gone.Close(); err != nil {
-		return 0, err
 	}
 	if err := s.engine.forget(ctx, tx, messages); err != nil {
 		return 0, fmt.Errorf("forget messageIds: %w", err)
 	}
-	// Those alone: another may have been redriven meanwhile.
-	removedIDs := make([]int64, len(messages))
-	for i := range messages {
-		removedIDs[i] = messages[i].id
-	}
 	if _, err := s.takeDeadLetters(ctx, tx, removedIDs); err != nil {
 		return 0, err
 	}
-	list := idList(removedIDs, func(id *int64) int64 { return *id })
+	list := numberList(removedIDs)
 	for _, table := range []string{"payloads", "attempts"} {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE delivery IN `+list); err != nil {
 			return 0, fmt.Errorf("delete %s: %w", table, err)
@@ -93,7 +84,7 @@ func (s *Store) remove(ctx context.Context, tx *sql.Tx, ids []int64, outcomes []
 			return 0, err
 		}
 	}
-	return n, nil
+	return len(messages), nil
 }
 
 // addTotal adds to the running totals.
@@ -165,32 +156,22 @@ func (s *Store) purgePending(ctx context.Context, tx *sql.Tx, ids []int64) (int,
 	if _, err := s.engine.endLeases(ctx, tx, ids, endOfTime); err != nil {
 		return 0, fmt.Errorf("end leases: %w", err)
 	}
-	rows, err := tx.QueryContext(ctx, `DELETE FROM queue WHERE id IN `+idList(ids, func(id *int64) int64 { return *id })+
-		` RETURNING id, message_id, connection, length(payload), coalesce(run, 0)`)
-	if err != nil {
-		return 0, fmt.Errorf("delete pending events: %w", err)
-	}
 	changed, runs := make(sums), make(runSums)
 	removed := make(map[int64]int64)
-	messages := make([]removedMessage, 0, len(ids))
-	n := 0
-	for ; rows.Next(); n++ {
-		var connection, bytes, run int64
-		var message removedMessage
-		if err := rows.Scan(&message.id, &message.messageID, &connection, &bytes, &run); err != nil {
-			return 0, errors.Join(err, rows.Close())
-		}
+	var messages []removedMessage
+	var message removedMessage
+	var connection, bytes, run int64
+	rows, err := tx.QueryContext(ctx, `DELETE FROM queue WHERE id IN `+numberList(ids)+
+		` RETURNING id, message_id, connection, length(payload), coalesce(run, 0)`)
+	err = eachRow(rows, err, func() {
 		messages = append(messages, message)
 		changed.add(connection, adapter.Pending, -1, -bytes)
 		changed.add(connection, adapter.Dead, 1, 0)
 		runs.settle(run, adapter.Dead, "")
 		removed[connection]++
-	}
-	if err := rows.Err(); err != nil {
+	}, &message.id, &message.messageID, &connection, &bytes, &run)
+	if err != nil {
 		return 0, fmt.Errorf("delete pending events: %w", err)
-	}
-	if err := rows.Close(); err != nil {
-		return 0, err
 	}
 	if err := s.engine.forget(ctx, tx, messages); err != nil {
 		return 0, fmt.Errorf("forget messageIds: %w", err)
@@ -200,8 +181,9 @@ func (s *Store) purgePending(ctx context.Context, tx *sql.Tx, ids []int64) (int,
 			return 0, err
 		}
 	}
-	if _, err := tx.ExecContext(ctx, `DELETE FROM attempts WHERE delivery IN `+idList(messages, func(m *removedMessage) int64 { return m.id })); err != nil {
+	list := idList(messages, func(m *removedMessage) int64 { return m.id })
+	if _, err := tx.ExecContext(ctx, `DELETE FROM attempts WHERE delivery IN `+list); err != nil {
 		return 0, fmt.Errorf("delete attempts: %w", err)
 	}
-	return n, errors.Join(s.addSums(ctx, tx, changed), s.addRunSums(ctx, tx, runs))
+	return len(messages), errors.Join(s.addSums(ctx, tx, changed), s.addRunSums(ctx, tx, runs))
 }

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"strconv"
 	"sync"
 	"time"
@@ -101,10 +100,6 @@ func (w *walk) look(ctx context.Context, tx *sql.Tx, p *pass) (old []int64, more
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT id, outcome, received_at, received_at + settled_ms FROM deliveries
 		`+where+` ORDER BY id LIMIT `+strconv.Itoa(retainRows), p.after)
-	if err != nil {
-		return nil, false, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
 	stays := func(since int64) bool {
 		until := time.UnixMilli(since).Add(w.keep)
 		if until.Before(p.began) {
@@ -115,14 +110,12 @@ func (w *walk) look(ctx context.Context, tx *sql.Tx, p *pass) (old []int64, more
 		}
 		return true
 	}
-	for rows.Next() {
-		var id, received, settled int64
-		var outcome adapter.Outcome
-		if err := rows.Scan(&id, &outcome, &received, &settled); err != nil {
-			return nil, false, err
-		}
+	var id, received, settled int64
+	var outcome adapter.Outcome
+	err = eachRowUntil(rows, err, func() error {
 		if stays(received) {
-			return old, false, rows.Err() // and so do all that came later
+			more = false
+			return errEnough // the events after it stay too
 		}
 		p.after, more = id, true
 		switch {
@@ -135,6 +128,7 @@ func (w *walk) look(ctx context.Context, tx *sql.Tx, p *pass) (old []int64, more
 		if p.isFirst {
 			p.passed = id
 		}
-	}
-	return old, more, rows.Err()
+		return nil
+	}, &id, &outcome, &received, &settled)
+	return old, more, err
 }

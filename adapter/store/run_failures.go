@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"strconv"
 )
 
@@ -41,26 +40,21 @@ func (s *Store) Failures(ctx context.Context, run int64, yield func([]byte) erro
 // failuresAfter returns some payloads, nil for those that are dropped or damaged, and the
 // id of the last.
 func failuresAfter(ctx context.Context, tx *sql.Tx, run, after int64) (payloads [][]byte, last int64, err error) {
-	// Those that it stored, and those that an earlier run had stored already.
+	var payload []byte
+	var kept, sum sql.NullInt64
 	page := strconv.Itoa(failurePage)
+	// The deliveries that the run stored, and those that an earlier run had stored already.
 	rows, err := tx.QueryContext(ctx, `SELECT id, kept, payload, checksum FROM (
-			SELECT * FROM (SELECT d.id, p.delivery AS kept, p.payload, p.checksum FROM deliveries d LEFT JOIN payloads p ON p.delivery = d.id
+			SELECT * FROM (SELECT d.id, p.delivery AS kept, p.payload, p.checksum
+				FROM deliveries d LEFT JOIN payloads p ON p.delivery = d.id
 				WHERE d.run = $1 AND d.id > $2 AND d.outcome IN (4, 5) ORDER BY d.id LIMIT `+page+`) AS own
 			UNION ALL
-			SELECT * FROM (SELECT d.id, p.delivery AS kept, p.payload, p.checksum FROM run_rejected r JOIN deliveries d ON d.id = r.delivery LEFT JOIN payloads p ON p.delivery = d.id
+			SELECT * FROM (SELECT d.id, p.delivery AS kept, p.payload, p.checksum
+				FROM run_rejected r JOIN deliveries d ON d.id = r.delivery LEFT JOIN payloads p ON p.delivery = d.id
 				WHERE r.run = $1 AND r.delivery > $2 AND d.run <> $1 AND d.outcome IN (4, 5) ORDER BY r.delivery LIMIT `+page+`) AS again
 		) AS failures ORDER BY id LIMIT `+page, run, after)
-	if err != nil {
-		return nil, after, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
 	last = after
-	for rows.Next() {
-		var payload []byte
-		var kept, sum sql.NullInt64
-		if err := rows.Scan(&last, &kept, &payload, &sum); err != nil {
-			return nil, after, err
-		}
+	err = eachRow(rows, err, func() {
 		switch {
 		case !kept.Valid || isDamaged(payload, last, sum):
 			payload = nil
@@ -68,6 +62,9 @@ func failuresAfter(ctx context.Context, tx *sql.Tx, run, after int64) (payloads 
 			payload = []byte{}
 		}
 		payloads = append(payloads, payload)
+	}, &last, &kept, &payload, &sum)
+	if err != nil {
+		return nil, after, err
 	}
-	return payloads, last, rows.Err()
+	return payloads, last, nil
 }

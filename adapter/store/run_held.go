@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"segment-saasquatch/adapter"
@@ -24,27 +23,28 @@ func (s *Store) Held(ctx context.Context, run *adapter.Run, after int64, limit i
 	return held, nil
 }
 
-func readHeld(ctx context.Context, tx *sql.Tx, run, after int64, limit int, maxBytes int64) (held []adapter.Leased, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id, message_id, coalesce(body_hash, 1) = 0, user_id, account_id, received_at, attempts, failed, first_attempt_at, ambiguous_at, sending_at, payload, checksum
+func readHeld(
+	ctx context.Context, tx *sql.Tx, run, after int64, limit int, maxBytes int64,
+) (held []adapter.Leased, err error) {
+	if maxBytes <= 0 {
+		return nil, nil
+	}
+	var l adapter.Leased
+	var row leasedRow
+	rows, err := tx.QueryContext(ctx, `SELECT id, message_id, coalesce(body_hash, 1) = 0, user_id, account_id,
+			received_at, attempts, failed, first_attempt_at, ambiguous_at, sending_at, payload, checksum
 		FROM queue WHERE run = $1 AND due_at = `+heldText+` AND id > $2 ORDER BY id LIMIT $3`, run, after, limit)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for maxBytes > 0 && rows.Next() {
-		l := adapter.Leased{Run: run, Token: run}
-		var account sql.NullString
-		var received int64
-		var first, ambiguous, sending, sum sql.NullInt64
-		if err := rows.Scan(&l.ID, &l.MessageID, &l.Keyed, &l.UserID, &account, &received, &l.Attempts, &l.Failed, &first, &ambiguous, &sending, &l.Payload, &sum); err != nil {
-			return nil, err
-		}
-		l.Damaged = isDamaged(l.Payload, l.ID, sum)
-		complete(&l, account, received, first, ambiguous, sending)
-		maxBytes -= int64(len(l.Payload))
+	err = eachRowUntil(rows, err, func() error {
+		l.Run, l.Token = run, run
+		row.complete(&l)
 		held = append(held, l)
-	}
-	return held, rows.Err()
+		if maxBytes -= int64(len(l.Payload)); maxBytes <= 0 {
+			return errEnough
+		}
+		return nil
+	}, &l.ID, &l.MessageID, &l.Keyed, &l.UserID, &row.account, &row.received, &l.Attempts, &l.Failed, &row.first,
+		&row.ambiguous, &row.sending, &l.Payload, &row.checksum)
+	return held, err
 }
 
 // Settle records the outcome of a held event; see [adapter.ImportStore].
@@ -69,21 +69,15 @@ func (s *Store) Jobs(ctx context.Context, run *adapter.Run) (jobs []adapter.RunJ
 }
 
 func readJobs(ctx context.Context, tx *sql.Tx, run int64) (jobs []adapter.RunJob, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT number, first_id, last_id, state FROM run_jobs WHERE run = $1 ORDER BY number`, run)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var job adapter.RunJob
-		var state string
-		if err := rows.Scan(&job.Number, &job.First, &job.Last, &state); err != nil {
-			return nil, err
-		}
+	var job adapter.RunJob
+	var state string
+	rows, err := tx.QueryContext(ctx, `SELECT number, first_id, last_id, state FROM run_jobs
+		WHERE run = $1 ORDER BY number`, run)
+	err = eachRow(rows, err, func() {
 		job.State = json.RawMessage(state)
 		jobs = append(jobs, job)
-	}
-	return jobs, rows.Err()
+	}, &job.Number, &job.First, &job.Last, &state)
+	return jobs, err
 }
 
 // PutJob records an import job; see [adapter.ImportStore].

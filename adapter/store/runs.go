@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -101,35 +100,24 @@ func (s *Store) Runs(ctx context.Context) (runs []adapter.Run, err error) {
 
 // readRuns reads one run, or all of them if id is 0.
 func (s *Store) readRuns(ctx context.Context, tx *sql.Tx, id int64) (runs []adapter.Run, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id, connection, tenant, spec, progress, started_at, updated_at, ended_at FROM runs
-		WHERE id = $1 OR $1 = 0 ORDER BY id DESC`, id)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var run adapter.Run
-		var connection, tenant, started, updated int64
-		var spec string
-		var progress sql.NullString
-		var ended sql.NullInt64
-		if err := rows.Scan(&run.ID, &connection, &tenant, &spec, &progress, &started, &updated, &ended); err != nil {
-			return nil, err
-		}
-		if run.Connection, err = s.names.name(connection); err != nil {
-			return nil, err
-		}
-		if run.Tenant, err = s.names.name(tenant); err != nil {
-			return nil, err
-		}
-		run.Spec = json.RawMessage(spec)
+	var connection, tenant, started, updated int64
+	var spec string
+	var progress sql.NullString
+	var ended sql.NullInt64
+	var number int64
+	rows, err := tx.QueryContext(ctx, `SELECT id, connection, tenant, spec, progress, started_at, updated_at, ended_at
+		FROM runs WHERE id = $1 OR $1 = 0 ORDER BY id DESC`, id)
+	err = eachRowUntil(rows, err, func() (err error) {
+		run := adapter.Run{ID: number, Spec: json.RawMessage(spec), EndedAt: nullTime(ended)}
+		run.StartedAt, run.UpdatedAt = time.UnixMilli(started).UTC(), time.UnixMilli(updated).UTC()
 		if progress.Valid {
 			run.Progress = json.RawMessage(progress.String)
 		}
-		run.StartedAt, run.UpdatedAt, run.EndedAt = time.UnixMilli(started).UTC(), time.UnixMilli(updated).UTC(), nullTime(ended)
+		run.Connection, run.Tenant, err = s.names.both(connection, tenant)
 		runs = append(runs, run)
-	}
-	if err := rows.Err(); err != nil {
+		return err
+	}, &number, &connection, &tenant, &spec, &progress, &started, &updated, &ended)
+	if err != nil {
 		return nil, err
 	}
 	for i := range runs {
@@ -140,42 +128,28 @@ func (s *Store) readRuns(ctx context.Context, tx *sql.Tx, id int64) (runs []adap
 	return runs, nil
 }
 
-// readOutcomes reads what became of a run's events.
-func readOutcomes(ctx context.Context, tx *sql.Tx, run int64) (tallies []adapter.Tally, err error) {
+// readOutcomes reads the counts of a run's events by outcome and reason.
+func readOutcomes(ctx context.Context, tx *sql.Tx, run int64) ([]adapter.Tally, error) {
 	rows, err := tx.QueryContext(ctx, `SELECT outcome, reason, CAST(sum(events) AS bigint) FROM run_outcomes WHERE run = $1
 		GROUP BY outcome, reason HAVING sum(events) <> 0 ORDER BY outcome, reason`, run)
-	if err != nil {
-		return nil, err
+	tallies, err := allRows(rows, err, func(t *adapter.Tally) []any { return []any{&t.Outcome, &t.Reason, &t.Events} })
+	if err == nil && tallies == nil {
+		tallies = []adapter.Tally{}
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	tallies = []adapter.Tally{}
-	for rows.Next() {
-		var tally adapter.Tally
-		if err := rows.Scan(&tally.Outcome, &tally.Reason, &tally.Events); err != nil {
-			return nil, err
-		}
-		tallies = append(tallies, tally)
-	}
-	return tallies, rows.Err()
+	return tallies, err
 }
 
 func readObjects(ctx context.Context, tx *sql.Tx, run int64) (objects []adapter.ObjectProgress, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT object, version, lines, done, fault FROM run_objects WHERE run = $1 ORDER BY object`, run)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var o adapter.ObjectProgress
-		var done int64
-		var fault sql.NullString
-		if err := rows.Scan(&o.Object, &o.Version, &o.Lines, &done, &fault); err != nil {
-			return nil, err
-		}
+	var o adapter.ObjectProgress
+	var done int64
+	var fault sql.NullString
+	rows, err := tx.QueryContext(ctx, `SELECT object, version, lines, done, fault FROM run_objects
+		WHERE run = $1 ORDER BY object`, run)
+	err = eachRow(rows, err, func() {
 		o.Done, o.Fault = done != 0, fault.String
 		objects = append(objects, o)
-	}
-	return objects, rows.Err()
+	}, &o.Object, &o.Version, &o.Lines, &done, &fault)
+	return objects, err
 }
 
 // liveWait is how long an event of live traffic may be due before it counts as

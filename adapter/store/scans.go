@@ -17,7 +17,7 @@ const scanNoted = 50_000
 // and the ids, and reads no deliveries.
 func (s *Store) Scans(ctx context.Context, filter adapter.Filter) (scan adapter.Scan, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {
-		balances, err := readTotals(ctx, tx)
+		all, err := readTotals(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -26,7 +26,7 @@ func (s *Store) Scans(ctx context.Context, filter adapter.Filter) (scan adapter.
 			return err
 		}
 		return s.eachSource(ctx, tx, &filter, func(from *source, _ *conditions) error {
-			rows, err := s.passed(ctx, tx, from, &filter, balances)
+			rows, err := s.passed(ctx, tx, from, &filter, all)
 			if filter.Before > 0 {
 				high = min(high, filter.Before-1)
 			}
@@ -48,7 +48,7 @@ func (s *Store) Scans(ctx context.Context, filter adapter.Filter) (scan adapter.
 
 // passed returns up to how many rows of a source the filter passes over.
 func (s *Store) passed(
-	ctx context.Context, tx *sql.Tx, from *source, f *adapter.Filter, balances map[int64]*balance,
+	ctx context.Context, tx *sql.Tx, from *source, f *adapter.Filter, all balances,
 ) (rows int64, err error) {
 	// Whether it tells rows apart that the totals do not.
 	isFine := f.Reason != "" || f.Event != "" || f.EventKey != "" || f.Tenant != "" || f.Former ||
@@ -62,7 +62,7 @@ func (s *Store) passed(
 	if from.run != 0 {
 		return 0, nil
 	}
-	for id, b := range balances {
+	for id, b := range all {
 		for _, outcome := range from.parts {
 			picked := slices.Contains(from.picked, outcome) && (connection == 0 || connection == id)
 			if isFine || !picked {

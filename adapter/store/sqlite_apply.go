@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -202,18 +201,9 @@ func (t *transaction) findKnown(changes []change) error {
 }
 
 func (t *transaction) askKnown(hashes []any) error {
+	var hash int64
 	rows, err := t.statements.known.Query(hashes...)
-	if err != nil {
-		return fmt.Errorf("look for duplicates: %w", err)
-	}
-	for rows.Next() {
-		var hash int64
-		if err := rows.Scan(&hash); err != nil {
-			return errors.Join(err, rows.Close())
-		}
-		t.known[hash] = struct{}{}
-	}
-	return errors.Join(rows.Err(), rows.Close())
+	return wrap("look for duplicates", eachRow(rows, err, func() { t.known[hash] = struct{}{} }, &hash))
 }
 
 // store stores one arrival and returns its outcome. Of a replay some arrivals are only
@@ -321,32 +311,18 @@ func (t *transaction) duplicateOf(a *acceptance, hash int64, candidates []int64,
 	if err := t.flush(); err != nil { // it may be in the same request
 		return "", err
 	}
-	candidates, err := t.candidatesOnDisk(hash, candidates)
+	rows, err := t.candidates.Query(hash)
+	onDisk, err := column[int64](rows, err)
 	if err != nil {
 		return "", err
 	}
+	candidates = append(candidates, onDisk...)
 	var isPending, isDelivered bool
 	err = t.conn.QueryRowContext(context.Background(), sameEventSQL(candidates, hashList(former)), a.queue.tenant, body, messageID).Scan(&isPending, &isDelivered)
 	if err != nil || !isPending && !isDelivered {
 		return "", err
 	}
 	return duplicateReason(isPending), nil
-}
-
-func (t *transaction) candidatesOnDisk(hash int64, ids []int64) (_ []int64, err error) {
-	rows, err := t.candidates.Query(hash)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var id int64
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, rows.Err()
 }
 
 // log puts an arrival that is settled already in the log.
@@ -375,7 +351,8 @@ func (t *transaction) log(a *acceptance, i int, arrival *adapter.Arrival, id int
 // counts it.
 func (t *transaction) keepDeadLetter(q *Queue, outcome adapter.Outcome, id, bytes int64) (bool, error) {
 	if t.letters == nil {
-		if err := t.readDeadLetters(q.store.limits.DeadLetters); err != nil {
+		rows, err := t.deadLetterSizes.Query()
+		if t.letters, err = readSizes(rows, err, q.store.limits.DeadLetters); err != nil {
 			return false, fmt.Errorf("read the size of dead letters: %w", err)
 		}
 	}
@@ -388,25 +365,6 @@ func (t *transaction) keepDeadLetter(q *Queue, outcome adapter.Outcome, id, byte
 		return false, fmt.Errorf("count a dead letter: %w", err)
 	}
 	return true, nil
-}
-
-func (t *transaction) readDeadLetters(limit int64) (err error) {
-	letters := &deadLetters{limit: limit}
-	rows, err := t.deadLetterSizes.Query()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var outcome adapter.Outcome
-		var bytes int64
-		if err := rows.Scan(&outcome, &bytes); err != nil {
-			return err
-		}
-		letters.set(outcome, bytes)
-	}
-	t.letters = letters
-	return rows.Err()
 }
 
 // record settles an event or puts it back. One that an operator has moved to
@@ -488,15 +446,6 @@ func (t *transaction) release(r *release) error {
 		}
 	}
 	return nil
-}
-
-// affected reports whether a statement changed a row.
-func affected(result sql.Result, err error) (bool, error) {
-	if err != nil {
-		return false, err
-	}
-	n, err := result.RowsAffected()
-	return n > 0, err
 }
 
 // timeOrNull returns milliseconds, or nil for the zero time.

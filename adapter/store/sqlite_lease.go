@@ -130,19 +130,8 @@ func (e *sqliteEngine) endLeases(context.Context, *sql.Tx, []int64, time.Time) (
 func (e *sqliteEngine) due(ctx context.Context, tx *sql.Tx, q *Queue, now time.Time, limit int) ([]int64, error) {
 	rows, err := tx.QueryContext(ctx, `SELECT id FROM queue WHERE connection = ?1 AND tenant = ?2 AND due_at <= ?3
 		ORDER BY due_at, id LIMIT ?4`, q.connection, q.tenant, milliseconds(now), limit)
-	if err != nil {
-		return nil, fmt.Errorf("look for due events: %w", err)
-	}
-	defer rows.Close()
-	ids := make([]int64, 0, limit)
-	for rows.Next() {
-		var id int64
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, rows.Err()
+	ids, err := column[int64](rows, err)
+	return ids, wrap("look for due events", err)
 }
 
 // parkedIDs returns the ids of the parked events that are pending and due when they were.
@@ -168,24 +157,30 @@ const loadSQL = `SELECT message_id, coalesce(body_hash, 1) = 0, user_id, account
 FROM queue WHERE id = ?1`
 
 func scanLeased(row *sql.Row, l *adapter.Leased) error {
-	var account sql.NullString
-	var received int64
-	var first, ambiguous, sending, sum sql.NullInt64
-	err := row.Scan(&l.MessageID, &l.Keyed, &l.UserID, &account, &received, &l.Attempts, &l.Failed, &l.Redriven, &first, &ambiguous, &sending, &l.Payload, &l.Run, &sum)
-	l.Damaged = isDamaged(l.Payload, l.ID, sum)
-	complete(l, account, received, first, ambiguous, sending)
+	var r leasedRow
+	err := row.Scan(&l.MessageID, &l.Keyed, &l.UserID, &r.account, &r.received, &l.Attempts, &l.Failed, &l.Redriven,
+		&r.first, &r.ambiguous, &r.sending, &l.Payload, &l.Run, &r.checksum)
+	r.complete(l)
 	return err
 }
 
-// complete fills in what a row holds in another form.
-func complete(l *adapter.Leased, account sql.NullString, received int64, first, ambiguous, sending sql.NullInt64) {
+// leasedRow has the columns of a leased event that a row holds in another form.
+type leasedRow struct {
+	account                             sql.NullString
+	received                            int64
+	first, ambiguous, sending, checksum sql.NullInt64
+}
+
+// complete fills in what follows from these columns.
+func (r *leasedRow) complete(l *adapter.Leased) {
+	l.Damaged = isDamaged(l.Payload, l.ID, r.checksum)
 	l.AccountID = l.UserID
-	if account.Valid {
-		l.AccountID = account.String
+	if r.account.Valid {
+		l.AccountID = r.account.String
 	}
-	l.ReceivedAt = time.UnixMilli(received)
-	l.FirstAttempt, l.AmbiguousSince = nullTime(first), nullTime(ambiguous)
-	l.Interrupted = sending.Valid
+	l.ReceivedAt = time.UnixMilli(r.received)
+	l.FirstAttempt, l.AmbiguousSince = nullTime(r.first), nullTime(r.ambiguous)
+	l.Interrupted = r.sending.Valid
 }
 
 // nullTime returns the zero time for null.

@@ -167,23 +167,14 @@ func (e *sqliteEngine) loadMessages(ctx context.Context, tx *sql.Tx) (err error)
 	if after >= next-1 {
 		return nil
 	}
+	var read []entry
+	var id int64
+	var messageID string
 	rows, err := tx.QueryContext(ctx, `SELECT id, message_id FROM queue WHERE id > ?1 AND message_id <> ''
 		UNION ALL SELECT id, message_id FROM deliveries WHERE id > ?1 AND message_id <> ''`, after)
+	err = eachRow(rows, err, func() { read = append(read, entry{textHash(messageID), id}) }, &id, &messageID)
 	if err != nil {
 		return fmt.Errorf("read the newest messageIds: %w", err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	var read []entry
-	for rows.Next() {
-		var id int64
-		var messageID string
-		if err := rows.Scan(&id, &messageID); err != nil {
-			return err
-		}
-		read = append(read, entry{textHash(messageID), id})
-	}
-	if err := rows.Err(); err != nil {
-		return err
 	}
 	e.messages.addRead(read, next)
 	return nil
@@ -260,33 +251,22 @@ func (e *sqliteEngine) candidates(ctx context.Context, tx *sql.Tx, messageID str
 	hash := textHash(messageID)
 	ids = e.messages.inMemory(hash)
 	rows, err := tx.QueryContext(ctx, `SELECT delivery FROM messages WHERE hash = ?1`, hash)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var id int64
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, rows.Err()
+	onDisk, err := column[int64](rows, err)
+	return append(ids, onDisk...), err
 }
 
 // byMessage returns the condition that picks the deliveries with the messageId.
 func (e *sqliteEngine) byMessage(ctx context.Context, tx *sql.Tx, messageID string) (clause string, args []any, err error) {
 	ids, err := e.candidates(ctx, tx, messageID)
-	return "message_id = ? AND id IN " + idList(ids, func(id *int64) int64 { return *id }), []any{messageID}, err
+	return "message_id = ? AND id IN " + numberList(ids), []any{messageID}, err
 }
 
 // sameEventSQL asks which of the candidates make an event a duplicate, which may also
 // have one of the former body hashes.
 func sameEventSQL(candidates, former []int64) string {
-	number := func(n *int64) int64 { return *n }
-	same := ` WHERE id IN ` + idList(candidates, number) + ` AND tenant = ?1 AND message_id = ?3 AND (body_hash = ?2`
+	same := ` WHERE id IN ` + numberList(candidates) + ` AND tenant = ?1 AND message_id = ?3 AND (body_hash = ?2`
 	if len(former) > 0 {
-		same += ` OR body_hash IN ` + idList(former, number)
+		same += ` OR body_hash IN ` + numberList(former)
 	}
 	same += `)`
 	return `SELECT EXISTS (SELECT 1 FROM queue` + same + `), EXISTS (SELECT 1 FROM deliveries` + same + ` AND outcome IN (1, 2))`

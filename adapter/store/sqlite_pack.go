@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"strconv"
 )
@@ -89,16 +88,5 @@ func messagesAfter(ctx context.Context, tx *sql.Tx, after int64) (entries []entr
 	rows, err := tx.QueryContext(ctx, `SELECT hash, delivery FROM messages WHERE hash > ?1 AND hash <= (
 			SELECT max(hash) FROM (SELECT hash FROM messages WHERE hash > ?1 ORDER BY hash LIMIT `+strconv.Itoa(packRows)+`))
 		ORDER BY hash, delivery`, after)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var e entry
-		if err := rows.Scan(&e.hash, &e.id); err != nil {
-			return nil, err
-		}
-		entries = append(entries, e)
-	}
-	return entries, rows.Err()
+	return allRows(rows, err, func(e *entry) []any { return []any{&e.hash, &e.id} })
 }

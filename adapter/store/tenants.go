@@ -68,9 +68,7 @@ func (s *Store) pendingReason() string {
 func (s *Store) checkRun(ctx context.Context, run int64, q *Queue) error {
 	var connection, tenant string
 	err := s.names.resolve(ctx, func() (err error) {
-		if connection, err = s.names.name(q.connection); err == nil {
-			tenant, err = s.names.name(q.tenant)
-		}
+		connection, tenant, err = s.names.both(q.connection, q.tenant)
 		return err
 	})
 	if err != nil {

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,45 +21,45 @@ type balance struct {
 	found map[adapter.Outcome]int64
 }
 
-func newBalance() *balance {
-	return &balance{
-		totals: make(map[adapter.Outcome]int64), removed: make(map[adapter.Outcome]int64), rows: make(map[adapter.Outcome]int64),
-		bytes: make(map[adapter.Outcome]int64), found: make(map[adapter.Outcome]int64),
+// balances are those of the connections, by number.
+type balances map[int64]*balance
+
+// of returns the balance of a connection, and makes one if there is none.
+func (all balances) of(connection int64) *balance {
+	b := all[connection]
+	if b == nil {
+		b = &balance{
+			totals: make(map[adapter.Outcome]int64), removed: make(map[adapter.Outcome]int64),
+			rows: make(map[adapter.Outcome]int64), bytes: make(map[adapter.Outcome]int64),
+			found: make(map[adapter.Outcome]int64),
+		}
+		all[connection] = b
 	}
+	return b
 }
 
-// readTotals reads the running totals by connection number.
-func readTotals(ctx context.Context, tx *sql.Tx) (balances map[int64]*balance, err error) {
-	balances = make(map[int64]*balance)
-	rows, err := tx.QueryContext(ctx, `SELECT connection, outcome, CAST(sum(events) AS bigint), CAST(sum(removed) AS bigint), CAST(sum(bytes) AS bigint) FROM totals GROUP BY connection, outcome`)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var connection, events, removed, bytes int64
-		var outcome adapter.Outcome
-		if err := rows.Scan(&connection, &outcome, &events, &removed, &bytes); err != nil {
-			return nil, err
-		}
-		b := balances[connection]
-		if b == nil {
-			b = newBalance()
-			balances[connection] = b
-		}
+// readTotals reads the running totals by the number of the connection.
+func readTotals(ctx context.Context, tx *sql.Tx) (balances, error) {
+	all := make(balances)
+	var connection, events, removed, bytes int64
+	var outcome adapter.Outcome
+	rows, err := tx.QueryContext(ctx, `SELECT connection, outcome, CAST(sum(events) AS bigint),
+		CAST(sum(removed) AS bigint), CAST(sum(bytes) AS bigint) FROM totals GROUP BY connection, outcome`)
+	err = eachRow(rows, err, func() {
+		b := all.of(connection)
 		b.totals[outcome], b.removed[outcome], b.bytes[outcome] = events, removed, bytes
-	}
-	return balances, rows.Err()
+	}, &connection, &outcome, &events, &removed, &bytes)
+	return all, err
 }
 
 // Totals returns the running totals; see [adapter.DeliveryStore].
 func (s *Store) Totals(ctx context.Context) (totals []adapter.Totals, err error) {
 	err = s.observe(ctx, func(tx *sql.Tx) error {
-		balances, err := readTotals(ctx, tx)
+		all, err := readTotals(ctx, tx)
 		if err != nil {
 			return err
 		}
-		totals, err = inOrder(s.names, balances, func(name string, b *balance) (adapter.Totals, error) { return b.asTotals(name), nil })
+		totals, err = inOrder(s.names, all, func(name string, b *balance) (adapter.Totals, error) { return b.asTotals(name), nil })
 		return err
 	})
 	if err != nil {
@@ -81,9 +80,9 @@ func (b *balance) asTotals(name string) adapter.Totals {
 }
 
 // inOrder converts the balances in the order of the connections' names.
-func inOrder[T any](n *names, balances map[int64]*balance, convert func(string, *balance) (T, error)) ([]T, error) {
-	byName := make(map[string]*balance, len(balances))
-	for id, b := range balances {
+func inOrder[T any](n *names, all balances, convert func(string, *balance) (T, error)) ([]T, error) {
+	byName := make(map[string]*balance, len(all))
+	for id, b := range all {
 		name, err := n.name(id)
 		if err != nil {
 			return nil, err
@@ -104,17 +103,17 @@ func inOrder[T any](n *names, balances map[int64]*balance, convert func(string, 
 // Verify counts all rows; see [adapter.DeliveryStore].
 func (s *Store) Verify(ctx context.Context) (verified []adapter.Conservation, err error) {
 	err = s.scan(ctx, func(tx *sql.Tx) error {
-		balances, err := readTotals(ctx, tx)
+		all, err := readTotals(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if err := countRows(ctx, tx, balances); err != nil {
+		if err := countRows(ctx, tx, all); err != nil {
 			return err
 		}
-		if err := measurePayloads(ctx, tx, balances); err != nil {
+		if err := measurePayloads(ctx, tx, all); err != nil {
 			return err
 		}
-		verified, err = inOrder(s.names, balances, func(name string, b *balance) (adapter.Conservation, error) { return b.verify(name), nil })
+		verified, err = inOrder(s.names, all, func(name string, b *balance) (adapter.Conservation, error) { return b.verify(name), nil })
 		return err
 	})
 	if err != nil {
@@ -123,52 +122,26 @@ func (s *Store) Verify(ctx context.Context) (verified []adapter.Conservation, er
 	return verified, nil
 }
 
-// countRows counts what is there.
-func countRows(ctx context.Context, tx *sql.Tx, balances map[int64]*balance) (err error) {
+// countRows counts the rows of the log and of the queue.
+func countRows(ctx context.Context, tx *sql.Tx, all balances) error {
+	var connection, n int64
+	var outcome adapter.Outcome
 	rows, err := tx.QueryContext(ctx, `SELECT connection, outcome, count(*) FROM deliveries GROUP BY connection, outcome
 		UNION ALL SELECT connection, 6, count(*) FROM queue GROUP BY connection`)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var connection, n int64
-		var outcome adapter.Outcome
-		if err := rows.Scan(&connection, &outcome, &n); err != nil {
-			return err
-		}
-		b := balances[connection]
-		if b == nil {
-			b = newBalance()
-			balances[connection] = b
-		}
-		b.rows[outcome] = n
-	}
-	return rows.Err()
+	return eachRow(rows, err, func() { all.of(connection).rows[outcome] = n }, &connection, &outcome, &n)
 }
 
-// measurePayloads adds up the payloads of rejected and dead deliveries, without those of
-// an earlier version that are not counted yet. It finds connections only that countRows
-// has found.
-func measurePayloads(ctx context.Context, tx *sql.Tx, balances map[int64]*balance) (err error) {
+// measurePayloads adds up the payloads of rejected and dead deliveries. It leaves out those of an earlier version that
+// are not counted yet.
+func measurePayloads(ctx context.Context, tx *sql.Tx, all balances) error {
+	var connection, bytes int64
+	var outcome adapter.Outcome
 	rows, err := tx.QueryContext(ctx, `SELECT d.connection, d.outcome, CAST(sum(length(p.payload)) AS bigint)
 		FROM deliveries d JOIN payloads p ON p.delivery = d.id
 		WHERE d.outcome IN (4, 5) AND (NOT EXISTS (SELECT 1 FROM uncounted_dead_letters)
 			OR EXISTS (SELECT 1 FROM dead_letters l WHERE l.outcome = d.outcome AND l.delivery = d.id))
 		GROUP BY d.connection, d.outcome`)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var connection, bytes int64
-		var outcome adapter.Outcome
-		if err := rows.Scan(&connection, &outcome, &bytes); err != nil {
-			return err
-		}
-		balances[connection].found[outcome] = bytes
-	}
-	return rows.Err()
+	return eachRow(rows, err, func() { all.of(connection).found[outcome] = bytes }, &connection, &outcome, &bytes)
 }
 
 // verify holds the rows against the totals.
@@ -196,7 +169,7 @@ func (b *balance) verify(name string) adapter.Conservation {
 // Backlog describes what is pending; see [adapter.DeliveryStore].
 func (s *Store) Backlog(ctx context.Context) (backlogs []adapter.Backlog, err error) {
 	err = s.observe(ctx, func(tx *sql.Tx) error {
-		balances, err := readTotals(ctx, tx)
+		all, err := readTotals(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -204,7 +177,7 @@ func (s *Store) Backlog(ctx context.Context) (backlogs []adapter.Backlog, err er
 		if err != nil {
 			return err
 		}
-		backlogs, err = inOrder(s.names, balances, func(name string, b *balance) (adapter.Backlog, error) {
+		backlogs, err = inOrder(s.names, all, func(name string, b *balance) (adapter.Backlog, error) {
 			backlog := adapter.Backlog{Connection: name, Events: b.totals[adapter.Pending], Bytes: b.bytes[adapter.Pending]}
 			if backlog.Events == 0 {
 				return backlog, nil
