@@ -101,10 +101,7 @@ func (e *postgresEngine) checkGrants(ctx context.Context) error {
 			return err
 		})
 	})
-	if err != nil {
-		return fmt.Errorf("plan a write: %w", err)
-	}
-	return nil
+	return wrap("plan a write", err)
 }
 
 func checkSQLite(ctx context.Context, opts Options) (notes []string, err error) {

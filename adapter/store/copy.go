@@ -111,10 +111,7 @@ func checkNotInUse(ctx context.Context, opened engine) error {
 func endAllLeases(ctx context.Context, tx *sql.Tx) error {
 	_, err := tx.ExecContext(ctx, `WITH over AS (DELETE FROM leases RETURNING id, sending_at)
 		UPDATE queue q SET sending_at = o.sending_at FROM over o WHERE q.id = o.id AND o.sending_at IS NOT NULL`)
-	if err != nil {
-		return fmt.Errorf("end leases: %w", err)
-	}
-	return nil
+	return wrap("end leases", err)
 }
 
 // ErrInUse means that a server works on a database.

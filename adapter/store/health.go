@@ -157,3 +157,20 @@ func (s *Store) examine(ctx context.Context) {
 	}
 	s.health.set(s.unavailable(err))
 }
+
+// unavailable explains an error of an access that should have succeeded.
+func (s *Store) unavailable(err error) *adapter.UnavailableError {
+	if unavailable := s.engine.explain(err); unavailable != nil {
+		return unavailable
+	}
+	return &adapter.UnavailableError{Message: "the store does not answer", Err: err}
+}
+
+// explained returns what the caller of a method learns of an error: the fault of the database with its remedy, if a
+// fault of the database is the cause, or else the error with the action that failed. It returns nil for nil.
+func (s *Store) explained(action string, err error) error {
+	if unavailable := s.engine.explain(err); unavailable != nil {
+		return unavailable
+	}
+	return wrap(action, err)
+}

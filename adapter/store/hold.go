@@ -45,15 +45,9 @@ type RestoredOptions struct {
 // time if there is none. A server that runs writes one every few seconds, so it tells when
 // a backup was taken. What Hold and operators do does not change it, but for the outcomes
 // that a redrive decides.
-func (s *Store) LastWrite(ctx context.Context) (last time.Time, err error) {
-	err = s.read(ctx, func(tx *sql.Tx) error {
-		last, err = s.lastWrite(ctx, tx)
-		return err
-	})
-	if err != nil {
-		return time.Time{}, s.explained("find out when the store was last written to", err)
-	}
-	return last, nil
+func (s *Store) LastWrite(ctx context.Context) (time.Time, error) {
+	last, err := readValue(ctx, s.read, func(tx *sql.Tx) (time.Time, error) { return s.lastWrite(ctx, tx) })
+	return last, s.explained("find out when the store was last written to", err)
 }
 
 func (s *Store) lastWrite(ctx context.Context, tx *sql.Tx) (time.Time, error) {

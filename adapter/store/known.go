@@ -29,7 +29,9 @@ func (i *eventIdentity) hashes() []int64 {
 
 // Known looks events up; see [adapter.RunStore]. Beside another process it knows of
 // what that one had accepted when this store was opened.
-func (s *Store) Known(ctx context.Context, _, tenant string, arrivals []adapter.Arrival) (reasons []mapping.Reason, err error) {
+func (s *Store) Known(
+	ctx context.Context, _, tenant string, arrivals []adapter.Arrival,
+) ([]mapping.Reason, error) {
 	id, ok := s.names.find(tenant)
 	if !ok {
 		return make([]mapping.Reason, len(arrivals)), nil
@@ -41,14 +43,10 @@ func (s *Store) Known(ctx context.Context, _, tenant string, arrivals []adapter.
 			former: hashList(s.formerHash(&arrivals[i])),
 		}
 	}
-	err = s.read(ctx, func(tx *sql.Tx) error {
-		reasons, err = s.engine.known(ctx, tx, id, events)
-		return err
+	reasons, err := readValue(ctx, s.read, func(tx *sql.Tx) ([]mapping.Reason, error) {
+		return s.engine.known(ctx, tx, id, events)
 	})
-	if err != nil {
-		return nil, s.explained("look events up", err)
-	}
-	return reasons, nil
+	return reasons, s.explained("look up events", err)
 }
 
 func (e *sqliteEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) (_ []mapping.Reason, err error) {

@@ -16,15 +16,12 @@ import (
 var _ adapter.DeliveryStore = (*Store)(nil)
 
 // Find returns deliveries, newest first; see [adapter.DeliveryStore].
-func (s *Store) Find(ctx context.Context, filter adapter.Filter, limit int) (found []adapter.Delivery, err error) {
-	err = s.search(ctx, &filter, func(tx *sql.Tx) error {
-		found, err = s.find(ctx, tx, filter, limit)
-		return err
+func (s *Store) Find(ctx context.Context, filter adapter.Filter, limit int) ([]adapter.Delivery, error) {
+	search := func(ctx context.Context, fn func(*sql.Tx) error) error { return s.search(ctx, &filter, fn) }
+	found, err := readValue(ctx, search, func(tx *sql.Tx) ([]adapter.Delivery, error) {
+		return s.find(ctx, tx, filter, limit)
 	})
-	if err != nil {
-		return nil, fmt.Errorf("find deliveries: %w", err)
-	}
-	return found, nil
+	return found, wrap("find deliveries", err)
 }
 
 func (s *Store) find(ctx context.Context, tx *sql.Tx, filter adapter.Filter, limit int) ([]adapter.Delivery, error) {
@@ -116,23 +113,23 @@ func timePointer(ms sql.NullInt64) *time.Time {
 	return &t
 }
 
-// Get returns one delivery with all that is known of it; see [adapter.DeliveryStore].
-func (s *Store) Get(ctx context.Context, id int64) (delivery *adapter.Delivery, err error) {
-	err = s.read(ctx, func(tx *sql.Tx) error {
+// Get returns one delivery with its history and its payload; see [adapter.DeliveryStore].
+func (s *Store) Get(ctx context.Context, id int64) (*adapter.Delivery, error) {
+	delivery, err := readValue(ctx, s.read, func(tx *sql.Tx) (*adapter.Delivery, error) {
 		found, err := s.find(ctx, tx, adapter.Filter{IDs: []int64{id}}, 1)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if len(found) == 0 {
-			return adapter.ErrNoDelivery
+			return nil, adapter.ErrNoDelivery
 		}
-		delivery = &found[0]
+		delivery := &found[0]
 		if delivery.History, err = history(ctx, tx, id); err != nil {
-			return err
+			return nil, err
 		}
 		payloads, err := payloadsOf(ctx, tx, []int64{id})
 		delivery.Payload, delivery.PayloadDamaged = payloads[id].Bytes, payloads[id].Damaged
-		return err
+		return delivery, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("get delivery %d: %w", id, err)
@@ -156,15 +153,11 @@ func history(ctx context.Context, tx *sql.Tx, id int64) (tries []adapter.Try, er
 }
 
 // Payloads returns the payloads that are kept; see [adapter.DeliveryStore].
-func (s *Store) Payloads(ctx context.Context, ids []int64) (payloads map[int64]adapter.StoredPayload, err error) {
-	err = s.read(ctx, func(tx *sql.Tx) error {
-		payloads, err = payloadsOf(ctx, tx, ids)
-		return err
+func (s *Store) Payloads(ctx context.Context, ids []int64) (map[int64]adapter.StoredPayload, error) {
+	payloads, err := readValue(ctx, s.read, func(tx *sql.Tx) (map[int64]adapter.StoredPayload, error) {
+		return payloadsOf(ctx, tx, ids)
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read payloads: %w", err)
-	}
-	return payloads, nil
+	return payloads, wrap("read payloads", err)
 }
 
 func payloadsOf(ctx context.Context, tx *sql.Tx, ids []int64) (map[int64]adapter.StoredPayload, error) {
@@ -209,29 +202,18 @@ func (s *Store) Summarize(ctx context.Context, filter adapter.Filter) ([]adapter
 		summaries = append(summaries, summary)
 	}
 	slices.SortFunc(summaries, func(a, b adapter.Summary) int {
-		return cmp.Or(cmp.Compare(a.Connection, b.Connection), cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Outcome, b.Outcome), cmp.Compare(a.Reason, b.Reason))
+		return cmp.Or(cmp.Compare(a.Connection, b.Connection), cmp.Compare(a.Tenant, b.Tenant),
+			cmp.Compare(a.Outcome, b.Outcome), cmp.Compare(a.Reason, b.Reason))
 	})
 	return summaries, nil
 }
 
-// summarizeAll returns the numbers of all deliveries that the store holds, by the running
-// totals.
-func (s *Store) summarizeAll(ctx context.Context) (summaries []adapter.Summary, err error) {
-	err = s.read(ctx, func(tx *sql.Tx) error {
-		all, err := readTotals(ctx, tx)
-		if err != nil {
-			return err
-		}
-		byConnection, err := inOrder(s.names, all, func(name string, b *balance) ([]adapter.Summary, error) {
-			return b.summaries(name), nil
-		})
-		summaries = slices.Concat(byConnection...)
-		return err
+// summarizeAll counts all deliveries of the store by the running totals.
+func (s *Store) summarizeAll(ctx context.Context) ([]adapter.Summary, error) {
+	byConnection, err := readByConnection(ctx, s, s.read, func(name string, b *balance) []adapter.Summary {
+		return b.summaries(name)
 	})
-	if err != nil {
-		return nil, fmt.Errorf("count deliveries: %w", err)
-	}
-	return summaries, nil
+	return slices.Concat(byConnection...), wrap("count deliveries", err)
 }
 
 // summaries returns the numbers of the rows by outcome, as the totals have them.

@@ -418,8 +418,5 @@ func (t *postgresTransaction) addTotals(shard int64) error {
 		FROM unnest($2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[]) AS i (connection, outcome, events, bytes)
 		ON CONFLICT (connection, shard, outcome) DO UPDATE SET events = totals.events + excluded.events, bytes = totals.bytes + excluded.bytes`,
 		shard, connections, outcomes, events, bytes)
-	if err != nil {
-		return fmt.Errorf("add to the totals: %w", err)
-	}
-	return nil
+	return wrap("add to the totals", err)
 }

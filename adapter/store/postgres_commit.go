@@ -150,8 +150,5 @@ func (e *postgresEngine) forgetCommits(ctx context.Context) error {
 		_, err := e.pool.Exec(ctx, `DELETE FROM commits WHERE written_at < now() - interval '`+commitsRetention+`'`)
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("remove the rows of earlier processes: %w", err)
-	}
-	return nil
+	return wrap("remove the rows of earlier processes", err)
 }

@@ -503,10 +503,7 @@ func (t *postgresTransaction) recordAttempts(failed []*recording) error {
 		SELECT i.id, coalesce((SELECT max(number) FROM attempts a WHERE a.delivery = i.id), 0) + 1, i.began, i.took, i.status, i.reason, i.detail
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[]) AS i (id, began, took, status, reason, detail)`,
 		ids, began, took, statuses, reasons, details)
-	if err != nil {
-		return fmt.Errorf("record attempts: %w", err)
-	}
-	return nil
+	return wrap("record attempts", err)
 }
 
 // leasedArrays returns ids and tokens in the order in which rows are to be locked.

@@ -28,11 +28,8 @@ type places struct {
 }
 
 func newPlaces(n int, onRefused func(error)) places {
-	if onRefused == nil {
-		onRefused = func(error) {}
-	}
 	p := places{
-		free: make(chan struct{}, n), onRefused: onRefused,
+		free: make(chan struct{}, n), onRefused: orIgnore(onRefused),
 		sometimes: &rate.Sometimes{First: 1, Interval: refusedEvery},
 	}
 	for range n {

@@ -122,11 +122,3 @@ func (s *Store) tryWrite(ctx context.Context) {
 		}
 	}
 }
-
-// unavailable explains an error of an access that should have succeeded.
-func (s *Store) unavailable(err error) *adapter.UnavailableError {
-	if unavailable := s.engine.explain(err); unavailable != nil {
-		return unavailable
-	}
-	return &adapter.UnavailableError{Message: "the store does not answer", Err: err}
-}

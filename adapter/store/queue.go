@@ -58,13 +58,10 @@ func (q *Queue) LeaseParked(ctx context.Context, parked []adapter.Parked, maxByt
 
 func (q *Queue) lease(ctx context.Context, request leaseRequest) ([]adapter.Leased, error) {
 	leased, err := q.store.engine.lease(ctx, q, q.store.now(), request)
-	if err == nil {
-		return leased, nil
-	}
 	if unavailable := q.store.engine.explain(err); unavailable != nil {
 		return nil, unavailable
 	}
-	return nil, err
+	return leased, err
 }
 
 // MarkSending records that an attempt begins; see [adapter.Queue].

@@ -375,8 +375,6 @@ func (s *Store) formerHashes(row *settled, as redelivery) (hashes []int64) {
 // forgetRejected is told of rejected deliveries that are not rejected any more, or
 // gone: when a replay brings them again, they are new dead letters.
 func forgetRejected(ctx context.Context, tx *sql.Tx, ids string) error {
-	if _, err := tx.ExecContext(ctx, `DELETE FROM rejected WHERE delivery IN `+ids); err != nil {
-		return fmt.Errorf("forget dead letters: %w", err)
-	}
-	return nil
+	_, err := tx.ExecContext(ctx, `DELETE FROM rejected WHERE delivery IN `+ids)
+	return wrap("forget dead letters", err)
 }

@@ -93,10 +93,7 @@ func (s *Store) addTotal(ctx context.Context, tx *sql.Tx, key sumKey, add sum, r
 		ON CONFLICT (connection, shard, outcome) DO UPDATE SET events = totals.events + excluded.events,
 			removed = totals.removed + excluded.removed, bytes = totals.bytes + excluded.bytes`,
 		key.connection, s.engine.shard(), int64(key.outcome), add.events, removed, add.bytes)
-	if err != nil {
-		return fmt.Errorf("add to the totals: %w", err)
-	}
-	return nil
+	return wrap("add to the totals", err)
 }
 
 // addSums adds the sums of a transaction to the running totals.

@@ -174,10 +174,7 @@ func (r *Restoration) copy(ctx context.Context) error {
 	if err == nil && logSize > 0 {
 		err = r.copyLog(ctx, func(done int64) { progress(size + done) })
 	}
-	if err != nil {
-		return fmt.Errorf("copy the backup: %w", err)
-	}
-	return nil
+	return wrap("copy the backup", err)
 }
 
 func (r *Restoration) copyLog(ctx context.Context, progress func(done int64)) error {

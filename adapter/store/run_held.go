@@ -12,15 +12,13 @@ import (
 var _ adapter.ImportStore = (*Store)(nil)
 
 // Held returns events that wait for an import job; see [adapter.ImportStore].
-func (s *Store) Held(ctx context.Context, run *adapter.Run, after int64, limit int, maxBytes int64) (held []adapter.Leased, err error) {
-	err = s.read(ctx, func(tx *sql.Tx) error {
-		held, err = readHeld(ctx, tx, run.ID, after, limit, maxBytes)
-		return err
+func (s *Store) Held(
+	ctx context.Context, run *adapter.Run, after int64, limit int, maxBytes int64,
+) ([]adapter.Leased, error) {
+	held, err := readValue(ctx, s.read, func(tx *sql.Tx) ([]adapter.Leased, error) {
+		return readHeld(ctx, tx, run.ID, after, limit, maxBytes)
 	})
-	if err != nil {
-		return nil, s.explained("read the held events of a run", err)
-	}
-	return held, nil
+	return held, s.explained("read the held events of a run", err)
 }
 
 func readHeld(
@@ -57,15 +55,11 @@ func (s *Store) Settle(ctx context.Context, run *adapter.Run, held *adapter.Leas
 }
 
 // Jobs returns the import jobs of a run; see [adapter.ImportStore].
-func (s *Store) Jobs(ctx context.Context, run *adapter.Run) (jobs []adapter.RunJob, err error) {
-	err = s.read(ctx, func(tx *sql.Tx) error {
-		jobs, err = readJobs(ctx, tx, run.ID)
-		return err
+func (s *Store) Jobs(ctx context.Context, run *adapter.Run) ([]adapter.RunJob, error) {
+	jobs, err := readValue(ctx, s.read, func(tx *sql.Tx) ([]adapter.RunJob, error) {
+		return readJobs(ctx, tx, run.ID)
 	})
-	if err != nil {
-		return nil, s.explained("read the import jobs of a run", err)
-	}
-	return jobs, nil
+	return jobs, s.explained("read the import jobs of a run", err)
 }
 
 func readJobs(ctx context.Context, tx *sql.Tx, run int64) (jobs []adapter.RunJob, err error) {
@@ -95,8 +89,5 @@ func (s *Store) PutJob(ctx context.Context, run *adapter.Run, job adapter.RunJob
 			run.ID, job.Number, job.First, job.Last, string(job.State))
 		return err
 	})
-	if err != nil {
-		return s.explained(fmt.Sprintf("record import job %d", job.Number), err)
-	}
-	return nil
+	return s.explained(fmt.Sprintf("record import job %d", job.Number), err)
 }

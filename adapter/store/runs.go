@@ -31,14 +31,6 @@ func (s *Store) BeginRun(ctx context.Context, connection, tenant string, spec js
 	return run, nil
 }
 
-// explained makes an error of the database one that says what to do, if it can.
-func (s *Store) explained(action string, err error) error {
-	if unavailable := s.engine.explain(err); unavailable != nil {
-		return unavailable
-	}
-	return fmt.Errorf("%s: %w", action, err)
-}
-
 // TakeRun makes a run the caller's; see [adapter.RunStore].
 func (s *Store) TakeRun(ctx context.Context, id int64) (run *adapter.Run, objects []adapter.ObjectProgress, err error) {
 	q, err := s.queueOf(ctx, id)
@@ -87,15 +79,9 @@ func (s *Store) Run(ctx context.Context, id int64) (run *adapter.Run, objects []
 }
 
 // Runs returns all runs; see [adapter.RunStore].
-func (s *Store) Runs(ctx context.Context) (runs []adapter.Run, err error) {
-	err = s.read(ctx, func(tx *sql.Tx) error {
-		runs, err = s.readRuns(ctx, tx, 0)
-		return err
-	})
-	if err != nil {
-		return nil, s.explained("list the runs", err)
-	}
-	return runs, nil
+func (s *Store) Runs(ctx context.Context) ([]adapter.Run, error) {
+	runs, err := readValue(ctx, s.read, func(tx *sql.Tx) ([]adapter.Run, error) { return s.readRuns(ctx, tx, 0) })
+	return runs, s.explained("list the runs", err)
 }
 
 // readRuns reads one run, or all of them if id is 0.
@@ -200,8 +186,5 @@ func (s *Store) EndRun(ctx context.Context, run *adapter.Run) error {
 		}
 		return err
 	})
-	if err != nil {
-		return s.explained("end a run", err)
-	}
-	return nil
+	return s.explained("end a run", err)
 }

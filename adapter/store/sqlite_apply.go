@@ -292,10 +292,8 @@ func payloadOf(a *adapter.Arrival) []byte {
 func (t *transaction) flush() error {
 	defer func() { t.rows = t.rows[:0] }()
 	if len(t.rows) == manyRows*rowColumns {
-		if _, err := t.enqueueMany.Exec(t.rows...); err != nil {
-			return fmt.Errorf("store events: %w", err)
-		}
-		return nil
+		_, err := t.enqueueMany.Exec(t.rows...)
+		return wrap("store events", err)
 	}
 	for row := range slices.Chunk(t.rows, rowColumns) {
 		if _, err := t.enqueue.Exec(row...); err != nil {
@@ -420,10 +418,7 @@ func (t *transaction) recordAttempt(r *recording) error {
 	step := &r.step
 	_, err := t.attempt.Exec(r.leased.ID, milliseconds(step.Began), step.At.Sub(step.Began).Milliseconds(), orNull(step.Status),
 		string(step.Reason), orNull(cut(step.Detail)))
-	if err != nil {
-		return fmt.Errorf("record an attempt: %w", err)
-	}
-	return nil
+	return wrap("record an attempt", err)
 }
 
 // mark records that an attempt begins. An event that an operator has purged, or moved to

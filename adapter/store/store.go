@@ -173,9 +173,6 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if opts.Now == nil {
 		opts.Now = adapter.NewClock(adapter.ClockOptions{}).Now
 	}
-	if opts.OnHealth == nil {
-		opts.OnHealth = func(error) {}
-	}
 	if opts.committed == nil {
 		opts.committed = func() {}
 	}
@@ -185,21 +182,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if opts.scanning == nil {
 		opts.scanning = func() {}
 	}
-	if opts.OnHeldLog == nil {
-		opts.OnHeldLog = func(HeldLog) {}
-	}
-	if opts.OnSkew == nil {
-		opts.OnSkew = func(time.Duration) {}
-	}
-	if opts.OnMigration == nil {
-		opts.OnMigration = func(Migration) {}
-	}
-	if opts.OnRetention == nil {
-		opts.OnRetention = func(error) {}
-	}
-	if opts.OnDropped == nil {
-		opts.OnDropped = func(Dropped) {}
-	}
+	opts.OnHealth, opts.OnRetention = orIgnore(opts.OnHealth), orIgnore(opts.OnRetention)
+	opts.OnSkew, opts.OnHeldLog = orIgnore(opts.OnSkew), orIgnore(opts.OnHeldLog)
+	opts.OnMigration, opts.OnDropped = orIgnore(opts.OnMigration), orIgnore(opts.OnDropped)
 	var opened engine
 	var err error
 	if opts.URL.IsZero() {
@@ -271,6 +256,14 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	return s, nil
 }
 
+// orIgnore returns a function that ignores its argument in the place of nil.
+func orIgnore[T any](told func(T)) func(T) {
+	if told == nil {
+		return func(T) {}
+	}
+	return told
+}
+
 // ErrClosed means that the store has been closed.
 var ErrClosed = errors.New("the store is closed")
 
@@ -282,10 +275,7 @@ func (s *Store) Close() error {
 	}
 	s.stop()
 	s.workers.Wait()
-	if err := s.engine.close(); err != nil {
-		return fmt.Errorf("close the store: %w", err)
-	}
-	return nil
+	return wrap("close the store", s.engine.close())
 }
 
 // Ready returns nil if the store accepts and delivers events as far as is known, else what

@@ -53,19 +53,25 @@ func readTotals(ctx context.Context, tx *sql.Tx) (balances, error) {
 }
 
 // Totals returns the running totals; see [adapter.DeliveryStore].
-func (s *Store) Totals(ctx context.Context) (totals []adapter.Totals, err error) {
-	err = s.observe(ctx, func(tx *sql.Tx) error {
+func (s *Store) Totals(ctx context.Context) ([]adapter.Totals, error) {
+	totals, err := readByConnection(ctx, s, s.observe, func(name string, b *balance) adapter.Totals {
+		return b.asTotals(name)
+	})
+	return totals, wrap("read the totals", err)
+}
+
+// readByConnection reads the running totals, and converts them in the order of the connections' names.
+func readByConnection[T any](
+	ctx context.Context, s *Store, read func(context.Context, func(*sql.Tx) error) error,
+	convert func(name string, b *balance) T,
+) ([]T, error) {
+	return readValue(ctx, read, func(tx *sql.Tx) ([]T, error) {
 		all, err := readTotals(ctx, tx)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		totals, err = inOrder(s.names, all, func(name string, b *balance) (adapter.Totals, error) { return b.asTotals(name), nil })
-		return err
+		return inOrder(s.names, all, func(name string, b *balance) (T, error) { return convert(name, b), nil })
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read the totals: %w", err)
-	}
-	return totals, nil
 }
 
 func (b *balance) asTotals(name string) adapter.Totals {
@@ -100,26 +106,24 @@ func inOrder[T any](n *names, all balances, convert func(string, *balance) (T, e
 	return converted, nil
 }
 
-// Verify counts all rows; see [adapter.DeliveryStore].
-func (s *Store) Verify(ctx context.Context) (verified []adapter.Conservation, err error) {
-	err = s.scan(ctx, func(tx *sql.Tx) error {
+// Verify counts all rows and compares them with the totals; see [adapter.DeliveryStore].
+func (s *Store) Verify(ctx context.Context) ([]adapter.Conservation, error) {
+	verified, err := readValue(ctx, s.scan, func(tx *sql.Tx) ([]adapter.Conservation, error) {
 		all, err := readTotals(ctx, tx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := countRows(ctx, tx, all); err != nil {
-			return err
+			return nil, err
 		}
 		if err := measurePayloads(ctx, tx, all); err != nil {
-			return err
+			return nil, err
 		}
-		verified, err = inOrder(s.names, all, func(name string, b *balance) (adapter.Conservation, error) { return b.verify(name), nil })
-		return err
+		return inOrder(s.names, all, func(name string, b *balance) (adapter.Conservation, error) {
+			return b.verify(name), nil
+		})
 	})
-	if err != nil {
-		return nil, fmt.Errorf("verify the store: %w", err)
-	}
-	return verified, nil
+	return verified, wrap("verify the store", err)
 }
 
 // countRows counts the rows of the log and of the queue.
@@ -166,29 +170,27 @@ func (b *balance) verify(name string) adapter.Conservation {
 	return c
 }
 
-// Backlog describes what is pending; see [adapter.DeliveryStore].
-func (s *Store) Backlog(ctx context.Context) (backlogs []adapter.Backlog, err error) {
-	err = s.observe(ctx, func(tx *sql.Tx) error {
+// Backlog describes the pending events of each connection; see [adapter.DeliveryStore].
+func (s *Store) Backlog(ctx context.Context) ([]adapter.Backlog, error) {
+	backlogs, err := readValue(ctx, s.observe, func(tx *sql.Tx) ([]adapter.Backlog, error) {
 		all, err := readTotals(ctx, tx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		heads, err := s.queueHeads(ctx, tx)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		backlogs, err = inOrder(s.names, all, func(name string, b *balance) (adapter.Backlog, error) {
-			backlog := adapter.Backlog{Connection: name, Events: b.totals[adapter.Pending], Bytes: b.bytes[adapter.Pending]}
+		return inOrder(s.names, all, func(name string, b *balance) (adapter.Backlog, error) {
+			backlog := adapter.Backlog{
+				Connection: name, Events: b.totals[adapter.Pending], Bytes: b.bytes[adapter.Pending],
+			}
 			if backlog.Events == 0 {
 				return backlog, nil
 			}
 			id, _ := s.names.find(name)
 			return backlog, s.describeBacklog(ctx, tx, id, heads[id], &backlog)
 		})
-		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("describe the backlog: %w", err)
-	}
-	return backlogs, nil
+	return backlogs, wrap("describe the backlog", err)
 }
