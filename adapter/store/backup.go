@@ -1,10 +1,10 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -60,18 +60,16 @@ func Backup(ctx context.Context, opts BackupOptions) (_ *Backed, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
-	e := &sqliteEngine{path: path} // for what it says of errors
-	if half, err := pendingSwap(path); half != nil || err != nil {
-		return nil, cmp.Or(e.remedy(err), error(&RestoreInterruptedError{Path: path}))
-	}
-	claim, err := joinDatabase(path)
-	if err != nil {
+	var e sqliteEngine
+	switch err := e.joinFile(path); {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, e.remedy(err)
+	case err != nil:
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, claim.release()) }()
-	e.path = claim.path
-	if err := wholePages(claim.path); err != nil {
-		return nil, fmt.Errorf("back up %s: %w", claim.path, err)
+	defer func() { err = errors.Join(err, e.claim.release()) }()
+	if err := wholePages(e.path); err != nil {
+		return nil, fmt.Errorf("back up %s: %w", e.path, err)
 	}
 	taken := opts.Now()
 	defer func() {
@@ -80,14 +78,14 @@ func Backup(ctx context.Context, opts BackupOptions) (_ *Backed, err error) {
 			err = interrupted(ctx, err)
 		}
 	}()
-	if err := copyPages(ctx, claim.path, &opts); err != nil {
-		return nil, fmt.Errorf("back up %s: %w", claim.path, e.remedy(err))
+	if err := copyPages(ctx, e.path, &opts); err != nil {
+		return nil, fmt.Errorf("back up %s: %w", e.path, e.remedy(err))
 	}
 	opts.Progress(1, 1)
 	if err := intoOneFile(ctx, opts.To); err != nil {
-		return nil, fmt.Errorf("back up %s: %w", claim.path, err)
+		return nil, fmt.Errorf("back up %s: %w", e.path, err)
 	}
-	return examineBackup(ctx, opts.To, claim.path, taken)
+	return examineBackup(ctx, opts.To, e.path, taken)
 }
 
 // copyPages copies the database, without what makes the copy safe.

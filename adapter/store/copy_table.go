@@ -199,15 +199,11 @@ func (e *sqliteEngine) insertRows(ctx context.Context, table string, columns []s
 	})
 }
 
-func (e *postgresEngine) insertRows(ctx context.Context, table string, columns []string, rows [][]any) (err error) {
-	for range postgresTries {
-		err = e.transact(ctx, durablyAs, func(tx pgx.Tx, _ commitMark) error {
+func (e *postgresEngine) insertRows(ctx context.Context, table string, columns []string, rows [][]any) error {
+	return retry(ctx, func() error {
+		return e.transact(ctx, durablyAs, func(tx pgx.Tx, _ commitMark) error {
 			_, err := tx.CopyFrom(ctx, pgx.Identifier{table}, columns, pgx.CopyFromRows(rows))
 			return err
 		})
-		if !mayRetry(err) {
-			break
-		}
-	}
-	return err
+	})
 }

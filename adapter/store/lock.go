@@ -81,11 +81,7 @@ func claimFile(path string) (_ *claim, err error) {
 			return nil, &InUseError{Path: path, PID: os.Getpid()}
 		}
 	}
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open the store: %w", err)
-	}
-	c, err := join(file)
+	c, err := join(path, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +93,7 @@ func claimFile(path string) (_ *claim, err error) {
 	if err := c.lockCompanions(path); err != nil {
 		return nil, err
 	}
-	switch err := lockDatabase(file); {
+	switch err := lockDatabase(c.file); {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EACCES):
 		return nil, &InUseError{Path: c.path}
 	case err != nil:
@@ -111,11 +107,7 @@ func claimFile(path string) (_ *claim, err error) {
 func joinDatabase(path string) (_ *claim, err error) {
 	claimed.mu.Lock()
 	defer claimed.mu.Unlock()
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("open the store: %w", err)
-	}
-	c, err := join(file)
+	c, err := join(path, os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +117,7 @@ func joinDatabase(path string) (_ *claim, err error) {
 		}
 	}()
 	// SQLite finds its log and the locks of other processes by the name of the database.
-	if locked, err := databaseLocked(file); err != nil {
+	if locked, err := databaseLocked(c.file); err != nil {
 		return nil, fmt.Errorf("look for the lock of the store: %s: %w", c.path, err)
 	} else if _, err := statFile(c.path + indexSuffix); locked && errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open the store: the server that has %s open calls it by another name: "+
@@ -152,9 +144,12 @@ func oneName(path string) error {
 	return nil
 }
 
-// join counts a store of the file that was opened, and resolves its path. The caller holds
-// claimed.mu.
-func join(file *os.File) (*claim, error) {
+// join opens the file, counts a store that has it open, and resolves its path. The caller holds claimed.mu.
+func join(path string, flags int) (*claim, error) {
+	file, err := os.OpenFile(path, flags, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &stat); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store: %s: %w", file.Name(), err), file.Close())
@@ -166,7 +161,6 @@ func join(file *os.File) (*claim, error) {
 	claimed.files[id].stores++
 	claimed.files[id].descriptors = append(claimed.files[id].descriptors, file)
 	c := &claim{id: id, file: file}
-	var err error
 	if c.path, err = filepath.EvalSymlinks(file.Name()); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store: %w", err), c.leave())
 	}

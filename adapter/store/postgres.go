@@ -108,13 +108,18 @@ func (e *postgresEngine) read(ctx context.Context, kind readKind, fn func(*sql.T
 	return fn(tx)
 }
 
-// postgresTries is how often a transaction is tried that PostgreSQL ends for the sake of
-// others, or that loses its connection.
+// postgresTries is how often a transaction is tried that loses its connection, or that PostgreSQL ends for the sake of
+// other transactions.
 const postgresTries = 5
 
-func (e *postgresEngine) write(ctx context.Context, fn func(*sql.Tx) error) (err error) {
+func (e *postgresEngine) write(ctx context.Context, fn func(*sql.Tx) error) error {
+	return retry(ctx, func() error { return e.writeOnce(ctx, fn) })
+}
+
+// retry runs a transaction again while it is not committed for a reason that may pass.
+func retry(ctx context.Context, fn func() error) (err error) {
 	for range postgresTries {
-		if err = e.writeOnce(ctx, fn); !mayRetry(err) || ctx.Err() != nil {
+		if err = fn(); !mayRetry(err) || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -131,28 +136,10 @@ func (e *postgresEngine) writeOnce(ctx context.Context, fn func(*sql.Tx) error) 
 		return err
 	}
 	mark := e.writers.begin()
-	for _, statement := range []string{steadySQL, durablySQL, mark.statement()} {
-		if err == nil {
-			_, err = tx.ExecContext(ctx, statement)
-		}
-	}
-	if err == nil {
+	if err = executeEach(ctx, tx, []string{steadySQL, durablySQL, mark.statement()}); err == nil {
 		err = fn(tx)
 	}
-	if err != nil {
-		failed := tx.Rollback()
-		leave()
-		if failed == nil {
-			e.writers.ended(mark)
-		}
-		if isLost(err) {
-			failed = nil // it says the same
-		}
-		return errors.Join(err, failed)
-	}
-	err = tx.Commit()
-	leave()
-	return e.afterCommit(mark, err)
+	return e.end(mark, leave, err, tx.Commit, tx.Rollback)
 }
 
 // mayRetry reports whether the transaction was not committed, and may be if it is tried

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -20,11 +21,10 @@ const applyTimeout = 30 * time.Second
 func (e *postgresEngine) apply(changes []change) (done applied, err error) {
 	shard := <-e.shards
 	defer func() { e.shards <- shard }()
-	for range postgresTries {
-		if done, err = e.applyOnce(changes, shard); !mayRetry(err) {
-			break
-		}
-	}
+	err = retry(context.Background(), func() (err error) {
+		done, err = e.applyOnce(changes, shard)
+		return err
+	})
 	if err != nil {
 		return applied{}, err
 	}
@@ -397,12 +397,8 @@ func (t *postgresTransaction) addTotals(shard int64) error {
 	if len(t.sums) == 0 {
 		return nil
 	}
-	keys := make([]sumKey, 0, len(t.sums))
-	for key := range t.sums {
-		keys = append(keys, key)
-	}
 	// In one order, or two transactions could wait for each other.
-	slices.SortFunc(keys, func(a, b sumKey) int {
+	keys := slices.SortedFunc(maps.Keys(t.sums), func(a, b sumKey) int {
 		return cmp.Or(cmp.Compare(a.connection, b.connection), cmp.Compare(a.outcome, b.outcome))
 	})
 	var connections, events, bytes []int64

@@ -88,15 +88,22 @@ func (e *postgresEngine) transact(
 	if err != nil {
 		return err
 	}
-	if err := fn(tx, mark); err != nil {
-		failed := tx.Rollback(ctx)
+	err = fn(tx, mark)
+	return e.end(mark, leave, err,
+		func() error { return tx.Commit(ctx) }, func() error { return tx.Rollback(ctx) })
+}
+
+// end commits a transaction, or rolls it back after an error, and gives back its connection.
+func (e *postgresEngine) end(mark commitMark, leave func(), err error, commit, rollback func() error) error {
+	if err != nil {
+		failed := rollback()
 		leave()
-		if failed == nil { // the error is what matters
+		if failed == nil {
 			e.writers.ended(mark)
 		}
-		return err
+		return err // the caller acts on it, not on a failed rollback
 	}
-	err = tx.Commit(ctx)
+	err = commit()
 	leave()
 	return e.afterCommit(mark, err)
 }

@@ -33,11 +33,10 @@ func (e *postgresEngine) lease(
 	// its answer would wait until it ends, though the process stops in good order.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyTimeout)
 	defer cancel()
-	for range postgresTries {
-		if leased, err = e.leaseOnce(ctx, q, now, request); !mayRetry(err) || ctx.Err() != nil {
-			break
-		}
-	}
+	err = retry(ctx, func() (err error) {
+		leased, err = e.leaseOnce(ctx, q, now, request)
+		return err
+	})
 	if errors.Is(err, errNothingDue) {
 		return nil, nil
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -37,14 +38,10 @@ func (t *postgresTransaction) reject(rejected rejections, toLog *incoming) error
 		return nil
 	}
 	// In one order, or two transactions could wait for each other.
-	all := make([]*rejection, 0, len(rejected))
-	for _, r := range rejected {
-		all = append(all, r)
-	}
-	slices.SortFunc(all, func(a, b *rejection) int { return bytes.Compare(a.digest, b.digest) })
+	byDigest := func(a, b *rejection) int { return bytes.Compare(a.digest, b.digest) }
 	var digests [][]byte
 	var ids, repeats []int64
-	for _, r := range all {
+	for _, r := range slices.SortedFunc(maps.Values(rejected), byDigest) {
 		digests, ids, repeats = append(digests, r.digest), append(ids, r.id), append(repeats, int64(len(r.each)-1))
 	}
 	rows, err := t.tx.Query(t.ctx, `INSERT INTO rejected (digest, delivery, repeats)

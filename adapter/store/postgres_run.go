@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	"segment-saasquatch/adapter"
@@ -56,11 +57,7 @@ func (in *incoming) live() *incoming {
 
 // addRunOutcomes comes last, as addTotals does, and in one order.
 func (t *postgresTransaction) addRunOutcomes(shard int64) error {
-	keys := make([]runKey, 0, len(t.runs))
-	for key := range t.runs {
-		keys = append(keys, key)
-	}
-	slices.SortFunc(keys, func(a, b runKey) int {
+	keys := slices.SortedFunc(maps.Keys(t.runs), func(a, b runKey) int {
 		return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(a.outcome, b.outcome), cmp.Compare(a.reason, b.reason))
 	})
 	for _, key := range keys {

@@ -64,24 +64,16 @@ func PrepareRestore(ctx context.Context, opts RestoreOptions) (_ *Restoration, e
 	if err != nil {
 		return nil, fmt.Errorf("restore the store: %w", err)
 	}
-	e := &sqliteEngine{path: path} // for what it says of errors
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return nil, fmt.Errorf("make the data directory: %w", e.remedy(err))
+	var e sqliteEngine
+	if err := e.claimFile(path); err != nil {
+		return nil, err
 	}
-	if err := finishSwap(path); err != nil {
-		return nil, e.remedy(err)
-	}
-	r := &Restoration{File: opts.File, opts: opts}
-	if r.claim, err = claimDatabase(path); err != nil {
-		return nil, e.remedy(err)
-	}
+	r := &Restoration{File: opts.File, Database: e.path, opts: opts, claim: e.claim}
 	defer func() {
 		if err != nil {
 			err = interrupted(ctx, errors.Join(err, r.Close()))
 		}
 	}()
-	r.Database = r.claim.path
-	e.path = r.Database
 	if err := removeTemporary(r.Database); err != nil {
 		return nil, fmt.Errorf("remove what an interrupted restore has left: %w", err)
 	}

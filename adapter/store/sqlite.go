@@ -68,34 +68,18 @@ func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
-	e.path = path // until it is known where symlinks lead
 	if opts.Shared {
-		if interrupted, err := pendingSwap(path); interrupted != nil || err != nil {
-			return nil, cmp.Or(e.remedy(err), error(&RestoreInterruptedError{Path: path}))
-		}
-		e.claim, err = joinDatabase(path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // there is no store yet, which is no fault of the machine
-			return nil, err
-		case err != nil:
-			return nil, e.remedy(err)
-		}
+		err = e.joinFile(path)
 	} else {
-		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-			return nil, fmt.Errorf("make the data directory: %w", e.remedy(err))
-		}
-		if err := finishSwap(path); err != nil {
-			return nil, e.remedy(err)
-		}
-		if e.claim, err = claimDatabase(path); err != nil {
-			return nil, e.remedy(err)
-		}
-		if err := makePrivate(e.claim.path); err != nil {
+		err = e.claimFile(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !opts.Shared {
+		if err := makePrivate(e.path); err != nil {
 			return nil, fmt.Errorf("open the store: %w", e.remedy(err))
 		}
-	}
-	e.path = e.claim.path
-	if !opts.Shared {
 		if err := e.prepareDisk(opts.Limits.FreeDisk); err != nil {
 			return nil, fmt.Errorf("open the store %s: %w", e.path, err)
 		}
@@ -108,6 +92,39 @@ func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 		return nil, fmt.Errorf("open the store %s: %w", e.path, e.remedy(err))
 	}
 	return e, nil
+}
+
+// joinFile opens the database file beside a process that may have claimed it. It returns an error that wraps
+// [fs.ErrNotExist] without a remedy: there may be no store yet.
+func (e *sqliteEngine) joinFile(path string) (err error) {
+	e.path = path // until symlinks are resolved
+	if interrupted, err := pendingSwap(path); interrupted != nil || err != nil {
+		return cmp.Or(e.remedy(err), error(&RestoreInterruptedError{Path: path}))
+	}
+	switch e.claim, err = joinDatabase(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return err
+	case err != nil:
+		return e.remedy(err)
+	}
+	e.path = e.claim.path
+	return nil
+}
+
+// claimFile makes the data directory, finishes an interrupted restore, and claims the database file.
+func (e *sqliteEngine) claimFile(path string) (err error) {
+	e.path = path // until symlinks are resolved
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return fmt.Errorf("make the data directory: %w", e.remedy(err))
+	}
+	if err := finishSwap(path); err != nil {
+		return e.remedy(err)
+	}
+	if e.claim, err = claimDatabase(path); err != nil {
+		return e.remedy(err)
+	}
+	e.path = e.claim.path
+	return nil
 }
 
 // prepareDisk finds out whether the disk can keep the reserve, and keeps the ballast. A

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 )
@@ -71,7 +72,7 @@ func (s *messageSet) find(hash int64, ids []int64) []int64 {
 // after returns a set of the entries after an id.
 func (s *messageSet) after(id int64) *messageSet {
 	later := newMessageSet()
-	for _, e := range s.sorted() {
+	for e := range s.all() {
 		if e.id > id {
 			later.add(e)
 		}
@@ -79,32 +80,37 @@ func (s *messageSet) after(id int64) *messageSet {
 	return later
 }
 
-// sorted returns the entries in the order of the table.
-func (s *messageSet) sorted() []entry {
-	entries := make([]entry, 0, len(s.first))
-	for hash, id := range s.first {
-		entries = append(entries, entry{hash, id})
-	}
-	for hash, ids := range s.more {
-		for _, id := range ids {
-			entries = append(entries, entry{hash, id})
+// all returns the entries in no order.
+func (s *messageSet) all() iter.Seq[entry] {
+	return func(yield func(entry) bool) {
+		for hash, id := range s.first {
+			if !yield(entry{hash, id}) {
+				return
+			}
+		}
+		for hash, ids := range s.more {
+			for _, id := range ids {
+				if !yield(entry{hash, id}) {
+					return
+				}
+			}
 		}
 	}
-	slices.SortFunc(entries, func(a, b entry) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.id, b.id)) })
-	return entries
+}
+
+// sorted returns the entries in the order of the table.
+func (s *messageSet) sorted() []entry {
+	return slices.SortedFunc(s.all(), func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.id, b.id))
+	})
 }
 
 // add adds entries whose rows are on disk.
 func (m *messageIndex) add(more *messageSet) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for hash, id := range more.first {
-		m.recent.add(entry{hash, id})
-	}
-	for hash, ids := range more.more {
-		for _, id := range ids {
-			m.recent.add(entry{hash, id})
-		}
+	for e := range more.all() {
+		m.recent.add(e)
 	}
 }
 

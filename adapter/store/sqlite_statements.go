@@ -8,31 +8,11 @@ import (
 	"strings"
 )
 
-// statements are those on an event's way, prepared once.
+// statements are the prepared statements that accept, lease and settle events.
 type statements struct {
-	begin, commit, rollback *sql.Stmt
-	allocate                *sql.Stmt
-	enqueue, enqueueMany    *sql.Stmt
-	known                   *sql.Stmt
-	candidates              *sql.Stmt
-	logArrival              *sql.Stmt
-	keepPayload             *sql.Stmt
-	settle                  *sql.Stmt
-	keepQueued              *sql.Stmt
-	dequeue                 *sql.Stmt
-	putBack                 *sql.Stmt
-	makeDue                 *sql.Stmt
-	attempt                 *sql.Stmt
-	markSending             *sql.Stmt
-	addTotal                *sql.Stmt
-	runProgress             *sql.Stmt
-	runObject               *sql.Stmt
-	addRunOutcome           *sql.Stmt
-	rejectAgain             *sql.Stmt
-	runRejected             *sql.Stmt
-	deadLetterSizes         *sql.Stmt
-	addDeadLetter           *sql.Stmt
-	logState                *sql.Stmt
+	begin, commit, rollback, allocate, enqueue, enqueueMany, known, candidates, logArrival, keepPayload,
+	settle, keepQueued, dequeue, putBack, makeDue, attempt, markSending, addTotal, runProgress, runObject,
+	addRunOutcome, rejectAgain, runRejected, deadLetterSizes, addDeadLetter, logState *sql.Stmt
 }
 
 // An error ends the whole transaction, so OR FAIL spares SQLite the preparations

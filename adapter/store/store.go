@@ -135,8 +135,9 @@ type Store struct {
 	// oldRefused and oldSettled are the ways on which events are deleted that are past
 	// their time.
 	oldRefused, oldSettled walk
-	// unknownRecordings are asked about before they are applied again.
-	unknownRecordings unknownRecordings
+	// unknownRecordings has an unknownRecording by leaseKey. Each stays until its caller records the outcome again,
+	// which the caller does while it has the lease. The database is asked for the earlier commit first.
+	unknownRecordings sync.Map
 	health            health
 	progress          progress
 	patience          patience
@@ -222,10 +223,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		queues: make(map[int64][]*Queue),
 		runs:   make(map[int64]*Queue),
 
-		oldRefused:        walk{keep: opts.Retention.Dead, refused: true},
-		oldSettled:        walk{keep: opts.Retention.Ledger},
-		scanNoted:         cmp.Or(opts.scanNoted, scanNoted),
-		unknownRecordings: unknownRecordings{of: make(map[leaseKey]unknownRecording)},
+		oldRefused: walk{keep: opts.Retention.Dead, refused: true},
+		oldSettled: walk{keep: opts.Retention.Ledger},
+		scanNoted:  cmp.Or(opts.scanNoted, scanNoted),
 	}
 	if s.names, err = loadNames(ctx, opened); err == nil {
 		s.eventNames, err = loadEventNames(ctx, opened, &s.progress, cmp.Or(opts.maxEventNames, maxEventNames))

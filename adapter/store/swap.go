@@ -74,7 +74,7 @@ func (s *swap) decide(file string) error {
 	if err := os.Rename(file, s.prepared()); err != nil {
 		return err
 	}
-	return syncDirectory(s.path)
+	return SyncDirectory(s.path)
 }
 
 // finish takes the steps that are left, in any of which it may have been interrupted. The
@@ -93,7 +93,7 @@ func (s *swap) finish() error {
 	if err := os.Remove(s.path + indexSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := syncDirectory(s.path); err != nil {
+	if err := SyncDirectory(s.path); err != nil {
 		return err
 	}
 	s.step("keep the database")
@@ -105,7 +105,7 @@ func (s *swap) finish() error {
 		return err
 	}
 	s.step("sync")
-	return syncDirectory(s.path)
+	return SyncDirectory(s.path)
 }
 
 // keep gives the former database its second name. An empty file is none.
@@ -127,7 +127,7 @@ func (s *swap) keep() error {
 	case err != nil:
 		return err
 	}
-	return syncDirectory(s.path)
+	return SyncDirectory(s.path)
 }
 
 // RestoreInterruptedError means that a restore was interrupted after it had been decided on.
@@ -164,8 +164,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// syncDirectory brings the names beside the file to the disk.
-func syncDirectory(path string) error {
+// SyncDirectory writes the names of the files beside the file to the disk.
+func SyncDirectory(path string) error {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"sync"
 
 	"segment-saasquatch/adapter"
 )
@@ -26,54 +25,30 @@ func (e *unknownCommitError) Unwrap() error { return e.err }
 // leaseKey names a lease.
 type leaseKey struct{ id, token int64 }
 
-// unknownRecordings are recordings whose commit is unknown. Each stays until its caller
-// records the outcome again, as a caller does while the lease is its own.
-type unknownRecordings struct {
-	mu sync.Mutex
-	of map[leaseKey]unknownRecording
-}
-
+// unknownRecording is a recording whose commit is unknown.
 type unknownRecording struct {
 	recording *recording
 	unknown   *unknownCommitError
-}
-
-func (u *unknownRecordings) get(key leaseKey) (unknownRecording, bool) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	earlier, ok := u.of[key]
-	return earlier, ok
-}
-
-func (u *unknownRecordings) put(key leaseKey, r unknownRecording) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.of[key] = r
-}
-
-func (u *unknownRecordings) remove(key leaseKey) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	delete(u.of, key)
 }
 
 // record commits a recording, unless an earlier call has done so without learning of it.
 // An UnavailableError does not say that nothing was recorded: the next call finds out.
 func (s *Store) record(ctx context.Context, r *recording) error {
 	key := leaseKey{r.leased.ID, r.leased.Token}
-	if earlier, ok := s.unknownRecordings.get(key); ok {
+	if value, ok := s.unknownRecordings.Load(key); ok {
+		earlier := value.(unknownRecording)
 		committed, err := earlier.unknown.committed(ctx)
 		if err != nil {
 			return s.explained("ask whether the outcome is recorded", err)
 		}
-		s.unknownRecordings.remove(key)
+		s.unknownRecordings.Delete(key)
 		if committed {
 			return earlier.recording.result()
 		}
 	}
 	err := s.commit(ctx, r)
 	if unknown, ok := errors.AsType[*unknownCommitError](err); ok {
-		s.unknownRecordings.put(key, unknownRecording{r, unknown})
+		s.unknownRecordings.Store(key, unknownRecording{r, unknown})
 		return &adapter.UnavailableError{Message: "the store cannot be reached", Err: err}
 	}
 	if err != nil {

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,7 +60,7 @@ func (p *program) storeBackup(f *storeFlags, cfg *config.Config, name string, fo
 	})
 	end()
 	if err == nil {
-		err = syncDirectory(filepath.Dir(name))
+		err = store.SyncDirectory(name)
 	}
 	if err != nil {
 		return failed(err)
@@ -71,13 +69,4 @@ func (p *program) storeBackup(f *storeFlags, cfg *config.Config, name string, fo
 		"`segment-saasquatch store restore %s` restores it",
 		name, done.Pending, done.Settled, bytesText(done.Bytes), done.TakenAt.Format(time.RFC3339), name)
 	return failed(p.report(text, backupReport{name, done}, f.asJSON))
-}
-
-// syncDirectory writes the names in a directory to the disk.
-func syncDirectory(name string) error {
-	dir, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
