@@ -15,117 +15,64 @@ import (
 	"segment-saasquatch/adapter"
 )
 
+// errnos are errors of the system. SQLite often reports only a code of its own.
+type errnos []unix.Errno
+
+// codes are SQLite's extended codes.
+type codes []int
+
 // cause is a condition of the machine that keeps the SQLite store from working.
 type cause struct {
-	// errors are what the system says, or SQLite's extended codes where it keeps that to
-	// itself.
-	errors []unix.Errno
-	codes  []int
-	// message is for senders; see adapter.UnavailableError.
-	message string
-	// remedy is for the operator.
-	remedy string
+	errors errnos
+	codes  codes
+	// message is for senders; see adapter.UnavailableError. remedy is for the operator.
+	message, remedy string
 }
 
-// causes are the conditions that a remedy is known for. The first that fits is taken.
+// causes are the conditions that have a known remedy. The first that fits is taken.
 var causes = []cause{
-	{
-		errors:  []unix.Errno{unix.EROFS},
-		message: "the file system is read-only",
-		remedy: "the user of this process must be able to write there: remount it for writing " +
-			"(the kernel's log may say why it is read-only), or set another data_dir",
-	},
-	{
-		errors:  []unix.Errno{unix.EACCES, unix.EPERM},
-		codes:   []int{sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM},
-		message: "the store cannot be written to",
-		remedy:  "the user of this process must be able to write the file and its directory, or set another data_dir",
-	},
+	{errnos{unix.EROFS}, nil, "the file system is read-only",
+		"the user of this process must be able to write there: remount it for writing " +
+			"(the kernel's log may say why it is read-only), or set another data_dir"},
+	{errnos{unix.EACCES, unix.EPERM}, codes{sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM},
+		"the store cannot be written to",
+		"the user of this process must be able to write the file and its directory, or set another data_dir"},
 	noInodes,
-	{
-		errors:  []unix.Errno{unix.ENOSPC},
-		codes:   []int{sqlite3.SQLITE_FULL},
-		message: "the disk is full",
-		remedy:  "make room on it; the store goes on by itself",
-	},
-	{
-		errors:  []unix.Errno{unix.EDQUOT},
-		message: "the disk quota is used up",
-		remedy:  "raise the quota of the user of this process, or make room; the store goes on by itself",
-	},
-	{
-		errors:  []unix.Errno{unix.EFBIG},
-		message: "the store's file may not grow",
-		remedy: "raise the limit on the size of files (ulimit -f, or LimitFSIZE of systemd), " +
-			"or set data_dir on a file system with larger files",
-	},
-	{
-		errors:  []unix.Errno{unix.EMFILE},
-		message: "the server has too many files open",
-		remedy:  "raise the limit on open files (ulimit -n, or LimitNOFILE of systemd)",
-	},
-	{
-		errors:  []unix.Errno{unix.ENFILE},
-		message: "the machine has too many files open",
-		remedy:  "raise fs.file-max, or end what opens the files",
-	},
-	{
-		errors: []unix.Errno{unix.ENOLCK, unix.EOPNOTSUPP, unix.ENOTSUP, unix.ENOSYS},
-		codes: []int{
+	{errnos{unix.ENOSPC}, codes{sqlite3.SQLITE_FULL}, "the disk is full",
+		"make room on it; the store goes on by itself"},
+	{errnos{unix.EDQUOT}, nil, "the disk quota is used up",
+		"raise the quota of the user of this process, or make room; the store goes on by itself"},
+	{errnos{unix.EFBIG}, nil, "the store's file may not grow",
+		"raise the limit on the size of files (ulimit -f, or LimitFSIZE of systemd), " +
+			"or set data_dir on a file system with larger files"},
+	{errnos{unix.EMFILE}, nil, "the server has too many files open",
+		"raise the limit on open files (ulimit -n, or LimitNOFILE of systemd)"},
+	{errnos{unix.ENFILE}, nil, "the machine has too many files open",
+		"raise fs.file-max, or end what opens the files"},
+	{errnos{unix.ENOLCK, unix.EOPNOTSUPP, unix.ENOTSUP, unix.ENOSYS},
+		codes{
 			sqlite3.SQLITE_IOERR_LOCK, sqlite3.SQLITE_IOERR_RDLOCK, sqlite3.SQLITE_IOERR_UNLOCK, sqlite3.SQLITE_PROTOCOL,
 			sqlite3.SQLITE_IOERR_SHMLOCK, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMOPEN,
 		},
-		message: "the file system has no locks",
-		remedy: "set data_dir on a local disk: network file systems such as NFS lack the locks or the shared memory " +
-			"that SQLite needs; for several machines there is the PostgreSQL store",
-	},
-	{
-		errors:  []unix.Errno{unix.ESTALE},
-		message: "the file system is gone",
-		remedy:  "mount it again and restart, and better set data_dir on a local disk",
-	},
-	{
-		errors:  []unix.Errno{unix.EISDIR},
-		message: "the store is a directory",
-		remedy:  "the database is a file: remove the directory, or set another data_dir",
-	},
-	{
-		errors:  []unix.Errno{unix.ENOTDIR},
-		message: "the data directory is a file",
-		remedy:  "a part of the path is a file: remove it, or set another data_dir",
-	},
-	{
-		errors:  []unix.Errno{unix.ELOOP, unix.ENAMETOOLONG, unix.ENOENT, unix.EEXIST},
-		message: "the data directory is not there",
-		remedy:  "the path leads nowhere: make the directory, or set another data_dir",
-	},
-	{
-		errors:  []unix.Errno{unix.ENOMEM},
-		codes:   []int{sqlite3.SQLITE_NOMEM},
-		message: "the store is out of memory",
-		remedy:  "give the process more memory",
-	},
-	{
-		codes:   []int{sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB},
-		message: "the store is damaged",
-		remedy:  damagedRemedy,
-	},
-	{
-		codes:   []int{sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED},
-		message: "the store is busy",
-		remedy:  "end what has the database open for long",
-	},
-	{
-		codes:   []int{sqlite3.SQLITE_AUTH},
-		message: "the store cannot be written to",
-		remedy:  "the user of this process must be able to write the file and its directory",
-	},
-	{
-		errors:  []unix.Errno{unix.EIO, unix.ENXIO, unix.ENODEV},
-		codes:   []int{sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN},
-		message: "the disk reports an error",
-		remedy:  "look into the kernel's log, and replace the disk if it fails",
-	},
+		"the file system has no locks",
+		"set data_dir on a local disk: network file systems such as NFS lack the locks or the shared memory " +
+			"that SQLite needs; for several machines there is the PostgreSQL store"},
+	{errnos{unix.ESTALE}, nil, "the file system is gone",
+		"mount it again and restart, and better set data_dir on a local disk"},
+	{errnos{unix.EISDIR}, nil, "the store is a directory",
+		"the database is a file: remove the directory, or set another data_dir"},
+	{errnos{unix.ENOTDIR}, nil, "the data directory is a file",
+		"a part of the path is a file: remove it, or set another data_dir"},
+	{errnos{unix.ELOOP, unix.ENAMETOOLONG, unix.ENOENT, unix.EEXIST}, nil, "the data directory is not there",
+		"the path leads nowhere: make the directory, or set another data_dir"},
+	{errnos{unix.ENOMEM}, codes{sqlite3.SQLITE_NOMEM}, "the store is out of memory", "give the process more memory"},
+	{nil, codes{sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}, "the store is damaged", damagedRemedy},
+	{nil, codes{sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}, "the store is busy",
+		"end what has the database open for long"},
+	{nil, codes{sqlite3.SQLITE_AUTH}, "the store cannot be written to",
+		"the user of this process must be able to write the file and its directory"},
+	{errnos{unix.EIO, unix.ENXIO, unix.ENODEV}, codes{sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN},
+		"the disk reports an error", "look into the kernel's log, and replace the disk if it fails"},
 }
 
 // noInodes has the error of a full disk.

@@ -17,10 +17,10 @@ import (
 
 // postgresCause is a condition that keeps a PostgreSQL store from working.
 type postgresCause struct {
-	// codes are SQLSTATEs. One of two characters is a class.
-	codes []string
-	// message is for senders; see adapter.UnavailableError. Without one the condition only
-	// keeps the store from opening.
+	// codes are SQLSTATEs with spaces between them. One of two characters is a class.
+	codes string
+	// message is for senders; see adapter.UnavailableError. A condition without a message only keeps the store from
+	// opening.
 	message string
 	// remedy is for the operator.
 	remedy string
@@ -37,98 +37,54 @@ const (
 		"and USAGE on its sequences; to make and migrate the tables it needs USAGE and CREATE on their schema"
 )
 
-// postgresCauses are the conditions that a remedy is known for. The first with the code is
-// taken, and a class comes after its codes.
+// postgresCauses are the conditions that have a known remedy. The first with the code is taken, and a class comes
+// after its codes.
 var postgresCauses = []postgresCause{
-	{
-		codes: []string{"53300"}, message: "the store is overloaded",
-		remedy: "the server, the database or the role has no connection left: lower pool_max_conns in the store's URL, " +
-			"raise max_connections or the CONNECTION LIMIT, or put a pooler in between",
-	},
-	{
-		codes: []string{"53100"}, message: "the disk of the store is full",
-		remedy: "make room on the disk of the PostgreSQL server; the store goes on by itself",
-	},
-	{
-		codes: []string{"53"}, message: "the store is overloaded",
-		remedy: "give the PostgreSQL server more of the resource that it names",
-	},
-	{
-		codes: []string{"25006"}, message: unwritable,
-		remedy: readOnlyRemedy,
-	},
-	{codes: []string{"42501"}, message: unwritable, remedy: grantsRemedy},
-	{
-		codes: []string{"3D000"}, message: unreachable,
-		remedy: "the database is not there: CREATE DATABASE it with ENCODING 'UTF8', " +
-			"or correct its name in the store's URL",
-	},
-	{
-		codes: []string{"28P01"}, message: unreachable,
-		remedy: "correct user and password in the store's URL, with special characters percent-encoded (@ is %40)",
-	},
-	{
-		codes: []string{"28000"}, message: unreachable,
-		remedy: "the server does not let this user in from here: see its pg_hba.conf, " +
-			"that the role exists and may LOGIN, and add sslmode=require to the store's URL if it demands TLS",
-	},
-	{
-		codes: []string{"3F000"}, message: unwritable,
-		remedy: ErrNoSchema.Error(),
-	},
-	{
-		codes: []string{"42P01", "42703"}, message: unwritable,
-		remedy: "a table or column of the store is not where search_path leads: correct search_path in the store's URL, " +
-			"of the role or of the database, or restore what was dropped, and restart",
-	},
-	{
-		codes:  []string{"42P07", "42710"},
-		remedy: "another program has a table of that name: give the store a schema of its own (search_path) or a database",
-	},
-	{
-		codes: []string{"42704", "22023"},
-		remedy: "the store's URL has a parameter that PostgreSQL does not know, or a wrong value of one: " +
-			"correct or remove it",
-	},
-	{
-		codes: []string{"57014"}, message: "the store takes too long",
-		remedy: "statement_timeout ends its statements, or an operator does: " +
+	{"53300", "the store is overloaded",
+		"the server, the database or the role has no connection left: lower pool_max_conns in the store's URL, " +
+			"raise max_connections or the CONNECTION LIMIT, or put a pooler in between"},
+	{"53100", "the disk of the store is full",
+		"make room on the disk of the PostgreSQL server; the store goes on by itself"},
+	{"53", "the store is overloaded", "give the PostgreSQL server more of the resource that it names"},
+	{"25006", unwritable, readOnlyRemedy},
+	{"42501", unwritable, grantsRemedy},
+	{"3D000", unreachable,
+		"the database is not there: CREATE DATABASE it with ENCODING 'UTF8', " +
+			"or correct its name in the store's URL"},
+	{"28P01", unreachable,
+		"correct user and password in the store's URL, with special characters percent-encoded (@ is %40)"},
+	{"28000", unreachable,
+		"the server does not let this user in from here: see its pg_hba.conf, " +
+			"that the role exists and may LOGIN, and add sslmode=require to the store's URL if it demands TLS"},
+	{"3F000", unwritable, ErrNoSchema.Error()},
+	{"42P01 42703", unwritable,
+		"a table or column of the store is not where search_path leads: correct search_path in the store's URL, " +
+			"of the role or of the database, or restore what was dropped, and restart"},
+	{"42P07 42710", "",
+		"another program has a table of that name: give the store a schema of its own (search_path) or a database"},
+	{"42704 22023", "",
+		"the store's URL has a parameter that PostgreSQL does not know, or a wrong value of one: " +
+			"correct or remove it"},
+	{"57014", "the store takes too long",
+		"statement_timeout ends its statements, or an operator does: " +
 			"ALTER ROLE … SET statement_timeout = '60s', or add statement_timeout=60000 to the store's URL, " +
-			"and look for locks that other programs hold",
-	},
-	{
-		codes: []string{"55P03"}, message: "the store takes too long",
-		remedy: "lock_timeout ends its statements: ALTER ROLE … SET lock_timeout = 0, " +
-			"and look for locks that other programs hold",
-	},
-	{
-		codes: []string{"25P03", "25P04", "57P05"}, message: unreachable,
-		remedy: "a timeout of the server ends its sessions: " +
-			"ALTER ROLE … SET idle_in_transaction_session_timeout = '60s', and transaction_timeout and idle_session_timeout likewise",
-	},
-	{
-		codes: []string{"57P03"}, message: unreachable,
-		remedy: "the server starts, stops or recovers: wait, or see its log",
-	},
-	{
-		codes: []string{"42P05", "26000"}, message: unreachable,
-		remedy: "a pooler hands out sessions of other clients: have it pool transactions or sessions " +
-			"(pool_mode = transaction or session)",
-	},
-	{
-		codes: []string{"08P01"}, message: unreachable,
-		remedy: "a pooler in between refuses that: see its log. Parameters in the store's URL that it does not take, " +
+			"and look for locks that other programs hold"},
+	{"55P03", "the store takes too long",
+		"lock_timeout ends its statements: ALTER ROLE … SET lock_timeout = 0, " +
+			"and look for locks that other programs hold"},
+	{"25P03 25P04 57P05", unreachable,
+		"a timeout of the server ends its sessions: " +
+			"ALTER ROLE … SET idle_in_transaction_session_timeout = '60s', and transaction_timeout and idle_session_timeout likewise"},
+	{"57P03", unreachable, "the server starts, stops or recovers: wait, or see its log"},
+	{"42P05 26000", unreachable,
+		"a pooler hands out sessions of other clients: have it pool transactions or sessions " +
+			"(pool_mode = transaction or session)"},
+	{"08P01", unreachable,
+		"a pooler in between refuses that: see its log. Parameters in the store's URL that it does not take, " +
 			"such as options or search_path, are for ALTER ROLE … SET; its pool_mode is transaction or session; " +
-			"it needs pool_max_conns connections for each process",
-	},
-	{
-		codes: []string{"57", "08"}, message: unreachable,
-		remedy: "see that PostgreSQL runs, and its log",
-	},
-	{
-		codes: []string{"58", "XX"}, message: "the store reports an error",
-		remedy: "see the log of the PostgreSQL server, and its disk",
-	},
+			"it needs pool_max_conns connections for each process"},
+	{"57 08", unreachable, "see that PostgreSQL runs, and its log"},
+	{"58 XX", "the store reports an error", "see the log of the PostgreSQL server, and its disk"},
 }
 
 // postgresCauseOf returns the cause of an error, nil if none is known.
@@ -136,7 +92,7 @@ func postgresCauseOf(err error) *postgresCause {
 	var fault *pgconn.PgError
 	if errors.As(err, &fault) {
 		for i := range postgresCauses {
-			for _, code := range postgresCauses[i].codes {
+			for code := range strings.FieldsSeq(postgresCauses[i].codes) {
 				if strings.HasPrefix(fault.Code, code) {
 					return &postgresCauses[i]
 				}
