@@ -10,15 +10,14 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// backlog is how much is pending, as far as this process knows.
+// backlog is the number and size of the pending events, as far as this process knows.
 type backlog struct {
 	mu       sync.Mutex
 	pending  map[int64]weight // by connection
 	freeDisk int64            // negative if not known
-	changed  int64            // how often count has run
+	changed  int64            // number of calls of count
 
-	// admitted are requests that were admitted and whose end is not known yet: those of
-	// each connection, and all together.
+	// admitted are the requests that were admitted and have not ended, by connection and in sum.
 	admitted    map[int64]weight
 	allAdmitted weight
 }
@@ -32,9 +31,8 @@ func newBacklog() backlog {
 	return backlog{pending: make(map[int64]weight), admitted: make(map[int64]weight)}
 }
 
-// admit returns an error if the connection has no room for that many events more.
-// Otherwise their room is set aside until leave, so that requests at the same time do not
-// exceed the limits together.
+// admit returns an error if the connection has no room for the events. Otherwise it reserves the room until leave, so
+// that concurrent requests do not exceed the limits together.
 func (s *Store) admit(q *Queue, events int, bytes int64) error {
 	b := &s.backlog
 	b.mu.Lock()
@@ -54,14 +52,13 @@ func (s *Store) admit(q *Queue, events int, bytes int64) error {
 	return nil
 }
 
-// footprint is about how much of the disk events take up until the log is copied to the
-// database file: the pages of their rows, of their payloads and of the indexes in both.
+// footprint estimates the room that events take on the disk until the log is copied to the database file: the pages
+// of their rows, payloads and indexes in both files.
 func footprint(events, bytes int64) int64 {
 	return 2 * pageSize * (4 + events + bytes/3000)
 }
 
-// leave gives up the room that was set aside for a change. What was stored of it
-// has been counted by then.
+// leave releases the room that was reserved for a change. The events that were stored have been counted by then.
 func (b *backlog) leave(c change) {
 	a, ok := c.(*acceptance)
 	if !ok {
@@ -81,8 +78,8 @@ func full(format string, args ...any) error {
 	return &adapter.UnavailableError{Message: "the backlog of the connection is full: " + fmt.Sprintf(format, args...)}
 }
 
-// diskFull says that the disk has less than its reserve. The message is the same for all
-// numbers, so that the log tells of it once.
+// diskFull is the error of a disk with less room than its reserve. The message has no numbers, so that the log
+// reports it once.
 func diskFull(free, reserve int64) *adapter.UnavailableError {
 	return &adapter.UnavailableError{
 		Message: "the backlog is full: the disk has too little room left",
@@ -90,8 +87,8 @@ func diskFull(free, reserve int64) *adapter.UnavailableError {
 	}
 }
 
-// enoughDisk is the room from which on a disk that was full takes events again. It exceeds
-// the reserve, so that the store does not change its mind with every request.
+// enoughDisk is the room from which a full disk takes events again. It exceeds the reserve, so that the answer does
+// not change with every request.
 func enoughDisk(reserve int64) int64 { return reserve + footprint(1, 0) + reserve/16 }
 
 // watchDisk measures the room on the disk.
@@ -114,8 +111,7 @@ func (s *Store) watchDisk() error {
 	return nil
 }
 
-// count adds what the changes have added to the backlog. Events that were marked
-// as duplicates are not pending.
+// count adds the changes to the backlog. Duplicates are not pending.
 func (b *backlog) count(changes []change) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -138,7 +134,7 @@ func (b *backlog) count(changes []change) {
 	b.changed++
 }
 
-// measure reads the size of the backlog and the room on the disk.
+// measure reads the size of the backlog and the free room of the disk.
 func (s *Store) measure(ctx context.Context) error {
 	b := &s.backlog
 	b.mu.Lock()
@@ -155,7 +151,7 @@ func (s *Store) measure(ctx context.Context) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.changed == changed { // otherwise what was read is of the past
+	if b.changed == changed { // otherwise the numbers are outdated
 		b.pending = pending
 	}
 	return nil

@@ -12,43 +12,40 @@ import (
 	"modernc.org/sqlite"
 )
 
-// BackupOptions say what Backup copies.
+// BackupOptions configure Backup.
 type BackupOptions struct {
 	// Path is the SQLite database.
 	Path string
-	// To is an empty file of the caller's, private to its owner, that becomes the copy.
+	// To is an empty file that the caller has made, private to its owner. It becomes the copy.
 	To string
-	// Progress is told how many bytes of the database are copied, and how many there are.
-	// Default: it is told to nothing.
+	// Progress is called with the number of copied bytes and of all bytes of the database. Default: it does nothing.
 	Progress func(done, total int64)
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 }
 
-// Backed is what Backup has copied.
+// Backed describes the copy of a Backup.
 type Backed struct {
 	TakenAt time.Time `json:"taken_at"`
 	Bytes   int64     `json:"bytes"`
-	// Pending and Settled are how many events the copy holds.
+	// Pending and Settled are the numbers of events in the copy.
 	Pending int64 `json:"pending"`
 	Settled int64 `json:"settled"`
 }
 
-// backupPages is how many pages are copied at a time. Between these steps Backup can be
-// interrupted.
+// backupPages is the number of pages that one step copies. Backup can be interrupted between steps.
 const backupPages = 1024
 
-// Backup copies the database beside a server that has it open. The copy is one file, of the
-// moment at which Backup began. It was examined and is on the disk when Backup returns. An
-// error leaves a file of no use, and none beside it.
+// Backup copies the database beside a server that has it open. The copy is one file with the state at the begin of
+// Backup. When Backup returns, the copy has been checked and is on the disk. After an error the file is useless, and
+// no other file is left beside it.
 //
-// SQLite copies the pages of one snapshot. Backup takes no lock that a server waits for. The
-// write-ahead log cannot begin anew while the snapshot is in use, so it grows by what the
-// server writes in that time. VACUUM INTO holds its snapshot longer, since it builds every
-// table anew, and tells of no progress; see BenchmarkBackup. A copy without a snapshot would
-// begin again with each commit of the server, and never end beside a busy one.
+// SQLite copies the pages of one snapshot. Backup takes no lock that a server waits for. The write-ahead log cannot
+// restart while the snapshot is in use, so it grows by the server's writes during that time. VACUUM INTO holds its
+// snapshot longer, since it rebuilds every table, and reports no progress; see BenchmarkBackup. A copy without a
+// snapshot would start again after each commit of the server, and never end beside a busy one.
 //
-// The file may have been written by an earlier version.
+// An earlier version may have written the database.
 func Backup(ctx context.Context, opts BackupOptions) (_ *Backed, err error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -100,7 +97,7 @@ func copyPages(ctx context.Context, path string, opts *BackupOptions) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	// Without a transaction of its own, the copy would begin anew with each commit.
+	// Without a transaction, the copy would start again after each commit.
 	tx, err := conn.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
 		return err
@@ -117,7 +114,7 @@ func copyPages(ctx context.Context, path string, opts *BackupOptions) (err error
 		if !ok {
 			return errors.ErrUnsupported
 		}
-		// The file is of no use until it is complete, so it needs no journal.
+		// An incomplete copy is useless, so it needs no journal.
 		backup, err := source.NewBackup(fileSource(opts.To) + "?mode=rw&_pragma=journal_mode(off)&_pragma=synchronous(off)")
 		if err != nil {
 			return err
@@ -141,7 +138,7 @@ func stepAll(ctx context.Context, backup *sqlite.Backup, progress func(done, tot
 	}
 }
 
-// examineBackup looks into the copy, and writes to it when it was taken.
+// examineBackup checks the copy, and writes the time of the backup into it.
 func examineBackup(ctx context.Context, path, name string, taken time.Time) (_ *Backed, err error) {
 	db, err := openFile(path, "")
 	if err != nil {
@@ -176,7 +173,7 @@ func examineBackup(ctx context.Context, path, name string, taken time.Time) (_ *
 	return done, nil
 }
 
-// interrupted returns the end of ctx in the place of what SQLite calls it.
+// interrupted returns the error of an ended ctx instead of SQLite's error for it.
 func interrupted(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -184,12 +181,12 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// companions are what SQLite may have beside a database.
+// companions are the suffixes of the files that SQLite may have beside a database.
 var companions = []string{logSuffix, indexSuffix, journalSuffix}
 
 const journalSuffix = "-journal"
 
-// removeCompanions removes what SQLite has left beside a file of no use.
+// removeCompanions removes the files that SQLite has left beside a useless file.
 func removeCompanions(path string) {
 	for _, suffix := range companions {
 		_ = os.Remove(path + suffix)

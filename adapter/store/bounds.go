@@ -10,8 +10,8 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// idSlack is how far ids and times of acceptance may be out of step: by the time
-// that a transaction takes, and by the clocks of several machines.
+// idSlack is how far ids and times of acceptance may differ in order: by the length of a transaction, and by the skew
+// of several machines' clocks.
 const idSlack = 10 * time.Minute
 
 // Bound finds the ids between which the deliveries of a time are; see
@@ -24,8 +24,7 @@ func (s *Store) Bound(ctx context.Context, filter adapter.Filter) (adapter.Filte
 	return filter, nil
 }
 
-// bound adds bounds of the ids to those of the time, so that not the whole log is read
-// for one day.
+// bound adds bounds of the ids to the bounds of the time. A search for one day then does not read the whole log.
 func bound(ctx context.Context, tx *sql.Tx, f *adapter.Filter) error {
 	if f.Bounded || f.Since.IsZero() && f.Until.IsZero() {
 		return nil
@@ -54,8 +53,8 @@ func bound(ctx context.Context, tx *sql.Tx, f *adapter.Filter) error {
 	return nil
 }
 
-// idRange returns the lowest and the highest id that there is, 0 if there is none. Each
-// is a query of its own: SQLite answers one for both by a scan.
+// idRange returns the lowest and the highest id, 0 if there is none. Each is a query of its own: SQLite answers a
+// query for both by a scan.
 func idRange(ctx context.Context, tx *sql.Tx) (low, high int64, err error) {
 	for _, table := range []string{"deliveries", "queue"} {
 		var first, last sql.NullInt64
@@ -80,8 +79,8 @@ const nextSQL = `SELECT id, received_at FROM (
 		SELECT * FROM (SELECT id, received_at FROM queue WHERE id >= $1 ORDER BY id LIMIT 1) AS pending
 	) AS next ORDER BY id LIMIT 1`
 
-// firstSince returns an id that about splits the events at the time, by bisection of the
-// ids from one to another.
+// firstSince bisects the ids from one to another, and returns an id that roughly separates the events before the time
+// from those after it.
 func firstSince(ctx context.Context, tx *sql.Tx, from, to int64, at time.Time) (int64, error) {
 	for from < to {
 		middle := from + (to-from)/2

@@ -75,14 +75,14 @@ var causes = []cause{
 		"the disk reports an error", "look into the kernel's log, and replace the disk if it fails"},
 }
 
-// noInodes has the error of a full disk.
+// noInodes has the same error as a full disk.
 var noInodes = cause{
 	message: "the file system has no inodes left",
 	remedy: "delete files (`df -i` shows the number), or make the file system with more inodes; " +
 		"the store goes on by itself",
 }
 
-// explain returns what keeps the database from working, nil if err is a fault of ours.
+// explain returns the fault of the machine, nil for a fault of this program.
 func (e *sqliteEngine) explain(err error) *adapter.UnavailableError {
 	if lost, ok := errors.AsType[*FilesLostError](err); ok {
 		return &adapter.UnavailableError{Message: "the store's files are lost", Err: lost}
@@ -92,7 +92,7 @@ func (e *sqliteEngine) explain(err error) *adapter.UnavailableError {
 		switch fault.Code() & 0xff {
 		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY,
 			sqlite3.SQLITE_PERM:
-			// SQLite does not tell what the system said.
+			// SQLite does not return the error of the system.
 			if found := e.tryOut(); found != nil {
 				err = fmt.Errorf("%w (%w)", err, found)
 				if system := e.causeOfSystem(found); system != nil {
@@ -108,7 +108,7 @@ func (e *sqliteEngine) explain(err error) *adapter.UnavailableError {
 	return nil
 }
 
-// remedy adds to an error on opening what can be done about it.
+// remedy adds the remedy to an error on opening.
 func (e *sqliteEngine) remedy(err error) error {
 	if unavailable := e.explain(err); unavailable != nil {
 		return unavailable
@@ -146,12 +146,11 @@ func causeOf(code int, errno unix.Errno) *cause {
 	return nil
 }
 
-// tryOut does to a file of its own what SQLite does to the database, and returns what the
-// system has against that.
+// tryOut does to a temporary file what SQLite does to the database, and returns the error of the system.
 func (e *sqliteEngine) tryOut() (err error) {
 	var end int64
 	for _, name := range []string{e.path, e.path + logSuffix} {
-		// It is not opened: to close it would give up SQLite's locks.
+		// It is not opened: closing it would release SQLite's locks.
 		if err := unix.Access(name, unix.W_OK); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return &fs.PathError{Op: "write", Path: name, Err: err}
 		}

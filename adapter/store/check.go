@@ -17,10 +17,9 @@ import (
 	"modernc.org/sqlite"
 )
 
-// Check looks whether a server could deliver from the store, and returns what else is to be
-// known of it. It makes, migrates and changes nothing, and needs no lock: a store that a
-// server has open is a note. It does not look for damage, which takes as long as the store
-// is large.
+// Check checks whether a server could deliver from the store, and returns notes about it. It makes, migrates and
+// changes nothing, and needs no lock: a store that a server has open is a note. It does not look for damage, which
+// takes longer the larger the store is.
 func Check(ctx context.Context, opts Options) (notes []string, err error) {
 	check := checkSQLite
 	if !opts.URL.IsZero() {
@@ -32,7 +31,7 @@ func Check(ctx context.Context, opts Options) (notes []string, err error) {
 	return notes, nil
 }
 
-// note says what becomes of the tables when a server starts.
+// note describes what a server does with the tables when it starts.
 func (s schema) note() []string {
 	switch {
 	case s.found == 0:
@@ -93,7 +92,7 @@ func checkPostgres(ctx context.Context, opts Options) (notes []string, err error
 	return append(notes, s.note()...), nil
 }
 
-// checkGrants has PostgreSQL plan what a server writes, which fails where a grant is missing.
+// checkGrants lets PostgreSQL plan the writes of a server, which fails if a grant is missing.
 func (e *postgresEngine) checkGrants(ctx context.Context) error {
 	err := e.once(ctx, func() error {
 		return pgx.BeginTxFunc(ctx, e.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
@@ -144,8 +143,8 @@ func checkSQLite(ctx context.Context, opts Options) (notes []string, err error) 
 	case inUse != "":
 		notes = append(notes, "it is in use by "+inUse+": a second server is refused")
 	case err == nil && log.Size() > 0:
-		// Without the index of the log only a process that may write can read it.
-		return []string{"the server that had it open was killed: the next one takes over what is in " +
+		// Without the index of the log, only a process with write access can read it.
+		return []string{"the server that had it open was killed: the next one takes over the events in " +
 			e.path + logSuffix}, nil
 	}
 	s, err := e.readOnlySchema(ctx, inUse != "")
@@ -155,12 +154,11 @@ func checkSQLite(ctx context.Context, opts Options) (notes []string, err error) 
 	return append(notes, s.note()...), nil
 }
 
-// readOnlySchema reads the version of a file that is in use, or that no process has open
-// and that has no log.
+// readOnlySchema reads the version of a file that is in use, or that is closed and has no log.
 func (e *sqliteEngine) readOnlySchema(ctx context.Context, inUse bool) (schema, error) {
 	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: e.path}).EscapedPath()}
 	source := name.String() + "?mode=ro&_pragma=busy_timeout(10000)"
-	if !inUse { // else SQLite would make the companions, for the user of this process
+	if !inUse { // otherwise SQLite would make the companions, owned by the user of this process
 		source += "&immutable=1"
 	}
 	connector, err := sqlite.NewConnector(source)
@@ -176,7 +174,7 @@ func (e *sqliteEngine) readOnlySchema(ctx context.Context, inUse bool) (schema, 
 	return s, errors.Join(err, reader.Close())
 }
 
-// inUse names the process that has the file, empty for none.
+// inUse returns the process that has the file open, empty for none.
 func (e *sqliteEngine) inUse() (string, error) {
 	claimed.mu.Lock()
 	here := claimed.files[e.claim.id].exclusive
@@ -199,8 +197,7 @@ func (e *sqliteEngine) inUse() (string, error) {
 	return "another process", nil
 }
 
-// mayMake returns an error if the directory, or the first of its parents that is there,
-// cannot have the store.
+// mayMake returns an error if the directory, or its first parent that exists, cannot have the store.
 func mayMake(dir string, reserve int64) error {
 	for {
 		info, err := os.Stat(dir)

@@ -9,21 +9,20 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// Bounds of a transaction. Larger ones would make those wait too long who come
-// next.
+// Bounds of a transaction. Larger transactions would delay the next callers too much.
 const (
 	maxRows  = 8192
 	maxBytes = 32 << 20
 )
 
-// submission is a change on its way to the disk.
+// submission is a change that waits for its commit.
 type submission struct {
 	change change
 	done   chan error
 }
 
-// commit makes a change durable together with whatever else waits. Until it has
-// its turn it can be given up by ctx; then nothing has been changed.
+// commit makes a change durable together with the other waiting changes. Until its turn comes, ctx can withdraw it;
+// then nothing has changed.
 func (s *Store) commit(ctx context.Context, c change) error {
 	defer s.backlog.leave(c)
 	submitted := &submission{change: c, done: make(chan error, 1)}
@@ -37,8 +36,7 @@ func (s *Store) commit(ctx context.Context, c change) error {
 	}
 }
 
-// commitAll commits whatever waits, again and again: the more is waiting, the
-// more events share the cost of reaching the disk.
+// commitAll commits the waiting changes in a loop. The more changes wait, the more events share the cost of one sync.
 func (s *Store) commitAll() {
 	batch := make([]*submission, 0, 256)
 	for {
@@ -52,7 +50,7 @@ func (s *Store) commitAll() {
 	}
 }
 
-// gather adds what waits at this moment, as far as one transaction should go.
+// gather adds the changes that wait now, up to the bounds of one transaction.
 func (s *Store) gather(batch []*submission) []*submission {
 	rows, bytes := batch[0].change.weight()
 	yields := 0
@@ -64,8 +62,8 @@ func (s *Store) gather(batch []*submission) []*submission {
 			rows, bytes = rows+moreRows, bytes+moreBytes
 			yields = 0
 		default:
-			// Those who were answered with the last transaction may be about to
-			// submit again; without this they would take turns in small ones.
+			// Callers that were just answered may be about to submit again. Without this pause they would take turns
+			// in small transactions.
 			if yields++; yields > 2 {
 				return batch
 			}
@@ -75,8 +73,8 @@ func (s *Store) gather(batch []*submission) []*submission {
 	return batch
 }
 
-// applyBatch applies the changes together, and one by one if one of them spoils
-// the others. Changes that may have been committed are never applied again.
+// applyBatch applies the changes together, and one by one if one of them fails the others. It never applies changes
+// again that may have been committed.
 func (s *Store) applyBatch(batch []*submission) {
 	changes := make([]change, len(batch))
 	for i := range batch {
@@ -101,14 +99,14 @@ func (s *Store) applyBatch(batch []*submission) {
 	}
 }
 
-// unconfirmedError means that changes were committed to files that a restart does not
-// find. Nothing may be acknowledged on their account.
+// unconfirmedError means that changes were committed to files that a restart does not find. They must not be
+// acknowledged.
 type unconfirmedError struct{ *adapter.UnavailableError }
 
 func (e *unconfirmedError) Unwrap() error { return e.UnavailableError }
 
-// answer returns what the submitter of the change is told. An outcome that was committed
-// to lost files is not recorded again: should they be put back, it is there.
+// answer returns the result for the submitter of the change. An outcome that was committed to lost files is not
+// recorded again: if the files are put back, it is there.
 func answer(c change, err error) error {
 	unconfirmed, ok := errors.AsType[*unconfirmedError](err)
 	if !ok {
@@ -120,7 +118,7 @@ func answer(c change, err error) error {
 	return unconfirmed.UnavailableError
 }
 
-// apply applies the changes and keeps an eye on the health of the database.
+// apply applies the changes and updates the health of the database.
 func (s *Store) apply(changes []change) error {
 	s.progress.begin()
 	defer s.progress.end()
@@ -136,7 +134,7 @@ func (s *Store) apply(changes []change) error {
 		}
 		s.health.set(nil)
 		if s.limits.FreeDisk > 0 {
-			_ = s.watchDisk() // the next measurement tells what is wrong
+			_ = s.watchDisk() // the next measurement reports a fault
 		}
 		s.afterApply(done)
 		return nil

@@ -11,16 +11,16 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// CopyOptions are the choices of a [Copy].
+// CopyOptions configure a [Copy].
 type CopyOptions struct {
-	// From and To say where the stores are. Each is a file of SQLite or a database of
-	// PostgreSQL, which no other process of this program may use meanwhile.
+	// From and To are the stores: a file of SQLite or a database of PostgreSQL each. No other process of this program
+	// may use them meanwhile.
 	From, To Options
-	// Progress is told how many of a table's rows are copied. Default: it is told to nothing.
+	// Progress is called with the number of copied rows and of all rows of a table. Default: it does nothing.
 	Progress func(table string, done, total int64)
 }
 
-// Copied is what a store has after a copy.
+// Copied has the numbers of a copied store.
 type Copied struct {
 	// Pending and Settled are the numbers of deliveries.
 	Pending int64 `json:"pending"`
@@ -30,13 +30,12 @@ type Copied struct {
 	Rows int64 `json:"rows"`
 }
 
-// Copy copies a store with its pending events, its ledger, its dead letters and its runs. The
-// deliveries keep their ids. The other store has to be empty, unless an earlier copy of the
-// same store was broken off: then it goes on. Until the copy is complete, and the rows of both
-// stores have been counted, Open refuses the other store.
+// Copy copies a store with its pending events, its ledger, its dead letters and its runs. The deliveries keep their
+// ids. The target has to be empty, unless an earlier copy of the same store was interrupted: then Copy goes on with
+// it. Open refuses the target until the copy is complete and the rows of both stores have been counted.
 //
-// Neither store may be used by a server. A PostgreSQL store is recognised as used by its
-// sessions, so a server that has lost its connections for the moment is not noticed.
+// No server may use either store. Copy recognises a server of a PostgreSQL store by its sessions. So it misses a
+// server that has lost its connections for the moment.
 func Copy(ctx context.Context, opts CopyOptions) (*Copied, error) {
 	if opts.Progress == nil {
 		opts.Progress = func(string, int64, int64) {}
@@ -45,7 +44,7 @@ func Copy(ctx context.Context, opts CopyOptions) (*Copied, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store to copy: %w", err)
 	}
-	defer func() { _ = from.close() }() // it has only been read
+	defer func() { _ = from.close() }() // it was only read
 	to, err := openCopied(ctx, opts.To)
 	if err != nil {
 		return nil, fmt.Errorf("open the store to fill: %w", err)
@@ -106,8 +105,8 @@ func checkNotInUse(ctx context.Context, opened engine) error {
 	}
 }
 
-// endAllLeases puts the marks of a PostgreSQL store's leases in the queue, which is copied. The
-// processes that had the leases have ended.
+// endAllLeases moves the marks of a PostgreSQL store's leases to the queue, which is copied. The processes of the
+// leases have ended.
 func endAllLeases(ctx context.Context, tx *sql.Tx) error {
 	_, err := tx.ExecContext(ctx, `WITH over AS (DELETE FROM leases RETURNING id, sending_at)
 		UPDATE queue q SET sending_at = o.sending_at FROM over o WHERE q.id = o.id AND o.sending_at IS NOT NULL`)
@@ -117,7 +116,7 @@ func endAllLeases(ctx context.Context, tx *sql.Tx) error {
 // ErrInUse means that a server works on a database.
 var ErrInUse = errors.New("a server works on the database: stop it first")
 
-// UnfinishedCopyError means that a copy into the store was broken off.
+// UnfinishedCopyError means that a copy into the store was interrupted.
 type UnfinishedCopyError struct{}
 
 func (*UnfinishedCopyError) Error() string {
@@ -135,11 +134,10 @@ func checkCopied(ctx context.Context, e engine) error {
 	})
 }
 
-// copyingTable exists while a copy into the store is not complete. Its row tells the state of
-// the store that is copied.
+// copyingTable exists while a copy into the store is not complete. Its row has the state of the source.
 const copyingTable = "copying"
 
-// copying is a copy under way.
+// copying is a running copy.
 type copying struct {
 	from     *sql.Tx
 	to       engine
@@ -179,7 +177,7 @@ func (c *copying) run(ctx context.Context) (*Copied, error) {
 		return nil, fmt.Errorf("complete the copy: %w", err)
 	}
 	return copied, c.to.write(ctx, func(tx *sql.Tx) error {
-		// Leases of processes that have ended. Those of held events are their runs'.
+		// Leases of processes that have ended. The lease of a held event is its run's.
 		_, err := tx.ExecContext(ctx, `UPDATE queue SET lease = NULL WHERE lease IS NOT NULL AND due_at < `+heldText)
 		if err != nil {
 			return err
@@ -189,7 +187,7 @@ func (c *copying) run(ctx context.Context) (*Copied, error) {
 	})
 }
 
-// begin marks a store as one that a copy fills.
+// begin marks a store as the target of a copy.
 func begin(ctx context.Context, to engine, tx *sql.Tx, state string) error {
 	resumed, err := to.hasTable(ctx, tx, copyingTable)
 	if err != nil {
@@ -215,7 +213,7 @@ func begin(ctx context.Context, to engine, tx *sql.Tx, state string) error {
 			return errors.New("the store to fill has events already: copy into a new one")
 		}
 	}
-	// A server that has started on it has left the names of its connections.
+	// A server that has started on the store has left the names of its connections.
 	for i := range copiedTables {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM `+copiedTables[i].name); err != nil {
 			return err
@@ -228,8 +226,8 @@ func begin(ctx context.Context, to engine, tx *sql.Tx, state string) error {
 	return err
 }
 
-// sourceState tells whether a store has changed: each transaction with events or outcomes
-// changes the totals, and each retry or mark the queue.
+// sourceState changes with the store: each transaction with events or outcomes changes the totals, and each retry or
+// mark the queue.
 func sourceState(ctx context.Context, tx *sql.Tx) (string, error) {
 	var parts []string
 	for _, query := range []string{

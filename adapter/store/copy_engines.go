@@ -53,7 +53,7 @@ func (e *sqliteEngine) afterCopy(ctx context.Context, next int64) error {
 	}
 }
 
-// afterCopy sets the sequences. Their next values are in no row yet.
+// afterCopy sets the sequences to values that no row has.
 func (e *postgresEngine) afterCopy(ctx context.Context, next int64) error {
 	return e.write(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `SELECT setval('delivery_ids', $1, false)`, next); err != nil {

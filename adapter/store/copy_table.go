@@ -17,13 +17,13 @@ import (
 // copiedTable is a table that Copy copies row by row.
 type copiedTable struct {
 	name string
-	// key are the columns by whose order it is copied. Nil for a small table with text in its
-	// key, which the databases order differently: it is copied as a whole.
+	// key are the columns by which it is copied in order. Nil for a small table with text in its key, which the
+	// databases order differently: such a table is copied as a whole.
 	key []string
 }
 
-// copiedTables are all of a store's tables, except those that tell of a database itself. The
-// totals are last: they say that a store has events.
+// copiedTables are all tables of a store, except those that describe a database itself. The totals are last: they
+// mark a store as filled.
 var copiedTables = []copiedTable{
 	{name: "names", key: []string{"id"}},
 	{name: "event_names", key: []string{"id"}},
@@ -52,7 +52,7 @@ const (
 	copyBytes = 8 << 20
 )
 
-// table copies what the other store lacks of a table, and returns how many rows both have.
+// table copies the rows of a table that the target lacks, and returns the number of rows in both.
 func (c *copying) table(ctx context.Context, table *copiedTable) (done int64, err error) {
 	var total int64
 	if err := c.from.QueryRowContext(ctx, `SELECT count(*) FROM `+table.name).Scan(&total); err != nil {
@@ -98,7 +98,7 @@ func (c *copying) table(ctx context.Context, table *copiedTable) (done int64, er
 	return done, c.recount(ctx, table.name, total)
 }
 
-// recount returns an error unless the store to fill has as many rows as the other one.
+// recount returns an error unless the target has as many rows as the source.
 func (c *copying) recount(ctx context.Context, table string, want int64) error {
 	return c.to.read(ctx, shortRead, func(tx *sql.Tx) error {
 		var got int64
@@ -137,7 +137,7 @@ func (t *copiedTable) last(ctx context.Context, tx *sql.Tx) ([]any, error) {
 	return key, err
 }
 
-// after returns the rows behind the one with the key, all for nil, in the order of their keys.
+// after returns the rows after the one with the key, all for nil, in the order of their keys.
 func (t *copiedTable) after(ctx context.Context, tx *sql.Tx, columns []string, key []any) (*sql.Rows, error) {
 	query := `SELECT ` + strings.Join(columns, ", ") + ` FROM ` + t.name
 	if key != nil {
@@ -153,7 +153,7 @@ func (t *copiedTable) after(ctx context.Context, tx *sql.Tx, columns []string, k
 	return tx.QueryContext(ctx, query, key...)
 }
 
-// nextRows reads the rows of one transaction. More says whether there may be others.
+// nextRows reads the rows for one transaction, and reports whether there may be more.
 func nextRows(rows *sql.Rows, columns []string) (part [][]any, more bool, err error) {
 	bytes := 0
 	for len(part) < copyRows && bytes < copyBytes {
@@ -169,7 +169,7 @@ func nextRows(rows *sql.Rows, columns []string) (part [][]any, more bool, err er
 		}
 		for i, value := range row {
 			switch value := value.(type) {
-			case string: // of SQLite, which takes what PostgreSQL does not
+			case string: // of SQLite, which stores texts that PostgreSQL does not
 				row[i] = adapter.StorableText(value)
 				bytes += len(value)
 			case []byte:

@@ -15,7 +15,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// ForeignFileError means that a file is no database of this program.
+// ForeignFileError means that a file is not a database of this program.
 type ForeignFileError struct{ Path, Problem string }
 
 func (e *ForeignFileError) Error() string {
@@ -25,7 +25,7 @@ func (e *ForeignFileError) Error() string {
 // DamagedFileError means that a copy of a database is damaged.
 type DamagedFileError struct {
 	Path string
-	// Faults say what is wrong.
+	// Faults describe the damage.
 	Faults []string
 }
 
@@ -33,12 +33,11 @@ func (e *DamagedFileError) Error() string {
 	return fmt.Sprintf("%s is damaged: %s: use an older copy", e.Path, strings.Join(e.Faults, "; "))
 }
 
-// databaseMagic is how a file of SQLite begins.
+// databaseMagic is the begin of an SQLite file.
 const databaseMagic = "SQLite format 3\x00"
 
-// checkFormat returns a *ForeignFileError if the file is not one of SQLite, and a
-// *DamagedFileError if its end is missing. Log says that there is a write-ahead log, which
-// may hold what the file lacks.
+// checkFormat returns a *ForeignFileError if the file is not an SQLite file, and a *DamagedFileError if its end is
+// missing. Log is set if there is a write-ahead log, which may hold the missing part.
 func checkFormat(path string, file io.ReaderAt, size int64, log bool) error {
 	head := make([]byte, len(databaseMagic))
 	n, err := file.ReadAt(head, 0)
@@ -72,11 +71,11 @@ func openFile(path, settings string) (*sql.DB, error) {
 	return db, nil
 }
 
-// storeTables are some that a store of any version has.
+// storeTables are tables that stores of all versions have.
 var storeTables = []string{"schema_version", "names", "counter", "messages", "queue", "deliveries", "payloads",
 	"totals"}
 
-// examining returns an error of examining a database, as a *DamagedFileError if it is one.
+// examining returns an error of examining a database, a *DamagedFileError if the database is damaged.
 func examining(name string, err error) error {
 	if fault, ok := errors.AsType[*sqlite.Error](err); ok {
 		switch fault.Code() & 0xff {
@@ -87,8 +86,7 @@ func examining(name string, err error) error {
 	return fmt.Errorf("examine %s: %w", name, err)
 }
 
-// checkPages looks for damage in a database, and whether it is a store of any version. Name
-// is what errors call it.
+// checkPages checks a database for damage, and that it is a store of any version. Name is its name in errors.
 func checkPages(ctx context.Context, db *sql.DB, name string) error {
 	faults, err := queryTexts(ctx, db, `PRAGMA quick_check(5)`)
 	if err != nil {
@@ -152,7 +150,7 @@ func queryTexts(ctx context.Context, db querier, query string) ([]string, error)
 	return column[string](rows, err)
 }
 
-// intoOneFile brings a closed database and its log into one file, and to the disk.
+// intoOneFile merges the log of a closed database into its file, and syncs the file.
 func intoOneFile(ctx context.Context, path string) error {
 	db, err := openFile(path, "")
 	if err != nil {

@@ -10,30 +10,27 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// Payloads of rejected and dead deliveries, the dead letters, are kept within
-// Limits.DeadLetters. Each has a row in the table dead_letters, and the totals of its
-// outcome hold the sum of their sizes. A transaction that exceeds the limit is
-// committed; then the oldest payloads are dropped in steps, those of rejected deliveries
-// first. The deliveries stay.
+// Payloads of rejected and dead deliveries, the dead letters, are kept within Limits.DeadLetters. Each has a row in
+// the table dead_letters, and the totals of its outcome have the sum of their sizes. A transaction that exceeds the
+// limit is committed; then steps drop the oldest payloads, those of rejected deliveries first. The deliveries stay.
 
-// Bounds of a step, for which the writer is taken.
+// Bounds of a step, which holds the writer.
 const (
 	trimRows  = 1000
 	trimBytes = 8 << 20
-	// trimSteps is how many steps follow a transaction at once. What they leave is left to
-	// the next transaction, and to Retain.
+	// trimSteps is the number of steps right after a transaction. The next transaction and Retain do the rest.
 	trimSteps = 8
 )
 
-// trimSlack is the part of the limit that is freed beyond need where payloads of
-// rejected deliveries are dropped, so that not every transaction has to drop some.
+// A trimSlack-th of the limit is freed beyond need when payloads of rejected deliveries are dropped, so that not
+// every transaction has to drop some.
 const trimSlack = 64
 
-// Dropped are payloads that were dropped, or not stored, for want of room.
+// Dropped describes payloads that were dropped, or not stored, because there was no room.
 type Dropped struct {
 	// Outcome is Rejected or Dead.
 	Outcome adapter.Outcome
-	// Payloads is how many they were, and Bytes how large.
+	// Payloads is their number, and Bytes their size.
 	Payloads, Bytes int64
 	// First and Last are the lowest and the highest id of their deliveries.
 	First, Last int64
@@ -48,17 +45,16 @@ func (d *Dropped) add(id, bytes int64) {
 	d.Bytes += bytes
 }
 
-// isDeadLetter reports whether deliveries with the outcome have a payload that can be
-// sent again.
+// isDeadLetter reports whether the payload of deliveries with the outcome can be sent again.
 func isDeadLetter(outcome adapter.Outcome) bool {
 	return outcome == adapter.Rejected || outcome == adapter.Dead
 }
 
-// deadLetters is the size of the kept payloads during a transaction.
+// deadLetters has the sizes of the kept payloads during a transaction.
 type deadLetters struct {
 	limit          int64 // 0 for none
 	rejected, dead int64
-	// unkept are those that found no room.
+	// unkept are payloads that had no room.
 	unkept Dropped
 }
 
@@ -72,9 +68,9 @@ func (l *deadLetters) set(outcome adapter.Outcome, bytes int64) {
 	}
 }
 
-// keep reports whether the payload of a delivery is kept, and counts it. That of a dead
-// one always is. That of a rejected one is not if the dead ones leave no room that could
-// be made for it, or if payloads come faster than the older ones are dropped.
+// keep reports whether the payload of a delivery is kept, and counts it. The payload of a dead delivery is always
+// kept. That of a rejected one is not kept if the dead ones leave no room that could be freed for it, or if payloads
+// come faster than older ones are dropped.
 func (l *deadLetters) keep(outcome adapter.Outcome, bytes int64) bool {
 	if outcome == adapter.Dead {
 		l.dead += bytes
@@ -93,7 +89,7 @@ func (l *deadLetters) refuse(id, bytes int64) {
 	l.unkept.add(id, bytes)
 }
 
-// excess is how much has to be dropped.
+// excess is the number of bytes to drop.
 func (l *deadLetters) excess() int64 {
 	if l.limit == 0 {
 		return 0
@@ -101,15 +97,15 @@ func (l *deadLetters) excess() int64 {
 	return max(0, l.dead+l.rejected-l.limit)
 }
 
-// applied is what a transaction did to the dead letters.
+// applied is the effect of a transaction on the dead letters.
 type applied struct {
-	// over says that they exceed the limit.
+	// over is set if they exceed the limit.
 	over bool
 	// unkept are payloads that found no room.
 	unkept Dropped
 }
 
-// applied returns that of a transaction; nil is one without dead letters.
+// applied returns the effect of a transaction; nil is a transaction without dead letters.
 func (l *deadLetters) applied() applied {
 	if l == nil {
 		return applied{}
@@ -117,14 +113,14 @@ func (l *deadLetters) applied() applied {
 	return applied{over: l.excess() > 0, unkept: l.unkept}
 }
 
-// afterApply makes room if a transaction has left too little, and tells what was dropped.
+// afterApply reports payloads that were not kept, and makes room if the dead letters exceed the limit.
 func (s *Store) afterApply(done applied) {
 	s.tellDropped(done.unkept)
 	if !done.over {
 		return
 	}
 	for range trimSteps {
-		// An error is left to Retain, which does the same: the events are stored.
+		// Retain meets the same error: the events are stored.
 		if more, err := s.trimDeadLetters(s.stopped); err != nil || !more {
 			return
 		}
@@ -137,14 +133,12 @@ func (s *Store) tellDropped(dropped Dropped) {
 	}
 }
 
-// trimDeadLetters drops some payloads if they exceed the limit, and reports whether there
-// is more to drop.
+// trimDeadLetters drops some payloads if they exceed the limit, and reports whether it has to drop more.
 func (s *Store) trimDeadLetters(ctx context.Context) (more bool, err error) {
 	if s.limits.DeadLetters == 0 {
 		return false, nil
 	}
-	// One at a time, and until OnDropped has been told: a caller that finds nothing to drop
-	// any more can rely on that.
+	// One caller at a time, until OnDropped has returned: a caller that finds nothing to drop can rely on that.
 	select {
 	case s.trimming <- struct{}{}:
 		defer func() { <-s.trimming }()
@@ -235,8 +229,8 @@ func (s *Store) dropOldest(
 	return dropped, more, err
 }
 
-// takeDeadLetters takes the deliveries out of the table and their sizes out of the
-// totals, and returns them. The payloads are the caller's to delete.
+// takeDeadLetters deletes the rows of the deliveries from the table dead_letters, subtracts their sizes from the
+// totals, and returns the rows. The caller deletes the payloads.
 func (s *Store) takeDeadLetters(ctx context.Context, tx *sql.Tx, ids []int64) (taken []letter, err error) {
 	changed := make(sums)
 	if taken, err = s.takeLetters(ctx, tx, ids, changed); err != nil {
@@ -263,8 +257,8 @@ func (s *Store) takeLetters(
 	return taken, wrap("take dead letters", err)
 }
 
-// countDeadLetters brings some dead letters of an earlier version into the table and the
-// totals, and reports whether there are more.
+// countDeadLetters adds some dead letters of an earlier version to the table and the totals, and reports whether
+// there are more.
 func (s *Store) countDeadLetters(ctx context.Context) (more bool, err error) {
 	var after int64
 	err = s.read(ctx, func(tx *sql.Tx) error {

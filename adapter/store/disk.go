@@ -12,10 +12,10 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// disk is the room that a file system has, in bytes.
+// disk is the size of a file system in bytes.
 type disk struct{ total, free int64 }
 
-// diskOf asks the file system of a directory. What only root may use is not free.
+// diskOf measures the file system of a directory. Room for root only is not free.
 func diskOf(dir string) (disk, error) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(dir, &stat); err != nil {
@@ -25,16 +25,15 @@ func diskOf(dir string) (disk, error) {
 	return disk{total: int64(stat.Blocks) * block, free: int64(stat.Bavail) * block}, nil
 }
 
-// ballastSuffix is what the name of the ballast has behind that of the database.
+// ballastSuffix follows the name of the database in the name of the ballast.
 const ballastSuffix = "-ballast"
 
 // maxBallast is the largest ballast, in bytes.
 const maxBallast = 64 << 20
 
-// ballast is a file that takes up a part of the room that is to stay free. When other
-// programs fill the disk, the store deletes it: with that room it starts, records what it
-// delivers, and deletes what it need not keep. The guarantee ends where the file system
-// compresses the file or shares its blocks.
+// ballast is a file that takes up a part of the room that stays free. When other programs fill the disk, the store
+// deletes it. With that room the store starts, records outcomes, and deletes what it need not keep. Its hole: a file
+// system that compresses the file or shares its blocks.
 type ballast struct {
 	path string
 	// size is a quarter of the reserve, 0 if there is no reserve.
@@ -46,7 +45,7 @@ func newBallast(database string, reserve int64) ballast {
 	return ballast{path: database + ballastSuffix, size: min(reserve/4, maxBallast), reserve: reserve}
 }
 
-// held returns how many bytes the file takes up.
+// held returns the size of the file in bytes.
 func (b *ballast) held() int64 {
 	if b.size == 0 {
 		return 0
@@ -61,8 +60,8 @@ func (b *ballast) held() int64 {
 // drop deletes the file and reports whether there was one.
 func (b *ballast) drop() bool { return b.size > 0 && os.Remove(b.path) == nil }
 
-// keep makes the file where the whole reserve is free, and drops it where not even its
-// own size is. Between these it stays as it is.
+// keep makes the file if the whole reserve is free, and deletes it if less than its own size is free. In between it
+// leaves the file as it is.
 func (b *ballast) keep() error {
 	if b.size == 0 {
 		return nil
@@ -99,7 +98,7 @@ func (b *ballast) fill() (err error) {
 	return nil
 }
 
-// writeZeros writes so many bytes.
+// writeZeros writes size bytes.
 func writeZeros(file *os.File, size int64) error {
 	zeros := make([]byte, 1<<20)
 	for written := int64(0); written < size; {
@@ -126,21 +125,20 @@ func fitsReserve(dir string, reserve int64) error {
 	return nil
 }
 
-// isFull reports whether SQLite did not find room on the disk.
+// isFull reports whether SQLite found no room on the disk.
 func isFull(err error) bool {
 	fault, ok := errors.AsType[*sqlite.Error](err)
 	return ok && fault.Code()&0xff == sqlite3.SQLITE_FULL
 }
 
-// makeRoom drops the ballast and has the next transaction write to the beginning of the
-// log. The caller has the writer.
+// makeRoom deletes the ballast and makes the next transaction restart the log. The caller holds the writer.
 func (e *sqliteEngine) makeRoom() {
 	e.ballast.drop()
-	_ = e.restart(context.Background(), logState{}) // the next transaction finds out whether it helped
+	_ = e.restart(context.Background(), logState{}) // the next transaction shows whether it helped
 }
 
-// freeDisk returns the room for the database to grow. What the log will add to the
-// database file is taken already, and the ballast can be had.
+// freeDisk returns the room for the database to grow: the free room with the ballast, less the growth of the database
+// file by the log.
 func (e *sqliteEngine) freeDisk() (int64, error) {
 	room, err := diskOf(filepath.Dir(e.path))
 	if err != nil {
@@ -151,16 +149,16 @@ func (e *sqliteEngine) freeDisk() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if free-log.size >= 2*e.ballast.reserve { // the log may be copied already, but that makes no difference
+	if free-log.size >= 2*e.ballast.reserve { // the log may be copied already, which makes no difference here
 		return free - log.size, nil
 	}
 	growth, err := e.growth()
 	return free - growth, err
 }
 
-// growth returns how many bytes the database file grows by when the log is copied to it.
+// growth returns the bytes by which the log will extend the database file.
 func (e *sqliteEngine) growth() (int64, error) {
-	e.lockWriter() // readers may have been at it for long
+	e.lockWriter() // readers may have been busy for long
 	defer e.unlockWriter()
 	var pages int64
 	if err := e.connection.QueryRowContext(context.Background(), `PRAGMA page_count`).Scan(&pages); err != nil {

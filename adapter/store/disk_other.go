@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// blockSize returns the unit of the counts of blocks.
+// blockSize returns the unit of the block counts.
 func blockSize(stat *unix.Statfs_t) int64 { return int64(stat.Bsize) }
 
-// allocate has the file take up so many bytes of the disk.
+// allocate reserves size bytes of the disk for the file.
 func allocate(file *os.File, size int64) error { return writeZeros(file, size) }

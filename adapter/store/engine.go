@@ -9,23 +9,20 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// engine is what differs between the databases. Everything that is not on an
-// event's way is written once, in SQL that both understand, with $1, $2 … in the
-// order of the arguments.
+// engine has the operations that differ between the databases. All SQL outside the path of an event is written once,
+// for both engines, with $1, $2 … in the order of the arguments.
 type engine interface {
-	// committers is how many transactions of changes may be under way at once.
+	// committers is the number of transactions of changes that may run at once.
 	committers() int
-	// apply makes the changes durable in one transaction, all or none, and fills
-	// in what they want to know. An error means that none was made, unless it is
-	// an unknownCommitError.
+	// apply makes the changes durable in one transaction, all or none, and fills in their results. An error means
+	// that none was made, unless it is an unknownCommitError.
 	apply(changes []change) (applied, error)
-	// lease hands out pending events that are due at a time of the process, or parked ones.
-	// The time has to be from before the call, because the leases count from it.
+	// lease hands out parked events, or pending events that are due at now by the clock of the process. The caller
+	// takes now before the call, because leases count from it.
 	lease(ctx context.Context, q *Queue, now time.Time, request leaseRequest) ([]adapter.Leased, error)
 	// read runs fn on one snapshot of the database.
 	read(ctx context.Context, kind readKind, fn func(*sql.Tx) error) error
-	// write runs fn in a transaction, one at a time with apply where the engine
-	// has one writer.
+	// write runs fn in a transaction. On an engine with one writer, only one of apply and write runs at a time.
 	write(ctx context.Context, fn func(*sql.Tx) error) error
 	// byMessage returns the condition that picks the rows with the messageId, as
 	// conditions.add takes it.
@@ -34,47 +31,41 @@ type engine interface {
 	logIndexes() logIndexes
 	// indexed reports whether these indexes are complete.
 	indexed(ctx context.Context, tx *sql.Tx) (bool, error)
-	// index completes a part of them. It returns how long to wait before the next part, 0 if
-	// there is none.
+	// index completes a part of them. It returns the wait before the next part, 0 if there is none.
 	index(ctx context.Context) (next time.Duration, err error)
-	// known returns for each of the events why it would be a duplicate, empty if it
-	// would not be.
+	// known returns for each event the reason why it would be a duplicate, empty if it would not be one.
 	known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) ([]mapping.Reason, error)
-	// refresh has known find what another process has accepted meanwhile.
+	// refresh makes known find events that another process has accepted since.
 	refresh(ctx context.Context, tx *sql.Tx) error
 	// deliveredIdentifies calls yield with delivered identify calls of the tenant, at most
 	// adapter.MaxIdentifies of each user.
 	deliveredIdentifies(ctx context.Context, tx *sql.Tx, tenant int64, users []identifyUser, yield func(*identifyRow) error) error
-	// rewrite runs a statement for each of the rows, which it knows as the table r; see
-	// rewriteColumns.
+	// rewrite runs a statement for each of the rows, which the statement reads as the table r; see rewriteColumns.
 	rewrite(ctx context.Context, tx *sql.Tx, statement string, rows []rewritten) error
 	// pace bounds the steps of operators' work.
 	pace() pace
-	// yield lets the work of events go before a step, as far as it holds up the step.
+	// yield lets the transactions of events go first, as far as a step would wait for them.
 	yield(ctx context.Context)
-	// stepped is told of a step of operators' work that was committed, after the rest of
-	// which the next may begin.
+	// stepped runs after the commit of a step of operators' work, before the rest.
 	stepped(ctx context.Context)
-	// forget is told of deliveries with a messageId whose rows were removed.
+	// forget removes deliveries with a messageId, whose rows were removed, from the engine's own index.
 	forget(ctx context.Context, tx *sql.Tx, removed []removedMessage) error
-	// idOrder is the expression by whose order the rows of a tenant are in an index.
+	// idOrder is the expression by which an index orders the rows of a tenant.
 	idOrder() string
-	// lockRows ends a SELECT whose rows no other transaction may change until this one
-	// ends.
+	// lockRows is the end of a SELECT that locks its rows against other transactions until this one ends.
 	lockRows() string
 	// hasTable reports whether the database has the table.
 	hasTable(ctx context.Context, tx *sql.Tx, name string) (bool, error)
 	// insertRows inserts rows of a copied store, in one transaction.
 	insertRows(ctx context.Context, table string, columns []string, rows [][]any) error
-	// afterCopy completes what an engine derives from the rows of a copied store. Next is
-	// an id beyond theirs.
+	// afterCopy completes the data that an engine derives from the rows of a copied store. Next is an id beyond
+	// theirs.
 	afterCopy(ctx context.Context, next int64) error
 	// shard is the part of the totals that this process writes.
 	shard() int64
-	// check finds out whether what was committed is still where a restart looks for it.
+	// check returns an error if a restart would not find the committed data.
 	check() error
-	// probe writes something, to see whether that works: the time, unless the store is
-	// open for operators' work.
+	// probe tests a write. It writes the time, unless the store is open for operators' work.
 	probe(ctx context.Context) error
 	// probed returns the time that the last probe wrote.
 	probed(ctx context.Context, tx *sql.Tx) (time.Time, error)
@@ -82,42 +73,36 @@ type engine interface {
 	clock(ctx context.Context) (now time.Time, known bool, err error)
 	// leaseTime returns the time by which leases end. Now is that of the process.
 	leaseTime(ctx context.Context, tx *sql.Tx, now time.Time) (time.Time, error)
-	// endLeases locks pending events, forgets those of their leases that are over at the
-	// time but keeps their marks, and returns the events whose leases are not over. It leaves
-	// out leases that stand in the queue, and those in memory.
+	// endLeases locks pending events, deletes their leases that are over at the given time but keeps their marks, and
+	// returns the events with other leases. It leaves out leases in the queue and leases in memory.
 	endLeases(ctx context.Context, tx *sql.Tx, ids []int64, over time.Time) (inHand map[int64]struct{}, err error)
-	// explain returns what the sender may be told of err, nil if err does not say
-	// that the database is out of order.
+	// explain returns the fault of the database for the sender of an event, nil if err is not such a fault.
 	explain(err error) *adapter.UnavailableError
-	// maintain does what has to be done now and then beside the events.
+	// maintain does the periodic work of the engine.
 	maintain(ctx context.Context) error
-	// heldLog returns the size of the write-ahead log, and whether a reader holds it. The
-	// readers are looked for on demand. Known is false if the engine has no such log.
+	// heldLog returns the size of the write-ahead log, and whether a reader holds it. It looks for the readers only
+	// if asked. Known is false if the engine has no such log.
 	heldLog(readers bool) (log HeldLog, known bool)
-	// strained reports whether work that can wait should not write at the moment.
+	// strained reports whether work that can wait should not write now.
 	strained() bool
-	// compact gives some space back to the file system and reports whether there
-	// is more to give.
+	// compact gives some space back to the file system, and reports whether it can give back more.
 	compact(ctx context.Context) (more bool, err error)
-	// freeDisk returns the room for the database to grow in bytes, negative if
-	// that is not known.
+	// freeDisk returns the room for the database to grow in bytes, negative if it is unknown.
 	freeDisk() (int64, error)
 	close() error
 }
 
-// leaseRequest says which events to lease: at most limit, and no more than about maxBytes
-// of payload beyond the first.
+// leaseRequest selects the events to lease: at most limit, and about maxBytes of payload beyond the first event.
 type leaseRequest struct {
 	limit    int
 	maxBytes int64
-	// parked are the events to lease before they are due, nil for those that are due.
+	// parked are the events to lease before they are due, nil for due events.
 	parked []adapter.Parked
 }
 
-// change is something to make durable: an *acceptance, *recording, *marking or
-// *release.
+// change is one change to make durable: an *acceptance, *recording, *marking or *release.
 type change interface {
-	// weight is about how much work the change is, in rows and bytes.
+	// weight estimates the work of the change in rows and bytes.
 	weight() (rows int, bytes int64)
 }
 
@@ -128,18 +113,16 @@ type acceptance struct {
 	// events are the numbers of their names, 0 where there is none.
 	events []int64
 	at     time.Time
-	// ctx ends when the sender gets no more than a 503; see withdrawn. Nil for a batch of a
-	// replay, whose caller waits.
+	// ctx ends when the sender can only get a 503; see withdrawn. Nil for a batch of a replay, whose caller waits.
 	ctx context.Context
-	// run is the replay that the events are of, nil for live traffic, and batch
-	// what else is stored of it.
+	// run is the replay of the events, nil for live traffic. batch is what the replay stores with them.
 	run   *adapter.Run
 	batch *adapter.Batch
-	// duplicates are found by the engine, anew with each try.
+	// duplicates are set by the engine, again on each try.
 	duplicates []duplicate
 }
 
-// duplicate is an arrival that is stored already.
+// duplicate is an arrival that the store has already.
 type duplicate struct {
 	index  int
 	reason mapping.Reason
@@ -152,7 +135,7 @@ func duplicateReason(pending bool) mapping.Reason {
 	return mapping.ReasonAlreadyDelivered
 }
 
-// markDuplicates tells the caller, once the events are on disk.
+// markDuplicates marks the duplicates for the caller, once the events are on disk.
 func (a *acceptance) markDuplicates() {
 	for _, d := range a.duplicates {
 		a.arrivals[d.index].Outcome, a.arrivals[d.index].Reason = adapter.Duplicate, d.reason
@@ -171,17 +154,17 @@ type recording struct {
 	queue  *Queue
 	leased *adapter.Leased
 	step   adapter.Step
-	// keepPayload and keepUntil say what becomes of the payload once the event is
-	// settled; zero keeps it as long as the event.
+	// keepPayload and keepUntil decide about the payload of a settled event. A zero keepUntil keeps it as long as the
+	// event.
 	keepPayload bool
 	keepUntil   time.Time
-	// stored says that the payload of a dead letter is kept; the engine decides.
+	// stored is set if the payload of a dead letter is kept; the engine decides.
 	stored bool
 	// lost is set if the event was not the process's any more.
 	lost bool
 }
 
-// result is what the submitter learns of a recording that was committed.
+// result is what the submitter of a committed recording gets.
 func (r *recording) result() error {
 	if r.lost {
 		return adapter.ErrLeaseLost
@@ -191,7 +174,7 @@ func (r *recording) result() error {
 
 func (r *recording) weight() (rows int, bytes int64) { return 1, 0 }
 
-// counted returns when the attempt began, nil if there was none that counts.
+// counted returns the begin of an attempt that counts, nil otherwise.
 func (r *recording) counted() any {
 	if !r.step.Counted {
 		return nil
@@ -199,8 +182,7 @@ func (r *recording) counted() any {
 	return milliseconds(r.step.Began)
 }
 
-// ambiguous returns when the attempt began, nil unless SaaSquatch may have
-// processed it.
+// ambiguous returns the begin of an attempt that SaaSquatch may have processed, nil otherwise.
 func (r *recording) ambiguous() any {
 	if !r.step.Ambiguous {
 		return nil
@@ -218,7 +200,7 @@ func (r *recording) failedAttempt() bool {
 	}
 }
 
-// marking says that an attempt begins.
+// marking records that an attempt begins.
 type marking struct {
 	queue  *Queue
 	leased *adapter.Leased

@@ -14,25 +14,23 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// maxEventNames is how many of Segment's event names a store holds. Names come from
-// senders, who can invent any number of them: events of further names are stored
-// without theirs. Each name is cut to 512 bytes, so that they take 5 MB at most, in
-// memory as on disk.
+// maxEventNames bounds the event names of Segment that a store holds. Senders choose the names, and can invent any
+// number of them: events with further names are stored without a name. Each name is cut to 512 bytes, so they take 5
+// MB at most, in memory and on disk.
 const maxEventNames = 10_000
 
-// eventNames gives Segment's event names their numbers, which stand in the rows. A
-// name keeps its number for as long as the store lives.
+// eventNames maps Segment's event names to the numbers in the rows. A name keeps its number as long as the store
+// exists.
 type eventNames struct {
 	engine   engine
 	progress *progress
 	limit    int
-	// registering has one place, for the caller that adds names; see
-	// sqliteEngine.writing for why it is no mutex.
+	// registering has one place, for the caller that adds names; see sqliteEngine.writing for why it is no mutex.
 	registering chan struct{}
 
 	mu  sync.RWMutex
 	ids map[string]int64
-	// full says that all names of the store are in ids, and no more are added.
+	// full is set if ids has all names of the store and no more are added.
 	full bool
 }
 
@@ -53,7 +51,7 @@ func readEventNames(ctx context.Context, tx *sql.Tx, ids map[string]int64, where
 	return eachRow(rows, err, func() { ids[name] = id }, &id, &name)
 }
 
-// storedName returns a name as it is stored, empty for a blank one.
+// storedName returns the stored form of a name, empty for a blank one.
 func storedName(name string) string {
 	if name = cut(name); strings.TrimSpace(name) == "" {
 		return ""
@@ -61,8 +59,7 @@ func storedName(name string) string {
 	return name
 }
 
-// of returns the numbers of count names, 0 where there is none. It adds names that
-// are new, in a transaction of their own.
+// of returns the numbers of count names, 0 for none. It adds new names in a transaction of their own.
 func (n *eventNames) of(ctx context.Context, count int, name func(int) string) ([]int64, error) {
 	ids := make([]int64, count)
 	unknown := n.find(ids, name)
@@ -87,8 +84,7 @@ func (n *eventNames) of(ctx context.Context, count int, name func(int) string) (
 	return ids, nil
 }
 
-// find fills in the numbers that are known and returns the names that may have none
-// yet.
+// find fills in the known numbers, and returns the names that may not have one yet.
 func (n *eventNames) find(ids []int64, name func(int) string) (unknown []string) {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -105,7 +101,7 @@ func (n *eventNames) find(ids []int64, name func(int) string) (unknown []string)
 	return unknown
 }
 
-// register adds names, as far as there is room for them.
+// register adds as many of the names as there is room for.
 func (n *eventNames) register(ctx context.Context, names []string) error {
 	n.progress.begin()
 	defer n.progress.end()
@@ -137,8 +133,7 @@ func (n *eventNames) register(ctx context.Context, names []string) error {
 	return nil
 }
 
-// insertEventNames adds names and tells their numbers. Another process may have added
-// some of them.
+// insertEventNames adds names and puts their numbers into ids. Another process may have added some of them.
 func insertEventNames(ctx context.Context, tx *sql.Tx, ids map[string]int64, names []string) error {
 	var rows, places []string
 	var args []any
@@ -154,8 +149,7 @@ func insertEventNames(ctx context.Context, tx *sql.Tx, ids map[string]int64, nam
 	return readEventNames(ctx, tx, ids, ` WHERE name IN (`+strings.Join(places, ", ")+`)`, args...)
 }
 
-// nameEvents returns the numbers of the arrivals' names. An error says that nothing
-// was stored.
+// nameEvents returns the numbers of the arrivals' event names. After an error nothing was stored.
 func (s *Store) nameEvents(ctx context.Context, arrivals []adapter.Arrival) ([]int64, error) {
 	ids, err := s.eventNames.of(ctx, len(arrivals), func(i int) string { return arrivals[i].Event })
 	switch {

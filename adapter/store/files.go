@@ -11,8 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fileID identifies a file, whatever its names are. No other file gets it as long as
-// a process has the file open.
+// fileID identifies a file under any name. No other file gets the id while a process has the file open.
 type fileID struct{ device, inode uint64 }
 
 // fileInfo is what the file system says about a file.
@@ -26,7 +25,7 @@ func infoOf(stat *unix.Stat_t) fileInfo {
 	return fileInfo{id: fileID{uint64(stat.Dev), uint64(stat.Ino)}, links: uint64(stat.Nlink), size: stat.Size}
 }
 
-// statFile looks up a name. Unlike os.Stat it knows the link count on every system.
+// statFile looks up a file. Unlike os.Stat it returns the link count on every system.
 func statFile(path string) (fileInfo, error) {
 	var stat unix.Stat_t
 	for {
@@ -48,25 +47,23 @@ const (
 	files
 )
 
-// What SQLite appends to the name of the database.
+// Suffixes that SQLite appends to the name of the database.
 const logSuffix, indexSuffix = "-wal", "-shm"
 
-// databaseFiles watches that the files that SQLite has open are still the ones that
-// a restart would open. SQLite itself never notices: it goes on writing to a file that
-// has no name any more.
+// databaseFiles checks that the files that SQLite has open are still those that a restart would open. SQLite itself
+// never notices: it goes on writing to a file that has lost its name.
 type databaseFiles struct {
-	// names are the absolute names. That of the database is the configured one, so
-	// that a symlink that leads elsewhere is noticed. SQLite names the others after
-	// the file that the symlink leads to.
+	// names are the absolute names. The name of the database is the configured one, so that check notices a changed
+	// symlink. SQLite names the other files after the target of the symlink.
 	names  [files]string
 	opened [files]fileID
 
 	mu   sync.Mutex
 	lost *FilesLostError // the last one
-	seen [files]fileID   // what was there instead
+	seen [files]fileID   // the files that were there instead
 }
 
-// learn remembers the files. SQLite must have opened all of them.
+// learn records the ids of the files. SQLite must have opened all of them.
 func (f *databaseFiles) learn() error {
 	for i, name := range f.names {
 		info, err := statFile(name)
@@ -78,8 +75,8 @@ func (f *databaseFiles) learn() error {
 	return nil
 }
 
-// check returns a *FilesLostError if one of the files no longer stands under its name.
-// It costs three calls of stat. Before learn it finds nothing.
+// check returns a *FilesLostError if a name no longer leads to its file. It costs three calls of stat. Before learn
+// it finds no fault.
 func (f *databaseFiles) check() error {
 	if f.opened == ([files]fileID{}) {
 		return nil
@@ -106,17 +103,17 @@ func (f *databaseFiles) check() error {
 // FilesLostError means that the SQLite store's files were deleted, renamed or replaced
 // while the store has them open.
 type FilesLostError struct {
-	// Files says of each lost file what happened to it.
+	// Files describes what happened to each lost file.
 	Files []string
-	// Remedy says how to save what only this process holds.
+	// Remedy describes how to save events that only this process holds.
 	Remedy string
 
-	unnamed bool // no name leads to the events any more
+	unnamed bool // the events have no file name any more
 }
 
 func (e *FilesLostError) Error() string { return strings.Join(e.Files, ", ") + ": " + e.Remedy }
 
-// describe finds out what happened to the files, and where they are now.
+// describe finds out what happened to the files, and their present names.
 func (f *databaseFiles) describe(seen [files]fileID) *FilesLostError {
 	held := heldFiles(f.opened)
 	lost := &FilesLostError{}
@@ -156,7 +153,7 @@ func (f *databaseFiles) describe(seen [files]fileID) *FilesLostError {
 	return lost
 }
 
-// rescue says how to copy files that have no name any more.
+// rescue describes how to copy files that have no name any more.
 func (f *databaseFiles) rescue(held [files]heldFile) string {
 	text := fmt.Sprintf("accepted events are in process %d alone: before it ends, ", os.Getpid())
 	if held[databaseFile].descriptor == "" || held[logFile].descriptor == "" {
@@ -165,21 +162,19 @@ func (f *databaseFiles) rescue(held [files]heldFile) string {
 	directory, log := filepath.Split(f.names[logFile])
 	name := strings.TrimSuffix(log, logSuffix)
 	return text + fmt.Sprintf("save them with `mkdir SAVED && cp %s SAVED/'%s' && cp %s SAVED/'%s'`; "+
-		"then end it, put both files into %s in place of what is there, and start it again",
+		"then end it, put both files into %s in place of the files there, and start it again",
 		held[databaseFile].descriptor, name, held[logFile].descriptor, log, directory)
 }
 
 // heldFile is a file that this process has open.
 type heldFile struct {
-	// descriptor is a path that opens the file even if it has no name, empty if there
-	// is none.
+	// descriptor is a path that opens the file even without a name, empty if there is none.
 	descriptor string
 	deleted    bool
-	moved      string // its present name, empty if it is not known
+	moved      string // its present name, empty if unknown
 }
 
-// heldFiles looks for the files among the descriptors of this process. Only Linux
-// tells about them.
+// heldFiles looks for the files among the descriptors of this process. Only Linux lists them.
 func heldFiles(ids [files]fileID) (held [files]heldFile) {
 	process := fmt.Sprintf("/proc/%d/fd", os.Getpid())
 	entries, err := os.ReadDir(process)

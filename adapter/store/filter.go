@@ -11,7 +11,7 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// conditions is a WHERE clause in the making.
+// conditions builds a WHERE clause.
 type conditions struct {
 	clauses []string
 	args    []any
@@ -38,10 +38,10 @@ func (c *conditions) where() string {
 	return " WHERE " + strings.Join(c.clauses, " AND ")
 }
 
-// errNothing means that the filter picks nothing, whatever is in the tables.
+// errNothing means that the filter matches nothing, whatever the tables have.
 var errNothing = errors.New("the filter picks nothing")
 
-// conditions turns the filter, which is bounded, into those of a source.
+// conditions turns a bounded filter into the conditions of a source.
 func (s *Store) conditions(ctx context.Context, tx *sql.Tx, from *source, f *adapter.Filter) (*conditions, error) {
 	c := &conditions{}
 	c.clauses = append(c.clauses, from.keys...)

@@ -9,10 +9,9 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// loadFormerIdentities finds out whether the ledger may have events of versions that
-// told those without a valid key apart by a hash of the body to send,
-// [adapter.Arrival.Fingerprint]. As long as it has, an event that comes again is looked
-// up by both.
+// loadFormerIdentities finds out whether the ledger may have events of earlier versions. Those told events without a
+// valid key apart by a hash of the body to send, [adapter.Arrival.Fingerprint]. While it has such events, a repeated
+// event is looked up by both hashes.
 func (s *Store) loadFormerIdentities(ctx context.Context) error {
 	return s.read(ctx, func(tx *sql.Tx) error {
 		before, _, err := formerIdentities(ctx, tx)
@@ -21,8 +20,7 @@ func (s *Store) loadFormerIdentities(ctx context.Context) error {
 	})
 }
 
-// formerIdentities returns the id before which events have the former identity; found
-// is false where there are none.
+// formerIdentities returns the id before which events have the former identity; found is false if there are none.
 func formerIdentities(ctx context.Context, tx *sql.Tx) (before int64, found bool, err error) {
 	err = tx.QueryRowContext(ctx, `SELECT before_id FROM former_identities`).Scan(&before)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -34,8 +32,7 @@ func formerIdentities(ctx context.Context, tx *sql.Tx) (before int64, found bool
 	return before, true, nil
 }
 
-// formerHash returns the body hash that an earlier version gave the event, nil if it is
-// not to be looked up.
+// formerHash returns the body hash that an earlier version gave the event, nil if it is not looked up.
 func (s *Store) formerHash(a *adapter.Arrival) any {
 	if a.Keyed || a.MessageID == "" || a.Fingerprint == 0 || s.former.Load() == 0 {
 		return nil
@@ -43,8 +40,7 @@ func (s *Store) formerHash(a *adapter.Arrival) any {
 	return a.Fingerprint
 }
 
-// forgetFormer ends the look-up of former identities once the ledger has forgotten all
-// that was accepted under them.
+// forgetFormer ends the look-up of former identities once the ledger has none of these events any more.
 func (s *Store) forgetFormer(ctx context.Context) (more bool, err error) {
 	if s.former.Load() == 0 {
 		return false, nil
@@ -67,8 +63,8 @@ func (s *Store) forgetFormer(ctx context.Context) (more bool, err error) {
 	return false, err
 }
 
-// holdsFormer reports whether the store holds events under former identities that make
-// duplicates, or dead letters, which have the new identity once they are redriven.
+// holdsFormer reports whether the store has events with former identities that make duplicates, or dead letters,
+// which get the new identity when they are redriven.
 func (s *Store) holdsFormer(ctx context.Context, tx *sql.Tx) (held bool, err error) {
 	before, found, err := formerIdentities(ctx, tx)
 	if err != nil || !found {

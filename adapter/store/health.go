@@ -9,11 +9,11 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// health is whether events can be accepted and delivered, as far as is known.
+// health records whether the store accepts and delivers events, as far as is known.
 type health struct {
 	onChange func(error)
-	// quiet is how long the store has to work until onChange learns of it, if it stops
-	// working again within that time: a store that flaps is told of once.
+	// quiet is how long the store has to work before onChange learns of it, if the store had failed again within that
+	// time: a store that flaps is reported once.
 	quiet time.Duration
 
 	mu      sync.Mutex
@@ -21,12 +21,12 @@ type health struct {
 	fault   *adapter.UnavailableError // of the database; nil if it works
 	full    *adapter.UnavailableError // nil if the disk has its reserve
 
-	told     []string  // the messages that onChange knows of this outage; none if the store works
-	flapping bool      // it stopped working soon after it had worked again
-	works    time.Time // since when; zero if it does not
+	told     []string  // the reported messages of this outage; none if the store works
+	flapping bool      // it failed soon after it had recovered
+	works    time.Time // since when; zero if it fails
 }
 
-// err returns what keeps events from being accepted.
+// err returns the worst fault, nil if the store works.
 func (h *health) err() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -36,7 +36,7 @@ func (h *health) err() error {
 	return nil
 }
 
-// refuses returns an error while the database is known to hang: an event would only wait.
+// refuses returns an error while the database hangs: an event would only wait.
 func (h *health) refuses() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -56,14 +56,14 @@ func (h *health) worst() *adapter.UnavailableError {
 	return h.full
 }
 
-// broken reports whether the database is out of order.
+// broken reports whether the database fails or hangs.
 func (h *health) broken() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.hanging != nil || h.fault != nil
 }
 
-// set records the state of the database. One that works does not hang.
+// set records the state of the database. A database that works does not hang.
 func (h *health) set(fault *adapter.UnavailableError) {
 	h.change(func() {
 		if h.fault = fault; fault == nil {
@@ -80,7 +80,7 @@ func (h *health) setHanging(hanging *adapter.UnavailableError) {
 // setFull records the state of the disk.
 func (h *health) setFull(full *adapter.UnavailableError) { h.change(func() { h.full = full }) }
 
-// change records a state and tells of changes, in their order.
+// change records a state and reports changes in order.
 func (h *health) change(record func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -103,8 +103,7 @@ func (h *health) change(record func()) {
 	}
 }
 
-// settle tells that the store works again, once a store that flaps has done so for long
-// enough. The caller holds mu.
+// settle reports that the store works again, after the quiet time for a store that flaps. The caller holds mu.
 func (h *health) settle() {
 	if len(h.told) == 0 || h.works.IsZero() || h.flapping && time.Since(h.works) < h.quiet {
 		return
@@ -125,9 +124,8 @@ const (
 	measureTimeout = 5 * time.Second
 )
 
-// watch measures the backlog, the log and the clocks now and then, since other processes change it
-// too. A database that it finds out of order works again when a write succeeds; see
-// tryWrites.
+// watch measures the backlog, the log and the clocks periodically, since other processes change them too. If it finds
+// a fault of the database, the next successful write ends the fault; see tryWrites.
 func (s *Store) watch(ctx context.Context) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
@@ -152,7 +150,7 @@ func (s *Store) examine(ctx context.Context) {
 	if err == nil {
 		err = s.measureSkew(ctx)
 	}
-	if err == nil || s.stopped.Err() != nil { // the store is being closed
+	if err == nil || s.stopped.Err() != nil { // the store is closing
 		return
 	}
 	s.health.set(s.unavailable(err))

@@ -13,38 +13,37 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Restored describes the pending events of a database that was restored from a backup.
-// The server may have delivered them after the backup was taken, of which the database
-// knows nothing. Those that SaaSquatch would count again are held as dead letters.
+// Restored describes the pending events of a database that was restored from a backup. The server may have delivered
+// them after the backup, which the database does not know. Events that SaaSquatch would count again are held as dead
+// letters.
 type Restored struct {
-	// TakenAt is when the backup was taken, as far as that is known: not later.
+	// TakenAt is when the backup was taken, or an earlier time if the exact one is unknown.
 	TakenAt time.Time `json:"taken_at,omitzero"`
-	// Pending is how many events are pending.
+	// Pending is the number of pending events.
 	Pending int64 `json:"pending"`
-	// KeyForgotten are those of them whose key SaaSquatch may have forgotten since.
+	// KeyForgotten is the number of those events whose key SaaSquatch may have forgotten since.
 	KeyForgotten int64 `json:"key_forgotten"`
-	// NoKey are further ones that have no key.
+	// NoKey is the number of further ones that have no key.
 	NoKey int64 `json:"no_key"`
 
-	bytes int64 // of the payloads of those to hold
+	bytes int64 // of the payloads to hold
 }
 
-// Hold returns how many events are to be held.
+// Hold returns the number of events to hold.
 func (r *Restored) Hold() int64 { return r.KeyForgotten + r.NoKey }
 
-// RestoredOptions say how a restored database is examined.
+// RestoredOptions configure the examination of a restored database.
 type RestoredOptions struct {
 	// TakenAt is when the backup was taken. Default: [Store.LastWrite].
 	TakenAt time.Time
-	// Horizon is how long after an attempt SaaSquatch is relied on to know its key; see
-	// [delivery.DispatcherOptions]. Default: [adapter.DefaultHorizon].
+	// Horizon is how long after an attempt SaaSquatch knows its key; see [delivery.DispatcherOptions]. Default:
+	// [adapter.DefaultHorizon].
 	Horizon time.Duration
 }
 
-// LastWrite returns the latest time that a server has written to the database, the zero
-// time if there is none. A server that runs writes one every few seconds, so it tells when
-// a backup was taken. What Hold and operators do does not change it, but for the outcomes
-// that a redrive decides.
+// LastWrite returns the latest time at which a server has written to the database, the zero time if there is none. A
+// running server writes a time every few seconds, so LastWrite tells when a backup was taken. Hold and operators'
+// work do not change it, except for the outcomes that a redrive decides.
 func (s *Store) LastWrite(ctx context.Context) (time.Time, error) {
 	last, err := readValue(ctx, s.read, func(tx *sql.Tx) (time.Time, error) { return s.lastWrite(ctx, tx) })
 	return last, s.explained("find out when the store was last written to", err)
@@ -55,11 +54,11 @@ func (s *Store) lastWrite(ctx context.Context, tx *sql.Tx) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	// What a clock that ran ahead has written says nothing.
+	// Times from a clock that ran ahead say nothing.
 	now := s.now()
 	end := milliseconds(now.Add(clockTolerance))
 	var last int64
-	// A database that an earlier version has written to has no times of probes.
+	// A database of an earlier version has no times of probes.
 	err = tx.QueryRowContext(ctx, `SELECT coalesce(max(at), 0) FROM (
 		SELECT max(received_at) AS at FROM queue WHERE received_at <= $1
 		UNION ALL SELECT max(last_attempt_at) FROM queue WHERE last_attempt_at <= $1
@@ -83,10 +82,10 @@ func (s *Store) lastWrite(ctx context.Context, tx *sql.Tx) (time.Time, error) {
 // clockTolerance is how far another machine's clock may be ahead.
 const clockTolerance = 5 * time.Minute
 
-// serverInterval is how often a server writes at least, with a margin.
+// serverInterval is the longest time between two writes of a server, with a margin.
 const serverInterval = 30 * time.Second
 
-// ServerRunsError means that a server writes to the database, or did so just now.
+// ServerRunsError means that a server writes to the database, or wrote to it just now.
 type ServerRunsError struct{ Ago time.Duration }
 
 func (e *ServerRunsError) Error() string {
@@ -94,8 +93,8 @@ func (e *ServerRunsError) Error() string {
 		max(e.Ago, 0).Round(time.Second), serverInterval)
 }
 
-// CheckNoServer returns a [ServerRunsError] if a server has written to the database in the
-// last 30 seconds. An SQLite store that is open offline has none.
+// CheckNoServer returns a [ServerRunsError] if a server has written to the database in the last 30 seconds. An SQLite
+// store that is open offline has no server.
 func (s *Store) CheckNoServer(ctx context.Context) error {
 	now, shared, err := s.engine.clock(ctx)
 	if err != nil {
@@ -114,20 +113,18 @@ func (s *Store) CheckNoServer(ctx context.Context) error {
 	return nil
 }
 
-// restoration is what Hold does to a database.
+// restoration has the decisions of Hold.
 type restoration struct {
 	taken time.Time
-	// all says that SaaSquatch may have forgotten the keys of attempts that were made
-	// right after the backup.
+	// all is set if SaaSquatch may have forgotten the keys of attempts right after the backup.
 	all bool
 }
 
 // ExamineRestored counts the pending events and those that Hold would hold.
 //
-// An event that was pending at the time of the backup can only have been delivered after
-// it. So the age of the backup decides, and not that of the event, whether SaaSquatch
-// knows the key of that attempt still. Upserts have no key, but count nothing twice; old
-// ones could overwrite newer ones, so they are held with the rest once the backup is old.
+// An event that was pending at the time of the backup can only have been delivered after it. So the age of the
+// backup, not that of the event, decides whether SaaSquatch still knows the key of that attempt. Upserts have no key,
+// but they count nothing twice. Old upserts could overwrite newer ones, so they are held too once the backup is old.
 func (s *Store) ExamineRestored(ctx context.Context, opts RestoredOptions) (*Restored, error) {
 	found := &Restored{}
 	err := s.read(ctx, func(tx *sql.Tx) (err error) {
@@ -153,7 +150,7 @@ func (s *Store) ExamineRestored(ctx context.Context, opts RestoredOptions) (*Res
 	return found, nil
 }
 
-// noKey is the condition that picks events whose second attempt SaaSquatch counts again.
+// noKey is the condition for events that SaaSquatch counts again on a second attempt.
 const noKey = `coalesce(body_hash, 1) <> 0 AND event_key <> $1`
 
 func (s *Store) restoration(ctx context.Context, tx *sql.Tx, opts RestoredOptions) (r restoration, err error) {
@@ -170,8 +167,7 @@ func (s *Store) restoration(ctx context.Context, tx *sql.Tx, opts RestoredOption
 	return r, nil
 }
 
-// HeldBytesError means that the payloads of held events do not fit the limit on dead
-// letters, which would have them dropped.
+// HeldBytesError means that the payloads of held events exceed the limit on dead letters, and would be dropped.
 type HeldBytesError struct{ Needed, Limit int64 }
 
 func (e *HeldBytesError) Error() string {
@@ -180,12 +176,11 @@ func (e *HeldBytesError) Error() string {
 		"raise it, here and for the server, or the oldest payloads are dropped", e.Needed, e.Limit)
 }
 
-// Hold makes dead letters of the pending events that SaaSquatch could count again, with
-// the reason restored. It marks the others that have a key as possibly processed at the
-// time of the backup, so that their attempts end while SaaSquatch knows the key. No server may
-// run meanwhile. If it is interrupted, it goes on with the next call.
+// Hold turns the pending events that SaaSquatch could count again into dead letters with the reason restored. It
+// marks the other events with a key as possibly processed at the time of the backup. So their attempts end while
+// SaaSquatch knows the key. No server may run meanwhile. After an interruption, the next call goes on.
 //
-// Progress is told how many events were looked at. Nil is told nothing.
+// It calls progress, unless it is nil, with the number of examined events.
 func (s *Store) Hold(ctx context.Context, opts RestoredOptions, progress func(done int64)) (*Restored, error) {
 	found, err := s.ExamineRestored(ctx, opts)
 	if err != nil {
@@ -239,7 +234,7 @@ type restoredEvent struct {
 	keyed, upsert              bool
 }
 
-// Bounds of a step of Hold, in events and in bytes of their payloads beyond the first one.
+// Bounds of a step of Hold, in events and in bytes of their payloads beyond the first event.
 const (
 	holdRows  = 500
 	holdBytes = 8 << 20
@@ -263,7 +258,7 @@ func (s *Store) nextRestored(ctx context.Context, tx *sql.Tx, after int64) (even
 	return events, err
 }
 
-// holdStep settles some events, or marks them.
+// holdStep holds or marks some events.
 func (s *Store) holdStep(ctx context.Context, tx *sql.Tx, r restoration, events []restoredEvent) error {
 	var keyed []int64
 	var forgotten, unkeyed []restoredEvent
@@ -294,7 +289,7 @@ func (s *Store) holdStep(ctx context.Context, tx *sql.Tx, r restoration, events 
 	return s.holdEvents(ctx, tx, unkeyed, taken+"it has no idempotency key"+remedy)
 }
 
-// holdEvents makes dead letters of pending events.
+// holdEvents turns pending events into dead letters.
 func (s *Store) holdEvents(ctx context.Context, tx *sql.Tx, events []restoredEvent, detail string) error {
 	if len(events) == 0 {
 		return nil

@@ -13,14 +13,13 @@ import (
 )
 
 const (
-	// userRows bounds how many of a user's settled events are looked at, the last ones.
+	// userRows is the number of a user's latest settled events that are searched.
 	userRows = 10_000
-	// pendingRows bounds how many pending events are looked at, the last ones: the queue
-	// has no index by user.
+	// pendingRows is the number of the latest pending events that are searched: the queue has no index by user.
 	pendingRows = 20_000
 )
 
-// identifyUser is a user whose identify calls are looked for.
+// identifyUser is a user whose identify calls are searched.
 type identifyUser struct {
 	query     int
 	hash      any // of the whole userId, nil if that is empty
@@ -45,7 +44,7 @@ func (r *identifyRow) fields() []any {
 	return []any{&r.messageID, &r.received, &r.run, &r.payload, &r.id, &r.checksum}
 }
 
-// known returns what the row says, if it is newer.
+// known returns the identify call of the row, and whether it is newer.
 func (r *identifyRow) known(since int64) (adapter.KnownIdentify, bool) {
 	known := adapter.KnownIdentify{Query: r.query, MessageID: r.messageID, At: r.received}
 	at, timed := mapping.TimeOf(r.payload)
@@ -53,14 +52,13 @@ func (r *identifyRow) known(since int64) (adapter.KnownIdentify, bool) {
 	case timed && !isDamaged(r.payload, r.id, r.checksum):
 		known.At, known.Own = at, true
 	case r.run.Valid:
-		return known, false // it was received long after it was made
+		return known, false // received long after the call was made
 	}
 	return known, known.At > since
 }
 
-// Identifies looks for newer identify calls; see [adapter.RunStore]. Of a user it looks
-// at the last 10 000 events that are settled, and at the last 20 000 that are pending in
-// the whole store.
+// Identifies looks for newer identify calls; see [adapter.RunStore]. It searches the last 10 000 settled events of a
+// user, and the last 20 000 pending events of the whole store.
 func (s *Store) Identifies(ctx context.Context, _, tenant string, queries []adapter.IdentifyQuery) (found []adapter.KnownIdentify, err error) {
 	if len(queries) > adapter.MaxIdentifyQueries {
 		return nil, fmt.Errorf("look for newer profiles: %d queries, more than %d", len(queries), adapter.MaxIdentifyQueries)

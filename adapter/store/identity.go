@@ -8,22 +8,21 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// clean makes a text storable.
+// clean returns a text in a form that both databases store.
 func clean(text string) string { return adapter.StorableText(text) }
 
-// cut shortens a text from outside to what is kept of a settled event.
+// cut shortens a text from outside to the length that is kept of a settled event.
 func cut(text string) string { return adapter.StoredText(text) }
 
-// textHash is a number of 48 bits for a text, which SQLite stores in six bytes.
-// Where it finds a row, the text itself is compared as well.
+// textHash is a hash of 48 bits for a text, which SQLite stores in six bytes. Look-ups by it compare the text as
+// well.
 func textHash(text string) int64 {
 	sum := sha256.Sum256([]byte(text))
 	return int64(binary.BigEndian.Uint64(sum[:]) >> 16)
 }
 
-// bodyHash is what tells events of one messageId apart: 0 where the messageId is
-// a valid key, since then it alone counts, and nil where the event has no identity. A
-// redrive keeps it.
+// bodyHash tells events of one messageId apart. It is 0 if the messageId is a valid key, because then the messageId
+// alone counts, and nil if the event has no identity. A redrive keeps it.
 func bodyHash(a *adapter.Arrival) any {
 	switch {
 	case a.MessageID == "", a.Outcome == adapter.Duplicate:
@@ -37,11 +36,11 @@ func bodyHash(a *adapter.Arrival) any {
 	}
 }
 
-// unkeyedHash is the body hash of an event without a valid key. A replay of an earlier
-// version, which hands its events over to a server, knows the fingerprint alone.
+// unkeyedHash is the body hash of an event without a valid key. A replay of an earlier version, which passes its
+// events to a server, knows only the fingerprint.
 func unkeyedHash(identity, fingerprint int64) any { return orNull(cmp.Or(identity, fingerprint)) }
 
-// accountOf returns the accountId, nil where it is the userId.
+// accountOf returns the accountId, nil if it is the userId.
 func accountOf(accountID, userID string) any {
 	if accountID == userID {
 		return nil
@@ -49,12 +48,12 @@ func accountOf(accountID, userID string) any {
 	return clean(accountID)
 }
 
-// userHash is what deliveries of a user are found by, nil without a userId.
+// userHash is the hash for look-ups of a user's deliveries, nil without a userId.
 func userHash(userID string) any {
 	if userID == "" {
 		return nil
 	}
-	return textHash(userID) >> 16 // 32 bits do for a search
+	return textHash(userID) >> 16 // 32 bits are enough for a search
 }
 
 // orNull returns nil for the zero value.

@@ -9,15 +9,13 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// The indexes of the log by outcome and by run are made in the background where an earlier
-// version has left events without them, so that neither the start nor an event waits for
-// that. Until they are complete, filters go through the log.
+// If an earlier version has left events without the indexes of the log by outcome and by run, the background makes
+// the indexes. So neither the start nor an event waits for them. Until they are complete, filters scan the log.
 
-// indexInterval is how often the indexes are tried again after an error. Each try may cost
-// the database minutes of work.
+// indexInterval is the time between two tries after an error. Each try may cost the database minutes of work.
 const indexInterval = time.Hour
 
-// indexed reports whether the indexes of the log are complete. Once they are they stay so.
+// indexed reports whether the indexes of the log are complete. Complete indexes stay complete.
 func (s *Store) indexed(ctx context.Context, tx *sql.Tx) (bool, error) {
 	if s.isIndexed.Load() {
 		return true, nil
@@ -32,7 +30,7 @@ func (s *Store) indexed(ctx context.Context, tx *sql.Tx) (bool, error) {
 	return complete, nil
 }
 
-// completeIndexes has the engine complete the indexes.
+// completeIndexes lets the engine complete the indexes.
 func (s *Store) completeIndexes(ctx context.Context, onError func(error)) {
 	for {
 		err := s.index(ctx)
@@ -46,7 +44,7 @@ func (s *Store) completeIndexes(ctx context.Context, onError func(error)) {
 	}
 }
 
-// index completes the indexes, in steps between which events go on.
+// index completes the indexes in steps. Events go on between the steps.
 func (s *Store) index(ctx context.Context) error {
 	for {
 		next, err := s.engine.index(ctx)

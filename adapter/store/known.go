@@ -10,16 +10,15 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// eventIdentity is what tells an event from others of its tenant. Without a body
-// hash nothing does.
+// eventIdentity tells an event from others of its tenant. An event without a body hash has no duplicates.
 type eventIdentity struct {
-	id        int64 // of the event if it is stored, which is no duplicate of itself
+	id        int64 // of a stored event, which is no duplicate of itself
 	messageID string
 	bodyHash  any
-	former    []int64 // body hashes that earlier versions may have given it
+	former    []int64 // body hashes that earlier versions may have used for it
 }
 
-// hashes returns all body hashes that make another event the same, none if no event is.
+// hashes returns all body hashes by which another event is the same, none if no event can be.
 func (i *eventIdentity) hashes() []int64 {
 	if i.messageID == "" || i.bodyHash == nil {
 		return nil
@@ -27,8 +26,8 @@ func (i *eventIdentity) hashes() []int64 {
 	return append([]int64{i.bodyHash.(int64)}, i.former...)
 }
 
-// Known looks events up; see [adapter.RunStore]. Beside another process it knows of
-// what that one had accepted when this store was opened.
+// Known looks up events; see [adapter.RunStore]. Beside another process it finds the events that that process had
+// accepted when this store was opened.
 func (s *Store) Known(
 	ctx context.Context, _, tenant string, arrivals []adapter.Arrival,
 ) ([]mapping.Reason, error) {

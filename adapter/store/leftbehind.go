@@ -11,8 +11,8 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// CountFile returns how many pending and settled deliveries an SQLite database has, by its
-// running totals. It changes nothing, whatever version of this program has written the file.
+// CountFile returns the numbers of pending and settled deliveries of an SQLite database by its running totals. It
+// changes nothing, and reads a file of any version of this program.
 func CountFile(ctx context.Context, path string) (pending, settled int64, err error) {
 	path, err = filepath.Abs(path)
 	if err != nil {

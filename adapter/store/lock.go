@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// InUseError means that another process has the SQLite file.
+// InUseError means that another process uses the SQLite file.
 type InUseError struct {
-	// Path is the file that it holds.
+	// Path is the file that it has locked.
 	Path string
-	// PID is the other process, 0 if it is not known.
+	// PID is the other process, 0 if it is unknown.
 	PID int
 }
 
@@ -30,9 +30,9 @@ func (e *InUseError) Error() string {
 		"several processes can share a PostgreSQL store", by, e.Path)
 }
 
-// claim is a store's hold on its database file.
+// claim is a store's claim on its database file.
 type claim struct {
-	// path is the file behind symlinks, as SQLite names it.
+	// path is the file after resolving symlinks, as SQLite names it.
 	path      string
 	id        fileID
 	file      *os.File
@@ -41,9 +41,9 @@ type claim struct {
 	locks []*os.File
 }
 
-// claimed are the database files that this process has open, by any name. SQLite's own
-// locks are those of a process: the system drops all of them when any descriptor of the
-// file is closed. So no descriptor is closed before the last store of the file is.
+// claimed are the database files that this process has open, under any name. SQLite's own locks belong to the
+// process: the system releases all of them when any descriptor of the file is closed. So the last store of a file
+// closes all its descriptors.
 var claimed = struct {
 	mu    sync.Mutex
 	files map[fileID]*claimedFile
@@ -55,12 +55,12 @@ type claimedFile struct {
 	descriptors []*os.File
 }
 
-// claimDatabase opens or makes the database file and keeps other processes from
-// claiming it, whatever they call it, until release or the end of this process.
+// claimDatabase opens or makes the database file. Until release, or the end of this process, no other process can
+// claim it under any name.
 //
-// On Linux the lock is on the file itself, so that no other name leads around it. The
-// lock on a companion, FILE.lock, is for programs before that, and for other systems:
-// there a hard link leads around it.
+// On Linux the lock is on the file itself, so another name does not lead around it. The lock on a companion,
+// FILE.lock, is for earlier versions of this program, and for other systems. On those systems a hard link leads
+// around it.
 func claimDatabase(path string) (*claim, error) {
 	c, err := claimFile(path)
 	if err != nil {
@@ -129,8 +129,8 @@ func joinDatabase(path string) (_ *claim, err error) {
 	return c, nil
 }
 
-// oneName returns an error if the database has another name, a hard link: a process
-// that opens it by that name finds neither the log nor the locks of this one.
+// oneName returns an error if the database has a second name, a hard link: a process that opens it by that name finds
+// neither the log nor the locks of this process.
 func oneName(path string) error {
 	info, err := statFile(path)
 	if err != nil {
@@ -167,8 +167,8 @@ func join(path string, flags int) (*claim, error) {
 	return c, nil
 }
 
-// lockCompanions locks the companion of the file and that of its configured name, since
-// a program that does not lock the database itself may have been given either.
+// lockCompanions locks the companion of the file and that of its configured name. A program that does not lock the
+// database itself may use either name.
 func (c *claim) lockCompanions(path string) error {
 	directory, err := filepath.EvalSymlinks(filepath.Dir(path))
 	if err != nil {
@@ -188,7 +188,7 @@ func (c *claim) lockCompanions(path string) error {
 	return nil
 }
 
-// release gives up the claim. SQLite must have closed the file.
+// release ends the claim. SQLite must have closed the file.
 func (c *claim) release() error {
 	claimed.mu.Lock()
 	defer claimed.mu.Unlock()
@@ -205,8 +205,8 @@ func (c *claim) leave() error {
 		errs = append(errs, unlockDatabase(c.file))
 	}
 	for _, lock := range c.locks {
-		// A process that is being started has a copy of the file for a moment, and would keep
-		// the lock beyond Close.
+		// A process that this one is starting has a copy of the file for a moment, and would keep the lock after
+		// Close.
 		errs = append(errs, unix.Flock(int(lock.Fd()), unix.LOCK_UN), lock.Close())
 	}
 	if file.stores == 0 {
@@ -218,8 +218,8 @@ func (c *claim) leave() error {
 	return errors.Join(errs...)
 }
 
-// lockFile makes and locks a companion of the database. The file stays when the lock is
-// given up: to remove it would let two processes lock two files of one name.
+// lockFile makes and locks a companion of the database. The file stays after the lock: removing it would let two
+// processes lock two files of one name.
 func lockFile(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -232,12 +232,12 @@ func lockFile(path string) (*os.File, error) {
 		}
 		held := &InUseError{Path: path}
 		text := make([]byte, 32)
-		if n, _ := file.ReadAt(text, 0); n > 0 { // whose it is only helps the reader of the message
+		if n, _ := file.ReadAt(text, 0); n > 0 { // only for the message
 			held.PID, _ = strconv.Atoi(strings.TrimSpace(string(text[:n])))
 		}
 		return nil, held
 	}
-	// What is written is for that message alone.
+	// The content is only for that message.
 	if err := file.Truncate(0); err == nil {
 		_, _ = file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}

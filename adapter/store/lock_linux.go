@@ -7,17 +7,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockByte is the byte of the database that is locked. SQLite locks 512 bytes at 1 GiB;
-// this one lies behind them. A lock changes nothing in the file and may lie beyond its end.
+// lockByte is the locked byte of the database. SQLite locks 512 bytes at 1 GiB; this byte lies after them. A lock
+// changes nothing in the file and may lie beyond its end.
 const lockByte = 1<<30 + 1024
 
-// lockDatabase locks the file until all duplicates of the descriptor are closed. It
-// returns EAGAIN if another descriptor has the lock, of any process and by any name.
-// The lock is the descriptor's, not the process's, so SQLite's locks and this one do not
-// disturb each other.
+// lockDatabase locks the file until all duplicates of the descriptor are closed. It returns EAGAIN if another
+// descriptor has the lock, of any process and by any name. The lock belongs to the descriptor, not to the process, so
+// SQLite's locks and this one do not affect each other.
 //
-// A file system, or a kernel before 3.15, may not have such locks. Then the companion's
-// lock has to do.
+// A file system, or a kernel before 3.15, may lack such locks. Then only the companion is locked.
 func lockDatabase(file *os.File) error {
 	err := unix.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Start: lockByte, Len: 1})
 	if errors.Is(err, unix.EINVAL) {
@@ -26,7 +24,7 @@ func lockDatabase(file *os.File) error {
 	return err
 }
 
-// unlockDatabase gives up the lock of lockDatabase.
+// unlockDatabase releases the lock of lockDatabase.
 func unlockDatabase(file *os.File) error {
 	err := unix.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK, Start: lockByte, Len: 1})
 	if errors.Is(err, unix.EINVAL) {
@@ -45,5 +43,5 @@ func databaseLocked(file *os.File) (bool, error) {
 	return err == nil && lock.Type != unix.F_UNLCK, err
 }
 
-// companionLocked is not needed: databaseLocked knows.
+// companionLocked is always false: databaseLocked finds the lock.
 func companionLocked(string) bool { return false }

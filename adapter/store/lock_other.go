@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockDatabase does nothing: the system has no lock that leaves those of SQLite alone.
+// lockDatabase does nothing: the system has no lock that leaves SQLite's locks alone.
 func lockDatabase(*os.File) error { return nil }
 
 // unlockDatabase does nothing.
 func unlockDatabase(*os.File) error { return nil }
 
-// databaseLocked does not know.
+// databaseLocked is always false: the lock is on the companion.
 func databaseLocked(*os.File) (bool, error) { return false, nil }
 
 // companionLocked reports whether another descriptor has the lock of lockFile.

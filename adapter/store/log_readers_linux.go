@@ -8,13 +8,12 @@ import (
 	"strings"
 )
 
-// Bytes of SQLite's index of the log, one of which each process locks that reads. See
-// "WAL Locks" in https://www.sqlite.org/walformat.html. The byte behind them is locked by
-// each process that has the database open.
+// Bytes of SQLite's index of the log. Each reading process locks one of them. See "WAL Locks" in
+// https://www.sqlite.org/walformat.html. Each process that has the database open locks the byte after them.
 const firstReadLock, lastReadLock = 123, 127
 
-// logReaders returns the processes that read the log, by the kernel's list of locks. It
-// shows those of other users too, but not those outside the container.
+// logReaders returns the processes that read the log, from the kernel's list of locks. The list includes processes of
+// other users, but none outside the container.
 func logReaders(index fileID) (readers []string) {
 	file, err := os.Open("/proc/locks")
 	if err != nil {

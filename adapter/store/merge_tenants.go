@@ -9,22 +9,21 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// mergeIDs is how many ids one step of a merge or of a count goes through, so that no event
-// waits for it.
+// mergeIDs is the number of ids in one step of a merge or a count, so that no event waits for it.
 const mergeIDs = 5000
 
-// TenantEvents are how many deliveries a store has of a tenant.
+// TenantEvents has the numbers of a tenant's deliveries.
 type TenantEvents struct {
 	Tenant  string `json:"tenant"`
 	Pending int64  `json:"pending"`
 	Settled int64  `json:"settled"`
 }
 
-// Namesakes returns the other tenants of the store that have the alias of this one: the same
-// tenant under another host, or one of another SaaSquatch.
+// Namesakes returns the other tenants of the store with the alias of this one: the same tenant under another host, or
+// a tenant of another SaaSquatch.
 func (s *Store) Namesakes(tenant string) (others []string) {
 	for _, id := range s.names.ofTenant(adapter.TenantAlias(tenant)) {
-		// The alias may be the name of a connection, too.
+		// The alias may also be the name of a connection.
 		name, err := s.names.name(id)
 		if err == nil && name != tenant && adapter.TenantAlias(name) != name {
 			others = append(others, name)
@@ -58,10 +57,9 @@ func (s *Store) EventsOf(ctx context.Context, tenant string) (TenantEvents, erro
 	return events, nil
 }
 
-// MergeSettled has the settled deliveries and the runs of a tenant belong to another one, so
-// that its ledger knows them. Pending events stay with the tenant that they were accepted
-// for. A merge that was broken off goes on when it is called again. Progress is told how many
-// deliveries have changed.
+// MergeSettled moves the settled deliveries and the runs of a tenant to another one, whose ledger then knows them.
+// Pending events stay with the tenant that they were accepted for. After an interruption, the next call goes on.
+// Progress is called with the number of changed deliveries.
 func (s *Store) MergeSettled(ctx context.Context, from, to string, progress func(merged int64)) (merged int64, err error) {
 	old, ok := s.names.find(from)
 	if !ok {
@@ -84,7 +82,7 @@ func (s *Store) MergeSettled(ctx context.Context, from, to string, progress func
 		})
 		if merged += n; err == nil && n > 0 {
 			progress(merged)
-			err = adapter.Wait(ctx, retainRest) // lets events go first
+			err = adapter.Wait(ctx, retainRest) // events go first
 		}
 		return err
 	})
@@ -100,7 +98,7 @@ func (s *Store) MergeSettled(ctx context.Context, from, to string, progress func
 	return merged, nil
 }
 
-// eachRange calls f with the ranges of ids that have all rows of the table.
+// eachRange calls f with ranges of ids that together have all rows of the table.
 func (s *Store) eachRange(ctx context.Context, table string, f func(after, to int64) error) error {
 	for after := int64(-1); ; {
 		var next sql.NullInt64

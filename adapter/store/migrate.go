@@ -17,18 +17,17 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// firstAddition is the first version of the schema, by engine, that adds to the one before
-// it and changes nothing that a program of the version before uses.
+// firstAddition is, by engine, the first version of the schema that only adds to the version before it, and changes
+// nothing that a program of that version uses.
 //
-// Versions below it are in the table schema_version, where a program refuses a version that
-// it does not know. Versions from it on are in the table schema_additions, which a program
-// takes as it is: so one of an earlier version works on the same tables, beside this one and
-// after it. What a later version removes has to be without use for a release. Its migration
-// writes the first version whose program does without it to schema_version, and so keeps
-// earlier programs out.
+// The table schema_version has the versions below it. A program refuses a version there that it does not know. The
+// table schema_additions has the versions from it on, which a program accepts unknown. So a program of an earlier
+// version works on the same tables, beside this one and after it. A later version can remove only what no program has
+// used for a release. Its migration writes the first version whose program works without it to schema_version, which
+// keeps out earlier programs.
 var firstAddition = map[string]int64{"sqlite": 6, "postgres": 7}
 
-// The tables of the two kinds of versions, in the order in which they are migrated.
+// The tables of the two kinds of versions, in the order of their migration.
 const (
 	versionTable  = "schema_version"
 	additionTable = "schema_additions"
@@ -36,16 +35,16 @@ const (
 
 // schema is the version of the tables.
 type schema struct {
-	// found is the version of the tables, 0 if there are none, and newest the last one that
-	// this program knows. The tables may have additions beyond it.
+	// found is the version of the tables, 0 if there are none. newest is the last version that this program knows.
+	// The tables may have additions beyond it.
 	found, newest int64
 }
 
-// isCurrent reports whether the tables are as this program needs them.
+// isCurrent reports whether the tables have all that this program needs.
 func (s schema) isCurrent() bool { return s.found >= s.newest }
 
-// migrate brings the tables to this program's version, and refuses those on which this
-// program would not keep a newer one's promises. Beside another process it changes nothing.
+// migrate migrates the tables to this program's version, and refuses those of a newer version whose guarantees this
+// program would break. Beside another process it changes nothing.
 func migrate(ctx context.Context, db *sql.DB, engine string, opts *Options) error {
 	s, err := readSchema(ctx, db, engine)
 	switch {
@@ -76,7 +75,7 @@ func migrate(ctx context.Context, db *sql.DB, engine string, opts *Options) erro
 	return nil
 }
 
-// explainMigration returns what went wrong in a migration, with the remedy if there is one.
+// explainMigration returns the cause of a failed migration, with the remedy if there is one.
 func explainMigration(err error) error {
 	var partial *goose.PartialError
 	if errors.As(err, &partial) {
@@ -90,7 +89,7 @@ func explainMigration(err error) error {
 	return err
 }
 
-// newMigrator returns the migrations that a table of versions has.
+// newMigrator returns the migrations of a table of versions.
 func newMigrator(db *sql.DB, engine, table string) (*goose.Provider, error) {
 	dir, err := fs.Sub(migrations, "migrations/"+engine)
 	if err != nil {
@@ -112,7 +111,7 @@ func newMigrator(db *sql.DB, engine, table string) (*goose.Provider, error) {
 	return goose.NewProvider(dialect, db, dir, opts...)
 }
 
-// versions returns the versions that this program has migrations for, in their order.
+// versions returns the versions of this program's migrations in order.
 func versions(engine string) (list []int64, err error) {
 	files, err := fs.Glob(migrations, "migrations/"+engine+"/*.sql")
 	if err != nil {
@@ -136,8 +135,8 @@ func tableOf(engine string, version int64) string {
 	return additionTable
 }
 
-// readSchema reads the version of the tables and changes nothing. It returns an error for
-// those of a newer program, or of another one.
+// readSchema reads the version of the tables and changes nothing. It returns an error for tables of a newer program,
+// or of another one.
 func readSchema(ctx context.Context, db *sql.DB, engine string) (schema, error) {
 	all, err := versions(engine)
 	if err != nil {
@@ -183,9 +182,9 @@ func readSchema(ctx context.Context, db *sql.DB, engine string) (schema, error) 
 	return s, nil
 }
 
-// The columns are whether there is a place for tables of ours, whether it has a table of versions,
-// whether that has the columns of ours, whether the tables of the first version are there, and
-// whether there is a table of additions.
+// The columns are: whether the store may have its tables here, whether there is a table of versions, whether that
+// table has the store's columns, whether the tables of the first version exist, and whether there is a table of
+// additions.
 const (
 	schemaSQLite = `SELECT NOT EXISTS (SELECT 1 FROM sqlite_master)
 			OR EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'schema_version'),
@@ -202,19 +201,19 @@ const (
 		to_regclass(quote_ident(current_schema()) || '.schema_additions') IS NOT NULL`
 )
 
-// ErrNoSchema means that PostgreSQL's search_path leads to no schema for the tables.
+// ErrNoSchema means that PostgreSQL's search_path has no schema for the tables.
 var ErrNoSchema = errors.New("search_path names no schema that is there and that the user may use: " +
 	"CREATE SCHEMA it and grant USAGE and CREATE on it, or correct search_path in the store's URL, " +
 	"of the role or of the database")
 
-// ErrForeignSchema means that the database has tables that are not the store's: a table of
-// versions, or with SQLite any.
+// ErrForeignSchema means that the database has tables of another program: a table of versions, or with SQLite any
+// table.
 var ErrForeignSchema = errors.New("the tables, such as schema_version, are another program's: " +
 	"give the store a database or a data_dir of its own, or on PostgreSQL a schema " +
 	"(search_path=NAME in the store's URL)")
 
-// transactionLocker has one process migrate at a time. A transaction of its own holds the
-// lock: a pooler keeps none of a session. Earlier versions take the same lock for a session.
+// transactionLocker lets one process migrate at a time. A transaction of its own holds the lock, because a pooler
+// keeps no lock of a session. Earlier versions take the same lock for a session.
 type transactionLocker struct{ tx *sql.Tx }
 
 // Lock waits for the lock. No timeout of the role ends it.
@@ -236,11 +235,10 @@ func (l *transactionLocker) Lock(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// Unlock gives the lock up.
+// Unlock releases the lock.
 func (l *transactionLocker) Unlock(context.Context, *sql.DB) error { return l.tx.Rollback() }
 
-// NewerSchemaError means that a newer version of this program has made or
-// migrated the tables.
+// NewerSchemaError means that a newer version of this program has made or migrated the tables.
 type NewerSchemaError struct {
 	// Found is the version of the tables, Known the newest that this program knows.
 	Found, Known int64

@@ -9,28 +9,26 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// Migration says what it takes to bring the tables of an earlier version to this program's.
+// Migration describes a migration of the tables to this program's version.
 type Migration struct {
 	// From and To are versions of the schema.
 	From, To int64
-	// Pending and Settled are how many events the store has.
+	// Pending and Settled are the numbers of events in the store.
 	Pending, Settled int64
-	// Takes is how long the migration takes on the two-core machine that the costs were
-	// measured on. A slow disk can make it several times as long.
+	// Takes is its estimated time on a machine with two cores. A slow disk can make it several times as long.
 	Takes time.Duration
-	// Room is what it needs on the disk, in bytes.
+	// Room is the room that it needs on the disk, in bytes.
 	Room int64
 }
 
-// cost is what a migration takes for each pending and each settled event: time, and bytes
-// on the disk. A migration that only adds tables and columns costs the same for any number
-// of events.
+// cost is the cost of a migration for each pending and each settled event, in time and in bytes on the disk. A
+// migration that only adds tables and columns costs the same for any number of events.
 type cost struct {
 	pending, settled         time.Duration
 	pendingRoom, settledRoom int64
 }
 
-// migrationTime is what a migration takes whatever it does.
+// migrationTime is the fixed time of a migration.
 const migrationTime = 10 * time.Millisecond
 
 // migrationCosts are the costs of each migration, by engine and version.
@@ -48,10 +46,10 @@ var migrationCosts = map[string]map[int64]cost{
 	},
 }
 
-// estimate says what the migrations from one version to another take.
+// estimate estimates the migrations from one version to another.
 func estimate(ctx context.Context, db *sql.DB, engine string, from, to int64) (Migration, error) {
 	m := Migration{From: from, To: to}
-	// The totals are there since the first version.
+	// All versions have the totals.
 	err := db.QueryRowContext(ctx, `SELECT
 		CAST(coalesce(sum(CASE WHEN outcome = $1 THEN events - removed END), 0) AS bigint),
 		CAST(coalesce(sum(CASE WHEN outcome NOT IN ($1, $2) THEN events - removed END), 0) AS bigint) FROM totals`,

@@ -10,7 +10,7 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// names are the names of connections and tenants, by number and the other way round.
+// names maps the names of connections and tenants to their numbers and back.
 type names struct {
 	engine engine
 
@@ -36,7 +36,7 @@ func (n *names) load(ctx context.Context) error {
 	return wrap("read the names", err)
 }
 
-// id returns the number of a name, giving it one if it has none.
+// id returns the number of a name. It adds a name that is new.
 func (n *names) id(ctx context.Context, name string) (int64, error) {
 	if id, ok := n.find(name); ok {
 		return id, nil
@@ -95,9 +95,9 @@ func (n *names) both(connection, tenant int64) (connectionName, tenantName strin
 	return connectionName, tenantName, err
 }
 
-// resolve runs fn, which may ask for names. It runs it once more if fn met a name that
-// another process has added. It reads the names when fn has ended: a transaction of fn that
-// waited for another connection could wait for ever.
+// resolve runs fn, which may ask for names, and runs it again if fn met a name that another process has added. It
+// reads the names only after fn has ended: a transaction of fn that waited for a second connection could wait for
+// ever.
 func (n *names) resolve(ctx context.Context, fn func() error) error {
 	err := fn()
 	if !errors.Is(err, errUnknownName) {

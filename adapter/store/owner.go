@@ -24,7 +24,7 @@ func ownLike(path string, like fs.FileInfo) error {
 	}
 	err := os.Chown(path, int(want.Uid), int(want.Gid))
 	if errors.Is(err, fs.ErrPermission) && have.Uid == want.Uid {
-		return nil // the group is of no account to a private file
+		return nil // the group does not matter for a private file
 	}
 	return err
 }

@@ -11,38 +11,36 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// postgresEngine is a database that several processes share. Events are leased to
-// one of them for a while; those of a process that dies are due again when its
-// leases end, by the clock of the database.
+// postgresEngine is a database that several processes share. A lease gives an event to one process for a limited
+// time. When a process dies, its events are due again once its leases end, by the clock of the database.
 type postgresEngine struct {
 	pool      *pgxpool.Pool
-	db        *sql.DB // over the pool
-	places    places  // for transactions
+	db        *sql.DB // uses the pool
+	places    places  // limits the connections
 	operators bool    // see Options.forOperators
 	shards    chan int64
 	writers   commitWriters
 	leaseFor  time.Duration
-	// readPlaces has a place for each read under way, of the kinds that are bounded.
+	// readPlaces has a place for each running read, for the kinds of reads that are bounded.
 	readPlaces map[readKind]chan struct{}
 	// resolveFor is resolveTimeout, except in tests.
 	resolveFor time.Duration
-	// databaseNow takes the place of the database's clock in tests, nil for none.
+	// databaseNow replaces the clock of the database in tests, nil otherwise.
 	databaseNow func() time.Time
 }
 
 const (
-	// postgresCommitters is how many transactions of events a process has under way at
-	// once, fewer with few connections.
+	// postgresCommitters is the number of transactions of events that a process runs at once. With few connections it
+	// runs fewer.
 	postgresCommitters = 4
-	// totalsShards bounds the rows of the running totals. Processes that happen
-	// to use the same shard wait for each other for the length of a commit.
+	// totalsShards bounds the rows of the running totals. Processes that share a shard wait for each other's commits.
 	totalsShards = 32
-	// leaseFor has to exceed the longest attempt, which takes a minute, and leave
-	// time to wait for it. So long the events of a process that died wait.
+	// leaseFor exceeds the longest attempt, which takes a minute, and leaves time to wait for it. The events of a
+	// process that died wait for this time.
 	leaseFor = 90 * time.Second
 )
 
-// openPostgres connects and makes the tables if need be.
+// openPostgres connects, and makes the tables if needed.
 func openPostgres(ctx context.Context, opts Options) (_ engine, err error) {
 	e, err := connectPostgres(ctx, opts)
 	if err != nil {
@@ -54,7 +52,7 @@ func openPostgres(ctx context.Context, opts Options) (_ engine, err error) {
 	return e, nil
 }
 
-// prepare finds out whether the database can be the store, and makes the tables if need be.
+// prepare checks that the database can be the store, and makes the tables if needed.
 func (e *postgresEngine) prepare(ctx context.Context, opts *Options) error {
 	if err := e.checkDatabase(ctx); err != nil {
 		return err
@@ -76,11 +74,11 @@ func (e *postgresEngine) close() error {
 
 func (e *postgresEngine) committers() int { return cap(e.shards) }
 
-// shard is one that no transaction of events writes, so that none waits for operators' work.
+// shard is a shard that no transaction of events writes, so none waits for operators' work.
 func (e *postgresEngine) shard() int64 { return totalsShards }
 
-// idOrder is no plain column, which statistics of an empty queue would have PostgreSQL use to
-// look events up by id.
+// idOrder is no plain column: with statistics of an empty queue, PostgreSQL would use an index on it to look up
+// events by id.
 func (e *postgresEngine) idOrder() string { return "(id + 0)" }
 
 func (e *postgresEngine) lockRows() string { return " FOR UPDATE" }
@@ -142,23 +140,21 @@ func (e *postgresEngine) writeOnce(ctx context.Context, fn func(*sql.Tx) error) 
 	return e.end(mark, leave, err, tx.Commit, tx.Rollback)
 }
 
-// mayRetry reports whether the transaction was not committed, and may be if it is tried
-// again.
+// mayRetry reports whether the transaction was not committed but may succeed on another try.
 func mayRetry(err error) bool {
 	return !errors.As(err, new(*unknownCommitError)) &&
 		(isConflict(err) || isLost(err) || errors.As(err, new(*notCommittedError)))
 }
 
-// isConflict reports whether the transaction may succeed if it is tried again:
-// after a deadlock, a serialization failure, or where another transaction has stored
-// the same event first, which the next try finds.
+// isConflict reports whether another try may succeed: after a deadlock, after a serialization failure, or when
+// another transaction has stored the same event first, which the next try finds.
 func isConflict(err error) bool {
 	var fault *pgconn.PgError
 	return errors.As(err, &fault) && (fault.Code == "40P01" || fault.Code == "40001" || fault.Code == "23505")
 }
 
-// clockSQL asks for the time of the database in milliseconds, at the moment at which the
-// statement runs, and not that at which the transaction began.
+// clockSQL reads the clock of the database in milliseconds, when the statement runs and not when the transaction
+// began.
 const clockSQL = `SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)`
 
 // clockOf reads the answer to clockSQL.
@@ -185,29 +181,28 @@ func (e *postgresEngine) leaseTime(ctx context.Context, tx *sql.Tx, _ time.Time)
 	return e.clockOf(tx.QueryRowContext(ctx, clockSQL))
 }
 
-// maintain has nothing to do: PostgreSQL looks after itself.
+// maintain does nothing: PostgreSQL maintains itself.
 func (e *postgresEngine) maintain(context.Context) error { return nil }
 
-// heldLog has nothing to tell: the log is the server's.
+// heldLog is not known: the log is the server's.
 func (e *postgresEngine) heldLog(bool) (log HeldLog, known bool) { return HeldLog{}, false }
 
 func (e *postgresEngine) strained() bool { return false }
 
-// compact leaves it to autovacuum to make room for new rows. PostgreSQL gives room
-// in the midst of a table back to the file system only by VACUUM FULL, which
-// would lock the table.
+// compact does nothing: autovacuum makes room for new rows. PostgreSQL returns room within a table to the file system
+// only by VACUUM FULL, which would lock the table.
 func (e *postgresEngine) compact(context.Context) (bool, error) { return false, nil }
 
-// check does nothing: the server looks after its files.
+// check does nothing: the server checks its files.
 func (e *postgresEngine) check() error { return nil }
 
 // freeDisk is not known: the disk is the server's.
 func (e *postgresEngine) freeDisk() (int64, error) { return -1, nil }
 
-// forget has nothing to do: the index of messageIds is PostgreSQL's own.
+// forget does nothing: the index of messageIds is PostgreSQL's own.
 func (e *postgresEngine) forget(context.Context, *sql.Tx, []removedMessage) error { return nil }
 
-// refresh has nothing to do: what others have accepted is in the index.
+// refresh does nothing: the index has what other processes have accepted.
 func (e *postgresEngine) refresh(context.Context, *sql.Tx) error { return nil }
 
 func (e *postgresEngine) byMessage(_ context.Context, _ *sql.Tx, messageID string) (clause string, args []any, err error) {

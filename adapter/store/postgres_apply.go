@@ -13,11 +13,10 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// applyTimeout bounds a transaction, so that a server that hangs shows.
+// applyTimeout bounds a transaction, so that a server that hangs is noticed.
 const applyTimeout = 30 * time.Second
 
-// apply makes the changes in one transaction, in few statements however many
-// they are.
+// apply makes the changes in one transaction, with a fixed number of statements for any number of changes.
 func (e *postgresEngine) apply(changes []change) (done applied, err error) {
 	shard := <-e.shards
 	defer func() { e.shards <- shard }()
@@ -112,7 +111,7 @@ func (t *postgresTransaction) ids(query string, args ...any) (map[int64]struct{}
 	return found, err
 }
 
-// incoming are arrivals, a slice for each column.
+// incoming has arrivals as a slice for each column.
 type incoming struct {
 	ids, connections, tenants, times []int64
 	outcomes                         []int16
@@ -127,7 +126,7 @@ type incoming struct {
 	of                               []arrivalOf
 }
 
-// arrivalOf names an arrival.
+// arrivalOf is an arrival of an acceptance.
 type arrivalOf struct {
 	acceptance *acceptance
 	index      int
@@ -237,15 +236,12 @@ func (t *postgresTransaction) accept(acceptances []*acceptance) error {
 	return t.log(duplicates.live())
 }
 
-// enqueue puts events in the queue that are neither there nor delivered, and
-// returns the ids of those.
+// enqueue inserts the events into the queue that are neither pending nor delivered, and returns their ids.
 //
-// It looks twice whether an event has been delivered, because another process may
-// be settling the same event. While that transaction is not committed, the event
-// stands in the queue for the first statement, and its row in the unique index
-// makes the statement wait; when the other has committed, the row is gone, and
-// the event goes in. The second statement sees all that was committed until then,
-// so it finds the event in the log and takes it out again.
+// It looks twice for a delivery of the event, because another process may be settling the same event. While that
+// transaction is not committed, the first statement sees the event in the queue and waits for its row in the unique
+// index. Once the other transaction commits, the row is gone and the event is inserted. The second statement sees
+// everything that was committed by then. So it finds the event in the log, and deletes it from the queue.
 func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) {
 	if len(in.ids) == 0 {
 		return nil, nil
@@ -279,8 +275,7 @@ func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) 
 	return stored, err
 }
 
-// explainDuplicates finds out why events were not stored, and makes them
-// duplicates to be logged.
+// explainDuplicates finds the reason why events were not stored, and turns them into duplicates for the log.
 func (t *postgresTransaction) explainDuplicates(in *incoming) error {
 	if len(in.ids) == 0 {
 		return nil
@@ -306,7 +301,7 @@ func (t *postgresTransaction) explainDuplicates(in *incoming) error {
 	return nil
 }
 
-// log puts events that are settled already in the log.
+// log inserts events that are already settled into the log.
 func (t *postgresTransaction) log(in *incoming) error {
 	if len(in.ids) == 0 {
 		return nil
@@ -323,7 +318,7 @@ func (t *postgresTransaction) log(in *incoming) error {
 		}
 		t.sums.add(of.acceptance.queue.connection, accepted, 1, 0)
 		t.sums.add(of.acceptance.queue.connection, outcome, 1, 0)
-		if outcome != adapter.Duplicate { // those have been counted
+		if outcome != adapter.Duplicate { // explainDuplicates has counted those
 			t.runs.add(of.acceptance.runID(), outcome, of.acceptance.arrivals[of.index].Reason, 1)
 		}
 		keep, until := of.acceptance.queue.store.retention.payload(outcome, of.acceptance.at)
@@ -369,7 +364,7 @@ func (t *postgresTransaction) log(in *incoming) error {
 	return err
 }
 
-// deadLetters returns how large they are, those of this transaction included.
+// deadLetters returns the sizes of the dead letters, with those of this transaction.
 func (t *postgresTransaction) deadLetters(q *Queue) (*deadLetters, error) {
 	if t.letters != nil {
 		return t.letters, nil
@@ -392,7 +387,7 @@ func (t *postgresTransaction) deadLetters(q *Queue) (*deadLetters, error) {
 	return letters, nil
 }
 
-// addTotals comes last: what a shard holds up is only the commit.
+// addTotals is the last statement before the commit, so a shard is locked only during the commit.
 func (t *postgresTransaction) addTotals(shard int64) error {
 	if len(t.sums) == 0 {
 		return nil

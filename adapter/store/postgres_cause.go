@@ -29,10 +29,10 @@ type postgresCause struct {
 const (
 	unreachable = "the store cannot be reached"
 	unwritable  = "the store cannot be written to"
-	// readOnlyRemedy is for a database that takes no writes.
+	// readOnlyRemedy is for a database that refuses writes.
 	readOnlyRemedy = "it is a standby, or default_transaction_read_only is on: name the primary in the store's URL; " +
 		"with several hosts, add target_session_attrs=read-write"
-	// grantsRemedy is for a user who may not do what a server does.
+	// grantsRemedy is for a user who lacks the grants that a server needs.
 	grantsRemedy = "grant the user in the store's URL SELECT, INSERT, UPDATE and DELETE on all tables of the store, " +
 		"and USAGE on its sequences; to make and migrate the tables it needs USAGE and CREATE on their schema"
 )
@@ -110,7 +110,7 @@ func postgresCauseOf(err error) *postgresCause {
 	return nil
 }
 
-// networkRemedy returns what can be done about an error of the network or of TLS.
+// networkRemedy returns the remedy for an error of the network or of TLS, empty if none is known.
 func networkRemedy(err error) string {
 	var unknown *net.DNSError
 	switch {
@@ -140,10 +140,10 @@ func isNetwork(err error) bool {
 		errors.Is(err, net.ErrClosed) || errors.Is(err, pgconn.ErrConnClosed) || errors.Is(err, driver.ErrBadConn)
 }
 
-// explain tells a database that is out of order from a fault of ours.
+// explain returns the fault of the database, nil for a fault of this program.
 func (e *postgresEngine) explain(err error) *adapter.UnavailableError {
 	if errors.As(err, new(*unknownCommitError)) {
-		return nil // it does not say that nothing was stored
+		return nil // the changes may be stored
 	}
 	c := postgresCauseOf(err)
 	if c == nil || c.message == "" {
@@ -152,7 +152,7 @@ func (e *postgresEngine) explain(err error) *adapter.UnavailableError {
 	return &adapter.UnavailableError{Message: c.message, Err: fmt.Errorf("%w: %s", err, c.remedy)}
 }
 
-// remedy adds to an error on opening what can be done about it.
+// remedy adds the remedy to an error on opening.
 func (e *postgresEngine) remedy(err error) error {
 	if c := postgresCauseOf(err); c != nil {
 		return fmt.Errorf("%w: %s", err, c.remedy)

@@ -15,26 +15,25 @@ import (
 
 // Bounds of the question whether a transaction was committed.
 const (
-	// resolveTimeout bounds how long a transaction waits to learn whether it was committed.
+	// resolveTimeout bounds the wait for the answer.
 	resolveTimeout = 30 * time.Second
-	// askTimeout bounds one question. A server that is still committing answers when it has
-	// done so.
+	// askTimeout bounds one question. A server that is still committing answers after the commit.
 	askTimeout = 5 * time.Second
-	// commitsRetention is how long the row of a writer stays that writes nothing. A process
-	// that learns only later whether an outcome was recorded takes the lease for lost.
+	// commitsRetention is how long the row of a writer stays that writes nothing. A process that asks for an outcome
+	// later than that takes the lease for lost.
 	commitsRetention = "1 day"
 )
 
-// askRest is the rest after a question without an answer.
+// askRest is the pause after a question without an answer.
 var askRest = adapter.Backoff{Base: 50 * time.Millisecond, Max: time.Second}
 
-// commitMark names a transaction in the database: as part of the transaction, the writer's
-// row gets the token. A transaction id of PostgreSQL would not do: a server that crashes
-// before the transaction is on disk, and a standby that takes over, give the id away again.
+// commitMark identifies a transaction in the database: the transaction writes the token into the writer's row. A
+// transaction id of PostgreSQL cannot serve: after a crash before the transaction is on disk, or a failover, the
+// server assigns the id again.
 type commitMark struct{ writer, token int64 }
 
-// statement writes the mark. It has no parameters, so that it travels with others in one
-// message. The transaction then holds the row until it ends.
+// statement writes the mark. It has no parameters, so it can share a message with other statements. The transaction
+// then holds the row until it ends.
 func (m commitMark) statement() string {
 	return fmt.Sprintf(`INSERT INTO commits (writer, token, written_at) VALUES (%d, %d, now())
 		ON CONFLICT (writer) DO UPDATE SET token = excluded.token, written_at = excluded.written_at`, m.writer, m.token)
@@ -59,8 +58,8 @@ func (w *commitWriters) begin() commitMark {
 	return mark
 }
 
-// ended takes back the writer of a transaction that has certainly ended. The row of another
-// transaction may still be held by the server.
+// ended takes back the writer of a transaction that has certainly ended. After any other end, the server may still
+// hold the row.
 func (w *commitWriters) ended(m commitMark) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -73,15 +72,15 @@ type notCommittedError struct{ error }
 
 func (e *notCommittedError) Unwrap() error { return e.error }
 
-// transact runs fn in a transaction, which it or its BeginQuery has to mark. An error means
-// that it was not committed, unless it is an unknownCommitError.
+// transact runs fn in a transaction. Fn or the BeginQuery of the options has to mark it. An error means that it was
+// not committed, unless it is an unknownCommitError.
 func (e *postgresEngine) transact(
 	ctx context.Context, opts func(commitMark) pgx.TxOptions, fn func(pgx.Tx, commitMark) error,
 ) error {
 	var tx pgx.Tx
 	var mark commitMark
 	leave, err := e.begin(ctx, func() (err error) {
-		mark = e.writers.begin() // a new one each time: a lost connection may still hold the row
+		mark = e.writers.begin() // a new mark each time: a lost connection may still hold the row
 		tx, err = e.pool.BeginTx(ctx, opts(mark))
 		return err
 	})
@@ -108,8 +107,8 @@ func (e *postgresEngine) end(mark commitMark, leave func(), err error, commit, r
 	return e.afterCommit(mark, err)
 }
 
-// afterCommit returns nil if the transaction was committed, given what COMMIT returned. It
-// asks the database where that leaves it open.
+// afterCommit returns nil if the transaction was committed, given the error of COMMIT. It asks the database if the
+// error leaves that open.
 func (e *postgresEngine) afterCommit(mark commitMark, err error) error {
 	if err == nil || isConflict(err) || errors.Is(err, pgx.ErrTxCommitRollback) {
 		e.writers.ended(mark)
@@ -136,9 +135,9 @@ func (e *postgresEngine) afterCommit(mark commitMark, err error) error {
 	}
 }
 
-// committed asks whether the transaction with the mark was committed. The statement wants the
-// row that the transaction holds. So it waits for a transaction that the server is still
-// committing, and once it has its answer the transaction cannot be committed any more.
+// committed asks whether the transaction with the mark was committed. The statement needs the row that the
+// transaction holds. So it waits for a transaction that the server is still committing. Once it has the answer, the
+// transaction can no longer commit.
 func (e *postgresEngine) committed(ctx context.Context, mark commitMark) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()

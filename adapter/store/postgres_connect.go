@@ -22,12 +22,12 @@ import (
 
 // Bounds of the connections to PostgreSQL.
 const (
-	// defaultPostgresConnections are for the committers, leases, operators and the rest.
-	// pool_max_conns in the store's URL sets another number.
+	// defaultPostgresConnections serve the committers, leases, operators and the rest. pool_max_conns in the store's
+	// URL sets another number.
 	defaultPostgresConnections = 2*postgresCommitters + 4
-	// minPostgresConnections are one that commits, one for leases and one for the rest.
+	// minPostgresConnections are one for commits, one for leases and one for the rest.
 	minPostgresConnections = 3
-	// maxPostgresConnections are more than any server takes of one process.
+	// maxPostgresConnections exceed what any server grants one process.
 	maxPostgresConnections = 1000
 	connectTimeout         = 10 * time.Second
 )
@@ -35,7 +35,7 @@ const (
 // sslModes are those of PostgreSQL's own clients.
 var sslModes = []string{"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
 
-// urlRemedy is for a URL that is no URL of a database.
+// urlRemedy is for a text that is no URL of a database.
 const urlRemedy = "write postgres://user:password@host:5432/database"
 
 // parsePostgres reads the URL of the store. Its errors name parameters and never the rest of
@@ -69,7 +69,7 @@ func parsePostgres(text string) (*pgxpool.Config, error) {
 // application is the application_name of a server's sessions.
 const application = "segment-saasquatch"
 
-// urlFault says what is wrong with a URL that cannot be read.
+// urlFault describes the fault of a URL that cannot be read.
 func urlFault(text string, err error) error {
 	mode := os.Getenv("PGSSLMODE")
 	if u, parseErr := url.Parse(text); parseErr == nil {
@@ -126,15 +126,14 @@ func connectPostgres(ctx context.Context, opts Options) (*postgresEngine, error)
 	return e, nil
 }
 
-// pooler remembers whether a pooler stands between the store and PostgreSQL, such as
-// PgBouncer. Its connections may be another's from one transaction to the next, so a
-// statement that was prepared on one is not there on the other. Statements are then
-// prepared anew each time, without a name.
+// pooler records whether a pooler such as PgBouncer stands between the store and PostgreSQL. With a pooler, each
+// transaction may use another server connection, where a statement prepared earlier does not exist. Statements are
+// then prepared each time, without a name.
 //
-// A direct connection is faster with named ones: BenchmarkUnnamedStatements.
+// A direct connection is faster with named statements: BenchmarkUnnamedStatements.
 type pooler struct{ found atomic.Bool }
 
-// errPoolerFound ends a connection that was made before it was known that there is a pooler.
+// errPoolerFound closes a connection that was made before the pooler was detected.
 var errPoolerFound = errors.New("there is a pooler before PostgreSQL")
 
 func (p *pooler) beforeConnect(_ context.Context, config *pgx.ConnConfig) error {
@@ -145,8 +144,8 @@ func (p *pooler) beforeConnect(_ context.Context, config *pgx.ConnConfig) error 
 	return nil
 }
 
-// afterConnect compares the process that the connection was told of with the one that
-// answers. A pooler tells of a number of its own.
+// afterConnect compares the process number that the connection was given with that of the process that answers. A
+// pooler gives a number of its own.
 func (p *pooler) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 	if conn.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheDescribe {
 		return nil
@@ -162,7 +161,7 @@ func (p *pooler) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 	return errPoolerFound
 }
 
-// checkDatabase returns an error if the database does not keep texts as they are.
+// checkDatabase returns an error if the database does not store every text unchanged.
 func (e *postgresEngine) checkDatabase(ctx context.Context) error {
 	var server, client string
 	err := e.once(ctx, func() error {
@@ -182,8 +181,7 @@ func (e *postgresEngine) checkDatabase(ctx context.Context) error {
 	return nil
 }
 
-// isLost reports whether a connection was lost that had been made before, so that the same
-// may succeed on another one.
+// isLost reports whether an established connection was lost, so that the same may succeed on another one.
 func isLost(err error) bool {
 	if errors.As(err, new(*pgconn.ConnectError)) || pgconn.Timeout(err) {
 		return false
@@ -195,6 +193,6 @@ func isLost(err error) bool {
 	return errors.Is(err, errPoolerFound) || isNetwork(err)
 }
 
-// lostCodes end a session: by an operator, because another process of the server crashed,
-// because it was idle or because its transaction took too long.
+// lostCodes are the ends of a session: by an operator, by a crash of another process of the server, or by a timeout
+// of an idle session or a long transaction.
 var lostCodes = []string{"57P01", "57P02", "57P05", "25P03", "25P04"}

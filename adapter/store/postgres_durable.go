@@ -8,13 +8,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// durablySQL has the commit of a transaction wait until it is on disk, whatever the
-// database, the role or a pooler have set. It leaves remote_apply alone, which waits for
-// longer. The setting is the transaction's own: a pooler keeps none of a session.
+// durablySQL makes the commit of a transaction wait for the disk, against any setting of the database, the role or a
+// pooler. It keeps remote_apply, which waits for longer. The setting is the transaction's own: a pooler keeps no
+// setting of a session.
 const durablySQL = `SELECT set_config('synchronous_commit', 'on', true)
 	WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')`
 
-// durably begins a transaction with durablySQL, in one round trip.
+// durably begins a transaction with durablySQL in one round trip.
 var durably = pgx.TxOptions{BeginQuery: steadily.BeginQuery + "; " + durablySQL}
 
 // durablyAs is durably with the mark of the transaction, in the same round trip.

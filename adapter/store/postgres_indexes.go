@@ -11,8 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// postgresIndexes are the indexes that an upgrade makes in the background, by name. A new
-// database has them from the start, by the migration.
+// postgresIndexes are the indexes that an upgrade makes in the background, by name. The migration makes them in a new
+// database.
 var postgresIndexes = []struct{ name, on string }{
 	{"deliveries_outcome", "deliveries (outcome, id) WHERE outcome <> 1"},
 	{"deliveries_run", "deliveries (run, outcome, id) WHERE run IS NOT NULL"},
@@ -20,12 +20,11 @@ var postgresIndexes = []struct{ name, on string }{
 
 func (e *postgresEngine) logIndexes() logIndexes {
 	index := logIndex{from: "deliveries", run: "run", outcome: "outcome", id: "id"}
-	// The planner would go through the whole log for a user with few events.
+	// For a user with few events, the planner would scan the whole log.
 	return logIndexes{byOutcome: index, byRun: index, userID: sorted}
 }
 
-// validSQL tells of an index of the deliveries whether it is complete. It has no row if
-// there is no such index.
+// validSQL selects whether an index of the deliveries is complete. It has no row if there is no such index.
 const validSQL = `SELECT indisvalid FROM pg_index
 	WHERE indrelid = 'deliveries'::regclass AND indexrelid = to_regclass($1)`
 
@@ -43,12 +42,11 @@ func (e *postgresEngine) indexed(ctx context.Context, tx *sql.Tx) (bool, error) 
 	return true, nil
 }
 
-// busyInterval is how often a replica looks whether another one has made an index.
+// busyInterval is how often a replica looks for an index that another one makes.
 const busyInterval = 10 * time.Second
 
-// index makes the first index that is missing. Of several replicas one makes it, and the
-// others find that it exists. What one left behind that was stopped meanwhile is dropped
-// first.
+// index makes the missing indexes. One of several replicas makes an index, and the others find that it exists. An
+// incomplete index that a stopped replica has left is dropped first.
 func (e *postgresEngine) index(ctx context.Context) (next time.Duration, err error) {
 	for _, index := range postgresIndexes {
 		var valid bool
@@ -75,20 +73,19 @@ func (e *postgresEngine) index(ctx context.Context) (next time.Duration, err err
 	return 0, nil
 }
 
-// isTaken reports whether another replica makes the index: it exists, or the table is
-// locked.
+// isTaken reports whether another replica is making the index: it exists, or the table is locked.
 func isTaken(err error) bool {
 	var fault *pgconn.PgError
 	return errors.As(err, &fault) && (fault.Code == "42P07" || fault.Code == "23505" || fault.Code == "55P03")
 }
 
-// createIndex makes an index while events go on.
+// createIndex makes an index without blocking events.
 func (e *postgresEngine) createIndex(ctx context.Context, name, on string) error {
 	conn, err := e.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
-	// The pool does not get the connection back, because of its setting.
+	// The connection does not return to the pool, because of its setting.
 	own := conn.Hijack()
 	defer func() { _ = own.Close(context.WithoutCancel(ctx)) }()
 	if _, err := own.Exec(ctx, `SET statement_timeout = 0`); err != nil {
@@ -98,9 +95,8 @@ func (e *postgresEngine) createIndex(ctx context.Context, name, on string) error
 	return err
 }
 
-// dropInvalid drops an index that is not complete. A process that makes one holds the lock
-// on the table. So an index that is incomplete while dropInvalid has the lock is a leftover.
-// Events may wait for the DROP, up to the lock_timeout.
+// dropInvalid drops an incomplete index. A process that makes an index holds the lock on the table. So an index that
+// is incomplete while dropInvalid has the lock is a leftover. Events may wait for the DROP, up to the lock_timeout.
 func (e *postgresEngine) dropInvalid(ctx context.Context, name string) error {
 	return pgx.BeginFunc(ctx, e.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SET LOCAL lock_timeout = '100ms'`); err != nil {

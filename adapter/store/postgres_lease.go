@@ -19,18 +19,17 @@ import (
 // errNothingDue ends a transaction that finds no event to lease.
 var errNothingDue = errors.New("nothing is due")
 
-// lease takes due events that no other process has in hand. An event whose lease is over by
-// the database's clock is due: its process has died, or has given it up. The process takes
-// the lease to end by its own clocks, counted from before it asked, so that it never goes on
-// for longer than the database lets it.
+// lease leases due events that no other process has leased. An event whose lease is over by the database's clock is
+// due: its process has died or given it up. The process computes the end of its own leases by its own clocks, counted
+// from before the query. So it never works on an event for longer than the database allows.
 func (e *postgresEngine) lease(
 	ctx context.Context, q *Queue, now time.Time, request leaseRequest,
 ) (leased []adapter.Leased, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	// Once begun it is not cut short: the events of a lease that was committed without
-	// its answer would wait until it ends, though the process stops in good order.
+	// The caller cannot interrupt a transaction that has begun: if a lease were committed without an answer, its
+	// events would wait until it ends, even after a clean shutdown.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyTimeout)
 	defer cancel()
 	err = retry(ctx, func() (err error) {
@@ -65,7 +64,7 @@ func (e *postgresEngine) leaseOnce(
 			return fmt.Errorf("look for due events: %w", err)
 		}
 		if len(due) == 0 {
-			return errNothingDue // there is nothing to commit
+			return errNothingDue // nothing to commit
 		}
 		if _, err := tx.Exec(ctx, mark.statement()); err != nil {
 			return fmt.Errorf("mark the transaction: %w", err)
@@ -91,10 +90,10 @@ type lessee struct {
 	token         int64
 }
 
-// dueSQL locks due events of the queue's tenant, the one that is due longest first. An event
-// that no process has had in hand is due by the clock of the process, any other by the
-// database's. A lease in the queue is of a program that knows no table of leases; it ends
-// when the event is due. The sum keeps the index from being used to look up ids.
+// dueSQL locks due events of the queue's tenant, those with the earliest due time first. An event that no process has
+// leased is due by the clock of the process, any other event by the database's. A lease in the queue belongs to a
+// program that knows no table of leases; it ends when the event is due. The sum keeps PostgreSQL from using the index
+// to look up ids.
 const dueSQL = `SELECT q.id, q.due_at, octet_length(q.payload), q.lease IS NOT NULL OR q.due_at > $5
 	FROM queue q WHERE q.connection = $1 AND q.tenant = $2 AND q.due_at BETWEEN $7 AND $3
 	AND CASE WHEN q.lease IS NULL AND coalesce(` + untilSQL + `, 0) = 0 THEN q.due_at <= $4
@@ -104,10 +103,10 @@ const dueSQL = `SELECT q.id, q.due_at, octet_length(q.payload), q.lease IS NOT N
 // untilSQL is when the lease of an event ends, 0 if it was given back.
 const untilSQL = `(SELECT l.until FROM leases l WHERE l.id = q.id)`
 
-// due is an event that may be leased.
+// due is an event that can be leased.
 type due struct {
 	id int64
-	// isStale says that its row in the queue has to change for that.
+	// isStale is set if the lease has to change its row in the queue.
 	isStale bool
 }
 
@@ -131,8 +130,8 @@ func (l *lessee) due(limit int, maxBytes int64) ([]due, error) {
 	return found, err
 }
 
-// parked returns parked events that are pending, not leased, and due when they were, and
-// locks them. They stay due then: where the process dies they wait for it.
+// parked locks and returns parked events that are pending, not leased, and whose due time has not changed. Their due
+// time stays: if the process dies, they wait for it.
 func (l *lessee) parked(request leaseRequest) ([]due, error) {
 	place := make(map[int64]int, len(request.parked))
 	for i, p := range request.parked {
@@ -172,7 +171,7 @@ func (l *lessee) parked(request leaseRequest) ([]due, error) {
 	return found, err
 }
 
-// dueSince returns events that are due since a time. Before last it has left none.
+// dueSince returns events that are due since a time. It has left none that is due before last.
 func (l *lessee) dueSince(from, latest int64, limit int, maxBytes int64) (found []due, last int64, err error) {
 	rows, err := l.tx.Query(l.ctx, dueSQL, l.queue.connection, l.queue.tenant, latest, milliseconds(l.now),
 		milliseconds(l.database), limit, from)
@@ -195,8 +194,8 @@ func (l *lessee) dueSince(from, latest int64, limit int, maxBytes int64) (found 
 	return found, last, err
 }
 
-// take leases events that are locked, except for those that another process has leased
-// since the statement that looked for them began.
+// take leases locked events, except those that another process has leased since the statement that looked for them
+// began.
 func (l *lessee) take(all []due) ([]adapter.Leased, error) {
 	var ids, stale []int64
 	place := make(map[int64]int, len(all))
@@ -208,8 +207,8 @@ func (l *lessee) take(all []due) ([]adapter.Leased, error) {
 		}
 	}
 	if len(stale) > 0 {
-		// The process that had the lease must not record an outcome any more, and when this
-		// lease is over the event is due by the database's clock.
+		// The process of the former lease must not record an outcome any more. When this lease is over, the event is
+		// due by the database's clock.
 		_, err := l.tx.Exec(l.ctx, `UPDATE queue SET lease = NULL, due_at = least(due_at, $1) WHERE id = ANY ($2)`,
 			milliseconds(l.database), stale)
 		if err != nil {
@@ -244,8 +243,7 @@ func (l *lessee) take(all []due) ([]adapter.Leased, error) {
 	return leased, err
 }
 
-// insert writes leases, and returns the events of those that no other process has, and
-// whether they were marked under an earlier lease.
+// insert writes leases. It returns the events that it has leased, and whether an earlier lease had marked them.
 func (l *lessee) insert(ids []int64) (taken map[int64]bool, err error) {
 	ordered := slices.Sorted(slices.Values(ids))
 	rows, err := l.tx.Query(l.ctx, `INSERT INTO leases AS l (id, token, until)
@@ -266,7 +264,7 @@ func (l *lessee) insert(ids []int64) (taken map[int64]bool, err error) {
 	return taken, err
 }
 
-// steps are recordings, a slice for each column.
+// steps has recordings as a slice for each column.
 type steps struct {
 	ids, tokens, times             []int64
 	outcomes                       []int16
@@ -303,7 +301,7 @@ func (s *steps) add(r *recording) {
 	s.keepUntil = append(s.keepUntil, asPointer[int64](timeOrNull(r.keepUntil)))
 }
 
-// record settles events or puts them back. One whose lease is lost is left alone.
+// record settles events or puts them back. It leaves out an event whose lease is lost.
 func (t *postgresTransaction) record(recordings []*recording) error {
 	if len(recordings) == 0 {
 		return nil
@@ -317,8 +315,8 @@ func (t *postgresTransaction) record(recordings []*recording) error {
 	return t.record(again)
 }
 
-// firstOfEach splits a list that is sorted by events into the first entry of each and the
-// others. A process can have lost a lease to itself.
+// firstOfEach splits a list that is sorted by event into the first entry of each event and the others. One process
+// can have lost a lease to itself.
 func firstOfEach[T any](sorted []T, of func(T) *adapter.Leased) (first, others []T) {
 	for i, entry := range sorted {
 		if i > 0 && of(entry).ID == of(sorted[i-1]).ID {
@@ -391,23 +389,22 @@ func (t *postgresTransaction) recordOnce(recordings []*recording) error {
 	return t.recordAttempts(failed)
 }
 
-// ownership says what makes an event the process's own: the condition on the queue's row q,
-// where $1 are ids in their order and $2 the tokens. An array has the token of an id at the
-// place that width_bucket finds. A join with arrays would let statistics of an empty queue
-// choose a plan that reads all of it.
+// ownership is the condition on the queue's row q by which an event is the process's own, where $1 are sorted ids and
+// $2 their tokens. width_bucket finds the place of an id in the array, and so its token. With a join of arrays,
+// statistics of an empty queue could choose a plan that reads the whole queue.
 type ownership string
 
 const (
-	// byLease is that of a leased event. Where a program that knows no table of leases has
-	// taken the event over, the queue has its lease.
+	// byLease is for a leased event. If a program that knows no table of leases has taken over the event, its lease
+	// is in the queue.
 	byLease ownership = `q.lease IS NULL AND (SELECT l.token FROM leases l WHERE l.id = q.id) = ` + tokenOfID
-	// byRun is that of an event that waits for an import job.
+	// byRun is for an event that waits for an import job.
 	byRun ownership = `q.lease = ` + tokenOfID
 
 	tokenOfID = `($2::bigint[])[width_bucket(q.id, $1::bigint[])]`
 )
 
-// ownedSteps returns the steps of events that are owned as the leased one is.
+// ownedSteps returns the steps for the ownership of the leased event.
 func ownedSteps(of map[ownership]*steps, leased *adapter.Leased) *steps {
 	by := byLease
 	if leased.Run != 0 && leased.Token == leased.Run {
@@ -419,8 +416,8 @@ func ownedSteps(of map[ownership]*steps, leased *adapter.Leased) *steps {
 	return of[by]
 }
 
-// settle moves events to the log and returns their ids. Rows of the queue are locked before
-// those of the leases, as in every transaction.
+// settle moves events to the log and returns their ids. It locks rows of the queue before those of the leases, as
+// every transaction does.
 func (t *postgresTransaction) settle(s *steps, by ownership) (map[int64]struct{}, error) {
 	return t.ids(`WITH step AS (
 			SELECT * FROM unnest($1::bigint[], $3::bigint[], $4::smallint[], $5::bigint[], $6::text[], $7::text[],
@@ -454,8 +451,8 @@ func (t *postgresTransaction) settle(s *steps, by ownership) (map[int64]struct{}
 		s.ambiguous, s.statuses, s.reasons, s.details, s.keeps, s.keepUntil)
 }
 
-// putBack makes events due later, and returns their ids. A program that knows no table of
-// leases takes an event for leased as long as the queue has a lease.
+// putBack makes events due later, and returns their ids. It clears the lease in the queue, because a program that
+// knows no table of leases takes such an event for leased.
 func (t *postgresTransaction) putBack(s *steps, by ownership) (map[int64]struct{}, error) {
 	set := ``
 	if by == byRun {
@@ -505,7 +502,7 @@ func (t *postgresTransaction) recordAttempts(failed []*recording) error {
 	return wrap("record attempts", err)
 }
 
-// leasedArrays returns ids and tokens in the order in which rows are to be locked.
+// leasedArrays returns ids and tokens in the order of the ids, in which rows are locked.
 func leasedArrays(leased []*adapter.Leased) (ids, tokens []int64) {
 	slices.SortFunc(leased, func(a, b *adapter.Leased) int { return cmp.Compare(a.ID, b.ID) })
 	for _, l := range leased {
@@ -514,7 +511,7 @@ func leasedArrays(leased []*adapter.Leased) (ids, tokens []int64) {
 	return ids, tokens
 }
 
-// mark records that attempts begin. One whose lease is lost is left alone.
+// mark records that attempts begin. It leaves out an event whose lease is lost.
 func (t *postgresTransaction) mark(marks []*marking) error {
 	if len(marks) == 0 {
 		return nil
@@ -538,8 +535,8 @@ func (t *postgresTransaction) mark(marks []*marking) error {
 	return t.mark(again)
 }
 
-// release makes events due again, and ends their leases. Parked events were not due when they
-// were leased. A mark of an earlier lease stays.
+// release makes events due again, and ends their leases. Parked events were leased before they were due. The mark of
+// an earlier lease stays.
 func (t *postgresTransaction) release(releases []*release) error {
 	for _, r := range releases {
 		ids, tokens := leasedArrays(slices.Clone(r.leased))

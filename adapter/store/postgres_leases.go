@@ -11,15 +11,15 @@ import (
 // endOfTime is after every lease.
 var endOfTime = time.UnixMilli(math.MaxInt64)
 
-// forgottenLeaseAfter is how long after its end the lease of an event stays that is gone: a
-// program that knows no table of leases has purged it.
+// forgottenLeaseAfter is how long the lease of an event that is gone stays after its end. A program that knows no
+// table of leases has purged the event.
 const forgottenLeaseAfter = 24 * time.Hour
 
 func (e *postgresEngine) endLeases(
 	ctx context.Context, tx *sql.Tx, ids []int64, over time.Time,
 ) (inHand map[int64]struct{}, err error) {
 	list := numberList(ids)
-	// A lease that another transaction is about to commit is there for the next statement.
+	// The next statement sees a lease that another transaction is about to commit.
 	if _, err := idsIn(ctx, tx, `SELECT id FROM queue WHERE id IN `+list+` ORDER BY id + 0 FOR UPDATE`); err != nil {
 		return nil, fmt.Errorf("lock events: %w", err)
 	}

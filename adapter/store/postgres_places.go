@@ -12,15 +12,14 @@ import (
 )
 
 const (
-	// refusedRest is how long no connection is asked for in the place of one that the
-	// server has refused.
+	// refusedRest is how long the process asks for one connection less after the server has refused one.
 	refusedRest = 10 * time.Second
 	// refusedEvery is the least time between two reports of refused connections.
 	refusedEvery = 10 * time.Minute
 )
 
-// places are the connections that the process may have. Where the server grants fewer, the
-// rest is shared until more are granted.
+// places are the connections that the process may have. If the server grants fewer, their users share them until it
+// grants more.
 type places struct {
 	free      chan struct{}
 	onRefused func(error)
@@ -40,9 +39,9 @@ func newPlaces(n int, onRefused func(error)) places {
 
 func (p *places) leave() { p.free <- struct{}{} }
 
-// begin runs a function that begins something on a connection of the pool, and returns what
-// ends its use. It waits for a connection until ctx ends. A function that meets a dead
-// connection is run again: nothing has come of it yet.
+// begin runs a function that begins something on a connection of the pool, and returns a function that ends the use
+// of the connection. It waits for a connection until ctx ends. If the function meets a dead connection, begin runs it
+// again: it has had no effect yet.
 func (e *postgresEngine) begin(ctx context.Context, fn func() error) (leave func(), err error) {
 	for tries := 0; ; tries++ {
 		select {
@@ -66,8 +65,8 @@ func (e *postgresEngine) begin(ctx context.Context, fn func() error) (leave func
 	}
 }
 
-// once runs a function that uses a connection of the pool, again where it meets a dead one.
-// The function may be carried out twice.
+// once runs a function that uses a connection of the pool, and runs it again after a dead connection. The function
+// may be carried out twice.
 func (e *postgresEngine) once(ctx context.Context, fn func() error) error {
 	leave, err := e.begin(ctx, fn)
 	if err == nil {
@@ -76,19 +75,18 @@ func (e *postgresEngine) once(ctx context.Context, fn func() error) error {
 	return err
 }
 
-// hasConnections reports whether the process has connections that one can wait for.
+// hasConnections reports whether the process has connections to wait for.
 func (e *postgresEngine) hasConnections() bool {
 	stat := e.pool.Stat()
 	return stat.AcquiredConns()+stat.IdleConns() > 0
 }
 
-// isRefused reports whether the server, or a pooler, does not take another connection.
+// isRefused reports whether the server, or a pooler, refuses another connection.
 func isRefused(err error) bool {
 	var fault *pgconn.PgError
 	return errors.As(err, new(*pgconn.ConnectError)) && errors.As(err, &fault) &&
 		slices.Contains(refusedCodes, fault.Code)
 }
 
-// refusedCodes are PostgreSQL's too_many_connections, and protocol_violation, which is
-// PgBouncer's code for that.
+// refusedCodes are PostgreSQL's too_many_connections, and protocol_violation, which PgBouncer uses for it.
 var refusedCodes = []string{"53300", "08P01"}

@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// probe writes as accepting and settling events do, to no row but its own: that fails too
-// where a grant is missing.
+// probe tests the writes that accept and settle events, but changes no row except its own. So it also fails if a
+// grant is missing.
 func (e *postgresEngine) probe(ctx context.Context) error {
 	return e.once(ctx, func() error {
 		return pgx.BeginTxFunc(ctx, e.pool, durably, func(tx pgx.Tx) error {
@@ -19,8 +19,8 @@ func (e *postgresEngine) probe(ctx context.Context) error {
 	})
 }
 
-// probeStatement is the statement of a probe. It leaves the time as it is where the process is
-// no server: its work is not that for which the time is read.
+// probeStatement is the statement of a probe. If the process is no server it keeps the time, because the time tells
+// when a server wrote last.
 func (e *postgresEngine) probeStatement() string {
 	at := "now()"
 	if e.operators {

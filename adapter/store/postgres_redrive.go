@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// postgresPace is that of operators' work. A step takes a dozen round trips, however few its
-// rows. Events wait for no lock of it, but share the disk and the processors with it.
+// postgresPace is the pace of operators' work. A step of any size takes a dozen round trips. Events do not wait for
+// its locks, but share the disk and the processors with it.
 var postgresPace = pace{
 	minRows: 100, maxRows: 400, bytes: 1 << 20, work: 10 * time.Millisecond, rest: 5 * time.Millisecond, factor: 3,
 }
 
 func (e *postgresEngine) pace() pace { return postgresPace }
 
-// yield has nothing to do: events need not wait for the step.
+// yield does nothing: events need not wait for the step.
 func (e *postgresEngine) yield(context.Context) {}
 
-// stepped has nothing to do: PostgreSQL looks after its log.
+// stepped does nothing: PostgreSQL maintains its log.
 func (e *postgresEngine) stepped(context.Context) {}
 
 const postgresRewriteHead = `WITH r AS (

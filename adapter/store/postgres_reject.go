@@ -10,13 +10,13 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// rejections are the rejected arrivals of runs by the digest of their payload.
+// rejections has the rejected arrivals of runs by the digest of their payload.
 type rejections map[string]*rejection
 
-// rejection is one payload that was rejected.
+// rejection is one rejected payload.
 type rejection struct {
 	digest []byte
-	// id is what the first arrival gets if no dead letter has the payload.
+	// id is the id of the first arrival, unless a dead letter has the payload already.
 	id   int64
 	each []arrivalOf
 }
@@ -31,8 +31,8 @@ func (r rejections) add(of arrivalOf, id int64) {
 	known.each = append(known.each, of)
 }
 
-// reject counts the arrivals whose payload is a dead letter of a run already, and adds
-// the others to those to be logged: one of each payload.
+// reject counts the arrivals whose payload a dead letter of a run has already. It adds one arrival of each other
+// payload to those to be logged.
 func (t *postgresTransaction) reject(rejected rejections, toLog *incoming) error {
 	if len(rejected) == 0 {
 		return nil

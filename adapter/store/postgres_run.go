@@ -9,7 +9,7 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// advance records how far a run has come.
+// advance records the progress of a run.
 func (t *postgresTransaction) advance(a *acceptance) error {
 	if a.run == nil {
 		return nil
@@ -37,7 +37,7 @@ func (t *postgresTransaction) advance(a *acceptance) error {
 	return nil
 }
 
-// live returns the events of live traffic: duplicates of a replay are only counted.
+// live returns the events of live traffic: duplicates of a replay are counted but not stored.
 func (in *incoming) live() *incoming {
 	if !slices.ContainsFunc(in.of, func(of arrivalOf) bool { return of.acceptance.run != nil }) {
 		return in
@@ -55,7 +55,7 @@ func (in *incoming) live() *incoming {
 	return live
 }
 
-// addRunOutcomes comes last, as addTotals does, and in one order.
+// addRunOutcomes comes last and in one order, as addTotals does.
 func (t *postgresTransaction) addRunOutcomes(shard int64) error {
 	keys := slices.SortedFunc(maps.Keys(t.runs), func(a, b runKey) int {
 		return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(a.outcome, b.outcome), cmp.Compare(a.reason, b.reason))

@@ -9,21 +9,19 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// probeTimeout bounds the trial of a write. PostgreSQL is told of its end, so that no
-// trials add up there.
+// probeTimeout bounds the trial of a write. PostgreSQL is told of its end, so trials do not pile up there.
 const probeTimeout = 10 * time.Second
 
-// patience is how long the store waits for a database that does not answer.
+// patience has the times after which a database counts as hanging.
 type patience struct {
-	// idle is how long no transaction has succeeded when a write is tried, where none is
-	// under way. Default: 10 s.
+	// idle is the time without a successful transaction after which the store tries a write, if no transaction is
+	// running. Default: 10 s.
 	idle time.Duration
-	// suspect is the same where some are under way. Default: 1 s.
+	// suspect is the same time if transactions are running. Default: 1 s.
 	suspect time.Duration
-	// hang is how long that trial may take until the database is taken to hang. Default:
-	// 3 s.
+	// hang is how long that trial may take before the database counts as hanging. Default: 3 s.
 	hang time.Duration
-	// check is how often the store looks. Default: 1 s.
+	// check is the interval of these checks. Default: 1 s.
 	check time.Duration
 	// quiet is health.quiet. Default: 10 s.
 	quiet time.Duration
@@ -34,12 +32,11 @@ var defaultPatience = patience{
 	quiet: 10 * time.Second,
 }
 
-// progress is whether transactions end.
+// progress records whether transactions end.
 type progress struct {
 	mu       sync.Mutex
 	underWay int
-	// since is when the last one succeeded, or when the first of those under way began,
-	// if that is later.
+	// since is when the last transaction succeeded, or when the first of those running began, if that is later.
 	since time.Time
 }
 
@@ -57,22 +54,21 @@ func (p *progress) end() {
 	p.underWay--
 }
 
-// succeed notes that the database has committed something.
+// succeed records that the database has committed a transaction.
 func (p *progress) succeed() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.since = time.Now()
 }
 
-// still returns how long no transaction has succeeded, and whether some are under way.
+// still returns the time without a successful transaction, and whether transactions are running.
 func (p *progress) still() (since time.Duration, busy bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return time.Since(p.since), p.underWay > 0
 }
 
-// tryWrites writes something now and then while no transaction succeeds, so that the
-// store's health is known without traffic too.
+// tryWrites tries a write while no transaction succeeds, so that the store's health is known without traffic too.
 func (s *Store) tryWrites(ctx context.Context) {
 	ticker := time.NewTicker(s.patience.check)
 	defer ticker.Stop()
@@ -89,14 +85,13 @@ func (s *Store) tryWrites(ctx context.Context) {
 	}
 }
 
-// suspicious reports whether the database should show that it takes a write. Operators'
-// work does not ask an idle database.
+// suspicious reports whether the database should be tried. A store for operators' work does not try an idle database.
 func (s *Store) suspicious() bool {
 	since, busy := s.progress.still()
 	return s.health.broken() || busy && since >= s.patience.suspect || !s.operators && since >= s.patience.idle
 }
 
-// tryWrite finds out whether the database takes a write.
+// tryWrite tries a write and records whether it succeeds.
 func (s *Store) tryWrite(ctx context.Context) {
 	began := time.Now()
 	hanging := time.AfterFunc(s.patience.hang, func() {
@@ -111,14 +106,14 @@ func (s *Store) tryWrite(ctx context.Context) {
 	defer cancel()
 	err := s.engine.probe(ctx)
 	switch {
-	case s.stopped.Err() != nil: // the store is being closed
+	case s.stopped.Err() != nil: // the store is closing
 	case err == nil:
 		s.progress.succeed()
 		s.health.set(nil)
 	default:
 		s.health.set(s.unavailable(err))
 		if time.Since(began) < s.patience.hang {
-			s.health.setHanging(nil) // it answers, if with an error
+			s.health.setHanging(nil) // it answers, though with an error
 		}
 	}
 }

@@ -98,7 +98,7 @@ func (q *Queue) Wake() <-chan struct{} { return q.wake }
 func (q *Queue) wakeUp() {
 	select {
 	case q.wake <- struct{}{}:
-	default: // it has been woken already
+	default: // a wake-up is pending already
 	}
 }
 

@@ -21,7 +21,7 @@ func (s *Store) Redrive(ctx context.Context, redeliveries []adapter.Redelivery) 
 	}
 	change := stepwise[redelivery]{
 		size: func(r *redelivery) int64 { return int64(r.Bytes) },
-		// A server beside this process may have accepted many events since.
+		// A server beside this process may have accepted many events meanwhile.
 		prepare: func(ctx context.Context) error {
 			return s.read(ctx, func(tx *sql.Tx) error { return s.engine.refresh(ctx, tx) })
 		},
@@ -39,14 +39,13 @@ func (s *Store) Redrive(ctx context.Context, redeliveries []adapter.Redelivery) 
 	return total, nil
 }
 
-// redelivery is a delivery to put back, with the numbers of its event's name and of the tenant
-// to move it to.
+// redelivery is a delivery to put back, with the numbers of its event name and of its new tenant.
 type redelivery struct {
 	*adapter.Redelivery
 	event, target int64
 }
 
-// redeliveries looks up the numbers of names.
+// redeliveries looks up the numbers of the names.
 func (s *Store) redeliveries(ctx context.Context, redeliveries []adapter.Redelivery) ([]redelivery, error) {
 	targets, err := s.targets(ctx, redeliveries)
 	if err != nil {
@@ -77,7 +76,7 @@ type redriving struct {
 	runs     runSums
 }
 
-// storedIdentity is what the queue tells events apart by.
+// storedIdentity is the identity of an event in the queue.
 type storedIdentity struct {
 	tenant, bodyHash int64
 	messageID        string
@@ -117,7 +116,7 @@ func (s *Store) redrive(ctx context.Context, tx *sql.Tx, part []redelivery) (ada
 	return r.redriven, errors.Join(s.addSums(ctx, tx, r.changed), s.addRunSums(ctx, tx, r.runs))
 }
 
-// hurry makes pending events due that no process has in hand.
+// hurry makes pending events due that no process has leased.
 func (r *redriving) hurry(ids []int64) error {
 	if len(ids) == 0 {
 		return nil
@@ -135,14 +134,14 @@ func (r *redriving) hurry(ids []int64) error {
 	return err
 }
 
-// candidate is an event that may go to the queue, or to another tenant's part of it.
+// candidate is an event that may move to the queue, or to another tenant's part of it.
 type candidate struct {
 	tenant int64
 	eventIdentity
 }
 
-// duplicates returns for each of the candidates why it is a duplicate, empty if it is none: of
-// what its tenant has, or of an earlier one of the step.
+// duplicates returns for each candidate the reason why it is a duplicate, empty if it is none. It compares the
+// candidate with the events of its tenant, and with earlier candidates of the step.
 func (r *redriving) duplicates(candidates []candidate) ([]mapping.Reason, error) {
 	reasons := make([]mapping.Reason, len(candidates))
 	byTenant := make(map[int64][]int)
@@ -177,23 +176,22 @@ func (r *redriving) duplicates(candidates []candidate) ([]mapping.Reason, error)
 	return reasons, nil
 }
 
-// rewriteColumns are those of the table r, from which a statement of a redrive takes what it
-// writes into the rows with the ids. Not every statement needs each.
+// rewriteColumns are the columns of the table r, from which a statement of a redrive takes the new values of the
+// rows. A statement need not use all of them.
 const rewriteColumns = `id, tenant, body_hash, user_hash, user_id, account_id, event_key, event, reason, now`
 
 // rewritten is a row of the table r.
 type rewritten struct {
 	id, tenant int64
-	// bodyHash, event and reason are nil where there is none.
+	// bodyHash, event and reason are nil if there is none.
 	bodyHash, event, reason any
 	as                      redelivery
 	now                     time.Time
 }
 
-// putBack moves dead and rejected deliveries that have their payload still from the log to the
-// queue. They do not count as dead letters any more. Where the same event has come to be pending
-// or delivered, the delivery is a duplicate from now on. It forgets the horizon: the operator
-// wants the event sent. It returns the sizes of the payloads by delivery.
+// putBack moves dead and rejected deliveries with a kept payload from the log to the queue. They no longer count as
+// dead letters. If the same event is pending or delivered by now, the delivery becomes a duplicate. The retry horizon
+// begins anew: the operator wants the event sent. putBack returns the sizes of the payloads by delivery.
 func (r *redriving) putBack(ids []int64) (sizes map[int64]int64, err error) {
 	refused, sizes, err := r.refused(ids)
 	if err != nil || len(refused) == 0 {
@@ -246,8 +244,7 @@ func (r *redriving) putBack(ids []int64) (sizes map[int64]int64, err error) {
 	return sizes, r.nowDuplicates(duplicate)
 }
 
-// refused returns those of the deliveries that are dead or rejected and have their payload
-// still, and the sizes of the payloads.
+// refused returns the deliveries that are dead or rejected and whose payload is kept, and the sizes of the payloads.
 func (r *redriving) refused(ids []int64) (refused []settled, sizes map[int64]int64, err error) {
 	list := numberList(ids)
 	refused, err = r.lockRefused(r.ctx, r.tx, `id IN `+list, len(ids))
@@ -317,8 +314,8 @@ const nowDuplicateSQL = `UPDATE deliveries SET outcome = 2, tenant = r.tenant, b
 	settled_ms = r.now - deliveries.received_at
 FROM r WHERE deliveries.id = r.id`
 
-// nowDuplicates gives deliveries of the log that outcome. They lose their body hash: what was
-// not delivered itself must not keep the event out when the other one dies or is deleted.
+// nowDuplicates settles deliveries of the log as duplicates. They lose their body hash: a delivery that was not sent
+// must not keep out the event when the other one dies or is deleted.
 func (r *redriving) nowDuplicates(rows []rewritten) error {
 	if len(rows) == 0 {
 		return nil
@@ -336,10 +333,9 @@ func (r *redriving) nowDuplicates(rows []rewritten) error {
 	return err
 }
 
-// redriveHash is the body hash of a row with a messageId that is put back, which is its
-// own. The payload does not say it: that of merged traits looks like the call whose
-// messageId it bears. A row that has none, such as a rejected event, or one of an earlier
-// version, gets what today's mapping says; see bodyHash.
+// redriveHash is the body hash of a row with a messageId that is put back: its own. The payload does not give it: the
+// payload of merged traits looks like the call whose messageId it has. A row without a hash, such as a rejected
+// event, or one of an earlier version, gets the hash of today's mapping; see bodyHash.
 func (s *Store) redriveHash(id int64, own sql.NullInt64, as redelivery) any {
 	switch {
 	case own.Valid && !s.isFormer(id, own.Int64, as):
@@ -351,14 +347,14 @@ func (s *Store) redriveHash(id int64, own sql.NullInt64, as redelivery) any {
 	}
 }
 
-// isFormer reports whether a row has the body hash of an earlier version: it is that
-// old, or a replay of an earlier version brought it.
+// isFormer reports whether a row has the body hash of an earlier version: the row is that old, or a replay of an
+// earlier version stored it.
 func (s *Store) isFormer(id, bodyHash int64, as redelivery) bool {
 	return id < s.former.Load() || bodyHash != 0 && bodyHash == as.Fingerprint
 }
 
-// formerHashes are the body hashes under which earlier versions may have stored the
-// same event: what today's rules make of it, and what the row had until now.
+// formerHashes are the body hashes under which earlier versions may have stored the same event: the hash of today's
+// rules, and the hash of the row.
 func (s *Store) formerHashes(row *settled, as redelivery) (hashes []int64) {
 	if as.Keyed || s.former.Load() == 0 {
 		return nil
@@ -372,8 +368,8 @@ func (s *Store) formerHashes(row *settled, as redelivery) (hashes []int64) {
 	return hashes
 }
 
-// forgetRejected is told of rejected deliveries that are not rejected any more, or
-// gone: when a replay brings them again, they are new dead letters.
+// forgetRejected forgets rejected deliveries that are deleted or no longer rejected: if a replay brings them again,
+// they are new dead letters.
 func forgetRejected(ctx context.Context, tx *sql.Tx, ids string) error {
 	_, err := tx.ExecContext(ctx, `DELETE FROM rejected WHERE delivery IN `+ids)
 	return wrap("forget dead letters", err)

@@ -10,7 +10,7 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// targets returns the numbers of the tenants that deliveries are moved to.
+// targets returns the numbers of the tenants to which deliveries move.
 func (s *Store) targets(ctx context.Context, redeliveries []adapter.Redelivery) (map[string]int64, error) {
 	targets := make(map[string]int64)
 	for i := range redeliveries {
@@ -27,7 +27,7 @@ func (s *Store) targets(ctx context.Context, redeliveries []adapter.Redelivery) 
 	return targets, nil
 }
 
-// movable is a pending event that may go to another tenant.
+// movable is a pending event that can move to another tenant.
 type movable struct {
 	id, connection, tenant, run int64
 	messageID                   string
@@ -35,8 +35,8 @@ type movable struct {
 	bytes                       int64
 }
 
-// identity tells the event from others, as today's version does. An earlier version may
-// have stored it under the body hash of the row.
+// identity returns the identity of the event by today's version. An earlier version may have stored it under the body
+// hash of the row.
 func (s *Store) identity(m *movable, as redelivery) eventIdentity {
 	identity := eventIdentity{id: m.id, messageID: m.messageID}
 	if m.bodyHash.Valid {
@@ -48,10 +48,8 @@ func (s *Store) identity(m *movable, as redelivery) eventIdentity {
 	return identity
 }
 
-// movePending has pending events go to other tenants. To those they are new: no
-// attempt was made there, and what the tenant has already makes them duplicates.
-// Events that a process has in hand stay with it, and so do those that wait for an
-// import job.
+// movePending moves pending events to other tenants. The events are new there: no attempt was made, and they are
+// duplicates of events that the tenant has. Leased events stay, and so do events that wait for an import job.
 func (r *redriving) movePending(ids []int64) error {
 	if len(ids) == 0 {
 		return nil
@@ -61,7 +59,7 @@ func (r *redriving) movePending(ids []int64) error {
 		return err
 	}
 	movables = slices.DeleteFunc(movables, func(m movable) bool {
-		there := m.tenant == r.byID[m.id].target // another redrive was faster
+		there := m.tenant == r.byID[m.id].target // another redrive was first
 		if there {
 			r.redriven.Pending++
 		}
@@ -109,8 +107,8 @@ const moveSQL = `UPDATE queue SET tenant = r.tenant, due_at = r.now, redriven = 
 	event = coalesce(r.event, queue.event)
 FROM r WHERE queue.id = r.id`
 
-// lockMovable returns the pending events that no process has in hand, by id. Until the
-// transaction ends no process can take them.
+// lockMovable returns the pending events that no process has leased, by id. No process can lease them until the
+// transaction ends.
 func (r *redriving) lockMovable(ids []int64) (movables []movable, err error) {
 	over, err := r.engine.leaseTime(r.ctx, r.tx, r.now)
 	if err != nil {
@@ -143,8 +141,8 @@ SELECT q.id, q.connection, r.tenant, 2, q.message_id, r.user_hash, r.user_id, r.
 	q.attempts, q.status, CASE WHEN q.ambiguous_at IS NULL THEN 0 ELSE 1 END, r.reason, q.run, coalesce(r.event, q.event)
 FROM r JOIN queue q ON q.id = r.id`
 
-// settleDuplicates moves pending events to the log as duplicates at the tenant. As
-// nowDuplicates does, it takes the body hash.
+// settleDuplicates moves pending events to the log as duplicates of the tenant. As nowDuplicates does, it deletes the
+// body hash.
 func (r *redriving) settleDuplicates(rows []rewritten) error {
 	if len(rows) == 0 {
 		return nil

@@ -12,7 +12,7 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// idList writes ids as a list for IN; numbers need no quoting.
+// idList writes ids as a list for IN. Numbers need no quoting.
 func idList[T any](rows []T, id func(*T) int64) string {
 	if len(rows) == 0 {
 		return "(NULL)" // PostgreSQL takes no empty list
@@ -29,7 +29,7 @@ func idList[T any](rows []T, id func(*T) int64) string {
 	return b.String()
 }
 
-// outcomeList writes outcomes as a condition, none if any will do.
+// outcomeList writes outcomes as a condition, empty for all outcomes.
 func outcomeList(outcomes []adapter.Outcome) string {
 	if len(outcomes) == 0 {
 		return ""
@@ -47,8 +47,8 @@ func numberList(numbers []int64) string {
 	return idList(numbers, func(number *int64) int64 { return *number })
 }
 
-// remove deletes settled deliveries that have one of the outcomes, with all that
-// belongs to them, and counts them as removed. It returns how many there were.
+// remove deletes settled deliveries with one of the outcomes and all rows that belong to them, and counts them as
+// removed. It returns their number.
 func (s *Store) remove(ctx context.Context, tx *sql.Tx, ids []int64, outcomes []adapter.Outcome) (int, error) {
 	removed := make(map[sumKey]int64)
 	var messages []removedMessage
@@ -147,8 +147,7 @@ func (s *Store) purge(ctx context.Context, tx *sql.Tx, ids []int64, outcomes []a
 	return n + more, err
 }
 
-// purgePending deletes pending events, which count as dead and removed from then
-// on, with their histories.
+// purgePending deletes pending events and their histories. They then count as dead and removed.
 func (s *Store) purgePending(ctx context.Context, tx *sql.Tx, ids []int64) (int, error) {
 	if _, err := s.engine.endLeases(ctx, tx, ids, endOfTime); err != nil {
 		return 0, fmt.Errorf("end leases: %w", err)

@@ -11,19 +11,17 @@ import (
 	"time"
 )
 
-// RestoreOptions say what is restored, and where.
+// RestoreOptions configure a restore.
 type RestoreOptions struct {
 	// Path is the SQLite database to replace. It may be missing or damaged.
 	Path string
-	// File is the backup. It stays as it is. If a write-ahead log stands beside it, that is
-	// restored too.
+	// File is the backup. It stays unchanged. A write-ahead log beside it is restored too.
 	File string
-	// Restored says how its pending events are examined.
+	// Restored configures the examination of its pending events.
 	Restored RestoredOptions
-	// Limits bound what can be held.
+	// Limits bound the events that can be held.
 	Limits Limits
-	// Progress is told how many bytes are copied, and how many there are. Default: it is
-	// told to nothing.
+	// Progress is called with the number of copied bytes and of all bytes. Default: it does nothing.
 	Progress func(done, total int64)
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
@@ -31,28 +29,28 @@ type RestoreOptions struct {
 	step func(name string) // called before each step of the replacement, for tests
 }
 
-// Restoration is a backup that was copied beside the database, examined and brought to this
-// version's schema. The database is claimed: no server can start until Close.
+// Restoration is a backup that was copied beside the database, examined and migrated to this version's schema. It has
+// claimed the database: no server can start until Close.
 type Restoration struct {
 	Restored
-	// File is the backup, and Database what it replaces.
+	// File is the backup, and Database the database that it replaces.
 	File     string `json:"file"`
 	Database string `json:"database"`
-	// Replaced is where the former database is kept, empty if there was none.
+	// Replaced is the new name of the former database, empty if there was none.
 	Replaced string `json:"replaced,omitempty"`
-	// Settled is how many settled events the backup holds.
+	// Settled is the number of settled events in the backup.
 	Settled int64 `json:"settled"`
 
 	opts  RestoreOptions
 	claim *claim
 	swap  *swap
-	// temporary is the copy, empty once it has taken the place of the database.
+	// temporary is the copy, empty once it has replaced the database.
 	temporary string
 }
 
-// PrepareRestore examines a backup. It returns an [InUseError] if a server has the
-// database open, and a [ForeignFileError], a [DamagedFileError] or a [NewerSchemaError] if the
-// backup cannot be used. The caller closes what it returns.
+// PrepareRestore examines a backup. It returns an [InUseError] if a server has the database open, and a
+// [ForeignFileError], a [DamagedFileError] or a [NewerSchemaError] if the backup cannot be used. The caller closes
+// the result.
 func PrepareRestore(ctx context.Context, opts RestoreOptions) (_ *Restoration, err error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -92,10 +90,10 @@ func PrepareRestore(ctx context.Context, opts RestoreOptions) (_ *Restoration, e
 	return r, nil
 }
 
-// temporaryPrefix is how the names of copies begin.
+// temporaryPrefix begins the names of copies.
 func temporaryPrefix(database string) string { return "." + filepath.Base(database) + "-restoring-" }
 
-// removeTemporary removes copies that a process has left which was killed.
+// removeTemporary removes the copies of a process that was killed.
 func removeTemporary(database string) error {
 	entries, err := os.ReadDir(filepath.Dir(database))
 	for _, entry := range entries {
@@ -106,7 +104,7 @@ func removeTemporary(database string) error {
 	return err
 }
 
-// Close gives up the database, and removes the copy unless Commit has put it in place.
+// Close releases the database, and removes the copy unless Commit has put it in place.
 func (r *Restoration) Close() error {
 	var errs []error
 	if r.temporary != "" {
@@ -115,7 +113,7 @@ func (r *Restoration) Close() error {
 		r.temporary = ""
 	}
 	if r.claim != nil {
-		if there, err := statFile(r.claim.path); err == nil && there.size == 0 { // to claim it has made it
+		if there, err := statFile(r.claim.path); err == nil && there.size == 0 { // the claim has made it
 			errs = append(errs, os.Remove(r.claim.path))
 		}
 		errs = append(errs, r.claim.release())
@@ -124,7 +122,7 @@ func (r *Restoration) Close() error {
 	return errors.Join(errs...)
 }
 
-// copy copies the backup, and its log if it has one, beside the database.
+// copy copies the backup, and its log if it has one, to files beside the database.
 func (r *Restoration) copy(ctx context.Context) error {
 	source, err := os.Open(r.File)
 	if err != nil {
@@ -201,8 +199,8 @@ func copyAll(ctx context.Context, to io.Writer, from io.Reader, progress func(do
 	}
 }
 
-// ownLikeDatabase gives a file the owner of the database, or of its directory where there
-// was none: root may restore what another user serves.
+// ownLikeDatabase gives a file the owner of the database, or that of its directory if there was no database: root may
+// restore a database that another user serves.
 func (r *Restoration) ownLikeDatabase(path string) error {
 	like, err := os.Stat(r.Database)
 	if err == nil && like.Size() == 0 {
@@ -216,7 +214,7 @@ func (r *Restoration) ownLikeDatabase(path string) error {
 	return ownLike(path, like)
 }
 
-// examine finds out whether the copy can be used, and what is pending in it.
+// examine checks that the copy can be used, and counts its pending events.
 func (r *Restoration) examine(ctx context.Context) error {
 	db, err := openFile(r.temporary, "")
 	if err != nil {
@@ -256,9 +254,9 @@ func (r *Restoration) withStore(ctx context.Context, fn func(*Store) error) erro
 	return errors.Join(fn(s), s.Close())
 }
 
-// Commit holds the events that could count twice, unless send is set, and has the copy take
-// the place of the database. An interruption at any point leaves the former database or the
-// restored one: what is decided is finished by the next process that opens the database.
+// Commit holds the events that could count twice, unless send is set, and replaces the database by the copy. An
+// interruption at any point leaves the former database or the restored one: once the replacement is decided, the next
+// process that opens the database finishes it.
 func (r *Restoration) Commit(ctx context.Context, send bool, progress func(done int64)) (err error) {
 	defer func() {
 		if err != nil {

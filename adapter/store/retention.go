@@ -11,21 +11,20 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Retention says how long settled events are kept after their outcome.
+// Retention bounds how long settled events are kept after their outcome.
 type Retention struct {
-	// Ledger is for delivered, duplicate and skipped events: as long as that a
-	// redelivery is recognised. 0 keeps them for ever.
+	// Ledger is for delivered, duplicate and skipped events: for that long a redelivery is recognised. 0 keeps them
+	// for ever.
 	Ledger time.Duration
-	// Dead is for dead and rejected events, with their payloads as far as
-	// Limits.DeadLetters goes. 0 keeps them for ever.
+	// Dead is for dead and rejected events and their payloads, within Limits.DeadLetters. 0 keeps them for ever.
 	Dead time.Duration
 	// Payloads is for the payloads of delivered, duplicate and skipped events. 0
 	// drops them at once.
 	Payloads time.Duration
 }
 
-// payload says whether the payload of an event with this outcome is kept, and
-// until when; the zero time means as long as the event.
+// payload decides whether the payload of an event with this outcome is kept, and until when. The zero time means as
+// long as the event.
 func (r Retention) payload(outcome adapter.Outcome, settled time.Time) (keep bool, until time.Time) {
 	switch outcome {
 	case adapter.Dead, adapter.Rejected:
@@ -35,15 +34,14 @@ func (r Retention) payload(outcome adapter.Outcome, settled time.Time) (keep boo
 	}
 }
 
-// Pace of the background work: small steps with rests between them, so that no
-// event waits for it.
+// Pace of the background work: small steps with pauses, so that no event waits for it.
 const (
 	retainInterval = time.Minute
 	retainRows     = 500
 	retainRest     = 50 * time.Millisecond
 )
 
-// retain deletes what is past its time and gives the space back, now and then.
+// retain runs Retain periodically.
 func (s *Store) retain(ctx context.Context, onError func(error)) {
 	for {
 		if err := s.Retain(ctx); err != nil && ctx.Err() == nil {
@@ -55,21 +53,20 @@ func (s *Store) retain(ctx context.Context, onError func(error)) {
 	}
 }
 
-// maintainInterval is how often an engine looks after itself.
+// maintainInterval is the interval of an engine's own work.
 const maintainInterval = 250 * time.Millisecond
 
-// maintain lets the engine look after itself. What goes wrong with that shows in
-// the health of the store, since the events' transactions meet it too.
+// maintain runs the engine's own work periodically. Its errors show in the health of the store, since the events'
+// transactions meet them too.
 func (s *Store) maintain(ctx context.Context) {
 	for adapter.Wait(ctx, maintainInterval) == nil {
 		_ = s.engine.maintain(ctx)
 	}
 }
 
-// Retain deletes the deliveries and payloads that are past their time, or beyond the
-// limit, and gives the space they took back to the file system. The store does so by itself every
-// minute. It works in small steps, between which events go on. What is left waits for the
-// next time while a reader holds SQLite's write-ahead log beyond its bound.
+// Retain deletes the deliveries and payloads whose retention is over, or that exceed the limit, and returns the space
+// to the file system. The store calls it every minute. It works in small steps, and events go on between them. While
+// a reader holds SQLite's write-ahead log beyond its bound, the rest waits for the next call.
 func (s *Store) Retain(ctx context.Context) error {
 	steps := []func(context.Context) (more bool, err error){
 		s.dropPayloads, s.deleteOld(&s.oldRefused), s.deleteOld(&s.oldSettled), s.countDeadLetters, s.trimDeadLetters, s.forgetFormer, s.deleteRuns, s.engine.compact,
@@ -98,7 +95,7 @@ func (s *Store) Retain(ctx context.Context) error {
 func (s *Store) dropPayloads(ctx context.Context) (more bool, err error) {
 	now := milliseconds(s.now())
 	if s.retention.Payloads == 0 {
-		now = 1 << 62 // they were kept under another setting
+		now = 1 << 62 // they were kept by another setting
 	}
 	err = s.engine.write(ctx, func(tx *sql.Tx) error {
 		result, err := tx.ExecContext(ctx, `DELETE FROM payloads WHERE delivery IN (
@@ -113,8 +110,8 @@ func (s *Store) dropPayloads(ctx context.Context) (more bool, err error) {
 	return more, err
 }
 
-// deleteRuns deletes what is known of runs that have long been at their end. They
-// are few, but their objects may be many.
+// deleteRuns deletes runs that ended longer ago than the retention of the ledger. They are few, but their objects may
+// be many.
 func (s *Store) deleteRuns(ctx context.Context) (more bool, err error) {
 	if s.retention.Ledger == 0 {
 		return false, nil
@@ -132,11 +129,11 @@ func (s *Store) deleteRuns(ctx context.Context) (more bool, err error) {
 	})
 }
 
-// settled is a row of the log, as far as its removal needs it.
+// settled is a row of the log, with the columns that removal needs.
 type settled struct {
 	id, connection int64
 	outcome        adapter.Outcome
-	// Only of those that are redriven.
+	// Only for a redrive.
 	run, tenant int64
 	reason      mapping.Reason
 	messageID   string

@@ -10,34 +10,32 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// walk goes through the log from its beginning, in the order of acceptance, and deletes
-// events that are past their time. It remembers which events it can pass by. An event that
-// is settled after a walk has begun is past its time one retention later at the earliest,
+// walk reads the log from its beginning, in the order of acceptance, and deletes events whose retention is over. It
+// records which events it can skip. An event that is settled after a walk has begun stays for at least one retention,
 // however long ago it was accepted.
 type walk struct {
-	// refused has it look at dead letters alone, which have an index. Otherwise it looks at
-	// the other events.
+	// refused selects dead letters, which have an index. Otherwise the walk selects the other events.
 	refused bool
 	keep    time.Duration // 0 for ever
 
 	mu sync.Mutex
-	// next is when an event may be past its time. Before that no walk begins.
+	// next is when the retention of an event may be over. No walk begins before that.
 	next time.Time
-	// Up to the id passed all events are none of this walk's, until the time again. They
-	// are dead letters that are kept for longer than other events.
+	// Up to the id passed, no event is selected by this walk, until the time again. They are dead letters, which are
+	// kept longer than other events.
 	passed int64
 	again  time.Time
 }
 
-// pass is one way through the log.
+// pass is one reading of the log.
 type pass struct {
 	began time.Time
-	// after is the last id that it has looked at.
+	// after is the last id that was read.
 	after int64
-	// isFirst says that no event of the walk was met that stays. Until then passed is after.
+	// isFirst is set until the first selected event that stays. Until then passed is after.
 	isFirst bool
 	passed  int64
-	// next is when the first event that stays is past its time.
+	// next is when the retention of the first event that stays is over.
 	next time.Time
 }
 
@@ -54,7 +52,7 @@ func (w *walk) begin(now time.Time) *pass {
 	return &pass{began: now, after: w.passed, isFirst: true, passed: w.passed, next: w.again}
 }
 
-// end remembers what a pass has met, after it has been at the end.
+// end records the results of a pass that has reached the end.
 func (w *walk) end(p *pass) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -64,7 +62,7 @@ func (w *walk) end(p *pass) {
 	}
 }
 
-// deleteOld returns a step that deletes some events of a walk that are past their time.
+// deleteOld returns a step that deletes some events of a walk whose retention is over.
 func (s *Store) deleteOld(w *walk) func(context.Context) (bool, error) {
 	var under *pass
 	return func(ctx context.Context) (more bool, err error) {
@@ -91,8 +89,7 @@ func (s *Store) deleteOld(w *walk) func(context.Context) (bool, error) {
 	}
 }
 
-// look goes on with a pass. It returns some events that are past their time, and whether
-// there is more to look at.
+// look continues a pass. It returns some events whose retention is over, and whether there are more events to read.
 func (w *walk) look(ctx context.Context, tx *sql.Tx, p *pass) (old []int64, more bool, err error) {
 	where := `WHERE id > $1`
 	if w.refused {

@@ -24,8 +24,8 @@ func eachRow(rows *sql.Rows, err error, fn func(), dest ...any) error {
 // errEnough ends eachRowUntil before the last row.
 var errEnough = errors.New("enough rows")
 
-// eachRowUntil is eachRow for a function that can fail. It ends at the first error of fn, and returns that error unless
-// it is errEnough.
+// eachRowUntil is eachRow for a function that can fail. It ends at the first error of fn, and returns that error
+// unless it is errEnough.
 func eachRowUntil(rows *sql.Rows, err error, fn func() error, dest ...any) error {
 	if err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// heldUntil is when an event is due that waits for an import job: never.
+// heldUntil is the due time of an event that waits for an import job: never.
 const heldUntil = 1 << 62
 
 var heldText = strconv.Itoa(heldUntil)
@@ -90,7 +90,7 @@ func (a *acceptance) runID() int64 {
 	return a.run.ID
 }
 
-// due returns when the events are due.
+// due returns the due time of the events.
 func (a *acceptance) due() int64 {
 	if a.run != nil && a.batch.Held {
 		return heldUntil
@@ -98,8 +98,8 @@ func (a *acceptance) due() int64 {
 	return milliseconds(a.at)
 }
 
-// lease returns the token of events that wait for an import job: that of a lease
-// which does not end, so that nobody else delivers or redrives them.
+// lease returns the token of events that wait for an import job. Such a lease does not end, so no one else delivers
+// or redrives them.
 func (a *acceptance) lease() any {
 	if a.run != nil && a.batch.Held {
 		return a.run.ID
@@ -107,7 +107,7 @@ func (a *acceptance) lease() any {
 	return nil
 }
 
-// reasonOf returns the reason under which an arrival counts in its run.
+// reasonOf returns the reason of an arrival in the counts of its run.
 func (a *acceptance) reasonOf(i int, outcome adapter.Outcome) mapping.Reason {
 	if outcome == adapter.Pending {
 		return ""
@@ -115,7 +115,7 @@ func (a *acceptance) reasonOf(i int, outcome adapter.Outcome) mapping.Reason {
 	return a.arrivals[i].Reason
 }
 
-// digest names the payload of a rejected arrival of a run.
+// digest identifies the payload of a rejected arrival of a run.
 func (a *acceptance) digest(arrival *adapter.Arrival) []byte {
 	hash := sha256.New()
 	_ = binary.Write(hash, binary.BigEndian, [2]int64{a.queue.connection, a.queue.tenant}) // a hash takes everything
@@ -123,7 +123,7 @@ func (a *acceptance) digest(arrival *adapter.Arrival) []byte {
 	return hash.Sum(nil)
 }
 
-// advance records how far a run has come.
+// advance records the progress of a run.
 func (t *transaction) advance(a *acceptance) error {
 	if a.run == nil {
 		return nil

@@ -6,8 +6,7 @@ import (
 	"strconv"
 )
 
-// failurePage is how many payloads are in hand; the largest are as large as a line
-// of an archive.
+// failurePage is the number of payloads in memory. The largest payloads are as large as a line of an archive.
 const failurePage = 20
 
 // Failures yields the payloads of a run's dead and rejected events; see
@@ -37,8 +36,7 @@ func (s *Store) Failures(ctx context.Context, run int64, yield func([]byte) erro
 	}
 }
 
-// failuresAfter returns some payloads, nil for those that are dropped or damaged, and the
-// id of the last.
+// failuresAfter returns some payloads, nil for dropped and damaged ones, and the id of the last.
 func failuresAfter(ctx context.Context, tx *sql.Tx, run, after int64) (payloads [][]byte, last int64, err error) {
 	var payload []byte
 	var kept, sum sql.NullInt64

@@ -31,7 +31,7 @@ func (s *Store) BeginRun(ctx context.Context, connection, tenant string, spec js
 	return run, nil
 }
 
-// TakeRun makes a run the caller's; see [adapter.RunStore].
+// TakeRun makes the caller the owner of a run; see [adapter.RunStore].
 func (s *Store) TakeRun(ctx context.Context, id int64) (run *adapter.Run, objects []adapter.ObjectProgress, err error) {
 	q, err := s.queueOf(ctx, id)
 	if err == nil {
@@ -58,7 +58,7 @@ func (s *Store) TakeRun(ctx context.Context, id int64) (run *adapter.Run, object
 	return run, objects, nil
 }
 
-// Run returns a run as it stands; see [adapter.RunStore].
+// Run returns a run; see [adapter.RunStore].
 func (s *Store) Run(ctx context.Context, id int64) (run *adapter.Run, objects []adapter.ObjectProgress, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {
 		runs, err := s.readRuns(ctx, tx, id)
@@ -138,11 +138,11 @@ func readObjects(ctx context.Context, tx *sql.Tx, run int64) (objects []adapter.
 	return objects, err
 }
 
-// liveWait is how long an event of live traffic may be due before it counts as
-// waiting: shorter is usual while it is under way.
+// liveWait is how long an event of live traffic may be due before it counts as waiting. An event in flight is usually
+// due for less.
 const liveWait = 2 * time.Second
 
-// RunState says what a run is at; see [adapter.RunStore].
+// RunState returns the state of a run; see [adapter.RunStore].
 func (s *Store) RunState(ctx context.Context, run *adapter.Run) (state *adapter.RunState, err error) {
 	q, err := s.queueOf(ctx, run.ID)
 	if err == nil {
@@ -157,7 +157,7 @@ func (s *Store) RunState(ctx context.Context, run *adapter.Run) (state *adapter.
 		if state.Outcomes, err = readOutcomes(ctx, tx, run.ID); err != nil {
 			return err
 		}
-		// Where events are leased they are due at the end of the lease.
+		// A leased event may be due only at the end of its lease.
 		err := tx.QueryRowContext(ctx, `SELECT count(*) FROM queue WHERE run = $1 AND (due_at <= $2 OR lease IS NOT NULL) AND due_at < `+heldText,
 			run.ID, milliseconds(now)).Scan(&state.Due)
 		if err != nil {

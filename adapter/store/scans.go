@@ -9,12 +9,11 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// scanNoted is how many deliveries may be passed over without a word. They take some
-// milliseconds.
+// scanNoted is the number of deliveries that a filter may scan without a note. Scanning them takes some milliseconds.
 const scanNoted = 50_000
 
-// Scans says what a filter takes; see [adapter.DeliveryStore]. It reckons with the totals
-// and the ids, and reads no deliveries.
+// Scans estimates how many deliveries a filter scans; see [adapter.DeliveryStore]. It uses the totals and the ids,
+// and reads no deliveries.
 func (s *Store) Scans(ctx context.Context, filter adapter.Filter) (scan adapter.Scan, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {
 		all, err := readTotals(ctx, tx)
@@ -46,11 +45,11 @@ func (s *Store) Scans(ctx context.Context, filter adapter.Filter) (scan adapter.
 	return scan, nil
 }
 
-// passed returns up to how many rows of a source the filter passes over.
+// passed returns how many rows of a source the filter scans at most without a match.
 func (s *Store) passed(
 	ctx context.Context, tx *sql.Tx, from *source, f *adapter.Filter, all balances,
 ) (rows int64, err error) {
-	// Whether it tells rows apart that the totals do not.
+	// Whether it tells apart rows that the totals count together.
 	isFine := f.Reason != "" || f.Event != "" || f.EventKey != "" || f.Tenant != "" || f.Former ||
 		f.UserID != "" || f.Run != from.run
 	connection, _ := s.names.find(f.Connection)

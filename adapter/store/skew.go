@@ -6,23 +6,22 @@ import (
 	"time"
 )
 
-// MaxSkew is how far the clock of a process may be from that of the database until
-// [Options].OnSkew is told, in either direction. Leases end by the database's clock
-// alone, so skew delivers nothing twice. But each process puts events back until a time
-// of its own clock, and counts the 24 h of a key by it.
+// MaxSkew is the skew between the clocks of a process and of the database, in either direction, beyond which
+// [Options].OnSkew is called. Leases end by the database's clock alone, so skew delivers nothing twice. But each
+// process puts events back until a time of its own clock, and counts the 24 h of a key by it.
 const MaxSkew = 5 * time.Second
 
-// skewTimeout bounds how long the question for the time may take for its answer to count.
+// skewTimeout is the longest time of a query for the clock whose answer counts.
 const skewTimeout = time.Second
 
-// skew is how far the process's clock is ahead of the database's, as far as is known.
+// skew records how far the process's clock is ahead of the database's.
 type skew struct {
 	onChange  func(time.Duration)
-	measuring sync.Mutex // held during a measurement, so that a later one is recorded later
+	measuring sync.Mutex // held during a measurement, so that measurements are recorded in order
 
 	mu     sync.Mutex
 	ahead  time.Duration
-	beyond bool // MaxSkew, and onChange knows
+	beyond bool // MaxSkew, and onChange was called
 }
 
 // Skew returns how far the clock of this process is ahead of the database's, negative if
@@ -44,13 +43,13 @@ func (s *Store) measureSkew(ctx context.Context) error {
 	}
 	took := s.now().Sub(before)
 	if took < 0 || took > skewTimeout {
-		return nil // the answer says too little
+		return nil // too imprecise
 	}
 	s.skew.set(before.Add(took / 2).Sub(database))
 	return nil
 }
 
-// set records a measurement and tells of one that crosses MaxSkew.
+// set records a measurement, and reports one that crosses MaxSkew.
 func (k *skew) set(ahead time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -9,10 +9,10 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// table is one of the two that an event can be in.
+// table is one of the two tables of events.
 type table struct {
 	isLog bool
-	// reason is the expression of the event's reason.
+	// reason is the expression for the reason of an event.
 	reason string
 	// columns are those of a Delivery, in the order of scanDelivery.
 	columns string
@@ -30,8 +30,7 @@ var logTable = table{
 	outcome IN (4, 5) AND NOT EXISTS (SELECT 1 FROM payloads WHERE delivery = deliveries.id)`,
 }
 
-// queueTable has the pending events. Why one is pending depends on the tenants that
-// the connections have.
+// queueTable has the pending events. The reason why one is pending depends on the tenants of the connections.
 func (s *Store) queueTable() table {
 	reason := s.pendingReason()
 	return table{
@@ -43,45 +42,44 @@ func (s *Store) queueTable() table {
 	}
 }
 
-// source is a part of a table, and the way in which its rows are read: in the order of
-// their ids, without a sort of more than a few rows.
+// source is a part of a table and the way to read its rows: in the order of their ids, with a sort of few rows at
+// most.
 type source struct {
 	table
-	// from is the FROM clause, and keys the conditions that pick the part.
+	// from is the FROM clause, and keys are the conditions that select the part.
 	from string
 	keys []string
-	// id is the expression of the ids in whose order the rows are read.
+	// id is the expression for the ids in whose order the rows are read.
 	id string
-	// unindexed stands before columns whose indexes are not in the order of ids. With it
-	// the databases do not sort what they find by these indexes.
+	// unindexed precedes columns whose indexes are not in the order of ids. With it the databases do not use these
+	// indexes, and so do not sort.
 	unindexed string
-	// parts are the outcomes of the rows that are read one after the other, and picked
-	// those of them that the filter picks. Where they are of one run, that is run. A source
-	// without parts is looked up by another index, and reads few rows.
+	// parts are the outcomes of the rows that are read in sequence, and picked those of them that the filter matches.
+	// If all rows are of one run, run is that run. A source without parts uses another index, and reads few rows.
 	parts, picked []adapter.Outcome
 	run           int64
-	// building says that the rows have an index that is not complete.
+	// building is set if the index of the rows is not complete.
 	building bool
 }
 
-// logIndexes say how an engine reads the log by its indexes.
+// logIndexes describe the indexes by which an engine reads the log.
 type logIndexes struct {
 	byOutcome, byRun logIndex
-	// userID is the expression of the ids, by which the rows of a user are ordered.
+	// userID is the expression for the ids that orders the rows of a user.
 	userID string
 }
 
-// logIndex is an index that has its rows in the order of ids.
+// logIndex is an index in the order of ids.
 type logIndex struct {
 	// from is the FROM clause; run, outcome and id are the columns of the index.
 	from, run, outcome, id string
 }
 
-// sorted is the expression of ids that no index orders, so that the databases look the
-// rows up, which are few, and do not go through the whole table in the order of ids.
+// sorted is an expression for ids that no index has. With it the databases look up the rows, which are few, and do
+// not scan the whole table in the order of ids.
 const sorted = "id + 0"
 
-// sources returns where events are that the filter may pick. No event is in two.
+// sources returns the parts of the tables that may have events for the filter. No event is in two parts.
 func (s *Store) sources(ctx context.Context, tx *sql.Tx, f *adapter.Filter) ([]source, error) {
 	var found []source
 	if len(f.Outcomes) == 0 || slices.Contains(f.Outcomes, adapter.Pending) {
@@ -99,7 +97,7 @@ func (s *Store) sources(ctx context.Context, tx *sql.Tx, f *adapter.Filter) ([]s
 	if len(outcomes) < len(log.parts) {
 		log.keys = append(log.keys, "outcome IN "+outcomeNumbers(outcomes))
 	}
-	if f.Run != 0 { // with the dead letters that it brought again
+	if f.Run != 0 { // with the dead letters that the run brought again
 		run := strconv.FormatInt(f.Run, 10)
 		log.keys = append(log.keys,
 			"(run = "+run+" OR id IN (SELECT delivery FROM run_rejected WHERE run_rejected.run = "+run+"))")
@@ -123,7 +121,7 @@ func (s *Store) sources(ctx context.Context, tx *sql.Tx, f *adapter.Filter) ([]s
 	case complete:
 		return append(found, s.outcomeSources(outcomes)...), nil
 	case f.Run == 0 && !slices.ContainsFunc(outcomes, func(o adapter.Outcome) bool { return !isDeadLetter(o) }):
-		// The words by which the databases know the index of all versions.
+		// All versions have an index with this condition.
 		log.keys = append(log.keys, "outcome IN (4, 5)")
 		log.parts = []adapter.Outcome{adapter.Rejected, adapter.Dead}
 	}
@@ -131,7 +129,7 @@ func (s *Store) sources(ctx context.Context, tx *sql.Tx, f *adapter.Filter) ([]s
 	return append(found, log), nil
 }
 
-// settledOutcomes returns those of the outcomes that are in the log, all if none is given.
+// settledOutcomes returns the settled ones of the outcomes, all settled outcomes if none is given.
 func settledOutcomes(outcomes []adapter.Outcome) (settled []adapter.Outcome) {
 	for _, outcome := range adapter.Outcomes {
 		if outcome != adapter.Pending && (len(outcomes) == 0 || slices.Contains(outcomes, outcome)) {
@@ -141,8 +139,8 @@ func settledOutcomes(outcomes []adapter.Outcome) (settled []adapter.Outcome) {
 	return settled
 }
 
-// outcomeSources returns a source for each of the outcomes. Delivered events have no
-// index: they are the most.
+// outcomeSources returns a source for each of the outcomes. Delivered events have no index: most events are
+// delivered.
 func (s *Store) outcomeSources(outcomes []adapter.Outcome) (found []source) {
 	index := s.engine.logIndexes().byOutcome
 	for _, outcome := range outcomes {
@@ -158,8 +156,8 @@ func (s *Store) outcomeSources(outcomes []adapter.Outcome) (found []source) {
 	return found
 }
 
-// runSources returns a source for each of the outcomes of a run, and one for the dead
-// letters of earlier runs that it brought again.
+// runSources returns a source for each of the outcomes of a run, and one for the dead letters of earlier runs that
+// the run brought again.
 func (s *Store) runSources(run int64, outcomes []adapter.Outcome) (found []source) {
 	index := s.engine.logIndexes().byRun
 	number := strconv.FormatInt(run, 10)
@@ -178,9 +176,9 @@ func (s *Store) runSources(run int64, outcomes []adapter.Outcome) (found []sourc
 	})
 }
 
-// Of pending events that are few, or a small part of all, the newest are found by an index
-// that is not in the order of ids, and sorted. Of others the newest are sooner found in the
-// order of ids, unless they are older than those of other connections and runs.
+// If the pending events are few, or a small part of all, an index that is not in the order of ids finds them, and the
+// newest are sorted. Otherwise the newest are found sooner in the order of ids, unless they are older than those of
+// other connections and runs.
 const (
 	fewPending     = 1000
 	sortedPending  = 10_000

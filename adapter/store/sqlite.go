@@ -18,12 +18,12 @@ import (
 	"modernc.org/sqlite"
 )
 
-// sqliteEngine is a database in a file, for one process. One connection writes
-// and others read, none of which waits for the other.
+// sqliteEngine is a database in a file, for one process. One connection writes and the others read. Readers and the
+// writer do not block each other.
 type sqliteEngine struct {
 	path   string // behind symlinks
 	shared bool   // see Options
-	// operators says that the store is open for operators' work.
+	// operators is set if the store is open for operators' work.
 	operators bool
 	now       func() time.Time
 	cache     int64 // of the writing connection, in bytes
@@ -33,9 +33,8 @@ type sqliteEngine struct {
 	readers   [len(sqliteReaders)]*sql.DB // by readKind
 	writers   *sql.DB                     // of one connection
 
-	// writing has one place, for whoever uses the connection that writes. It is no
-	// mutex, because SQLite may sleep meanwhile, and a mutex would keep simulated
-	// time from passing.
+	// writing has one place, for the user of the writing connection. It is no mutex: SQLite may sleep meanwhile, and
+	// a goroutine that waits for a mutex stops the simulated time of tests.
 	writing    chan struct{}
 	connection *sql.Conn
 	statements *statements
@@ -45,7 +44,7 @@ type sqliteEngine struct {
 	messages     messageIndex
 	checkpointer *sql.DB
 	log          writeAheadLog
-	// longReads is how many are under way. They keep the log from beginning anew.
+	// longReads is the number of running long reads. They keep the log from restarting.
 	longReads atomic.Int64
 }
 
@@ -127,23 +126,22 @@ func (e *sqliteEngine) claimFile(path string) (err error) {
 	return nil
 }
 
-// prepareDisk finds out whether the disk can keep the reserve, and keeps the ballast. A
-// ballast that cannot be made is none: the disk may be full.
+// prepareDisk checks that the disk can hold the reserve, and makes the ballast. Open goes on without a ballast that
+// cannot be made: the disk may be full.
 func (e *sqliteEngine) prepareDisk(reserve int64) error {
 	if err := fitsReserve(filepath.Dir(e.path), reserve); err != nil {
 		return err
 	}
 	e.ballast = newBallast(e.path, reserve)
-	if e.ballast.size == 0 { // there may be one of another configuration
+	if e.ballast.size == 0 { // there may be one from another configuration
 		_ = os.Remove(e.ballast.path)
 	}
 	_ = e.ballast.keep()
 	return nil
 }
 
-// makePrivate makes the file and its companions readable by their owner only, because
-// they hold the payloads. SQLite gives new companions the mode of the file. Files of
-// another owner stay as they are.
+// makePrivate makes the file and its companions readable by their owner only, because they hold the payloads. SQLite
+// gives new companions the mode of the file. Files of another owner keep their mode.
 func makePrivate(path string) error {
 	for _, name := range []string{path, path + logSuffix, path + indexSuffix, path + ".lock"} {
 		info, err := os.Stat(name)
@@ -160,9 +158,8 @@ func makePrivate(path string) error {
 // pageSize is SQLite's default, in bytes.
 const pageSize = 4096
 
-// wholePages returns an error if the file ends within a page: SQLite takes what is
-// missing for zeros. With a write-ahead log it may be a page that is still to be
-// written.
+// wholePages returns an error if the file ends within a page: SQLite reads the missing part as zeros. If there is a
+// write-ahead log, the page may be in the log.
 func wholePages(path string) error {
 	file, err := os.Stat(path)
 	if err != nil {
@@ -178,7 +175,7 @@ const damagedRemedy = "restore a backup with `segment-saasquatch store restore F
 	"a copy of the database alone, put in its place beside another log, looks like this too. Without a backup, put all files of the " +
 	"database aside and start with a new one; sqlite3's .recover can save events out of the damaged file"
 
-// sqliteReaders is how many connections read at once.
+// sqliteReaders is the number of reading connections of each kind.
 var sqliteReaders = [...]int{shortRead: 3, leaseRead: 1, healthRead: 2, longRead: longReads}
 
 func (e *sqliteEngine) connect(ctx context.Context, opts *Options) (err error) {
@@ -199,7 +196,7 @@ func (e *sqliteEngine) connect(ctx context.Context, opts *Options) (err error) {
 	if e.checkpointer, err = e.pool(copying, 1); err != nil {
 		return err
 	}
-	// On a full disk, and once the files are deleted, no further connection may be had.
+	// A full disk or deleted files allow no further connection.
 	for _, needed := range append(e.readers[:], e.checkpointer) {
 		if err := needed.PingContext(ctx); err != nil {
 			return err
@@ -217,8 +214,8 @@ func (e *sqliteEngine) connect(ctx context.Context, opts *Options) (err error) {
 	return e.files.learn()
 }
 
-// pool returns up to n connections, which are kept. A new one would open what stands
-// under the name of the database, so it is refused if that is another file by then.
+// pool returns up to n connections, which stay open. A new connection opens the file that has the name of the
+// database. It is refused if that is another file by then.
 func (e *sqliteEngine) pool(settings string, n int) (*sql.DB, error) {
 	connector, err := sqlite.NewConnector(e.dsn(settings))
 	if err != nil {
@@ -230,7 +227,7 @@ func (e *sqliteEngine) pool(settings string, n int) (*sql.DB, error) {
 	return db, nil
 }
 
-// checkedConnector connects while check finds nothing.
+// checkedConnector connects only if check finds no fault before and after.
 type checkedConnector struct {
 	driver.Connector
 	check func() error
@@ -250,21 +247,19 @@ func (c checkedConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	return conn, nil
 }
 
-// check returns a *FilesLostError if the files are not the ones that were opened.
+// check returns a *FilesLostError if the files under the names are no longer those that were opened.
 func (e *sqliteEngine) check() error { return e.files.check() }
 
-// dsn returns the data source with the settings that all connections share. With
-// synchronous(full) a transaction in the write-ahead log is on disk when it is
-// committed. A log that begins anew is cut to the length from which on it does so: a longer
-// file would become longer by one transaction each time.
+// dsn returns the data source with the settings of all connections. With synchronous(full), a committed transaction
+// in the write-ahead log is on disk. A log that restarts is cut to the length from which it restarts: a longer file
+// would grow by one transaction each time.
 func (e *sqliteEngine) dsn(settings string) string {
 	return fileSource(e.path) + "?mode=rw&_pragma=auto_vacuum(incremental)&_pragma=journal_mode(wal)" +
 		"&_pragma=synchronous(full)&_pragma=journal_size_limit(" + strconv.FormatInt(e.restartBytes(), 10) + ")&" + settings
 }
 
-// close closes the database. Files that are lost stay open until the process ends: the
-// last connection to close would delete the log of the file that has taken the place of
-// the database.
+// close closes the database. Lost files stay open until the process ends: the last connection to close would delete
+// the log of the file that has replaced the database.
 func (e *sqliteEngine) close() error {
 	if err := e.check(); err != nil {
 		return e.save(err)
@@ -296,8 +291,8 @@ func (e *sqliteEngine) close() error {
 	return errors.Join(errs...)
 }
 
-// save copies a database that no name leads to any more, since the end of this process
-// would be the end of it, and adds to the error where the copy is.
+// save copies a database that has no name any more, and adds the name of the copy to the error. The end of this
+// process would delete the database.
 func (e *sqliteEngine) save(err error) error {
 	lost, ok := errors.AsType[*FilesLostError](err)
 	if !ok || !lost.unnamed || e.shared || e.connection == nil {
@@ -356,8 +351,8 @@ func (e *sqliteEngine) write(ctx context.Context, fn func(*sql.Tx) error) error 
 	if err := e.check(); err != nil {
 		return err
 	}
-	// With ctx, database/sql would end the transaction behind our back, after the next one
-	// has begun on the connection.
+	// With ctx, database/sql would end the transaction in the background, after the next one has begun on the
+	// connection.
 	tx, err := e.connection.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
 		return err
@@ -376,8 +371,8 @@ func (e *sqliteEngine) write(ctx context.Context, fn func(*sql.Tx) error) error 
 	return e.check()
 }
 
-// probe writes the time, or a row over itself for operators' work: that has no part in what
-// the time is read for.
+// probe writes the time. For operators' work it writes the row unchanged, because their work must not change the time
+// of the last write by a server.
 func (e *sqliteEngine) probe(ctx context.Context) error {
 	at := milliseconds(e.now())
 	if e.operators {
@@ -397,13 +392,13 @@ func (e *sqliteEngine) probed(ctx context.Context, tx *sql.Tx) (time.Time, error
 	return time.UnixMilli(at), nil
 }
 
-// compactPages is how many pages are given back at a time.
+// compactPages is the number of pages that one step gives back.
 const compactPages = 512
 
-// slackPages stay free for the events to come, as long as the disk has room.
+// slackPages stay free for new events, as long as the disk has room.
 const slackPages = 4 * compactPages
 
-// compact packs the messageIds, and gives back free pages beyond the slack.
+// compact packs the messageIds, and gives back the free pages beyond the slack.
 func (e *sqliteEngine) compact(ctx context.Context) (more bool, err error) {
 	if more, err := e.packMessages(ctx); err != nil || more {
 		return more, err
@@ -441,7 +436,7 @@ func (e *sqliteEngine) compact(ctx context.Context) (more bool, err error) {
 	return free-compactPages > slack, nil
 }
 
-// runPragma steps through all rows of a pragma, as incremental_vacuum demands.
+// runPragma reads all rows of a pragma, as incremental_vacuum requires.
 func runPragma(ctx context.Context, conn *sql.Conn, pragma string) error {
 	rows, err := conn.QueryContext(ctx, pragma)
 	if err != nil {

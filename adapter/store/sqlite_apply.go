@@ -11,8 +11,8 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// apply makes the changes in one transaction. It cannot be interrupted: whether
-// an event is on disk must not depend on the patience of the caller.
+// apply makes the changes in one transaction. The caller cannot interrupt it: whether an event is on disk must not
+// depend on the caller's patience.
 func (e *sqliteEngine) apply(changes []change) (applied, error) {
 	e.lockWriter()
 	defer e.unlockWriter()
@@ -22,19 +22,18 @@ func (e *sqliteEngine) apply(changes []change) (applied, error) {
 	done, err := e.applyOnce(changes)
 	accepts := func(c change) bool { _, ok := c.(*acceptance); return ok }
 	if isFull(err) && !slices.ContainsFunc(changes, accepts) {
-		// What frees room must not fail for want of it.
+		// Changes that free room must not fail because the disk is full.
 		e.makeRoom()
 		done, err = e.applyOnce(changes)
 	}
 	return done, err
 }
 
-// applyOnce makes the changes in one transaction. The caller has the writer.
+// applyOnce makes the changes in one transaction. The caller holds the writer.
 //
-// After an error from COMMIT nothing is stored, as far as this process goes: SQLite has
-// undone the transaction, and the next one overwrites it in the log. Its hole: a disk that
-// fails to sync may have the whole transaction in the log. If the process is killed before
-// the next one, a restart finds it committed.
+// After an error from COMMIT nothing is stored, as far as this process can tell: SQLite has undone the transaction,
+// and the next one overwrites it in the log. Its hole: a disk that fails to sync may have the whole transaction in
+// the log. If the process is killed before the next transaction, a restart finds it committed.
 func (e *sqliteEngine) applyOnce(changes []change) (applied, error) {
 	if _, err := e.statements.begin.Exec(); err != nil {
 		return applied{}, fmt.Errorf("begin: %w", err)
@@ -48,7 +47,7 @@ func (e *sqliteEngine) applyOnce(changes []change) (applied, error) {
 		_, err = e.statements.commit.Exec()
 	}
 	if err != nil {
-		// Some errors end the transaction by themselves; then this one says so.
+		// Some errors have ended the transaction already; then this statement fails.
 		_, _ = e.statements.rollback.Exec()
 		return applied{}, err
 	}
@@ -61,7 +60,7 @@ func (e *sqliteEngine) applyOnce(changes []change) (applied, error) {
 		case *recording:
 			e.leases.end(c.leased.ID)
 		case *marking:
-			if c.lost { // nothing more is recorded of it
+			if c.lost { // no outcome follows
 				e.leases.end(c.leased.ID)
 			}
 		case *release:
@@ -73,7 +72,7 @@ func (e *sqliteEngine) applyOnce(changes []change) (applied, error) {
 	return t.letters.applied(), nil
 }
 
-// transaction is one under way.
+// transaction is a running transaction.
 type transaction struct {
 	*statements
 	conn  *sql.Conn
@@ -85,7 +84,7 @@ type transaction struct {
 	// letters are nil until there is one.
 	letters *deadLetters
 	nextID  int64
-	rows    []any // of the queue, that wait for more to be inserted together
+	rows    []any // of the queue, inserted many at a time
 }
 
 func (t *transaction) apply(changes []change) error {
@@ -127,7 +126,7 @@ func (t *transaction) apply(changes []change) error {
 	return nil
 }
 
-// allocateFor takes ids for all new events.
+// allocateFor allocates ids for all new events.
 func (t *transaction) allocateFor(changes []change) error {
 	n := 0
 	for _, c := range changes {
@@ -159,7 +158,7 @@ func (t *transaction) accept(a *acceptance) error {
 			return fmt.Errorf("store an event: %w", err)
 		}
 		if !stored {
-			continue // it is only counted: an archive may be replayed often
+			continue // it is counted but not stored: an archive may be replayed often
 		}
 		t.runs.add(a.runID(), outcome, a.reasonOf(i, outcome), 1)
 		t.sums.add(a.queue.connection, accepted, 1, 0)
@@ -172,8 +171,7 @@ func (t *transaction) accept(a *acceptance) error {
 	return nil
 }
 
-// findKnown finds out which of the new events' hashes are in the table of
-// messageIds.
+// findKnown looks up which hashes of the new events are in the table of messageIds.
 func (t *transaction) findKnown(changes []change) error {
 	args := make([]any, 0, manyHashes)
 	for _, c := range changes {
@@ -206,14 +204,13 @@ func (t *transaction) askKnown(hashes []any) error {
 	return wrap("look for duplicates", eachRow(rows, err, func() { t.known[hash] = struct{}{} }, &hash))
 }
 
-// store stores one arrival and returns its outcome. Of a replay some arrivals are only
-// counted; then stored is false.
+// store stores one arrival and returns its outcome. Some arrivals of a replay are only counted; then stored is false.
 func (t *transaction) store(a *acceptance, i int, id int64) (outcome adapter.Outcome, stored bool, err error) {
 	arrival := &a.arrivals[i]
 	messageID := cut(arrival.MessageID)
 	hash := textHash(messageID)
 	if messageID != "" {
-		// After the look for others of the same id.
+		// Added last, after the look-up of other events with the messageId.
 		defer func() {
 			if stored {
 				t.own.add(entry{hash, id})
@@ -259,9 +256,8 @@ func (t *transaction) store(a *acceptance, i int, id int64) (outcome adapter.Out
 	return adapter.Pending, true, nil
 }
 
-// rejectedAgain counts a rejected arrival of a run whose payload is a dead letter of
-// a run already, and reports whether it is one. Otherwise that of id is to be the
-// dead letter.
+// rejectedAgain reports whether a dead letter of a run has the payload of a rejected arrival, and then counts the
+// arrival. Otherwise the delivery with the id becomes the dead letter.
 func (t *transaction) rejectedAgain(a *acceptance, arrival *adapter.Arrival, id int64) (again bool, err error) {
 	var first int64
 	if err := t.rejectAgain.QueryRow(a.digest(arrival), id).Scan(&first); err != nil {
@@ -277,7 +273,7 @@ func (t *transaction) rejectedAgain(a *acceptance, arrival *adapter.Arrival, id 
 	return true, nil
 }
 
-// rowColumns is how many values a row of the queue has to begin with.
+// rowColumns is the number of values in a new row of the queue.
 const rowColumns = 15
 
 // payloadOf returns the payload, which may be empty but not null.
@@ -288,7 +284,7 @@ func payloadOf(a *adapter.Arrival) []byte {
 	return a.Payload
 }
 
-// flush inserts the rows that wait.
+// flush inserts the collected rows.
 func (t *transaction) flush() error {
 	defer func() { t.rows = t.rows[:0] }()
 	if len(t.rows) == manyRows*rowColumns {
@@ -303,10 +299,10 @@ func (t *transaction) flush() error {
 	return nil
 }
 
-// duplicateOf looks for the same event among those with the same hash, and returns
-// why it is a duplicate, or nothing.
+// duplicateOf looks for the same event among those with the same hash. It returns the reason for a duplicate, or an
+// empty reason.
 func (t *transaction) duplicateOf(a *acceptance, hash int64, candidates []int64, body, former any, messageID string) (mapping.Reason, error) {
-	if err := t.flush(); err != nil { // it may be in the same request
+	if err := t.flush(); err != nil { // the other event may be in the same request
 		return "", err
 	}
 	rows, err := t.candidates.Query(hash)
@@ -323,7 +319,7 @@ func (t *transaction) duplicateOf(a *acceptance, hash int64, candidates []int64,
 	return duplicateReason(isPending), nil
 }
 
-// log puts an arrival that is settled already in the log.
+// log inserts an arrival that is already settled into the log.
 func (t *transaction) log(a *acceptance, i int, arrival *adapter.Arrival, id int64, messageID string, body any, reason mapping.Reason) error {
 	q := a.queue
 	if _, err := t.logArrival.Exec(id, q.connection, q.tenant, int64(arrival.Outcome), body, messageID,
@@ -345,8 +341,7 @@ func (t *transaction) log(a *acceptance, i int, arrival *adapter.Arrival, id int
 	return nil
 }
 
-// keepDeadLetter reports whether there is room for the payload of a dead letter, and
-// counts it.
+// keepDeadLetter reports whether the payload of a dead letter has room, and counts it.
 func (t *transaction) keepDeadLetter(q *Queue, outcome adapter.Outcome, id, bytes int64) (bool, error) {
 	if t.letters == nil {
 		rows, err := t.deadLetterSizes.Query()
@@ -365,8 +360,7 @@ func (t *transaction) keepDeadLetter(q *Queue, outcome adapter.Outcome, id, byte
 	return true, nil
 }
 
-// record settles an event or puts it back. One that an operator has moved to
-// another tenant meanwhile is lost.
+// record settles an event or puts it back. An event that an operator has moved to another tenant is lost.
 func (t *transaction) record(r *recording) error {
 	r.lost = false
 	step, id := &r.step, r.leased.ID
@@ -421,8 +415,7 @@ func (t *transaction) recordAttempt(r *recording) error {
 	return wrap("record an attempt", err)
 }
 
-// mark records that an attempt begins. An event that an operator has purged, or moved to
-// another tenant, is lost.
+// mark records that an attempt begins. An event that an operator has purged, or moved to another tenant, is lost.
 func (t *transaction) mark(m *marking) error {
 	found, err := affected(t.markSending.Exec(m.leased.ID, milliseconds(m.at), m.queue.tenant))
 	if err != nil {
@@ -432,7 +425,7 @@ func (t *transaction) mark(m *marking) error {
 	return nil
 }
 
-// release makes events due that were leased before they were. Leases are in memory.
+// release makes events due that were leased before they were due. Their leases are in memory.
 func (t *transaction) release(r *release) error {
 	now := milliseconds(r.queue.store.now())
 	for _, leased := range r.leased {

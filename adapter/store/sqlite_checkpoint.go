@@ -9,52 +9,48 @@ import (
 	"time"
 )
 
-// Every transaction is appended to the write-ahead log. Two steps keep the log short. The
-// first one copies its frames to the database file, in the background, so that no event
-// waits for it. The second one has the next transaction begin the log anew. SQLite allows
-// that only at a moment when all frames are copied and no reader needs one of them. While
-// events come without a pause no such moment comes by itself: so the writer makes one, and
-// waits shortly for the readers.
+// Every transaction is appended to the write-ahead log. Two steps keep the log short. The first step copies its
+// frames to the database file in the background, so no event waits for it. The second step lets the next transaction
+// restart the log, that is, write from its beginning. SQLite allows that only when all frames are copied and no
+// reader needs one of them. Under constant load that moment does not come by itself. So the writer makes it, and
+// waits briefly for the readers.
 const (
-	// maxLog is the length of the log that is exceeded by one transaction at most, in bytes,
-	// unless a reader stays for long.
+	// maxLog bounds the length of the log, in bytes. One transaction may exceed it, and a reader that stays for long.
 	maxLog = 64 << 20
 	// frameSize is the size of a page in the log.
 	frameSize = pageSize + 24
-	// copyFrames is how many frames are copied at a time in the background.
+	// copyFrames is the number of frames that the background copies at a time.
 	copyFrames = 1000
 
-	// restartPatience is how long the writer waits for readers, and so the longest time
-	// that it keeps events waiting for them.
+	// restartPatience is how long the writer waits for readers, and events for the writer.
 	restartPatience = 100 * time.Millisecond
-	// maxTries is how often it does so in a row once the log has exceeded maxLog. A reader
-	// that takes longer is taken to stay.
+	// maxTries is how often it waits in a row once the log exceeds maxLog. A reader that takes longer counts as one
+	// that stays.
 	maxTries = 10
-	// restartRest is the time between two tries while a reader stays.
+	// restartRest is the pause between two tries while a reader stays.
 	restartRest = 2 * time.Second
-	// restartInterval is how often a log of at least copyFrames begins anew. It is how a
-	// reader is found that stays while few events come.
+	// restartInterval is how often a log of at least copyFrames restarts. With few events, this finds a reader that
+	// stays.
 	restartInterval = 30 * time.Second
 )
 
-// writeAheadLog decides when the log is copied and when it begins anew.
+// writeAheadLog has the state for copying and restarting the log.
 type writeAheadLog struct {
-	// limit takes the place of maxLog in tests.
+	// limit is maxLog, except in tests.
 	limit int64
-	// copying has one place, for the goroutine that copies or restarts. It is no mutex, as
-	// in sqliteEngine.
+	// copying has one place, for the goroutine that copies or restarts; see sqliteEngine.writing for why it is no
+	// mutex.
 	copying chan struct{}
-	// shrunk says that the database file becomes shorter once the whole log is copied.
+	// shrunk is set if copying the whole log makes the database file shorter.
 	shrunk atomic.Bool
 
 	mu sync.Mutex
-	// heldSince is when a reader was first found to keep the log from beginning anew, the
-	// zero time if none does.
+	// heldSince is when a reader was first found to prevent a restart, the zero time if none does.
 	heldSince time.Time
 	tried     time.Time
 }
 
-// logState is what SQLite says of the log, in frames.
+// logState is the state of the log by SQLite, in frames.
 type logState struct{ length, copied int64 }
 
 func (s logState) uncopied() int64 { return s.length - s.copied }
@@ -62,9 +58,8 @@ func (s logState) uncopied() int64 { return s.length - s.copied }
 // bytes returns the length of the log in the file.
 func (s logState) bytes() int64 { return s.length * frameSize }
 
-// restartBytes is the length from which on the log begins anew: half of the bound, which
-// leaves room for the time that readers take to end, and half of the ballast, which is room
-// enough to copy the log on a full disk.
+// restartBytes is the length from which the log restarts: half of the bound, and at most half of the ballast. The
+// first half leaves time for readers to end; the second leaves room to copy the log on a full disk.
 func (e *sqliteEngine) restartBytes() int64 {
 	if e.ballast.size == 0 {
 		return e.log.limit / 2
@@ -72,7 +67,7 @@ func (e *sqliteEngine) restartBytes() int64 {
 	return min(e.log.limit/2, e.ballast.size/2)
 }
 
-// checkpoint is a mode of SQLite's wal_checkpoint. The first one only asks.
+// checkpoint is a mode of SQLite's wal_checkpoint. The NOOP mode only returns the state.
 type checkpoint string
 
 const (
@@ -90,22 +85,21 @@ func scanLog(row interface{ Scan(...any) error }) (state logState, busy bool, er
 }
 
 func (e *sqliteEngine) runCheckpoint(ctx context.Context, mode checkpoint) (state logState, busy bool, err error) {
-	if err := e.check(); err != nil { // lost files stay as they are, to be copied
+	if err := e.check(); err != nil { // lost files stay unchanged, to be copied
 		return logState{}, false, err
 	}
 	return scanLog(e.checkpointer.QueryRowContext(ctx, string(mode)))
 }
 
-// boundLog follows every transaction. The caller has the writer. If it fails the log grows,
-// and the next transaction tries again.
+// boundLog follows every transaction. The caller holds the writer. If it fails, the log grows, and the next
+// transaction tries again.
 func (e *sqliteEngine) boundLog() {
 	if state, _, err := scanLog(e.statements.logState.QueryRow()); err == nil && state.bytes() >= e.restartBytes() {
 		_ = e.restart(context.Background(), state)
 	}
 }
 
-// restart has the next transaction begin the log anew, if no reader keeps it from that. The
-// caller has the writer.
+// restart makes the next transaction restart the log, unless a reader prevents it. The caller holds the writer.
 func (e *sqliteEngine) restart(ctx context.Context, state logState) error {
 	held, tried := e.log.state()
 	long := state.bytes() >= e.log.limit
@@ -113,7 +107,7 @@ func (e *sqliteEngine) restart(ctx context.Context, state logState) error {
 	case !held.IsZero() && time.Since(tried) < restartRest:
 		return nil
 	case state.uncopied()*frameSize > 2*e.log.limit:
-		return nil // events would wait too long for it: it is copied in the background first
+		return nil // events would wait too long: the background copies most of it first
 	case e.longReads.Load() > 0:
 		e.log.failed()
 		return nil
@@ -123,7 +117,7 @@ func (e *sqliteEngine) restart(ctx context.Context, state logState) error {
 		select {
 		case e.log.copying <- struct{}{}:
 		default:
-			return nil // it is being copied: the next transaction has less to wait for
+			return nil // the background is copying: the next transaction has less to wait for
 		}
 	}
 	defer func() { <-e.log.copying }()
@@ -166,9 +160,8 @@ func (l *writeAheadLog) failed() {
 	}
 }
 
-// maintain brings the write-ahead log to the database file and the newest
-// messageIds to their table, and keeps the ballast. A process beside the server leaves
-// that to the server.
+// maintain copies the write-ahead log to the database file and the newest messageIds to their table, and keeps the
+// ballast. A process beside the server leaves this to the server.
 func (e *sqliteEngine) maintain(ctx context.Context) error {
 	if e.shared {
 		return nil
@@ -202,8 +195,7 @@ func (e *sqliteEngine) maintainLog(ctx context.Context) error {
 	return e.restart(ctx, state)
 }
 
-// copyLog copies the frames that no reader keeps from being copied. The writer goes on
-// meanwhile.
+// copyLog copies the frames that no reader blocks. The writer goes on meanwhile.
 func (e *sqliteEngine) copyLog(ctx context.Context) (logState, error) {
 	e.log.copying <- struct{}{}
 	defer func() { <-e.log.copying }()
@@ -217,7 +209,7 @@ func (e *sqliteEngine) heldLog(readers bool) (log HeldLog, known bool) {
 		log.Bytes = file.size
 	}
 	if since, _ := e.log.state(); !since.IsZero() {
-		log.For = max(time.Since(since), 1) // 0 says that none holds it
+		log.For = max(time.Since(since), 1) // 0 means that no reader holds it
 	}
 	if readers {
 		log.Readers = logReaders(e.files.opened[indexFile])

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// logIndexes are tables; see the migration that makes them.
+// logIndexes are tables; see migration 7.
 func (e *sqliteEngine) logIndexes() logIndexes {
 	return logIndexes{
 		byOutcome: logIndex{
@@ -35,10 +35,10 @@ func unindexed(ctx context.Context, tx *sql.Tx) (upTo int64, left bool, err erro
 	return upTo, err == nil, err
 }
 
-// indexRows is how many deliveries are indexed in one transaction.
+// indexRows is the number of deliveries that one transaction indexes.
 const indexRows = 1000
 
-// index adds the newest deliveries that are missing.
+// index adds the newest of the missing deliveries.
 func (e *sqliteEngine) index(ctx context.Context) (next time.Duration, err error) {
 	var upTo, after int64
 	var left, last bool

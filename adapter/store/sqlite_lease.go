@@ -10,16 +10,15 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// leases are the events that this process has in hand. They need not be on disk:
-// no other process delivers from the file, and after a restart all is due again.
+// leases are the events that this process has leased. They need not be on disk: no other process delivers from the
+// file, and after a restart every event is due again.
 type leases struct {
-	// leasing is held while events are looked for.
+	// leasing is held during a look-up of events.
 	leasing *sync.Mutex
 
 	mu  *sync.Mutex
 	ids map[int64]struct{}
-	// ended are those that ended while events were looked for: the snapshot may
-	// still show them as due.
+	// ended are the leases that ended during a look-up: the snapshot may still show these events as due.
 	ended map[int64]struct{}
 }
 
@@ -27,7 +26,7 @@ func newLeases() leases {
 	return leases{leasing: new(sync.Mutex), mu: new(sync.Mutex), ids: make(map[int64]struct{}), ended: make(map[int64]struct{})}
 }
 
-// end gives an event back.
+// end ends the lease of an event.
 func (l *leases) end(id int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -37,8 +36,7 @@ func (l *leases) end(id int64) {
 	}
 }
 
-// begin forgets what ended before the snapshot that is about to be taken, and
-// returns how many events are in hand.
+// begin forgets the leases that ended before the snapshot of a look-up, and returns the number of leased events.
 func (l *leases) begin() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -46,7 +44,7 @@ func (l *leases) begin() int {
 	return len(l.ids)
 }
 
-// take reports whether the event was free and is in hand now.
+// take leases an event, and reports whether it was free.
 func (l *leases) take(id int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -61,7 +59,7 @@ func (l *leases) take(id int64) bool {
 }
 
 func (e *sqliteEngine) lease(ctx context.Context, q *Queue, now time.Time, request leaseRequest) (leased []adapter.Leased, err error) {
-	// An outcome would go to a file that a restart does not find.
+	// The outcome would go to a file that a restart does not find.
 	if err := e.check(); err != nil {
 		return nil, err
 	}
@@ -111,7 +109,7 @@ func (e *sqliteEngine) lease(ctx context.Context, q *Queue, now time.Time, reque
 	return leased, err
 }
 
-// clock has nothing to tell: SQLite runs in this process.
+// clock is not known: SQLite has no clock of its own.
 func (e *sqliteEngine) clock(context.Context) (now time.Time, known bool, err error) {
 	return time.Time{}, false, nil
 }
@@ -125,8 +123,7 @@ func (e *sqliteEngine) endLeases(context.Context, *sql.Tx, []int64, time.Time) (
 	return nil, nil
 }
 
-// due returns the ids of due events of the queue's tenant; only the index is read
-// for it.
+// due returns the ids of due events of the queue's tenant. It reads only the index.
 func (e *sqliteEngine) due(ctx context.Context, tx *sql.Tx, q *Queue, now time.Time, limit int) ([]int64, error) {
 	rows, err := tx.QueryContext(ctx, `SELECT id FROM queue WHERE connection = ?1 AND tenant = ?2 AND due_at <= ?3
 		ORDER BY due_at, id LIMIT ?4`, q.connection, q.tenant, milliseconds(now), limit)
@@ -134,7 +131,7 @@ func (e *sqliteEngine) due(ctx context.Context, tx *sql.Tx, q *Queue, now time.T
 	return ids, wrap("look for due events", err)
 }
 
-// parkedIDs returns the ids of the parked events that are pending and due when they were.
+// parkedIDs returns the ids of the parked events that are pending and whose due time has not changed.
 func parkedIDs(ctx context.Context, tx *sql.Tx, q *Queue, parked []adapter.Parked) (ids []int64, err error) {
 	find, err := tx.PrepareContext(ctx, `SELECT count(*) FROM queue WHERE id = ?1 AND connection = ?2 AND tenant = ?3 AND due_at = ?4`)
 	if err != nil {

@@ -11,28 +11,25 @@ import (
 	"sync"
 )
 
-// messageIndex finds deliveries by messageId. An index of the database would have
-// every accepted event change a page of its own, since messageIds come in no
-// order, and that costs more than all the rest of accepting it. So the newest
-// ids are kept in memory, and go to the table messages many at a time, in the
-// order of their hashes. After a restart they are read from the rows themselves:
-// those after the id that counter.indexed_id names.
+// messageIndex finds deliveries by messageId. MessageIds are in no order. With a database index, every accepted event
+// would change a page of its own, and that costs more than the rest of accepting it. So the newest ids stay in
+// memory, and move to the table messages many at a time, in the order of their hashes. After a restart they are read
+// from the rows themselves: those after the id counter.indexed_id.
 //
-// What it finds are candidates: the row has the last word.
+// It finds candidates: the rows decide.
 type messageIndex struct {
-	// limit is how many ids are kept in memory before they go to the table.
+	// limit is the number of ids in memory that starts a move to the table.
 	limit int
 
 	mu sync.Mutex
-	// recent are the newest, and frozen those that are on their way to the table,
-	// nil if none are.
+	// recent are the newest ids. frozen are the ids that are moving to the table, nil if none are.
 	recent, frozen *messageSet
-	// loaded is the next id when the newest were read, 0 before that, and merged the id up to
-	// which they were in the table.
+	// loaded is the next id at the time when the newest ids were read, 0 before that. merged is the id up to which
+	// the table then had them.
 	loaded, merged int64
 }
 
-// messagesInMemory ids take about 5 MB, and a third of a second to read at the start.
+// messagesInMemory ids take about 5 MB. Reading them takes a third of a second at the start.
 const messagesInMemory = 1 << 16
 
 // messageSet is a set of ids by the hash of their messageId.
@@ -114,19 +111,19 @@ func (m *messageIndex) add(more *messageSet) {
 	}
 }
 
-// inMemory returns the ids that are not in the table yet, and maybe some that are.
+// inMemory returns the ids that are not in the table yet. Some may be in the table already.
 func (m *messageIndex) inMemory(hash int64) []int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.frozen.find(hash, m.recent.find(hash, nil))
 }
 
-// unread returns the id after which ids have not been read from their rows. Up to indexed they
-// are in the table, and need not be kept in memory.
+// unread returns the id after which ids were not read from their rows. Ids up to indexed are in the table and leave
+// the memory.
 func (m *messageIndex) unread(indexed int64) (after int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.loaded > 0 && indexed > m.merged { // by another process
+	if m.loaded > 0 && indexed > m.merged { // another process has moved them
 		m.recent = m.recent.after(indexed)
 	}
 	m.merged = max(m.merged, indexed)
@@ -145,7 +142,7 @@ func (m *messageIndex) addRead(entries []entry, next int64) {
 	m.loaded = max(m.loaded, next)
 }
 
-// freeze returns what has to go to the table, nil if it is not worth it yet.
+// freeze returns the ids to move to the table, nil if there are too few.
 func (m *messageIndex) freeze() *messageSet {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -161,9 +158,8 @@ func (m *messageIndex) thaw() {
 	m.frozen = nil
 }
 
-// loadMessages reads the messageIds of events that have been accepted since it last did,
-// those of them that are not in the table. Beside another process that has to be done before
-// each use.
+// loadMessages reads the messageIds of events that were accepted since its last call and are not in the table. Beside
+// another process it precedes each use of the index.
 func (e *sqliteEngine) loadMessages(ctx context.Context, tx *sql.Tx) (err error) {
 	var indexed, next int64
 	if err := tx.QueryRowContext(ctx, `SELECT indexed_id, next_id FROM counter`).Scan(&indexed, &next); err != nil {
@@ -186,7 +182,7 @@ func (e *sqliteEngine) loadMessages(ctx context.Context, tx *sql.Tx) (err error)
 	return nil
 }
 
-// mergeRows is how many entries go to the table in one transaction.
+// mergeRows is the number of entries that one transaction moves to the table.
 const mergeRows = 1024
 
 // mergeMessages moves the ids in memory to the table if there are enough of them.
@@ -211,11 +207,11 @@ func (e *sqliteEngine) mergeMessages(ctx context.Context) error {
 	return nil
 }
 
-// insertRows is how many entries one statement inserts.
+// insertRows is the number of entries that one statement inserts.
 const insertRows = 64
 
 func insertMessages(ctx context.Context, tx *sql.Tx, entries []entry) (err error) {
-	// A merge that was broken off has left some of them.
+	// An interrupted merge has left some of them.
 	const insertSQL = `INSERT OR IGNORE INTO messages (hash, delivery) VALUES `
 	insert, err := tx.PrepareContext(ctx, insertSQL+repeat(`(?, ?)`, insertRows))
 	if err != nil {
@@ -240,8 +236,7 @@ func insertMessages(ctx context.Context, tx *sql.Tx, entries []entry) (err error
 	return nil
 }
 
-// refresh reads the newest messageIds again where another process may have accepted
-// events.
+// refresh reads the newest messageIds again if another process may have accepted events.
 func (e *sqliteEngine) refresh(ctx context.Context, tx *sql.Tx) error {
 	if !e.shared {
 		return nil
@@ -267,8 +262,8 @@ func (e *sqliteEngine) byMessage(ctx context.Context, tx *sql.Tx, messageID stri
 	return "message_id = ? AND id IN " + numberList(ids), []any{messageID}, err
 }
 
-// sameEventSQL asks which of the candidates make an event a duplicate, which may also
-// have one of the former body hashes.
+// sameEventSQL selects whether a candidate makes an event a duplicate. A candidate may also have one of the former
+// body hashes.
 func sameEventSQL(candidates, former []int64) string {
 	same := ` WHERE id IN ` + numberList(candidates) + ` AND tenant = ?1 AND message_id = ?3 AND (body_hash = ?2`
 	if len(former) > 0 {
@@ -286,8 +281,7 @@ func hashList(hash any) []int64 {
 	return []int64{hash.(int64)}
 }
 
-// forget takes deliveries that were removed out of the table. In memory they
-// stay: without their rows they find nothing.
+// forget removes deleted deliveries from the table. They stay in memory, where without rows they match nothing.
 func (e *sqliteEngine) forget(ctx context.Context, tx *sql.Tx, removed []removedMessage) (err error) {
 	if len(removed) == 0 {
 		return nil

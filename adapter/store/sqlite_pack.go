@@ -7,20 +7,18 @@ import (
 	"strconv"
 )
 
-// The table of messageIds is in the order of hashes. Each deletion leaves a page a little
-// emptier, and none free. New messageIds fill the pages again, but not where the store has
-// become smaller. Then the table is packed: a part after the other, its entries are taken
-// out and put in again in their order.
+// The table of messageIds is in the order of hashes. Each deletion leaves a page a little emptier, and frees none.
+// New messageIds fill the pages again, unless the store has become smaller. Then the table is packed in parts: the
+// entries of a part are deleted, and inserted again in their order.
 const (
-	// packRows is how many entries are packed in one transaction.
+	// packRows is the number of entries that one transaction packs.
 	packRows = 1000
-	// The table is packed when packPart of its entries, and packLeast at least, are gone.
+	// The table is packed when a packPart-th of its entries, and at least packLeast, are gone.
 	packPart  = 8
 	packLeast = 4096
 )
 
-// packMessages packs a part of the table, if it is sparse, and reports whether there is
-// more to pack.
+// packMessages packs a part of the table if it is sparse, and reports whether there is more to pack.
 func (e *sqliteEngine) packMessages(ctx context.Context) (more bool, err error) {
 	if e.shared {
 		return false, nil
@@ -60,8 +58,7 @@ func (e *sqliteEngine) packMessages(ctx context.Context) (more bool, err error) 
 	return more, nil
 }
 
-// packAfter packs the entries behind a hash. At the end of the table it notes that so
-// many deliveries are held.
+// packAfter packs the entries after a hash. At the end of the table it records the number of deliveries.
 func packAfter(ctx context.Context, tx *sql.Tx, after, held int64) (more bool, err error) {
 	entries, err := messagesAfter(ctx, tx, after)
 	if err != nil {
@@ -82,8 +79,7 @@ func packAfter(ctx context.Context, tx *sql.Tx, after, held int64) (more bool, e
 	return true, err
 }
 
-// messagesAfter returns about packRows entries behind a hash, all of the last hash among
-// them.
+// messagesAfter returns about packRows entries after a hash, with all entries of the last hash.
 func messagesAfter(ctx context.Context, tx *sql.Tx, after int64) (entries []entry, err error) {
 	rows, err := tx.QueryContext(ctx, `SELECT hash, delivery FROM messages WHERE hash > ?1 AND hash <= (
 			SELECT max(hash) FROM (SELECT hash FROM messages WHERE hash > ?1 ORDER BY hash LIMIT `+strconv.Itoa(packRows)+`))

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// Paces of operators' work in the process that has the writer, and beside it.
+// Paces of operators' work: in the process that has the writer, and beside it.
 var (
-	// sqlitePace has a step take about as long as a request that stores some events.
+	// With sqlitePace, a step takes about as long as a request that stores some events.
 	sqlitePace = pace{
 		minRows: 16, maxRows: 512, bytes: 256 << 10, work: time.Millisecond, rest: 2 * time.Millisecond, factor: 4,
 	}
-	// besidePace rests for longer than the other process sleeps before it tries again: SQLite
-	// waits for a lock in naps of 1, 2, 5, 10 ms and so on, each shorter than the time before it.
+	// With besidePace, a rest is longer than the other process sleeps before it tries again: SQLite waits for a lock
+	// in naps of 1, 2, 5, 10 ms and so on, each shorter than the time waited so far.
 	besidePace = pace{
 		minRows: 16, maxRows: 512, bytes: 256 << 10, work: time.Millisecond, rest: 5 * time.Millisecond, factor: 2,
 	}
@@ -28,11 +28,11 @@ func (e *sqliteEngine) pace() pace {
 	return sqlitePace
 }
 
-// rewriteHead makes the table r of one row.
+// rewriteHead makes the table r with one row.
 var rewriteHead = `WITH r (` + rewriteColumns + `) AS (VALUES (` +
 	repeat("?", strings.Count(rewriteColumns, ",")+1) + `)) `
 
-// rewrite runs the statement, which stays prepared, for one row after the other.
+// rewrite runs the statement once for each row. The statement stays prepared.
 func (e *sqliteEngine) rewrite(ctx context.Context, _ *sql.Tx, statement string, rows []rewritten) error {
 	prepared := e.rewrites[statement]
 	if prepared == nil {

@@ -15,8 +15,7 @@ type statements struct {
 	addRunOutcome, rejectAgain, runRejected, deadLetterSizes, addDeadLetter, logState *sql.Stmt
 }
 
-// An error ends the whole transaction, so OR FAIL spares SQLite the preparations
-// to undo a single statement.
+// An error ends the whole transaction. With OR FAIL, SQLite need not prepare to undo a single statement.
 const (
 	enqueueSQL = `INSERT OR FAIL INTO queue (id, connection, due_at, received_at, tenant, body_hash, message_id, user_id, account_id, event_key, payload, run, lease, event, checksum) VALUES `
 	enqueueRow = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
@@ -77,7 +76,7 @@ ON CONFLICT (digest) DO UPDATE SET repeats = repeats + 1 RETURNING delivery`
 	addDeadLetterSQL = `INSERT OR FAIL INTO dead_letters (outcome, delivery, connection, bytes) VALUES (?1, ?2, ?3, ?4)`
 )
 
-// Statements for many rows at once cost much less than as many for one.
+// A statement for many rows costs much less than one for each row.
 const (
 	manyRows   = 16
 	manyHashes = 64

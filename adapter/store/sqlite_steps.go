@@ -7,8 +7,7 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// Bounds of the time that a step leaves the writer to the events of this process before it
-// queues for it.
+// Bounds of the time that a step leaves to the events of this process before it waits for the writer.
 const (
 	yieldFor   = 20 * time.Millisecond
 	yieldPause = 500 * time.Microsecond
@@ -23,7 +22,7 @@ func (e *sqliteEngine) yield(ctx context.Context) {
 	}
 }
 
-// stepped keeps the write-ahead log short. It copies most of it while the writer goes on.
+// stepped keeps the write-ahead log short. The writer goes on while it copies most of the log.
 func (e *sqliteEngine) stepped(ctx context.Context) {
 	_ = e.maintainLog(ctx) // if it fails the log grows, and the next step tries again
 }

@@ -8,41 +8,37 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// pace bounds the steps of operators' work, each of which is a transaction, so that the
-// events that come meanwhile wait for little more than they do for each other.
+// pace bounds the steps of operators' work. Each step is a transaction. Events that arrive meanwhile wait little
+// longer than they do for each other.
 type pace struct {
-	// minRows and maxRows bound the rows of a step. Within them a step is as large as the
-	// time allows.
+	// minRows and maxRows bound the rows of a step. Between them the time decides.
 	minRows, maxRows int
-	// bytes bounds the payloads of a step; a larger one goes alone.
+	// bytes bounds the payloads of a step. A larger payload has a step of its own.
 	bytes int64
 	// work is how long the statements of a step should take.
 	work time.Duration
-	// rest is the shortest rest after a step, and factor how many times as long as the step
-	// it is at least.
+	// rest is the shortest pause after a step. The pause is at least factor times as long as the step.
 	rest   time.Duration
 	factor int
 }
 
-// maxWork is how many times as long as planned the statements of a step may take where commits
-// are slow.
+// maxWork times the planned time is how long the statements of a step may take if commits are slow.
 const maxWork = 5
 
-// stepTimeout bounds a step. Once begun it is not cut short, so that the caller knows how much
-// was done.
+// stepTimeout bounds a step. The caller cannot interrupt a step that has begun, so that it knows how much was done.
 const stepTimeout = applyTimeout
 
-// pacer has operators' work go in steps, one at a time, however many operators there are.
+// pacer runs operators' work in steps, one at a time for all operators.
 type pacer struct {
 	pace
-	// turn has one place, for the step under way; see sqliteEngine.writing for why it is no
-	// mutex. It guards what follows.
+	// turn has one place, for the running step; see sqliteEngine.writing for why it is no mutex. It guards the fields
+	// below.
 	turn chan struct{}
-	// rows is how many the next step takes.
+	// rows is the number of rows of the next step.
 	rows int
 	// rested is when the next step may begin.
 	rested time.Time
-	// stepped is told of each step.
+	// stepped is called after each step.
 	stepped func(rows int, bytes int64)
 }
 
@@ -52,19 +48,18 @@ func newPacer(p pace, stepped func(rows int, bytes int64)) *pacer {
 
 // stepwise is a change of many rows.
 type stepwise[T any] struct {
-	// size is that of a row's payload, as far as it is written.
+	// size is the size of a row's payload, if the step writes it.
 	size func(*T) int64
-	// prepare, nil for nothing, does what need not be done in a transaction of the step.
+	// prepare does work outside the transaction of a step. Nil does nothing.
 	prepare func(context.Context) error
-	// change changes a part of the rows. It may be called again with the same part, or with
-	// less of it, if its transaction was not committed.
+	// change changes a part of the rows. It may run again with the same part, or with a smaller one, if its
+	// transaction was not committed.
 	change func(context.Context, *sql.Tx, []T) error
-	// done is told that the change was committed.
+	// done is called after the commit.
 	done func()
 }
 
-// run changes a part of the list at a time, each in a transaction of its own. It ends between
-// two of them once ctx has ended.
+// run changes the list in parts, each in a transaction of its own. It stops between two parts once ctx has ended.
 func (c *stepwise[T]) run(ctx context.Context, s *Store, list []T) error {
 	for len(list) > 0 {
 		n, err := c.step(ctx, s, list)
@@ -77,7 +72,7 @@ func (c *stepwise[T]) run(ctx context.Context, s *Store, list []T) error {
 	return nil
 }
 
-// step changes the first part of the list and returns how many rows that was.
+// step changes the first part of the list and returns its number of rows.
 func (c *stepwise[T]) step(ctx context.Context, s *Store, list []T) (int, error) {
 	p := s.pacer
 	select {
@@ -105,7 +100,7 @@ func (c *stepwise[T]) step(ctx context.Context, s *Store, list []T) (int, error)
 	var began, worked time.Time
 	for {
 		err := s.engine.write(ctx, func(tx *sql.Tx) error {
-			began = time.Now() // the step has the writer from here on
+			began = time.Now() // the step holds the writer from here on
 			err := c.change(ctx, tx, list[:n])
 			worked = time.Now()
 			return err
@@ -116,7 +111,7 @@ func (c *stepwise[T]) step(ctx context.Context, s *Store, list []T) (int, error)
 		if !isConflict(err) || n == 1 {
 			return 0, err
 		}
-		n /= 2 // each of many rows can meet another process, a single one only once
+		n /= 2 // a smaller part conflicts less, and a single row only once
 	}
 	bytes = 0
 	for i := range list[:n] {
@@ -130,9 +125,9 @@ func (c *stepwise[T]) step(ctx context.Context, s *Store, list []T) (int, error)
 	return n, nil
 }
 
-// adapt sizes the next step by how long the statements of one with n rows took, and all of it.
-// On a slow disk, where every commit takes its time, the statements may take as long as the
-// rest does. It grows slowly, since a single step may have been lucky.
+// adapt sizes the next step by the times that the statements of a step with n rows, and the whole step, took. On a
+// slow disk, where every commit takes long, the statements may take as long as the rest. Steps grow slowly, since a
+// single step may have been fast by chance.
 func (p *pacer) adapt(n int, worked, took time.Duration) {
 	allowed := max(p.work, min(took-worked, maxWork*p.work))
 	fitting := int(int64(n) * int64(allowed) / max(int64(worked), 1))

@@ -12,56 +12,49 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// Options are the choices of a store.
+// Options configure a store.
 type Options struct {
-	// URL is that of a PostgreSQL database, such as
-	// postgres://user:password@host/database. Empty for SQLite.
+	// URL is the URL of a PostgreSQL database, such as postgres://user:password@host/database. Empty for SQLite.
 	URL adapter.Secret
-	// Path is the file of the SQLite database. Its directory is made if it does
-	// not exist.
+	// Path is the file of the SQLite database. Open makes its directory if there is none.
 	Path string
-	// Shared opens the database beside a process that delivers from it: for
-	// operators' work. It makes and migrates nothing. Default: false.
+	// Shared opens the database for operators' work beside a process that delivers from it. Open then makes and
+	// migrates no tables. Default: false.
 	Shared bool
-	// Offline opens the database for operators' work that must not go on beside a server:
-	// it claims an SQLite file, and it makes and migrates the tables. Default: false.
+	// Offline opens the database for operators' work that no server may run beside. Open claims an SQLite file, and
+	// makes and migrates the tables. Default: false.
 	Offline bool
-	// Tenants are the names of the tenants that the configured connections have, by
-	// connection; empty where the tenant is not known. Pending events of another
-	// tenant, or of a connection that is not configured, show as held. They are never
-	// leased, whatever stands here. Default: nil, no event shows as held.
+	// Tenants are the tenants of the configured connections, by connection. An empty tenant is unknown. Pending
+	// events of another tenant, or of a connection that is not configured, show as held. They are never leased, with
+	// or without Tenants. Default: nil, no event shows as held.
 	Tenants map[string]string
 	// Limits bound the backlog.
 	Limits Limits
-	// Retention says how long settled events are kept.
+	// Retention bounds how long settled events are kept.
 	Retention Retention
-	// Cache bounds the page cache of SQLite's writing connection, in bytes. The process
-	// takes up to twice as much for it, outside Go's heap. Default: 32 MiB.
+	// Cache bounds the page cache of SQLite's writing connection, in bytes. The process uses up to twice as much for
+	// it, outside Go's heap. Default: 32 MiB.
 	Cache int64
 	// Now is the clock of the process. Default: that of an [adapter.Clock].
 	Now func() time.Time
-	// OnSkew is told how far the clock of the process is ahead of the database's when
-	// that exceeds MaxSkew in either direction, and when it does not any more. Default:
-	// it is told to nothing.
+	// OnSkew is called with the lead of the process's clock over the database's clock: when it exceeds MaxSkew in
+	// either direction, and when it no longer does. Default: it does nothing.
 	OnSkew func(ahead time.Duration)
-	// OnHeldLog is told of a reader that has kept SQLite's write-ahead log from beginning
-	// anew for a minute, every ten minutes from then on, and when it does not any more.
-	// Default: it is told to nothing.
+	// OnHeldLog is called when a reader has kept SQLite's write-ahead log from restarting for a minute, every ten
+	// minutes after that, and when no reader does any more. Default: it does nothing.
 	OnHeldLog func(HeldLog)
-	// OnHealth is told when the store stops working, with the error, and when it
-	// works again, with nil. Of a store that flaps it learns once, and that it works once
-	// it has done so for 10 s. Default: nobody is told.
+	// OnHealth is called with the error when the store stops working, and with nil when it works again. A store that
+	// flaps causes one call, and the call with nil follows after 10 s without an error. Default: it does nothing.
 	OnHealth func(error)
-	// OnRefused is told, at most every 10 minutes, that PostgreSQL grants the process fewer
-	// connections than it may use. The store goes on with those that it has. Default: it is
-	// told to nothing.
+	// OnRefused is called, at most every 10 minutes, when PostgreSQL grants the process fewer connections than it may
+	// use. The store goes on with the connections that it has. Default: it does nothing.
 	OnRefused func(error)
-	// OnMigration is told what a migration takes before it begins. Default: none.
+	// OnMigration is called with the cost of a migration before it begins. Default: it does nothing.
 	OnMigration func(Migration)
-	// OnRetention is told what went wrong with background work. Default: nobody.
+	// OnRetention is called with errors of background work. Default: it does nothing.
 	OnRetention func(error)
-	// OnDropped is told of payloads that Limits.DeadLetters has no room for. Those of dead
-	// deliveries may be rewards that no customer gets. Default: none.
+	// OnDropped is called with payloads that Limits.DeadLetters has no room for. Payloads of dead deliveries may be
+	// rewards that no customer gets. Default: it does nothing.
 	OnDropped func(Dropped)
 
 	application string // the application_name of PostgreSQL's sessions
@@ -83,33 +76,30 @@ type Options struct {
 	pooled           bool // PostgreSQL is behind a pooler
 }
 
-// forOperators reports whether the store is opened for operators' work. Such a store does
-// nothing by itself, and leaves no trace of having been open.
+// forOperators reports whether the store is open for operators' work. Such a store does no background work, and
+// leaves no trace in the database.
 func (o *Options) forOperators() bool { return o.Shared || o.Offline }
 
-// Limits bound what the store takes. Beyond the share of a connection, or the limit of the
-// disk, nothing is accepted. Several processes on one PostgreSQL database learn of each
-// other's events with a second's delay, so together they can go a little beyond. 0 sets no
-// limit.
+// Limits bound the stored events. The store refuses events beyond the share of a connection or the limit of the disk.
+// Several processes on one PostgreSQL database learn of each other's events after a second, so together they can
+// exceed a limit a little. 0 sets no limit.
 type Limits struct {
-	// Shares bound the pending events of each connection, by its name. One connection's
-	// backlog takes nothing of another's share.
+	// Shares bound the pending events of each connection, by name. No connection uses up the share of another.
 	Shares map[string]Share
-	// FreeDisk is how much room stays free where the SQLite file is, in bytes. A quarter
-	// of it, at most 64 MiB, is taken up by a ballast, which the store gives up when other
-	// programs have filled the disk.
+	// FreeDisk is the room that stays free on the disk of the SQLite file, in bytes. A ballast file takes up a
+	// quarter of it, at most 64 MiB. The store deletes the ballast when other programs fill the disk.
 	FreeDisk int64
-	// DeadLetters is how large the payloads of dead and rejected deliveries may be
-	// together, in bytes. Beyond it the oldest are dropped, and those of dead deliveries only
-	// when no rejected one has any. Unlike the other limits it keeps no event out.
+	// DeadLetters bounds the payloads of dead and rejected deliveries together, in bytes. Beyond it the oldest
+	// payloads are dropped: those of rejected deliveries first, then those of dead ones. No event is refused because
+	// of this limit.
 	DeadLetters int64
 }
 
 // Share bounds the pending events of a connection.
 type Share struct {
-	// Events is how many may be pending.
+	// Events bounds their number.
 	Events int64
-	// Bytes is how large their payloads may be together.
+	// Bytes bounds the sum of their payloads.
 	Bytes int64
 }
 
@@ -120,20 +110,19 @@ type Store struct {
 	tenants map[string]string
 	// eventNames are Segment's names of events.
 	eventNames *eventNames
-	// former is the id before which events may have a former identity, by which they are
-	// looked up too. 0 if there are none.
+	// former is the id before which events may have a former identity. The store looks up such events by both
+	// identities. 0 if there are none.
 	former    atomic.Int64
 	scanNoted int64
-	// isIndexed says that the indexes of the log are complete.
+	// isIndexed is set once the indexes of the log are complete.
 	isIndexed atomic.Bool
-	// oldestFormer is the first id at which forgetFormer has to look for such events.
+	// oldestFormer is the id from which forgetFormer looks for such events.
 	oldestFormer atomic.Int64
 	limits       Limits
 	retention    Retention
 	now          func() time.Time
 	backlog      backlog
-	// oldRefused and oldSettled are the ways on which events are deleted that are past
-	// their time.
+	// oldRefused and oldSettled delete events whose retention is over.
 	oldRefused, oldSettled walk
 	// unknownRecordings has an unknownRecording by leaseKey. Each stays until its caller records the outcome again,
 	// which the caller does while it has the lease. The database is asked for the earlier commit first.
@@ -146,12 +135,11 @@ type Store struct {
 	skew              skew
 	heldLogs          heldLogs
 	onDropped         func(Dropped)
-	// pacer has operators' work go in steps.
+	// pacer splits operators' work into steps.
 	pacer *pacer
-	// trimming has one place, for the goroutine that drops payloads. It is no mutex, as in
-	// sqliteEngine.
+	// trimming has one place, for the goroutine that drops payloads; see sqliteEngine.writing for why it is no mutex.
 	trimming chan struct{}
-	// longReads has a place for each long read under way.
+	// longReads has a place for each running long read.
 	longReads    chan struct{}
 	longReadWait time.Duration
 	scanning     func()
@@ -167,9 +155,8 @@ type Store struct {
 	runs   map[int64]*Queue   // of the runs that this process works on
 }
 
-// Open opens the database, making or migrating its tables as needed. It fails if
-// the tables are newer than this program, if the file is in use by another
-// process (unless Options.Shared), or damaged.
+// Open opens the database, and makes or migrates its tables as needed. It fails if the tables are newer than this
+// program, if the file is damaged, or if another process uses it (unless Options.Shared is set).
 func Open(ctx context.Context, opts Options) (*Store, error) {
 	if opts.Now == nil {
 		opts.Now = adapter.NewClock(adapter.ClockOptions{}).Now
@@ -267,8 +254,7 @@ func orIgnore[T any](told func(T)) func(T) {
 // ErrClosed means that the store has been closed.
 var ErrClosed = errors.New("the store is closed")
 
-// Close ends the background work and closes the database. Calls under way fail or
-// finish.
+// Close ends the background work and closes the database. Running calls fail or finish.
 func (s *Store) Close() error {
 	if s.closing.Swap(true) {
 		return nil
@@ -278,16 +264,14 @@ func (s *Store) Close() error {
 	return wrap("close the store", s.engine.close())
 }
 
-// Ready returns nil if the store accepts and delivers events as far as is known, else what
-// is wrong. Where no transaction succeeds, be it that there is none, it is known by a write
-// of the store's own: within 5 s of a request, and within 15 s without any. A backlog of
-// too many events or bytes is none of that: it gets smaller.
+// Ready returns nil if the store accepts and delivers events as far as is known, or else the fault. When no
+// transaction succeeds, or none is made, a write of the store's own finds a fault: within 5 s of a request, and
+// within 15 s without one. A full backlog is not a fault: it gets smaller by itself.
 func (s *Store) Ready() error { return s.health.err() }
 
-// Connection returns the queue of the connection's events at its tenant. Events that
-// the connection has of another tenant stay in the store: no lease takes them.
-// Events of connections with the same tenant are told apart by their identity alone:
-// one of them is a duplicate of the other.
+// Connection returns the queue of the connection's events for its tenant. The connection's events of another tenant
+// stay in the store: no lease takes them. Connections with the same tenant share its ledger: of two events with the
+// same identity, one is a duplicate of the other.
 func (s *Store) Connection(ctx context.Context, name, tenant string) (*Queue, error) {
 	q, err := s.newQueue(ctx, name, tenant)
 	if err != nil {
@@ -299,7 +283,7 @@ func (s *Store) Connection(ctx context.Context, name, tenant string) (*Queue, er
 	return q, nil
 }
 
-// newQueue returns a queue that nobody wakes.
+// newQueue returns a queue that wakeAll does not wake.
 func (s *Store) newQueue(ctx context.Context, name, tenant string) (*Queue, error) {
 	connectionID, err := s.names.id(ctx, name)
 	if err != nil {

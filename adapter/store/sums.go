@@ -5,10 +5,10 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// accepted stands in the place of an outcome in the totals for all events.
+// accepted is the outcome under which the totals count all events.
 const accepted adapter.Outcome = 0
 
-// sums are what a transaction adds to the running totals.
+// sums are the changes of a transaction to the running totals.
 type sums map[sumKey]sum
 
 type sumKey struct {
@@ -18,24 +18,24 @@ type sumKey struct {
 
 type sum struct{ events, bytes int64 }
 
-// runSums are what a transaction adds to the outcomes of runs.
+// runSums are the changes of a transaction to the outcomes of runs.
 type runSums map[runKey]int64
 
-// runKey names a count of a run. What is pending has no reason.
+// runKey identifies a count of a run. Pending events have no reason.
 type runKey struct {
 	run     int64
 	outcome adapter.Outcome
 	reason  mapping.Reason
 }
 
-// add counts events of a run; those of live traffic have none.
+// add counts events of a run. Run 0 is live traffic, which is not counted.
 func (s runSums) add(run int64, outcome adapter.Outcome, reason mapping.Reason, events int64) {
 	if run != 0 {
 		s[runKey{run, outcome, reason}] += events
 	}
 }
 
-// settle counts that an event of a run got its outcome.
+// settle moves an event of a run from pending to its outcome.
 func (s runSums) settle(run int64, outcome adapter.Outcome, reason mapping.Reason) {
 	s.add(run, adapter.Pending, "", -1)
 	s.add(run, outcome, reason, 1)

@@ -12,17 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A restored database takes the place of the former one in steps, since no single one can
-// replace a database together with its log. Under preparedSuffix it is complete, and decided
-// on: a process that finds one there takes the remaining steps before it opens the database.
-// So no process opens one database with the log of another.
+// A restored database replaces the former one in steps, since no single operation replaces a database together with
+// its log. A complete database with preparedSuffix in its name marks the replacement as decided: a process that finds
+// one does the remaining steps before it opens the database. So no process opens one database with the log of
+// another.
 const (
 	// preparedSuffix and replacedSuffix stand between the name of the database and the time.
 	preparedSuffix, replacedSuffix = "-restored-", ".replaced-"
 	swapTimeLayout                 = "20060102T150405Z"
 )
 
-// swap is a database that is to be replaced by a prepared one.
+// swap replaces a database by a prepared one.
 type swap struct {
 	path string // behind symlinks
 	// at is the time in the names.
@@ -35,7 +35,7 @@ func (s *swap) prepared() string { return s.path + preparedSuffix + s.at }
 
 func (s *swap) replaced() string { return s.path + replacedSuffix + s.at }
 
-// newSwap returns one whose names are free.
+// newSwap returns a swap whose names are free.
 func newSwap(path string, now time.Time, step func(string)) *swap {
 	if step == nil {
 		step = func(string) {}
@@ -47,7 +47,7 @@ func newSwap(path string, now time.Time, step func(string)) *swap {
 	return s
 }
 
-// pendingSwap returns a swap that was interrupted, nil if there is none.
+// pendingSwap returns an interrupted swap, nil if there is none.
 func pendingSwap(path string) (*swap, error) {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
@@ -67,8 +67,7 @@ func pendingSwap(path string) (*swap, error) {
 	return nil, nil
 }
 
-// decide gives the prepared file its name. From here on the restored database is the one
-// that the next process opens.
+// decide gives the prepared file its name. From here on the next process opens the restored database.
 func (s *swap) decide(file string) error {
 	s.step("decide")
 	if err := os.Rename(file, s.prepared()); err != nil {
@@ -77,8 +76,7 @@ func (s *swap) decide(file string) error {
 	return SyncDirectory(s.path)
 }
 
-// finish takes the steps that are left, in any of which it may have been interrupted. The
-// caller has claimed the database.
+// finish does the remaining steps. It may have been interrupted in any of them. The caller has claimed the database.
 func (s *swap) finish() error {
 	for _, suffix := range []string{logSuffix, journalSuffix} {
 		if !exists(s.path + suffix) {
@@ -108,7 +106,7 @@ func (s *swap) finish() error {
 	return SyncDirectory(s.path)
 }
 
-// keep gives the former database its second name. An empty file is none.
+// keep gives the former database a second name. An empty file is no database.
 func (s *swap) keep() error {
 	there, err := statFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && there.size == 0 || exists(s.replaced()) {
@@ -120,7 +118,7 @@ func (s *swap) keep() error {
 	switch err := os.Link(s.path, s.replaced()); {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS),
 		errors.Is(err, unix.EMLINK):
-		// The file system has no links. For a moment there is no database, but the prepared one.
+		// The file system has no links. Between the two renames only the prepared database exists.
 		if err := os.Rename(s.path, s.replaced()); err != nil {
 			return err
 		}
@@ -138,7 +136,7 @@ func (e *RestoreInterruptedError) Error() string {
 		"start the server, which finishes it, or repeat `store restore`", e.Path)
 }
 
-// finishSwap finishes a restore of the database that was interrupted, if there is one.
+// finishSwap finishes an interrupted restore of the database, if there is one.
 func finishSwap(path string) (err error) {
 	s, err := pendingSwap(path)
 	if s == nil || err != nil {

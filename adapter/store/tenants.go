@@ -15,8 +15,8 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// heldReason says why pending events of the connection that were accepted for the
-// tenant are not sent, empty if they are.
+// heldReason returns the reason why pending events of the connection for the tenant are not sent, empty if they are
+// sent.
 func (s *Store) heldReason(connection, tenant string) mapping.Reason {
 	if s.tenants == nil {
 		return ""
@@ -31,9 +31,8 @@ func (s *Store) heldReason(connection, tenant string) mapping.Reason {
 	return ""
 }
 
-// byTenant returns an SQL expression of a row: own where its connection has its
-// tenant or has none that is known, changed where the connection has another one, and
-// removed where the connection is not configured.
+// byTenant returns an SQL expression for a row: own if its connection has its tenant or an unknown one, changed if
+// the connection has another tenant, and removed if the connection is not configured.
 func (s *Store) byTenant(own, changed, removed string) string {
 	if s.tenants == nil {
 		return own
@@ -48,7 +47,7 @@ func (s *Store) byTenant(own, changed, removed string) string {
 			fmt.Fprintf(&b, " WHEN %d THEN %s", connection, own)
 			continue
 		}
-		tenant, _ := s.names.find(s.tenants[name]) // 0 is the number of none
+		tenant, _ := s.names.find(s.tenants[name]) // 0 if there is none
 		fmt.Fprintf(&b, " WHEN %d THEN CASE WHEN tenant = %d THEN %s ELSE %s END", connection, tenant, own, changed)
 	}
 	if b.Len() == 0 {
@@ -57,14 +56,14 @@ func (s *Store) byTenant(own, changed, removed string) string {
 	return "CASE connection" + b.String() + " ELSE " + removed + " END"
 }
 
-// pendingReason is the expression of a pending event's reason.
+// pendingReason is the expression for a pending event's reason.
 func (s *Store) pendingReason() string {
 	return s.byTenant(`coalesce(reason, '`+string(mapping.ReasonAccepted)+`')`,
 		`'`+string(mapping.ReasonTenantChanged)+`'`, `'`+string(mapping.ReasonConnectionRemoved)+`'`)
 }
 
-// checkRun refuses work on a run whose connection has another tenant by now: its
-// events would not be sent, and the ledger of the present tenant does not know them.
+// checkRun refuses work on a run whose connection has another tenant now: its events would not be sent, and the
+// ledger of the present tenant does not know them.
 func (s *Store) checkRun(ctx context.Context, run int64, q *Queue) error {
 	var connection, tenant string
 	err := s.names.resolve(ctx, func() (err error) {
@@ -89,11 +88,10 @@ type queueHead struct {
 	received time.Time
 }
 
-// queueHeads returns the oldest pending events by connection, one for each tenant. It skips
-// from one tenant to the next in an index, so that the size of a backlog makes no
-// difference. No other index has the order that the query asks for, so that no statistics
-// lead PostgreSQL to another one. It asks for the next number, since SQLite looks for what is
-// beyond a pair by reading all rows that have the pair.
+// queueHeads returns the oldest pending events by connection, one for each tenant. It skips from one tenant to the
+// next in an index, so the size of a backlog makes no difference. No other index has the order of the query, so no
+// statistics lead PostgreSQL to another one. It asks for the next number, since SQLite searches beyond a pair by
+// reading all rows of the pair.
 func (s *Store) queueHeads(ctx context.Context, tx *sql.Tx) (map[int64][]queueHead, error) {
 	heads := make(map[int64][]queueHead)
 	var connection, tenant, received int64
@@ -111,7 +109,7 @@ func (s *Store) queueHeads(ctx context.Context, tx *sql.Tx) (map[int64][]queueHe
 	}
 }
 
-// describeBacklog adds to the backlog of a connection what the totals do not tell.
+// describeBacklog adds to the backlog of a connection what the totals do not have.
 func (s *Store) describeBacklog(
 	ctx context.Context, tx *sql.Tx, connection int64, heads []queueHead, backlog *adapter.Backlog,
 ) error {
@@ -139,7 +137,7 @@ func (s *Store) describeBacklog(
 	return nil
 }
 
-// heldCounts remembers large numbers of held events. Only operators' work changes them.
+// heldCounts caches large numbers of held events. Only operators' work changes them.
 type heldCounts struct {
 	mu       sync.Mutex
 	byTenant map[[2]int64]heldCount // by connection and tenant
@@ -151,14 +149,13 @@ type heldCount struct {
 }
 
 const (
-	// manyHeld is the number from which on it is remembered.
+	// manyHeld is the smallest number that is cached.
 	manyHeld = 10_000
-	// countRest is how long it is remembered, in times of what the count took: counting
-	// takes a hundredth of the time.
+	// countRest times the duration of a count is how long it is cached: counting takes a hundredth of the time.
 	countRest = 100
 )
 
-// count returns how many events of the tenant are pending.
+// count returns the number of pending events of the tenant.
 func (h *heldCounts) count(ctx context.Context, tx *sql.Tx, connection, tenant int64) (events int64, err error) {
 	key, began := [2]int64{connection, tenant}, time.Now()
 	h.mu.Lock()

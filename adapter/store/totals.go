@@ -10,14 +10,14 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// balance is what the tables say of one connection.
+// balance has the counts of one connection.
 type balance struct {
 	totals  map[adapter.Outcome]int64
 	removed map[adapter.Outcome]int64
 	rows    map[adapter.Outcome]int64
-	// bytes are the payloads of pending events, and those kept of rejected and dead ones.
+	// bytes are the sizes of the payloads of pending events, and of the kept payloads of rejected and dead ones.
 	bytes map[adapter.Outcome]int64
-	// found are the payloads of rejected and dead deliveries that are there.
+	// found are the sizes of the payloads of rejected and dead deliveries in the table.
 	found map[adapter.Outcome]int64
 }
 
@@ -148,7 +148,7 @@ func measurePayloads(ctx context.Context, tx *sql.Tx, all balances) error {
 	return eachRow(rows, err, func() { all.of(connection).found[outcome] = bytes }, &connection, &outcome, &bytes)
 }
 
-// verify holds the rows against the totals.
+// verify compares the rows with the totals.
 func (b *balance) verify(name string) adapter.Conservation {
 	c := adapter.Conservation{Totals: b.asTotals(name), Rows: make(map[adapter.Outcome]int64), Removed: make(map[adapter.Outcome]int64), Faults: []string{}}
 	var sum int64

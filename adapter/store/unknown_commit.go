@@ -7,9 +7,9 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// unknownCommitError means that a transaction was being committed when the connection was
-// lost, and that the database could not be asked for the outcome. All of its changes are
-// stored, or none is. They must not be applied again before that is known.
+// unknownCommitError means that the connection was lost during a commit, and that the database could not be asked for
+// the result. All changes of the transaction are stored, or none is. They must not be applied again before that is
+// known.
 type unknownCommitError struct {
 	// committed asks the database again.
 	committed func(context.Context) (bool, error)
@@ -22,7 +22,7 @@ func (e *unknownCommitError) Error() string {
 
 func (e *unknownCommitError) Unwrap() error { return e.err }
 
-// leaseKey names a lease.
+// leaseKey identifies a lease.
 type leaseKey struct{ id, token int64 }
 
 // unknownRecording is a recording whose commit is unknown.
@@ -31,8 +31,8 @@ type unknownRecording struct {
 	unknown   *unknownCommitError
 }
 
-// record commits a recording, unless an earlier call has done so without learning of it.
-// An UnavailableError does not say that nothing was recorded: the next call finds out.
+// record commits a recording, unless an earlier call has done so without learning of it. After an UnavailableError
+// the outcome may be recorded: the next call finds out.
 func (s *Store) record(ctx context.Context, r *recording) error {
 	key := leaseKey{r.leased.ID, r.leased.Token}
 	if value, ok := s.unknownRecordings.Load(key); ok {
