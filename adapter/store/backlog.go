@@ -69,7 +69,8 @@ func (b *backlog) leave(c change) {
 	defer b.mu.Unlock()
 	b.allAdmitted = b.allAdmitted.plus(-int64(events), -bytes)
 	connection := a.queue.connection
-	if b.admitted[connection] = b.admitted[connection].plus(-int64(events), -bytes); b.admitted[connection] == (weight{}) {
+	left := b.admitted[connection].plus(-int64(events), -bytes)
+	if b.admitted[connection] = left; left == (weight{}) {
 		delete(b.admitted, connection)
 	}
 }

@@ -115,7 +115,8 @@ func copyPages(ctx context.Context, path string, opts *BackupOptions) (err error
 			return errors.ErrUnsupported
 		}
 		// An incomplete copy is useless, so it needs no journal.
-		backup, err := source.NewBackup(fileSource(opts.To) + "?mode=rw&_pragma=journal_mode(off)&_pragma=synchronous(off)")
+		to := fileSource(opts.To) + "?mode=rw&_pragma=journal_mode(off)&_pragma=synchronous(off)"
+		backup, err := source.NewBackup(to)
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -156,8 +155,7 @@ func checkSQLite(ctx context.Context, opts Options) (notes []string, err error) 
 
 // readOnlySchema reads the version of a file that is in use, or that is closed and has no log.
 func (e *sqliteEngine) readOnlySchema(ctx context.Context, inUse bool) (schema, error) {
-	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: e.path}).EscapedPath()}
-	source := name.String() + "?mode=ro&_pragma=busy_timeout(10000)"
+	source := fileSource(e.path) + "?mode=ro&_pragma=busy_timeout(10000)"
 	if !inUse { // otherwise SQLite would make the companions, owned by the user of this process
 		source += "&immutable=1"
 	}

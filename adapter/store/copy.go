@@ -231,7 +231,8 @@ func begin(ctx context.Context, to engine, tx *sql.Tx, state string) error {
 func sourceState(ctx context.Context, tx *sql.Tx) (string, error) {
 	var parts []string
 	for _, query := range []string{
-		`SELECT coalesce(sum((events + removed) * (outcome + 1)), 0), coalesce(sum(removed), 0), coalesce(sum(bytes), 0) FROM totals`,
+		`SELECT coalesce(sum((events + removed) * (outcome + 1)), 0), coalesce(sum(removed), 0),
+			coalesce(sum(bytes), 0) FROM totals`,
 		`SELECT count(*), coalesce(sum(due_at), 0), coalesce(sum(attempts), 0) + count(sending_at) FROM queue`,
 		`SELECT count(*), coalesce(sum(updated_at), 0), coalesce(max(id), 0) FROM runs`,
 		`SELECT count(*), coalesce(min(id), 0), coalesce(max(id), 0) FROM deliveries`,

@@ -7,7 +7,8 @@ import (
 )
 
 func (e *sqliteEngine) hasTable(ctx context.Context, tx *sql.Tx, name string) (has bool, err error) {
-	err = tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1)`, name).Scan(&has)
+	const query = `SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1)`
+	err = tx.QueryRowContext(ctx, query, name).Scan(&has)
 	return has, err
 }
 

@@ -101,7 +101,8 @@ func checkPages(ctx context.Context, db *sql.DB, name string) error {
 	}
 	for _, table := range storeTables {
 		if !slices.Contains(tables, table) {
-			return &ForeignFileError{Path: name, Problem: "is a database of another program, without the table " + table}
+			problem := "is a database of another program, without the table " + table
+			return &ForeignFileError{Path: name, Problem: problem}
 		}
 	}
 	return nil

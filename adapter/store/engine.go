@@ -39,7 +39,9 @@ type engine interface {
 	refresh(ctx context.Context, tx *sql.Tx) error
 	// deliveredIdentifies calls yield with delivered identify calls of the tenant, at most
 	// adapter.MaxIdentifies of each user.
-	deliveredIdentifies(ctx context.Context, tx *sql.Tx, tenant int64, users []identifyUser, yield func(*identifyRow) error) error
+	deliveredIdentifies(
+		ctx context.Context, tx *sql.Tx, tenant int64, users []identifyUser, yield func(*identifyRow) error,
+	) error
 	// rewrite runs a statement for each of the rows, which the statement reads as the table r; see rewriteColumns.
 	rewrite(ctx context.Context, tx *sql.Tx, statement string, rows []rewritten) error
 	// pace bounds the steps of operators' work.

@@ -35,7 +35,9 @@ type eventNames struct {
 }
 
 func loadEventNames(ctx context.Context, e engine, p *progress, limit int) (*eventNames, error) {
-	n := &eventNames{engine: e, progress: p, limit: limit, registering: make(chan struct{}, 1), ids: make(map[string]int64)}
+	n := &eventNames{
+		engine: e, progress: p, limit: limit, registering: make(chan struct{}, 1), ids: make(map[string]int64),
+	}
 	err := e.read(ctx, shortRead, func(tx *sql.Tx) error { return readEventNames(ctx, tx, n.ids, "") })
 	if err != nil {
 		return nil, fmt.Errorf("read the names of events: %w", err)

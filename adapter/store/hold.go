@@ -321,15 +321,15 @@ func (s *Store) holdEvents(ctx context.Context, tx *sql.Tx, events []restoredEve
 	if err != nil {
 		return fmt.Errorf("settle events: %w", err)
 	}
-	for _, statement := range []string{
-		`INSERT INTO payloads (delivery, payload, checksum) SELECT id, payload, checksum FROM queue WHERE id IN `,
+	err = executeEach(ctx, tx, []string{
+		`INSERT INTO payloads (delivery, payload, checksum)
+			SELECT id, payload, checksum FROM queue WHERE id IN ` + list,
 		`INSERT INTO dead_letters (outcome, delivery, connection, bytes)
-			SELECT 5, id, connection, length(payload) FROM queue WHERE id IN `,
-		`DELETE FROM queue WHERE id IN `,
-	} {
-		if _, err := tx.ExecContext(ctx, statement+list); err != nil {
-			return fmt.Errorf("hold events: %w", err)
-		}
+			SELECT 5, id, connection, length(payload) FROM queue WHERE id IN ` + list,
+		`DELETE FROM queue WHERE id IN ` + list,
+	})
+	if err != nil {
+		return fmt.Errorf("hold events: %w", err)
 	}
 	return errors.Join(s.addSums(ctx, tx, changed), s.addRunSums(ctx, tx, runs))
 }

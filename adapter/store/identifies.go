@@ -59,9 +59,12 @@ func (r *identifyRow) known(since int64) (adapter.KnownIdentify, bool) {
 
 // Identifies looks for newer identify calls; see [adapter.RunStore]. It searches the last 10 000 settled events of a
 // user, and the last 20 000 pending events of the whole store.
-func (s *Store) Identifies(ctx context.Context, _, tenant string, queries []adapter.IdentifyQuery) (found []adapter.KnownIdentify, err error) {
+func (s *Store) Identifies(
+	ctx context.Context, _, tenant string, queries []adapter.IdentifyQuery,
+) (found []adapter.KnownIdentify, err error) {
 	if len(queries) > adapter.MaxIdentifyQueries {
-		return nil, fmt.Errorf("look for newer profiles: %d queries, more than %d", len(queries), adapter.MaxIdentifyQueries)
+		return nil, fmt.Errorf("look for newer profiles: %d queries, more than %d",
+			len(queries), adapter.MaxIdentifyQueries)
 	}
 	id, ok := s.names.find(tenant)
 	if !ok || len(queries) == 0 {
@@ -71,7 +74,10 @@ func (s *Store) Identifies(ctx context.Context, _, tenant string, queries []adap
 	users := make([]identifyUser, len(queries))
 	for i := range queries {
 		q := &queries[i]
-		users[i] = identifyUser{query: i, hash: userHash(q.UserID), userID: cut(q.UserID), accountID: accountOf(cut(q.AccountID), cut(q.UserID)), since: q.Since}
+		users[i] = identifyUser{
+			query: i, hash: userHash(q.UserID), userID: cut(q.UserID),
+			accountID: accountOf(cut(q.AccountID), cut(q.UserID)), since: q.Since,
+		}
 		ofUser[clean(q.UserID)] = append(ofUser[clean(q.UserID)], i)
 	}
 	counts := make([]int, len(queries))
@@ -112,7 +118,9 @@ func pendingIdentifies(
 	// The inner query leaves out the payload, which few rows are asked for.
 	rows, err := tx.QueryContext(ctx, `SELECT q.user_id, q.account_id, q.message_id, q.received_at, q.run, q.payload,
 			q.id, q.checksum
-		FROM (SELECT id, tenant, user_id, event_key FROM queue ORDER BY id DESC LIMIT `+strconv.Itoa(pendingRows)+`) AS last
+		FROM (
+			SELECT id, tenant, user_id, event_key FROM queue ORDER BY id DESC LIMIT `+strconv.Itoa(pendingRows)+`
+		) AS last
 		JOIN queue q ON q.id = last.id
 		WHERE last.tenant = $1 AND last.event_key = $2 AND last.user_id IN (`+strings.Join(places, ", ")+`)`, args...)
 	return eachRowUntil(rows, err, func() error {
@@ -130,11 +138,16 @@ func pendingIdentifies(
 	}, append([]any{&userID, &accountID}, row.fields()...)...)
 }
 
-func (e *sqliteEngine) deliveredIdentifies(ctx context.Context, tx *sql.Tx, tenant int64, users []identifyUser, yield func(*identifyRow) error) (err error) {
-	lookUp, err := tx.PrepareContext(ctx, `SELECT d.message_id, d.received_at, d.run, p.payload, d.id, p.checksum FROM (
+func (e *sqliteEngine) deliveredIdentifies(
+	ctx context.Context, tx *sql.Tx, tenant int64, users []identifyUser, yield func(*identifyRow) error,
+) (err error) {
+	lookUp, err := tx.PrepareContext(ctx, `SELECT d.message_id, d.received_at, d.run, p.payload, d.id, p.checksum
+		FROM (
 			SELECT id, tenant, outcome, user_id, account_id, event_key, message_id, received_at, run FROM deliveries
-			WHERE user_hash = $1 ORDER BY id DESC LIMIT `+strconv.Itoa(userRows)+`) AS d LEFT JOIN payloads p ON p.delivery = d.id
-		WHERE d.tenant = $2 AND d.outcome = `+deliveredText+` AND d.event_key = $3 AND d.user_id = $4 AND d.account_id IS $5 AND d.received_at > $6
+			WHERE user_hash = $1 ORDER BY id DESC LIMIT `+strconv.Itoa(userRows)+`) AS d
+		LEFT JOIN payloads p ON p.delivery = d.id
+		WHERE d.tenant = $2 AND d.outcome = `+deliveredText+` AND d.event_key = $3 AND d.user_id = $4
+			AND d.account_id IS $5 AND d.received_at > $6
 		ORDER BY d.received_at DESC LIMIT `+strconv.Itoa(adapter.MaxIdentifies))
 	if err != nil {
 		return err
@@ -143,7 +156,8 @@ func (e *sqliteEngine) deliveredIdentifies(ctx context.Context, tx *sql.Tx, tena
 	for i := range users {
 		of := &users[i]
 		row := identifyRow{query: of.query}
-		rows, err := lookUp.QueryContext(ctx, of.hash, tenant, adapter.UpsertEventKey, of.userID, of.accountID, of.since)
+		rows, err := lookUp.QueryContext(ctx,
+			of.hash, tenant, adapter.UpsertEventKey, of.userID, of.accountID, of.since)
 		err = eachRowUntil(rows, err, func() error { return yield(&row) }, row.fields()...)
 		if err != nil {
 			return err
@@ -154,7 +168,9 @@ func (e *sqliteEngine) deliveredIdentifies(ctx context.Context, tx *sql.Tx, tena
 
 var deliveredText = strconv.Itoa(int(adapter.Delivered))
 
-func (e *postgresEngine) deliveredIdentifies(ctx context.Context, tx *sql.Tx, tenant int64, users []identifyUser, yield func(*identifyRow) error) (err error) {
+func (e *postgresEngine) deliveredIdentifies(
+	ctx context.Context, tx *sql.Tx, tenant int64, users []identifyUser, yield func(*identifyRow) error,
+) (err error) {
 	var queries, hashes, since []int64
 	var userIDs, accountIDs []string
 	for i := range users {
@@ -162,7 +178,8 @@ func (e *postgresEngine) deliveredIdentifies(ctx context.Context, tx *sql.Tx, te
 		if !ok {
 			continue
 		}
-		queries, hashes, since = append(queries, int64(users[i].query)), append(hashes, hash), append(since, users[i].since)
+		queries, hashes = append(queries, int64(users[i].query)), append(hashes, hash)
+		since = append(since, users[i].since)
 		account, _ := users[i].accountID.(string) // an accountId is never empty
 		userIDs, accountIDs = append(userIDs, users[i].userID), append(accountIDs, account)
 	}

@@ -48,9 +48,12 @@ func (s *Store) Known(
 	return reasons, s.explained("look up events", err)
 }
 
-func (e *sqliteEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) (_ []mapping.Reason, err error) {
+func (e *sqliteEngine) known(
+	ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity,
+) (_ []mapping.Reason, err error) {
 	reasons := make([]mapping.Reason, len(events))
-	lookUp, err := tx.PrepareContext(ctx, `SELECT hash, delivery FROM messages WHERE hash IN (`+repeat("?", manyHashes)+`)`)
+	lookUp, err := tx.PrepareContext(ctx,
+		`SELECT hash, delivery FROM messages WHERE hash IN (`+repeat("?", manyHashes)+`)`)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +98,9 @@ func findMessages(ctx context.Context, lookUp *sql.Stmt, hashes []any) (map[int6
 	return found, err
 }
 
-func (e *postgresEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity) (_ []mapping.Reason, err error) {
+func (e *postgresEngine) known(
+	ctx context.Context, tx *sql.Tx, tenant int64, events []eventIdentity,
+) (_ []mapping.Reason, err error) {
 	reasons := make([]mapping.Reason, len(events))
 	var places, hashes []int64
 	var messageIDs []string
@@ -115,7 +120,8 @@ func (e *postgresEngine) known(ctx context.Context, tx *sql.Tx, tenant int64, ev
 				(SELECT true FROM queue q WHERE q.message_key = md5(i.message_id)::uuid
 					AND q.tenant = $1 AND q.body_hash = i.body_hash LIMIT 1) IS NOT NULL AS is_pending,
 				(SELECT true FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid
-					AND d.tenant = $1 AND d.body_hash = i.body_hash AND d.outcome IN (1, 2) LIMIT 1) IS NOT NULL AS is_delivered
+					AND d.tenant = $1 AND d.body_hash = i.body_hash AND d.outcome IN (1, 2) LIMIT 1) IS NOT NULL
+					AS is_delivered
 			FROM unnest($2::bigint[], $3::bigint[], $4::text[]) AS i (place, body_hash, message_id)) AS known
 		WHERE is_pending OR is_delivered GROUP BY place`, tenant, places, hashes, messageIDs)
 	err = eachRow(rows, err, func() { reasons[place] = duplicateReason(isPending) }, &place, &isPending)

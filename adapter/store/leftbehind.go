@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
 	"path/filepath"
 
 	"segment-saasquatch/adapter"
@@ -18,14 +17,15 @@ func CountFile(ctx context.Context, path string) (pending, settled int64, err er
 	if err != nil {
 		return 0, 0, err
 	}
-	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: "mode=ro&_pragma=query_only(true)"}
-	db, err := sql.Open("sqlite", name.String())
+	name := fileSource(path) + "?mode=ro&_pragma=query_only(true)"
+	db, err := sql.Open("sqlite", name)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	err = db.QueryRowContext(ctx, `SELECT coalesce(sum(events) FILTER (WHERE outcome = ?1), 0),
-		coalesce(sum(events) FILTER (WHERE outcome NOT IN (0, ?1)), 0) FROM totals`, int64(adapter.Pending)).Scan(&pending, &settled)
+		coalesce(sum(events) FILTER (WHERE outcome NOT IN (0, ?1)), 0) FROM totals`, int64(adapter.Pending)).
+		Scan(&pending, &settled)
 	if err != nil {
 		return 0, 0, fmt.Errorf("count the events in %s: %w", path, err)
 	}

@@ -50,13 +50,16 @@ func (s *Store) find(ctx context.Context, tx *sql.Tx, filter adapter.Filter, lim
 
 // query returns the statement that reads the newest rows of a source, and its arguments.
 func (from *source) query(c *conditions, limit int) (query string, args []any) {
-	query = fmt.Sprintf(`SELECT %s FROM %s%s ORDER BY %s DESC LIMIT %d`, from.columns, from.from, c.where(), from.id, limit)
+	query = fmt.Sprintf(`SELECT %s FROM %s%s ORDER BY %s DESC LIMIT %d`,
+		from.columns, from.from, c.where(), from.id, limit)
 	return query, c.args
 }
 
 // eachSource bounds the filter and calls fn with each of its sources that may have
 // something to pick.
-func (s *Store) eachSource(ctx context.Context, tx *sql.Tx, f *adapter.Filter, fn func(*source, *conditions) error) error {
+func (s *Store) eachSource(
+	ctx context.Context, tx *sql.Tx, f *adapter.Filter, fn func(*source, *conditions) error,
+) error {
 	if err := bound(ctx, tx, f); err != nil {
 		return err
 	}
@@ -84,7 +87,8 @@ func (s *Store) scanDelivery(rows *sql.Rows) (adapter.Delivery, error) {
 	var connection, tenant, received int64
 	var account, event, reason, detail sql.NullString
 	var status, first, last, settled, due, run sql.NullInt64
-	err := rows.Scan(&d.ID, &connection, &d.MessageID, &d.UserID, &account, &event, &d.EventKey, &d.Outcome, &reason, &detail, &status, &d.Attempts,
+	err := rows.Scan(&d.ID, &connection, &d.MessageID, &d.UserID, &account, &event, &d.EventKey, &d.Outcome,
+		&reason, &detail, &status, &d.Attempts,
 		&received, &first, &last, &settled, &due, &d.Ambiguous, &run, &tenant, &d.Repeats, &d.PayloadDropped)
 	if err != nil {
 		return d, err
@@ -191,7 +195,9 @@ func (s *Store) Summarize(ctx context.Context, filter adapter.Filter) ([]adapter
 	var counts map[adapter.Summary]int64
 	err := s.search(ctx, &filter, func(tx *sql.Tx) error {
 		counts = make(map[adapter.Summary]int64)
-		return s.eachSource(ctx, tx, &filter, func(from *source, c *conditions) error { return s.count(ctx, tx, from, c, counts) })
+		return s.eachSource(ctx, tx, &filter, func(from *source, c *conditions) error {
+			return s.count(ctx, tx, from, c, counts)
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("count deliveries: %w", err)

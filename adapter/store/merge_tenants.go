@@ -44,7 +44,8 @@ func (s *Store) EventsOf(ctx context.Context, tenant string) (TenantEvents, erro
 		err := s.eachRange(ctx, table, func(after, to int64) error {
 			return s.read(ctx, func(tx *sql.Tx) error {
 				var n int64
-				err := tx.QueryRowContext(ctx, `SELECT count(*) FROM `+table+` WHERE tenant = $1 AND id > $2 AND id <= $3`,
+				err := tx.QueryRowContext(ctx,
+					`SELECT count(*) FROM `+table+` WHERE tenant = $1 AND id > $2 AND id <= $3`,
 					id, after, to).Scan(&n)
 				*count += n
 				return err
@@ -60,7 +61,9 @@ func (s *Store) EventsOf(ctx context.Context, tenant string) (TenantEvents, erro
 // MergeSettled moves the settled deliveries and the runs of a tenant to another one, whose ledger then knows them.
 // Pending events stay with the tenant that they were accepted for. After an interruption, the next call goes on.
 // Progress is called with the number of changed deliveries.
-func (s *Store) MergeSettled(ctx context.Context, from, to string, progress func(merged int64)) (merged int64, err error) {
+func (s *Store) MergeSettled(
+	ctx context.Context, from, to string, progress func(merged int64),
+) (merged int64, err error) {
 	old, ok := s.names.find(from)
 	if !ok {
 		return 0, fmt.Errorf("the store has no tenant %s", from)
@@ -71,13 +74,10 @@ func (s *Store) MergeSettled(ctx context.Context, from, to string, progress func
 	}
 	err = s.eachRange(ctx, "deliveries", func(after, upTo int64) error {
 		var n int64
-		err := s.engine.write(ctx, func(tx *sql.Tx) error {
-			result, err := tx.ExecContext(ctx, `UPDATE deliveries SET tenant = $1 WHERE tenant = $2 AND id > $3 AND id <= $4`,
-				target, old, after, upTo)
-			if err != nil {
-				return err
-			}
-			n, err = result.RowsAffected()
+		err := s.engine.write(ctx, func(tx *sql.Tx) (err error) {
+			n, err = affectedRows(tx.ExecContext(ctx,
+				`UPDATE deliveries SET tenant = $1 WHERE tenant = $2 AND id > $3 AND id <= $4`,
+				target, old, after, upTo))
 			return err
 		})
 		if merged += n; err == nil && n > 0 {

@@ -83,7 +83,8 @@ func explainMigration(err error) error {
 	}
 	var fault *pgconn.PgError
 	if errors.As(err, &fault) && fault.Code == "55P03" { // lock_not_available
-		return fmt.Errorf("%w: another session holds a lock on the tables, perhaps in a transaction that was left open: "+
+		return fmt.Errorf("%w: another session holds a lock on the tables, "+
+			"perhaps in a transaction that was left open: "+
 			"look for it in pg_stat_activity, end it, and start again", err)
 	}
 	return err
@@ -194,7 +195,8 @@ const (
 		EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'schema_additions')`
 	schemaPostgres = `SELECT current_schema() IS NOT NULL,
 		to_regclass(quote_ident(current_schema()) || '.schema_version') IS NOT NULL,
-		(SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass(quote_ident(current_schema()) || '.schema_version')
+		(SELECT count(*) FROM pg_attribute
+			WHERE attrelid = to_regclass(quote_ident(current_schema()) || '.schema_version')
 			AND attname IN ('version_id', 'is_applied') AND NOT attisdropped) = 2,
 		(SELECT count(*) FROM pg_class WHERE relnamespace = quote_ident(current_schema())::regnamespace
 			AND relname IN ('names', 'deliveries', 'totals')) = 3,
@@ -245,5 +247,6 @@ type NewerSchemaError struct {
 }
 
 func (e *NewerSchemaError) Error() string {
-	return fmt.Sprintf("the store has schema version %d, but this program knows versions up to %d only: run the version that wrote it, or a newer one", e.Found, e.Known)
+	return fmt.Sprintf("the store has schema version %d, but this program knows versions up to %d only: "+
+		"run the version that wrote it, or a newer one", e.Found, e.Known)
 }

@@ -205,6 +205,8 @@ func (e *postgresEngine) forget(context.Context, *sql.Tx, []removedMessage) erro
 // refresh does nothing: the index has what other processes have accepted.
 func (e *postgresEngine) refresh(context.Context, *sql.Tx) error { return nil }
 
-func (e *postgresEngine) byMessage(_ context.Context, _ *sql.Tx, messageID string) (clause string, args []any, err error) {
+func (e *postgresEngine) byMessage(
+	_ context.Context, _ *sql.Tx, messageID string,
+) (clause string, args []any, err error) {
 	return "message_key = md5(?)::uuid AND message_id = ?", []any{messageID, messageID}, nil
 }

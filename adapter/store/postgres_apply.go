@@ -246,11 +246,16 @@ func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) 
 	if len(in.ids) == 0 {
 		return nil, nil
 	}
-	stored, err := t.ids(`INSERT INTO queue (id, connection, tenant, due_at, received_at, body_hash, message_id, user_id, account_id, event_key, payload, run, lease, event, checksum)
-		SELECT i.id, i.connection, i.tenant, i.due, i.at, i.body_hash, i.message_id, i.user_id, i.account_id, i.event_key, i.payload, i.run, i.lease, i.event, i.checksum
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bytea[],
+	stored, err := t.ids(`INSERT INTO queue (id, connection, tenant, due_at, received_at, body_hash, message_id,
+			user_id,
+			account_id, event_key, payload, run, lease, event, checksum)
+		SELECT i.id, i.connection, i.tenant, i.due, i.at, i.body_hash, i.message_id, i.user_id,
+			i.account_id, i.event_key, i.payload, i.run, i.lease, i.event, i.checksum
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[],
+				$8::text[], $9::text[], $10::bytea[],
 				$11::bigint[], $12::bigint[], $13::bigint[], $14::integer[], $15::bigint[], $16::integer[])
-			AS i (id, connection, tenant, at, body_hash, message_id, user_id, account_id, event_key, payload, due, run, lease, event, former, checksum)
+			AS i (id, connection, tenant, at, body_hash, message_id, user_id, account_id, event_key, payload,
+				due, run, lease, event, former, checksum)
 		WHERE (i.body_hash IS NULL OR (
 				SELECT true FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid AND d.tenant = i.tenant
 					AND d.body_hash IN (i.body_hash, i.former) AND d.outcome IN (1, 2) LIMIT 1) IS NULL)
@@ -260,7 +265,8 @@ func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) 
 		ORDER BY i.id
 		ON CONFLICT (tenant, message_key, body_hash) WHERE message_key IS NOT NULL AND body_hash IS NOT NULL DO NOTHING
 		RETURNING id`,
-		in.ids, in.connections, in.tenants, in.times, in.bodyHashes, in.messageIDs, in.users, in.accounts, in.events, in.payloads,
+		in.ids, in.connections, in.tenants, in.times, in.bodyHashes, in.messageIDs, in.users, in.accounts,
+		in.events, in.payloads,
 		in.dues, in.runs, in.leases, in.names, in.former, in.checksums)
 	if err != nil {
 		return nil, err
@@ -280,7 +286,9 @@ func (t *postgresTransaction) explainDuplicates(in *incoming) error {
 	if len(in.ids) == 0 {
 		return nil
 	}
-	pending, err := t.ids(`SELECT i.id FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[]) AS i (id, tenant, body_hash, former, message_id)
+	pending, err := t.ids(`SELECT i.id
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[])
+			AS i (id, tenant, body_hash, former, message_id)
 		WHERE (SELECT true FROM queue q WHERE q.message_key = md5(i.message_id)::uuid AND q.tenant = i.tenant
 			AND q.body_hash IN (i.body_hash, i.former) LIMIT 1)`,
 		in.ids, in.tenants, in.bodyHashes, in.former, in.messageIDs)
@@ -343,12 +351,18 @@ func (t *postgresTransaction) log(in *incoming) error {
 			keepUntil = append(keepUntil, asPointer[int64](timeOrNull(until)))
 		}
 	}
-	_, err := t.tx.Exec(t.ctx, `INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id, event_key,
+	_, err := t.tx.Exec(t.ctx, `INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id,
+			user_hash, user_id, account_id, event_key,
 			received_at, settled_ms, attempts, ambiguous, reason, detail, run, event)
-		SELECT i.id, i.connection, i.tenant, i.outcome, i.body_hash, i.message_id, i.user_hash, i.user_id, i.account_id, i.event_key, i.at, 0, 0, 0, i.reason, i.detail, i.run, i.event
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::bigint[], $6::text[], $7::bigint[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::text[], $13::text[], $14::bigint[], $15::integer[])
-			AS i (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id, event_key, at, reason, detail, run, event)`,
-		in.ids, in.connections, in.tenants, in.outcomes, in.bodyHashes, in.messageIDs, in.userHashes, in.users, in.accounts, in.events, in.times, in.reasons, in.details, in.runs, in.names)
+		SELECT i.id, i.connection, i.tenant, i.outcome, i.body_hash, i.message_id,
+			i.user_hash, i.user_id, i.account_id, i.event_key, i.at, 0, 0, 0, i.reason, i.detail, i.run, i.event
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::bigint[], $6::text[], $7::bigint[],
+				$8::text[], $9::text[], $10::text[], $11::bigint[], $12::text[], $13::text[], $14::bigint[],
+				$15::integer[])
+			AS i (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id, event_key,
+				at, reason, detail, run, event)`,
+		in.ids, in.connections, in.tenants, in.outcomes, in.bodyHashes, in.messageIDs, in.userHashes, in.users,
+		in.accounts, in.events, in.times, in.reasons, in.details, in.runs, in.names)
 	if err != nil || len(kept.ids) == 0 {
 		return err
 	}
@@ -359,7 +373,8 @@ func (t *postgresTransaction) log(in *incoming) error {
 			INSERT INTO dead_letters (outcome, delivery, connection, bytes)
 			SELECT outcome, delivery, connection, length(payload) FROM kept WHERE outcome IN (4, 5)
 		)
-		INSERT INTO payloads (delivery, keep_until, payload, checksum) SELECT delivery, keep_until, payload, checksum FROM kept`,
+		INSERT INTO payloads (delivery, keep_until, payload, checksum)
+		SELECT delivery, keep_until, payload, checksum FROM kept`,
 		kept.ids, keepUntil, kept.payloads, kept.checksums, kept.connections, kept.outcomes)
 	return err
 }
@@ -407,7 +422,8 @@ func (t *postgresTransaction) addTotals(shard int64) error {
 	_, err := t.tx.Exec(t.ctx, `INSERT INTO totals (connection, shard, outcome, events, removed, bytes)
 		SELECT i.connection, $1, i.outcome, i.events, 0, i.bytes
 		FROM unnest($2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[]) AS i (connection, outcome, events, bytes)
-		ON CONFLICT (connection, shard, outcome) DO UPDATE SET events = totals.events + excluded.events, bytes = totals.bytes + excluded.bytes`,
+		ON CONFLICT (connection, shard, outcome) DO UPDATE
+			SET events = totals.events + excluded.events, bytes = totals.bytes + excluded.bytes`,
 		shard, connections, outcomes, events, bytes)
 	return wrap("add to the totals", err)
 }

@@ -74,7 +74,8 @@ var postgresCauses = []postgresCause{
 			"and look for locks that other programs hold"},
 	{"25P03 25P04 57P05", unreachable,
 		"a timeout of the server ends its sessions: " +
-			"ALTER ROLE … SET idle_in_transaction_session_timeout = '60s', and transaction_timeout and idle_session_timeout likewise"},
+			"ALTER ROLE … SET idle_in_transaction_session_timeout = '60s', " +
+			"and transaction_timeout and idle_session_timeout likewise"},
 	{"57P03", unreachable, "the server starts, stops or recovers: wait, or see its log"},
 	{"42P05 26000", unreachable,
 		"a pooler hands out sessions of other clients: have it pool transactions or sessions " +
@@ -104,7 +105,8 @@ func postgresCauseOf(err error) *postgresCause {
 		return &postgresCause{message: unreachable, remedy: remedy}
 	}
 	if errors.As(err, new(*pgconn.ConnectError)) || pgconn.SafeToRetry(err) || pgconn.Timeout(err) || isNetwork(err) {
-		return &postgresCause{message: unreachable, remedy: "see that PostgreSQL runs, and that the store's URL has the " +
+		return &postgresCause{message: unreachable, remedy: "see that PostgreSQL runs, " +
+			"and that the store's URL has the " +
 			"right host, port and sslmode"}
 	}
 	return nil

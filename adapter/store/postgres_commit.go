@@ -36,7 +36,8 @@ type commitMark struct{ writer, token int64 }
 // then holds the row until it ends.
 func (m commitMark) statement() string {
 	return fmt.Sprintf(`INSERT INTO commits (writer, token, written_at) VALUES (%d, %d, now())
-		ON CONFLICT (writer) DO UPDATE SET token = excluded.token, written_at = excluded.written_at`, m.writer, m.token)
+		ON CONFLICT (writer) DO UPDATE SET token = excluded.token, written_at = excluded.written_at`,
+		m.writer, m.token)
 }
 
 // commitWriters are the writers of this process. A writer has one transaction at a time.
@@ -129,7 +130,8 @@ func (e *postgresEngine) afterCommit(mark commitMark, err error) error {
 		if adapter.Wait(ctx, rest.Next()) != nil {
 			return &unknownCommitError{
 				committed: func(ctx context.Context) (bool, error) { return e.committed(ctx, mark) },
-				err:       errors.Join(fmt.Errorf("commit: %w", err), fmt.Errorf("ask whether it was committed: %w", failed)),
+				err: errors.Join(fmt.Errorf("commit: %w", err),
+					fmt.Errorf("ask whether it was committed: %w", failed)),
 			}
 		}
 	}
@@ -145,7 +147,8 @@ func (e *postgresEngine) committed(ctx context.Context, mark commitMark) (bool, 
 	var token int64
 	err := e.once(ctx, func() error {
 		return e.pool.QueryRow(ctx, `INSERT INTO commits (writer, token, written_at) VALUES ($1, $2, now())
-			ON CONFLICT (writer) DO UPDATE SET written_at = excluded.written_at RETURNING token`, mark.writer, none).Scan(&token)
+			ON CONFLICT (writer) DO UPDATE SET written_at = excluded.written_at RETURNING token`, mark.writer, none).
+			Scan(&token)
 	})
 	return err == nil && token == mark.token, err
 }

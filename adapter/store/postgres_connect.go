@@ -81,7 +81,8 @@ func urlFault(text string, err error) error {
 		return fmt.Errorf("sslmode in the store's URL is not a mode of PostgreSQL: write one of %s",
 			strings.Join(sslModes, ", "))
 	case errors.As(err, &file):
-		return fmt.Errorf("a file that the store's URL names (sslrootcert, sslcert, sslkey or passfile) cannot be read: "+
+		return fmt.Errorf("a file that the store's URL names (sslrootcert, sslcert, sslkey or passfile) "+
+			"cannot be read: "+
 			"%w: put it there, readable by the user of this process, or correct the path", file)
 	case mode != "" && mode != "disable":
 		return errors.New("the store's URL, or the certificates and keys that it names, cannot be read: " + urlRemedy +
@@ -108,7 +109,8 @@ func connectPostgres(ctx context.Context, opts Options) (*postgresEngine, error)
 	}
 	committers := min(postgresCommitters, max(1, (int(config.MaxConns)-2)/2))
 	e := &postgresEngine{
-		pool: pool, db: stdlib.OpenDBFromPool(pool), places: newPlaces(int(config.MaxConns), opts.OnRefused), operators: opts.forOperators(),
+		pool: pool, db: stdlib.OpenDBFromPool(pool), operators: opts.forOperators(),
+		places: newPlaces(int(config.MaxConns), opts.OnRefused),
 		shards: make(chan int64, committers), leaseFor: cmp.Or(opts.leaseFor, leaseFor),
 		resolveFor: cmp.Or(opts.resolveFor, resolveTimeout), databaseNow: opts.databaseNow,
 		readPlaces: map[readKind]chan struct{}{
@@ -173,7 +175,8 @@ func (e *postgresEngine) checkDatabase(ctx context.Context) error {
 		return fmt.Errorf("read the encoding of the database: %w", err)
 	case server != "UTF8":
 		return fmt.Errorf("the database has the encoding %s, which does not keep every text: "+
-			"make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and name it in the store's URL", server)
+			"make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, "+
+			"and name it in the store's URL", server)
 	case client != "UTF8":
 		return fmt.Errorf("the role or the database sets client_encoding to %s, which does not keep every text: "+
 			"ALTER ROLE … RESET client_encoding, or ALTER DATABASE … RESET client_encoding", client)

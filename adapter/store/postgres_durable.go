@@ -37,8 +37,10 @@ func (e *postgresEngine) checkDurable(ctx context.Context) error {
 		return fmt.Errorf("begin a durable transaction: %w", err)
 	}
 	if !slices.Contains([]string{"on", "remote_apply"}, setting) {
-		return fmt.Errorf("synchronous_commit is %s in a transaction that sets it to on, so accepted events could be lost: "+
-			"connect to PostgreSQL directly, or have the pooler keep a transaction on one connection (pool_mode = transaction or session)", setting)
+		return fmt.Errorf("synchronous_commit is %s in a transaction that sets it to on, "+
+			"so accepted events could be lost: "+
+			"connect to PostgreSQL directly, or have the pooler keep a transaction on one connection "+
+			"(pool_mode = transaction or session)", setting)
 	}
 	return nil
 }

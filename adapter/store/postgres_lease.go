@@ -223,8 +223,10 @@ func (l *lessee) take(all []due) ([]adapter.Leased, error) {
 		_, ok := taken[id]
 		return !ok
 	})
-	rows, err := l.tx.Query(l.ctx, `SELECT id, message_id, coalesce(body_hash, 1) = 0, user_id, account_id, received_at,
-			attempts, failed, redriven <> 0, first_attempt_at, ambiguous_at, sending_at, payload, coalesce(run, 0), checksum
+	rows, err := l.tx.Query(l.ctx, `SELECT id, message_id, coalesce(body_hash, 1) = 0, user_id, account_id,
+			received_at,
+			attempts, failed, redriven <> 0, first_attempt_at, ambiguous_at, sending_at, payload, coalesce(run, 0),
+			checksum
 		FROM queue WHERE id = ANY ($1)`, ids)
 	if err != nil {
 		return nil, err
@@ -423,7 +425,8 @@ func (t *postgresTransaction) settle(s *steps, by ownership) (map[int64]struct{}
 			SELECT * FROM unnest($1::bigint[], $3::bigint[], $4::smallint[], $5::bigint[], $6::text[], $7::text[],
 				$8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::text[], $14::text[],
 				$15::bigint[], $16::bigint[])
-			AS s (id, at, outcome, user_hash, user_id, account_id, event_key, count, counted, ambiguous, status, reason,
+			AS s (id, at, outcome, user_hash, user_id, account_id, event_key, count, counted, ambiguous, status,
+				reason,
 				detail, keep, keep_until)
 		), gone AS (
 			DELETE FROM queue q WHERE q.id = ANY ($1) AND `+string(by)+` RETURNING q.*
@@ -440,7 +443,8 @@ func (t *postgresTransaction) settle(s *steps, by ownership) (map[int64]struct{}
 		INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id,
 			event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason,
 			detail, run, event)
-		SELECT q.id, q.connection, q.tenant, s.outcome, q.body_hash, q.message_id, s.user_hash, s.user_id, s.account_id,
+		SELECT q.id, q.connection, q.tenant, s.outcome, q.body_hash, q.message_id, s.user_hash, s.user_id,
+			s.account_id,
 			coalesce(s.event_key, q.event_key), q.received_at, coalesce(q.first_attempt_at, s.counted) - q.received_at,
 			coalesce(s.counted, q.last_attempt_at) - q.received_at, s.at - q.received_at, q.attempts + s.count,
 			coalesce(s.status, q.status), (q.ambiguous_at IS NOT NULL OR s.ambiguous IS NOT NULL)::int, s.reason,
@@ -496,8 +500,10 @@ func (t *postgresTransaction) recordAttempts(failed []*recording) error {
 		details = append(details, asPointer[string](orNull(cut(step.Detail))))
 	}
 	_, err := t.tx.Exec(t.ctx, `INSERT INTO attempts (delivery, number, began_at, duration_ms, status, reason, detail)
-		SELECT i.id, coalesce((SELECT max(number) FROM attempts a WHERE a.delivery = i.id), 0) + 1, i.began, i.took, i.status, i.reason, i.detail
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[]) AS i (id, began, took, status, reason, detail)`,
+		SELECT i.id, coalesce((SELECT max(number) FROM attempts a WHERE a.delivery = i.id), 0) + 1,
+			i.began, i.took, i.status, i.reason, i.detail
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[])
+			AS i (id, began, took, status, reason, detail)`,
 		ids, began, took, statuses, reasons, details)
 	return wrap("record attempts", err)
 }
@@ -521,7 +527,8 @@ func (t *postgresTransaction) mark(marks []*marking) error {
 	once, again := firstOfEach(marks, func(m *marking) *adapter.Leased { return m.leased })
 	var ids, tokens, times []int64
 	for _, m := range once {
-		ids, tokens, times = append(ids, m.leased.ID), append(tokens, m.leased.Token), append(times, milliseconds(m.at))
+		ids, tokens = append(ids, m.leased.ID), append(tokens, m.leased.Token)
+		times = append(times, milliseconds(m.at))
 	}
 	marked, err := t.ids(`UPDATE leases q SET sending_at = ($3::bigint[])[width_bucket(q.id, $1::bigint[])]
 		WHERE q.id = ANY ($1) AND q.token = `+tokenOfID+` RETURNING q.id`, ids, tokens, times)
@@ -540,10 +547,12 @@ func (t *postgresTransaction) mark(marks []*marking) error {
 func (t *postgresTransaction) release(releases []*release) error {
 	for _, r := range releases {
 		ids, tokens := leasedArrays(slices.Clone(r.leased))
-		_, err := t.tx.Exec(t.ctx, `UPDATE queue q SET due_at = $3 WHERE q.id = ANY ($1) AND q.due_at > $3 AND `+string(byLease),
+		_, err := t.tx.Exec(t.ctx,
+			`UPDATE queue q SET due_at = $3 WHERE q.id = ANY ($1) AND q.due_at > $3 AND `+string(byLease),
 			ids, tokens, milliseconds(r.queue.store.now()))
 		if err == nil {
-			_, err = t.tx.Exec(t.ctx, `UPDATE leases q SET until = 0 WHERE q.id = ANY ($1) AND q.token = `+tokenOfID, ids, tokens)
+			_, err = t.tx.Exec(t.ctx,
+				`UPDATE leases q SET until = 0 WHERE q.id = ANY ($1) AND q.token = `+tokenOfID, ids, tokens)
 		}
 		if err != nil {
 			return fmt.Errorf("release events: %w", err)

@@ -47,6 +47,7 @@ const probeSQL = `WITH
 	named AS (INSERT INTO event_names (name) SELECT name FROM event_names WHERE false),
 	added AS (INSERT INTO totals (events) SELECT events FROM totals WHERE false),
 	counted AS (UPDATE totals SET events = events WHERE false),
-	marked AS (INSERT INTO commits (writer, token, written_at) SELECT writer, token, written_at FROM commits WHERE false),
+	marked AS (
+		INSERT INTO commits (writer, token, written_at) SELECT writer, token, written_at FROM commits WHERE false),
 	remarked AS (UPDATE commits SET token = token WHERE false)
 	UPDATE probe SET probed_at = `

@@ -71,7 +71,8 @@ func (t *postgresTransaction) reject(rejected rejections, toLog *incoming) error
 		return err
 	}
 	_, err = t.tx.Exec(t.ctx, `INSERT INTO run_rejected (run, delivery)
-		SELECT DISTINCT run, delivery FROM unnest($1::bigint[], $2::bigint[]) AS i (run, delivery) ORDER BY run, delivery
+		SELECT DISTINCT run, delivery FROM unnest($1::bigint[], $2::bigint[]) AS i (run, delivery)
+		ORDER BY run, delivery
 		ON CONFLICT DO NOTHING`, runs, again)
 	return err
 }

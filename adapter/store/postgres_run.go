@@ -14,7 +14,8 @@ func (t *postgresTransaction) advance(a *acceptance) error {
 	if a.run == nil {
 		return nil
 	}
-	tag, err := t.tx.Exec(t.ctx, `UPDATE runs SET progress = coalesce($3, progress), updated_at = $4 WHERE id = $1 AND owner = $2`,
+	tag, err := t.tx.Exec(t.ctx,
+		`UPDATE runs SET progress = coalesce($3, progress), updated_at = $4 WHERE id = $1 AND owner = $2`,
 		a.run.ID, a.run.Owner, orNull(string(a.batch.Progress)), milliseconds(a.at))
 	if err != nil {
 		return fmt.Errorf("record the progress of a run: %w", err)
@@ -24,8 +25,10 @@ func (t *postgresTransaction) advance(a *acceptance) error {
 	}
 	for i := range a.batch.Objects {
 		o := &a.batch.Objects[i]
-		_, err := t.tx.Exec(t.ctx, `INSERT INTO run_objects (run, object, version, lines, done, fault) VALUES ($1, $2, $3, $4, $5, $6)
-			ON CONFLICT (run, object) DO UPDATE SET version = excluded.version, lines = excluded.lines, done = excluded.done, fault = excluded.fault`,
+		_, err := t.tx.Exec(t.ctx, `INSERT INTO run_objects (run, object, version, lines, done, fault)
+			VALUES ($1, $2, $3, $4, $5, $6)
+			ON CONFLICT (run, object) DO UPDATE SET version = excluded.version, lines = excluded.lines,
+				done = excluded.done, fault = excluded.fault`,
 			a.run.ID, clean(o.Object), clean(o.Version), o.Lines, asInt(o.Done), orNull(cut(o.Fault)))
 		if err != nil {
 			return fmt.Errorf("record the progress in an object: %w", err)
@@ -61,7 +64,8 @@ func (t *postgresTransaction) addRunOutcomes(shard int64) error {
 		return cmp.Or(cmp.Compare(a.run, b.run), cmp.Compare(a.outcome, b.outcome), cmp.Compare(a.reason, b.reason))
 	})
 	for _, key := range keys {
-		_, err := t.tx.Exec(t.ctx, `INSERT INTO run_outcomes (run, shard, outcome, reason, events) VALUES ($1, $2, $3, $4, $5)
+		_, err := t.tx.Exec(t.ctx, `INSERT INTO run_outcomes (run, shard, outcome, reason, events)
+			VALUES ($1, $2, $3, $4, $5)
 			ON CONFLICT (run, shard, outcome, reason) DO UPDATE SET events = run_outcomes.events + excluded.events`,
 			key.run, shard, int64(key.outcome), string(key.reason), t.runs[key])
 		if err != nil {

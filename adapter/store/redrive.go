@@ -129,7 +129,8 @@ func (r *redriving) hurry(ids []int64) error {
 		return nil
 	}
 	r.redriven.Pending += pending
-	_, err := r.tx.ExecContext(r.ctx, `UPDATE queue SET due_at = $1 WHERE due_at > $2 AND lease IS NULL AND id IN `+list,
+	_, err := r.tx.ExecContext(r.ctx,
+		`UPDATE queue SET due_at = $1 WHERE due_at > $2 AND lease IS NULL AND id IN `+list,
 		milliseconds(r.now), milliseconds(r.now))
 	return err
 }
@@ -287,7 +288,8 @@ const enqueueAgainSQL = `INSERT INTO queue (id, connection, tenant, due_at, body
 	user_id, account_id, event_key, received_at, attempts, redriven, first_attempt_at, last_attempt_at,
 	status, reason, detail, payload, run, event, checksum)
 SELECT d.id, d.connection, r.tenant, r.now, r.body_hash, d.message_id, r.user_id, r.account_id, r.event_key,
-	d.received_at, d.attempts, 1, NULL, d.received_at + d.last_attempt_ms, d.status, d.reason, d.detail, p.payload, d.run,
+	d.received_at, d.attempts, 1, NULL, d.received_at + d.last_attempt_ms, d.status, d.reason, d.detail,
+	p.payload, d.run,
 	coalesce(r.event, d.event), p.checksum
 FROM r JOIN deliveries d ON d.id = r.id JOIN payloads p ON p.delivery = d.id`
 
@@ -300,12 +302,10 @@ func (r *redriving) enqueueAgain(rows []rewritten) error {
 		return fmt.Errorf("put events into the queue: %w", err)
 	}
 	list := idList(rows, func(row *rewritten) int64 { return row.id })
-	for _, statement := range []string{`DELETE FROM deliveries WHERE id IN `, `DELETE FROM payloads WHERE delivery IN `} {
-		if _, err := r.tx.ExecContext(r.ctx, statement+list); err != nil {
-			return fmt.Errorf("take deliveries out of the log: %w", err)
-		}
-	}
-	return nil
+	err := executeEach(r.ctx, r.tx, []string{
+		`DELETE FROM deliveries WHERE id IN ` + list, `DELETE FROM payloads WHERE delivery IN ` + list,
+	})
+	return wrap("take deliveries out of the log", err)
 }
 
 const nowDuplicateSQL = `UPDATE deliveries SET outcome = 2, tenant = r.tenant, body_hash = NULL,
@@ -326,7 +326,8 @@ func (r *redriving) nowDuplicates(rows []rewritten) error {
 	list := idList(rows, func(row *rewritten) int64 { return row.id })
 	var err error
 	if keep, until := r.retention.payload(adapter.Duplicate, r.now); keep {
-		_, err = r.tx.ExecContext(r.ctx, `UPDATE payloads SET keep_until = $1 WHERE delivery IN `+list, timeOrNull(until))
+		_, err = r.tx.ExecContext(r.ctx,
+			`UPDATE payloads SET keep_until = $1 WHERE delivery IN `+list, timeOrNull(until))
 	} else {
 		_, err = r.tx.ExecContext(r.ctx, `DELETE FROM payloads WHERE delivery IN `+list)
 	}

@@ -125,7 +125,8 @@ func (r *redriving) lockMovable(ids []int64) (movables []movable, err error) {
 	list := numberList(ids)
 	rows, err := r.tx.QueryContext(r.ctx, `UPDATE queue SET lease = NULL WHERE id IN `+list+`
 		AND due_at < `+heldText+` AND (lease IS NULL OR due_at <= $1)
-		RETURNING id, connection, tenant, coalesce(run, 0), message_id, body_hash, length(payload)`, milliseconds(over))
+		RETURNING id, connection, tenant, coalesce(run, 0), message_id, body_hash, length(payload)`,
+		milliseconds(over))
 	movables, err = allRows(rows, err, func(row *movable) []any {
 		return []any{&row.id, &row.connection, &row.tenant, &row.run, &row.messageID, &row.bodyHash, &row.bytes}
 	})
@@ -138,7 +139,8 @@ const settleDuplicateSQL = `INSERT INTO deliveries (id, connection, tenant, outc
 	attempts, status, ambiguous, reason, run, event)
 SELECT q.id, q.connection, r.tenant, 2, q.message_id, r.user_hash, r.user_id, r.account_id, q.event_key,
 	q.received_at, q.first_attempt_at - q.received_at, q.last_attempt_at - q.received_at, r.now - q.received_at,
-	q.attempts, q.status, CASE WHEN q.ambiguous_at IS NULL THEN 0 ELSE 1 END, r.reason, q.run, coalesce(r.event, q.event)
+	q.attempts, q.status, CASE WHEN q.ambiguous_at IS NULL THEN 0 ELSE 1 END, r.reason, q.run,
+	coalesce(r.event, q.event)
 FROM r JOIN queue q ON q.id = r.id`
 
 // settleDuplicates moves pending events to the log as duplicates of the tenant. As nowDuplicates does, it deletes the

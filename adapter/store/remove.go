@@ -89,7 +89,8 @@ func (s *Store) remove(ctx context.Context, tx *sql.Tx, ids []int64, outcomes []
 
 // addTotal adds to the running totals.
 func (s *Store) addTotal(ctx context.Context, tx *sql.Tx, key sumKey, add sum, removed int64) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO totals (connection, shard, outcome, events, removed, bytes) VALUES ($1, $2, $3, $4, $5, $6)
+	_, err := tx.ExecContext(ctx, `INSERT INTO totals (connection, shard, outcome, events, removed, bytes)
+		VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (connection, shard, outcome) DO UPDATE SET events = totals.events + excluded.events,
 			removed = totals.removed + excluded.removed, bytes = totals.bytes + excluded.bytes`,
 		key.connection, s.engine.shard(), int64(key.outcome), add.events, removed, add.bytes)
@@ -109,7 +110,8 @@ func (s *Store) addSums(ctx context.Context, tx *sql.Tx, all sums) error {
 // addRunSums adds the sums of a transaction to the outcomes of runs.
 func (s *Store) addRunSums(ctx context.Context, tx *sql.Tx, all runSums) error {
 	for key, events := range all {
-		_, err := tx.ExecContext(ctx, `INSERT INTO run_outcomes (run, shard, outcome, reason, events) VALUES ($1, $2, $3, $4, $5)
+		_, err := tx.ExecContext(ctx, `INSERT INTO run_outcomes (run, shard, outcome, reason, events)
+			VALUES ($1, $2, $3, $4, $5)
 			ON CONFLICT (run, shard, outcome, reason) DO UPDATE SET events = run_outcomes.events + excluded.events`,
 			key.run, s.engine.shard(), int64(key.outcome), string(key.reason), events)
 		if err != nil {

@@ -69,7 +69,8 @@ func (s *Store) maintain(ctx context.Context) {
 // a reader holds SQLite's write-ahead log beyond its bound, the rest waits for the next call.
 func (s *Store) Retain(ctx context.Context) error {
 	steps := []func(context.Context) (more bool, err error){
-		s.dropPayloads, s.deleteOld(&s.oldRefused), s.deleteOld(&s.oldSettled), s.countDeadLetters, s.trimDeadLetters, s.forgetFormer, s.deleteRuns, s.engine.compact,
+		s.dropPayloads, s.deleteOld(&s.oldRefused), s.deleteOld(&s.oldSettled), s.countDeadLetters,
+		s.trimDeadLetters, s.forgetFormer, s.deleteRuns, s.engine.compact,
 	}
 	for _, step := range steps {
 		for {
@@ -98,12 +99,9 @@ func (s *Store) dropPayloads(ctx context.Context) (more bool, err error) {
 		now = 1 << 62 // they were kept by another setting
 	}
 	err = s.engine.write(ctx, func(tx *sql.Tx) error {
-		result, err := tx.ExecContext(ctx, `DELETE FROM payloads WHERE delivery IN (
-			SELECT delivery FROM payloads WHERE keep_until <= $1 ORDER BY keep_until LIMIT `+strconv.Itoa(retainRows)+`)`, now)
-		if err != nil {
-			return err
-		}
-		n, err := result.RowsAffected()
+		n, err := affectedRows(tx.ExecContext(ctx, `DELETE FROM payloads WHERE delivery IN (
+			SELECT delivery FROM payloads WHERE keep_until <= $1
+			ORDER BY keep_until LIMIT `+strconv.Itoa(retainRows)+`)`, now))
 		more = n == retainRows
 		return err
 	})
@@ -118,7 +116,8 @@ func (s *Store) deleteRuns(ctx context.Context) (more bool, err error) {
 	}
 	before := milliseconds(s.now().Add(-s.retention.Ledger))
 	return false, s.engine.write(ctx, func(tx *sql.Tx) error {
-		old := ` IN (SELECT id FROM runs WHERE ended_at < $1 AND NOT EXISTS (SELECT 1 FROM queue WHERE queue.run = runs.id))`
+		old := ` IN (SELECT id FROM runs
+			WHERE ended_at < $1 AND NOT EXISTS (SELECT 1 FROM queue WHERE queue.run = runs.id))`
 		for _, table := range []string{"run_objects", "run_outcomes", "run_jobs", "run_rejected"} {
 			if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE run`+old, before); err != nil {
 				return err

@@ -58,7 +58,8 @@ func (s *Store) queueOf(ctx context.Context, run int64) (*Queue, error) {
 	}
 	q = &Queue{store: s, wake: make(chan struct{}, 1)}
 	err := s.read(ctx, func(tx *sql.Tx) error {
-		err := tx.QueryRowContext(ctx, `SELECT connection, tenant FROM runs WHERE id = $1`, run).Scan(&q.connection, &q.tenant)
+		err := tx.QueryRowContext(ctx, `SELECT connection, tenant FROM runs WHERE id = $1`, run).
+			Scan(&q.connection, &q.tenant)
 		if errors.Is(err, sql.ErrNoRows) {
 			return adapter.ErrNoRun
 		}
@@ -128,7 +129,8 @@ func (t *transaction) advance(a *acceptance) error {
 	if a.run == nil {
 		return nil
 	}
-	found, err := affected(t.runProgress.Exec(a.run.ID, a.run.Owner, orNull(string(a.batch.Progress)), milliseconds(a.at)))
+	found, err := affected(t.runProgress.Exec(
+		a.run.ID, a.run.Owner, orNull(string(a.batch.Progress)), milliseconds(a.at)))
 	if err != nil {
 		return fmt.Errorf("record the progress of a run: %w", err)
 	}
@@ -137,7 +139,8 @@ func (t *transaction) advance(a *acceptance) error {
 	}
 	for i := range a.batch.Objects {
 		o := &a.batch.Objects[i]
-		if _, err := t.runObject.Exec(a.run.ID, o.Object, o.Version, o.Lines, asInt(o.Done), orNull(cut(o.Fault))); err != nil {
+		_, err := t.runObject.Exec(a.run.ID, o.Object, o.Version, o.Lines, asInt(o.Done), orNull(cut(o.Fault)))
+		if err != nil {
 			return fmt.Errorf("record the progress in an object: %w", err)
 		}
 	}

@@ -49,7 +49,8 @@ func failuresAfter(ctx context.Context, tx *sql.Tx, run, after int64) (payloads 
 			UNION ALL
 			SELECT * FROM (SELECT d.id, p.delivery AS kept, p.payload, p.checksum
 				FROM run_rejected r JOIN deliveries d ON d.id = r.delivery LEFT JOIN payloads p ON p.delivery = d.id
-				WHERE r.run = $1 AND r.delivery > $2 AND d.run <> $1 AND d.outcome IN (4, 5) ORDER BY r.delivery LIMIT `+page+`) AS again
+				WHERE r.run = $1 AND r.delivery > $2 AND d.run <> $1 AND d.outcome IN (4, 5)
+				ORDER BY r.delivery LIMIT `+page+`) AS again
 		) AS failures ORDER BY id LIMIT `+page, run, after)
 	last = after
 	err = eachRow(rows, err, func() {

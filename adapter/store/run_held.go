@@ -77,15 +77,18 @@ func readJobs(ctx context.Context, tx *sql.Tx, run int64) (jobs []adapter.RunJob
 // PutJob records an import job; see [adapter.ImportStore].
 func (s *Store) PutJob(ctx context.Context, run *adapter.Run, job adapter.RunJob) error {
 	err := s.engine.write(ctx, func(tx *sql.Tx) error {
-		found, err := affected(tx.ExecContext(ctx, `UPDATE runs SET updated_at = $1 WHERE id = $2 AND owner = $3`, milliseconds(s.now()), run.ID, run.Owner))
+		found, err := affected(tx.ExecContext(ctx, `UPDATE runs SET updated_at = $1 WHERE id = $2 AND owner = $3`,
+			milliseconds(s.now()), run.ID, run.Owner))
 		if err != nil {
 			return err
 		}
 		if !found {
 			return adapter.ErrRunTaken
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO run_jobs (run, number, first_id, last_id, state) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (run, number) DO UPDATE SET first_id = excluded.first_id, last_id = excluded.last_id, state = excluded.state`,
+		_, err = tx.ExecContext(ctx, `INSERT INTO run_jobs (run, number, first_id, last_id, state)
+			VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (run, number) DO UPDATE
+				SET first_id = excluded.first_id, last_id = excluded.last_id, state = excluded.state`,
 			run.ID, job.Number, job.First, job.Last, string(job.State))
 		return err
 	})

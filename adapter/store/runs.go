@@ -20,9 +20,12 @@ func (s *Store) BeginRun(ctx context.Context, connection, tenant string, spec js
 		return nil, err
 	}
 	now := s.now()
-	run := &adapter.Run{Connection: connection, Tenant: tenant, Spec: spec, StartedAt: now, UpdatedAt: now, Owner: rand.Int64()}
+	run := &adapter.Run{
+		Connection: connection, Tenant: tenant, Spec: spec, StartedAt: now, UpdatedAt: now, Owner: rand.Int64(),
+	}
 	err = s.engine.write(ctx, func(tx *sql.Tx) error {
-		return tx.QueryRowContext(ctx, `INSERT INTO runs (connection, tenant, owner, spec, started_at, updated_at) VALUES ($1, $2, $3, $4, $5, $5) RETURNING id`,
+		return tx.QueryRowContext(ctx, `INSERT INTO runs (connection, tenant, owner, spec, started_at, updated_at)
+			VALUES ($1, $2, $3, $4, $5, $5) RETURNING id`,
 			q.connection, q.tenant, run.Owner, string(spec), milliseconds(now)).Scan(&run.ID)
 	})
 	if err != nil {
@@ -32,7 +35,9 @@ func (s *Store) BeginRun(ctx context.Context, connection, tenant string, spec js
 }
 
 // TakeRun makes the caller the owner of a run; see [adapter.RunStore].
-func (s *Store) TakeRun(ctx context.Context, id int64) (run *adapter.Run, objects []adapter.ObjectProgress, err error) {
+func (s *Store) TakeRun(
+	ctx context.Context, id int64,
+) (run *adapter.Run, objects []adapter.ObjectProgress, err error) {
 	q, err := s.queueOf(ctx, id)
 	if err == nil {
 		err = s.checkRun(ctx, id, q)
@@ -42,7 +47,8 @@ func (s *Store) TakeRun(ctx context.Context, id int64) (run *adapter.Run, object
 	}
 	owner := rand.Int64()
 	err = s.engine.write(ctx, func(tx *sql.Tx) error {
-		found, err := affected(tx.ExecContext(ctx, `UPDATE runs SET owner = $1, ended_at = NULL WHERE id = $2`, owner, id))
+		const query = `UPDATE runs SET owner = $1, ended_at = NULL WHERE id = $2`
+		found, err := affected(tx.ExecContext(ctx, query, owner, id))
 		if err == nil && !found {
 			return adapter.ErrNoRun
 		}
@@ -116,7 +122,8 @@ func (s *Store) readRuns(ctx context.Context, tx *sql.Tx, id int64) (runs []adap
 
 // readOutcomes reads the counts of a run's events by outcome and reason.
 func readOutcomes(ctx context.Context, tx *sql.Tx, run int64) ([]adapter.Tally, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT outcome, reason, CAST(sum(events) AS bigint) FROM run_outcomes WHERE run = $1
+	rows, err := tx.QueryContext(ctx, `SELECT outcome, reason, CAST(sum(events) AS bigint) FROM run_outcomes
+		WHERE run = $1
 		GROUP BY outcome, reason HAVING sum(events) <> 0 ORDER BY outcome, reason`, run)
 	tallies, err := allRows(rows, err, func(t *adapter.Tally) []any { return []any{&t.Outcome, &t.Reason, &t.Events} })
 	if err == nil && tallies == nil {
@@ -158,12 +165,14 @@ func (s *Store) RunState(ctx context.Context, run *adapter.Run) (state *adapter.
 			return err
 		}
 		// A leased event may be due only at the end of its lease.
-		err := tx.QueryRowContext(ctx, `SELECT count(*) FROM queue WHERE run = $1 AND (due_at <= $2 OR lease IS NOT NULL) AND due_at < `+heldText,
+		err := tx.QueryRowContext(ctx, `SELECT count(*) FROM queue
+			WHERE run = $1 AND (due_at <= $2 OR lease IS NOT NULL) AND due_at < `+heldText,
 			run.ID, milliseconds(now)).Scan(&state.Due)
 		if err != nil {
 			return err
 		}
-		return tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM queue WHERE connection = $1 AND tenant = $2 AND due_at <= $3 AND run IS NULL)`,
+		return tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM queue
+			WHERE connection = $1 AND tenant = $2 AND due_at <= $3 AND run IS NULL)`,
 			q.connection, q.tenant, milliseconds(now.Add(-liveWait))).Scan(&state.LiveWaiting)
 	})
 	if err != nil {
@@ -180,7 +189,9 @@ func (s *Store) RunState(ctx context.Context, run *adapter.Run) (state *adapter.
 // EndRun ends a run; see [adapter.RunStore].
 func (s *Store) EndRun(ctx context.Context, run *adapter.Run) error {
 	err := s.engine.write(ctx, func(tx *sql.Tx) error {
-		found, err := affected(tx.ExecContext(ctx, `UPDATE runs SET ended_at = $1, updated_at = $1 WHERE id = $2 AND owner = $3`, milliseconds(s.now()), run.ID, run.Owner))
+		found, err := affected(tx.ExecContext(ctx,
+			`UPDATE runs SET ended_at = $1, updated_at = $1 WHERE id = $2 AND owner = $3`,
+			milliseconds(s.now()), run.ID, run.Owner))
 		if err == nil && !found {
 			return adapter.ErrRunTaken
 		}

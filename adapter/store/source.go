@@ -24,7 +24,8 @@ var logTable = table{
 	reason: "reason",
 	columns: `id, connection, message_id, user_id, account_id,
 	(SELECT name FROM event_names WHERE event_names.id = deliveries.event), event_key, outcome, reason, detail, status,
-	attempts, received_at, received_at + first_attempt_ms, received_at + last_attempt_ms, received_at + settled_ms, NULL,
+	attempts, received_at, received_at + first_attempt_ms, received_at + last_attempt_ms,
+	received_at + settled_ms, NULL,
 	ambiguous <> 0, run, tenant, CASE WHEN outcome = 4 AND run IS NOT NULL
 		THEN coalesce((SELECT repeats FROM rejected WHERE delivery = deliveries.id), 0) ELSE 0 END,
 	outcome IN (4, 5) AND NOT EXISTS (SELECT 1 FROM payloads WHERE delivery = deliveries.id)`,
@@ -37,7 +38,8 @@ func (s *Store) queueTable() table {
 		reason: reason,
 		columns: `id, connection, message_id, user_id, account_id,
 	(SELECT name FROM event_names WHERE event_names.id = queue.event), event_key, 6, ` + reason + `, detail, status,
-	attempts, received_at, first_attempt_at, last_attempt_at, NULL, CASE WHEN due_at < ` + heldText + ` THEN due_at END,
+	attempts, received_at, first_attempt_at, last_attempt_at, NULL,
+	CASE WHEN due_at < ` + heldText + ` THEN due_at END,
 	ambiguous_at IS NOT NULL, run, tenant, 0, 1 = 0`,
 	}
 }

@@ -55,7 +55,9 @@ func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 	e := &sqliteEngine{
 		shared: opts.Shared, operators: opts.forOperators(), now: opts.Now, cache: cmp.Or(opts.Cache, defaultCache),
 		writing: make(chan struct{}, 1), leases: newLeases(), rewrites: make(map[string]*sql.Stmt),
-		log:      writeAheadLog{limit: cmp.Or(opts.maxLog, maxLog), copying: make(chan struct{}, 1), tried: time.Now()},
+		log: writeAheadLog{
+			limit: cmp.Or(opts.maxLog, maxLog), copying: make(chan struct{}, 1), tried: time.Now(),
+		},
 		messages: messageIndex{limit: cmp.Or(opts.messagesInMemory, messagesInMemory), recent: newMessageSet()},
 	}
 	defer func() {
@@ -171,8 +173,10 @@ func wholePages(path string) error {
 	return fmt.Errorf("the store is damaged: its file ends within a page: %s", damagedRemedy)
 }
 
-const damagedRemedy = "restore a backup with `segment-saasquatch store restore FILE`, which keeps the damaged files under another name; " +
-	"a copy of the database alone, put in its place beside another log, looks like this too. Without a backup, put all files of the " +
+const damagedRemedy = "restore a backup with `segment-saasquatch store restore FILE`, " +
+	"which keeps the damaged files under another name; " +
+	"a copy of the database alone, put in its place beside another log, looks like this too. " +
+	"Without a backup, put all files of the " +
 	"database aside and start with a new one; sqlite3's .recover can save events out of the damaged file"
 
 // sqliteReaders is the number of reading connections of each kind.
@@ -180,7 +184,8 @@ var sqliteReaders = [...]int{shortRead: 3, leaseRead: 1, healthRead: 2, longRead
 
 func (e *sqliteEngine) connect(ctx context.Context, opts *Options) (err error) {
 	const patient = "_pragma=busy_timeout(10000)&"
-	writing := fmt.Sprintf(patient+"_txlock=immediate&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-%d)", e.cache>>10) // in KiB
+	writing := fmt.Sprintf(patient+
+		"_txlock=immediate&_pragma=wal_autocheckpoint(0)&_pragma=cache_size(-%d)", e.cache>>10) // in KiB
 	if e.writers, err = e.pool(writing, 1); err != nil {
 		return err
 	}
@@ -255,7 +260,8 @@ func (e *sqliteEngine) check() error { return e.files.check() }
 // would grow by one transaction each time.
 func (e *sqliteEngine) dsn(settings string) string {
 	return fileSource(e.path) + "?mode=rw&_pragma=auto_vacuum(incremental)&_pragma=journal_mode(wal)" +
-		"&_pragma=synchronous(full)&_pragma=journal_size_limit(" + strconv.FormatInt(e.restartBytes(), 10) + ")&" + settings
+		"&_pragma=synchronous(full)&_pragma=journal_size_limit(" +
+		strconv.FormatInt(e.restartBytes(), 10) + ")&" + settings
 }
 
 // close closes the database. Lost files stay open until the process ends: the last connection to close would delete

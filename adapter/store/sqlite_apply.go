@@ -38,7 +38,10 @@ func (e *sqliteEngine) applyOnce(changes []change) (applied, error) {
 	if _, err := e.statements.begin.Exec(); err != nil {
 		return applied{}, fmt.Errorf("begin: %w", err)
 	}
-	t := transaction{statements: e.statements, conn: e.connection, index: &e.messages, own: newMessageSet(), known: make(map[int64]struct{}), sums: make(sums), runs: make(runSums)}
+	t := transaction{
+		statements: e.statements, conn: e.connection, index: &e.messages, own: newMessageSet(),
+		known: make(map[int64]struct{}), sums: make(sums), runs: make(runSums),
+	}
 	err := t.apply(changes)
 	if err == nil {
 		err = stillWanted(changes)
@@ -248,7 +251,8 @@ func (t *transaction) store(a *acceptance, i int, id int64) (outcome adapter.Out
 	}
 	at := milliseconds(a.at)
 	t.rows = append(t.rows, id, a.queue.connection, a.due(), at, a.queue.tenant, body, messageID,
-		clean(arrival.UserID), accountOf(clean(arrival.AccountID), clean(arrival.UserID)), cut(arrival.EventKey), payloadOf(arrival),
+		clean(arrival.UserID), accountOf(clean(arrival.AccountID), clean(arrival.UserID)), cut(arrival.EventKey),
+		payloadOf(arrival),
 		orNull(a.runID()), a.lease(), orNull(a.events[i]), checksum(arrival.Payload, id))
 	if len(t.rows) == manyRows*rowColumns {
 		return adapter.Pending, true, t.flush()
@@ -301,7 +305,9 @@ func (t *transaction) flush() error {
 
 // duplicateOf looks for the same event among those with the same hash. It returns the reason for a duplicate, or an
 // empty reason.
-func (t *transaction) duplicateOf(a *acceptance, hash int64, candidates []int64, body, former any, messageID string) (mapping.Reason, error) {
+func (t *transaction) duplicateOf(
+	a *acceptance, hash int64, candidates []int64, body, former any, messageID string,
+) (mapping.Reason, error) {
 	if err := t.flush(); err != nil { // the other event may be in the same request
 		return "", err
 	}
@@ -312,7 +318,8 @@ func (t *transaction) duplicateOf(a *acceptance, hash int64, candidates []int64,
 	}
 	candidates = append(candidates, onDisk...)
 	var isPending, isDelivered bool
-	err = t.conn.QueryRowContext(context.Background(), sameEventSQL(candidates, hashList(former)), a.queue.tenant, body, messageID).Scan(&isPending, &isDelivered)
+	err = t.conn.QueryRowContext(context.Background(), sameEventSQL(candidates, hashList(former)),
+		a.queue.tenant, body, messageID).Scan(&isPending, &isDelivered)
 	if err != nil || !isPending && !isDelivered {
 		return "", err
 	}
@@ -320,10 +327,13 @@ func (t *transaction) duplicateOf(a *acceptance, hash int64, candidates []int64,
 }
 
 // log inserts an arrival that is already settled into the log.
-func (t *transaction) log(a *acceptance, i int, arrival *adapter.Arrival, id int64, messageID string, body any, reason mapping.Reason) error {
+func (t *transaction) log(
+	a *acceptance, i int, arrival *adapter.Arrival, id int64, messageID string, body any, reason mapping.Reason,
+) error {
 	q := a.queue
 	if _, err := t.logArrival.Exec(id, q.connection, q.tenant, int64(arrival.Outcome), body, messageID,
-		userHash(arrival.UserID), cut(arrival.UserID), accountOf(cut(arrival.AccountID), cut(arrival.UserID)), cut(arrival.EventKey), milliseconds(a.at),
+		userHash(arrival.UserID), cut(arrival.UserID), accountOf(cut(arrival.AccountID), cut(arrival.UserID)),
+		cut(arrival.EventKey), milliseconds(a.at),
 		orNull(string(reason)), orNull(cut(arrival.Detail)), orNull(a.runID()), orNull(a.events[i])); err != nil {
 		return err
 	}
@@ -365,8 +375,10 @@ func (t *transaction) record(r *recording) error {
 	r.lost = false
 	step, id := &r.step, r.leased.ID
 	if step.Outcome == adapter.Pending {
-		found, err := affected(t.putBack.Exec(id, milliseconds(step.Due), orNull(cut(step.EventKey)), asInt(step.Counted),
-			r.counted(), r.ambiguous(), orNull(step.Status), orNull(string(step.Reason)), orNull(cut(step.Detail)), r.queue.tenant))
+		found, err := affected(t.putBack.Exec(id, milliseconds(step.Due), orNull(cut(step.EventKey)),
+			asInt(step.Counted),
+			r.counted(), r.ambiguous(), orNull(step.Status), orNull(string(step.Reason)), orNull(cut(step.Detail)),
+			r.queue.tenant))
 		if err != nil {
 			return fmt.Errorf("put an event back: %w", err)
 		}
@@ -376,8 +388,10 @@ func (t *transaction) record(r *recording) error {
 		return t.recordAttempt(r)
 	}
 	found, err := affected(t.settle.Exec(id, int64(step.Outcome), userHash(r.leased.UserID), cut(r.leased.UserID),
-		accountOf(cut(r.leased.AccountID), cut(r.leased.UserID)), orNull(cut(step.EventKey)), r.counted(), milliseconds(step.At),
-		asInt(step.Counted), orNull(step.Status), asInt(step.Ambiguous), orNull(string(step.Reason)), orNull(cut(step.Detail)), r.queue.tenant))
+		accountOf(cut(r.leased.AccountID), cut(r.leased.UserID)), orNull(cut(step.EventKey)), r.counted(),
+		milliseconds(step.At),
+		asInt(step.Counted), orNull(step.Status), asInt(step.Ambiguous), orNull(string(step.Reason)),
+		orNull(cut(step.Detail)), r.queue.tenant))
 	if err != nil {
 		return fmt.Errorf("settle an event: %w", err)
 	}
@@ -410,7 +424,8 @@ func (t *transaction) recordAttempt(r *recording) error {
 		return nil
 	}
 	step := &r.step
-	_, err := t.attempt.Exec(r.leased.ID, milliseconds(step.Began), step.At.Sub(step.Began).Milliseconds(), orNull(step.Status),
+	took := step.At.Sub(step.Began).Milliseconds()
+	_, err := t.attempt.Exec(r.leased.ID, milliseconds(step.Began), took, orNull(step.Status),
 		string(step.Reason), orNull(cut(step.Detail)))
 	return wrap("record an attempt", err)
 }

@@ -15,7 +15,8 @@ func (e *sqliteEngine) logIndexes() logIndexes {
 			from: "deliveries_by_outcome CROSS JOIN deliveries ON id = of_id", outcome: "of_outcome", id: "of_id",
 		},
 		byRun: logIndex{
-			from: "deliveries_by_run CROSS JOIN deliveries ON id = of_id", run: "of_run", outcome: "of_outcome", id: "of_id",
+			from: "deliveries_by_run CROSS JOIN deliveries ON id = of_id",
+			run:  "of_run", outcome: "of_outcome", id: "of_id",
 		},
 		userID: "id",
 	}
@@ -60,15 +61,14 @@ func (e *sqliteEngine) index(ctx context.Context) (next time.Duration, err error
 		next = retainRest
 	}
 	return next, e.write(ctx, func(tx *sql.Tx) error {
-		for _, statement := range []string{
+		err := executeEach(ctx, tx, []string{
 			`INSERT OR IGNORE INTO deliveries_by_outcome SELECT outcome, id FROM deliveries
 				WHERE +outcome <> 1 AND id > ?1 AND id <= ?2 ORDER BY id`,
 			`INSERT OR IGNORE INTO deliveries_by_run SELECT run, outcome, id FROM deliveries
 				WHERE +run IS NOT NULL AND id > ?1 AND id <= ?2 ORDER BY id`,
-		} {
-			if _, err := tx.ExecContext(ctx, statement, after, upTo); err != nil {
-				return err
-			}
+		}, after, upTo)
+		if err != nil {
+			return err
 		}
 		if last {
 			_, err = tx.ExecContext(ctx, `DELETE FROM unindexed_deliveries`)

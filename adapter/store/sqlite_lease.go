@@ -23,7 +23,10 @@ type leases struct {
 }
 
 func newLeases() leases {
-	return leases{leasing: new(sync.Mutex), mu: new(sync.Mutex), ids: make(map[int64]struct{}), ended: make(map[int64]struct{})}
+	return leases{
+		leasing: new(sync.Mutex), mu: new(sync.Mutex),
+		ids: make(map[int64]struct{}), ended: make(map[int64]struct{}),
+	}
 }
 
 // end ends the lease of an event.
@@ -58,7 +61,9 @@ func (l *leases) take(id int64) bool {
 	return true
 }
 
-func (e *sqliteEngine) lease(ctx context.Context, q *Queue, now time.Time, request leaseRequest) (leased []adapter.Leased, err error) {
+func (e *sqliteEngine) lease(
+	ctx context.Context, q *Queue, now time.Time, request leaseRequest,
+) (leased []adapter.Leased, err error) {
 	// The outcome would go to a file that a restart does not find.
 	if err := e.check(); err != nil {
 		return nil, err
@@ -133,14 +138,16 @@ func (e *sqliteEngine) due(ctx context.Context, tx *sql.Tx, q *Queue, now time.T
 
 // parkedIDs returns the ids of the parked events that are pending and whose due time has not changed.
 func parkedIDs(ctx context.Context, tx *sql.Tx, q *Queue, parked []adapter.Parked) (ids []int64, err error) {
-	find, err := tx.PrepareContext(ctx, `SELECT count(*) FROM queue WHERE id = ?1 AND connection = ?2 AND tenant = ?3 AND due_at = ?4`)
+	find, err := tx.PrepareContext(ctx, `SELECT count(*) FROM queue
+		WHERE id = ?1 AND connection = ?2 AND tenant = ?3 AND due_at = ?4`)
 	if err != nil {
 		return nil, err
 	}
 	defer find.Close()
 	for _, p := range parked {
 		var found bool
-		if err := find.QueryRowContext(ctx, p.ID, q.connection, q.tenant, milliseconds(p.Due)).Scan(&found); err != nil {
+		err := find.QueryRowContext(ctx, p.ID, q.connection, q.tenant, milliseconds(p.Due)).Scan(&found)
+		if err != nil {
 			return nil, fmt.Errorf("look for parked event %d: %w", p.ID, err)
 		}
 		if found {
@@ -150,7 +157,8 @@ func parkedIDs(ctx context.Context, tx *sql.Tx, q *Queue, parked []adapter.Parke
 	return ids, nil
 }
 
-const loadSQL = `SELECT message_id, coalesce(body_hash, 1) = 0, user_id, account_id, received_at, attempts, failed, redriven, first_attempt_at, ambiguous_at, sending_at, payload, coalesce(run, 0), checksum
+const loadSQL = `SELECT message_id, coalesce(body_hash, 1) = 0, user_id, account_id, received_at, attempts, failed,
+	redriven, first_attempt_at, ambiguous_at, sending_at, payload, coalesce(run, 0), checksum
 FROM queue WHERE id = ?1`
 
 func scanLeased(row *sql.Row, l *adapter.Leased) error {

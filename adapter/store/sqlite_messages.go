@@ -257,7 +257,9 @@ func (e *sqliteEngine) candidates(ctx context.Context, tx *sql.Tx, messageID str
 }
 
 // byMessage returns the condition that picks the deliveries with the messageId.
-func (e *sqliteEngine) byMessage(ctx context.Context, tx *sql.Tx, messageID string) (clause string, args []any, err error) {
+func (e *sqliteEngine) byMessage(
+	ctx context.Context, tx *sql.Tx, messageID string,
+) (clause string, args []any, err error) {
 	ids, err := e.candidates(ctx, tx, messageID)
 	return "message_id = ? AND id IN " + numberList(ids), []any{messageID}, err
 }
@@ -270,7 +272,8 @@ func sameEventSQL(candidates, former []int64) string {
 		same += ` OR body_hash IN ` + numberList(former)
 	}
 	same += `)`
-	return `SELECT EXISTS (SELECT 1 FROM queue` + same + `), EXISTS (SELECT 1 FROM deliveries` + same + ` AND outcome IN (1, 2))`
+	return `SELECT EXISTS (SELECT 1 FROM queue` + same +
+		`), EXISTS (SELECT 1 FROM deliveries` + same + ` AND outcome IN (1, 2))`
 }
 
 // hashList returns a body hash, which may be nil, as a list.

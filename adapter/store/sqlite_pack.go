@@ -26,7 +26,8 @@ func (e *sqliteEngine) packMessages(ctx context.Context) (more bool, err error) 
 	var held, most int64
 	var after sql.NullInt64
 	err = e.read(ctx, shortRead, func(tx *sql.Tx) error {
-		err := tx.QueryRowContext(ctx, `SELECT coalesce(sum(events - removed), 0) FROM totals WHERE outcome <> 0`).Scan(&held)
+		err := tx.QueryRowContext(ctx,
+			`SELECT coalesce(sum(events - removed), 0) FROM totals WHERE outcome <> 0`).Scan(&held)
 		if err != nil {
 			return err
 		}
@@ -82,7 +83,8 @@ func packAfter(ctx context.Context, tx *sql.Tx, after, held int64) (more bool, e
 // messagesAfter returns about packRows entries after a hash, with all entries of the last hash.
 func messagesAfter(ctx context.Context, tx *sql.Tx, after int64) (entries []entry, err error) {
 	rows, err := tx.QueryContext(ctx, `SELECT hash, delivery FROM messages WHERE hash > ?1 AND hash <= (
-			SELECT max(hash) FROM (SELECT hash FROM messages WHERE hash > ?1 ORDER BY hash LIMIT `+strconv.Itoa(packRows)+`))
+			SELECT max(hash) FROM (
+				SELECT hash FROM messages WHERE hash > ?1 ORDER BY hash LIMIT `+strconv.Itoa(packRows)+`))
 		ORDER BY hash, delivery`, after)
 	return allRows(rows, err, func(e *entry) []any { return []any{&e.hash, &e.id} })
 }

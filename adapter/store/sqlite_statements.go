@@ -17,27 +17,34 @@ type statements struct {
 
 // An error ends the whole transaction. With OR FAIL, SQLite need not prepare to undo a single statement.
 const (
-	enqueueSQL = `INSERT OR FAIL INTO queue (id, connection, due_at, received_at, tenant, body_hash, message_id, user_id, account_id, event_key, payload, run, lease, event, checksum) VALUES `
+	enqueueSQL = `INSERT OR FAIL INTO queue (id, connection, due_at, received_at, tenant, body_hash, message_id,
+		user_id,
+		account_id, event_key, payload, run, lease, event, checksum) VALUES `
 	enqueueRow = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 	knownSQL = `SELECT hash FROM messages WHERE hash IN `
 
 	candidatesSQL = `SELECT delivery FROM messages WHERE hash = ?1`
 
-	logArrivalSQL = `INSERT OR FAIL INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id,
+	logArrivalSQL = `INSERT OR FAIL INTO deliveries (id, connection, tenant, outcome, body_hash, message_id,
+		user_hash, user_id, account_id,
 	event_key, received_at, settled_ms, attempts, ambiguous, reason, detail, run, event)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, 0, 0, ?12, ?13, ?14, ?15)`
 
 	keepPayloadSQL = `INSERT OR FAIL INTO payloads (delivery, keep_until, payload, checksum) VALUES (?1, ?2, ?3, ?4)`
 
-	settleSQL = `INSERT OR FAIL INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id,
-	event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason, detail, run, event)
+	settleSQL = `INSERT OR FAIL INTO deliveries (id, connection, tenant, outcome, body_hash, message_id,
+		user_hash, user_id, account_id,
+	event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason,
+	detail, run, event)
 SELECT id, connection, tenant, ?2, body_hash, message_id, ?3, ?4, ?5,
-	coalesce(?6, event_key), received_at, coalesce(first_attempt_at, ?7) - received_at, coalesce(?7, last_attempt_at) - received_at, ?8 - received_at,
+	coalesce(?6, event_key), received_at, coalesce(first_attempt_at, ?7) - received_at,
+	coalesce(?7, last_attempt_at) - received_at, ?8 - received_at,
 	attempts + ?9, coalesce(?10, status), ambiguous_at IS NOT NULL OR ?11, ?12, ?13, run, event
 FROM queue WHERE id = ?1 AND tenant = ?14`
 
-	keepQueuedSQL = `INSERT OR FAIL INTO payloads (delivery, keep_until, payload, checksum) SELECT id, ?2, payload, checksum FROM queue WHERE id = ?1`
+	keepQueuedSQL = `INSERT OR FAIL INTO payloads (delivery, keep_until, payload, checksum)
+	SELECT id, ?2, payload, checksum FROM queue WHERE id = ?1`
 
 	dequeueSQL = `DELETE FROM queue WHERE id = ?1`
 
@@ -57,13 +64,17 @@ SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5, ?6 FROM attempts WHERE 
 
 	markSendingSQL = `UPDATE OR FAIL queue SET sending_at = ?2 WHERE id = ?1 AND tenant = ?3`
 
-	addTotalSQL = `INSERT INTO totals (connection, shard, outcome, events, removed, bytes) VALUES (?1, 0, ?2, ?3, 0, ?4)
-ON CONFLICT (connection, shard, outcome) DO UPDATE SET events = events + excluded.events, bytes = bytes + excluded.bytes`
+	addTotalSQL = `INSERT INTO totals (connection, shard, outcome, events, removed, bytes)
+	VALUES (?1, 0, ?2, ?3, 0, ?4)
+ON CONFLICT (connection, shard, outcome) DO UPDATE
+	SET events = events + excluded.events, bytes = bytes + excluded.bytes`
 
-	runProgressSQL = `UPDATE OR FAIL runs SET progress = coalesce(?3, progress), updated_at = ?4 WHERE id = ?1 AND owner = ?2`
+	runProgressSQL = `UPDATE OR FAIL runs SET progress = coalesce(?3, progress), updated_at = ?4
+	WHERE id = ?1 AND owner = ?2`
 
 	runObjectSQL = `INSERT INTO run_objects (run, object, version, lines, done, fault) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-ON CONFLICT (run, object) DO UPDATE SET version = excluded.version, lines = excluded.lines, done = excluded.done, fault = excluded.fault`
+ON CONFLICT (run, object) DO UPDATE SET version = excluded.version, lines = excluded.lines,
+	done = excluded.done, fault = excluded.fault`
 
 	addRunOutcomeSQL = `INSERT INTO run_outcomes (run, shard, outcome, reason, events) VALUES (?1, 0, ?2, ?3, ?4)
 ON CONFLICT (run, shard, outcome, reason) DO UPDATE SET events = events + excluded.events`
@@ -73,7 +84,8 @@ ON CONFLICT (digest) DO UPDATE SET repeats = repeats + 1 RETURNING delivery`
 
 	runRejectedSQL = `INSERT OR IGNORE INTO run_rejected (run, delivery) VALUES (?1, ?2)`
 
-	addDeadLetterSQL = `INSERT OR FAIL INTO dead_letters (outcome, delivery, connection, bytes) VALUES (?1, ?2, ?3, ?4)`
+	addDeadLetterSQL = `INSERT OR FAIL INTO dead_letters (outcome, delivery, connection, bytes)
+	VALUES (?1, ?2, ?3, ?4)`
 )
 
 // A statement for many rows costs much less than one for each row.

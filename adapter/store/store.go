@@ -293,7 +293,10 @@ func (s *Store) newQueue(ctx context.Context, name, tenant string) (*Queue, erro
 	if err != nil {
 		return nil, fmt.Errorf("register the tenant of connection %s: %w", name, err)
 	}
-	return &Queue{store: s, connection: connectionID, tenant: tenantID, share: s.limits.Shares[name], wake: make(chan struct{}, 1)}, nil
+	return &Queue{
+		store: s, connection: connectionID, tenant: tenantID, share: s.limits.Shares[name],
+		wake: make(chan struct{}, 1),
+	}, nil
 }
 
 // wakeAll wakes the delivery loops of this process.

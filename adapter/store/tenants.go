@@ -97,7 +97,8 @@ func (s *Store) queueHeads(ctx context.Context, tx *sql.Tx) (map[int64][]queueHe
 	var connection, tenant, received int64
 	for {
 		err := tx.QueryRowContext(ctx, `SELECT connection, tenant, received_at FROM queue
-			WHERE (connection, tenant) >= ($1, $2) ORDER BY connection, tenant, `+s.engine.idOrder()+` LIMIT 1`, connection, tenant+1).
+			WHERE (connection, tenant) >= ($1, $2) ORDER BY connection, tenant, `+s.engine.idOrder()+` LIMIT 1`,
+			connection, tenant+1).
 			Scan(&connection, &tenant, &received)
 		if errors.Is(err, sql.ErrNoRows) {
 			return heads, nil
@@ -164,7 +165,8 @@ func (h *heldCounts) count(ctx context.Context, tx *sql.Tx, connection, tenant i
 	if ok && began.Before(known.expires) {
 		return known.events, nil
 	}
-	err = tx.QueryRowContext(ctx, `SELECT count(*) FROM queue WHERE connection = $1 AND tenant = $2`, connection, tenant).Scan(&events)
+	const query = `SELECT count(*) FROM queue WHERE connection = $1 AND tenant = $2`
+	err = tx.QueryRowContext(ctx, query, connection, tenant).Scan(&events)
 	if err == nil && events >= manyHeld {
 		h.mu.Lock()
 		defer h.mu.Unlock()

@@ -75,7 +75,9 @@ func readByConnection[T any](
 }
 
 func (b *balance) asTotals(name string) adapter.Totals {
-	totals := adapter.Totals{Connection: name, Accepted: b.totals[accepted], Events: make(map[adapter.Outcome]int64, len(adapter.Outcomes))}
+	totals := adapter.Totals{
+		Connection: name, Accepted: b.totals[accepted], Events: make(map[adapter.Outcome]int64, len(adapter.Outcomes)),
+	}
 	for _, outcome := range adapter.Outcomes {
 		totals.Events[outcome] = b.totals[outcome]
 	}
@@ -130,7 +132,8 @@ func (s *Store) Verify(ctx context.Context) ([]adapter.Conservation, error) {
 func countRows(ctx context.Context, tx *sql.Tx, all balances) error {
 	var connection, n int64
 	var outcome adapter.Outcome
-	rows, err := tx.QueryContext(ctx, `SELECT connection, outcome, count(*) FROM deliveries GROUP BY connection, outcome
+	rows, err := tx.QueryContext(ctx,
+		`SELECT connection, outcome, count(*) FROM deliveries GROUP BY connection, outcome
 		UNION ALL SELECT connection, 6, count(*) FROM queue GROUP BY connection`)
 	return eachRow(rows, err, func() { all.of(connection).rows[outcome] = n }, &connection, &outcome, &n)
 }
@@ -150,7 +153,10 @@ func measurePayloads(ctx context.Context, tx *sql.Tx, all balances) error {
 
 // verify compares the rows with the totals.
 func (b *balance) verify(name string) adapter.Conservation {
-	c := adapter.Conservation{Totals: b.asTotals(name), Rows: make(map[adapter.Outcome]int64), Removed: make(map[adapter.Outcome]int64), Faults: []string{}}
+	c := adapter.Conservation{
+		Totals: b.asTotals(name), Rows: make(map[adapter.Outcome]int64),
+		Removed: make(map[adapter.Outcome]int64), Faults: []string{},
+	}
 	var sum int64
 	for _, outcome := range adapter.Outcomes {
 		events := b.totals[outcome]
@@ -161,11 +167,13 @@ func (b *balance) verify(name string) adapter.Conservation {
 				outcome, events, b.removed[outcome], kept, b.rows[outcome]))
 		}
 		if isDeadLetter(outcome) && b.bytes[outcome] != b.found[outcome] {
-			c.Faults = append(c.Faults, fmt.Sprintf("%s: payloads of %d bytes counted, but there are %d bytes", outcome, b.bytes[outcome], b.found[outcome]))
+			c.Faults = append(c.Faults, fmt.Sprintf("%s: payloads of %d bytes counted, but there are %d bytes",
+				outcome, b.bytes[outcome], b.found[outcome]))
 		}
 	}
 	if sum != b.totals[accepted] {
-		c.Faults = append(c.Faults, fmt.Sprintf("%d accepted, but %d have an outcome or are pending", b.totals[accepted], sum))
+		c.Faults = append(c.Faults,
+			fmt.Sprintf("%d accepted, but %d have an outcome or are pending", b.totals[accepted], sum))
 	}
 	return c
 }
