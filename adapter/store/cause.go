@@ -48,7 +48,7 @@ var causes = []cause{
 	{errnos{unix.EMFILE}, nil, "the server has too many files open",
 		"raise the limit on open files (ulimit -n, or LimitNOFILE of systemd)"},
 	{errnos{unix.ENFILE}, nil, "the machine has too many files open",
-		"raise fs.file-max, or end what opens the files"},
+		"raise fs.file-max, or end the programs that open them"},
 	{errnos{unix.ENOLCK, unix.EOPNOTSUPP, unix.ENOTSUP, unix.ENOSYS},
 		codes{
 			sqlite3.SQLITE_IOERR_LOCK, sqlite3.SQLITE_IOERR_RDLOCK, sqlite3.SQLITE_IOERR_UNLOCK,
@@ -59,7 +59,7 @@ var causes = []cause{
 		"set data_dir on a local disk: network file systems such as NFS lack the locks or the shared memory " +
 			"that SQLite needs; for several machines there is the PostgreSQL store"},
 	{errnos{unix.ESTALE}, nil, "the file system is gone",
-		"mount it again and restart, and better set data_dir on a local disk"},
+		"mount it again and restart, or set data_dir on a local disk"},
 	{errnos{unix.EISDIR}, nil, "the store is a directory",
 		"the database is a file: remove the directory, or set another data_dir"},
 	{errnos{unix.ENOTDIR}, nil, "the data directory is a file",
@@ -69,7 +69,7 @@ var causes = []cause{
 	{errnos{unix.ENOMEM}, codes{sqlite3.SQLITE_NOMEM}, "the store is out of memory", "give the process more memory"},
 	{nil, codes{sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}, "the store is damaged", damagedRemedy},
 	{nil, codes{sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}, "the store is busy",
-		"end what has the database open for long"},
+		"end the program that keeps the database open"},
 	{nil, codes{sqlite3.SQLITE_AUTH}, "the store cannot be written to",
 		"the user of this process must be able to write the file and its directory"},
 	{errnos{unix.EIO, unix.ENXIO, unix.ENODEV}, codes{sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN},

@@ -64,7 +64,7 @@ func checkPostgres(ctx context.Context, opts Options) (notes []string, err error
 	}
 	var servers int
 	var readOnly, mayCreate bool
-	err = e.once(ctx, func() error {
+	err = e.useConnection(ctx, func() error {
 		return errors.Join(
 			e.pool.QueryRow(ctx, sessionsSQL, application).Scan(&servers),
 			e.pool.QueryRow(ctx, `SELECT current_setting('transaction_read_only') = 'on',
@@ -93,7 +93,7 @@ func checkPostgres(ctx context.Context, opts Options) (notes []string, err error
 
 // checkGrants lets PostgreSQL plan the writes of a server, which fails if a grant is missing.
 func (e *postgresEngine) checkGrants(ctx context.Context) error {
-	err := e.once(ctx, func() error {
+	err := e.useConnection(ctx, func() error {
 		return pgx.BeginTxFunc(ctx, e.pool, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, `EXPLAIN `+e.probeStatement())
 			return err

@@ -201,7 +201,7 @@ func (e *sqliteEngine) insertRows(ctx context.Context, table string, columns []s
 
 func (e *postgresEngine) insertRows(ctx context.Context, table string, columns []string, rows [][]any) error {
 	return retry(ctx, func() error {
-		return e.transact(ctx, durablyAs, func(tx pgx.Tx, _ commitMark) error {
+		return e.transact(ctx, markedOptions, func(tx pgx.Tx, _ commitMark) error {
 			_, err := tx.CopyFrom(ctx, pgx.Identifier{table}, columns, pgx.CopyFromRows(rows))
 			return err
 		})

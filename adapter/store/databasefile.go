@@ -47,7 +47,7 @@ func checkFormat(path string, file io.ReaderAt, size int64, log bool) error {
 	case n == 0:
 		return &ForeignFileError{Path: path, Problem: "is empty"}
 	case string(head[:n]) != databaseMagic[:n]:
-		return &ForeignFileError{Path: path, Problem: "is no SQLite database, or is packed"}
+		return &ForeignFileError{Path: path, Problem: "is no SQLite database, or is compressed"}
 	case size%pageSize != 0 && !log:
 		return &DamagedFileError{Path: path, Faults: []string{"it ends within a page"}}
 	}

@@ -21,7 +21,7 @@ type health struct {
 	fault   *adapter.UnavailableError // of the database; nil if it works
 	full    *adapter.UnavailableError // nil if the disk has its reserve
 
-	told     []string  // the reported messages of this outage; none if the store works
+	reported []string  // the reported messages of this outage; none if the store works
 	flapping bool      // it failed soon after it had recovered
 	works    time.Time // since when; zero if it fails
 }
@@ -87,28 +87,28 @@ func (h *health) change(record func()) {
 	record()
 	is := h.worst()
 	if is == nil {
-		if len(h.told) > 0 && h.works.IsZero() {
+		if len(h.reported) > 0 && h.works.IsZero() {
 			h.works = time.Now()
 			h.settle()
 		}
 		return
 	}
-	if len(h.told) == 0 {
+	if len(h.reported) == 0 {
 		h.flapping = !h.works.IsZero() && time.Since(h.works) < h.quiet
 	}
 	h.works = time.Time{}
-	if !slices.Contains(h.told, is.Message) {
-		h.told = append(h.told, is.Message)
+	if !slices.Contains(h.reported, is.Message) {
+		h.reported = append(h.reported, is.Message)
 		h.onChange(is)
 	}
 }
 
 // settle reports that the store works again, after the quiet time for a store that flaps. The caller holds mu.
 func (h *health) settle() {
-	if len(h.told) == 0 || h.works.IsZero() || h.flapping && time.Since(h.works) < h.quiet {
+	if len(h.reported) == 0 || h.works.IsZero() || h.flapping && time.Since(h.works) < h.quiet {
 		return
 	}
-	h.told = nil
+	h.reported = nil
 	h.onChange(nil)
 }
 

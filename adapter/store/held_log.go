@@ -30,8 +30,8 @@ type heldLogs struct {
 	onChange func(HeldLog)
 	after    time.Duration
 
-	mu   sync.Mutex
-	told time.Time // when a reader was last reported, zero if no reader was
+	mu       sync.Mutex
+	reported time.Time // when a reader was last reported, zero if no reader was
 }
 
 // LogSize returns the size of SQLite's write-ahead log in bytes, and how long a reader has kept it from restarting.
@@ -51,12 +51,12 @@ func (s *Store) watchLog() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
-	case log.For >= h.after && (h.told.IsZero() || time.Since(h.told) >= heldLogRepeat):
-		h.told = time.Now()
+	case log.For >= h.after && (h.reported.IsZero() || time.Since(h.reported) >= heldLogRepeat):
+		h.reported = time.Now()
 		log, _ = s.engine.heldLog(true)
 		h.onChange(log)
-	case log.For == 0 && !h.told.IsZero():
-		h.told = time.Time{}
+	case log.For == 0 && !h.reported.IsZero():
+		h.reported = time.Time{}
 		h.onChange(log)
 	}
 }

@@ -46,7 +46,7 @@ type RestoredOptions struct {
 // work do not change it, except for the outcomes that a redrive decides.
 func (s *Store) LastWrite(ctx context.Context) (time.Time, error) {
 	last, err := readValue(ctx, s.read, func(tx *sql.Tx) (time.Time, error) { return s.lastWrite(ctx, tx) })
-	return last, s.explained("find out when the store was last written to", err)
+	return last, s.explained("read the time of the last write", err)
 }
 
 func (s *Store) lastWrite(ctx context.Context, tx *sql.Tx) (time.Time, error) {

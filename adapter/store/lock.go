@@ -121,7 +121,7 @@ func joinDatabase(path string) (_ *claim, err error) {
 		return nil, fmt.Errorf("look for the lock of the store: %s: %w", c.path, err)
 	} else if _, err := statFile(c.path + indexSuffix); locked && errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open the store: the server that has %s open calls it by another name: "+
-			"set data_dir as the server has it", c.path)
+			"set the data_dir of the server", c.path)
 	}
 	if err := oneName(c.path); err != nil {
 		return nil, err

@@ -15,14 +15,14 @@ import (
 // time. When a process dies, its events are due again once its leases end, by the clock of the database.
 type postgresEngine struct {
 	pool      *pgxpool.Pool
-	db        *sql.DB // uses the pool
-	places    places  // limits the connections
-	operators bool    // see Options.forOperators
+	db        *sql.DB         // uses the pool
+	slots     connectionSlots // limits the connections
+	operators bool            // see Options.forOperators
 	shards    chan int64
 	writers   commitWriters
 	leaseFor  time.Duration
-	// readPlaces has a place for each running read, for the kinds of reads that are bounded.
-	readPlaces map[readKind]chan struct{}
+	// readSlots has a place for each running read, for the kinds of reads that are bounded.
+	readSlots map[readKind]chan struct{}
 	// resolveFor is resolveTimeout, except in tests.
 	resolveFor time.Duration
 	// databaseNow replaces the clock of the database in tests, nil otherwise.
@@ -85,10 +85,10 @@ func (e *postgresEngine) lockRows() string { return " FOR UPDATE" }
 
 // read leaves half of the pool to events: short and long reads take up to a quarter each.
 func (e *postgresEngine) read(ctx context.Context, kind readKind, fn func(*sql.Tx) error) error {
-	if places := e.readPlaces[kind]; places != nil {
+	if slots := e.readSlots[kind]; slots != nil {
 		select {
-		case places <- struct{}{}:
-			defer func() { <-places }()
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -134,7 +134,7 @@ func (e *postgresEngine) writeOnce(ctx context.Context, fn func(*sql.Tx) error) 
 		return err
 	}
 	mark := e.writers.begin()
-	if err = executeEach(ctx, tx, []string{steadySQL, durablySQL, mark.statement()}); err == nil {
+	if err = executeEach(ctx, tx, []string{steadySQL, durableSQL, mark.statement()}); err == nil {
 		err = fn(tx)
 	}
 	return e.end(mark, leave, err, tx.Commit, tx.Rollback)
@@ -170,7 +170,7 @@ func (e *postgresEngine) clockOf(row interface{ Scan(...any) error }) (time.Time
 }
 
 func (e *postgresEngine) clock(ctx context.Context) (now time.Time, known bool, err error) {
-	err = e.once(ctx, func() (err error) {
+	err = e.useConnection(ctx, func() (err error) {
 		now, err = e.clockOf(e.pool.QueryRow(ctx, clockSQL))
 		return err
 	})

@@ -39,7 +39,7 @@ func (e *postgresEngine) applyOnce(changes []change, shard int64) (applied, erro
 	ctx, cancel := context.WithTimeout(context.Background(), applyTimeout)
 	defer cancel()
 	t := postgresTransaction{ctx: ctx, sums: make(sums), runs: make(runSums)}
-	err := e.transact(ctx, durablyAs, func(tx pgx.Tx, _ commitMark) error {
+	err := e.transact(ctx, markedOptions, func(tx pgx.Tx, _ commitMark) error {
 		t.tx = tx
 		if err := t.apply(changes, shard); err != nil {
 			return err

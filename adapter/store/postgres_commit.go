@@ -145,7 +145,7 @@ func (e *postgresEngine) committed(ctx context.Context, mark commitMark) (bool, 
 	defer cancel()
 	const none = -1 // no token
 	var token int64
-	err := e.once(ctx, func() error {
+	err := e.useConnection(ctx, func() error {
 		return e.pool.QueryRow(ctx, `INSERT INTO commits (writer, token, written_at) VALUES ($1, $2, now())
 			ON CONFLICT (writer) DO UPDATE SET written_at = excluded.written_at RETURNING token`, mark.writer, none).
 			Scan(&token)
@@ -155,7 +155,7 @@ func (e *postgresEngine) committed(ctx context.Context, mark commitMark) (bool, 
 
 // forgetCommits removes the rows of processes that have ended.
 func (e *postgresEngine) forgetCommits(ctx context.Context) error {
-	err := e.once(ctx, func() error {
+	err := e.useConnection(ctx, func() error {
 		_, err := e.pool.Exec(ctx, `DELETE FROM commits WHERE written_at < now() - interval '`+commitsRetention+`'`)
 		return err
 	})

@@ -49,7 +49,7 @@ func parsePostgres(text string) (*pgxpool.Config, error) {
 	if value, ok := parsed.RuntimeParams["pool_max_conns"]; ok {
 		connections, err = strconv.Atoi(value)
 		if err != nil || connections < minPostgresConnections || connections > maxPostgresConnections {
-			return nil, fmt.Errorf("pool_max_conns in the store's URL is no number from %d to %d: the store needs %d "+
+			return nil, fmt.Errorf("pool_max_conns in the store's URL is not a number from %d to %d: the store needs %d "+
 				"connections or more, so set it to at least that, or leave it out for %d",
 				minPostgresConnections, maxPostgresConnections, minPostgresConnections, defaultPostgresConnections)
 		}
@@ -110,10 +110,10 @@ func connectPostgres(ctx context.Context, opts Options) (*postgresEngine, error)
 	committers := min(postgresCommitters, max(1, (int(config.MaxConns)-2)/2))
 	e := &postgresEngine{
 		pool: pool, db: stdlib.OpenDBFromPool(pool), operators: opts.forOperators(),
-		places: newPlaces(int(config.MaxConns), opts.OnRefused),
+		slots:  newSlots(int(config.MaxConns), opts.OnRefused),
 		shards: make(chan int64, committers), leaseFor: cmp.Or(opts.leaseFor, leaseFor),
 		resolveFor: cmp.Or(opts.resolveFor, resolveTimeout), databaseNow: opts.databaseNow,
-		readPlaces: map[readKind]chan struct{}{
+		readSlots: map[readKind]chan struct{}{
 			shortRead: make(chan struct{}, max(1, config.MaxConns/4)),
 			longRead:  make(chan struct{}, min(longReads, max(1, config.MaxConns/4))),
 		},
@@ -122,7 +122,7 @@ func connectPostgres(ctx context.Context, opts Options) (*postgresEngine, error)
 	for i := range int64(committers) {
 		e.shards <- (first + i) % totalsShards
 	}
-	if err := e.once(ctx, func() error { return pool.Ping(ctx) }); err != nil {
+	if err := e.useConnection(ctx, func() error { return pool.Ping(ctx) }); err != nil {
 		return nil, errors.Join(e.remedy(err), e.close())
 	}
 	return e, nil
@@ -166,7 +166,7 @@ func (p *pooler) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 // checkDatabase returns an error if the database does not store every text unchanged.
 func (e *postgresEngine) checkDatabase(ctx context.Context) error {
 	var server, client string
-	err := e.once(ctx, func() error {
+	err := e.useConnection(ctx, func() error {
 		return e.pool.QueryRow(ctx, `SELECT current_setting('server_encoding'), current_setting('client_encoding')`).
 			Scan(&server, &client)
 	})

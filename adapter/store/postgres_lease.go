@@ -48,8 +48,8 @@ func (e *postgresEngine) lease(
 func (e *postgresEngine) leaseOnce(
 	ctx context.Context, q *Queue, now time.Time, request leaseRequest,
 ) (leased []adapter.Leased, err error) {
-	l := lessee{engine: e, ctx: ctx, queue: q, now: now, token: rand.Int64()}
-	err = e.transact(ctx, unmarked, func(tx pgx.Tx, mark commitMark) (err error) {
+	l := leaseTransaction{engine: e, ctx: ctx, queue: q, now: now, token: rand.Int64()}
+	err = e.transact(ctx, unmarkedOptions, func(tx pgx.Tx, mark commitMark) (err error) {
 		l.tx = tx
 		if l.database, err = e.clockOf(tx.QueryRow(ctx, clockSQL)); err != nil {
 			return fmt.Errorf("ask for the time: %w", err)
@@ -80,8 +80,8 @@ func (e *postgresEngine) leaseOnce(
 	return leased, nil
 }
 
-// lessee is one lease transaction.
-type lessee struct {
+// leaseTransaction is one lease transaction.
+type leaseTransaction struct {
 	engine        *postgresEngine
 	ctx           context.Context
 	tx            pgx.Tx
@@ -111,7 +111,7 @@ type due struct {
 }
 
 // due returns due events, and locks them.
-func (l *lessee) due(limit int, maxBytes int64) ([]due, error) {
+func (l *leaseTransaction) due(limit int, maxBytes int64) ([]due, error) {
 	now, database := milliseconds(l.now), milliseconds(l.database)
 	latest, behind := max(now, database), min(now, database)
 	scan := &l.queue.scan
@@ -119,7 +119,7 @@ func (l *lessee) due(limit int, maxBytes int64) ([]due, error) {
 	defer scan.mu.Unlock()
 	if from, ok := scan.start(); ok && l.engine.databaseNow == nil {
 		found, last, err := l.dueSince(from, latest, limit, maxBytes)
-		if err != nil || len(found) > 0 || scan.isDear() {
+		if err != nil || len(found) > 0 || scan.isSlow() {
 			scan.reach(last, behind)
 			return found, err
 		}
@@ -132,7 +132,7 @@ func (l *lessee) due(limit int, maxBytes int64) ([]due, error) {
 
 // parked locks and returns parked events that are pending, not leased, and whose due time has not changed. Their due
 // time stays: if the process dies, they wait for it.
-func (l *lessee) parked(request leaseRequest) ([]due, error) {
+func (l *leaseTransaction) parked(request leaseRequest) ([]due, error) {
 	place := make(map[int64]int, len(request.parked))
 	for i, p := range request.parked {
 		place[p.ID] = i
@@ -172,7 +172,9 @@ func (l *lessee) parked(request leaseRequest) ([]due, error) {
 }
 
 // dueSince returns events that are due since a time. It has left none that is due before last.
-func (l *lessee) dueSince(from, latest int64, limit int, maxBytes int64) (found []due, last int64, err error) {
+func (l *leaseTransaction) dueSince(
+	from, latest int64, limit int, maxBytes int64,
+) (found []due, last int64, err error) {
 	rows, err := l.tx.Query(l.ctx, dueSQL, l.queue.connection, l.queue.tenant, latest, milliseconds(l.now),
 		milliseconds(l.database), limit, from)
 	if err != nil {
@@ -196,7 +198,7 @@ func (l *lessee) dueSince(from, latest int64, limit int, maxBytes int64) (found 
 
 // take leases locked events, except those that another process has leased since the statement that looked for them
 // began.
-func (l *lessee) take(all []due) ([]adapter.Leased, error) {
+func (l *leaseTransaction) take(all []due) ([]adapter.Leased, error) {
 	var ids, stale []int64
 	place := make(map[int64]int, len(all))
 	for i, event := range all {
@@ -246,7 +248,7 @@ func (l *lessee) take(all []due) ([]adapter.Leased, error) {
 }
 
 // insert writes leases. It returns the events that it has leased, and whether an earlier lease had marked them.
-func (l *lessee) insert(ids []int64) (taken map[int64]bool, err error) {
+func (l *leaseTransaction) insert(ids []int64) (taken map[int64]bool, err error) {
 	ordered := slices.Sorted(slices.Values(ids))
 	rows, err := l.tx.Query(l.ctx, `INSERT INTO leases AS l (id, token, until)
 		SELECT id, $2, $3 FROM unnest($1::bigint[]) AS i (id)

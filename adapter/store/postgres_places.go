@@ -18,16 +18,16 @@ const (
 	refusedEvery = 10 * time.Minute
 )
 
-// places are the connections that the process may have. If the server grants fewer, their users share them until it
-// grants more.
-type places struct {
+// connectionSlots are the connections that the process may have. If the server grants fewer, their users share them
+// until it grants more.
+type connectionSlots struct {
 	free      chan struct{}
 	onRefused func(error)
 	sometimes *rate.Sometimes
 }
 
-func newPlaces(n int, onRefused func(error)) places {
-	p := places{
+func newSlots(n int, onRefused func(error)) connectionSlots {
+	p := connectionSlots{
 		free: make(chan struct{}, n), onRefused: orIgnore(onRefused),
 		sometimes: &rate.Sometimes{First: 1, Interval: refusedEvery},
 	}
@@ -37,7 +37,7 @@ func newPlaces(n int, onRefused func(error)) places {
 	return p
 }
 
-func (p *places) leave() { p.free <- struct{}{} }
+func (p *connectionSlots) leave() { p.free <- struct{}{} }
 
 // begin runs a function that begins something on a connection of the pool, and returns a function that ends the use
 // of the connection. It waits for a connection until ctx ends. If the function meets a dead connection, begin runs it
@@ -45,29 +45,29 @@ func (p *places) leave() { p.free <- struct{}{} }
 func (e *postgresEngine) begin(ctx context.Context, fn func() error) (leave func(), err error) {
 	for tries := 0; ; tries++ {
 		select {
-		case <-e.places.free:
+		case <-e.slots.free:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for one of %d connections: %w", cap(e.places.free), ctx.Err())
+			return nil, fmt.Errorf("wait for one of %d connections: %w", cap(e.slots.free), ctx.Err())
 		}
 		err := fn()
 		switch {
 		case err == nil:
-			return e.places.leave, nil
+			return e.slots.leave, nil
 		case isRefused(err) && e.hasConnections():
-			time.AfterFunc(refusedRest, e.places.leave)
-			e.places.sometimes.Do(func() { e.places.onRefused(e.remedy(err)) })
-		case isLost(err) && tries < cap(e.places.free):
-			e.places.leave()
+			time.AfterFunc(refusedRest, e.slots.leave)
+			e.slots.sometimes.Do(func() { e.slots.onRefused(e.remedy(err)) })
+		case isLost(err) && tries < cap(e.slots.free):
+			e.slots.leave()
 		default:
-			e.places.leave()
+			e.slots.leave()
 			return nil, err
 		}
 	}
 }
 
-// once runs a function that uses a connection of the pool, and runs it again after a dead connection. The function
-// may be carried out twice.
-func (e *postgresEngine) once(ctx context.Context, fn func() error) error {
+// useConnection runs a function that uses a connection of the pool, and runs it again after a dead connection. The
+// function may be carried out twice.
+func (e *postgresEngine) useConnection(ctx context.Context, fn func() error) error {
 	leave, err := e.begin(ctx, fn)
 	if err == nil {
 		leave()

@@ -13,9 +13,9 @@ import "github.com/jackc/pgx/v5"
 const steadySQL = `SELECT set_config(name, 'off', true)
 	FROM unnest('{enable_seqscan, enable_bitmapscan, enable_mergejoin, jit}'::text[]) AS name`
 
-// hashingSQL makes the transactions of events join their lists by hashes. They join nothing else. Otherwise
+// hashJoinSQL makes the transactions of events join their lists by hashes. They join nothing else. Otherwise
 // PostgreSQL would scan a list that looks short once for each event of another list.
-const hashingSQL = `SELECT set_config('enable_nestloop', 'off', true)`
+const hashJoinSQL = `SELECT set_config('enable_nestloop', 'off', true)`
 
-// steadily begins a transaction of events with these settings, in one round trip.
-var steadily = pgx.TxOptions{BeginQuery: "BEGIN; " + steadySQL + "; " + hashingSQL}
+// steadyOptions begin a transaction of events with these settings, in one round trip.
+var steadyOptions = pgx.TxOptions{BeginQuery: "BEGIN; " + steadySQL + "; " + hashJoinSQL}

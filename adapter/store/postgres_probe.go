@@ -11,8 +11,8 @@ import (
 // probe tests the writes that accept and settle events, but changes no row except its own. So it also fails if a
 // grant is missing.
 func (e *postgresEngine) probe(ctx context.Context) error {
-	return e.once(ctx, func() error {
-		return pgx.BeginTxFunc(ctx, e.pool, durably, func(tx pgx.Tx) error {
+	return e.useConnection(ctx, func() error {
+		return pgx.BeginTxFunc(ctx, e.pool, durableOptions, func(tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, e.probeStatement())
 			return err
 		})

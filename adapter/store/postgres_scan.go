@@ -9,10 +9,10 @@ import (
 // queue, as long as VACUUM may not remove them because of an open transaction. After a million events that takes a
 // second.
 const (
-	// cheapScan is how long it may take at every lease.
-	cheapScan = 50 * time.Millisecond
-	// dearScan is longer than it may take at every poll of a queue with no due event.
-	dearScan = 250 * time.Millisecond
+	// fastScan is how long it may take at every lease.
+	fastScan = 50 * time.Millisecond
+	// slowScan is longer than it may take at every poll of a queue with no due event.
+	slowScan = 250 * time.Millisecond
 	// scanShare bounds the share of the time that longer ones take. Between them, the look-up may miss events that
 	// became due earlier than others: those whose lease is over, and those of transactions that took longer than
 	// lateCommit.
@@ -35,11 +35,11 @@ type dueScan struct {
 // queue.
 func (s *dueScan) start() (from int64, ok bool) {
 	rest := time.Duration(float64(s.took) / scanShare)
-	return s.from, s.from > 0 && s.took > cheapScan && time.Since(s.ended) < rest
+	return s.from, s.from > 0 && s.took > fastScan && time.Since(s.ended) < rest
 }
 
-// isDear reports whether a look-up from the beginning has to wait.
-func (s *dueScan) isDear() bool { return s.took > dearScan }
+// isSlow reports whether a look-up from the beginning has to wait.
+func (s *dueScan) isSlow() bool { return s.took > slowScan }
 
 // reach records that no event is left that is due before last.
 func (s *dueScan) reach(last, now int64) {

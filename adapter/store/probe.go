@@ -34,8 +34,8 @@ var defaultPatience = patience{
 
 // progress records whether transactions end.
 type progress struct {
-	mu       sync.Mutex
-	underWay int
+	mu      sync.Mutex
+	running int
 	// since is when the last transaction succeeded, or when the first of those running began, if that is later.
 	since time.Time
 }
@@ -43,7 +43,7 @@ type progress struct {
 func (p *progress) begin() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.underWay++; p.underWay == 1 {
+	if p.running++; p.running == 1 {
 		p.since = time.Now()
 	}
 }
@@ -51,7 +51,7 @@ func (p *progress) begin() {
 func (p *progress) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.underWay--
+	p.running--
 }
 
 // succeed records that the database has committed a transaction.
@@ -65,7 +65,7 @@ func (p *progress) succeed() {
 func (p *progress) still() (since time.Duration, busy bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return time.Since(p.since), p.underWay > 0
+	return time.Since(p.since), p.running > 0
 }
 
 // tryWrites tries a write while no transaction succeeds, so that the store's health is known without traffic too.

@@ -109,15 +109,15 @@ func (s *Store) redrive(ctx context.Context, tx *sql.Tx, part []redelivery) (ada
 		return r.redriven, fmt.Errorf("put deliveries back: %w", err)
 	}
 	staying = slices.DeleteFunc(staying, func(id int64) bool { _, ok := refused[id]; return ok })
-	if err := r.hurry(staying); err != nil {
+	if err := r.makeDue(staying); err != nil {
 		return r.redriven, fmt.Errorf("make events due: %w", err)
 	}
 	// Last, since on PostgreSQL other operators' work waits for these rows.
 	return r.redriven, errors.Join(s.addSums(ctx, tx, r.changed), s.addRunSums(ctx, tx, r.runs))
 }
 
-// hurry makes pending events due that no process has leased.
-func (r *redriving) hurry(ids []int64) error {
+// makeDue makes pending events due that no process has leased.
+func (r *redriving) makeDue(ids []int64) error {
 	if len(ids) == 0 {
 		return nil
 	}

@@ -151,7 +151,7 @@ func (r *Restoration) copy(ctx context.Context) error {
 	}
 	if room, err := diskOf(filepath.Dir(r.Database)); err == nil && room.free < size+logSize {
 		return fmt.Errorf("the disk of %s has %d bytes left, and the backup has %d: "+
-			"make room, for one by deleting former databases (%s*)",
+			"make room, for example by deleting former databases (%s*)",
 			filepath.Dir(r.Database), room.free, size+logSize, r.Database+replacedSuffix)
 	}
 	file, err := os.CreateTemp(filepath.Dir(r.Database), temporaryPrefix(r.Database)+"*")

@@ -64,16 +64,16 @@ func (w *walk) end(p *pass) {
 
 // deleteOld returns a step that deletes some events of a walk whose retention is over.
 func (s *Store) deleteOld(w *walk) func(context.Context) (bool, error) {
-	var under *pass
+	var current *pass
 	return func(ctx context.Context) (more bool, err error) {
-		if under == nil {
-			if under = w.begin(s.now()); under == nil {
+		if current == nil {
+			if current = w.begin(s.now()); current == nil {
 				return false, nil
 			}
 		}
 		var old []int64
 		err = s.read(ctx, func(tx *sql.Tx) error {
-			old, more, err = w.look(ctx, tx, under)
+			old, more, err = w.look(ctx, tx, current)
 			return err
 		})
 		if err == nil && len(old) > 0 {
@@ -83,7 +83,7 @@ func (s *Store) deleteOld(w *walk) func(context.Context) (bool, error) {
 			})
 		}
 		if err == nil && !more {
-			w.end(under)
+			w.end(current)
 		}
 		return more, err
 	}

@@ -37,7 +37,7 @@ func (s *Store) Scans(ctx context.Context, filter adapter.Filter) (scan adapter.
 		})
 	})
 	if err != nil {
-		return scan, fmt.Errorf("reckon with the deliveries: %w", err)
+		return scan, fmt.Errorf("estimate the deliveries to scan: %w", err)
 	}
 	if scan.Deliveries < s.scanNoted {
 		return adapter.Scan{}, nil

@@ -197,7 +197,7 @@ func (e *sqliteEngine) connect(ctx context.Context, opts *Options) (err error) {
 			return err
 		}
 	}
-	copying := fmt.Sprintf("_pragma=busy_timeout(%d)&_pragma=wal_autocheckpoint(0)", restartPatience.Milliseconds())
+	copying := fmt.Sprintf("_pragma=busy_timeout(%d)&_pragma=wal_autocheckpoint(0)", restartWait.Milliseconds())
 	if e.checkpointer, err = e.pool(copying, 1); err != nil {
 		return err
 	}

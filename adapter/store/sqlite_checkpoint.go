@@ -22,8 +22,8 @@ const (
 	// copyFrames is the number of frames that the background copies at a time.
 	copyFrames = 1000
 
-	// restartPatience is how long the writer waits for readers, and events for the writer.
-	restartPatience = 100 * time.Millisecond
+	// restartWait is how long the writer waits for readers, and events for the writer.
+	restartWait = 100 * time.Millisecond
 	// maxTries is how often it waits in a row once the log exceeds maxLog. A reader that takes longer counts as one
 	// that stays.
 	maxTries = 10
