@@ -49,8 +49,8 @@ func parsePostgres(text string) (*pgxpool.Config, error) {
 	if value, ok := parsed.RuntimeParams["pool_max_conns"]; ok {
 		connections, err = strconv.Atoi(value)
 		if err != nil || connections < minPostgresConnections || connections > maxPostgresConnections {
-			return nil, fmt.Errorf("pool_max_conns in the store's URL is not a number from %d to %d: the store needs %d "+
-				"connections or more, so set it to at least that, or leave it out for %d",
+			return nil, fmt.Errorf("pool_max_conns in the store's URL is not a number from %d to %d: "+
+				"the store needs %d connections or more, so set it to at least that, or leave it out for %d",
 				minPostgresConnections, maxPostgresConnections, minPostgresConnections, defaultPostgresConnections)
 		}
 	}

@@ -1,6 +1,6 @@
 -- +goose Up
 
--- Names of connections and tenants, which stand in every row.
+-- Names of connections and tenants, to which every row refers.
 CREATE TABLE names (
     id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text   NOT NULL UNIQUE
@@ -67,10 +67,10 @@ CREATE TABLE deliveries (
 );
 CREATE INDEX deliveries_message ON deliveries (message_key) WHERE message_key IS NOT NULL;
 CREATE INDEX deliveries_user ON deliveries (user_hash) WHERE user_hash IS NOT NULL;
--- Rejected and dead: few, and looked for.
+-- Rejected and dead deliveries: few, and often searched.
 CREATE INDEX deliveries_refused ON deliveries (id) WHERE outcome IN (4, 5);
 
--- Payloads of settled events that are kept, until a time or as long as the event.
+-- Payloads of settled events. Each is kept until a time, or as long as the event.
 CREATE TABLE payloads (
     delivery   bigint PRIMARY KEY,
     keep_until bigint,

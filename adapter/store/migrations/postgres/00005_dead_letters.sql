@@ -14,8 +14,8 @@ CREATE TABLE dead_letters (
     PRIMARY KEY (outcome, delivery)
 );
 
--- Beyond this id an earlier version's dead letters are not in the table yet. The row
--- goes when all are.
+-- Dead letters of an earlier version after this id are not in the table yet. The row is deleted
+-- when all are.
 CREATE TABLE uncounted_dead_letters (
     after_id bigint NOT NULL
 );

@@ -1,8 +1,8 @@
 -- +goose Up
 
--- Settled events by outcome and by run. Most are delivered, and those are by run only.
--- Where there are events already, the program makes the indexes while it runs, so that
--- it need not wait for them.
+-- Settled events by outcome and by run. Most events are delivered, and those are by run only. If
+-- there are events already, the program makes the indexes while it runs, so that its start need
+-- not wait for them.
 -- +goose StatementBegin
 DO $$
 BEGIN

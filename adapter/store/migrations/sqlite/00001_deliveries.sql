@@ -1,6 +1,6 @@
 -- +goose Up
 
--- Names of connections and tenants, which stand in every row.
+-- Names of connections and tenants, to which every row refers.
 CREATE TABLE names (
     id   INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE
@@ -70,10 +70,10 @@ CREATE TABLE deliveries (
     detail           TEXT
 ) STRICT;
 CREATE INDEX deliveries_user ON deliveries (user_hash) WHERE user_hash IS NOT NULL;
--- Rejected and dead: few, and looked for.
+-- Rejected and dead deliveries: few, and often searched.
 CREATE INDEX deliveries_refused ON deliveries (id) WHERE outcome IN (4, 5);
 
--- Payloads of settled events that are kept, until a time or as long as the event.
+-- Payloads of settled events. Each is kept until a time, or as long as the event.
 CREATE TABLE payloads (
     delivery   INTEGER PRIMARY KEY,
     keep_until INTEGER,

@@ -13,7 +13,7 @@ CREATE TABLE runs (
     ended_at   INTEGER
 ) STRICT;
 
--- How far the objects of a run's archive have been read.
+-- The progress of reading the objects of a run's archive.
 CREATE TABLE run_objects (
     run     INTEGER NOT NULL,
     object  TEXT    NOT NULL,
@@ -24,7 +24,7 @@ CREATE TABLE run_objects (
     PRIMARY KEY (run, object)
 ) STRICT, WITHOUT ROWID;
 
--- What became of the events of a run.
+-- The outcomes of the events of a run.
 CREATE TABLE run_outcomes (
     run     INTEGER NOT NULL,
     shard   INTEGER NOT NULL,

@@ -1,15 +1,15 @@
 -- +goose Up
 
--- In the events before this id, body_hash is a hash of what was to be sent. From it on
--- it is the identity of the envelope. A store that never held such events has no row,
--- and the row goes when the ledger has forgotten them.
+-- In the events before this id, body_hash is a hash of the body to send. From this id on it is
+-- the identity of the envelope. A store that never had such events has no row. The row is deleted
+-- when the ledger has forgotten them.
 CREATE TABLE former_identities (
     before_id INTEGER NOT NULL
 ) STRICT;
 INSERT INTO former_identities SELECT next_id FROM counter WHERE next_id > 1;
 
--- Segment's names of events, which many rows share. Null where there is none, where
--- the row is older than these names, or where there were too many of them.
+-- Segment's names of events, which many rows share. Null if there is none, if the row is older
+-- than these names, or if there were too many names.
 CREATE TABLE event_names (
     id   INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE

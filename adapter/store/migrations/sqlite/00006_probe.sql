@@ -1,7 +1,6 @@
 -- +goose Up
 
--- When the store last wrote something to see whether that works. A backup says by it how
--- old it is.
+-- When the store last tested whether it can write. It tells how old a backup is.
 CREATE TABLE probe (
     probed_at INTEGER NOT NULL
 ) STRICT;

@@ -1,9 +1,8 @@
 -- +goose Up
 
--- Settled events by outcome and by run. They are tables, since SQLite makes an index of
--- a large table at once, and nothing else can write meanwhile. Triggers keep them, also
--- below a program that does not know them. Most events are delivered, and those are by
--- run only.
+-- Settled events by outcome and by run. They are tables, because SQLite makes an index of a large
+-- table in one step, and blocks all writes meanwhile. Triggers maintain them, also for a program
+-- that does not know them. Most events are delivered, and those are in the table by run only.
 CREATE TABLE deliveries_by_outcome (
     of_outcome INTEGER NOT NULL,
     of_id      INTEGER NOT NULL,
@@ -16,15 +15,15 @@ CREATE TABLE deliveries_by_run (
     PRIMARY KEY (of_run, of_outcome, of_id)
 ) STRICT, WITHOUT ROWID;
 
--- Of the deliveries up to this id some are not in the two tables yet. The row goes when
--- all are.
+-- Some of the deliveries up to this id are not in the two tables yet. The row is deleted when all
+-- are.
 CREATE TABLE unindexed_deliveries (
     up_to_id INTEGER NOT NULL
 ) STRICT;
 INSERT INTO unindexed_deliveries SELECT id FROM deliveries ORDER BY id DESC LIMIT 1;
 
--- How many deliveries there were at most since the table of messageIds was last packed,
--- and up to where it is packed while that is under way.
+-- The highest number of deliveries since the table of messageIds was last packed, and the hash up
+-- to which it is packed while packing runs.
 CREATE TABLE packed_messages (
     deliveries INTEGER NOT NULL,
     after_hash INTEGER
