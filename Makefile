@@ -5,7 +5,8 @@ COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
 LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 # gin's support for msgpack would add 6 MB.
-BUILDFLAGS = -tags nomsgpack -trimpath -ldflags '$(LDFLAGS)'
+BUILDTAGS = -tags nomsgpack
+BUILDFLAGS = $(BUILDTAGS) -trimpath -ldflags '$(LDFLAGS)'
 
 # A number of inputs and not a duration: with a duration, the fuzzer's own deadline can fail a
 # target that is sound (golang.org/issue/75804).
@@ -14,7 +15,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: help build test bench fuzz lint vuln clean
+.PHONY: help build test bench fuzz lint vuln cost clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
@@ -56,6 +57,15 @@ lint: ## formatting, vet, staticcheck, golangci-lint, tidiness
 
 vuln: ## known vulnerabilities; needs the Go vulnerability database
 	go run $(GOVULNCHECK) ./...
+
+# A change that raises one of these by more than 5 % says why in its commit. The build is cold:
+# its cache is empty, the modules are there.
+cost: ## size of the binary, packages that are linked, and CPU time of a cold build
+	@set -e; built=$$(mktemp -d); trap 'rm -rf "$$built"' EXIT; go mod download; \
+	(CGO_ENABLED=0 GOCACHE="$$built/cache" go build $(BUILDFLAGS) -o "$$built/program" ./cmd/segment-saasquatch; times >"$$built/times"); \
+	echo "size of the binary: $$(wc -c <"$$built/program") bytes"; \
+	echo "linked packages that are not of the standard library: $$(go list $(BUILDTAGS) -deps -f '{{if not .Standard}}{{.ImportPath}}{{end}}' ./cmd/segment-saasquatch | grep -c .)"; \
+	tail -n 1 "$$built/times" | tr ms '  ' | awk '{printf "CPU time of a cold build: %.0f s\n", 60*$$1+$$2+60*$$3+$$4}'
 
 clean:
 	rm -rf bin

@@ -46,12 +46,20 @@ var onlyIn = map[string][]string{
 	"database/sql":                  {"adapter/store"},
 	"github.com/dlclark/regexp2/v2": {"mapping/jsonata"},
 	"github.com/dop251/goja":        {"mapping/jsonata"},
-	"gocloud.dev/blob":              {"adapter/archive", "adapter/archive/archivetest"},
-	"github.com/gin-gonic/gin":      {"adapter/webhook", "adapter/admin"},
-	"go.uber.org/zap": {"adapter/webhook", "adapter/httpserver", "adapter/admin",
-		"cmd/segment-saasquatch"},
-	"net/http": {"adapter/archive/archivetest", "adapter/saasquatch", "adapter/webhook",
-		"adapter/httpserver", "adapter/admin", "adapter/sandbox", "cmd/segment-saasquatch"},
+	"github.com/aws/aws-sdk-go-v2/service/s3": {"adapter/archive",
+		"adapter/archive/archivetest"},
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob": {"adapter/archive",
+		"adapter/archive/archivetest"},
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container": {"adapter/archive",
+		"adapter/archive/archivetest"},
+	"golang.org/x/oauth2/google": {"adapter/archive"},
+	"github.com/gin-gonic/gin":   {"adapter/webhook", "adapter/admin"},
+	"go.uber.org/zap": {"adapter/webhook", "adapter/httpserver",
+		"adapter/admin", "cmd/segment-saasquatch"},
+	"net/http": {
+		"adapter/archive", "adapter/archive/archivetest", "adapter/saasquatch", "adapter/webhook",
+		"adapter/httpserver", "adapter/admin", "adapter/sandbox", "cmd/segment-saasquatch",
+	},
 }
 
 // pure packages know no network, clock, environment, logger or context.

@@ -74,16 +74,13 @@ func Open(ctx context.Context, locations []string, o Options) (*Archive, error) 
 	return a, nil
 }
 
-// Close closes the buckets. All readers have to be closed before.
+// Close drops the idle connections to buckets. All readers have to be closed before.
 func (a *Archive) Close() error {
-	var failed []error
-	for url, b := range a.buckets {
-		if err := b.bucket.Close(); err != nil {
-			failed = append(failed, fmt.Errorf("close bucket %s: %w", url, err))
-		}
+	for _, b := range a.buckets {
+		b.cloud.close()
 	}
 	clear(a.buckets)
-	return errors.Join(failed...)
+	return nil
 }
 
 // Total is what an archive comes to.

@@ -3,9 +3,24 @@
 //
 // A location is a file, a directory, a glob, - for standard input, or a bucket
 // with an optional prefix: s3://bucket/prefix, gs://bucket/prefix,
-// azblob://container/prefix. Buckets are opened with each cloud's usual chain of
-// credentials; a query behind the URL sets what gocloud.dev v0.47.0 knows of, such
-// as ?region=eu-west-1 or ?endpoint=http://127.0.0.1:7070&use_path_style=true.
+// azblob://container/prefix.
+//
+// # Buckets
+//
+// Buckets are opened with each cloud's usual chain of credentials. Parameters behind a
+// question mark change what the chain finds, or the server that is asked, as in
+// ?region=eu-west-1 or ?endpoint=http://127.0.0.1:7070&use_path_style=true. Any other
+// parameter is an error.
+//
+//   - S3: region, profile, role (an ARN to assume), anonymous, endpoint, use_path_style
+//     (or s3ForcePathStyle), hostname_immutable, disable_https, accelerate, dualstack, fips,
+//     rate_limiter_capacity, request_checksum_calculation, response_checksum_validation.
+//     awssdk, ssetype and kmskeyid make no difference to reading.
+//   - Google Cloud Storage: anonymous (or access_id=-), universe_domain. private_key_path
+//     makes no difference to reading. STORAGE_EMULATOR_HOST names another server.
+//   - Azure Blob Storage: storage_account, domain, protocol, cdn, localemu. Their defaults
+//     are AZURE_STORAGE_ACCOUNT, AZURE_STORAGE_DOMAIN, AZURE_STORAGE_PROTOCOL,
+//     AZURE_STORAGE_IS_CDN and AZURE_STORAGE_IS_LOCAL_EMULATOR.
 //
 // # Layout
 //

@@ -18,10 +18,6 @@ type location struct {
 	place  place   // of the folder, or of the folder of the object
 }
 
-// schemes are those of the clouds. Any other is a mistake, unless there is a file
-// of that name.
-var schemes = map[string]bool{"s3": true, "gs": true, "azblob": true}
-
 // resolve finds out what a location is.
 func (a *Archive) resolve(ctx context.Context, given string) ([]location, error) {
 	if given == "" {
@@ -32,7 +28,7 @@ func (a *Archive) resolve(ctx context.Context, given string) ([]location, error)
 	}
 	scheme, rest, isURL := strings.Cut(given, "://")
 	switch {
-	case isURL && schemes[scheme]:
+	case isURL && clouds[scheme] != nil:
 		return a.resolveBucket(ctx, scheme, rest)
 	case exists(given):
 		l, err := a.resolvePath(given)
@@ -105,7 +101,7 @@ func (a *Archive) resolveBucket(ctx context.Context, scheme, rest string) ([]loc
 	if name == "" {
 		return nil, fmt.Errorf("%w: %s://: the bucket's name is missing", ErrLocation, scheme)
 	}
-	b, err := a.bucket(ctx, scheme+"://"+name, query)
+	b, err := a.bucket(ctx, scheme, name, query)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +126,8 @@ func (a *Archive) resolveBucket(ctx context.Context, scheme, rest string) ([]loc
 }
 
 // bucket opens a bucket, or returns the one that is open already.
-func (a *Archive) bucket(ctx context.Context, url, query string) (*bucket, error) {
+func (a *Archive) bucket(ctx context.Context, scheme, name, query string) (*bucket, error) {
+	url := scheme + "://" + name
 	if b, open := a.buckets[url]; open {
 		// The same key would stand for two objects.
 		if b.query != query {
@@ -138,7 +135,7 @@ func (a *Archive) bucket(ctx context.Context, url, query string) (*bucket, error
 		}
 		return b, nil
 	}
-	b, err := openBucket(ctx, url, query)
+	b, err := openBucket(ctx, scheme, name, query)
 	if err == nil {
 		a.buckets[url] = b
 	}

@@ -23,6 +23,7 @@ type Object struct {
 
 	store    store
 	name     string    // within the store
+	tag      string    // of an object in a bucket, as in [identity]
 	modified time.Time // zero if not known
 	fault    error     // found while listing; it comes back when the object is opened
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"time"
-
-	"gocloud.dev/blob"
 )
 
 const (
@@ -28,20 +26,20 @@ var errStalled = errors.New("nothing came for " + stallTimeout.String())
 // opened again at the offset where it did.
 type resuming struct {
 	ctx    context.Context
-	bucket *blob.Bucket
+	cloud  cloud
 	object Object
 	offset int64
 	tries  int
 	whole  bool // the bytes are those that are stored, so an offset means something
 
-	body   *blob.Reader // nil if it has to be opened
+	body   io.ReadCloser // nil if it has to be opened
 	opened context.Context
 	cancel context.CancelCauseFunc
 	stall  *time.Timer
 }
 
-func newResuming(ctx context.Context, from *blob.Bucket, o Object) (io.ReadCloser, error) {
-	r := &resuming{ctx: ctx, bucket: from, object: o}
+func newResuming(ctx context.Context, from cloud, o Object) (io.ReadCloser, error) {
+	r := &resuming{ctx: ctx, cloud: from, object: o}
 	if err := r.reopen(); err != nil {
 		return nil, err
 	}
@@ -89,7 +87,7 @@ func (r *resuming) explain(err error) error {
 
 // pause waits before the next opening. It returns an error if there is none.
 func (r *resuming) pause(cause error) error {
-	if !r.whole || r.tries == reopenings || isLasting(cause) || cause == ErrChanged || r.ctx.Err() != nil {
+	if !r.whole || r.tries == reopenings || isLasting(cause) || r.ctx.Err() != nil {
 		return fmt.Errorf("after %d bytes: %w", r.offset, cause)
 	}
 	timer := time.NewTimer(firstPause << r.tries)
@@ -107,22 +105,18 @@ func (r *resuming) reopen() error {
 	r.opened, r.cancel = context.WithCancelCause(r.ctx)
 	cancel := r.cancel
 	r.stall = time.AfterFunc(stallTimeout, func() { cancel(errStalled) })
-	body, err := openAt(r.opened, r.bucket, r.object.name, r.offset)
+	now, err := r.cloud.read(r.opened, r.object.name, r.offset)
 	r.stall.Stop()
 	if err != nil {
 		err = r.explain(err)
 		r.cancel(nil)
 		return err
 	}
-	r.body = body
-	// A client may unpack what is stored with Content-Encoding: gzip as it comes, and
-	// then knows no size.
-	size := body.Size()
-	r.whole = size == r.object.Size
-	// A listing has milliseconds, the answer to a request whole seconds.
-	listed, now := r.object.modified, body.ModTime()
-	if size > 0 && size != r.object.Size || !listed.IsZero() && !now.IsZero() && now.Unix() != listed.Unix() {
-		_ = r.Close()
+	r.body = now.body
+	// A server may leave the size out.
+	r.whole = now.size == r.object.Size
+	if !now.is(identity{r.object.tag, r.object.Size, r.object.modified}) {
+		_ = r.Close() // the error is that it has changed
 		return ErrChanged
 	}
 	return nil

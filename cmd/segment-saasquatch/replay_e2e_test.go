@@ -198,7 +198,7 @@ func TestReplayStandardInput(t *testing.T) {
 func TestReplayS3(t *testing.T) {
 	s3 := archivetest.StartS3(t, "archive")
 	made, want := makeArchive(archivetest.Options{EventsPerDay: 800})
-	made.Upload(t, s3.Bucket(t, "archive"), "a/prefix/")
+	made.Upload(t, s3.Bucket("archive"), "a/prefix/")
 	checkReplay(t, made, want, noInput, "--identify", "none", s3.URL("archive", "a/prefix/"))
 }
 

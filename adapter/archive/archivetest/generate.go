@@ -3,7 +3,6 @@ package archivetest
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -11,8 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"gocloud.dev/blob"
 )
 
 // Options sets what an archive has in it.
@@ -250,12 +247,9 @@ func (a *Archive) WriteDir(t testing.TB, dir string) {
 
 // Upload writes the archive to a bucket below a prefix, which is empty or ends in a
 // slash. As Segment's, its objects say that they are text in gzip.
-func (a *Archive) Upload(t testing.TB, bucket *blob.Bucket, prefix string) {
+func (a *Archive) Upload(t testing.TB, bucket *Bucket, prefix string) {
 	t.Helper()
 	for _, file := range a.Files {
-		o := &blob.WriterOptions{ContentType: "text/plain", ContentEncoding: "gzip"}
-		if err := bucket.WriteAll(context.Background(), prefix+file.Key, file.Content, o); err != nil {
-			t.Fatal(err)
-		}
+		bucket.Put(t, prefix+file.Key, file.Content, Text)
 	}
 }

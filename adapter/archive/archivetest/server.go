@@ -1,53 +1,64 @@
 package archivetest
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
-	"gocloud.dev/blob"
-	_ "gocloud.dev/blob/s3blob" // s3://
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
 const (
-	accessKey = "archivetest"
-	secretKey = "archivetest-secret"
-	region    = "us-east-1"
-	// startTimeout bounds the start of the gateway.
+	// AccessKey and SecretKey are the credentials of an S3 server.
+	AccessKey, SecretKey = "archivetest", "archivetest-secret"
+	region               = "us-east-1"
+	// AzureAccount and AzureKey are the account that Azurite has, and its documented key.
+	AzureAccount = "devstoreaccount1"
+	AzureKey     = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+	// startTimeout bounds the start of a server.
 	startTimeout = 20 * time.Second
 )
 
-// S3 is a running Versity S3 Gateway, a real S3 server over a directory.
-type S3 struct {
+// Server is a server of buckets: a real one, or a stub of S3.
+type Server struct {
+	// Scheme is that of its locations: s3, gs or azblob.
+	Scheme string
 	// Endpoint is its base URL.
 	Endpoint string
+	put      func(ctx context.Context, bucket, key string, content []byte, o Stored) error
 }
 
-// StartS3 starts the gateway with empty buckets of those names, and stops it with
-// the test. It sets the environment variables with which AWS's own chain finds the
-// credentials; a program that the test starts inherits them.
+// Stored is what is stored with an object.
+type Stored struct{ ContentType, ContentEncoding string }
+
+// Text is what Segment stores with its objects: that they are text in gzip.
+var Text = Stored{ContentType: "text/plain", ContentEncoding: "gzip"}
+
+// StartS3 starts a Versity S3 Gateway, an S3 server over a directory, with empty buckets of
+// those names, and stops it with the test. It sets the environment variables with which AWS's
+// own chain finds the credentials; a program that the test starts inherits them.
 //
-// The gateway is the program that VERSITYGW names, otherwise versitygw in PATH. If
-// there is none the test is skipped, or fails where CI=true.
-func StartS3(t testing.TB, buckets ...string) *S3 {
+// The gateway is the program that VERSITYGW names, otherwise versitygw in PATH. If there is
+// none the test is skipped, or fails where CI=true.
+func StartS3(t testing.TB, buckets ...string) *Server {
 	t.Helper()
-	program := os.Getenv("VERSITYGW")
-	if program == "" {
-		var err error
-		if program, err = exec.LookPath("versitygw"); err != nil {
-			const remedy = "start S3 with: go install github.com/versity/versitygw/cmd/versitygw@v1.8.0, and have it in PATH or name it in VERSITYGW"
-			if os.Getenv("CI") == "true" {
-				t.Fatal(remedy)
-			}
-			t.Skip("SKIP: " + remedy)
-		}
-	}
+	program := find(t, "S3", "VERSITYGW", "versitygw", "go install github.com/versity/versitygw/cmd/versitygw@v1.8.0")
 	dir := t.TempDir()
 	for _, bucket := range buckets {
 		if err := os.MkdirAll(filepath.Join(dir, "data", bucket), 0o755); err != nil {
@@ -59,9 +70,158 @@ func StartS3(t testing.TB, buckets ...string) *S3 {
 	}
 	address := freeAddress(t)
 	// Not every file system has extended attributes, so metadata goes to a sidecar.
-	command := exec.Command(program, "--port", address, "--access", accessKey, "--secret", secretKey, "--region", region, "--quiet", "--keep-alive",
-		"posix", "--sidecar", filepath.Join(dir, "meta"), filepath.Join(dir, "data"))
-	command.Dir = dir
+	start(t, address, exec.Command(program, "--port", address, "--access", AccessKey, "--secret", SecretKey,
+		"--region", region, "--quiet", "--keep-alive",
+		"posix", "--sidecar", filepath.Join(dir, "meta"), filepath.Join(dir, "data")))
+	setCredentials(t)
+	client := s3.New(s3.Options{
+		BaseEndpoint: aws.String("http://" + address), Region: region, UsePathStyle: true,
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: AccessKey, SecretAccessKey: SecretKey}, nil
+		}),
+	})
+	return &Server{Scheme: "s3", Endpoint: "http://" + address,
+		put: func(ctx context.Context, bucket, key string, content []byte, o Stored) error {
+			_, err := client.PutObject(ctx, &s3.PutObjectInput{
+				Bucket: &bucket, Key: &key, Body: bytes.NewReader(content),
+				ContentType: pointer(o.ContentType), ContentEncoding: pointer(o.ContentEncoding),
+			})
+			return err
+		}}
+}
+
+// setCredentials sets the environment variables of AWS's own chain.
+func setCredentials(t testing.TB) {
+	t.Setenv("AWS_ACCESS_KEY_ID", AccessKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", SecretKey)
+	t.Setenv("AWS_REGION", region)
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+}
+
+// StartGoogle starts a fake-gcs-server, which has the API of Google Cloud Storage, with empty
+// buckets of those names, and stops it with the test. It sets STORAGE_EMULATOR_HOST.
+//
+// The server is the program that FAKE_GCS names, otherwise fake-gcs-server in PATH. If there is
+// none the test is skipped, or fails where CI=true.
+func StartGoogle(t testing.TB, buckets ...string) *Server {
+	t.Helper()
+	program := find(t, "Google Cloud Storage", "FAKE_GCS", "fake-gcs-server",
+		"go install github.com/fsouza/fake-gcs-server@v1.56.1")
+	address := freeAddress(t)
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, address, exec.Command(program, "-scheme", "http", "-host", "127.0.0.1", "-port", port,
+		"-public-host", address, "-backend", "memory", "-log-level", "error"))
+	s := &Server{Scheme: "gs", Endpoint: "http://" + address}
+	for _, bucket := range buckets {
+		named, err := json.Marshal(map[string]string{"name": bucket})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := post(t.Context(), s.Endpoint+"/storage/v1/b", "application/json", named); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.put = func(ctx context.Context, bucket, key string, content []byte, o Stored) error {
+		query := url.Values{"uploadType": {"media"}, "name": {key}, "contentEncoding": {o.ContentEncoding}}
+		at := "http://" + address + "/upload/storage/v1/b/" + url.PathEscape(bucket) + "/o?" + query.Encode()
+		return post(ctx, at, o.ContentType, content)
+	}
+	s.UseEnvironment(t)
+	return s
+}
+
+func post(ctx context.Context, url, contentType string, content []byte) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(content))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", contentType)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return errors.New("POST " + url + ": " + response.Status)
+	}
+	_, err = io.Copy(io.Discard, response.Body)
+	return err
+}
+
+// StartAzure starts Azurite, Microsoft's emulator of Azure Storage, with empty containers of
+// those names, and stops it with the test. It sets AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY.
+//
+// The emulator is the program that AZURITE names, otherwise azurite-blob in PATH. If there is
+// none the test is skipped, or fails where CI=true.
+func StartAzure(t testing.TB, containers ...string) *Server {
+	t.Helper()
+	program := find(t, "Azure Blob Storage", "AZURITE", "azurite-blob", "npm install --global azurite@3.35.0")
+	address := freeAddress(t)
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, address, exec.Command(program, "--blobHost", host, "--blobPort", port,
+		"--inMemoryPersistence", "--silent", "--skipApiVersionCheck", "--disableTelemetry"))
+	t.Setenv("AZURE_STORAGE_ACCOUNT", AzureAccount)
+	t.Setenv("AZURE_STORAGE_KEY", AzureKey)
+	key, err := azblob.NewSharedKeyCredential(AzureAccount, AzureKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clients := make(map[string]*container.Client)
+	for _, name := range containers {
+		at := "http://" + address + "/" + AzureAccount + "/" + name
+		if clients[name], err = container.NewClientWithSharedKeyCredential(at, key, nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := clients[name].Create(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &Server{Scheme: "azblob", Endpoint: "http://" + address,
+		put: func(ctx context.Context, bucket, key string, content []byte, o Stored) error {
+			_, err := clients[bucket].NewBlockBlobClient(key).UploadBuffer(ctx, content, &azblob.UploadBufferOptions{
+				HTTPHeaders: &blob.HTTPHeaders{
+					BlobContentType: pointer(o.ContentType), BlobContentEncoding: pointer(o.ContentEncoding),
+				},
+			})
+			return err
+		}}
+}
+
+func pointer(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+// find returns the program that a variable names, otherwise the one in PATH.
+func find(t testing.TB, server, variable, name, remedy string) string {
+	t.Helper()
+	if program := os.Getenv(variable); program != "" {
+		return program
+	}
+	program, err := exec.LookPath(name)
+	if err == nil {
+		return program
+	}
+	says := fmt.Sprintf("start %s with: %s, and have %s in PATH or name it in %s", server, remedy, name, variable)
+	if os.Getenv("CI") == "true" {
+		t.Fatal(says)
+	}
+	t.Skip("SKIP: " + says)
+	return ""
+}
+
+// start starts a server, waits until it takes connections, and stops it with the test.
+func start(t testing.TB, address string, command *exec.Cmd) {
+	t.Helper()
+	command.Dir = t.TempDir()
 	command.Stdout, command.Stderr = io.Discard, t.Output()
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
@@ -72,33 +232,6 @@ func StartS3(t testing.TB, buckets ...string) *S3 {
 		_ = command.Process.Kill() // fails if it has exited
 		<-exited
 	})
-	await(t, address, exited)
-
-	setCredentials(t)
-	return &S3{Endpoint: "http://" + address}
-}
-
-// setCredentials sets the environment variables of AWS's own chain.
-func setCredentials(t testing.TB) {
-	t.Setenv("AWS_ACCESS_KEY_ID", accessKey)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", secretKey)
-	t.Setenv("AWS_REGION", region)
-	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-}
-
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
-// await waits until the gateway takes connections.
-func await(t testing.TB, address string, exited chan error) {
-	t.Helper()
 	timeout := time.NewTimer(startTimeout)
 	defer timeout.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -111,31 +244,69 @@ func await(t testing.TB, address string, exited chan error) {
 		select {
 		case err := <-exited:
 			exited <- err // for the cleanup
-			t.Fatalf("the S3 gateway has exited: %v", err)
+			t.Fatalf("%s has exited: %v", command.Path, err)
 		case <-timeout.C:
-			t.Fatalf("the S3 gateway takes no connections on %s after %v", address, startTimeout)
+			t.Fatalf("%s takes no connections on %s after %v", command.Path, address, startTimeout)
 		case <-tick.C:
 		}
 	}
 }
 
-// URL returns the location of a prefix in a bucket of the gateway.
-func (s *S3) URL(bucket, prefix string) string {
-	query := url.Values{"endpoint": {s.Endpoint}, "region": {region}, "use_path_style": {"true"}}
-	return "s3://" + bucket + "/" + prefix + "?" + query.Encode()
-}
-
-// Bucket opens a bucket of the gateway.
-func (s *S3) Bucket(t testing.TB, bucket string) *blob.Bucket {
+func freeAddress(t testing.TB) string {
 	t.Helper()
-	opened, err := blob.OpenBucket(context.Background(), s.URL(bucket, ""))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := opened.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return opened
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// UseEnvironment names the server in the variable of those clouds whose URLs cannot.
+func (s *Server) UseEnvironment(t testing.TB) {
+	if s.Scheme == "gs" {
+		t.Setenv("STORAGE_EMULATOR_HOST", s.Endpoint)
+	}
+}
+
+// Behind returns the server as it is seen through a proxy.
+func (s *Server) Behind(t testing.TB, proxy string) *Server {
+	behind := *s
+	behind.Endpoint = proxy
+	behind.UseEnvironment(t)
+	return &behind
+}
+
+// URL returns the location of a prefix in a bucket.
+func (s *Server) URL(bucket, prefix string) string {
+	query := url.Values{}
+	switch s.Scheme {
+	case "s3":
+		query = url.Values{"endpoint": {s.Endpoint}, "region": {region}, "use_path_style": {"true"}}
+	case "azblob":
+		protocol, domain, _ := strings.Cut(s.Endpoint, "://")
+		query = url.Values{"protocol": {protocol}, "domain": {domain}}
+	}
+	at := s.Scheme + "://" + bucket + "/" + prefix
+	if len(query) > 0 {
+		at += "?" + query.Encode()
+	}
+	return at
+}
+
+// Bucket is a bucket of a server.
+type Bucket struct {
+	server *Server
+	name   string
+}
+
+// Bucket returns a bucket of the server.
+func (s *Server) Bucket(name string) *Bucket { return &Bucket{s, name} }
+
+// Put stores an object. Several goroutines may call it.
+func (b *Bucket) Put(t testing.TB, key string, content []byte, o Stored) {
+	t.Helper()
+	if err := b.server.put(context.Background(), b.name, key, content, o); err != nil {
+		t.Errorf("put %s: %v", key, err)
+	}
 }
