@@ -51,13 +51,15 @@ type Archive struct {
 // ErrNoDay, or is of the file system or the cloud; all locations that are wrong are
 // in it.
 func Open(ctx context.Context, locations []string, o Options) (*Archive, error) {
-	a := &Archive{options: o, buckets: make(map[string]*bucket), filter: filter{from: dayOf(o.From), to: dayOf(o.To), sources: make(map[string]bool)}}
+	a := &Archive{options: o, buckets: make(map[string]*bucket),
+		filter: filter{from: dayOf(o.From), to: dayOf(o.To), sources: make(map[string]bool)}}
 	for _, source := range o.Sources {
 		a.filter.sources[source] = true
 	}
 	var wrong []error
 	if len(locations) == 0 {
-		wrong = append(wrong, fmt.Errorf("%w: none is given: name a file, a directory, a bucket's URL, or - for standard input", ErrLocation))
+		wrong = append(wrong, fmt.Errorf("%w: none is given: name a file, a directory, a bucket's URL, or - for "+
+			"standard input", ErrLocation))
 	}
 	for _, given := range locations {
 		found, err := a.resolve(ctx, given)

@@ -46,7 +46,8 @@ func TestShortLines(t *testing.T) {
 						t.Fatal(err)
 					}
 					if b.Count > archive.BlockLines+1 || b.Count > 0 && b.FirstLine != next+1 {
-						t.Fatalf("after %d: %d lines from %d, want at most %d from %d", after, b.Count, b.FirstLine, archive.BlockLines, next+1)
+						t.Fatalf("after %d: %d lines from %d, want at most %d from %d", after, b.Count,
+							b.FirstLine, archive.BlockLines, next+1)
 					}
 					if b.End && (b.Err != nil) != (c.damage > 0) {
 						t.Errorf("after %d: %v", after, b.Err)
@@ -55,7 +56,8 @@ func TestShortLines(t *testing.T) {
 					b.Release()
 				}
 				if next != c.lines || bytes != int64(len(c.text)) {
-					t.Errorf("after %d: read up to line %d, %d bytes; want %d, %d", after, next, bytes, c.lines, len(c.text))
+					t.Errorf("after %d: read up to line %d, %d bytes; want %d, %d", after, next, bytes, c.lines,
+						len(c.text))
 				}
 				if err := reader.Close(); err != nil {
 					t.Error(err)

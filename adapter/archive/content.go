@@ -65,7 +65,8 @@ func (c *counted) Read(p []byte) (int, error) {
 
 var contents = sync.Pool{New: func() any {
 	return &content{
-		buffered: bufio.NewReaderSize(nil, storedBuffer), unpacked: new(gzip.Reader), first: make([]byte, 0, storedBuffer),
+		buffered: bufio.NewReaderSize(nil, storedBuffer), unpacked: new(gzip.Reader),
+		first: make([]byte, 0, storedBuffer),
 	}
 }}
 

@@ -38,80 +38,131 @@ func TestForms(t *testing.T) {
 		want  []string
 		fault error
 	}{
-		"an array on a line":           {text: `[{"a":1},{"b":2}]`, want: []string{`{"a":1}`, `{"b":2}`}},
-		"an array, an element a line":  {text: "[\n{\"a\":1},\n{\"b\":2}\n]\n", want: []string{`{"a":1}`, `{"b":2}`}},
-		"a pretty array":               {text: "[\n  {\n    \"a\": [1, {}]\n  },\n  {\n    \"b\": 2\n  }\n]\n", want: []string{"{\t    \"a\": [1, {}]\t  }", "{\t    \"b\": 2\t  }"}},
-		"a pretty array, other style":  {text: "[{\r\n  \"a\": 1\r\n}, {\r\n  \"b\": 2\r\n}]\r\n", want: []string{"{\t\t  \"a\": 1\t\t}", "{\t\t  \"b\": 2\t\t}"}},
-		"no element":                   {text: " [ ] \n"},
-		"brackets in texts":            {text: `[{"a":"]}[{,\"]}\\"},{"}":"{"}]`, want: []string{`{"a":"]}[{,\"]}\\"}`, `{"}":"{"}`}},
-		"a mark":                       {text: "\ufeff[{\"a\":1}]", want: []string{`{"a":1}`}},
-		"blank lines before":           {text: "\n \t\r\n[{\"a\":1}]", want: []string{`{"a":1}`}},
-		"an array a line":              {text: "[{\"a\":1},{\"b\":2}]\n[{\"c\":3}]\n", want: []string{`{"a":1}`, `{"b":2}`, `{"c":3}`}},
-		"arrays of files with marks":   {text: "\ufeff[{\"a\":1}]\ufeff[{\"b\":2}]", want: []string{`{"a":1}`, `{"b":2}`}},
-		"no comma, two commas":         {text: `[{"a":1} {"b":2},,{"c":3},]`, want: []string{`{"a":1}`, `{"b":2}`, `{"c":3}`}},
-		"other elements":               {text: `[{"a":1},null,-1.5e3,"x,]{","y",[{"z":1}],{"b":2}]`, want: []string{`{"a":1}`, "null", "-1.5e3", `"x,]{"`, `"y"`, `{"z":1}`, `{"b":2}`}},
-		"pretty":                       {text: "{\n  \"a\": 1\n}\n{\n  \"b\": 2\n}\n", want: []string{"{\t  \"a\": 1\t}", "{\t  \"b\": 2\t}"}},
-		"pretty, with commas":          {text: "{\n  \"a\": 1\n},\n{\n  \"b\": 2\n}", want: []string{"{\t  \"a\": 1\t}", "{\t  \"b\": 2\t}"}},
-		"not indented":                 {text: "{\n\"a\":\n{\n\"b\": [\n{}\n]\n}\n}\n{\n\"c\": 1\n}", want: []string{"{\t\"a\":\t{\t\"b\": [\t{}\t]\t}\t}", "{\t\"c\": 1\t}"}},
-		"one behind another":           {text: `{"a":1}{"b":2} {"c":3}`, want: []string{`{"a":1}`, `{"b":2}`, `{"c":3}`}},
-		"one behind another, lines":    {text: "{\"a\":1}{\"b\":2}\n{\"c\":3}\n", want: []string{`{"a":1}`, `{"b":2}`, `{"c":3}`}},
-		"commas":                       {text: `{"a":1},{"b":2}`, want: []string{`{"a":1}`, `{"b":2}`}},
-		"commas at ends of lines":      {text: "{\"a\":1},\r\n{\"b\":2},\r\n", want: []string{`{"a":1}`, `{"b":2}`}},
-		"a comma at the very end":      {text: `{"a":1},`, want: []string{`{"a":1}`}},
-		"carriage returns":             {text: "{\"a\":1}\r{\"b\":2}\r", want: []string{`{"a":1}`, `{"b":2}`}},
-		"record separators":            {text: "\x1e{\"a\":1}\n\x1e{\"b\":2}\n", want: []string{`{"a":1}`, `{"b":2}`}},
-		"record separators between":    {text: "{\"a\":1}\x1e{\"b\":2}", want: []string{`{"a":1}`, `{"b":2}`}},
-		"one pretty value, then lines": {text: "{\n \"a\": 1}\n{\"b\":2}\n{\"c\":3}", want: []string{"{\t \"a\": 1}", `{"b":2}`, `{"c":3}`}},
+		"an array on a line":          {text: `[{"a":1},{"b":2}]`, want: []string{`{"a":1}`, `{"b":2}`}},
+		"an array, an element a line": {text: "[\n{\"a\":1},\n{\"b\":2}\n]\n", want: []string{`{"a":1}`, `{"b":2}`}},
+		"a pretty array": {text: "[\n  {\n    \"a\": [1, {}]\n  },\n  {\n    \"b\": 2\n  }\n]\n",
+			want: []string{"{\t    \"a\": [1, {}]\t  }", "{\t    \"b\": 2\t  }"}},
+		"a pretty array, other style": {text: "[{\r\n  \"a\": 1\r\n}, {\r\n  \"b\": 2\r\n}]\r\n",
+			want: []string{"{\t\t  \"a\": 1\t\t}", "{\t\t  \"b\": 2\t\t}"}},
+		"no element": {text: " [ ] \n"},
+		"brackets in texts": {text: `[{"a":"]}[{,\"]}\\"},{"}":"{"}]`,
+			want: []string{`{"a":"]}[{,\"]}\\"}`, `{"}":"{"}`}},
+		"a mark":             {text: "\ufeff[{\"a\":1}]", want: []string{`{"a":1}`}},
+		"blank lines before": {text: "\n \t\r\n[{\"a\":1}]", want: []string{`{"a":1}`}},
+		"an array a line": {text: "[{\"a\":1},{\"b\":2}]\n[{\"c\":3}]\n",
+			want: []string{`{"a":1}`, `{"b":2}`, `{"c":3}`}},
+		"arrays of files with marks": {text: "\ufeff[{\"a\":1}]\ufeff[{\"b\":2}]",
+			want: []string{`{"a":1}`, `{"b":2}`}},
+		"no comma, two commas": {text: `[{"a":1} {"b":2},,{"c":3},]`,
+			want: []string{`{"a":1}`, `{"b":2}`, `{"c":3}`}},
+		"other elements": {text: `[{"a":1},null,-1.5e3,"x,]{","y",[{"z":1}],{"b":2}]`,
+			want: []string{`{"a":1}`, "null", "-1.5e3", `"x,]{"`, `"y"`, `{"z":1}`, `{"b":2}`}},
+		"pretty": {text: "{\n  \"a\": 1\n}\n{\n  \"b\": 2\n}\n",
+			want: []string{"{\t  \"a\": 1\t}", "{\t  \"b\": 2\t}"}},
+		"pretty, with commas": {text: "{\n  \"a\": 1\n},\n{\n  \"b\": 2\n}",
+			want: []string{"{\t  \"a\": 1\t}", "{\t  \"b\": 2\t}"}},
+		"not indented": {text: "{\n\"a\":\n{\n\"b\": [\n{}\n]\n}\n}\n{\n\"c\": 1\n}",
+			want: []string{"{\t\"a\":\t{\t\"b\": [\t{}\t]\t}\t}", "{\t\"c\": 1\t}"}},
+		"one behind another": {text: `{"a":1}{"b":2} {"c":3}`,
+			want: []string{`{"a":1}`, `{"b":2}`, `{"c":3}`}},
+		"one behind another, lines": {text: "{\"a\":1}{\"b\":2}\n{\"c\":3}\n",
+			want: []string{`{"a":1}`, `{"b":2}`, `{"c":3}`}},
+		"commas":                    {text: `{"a":1},{"b":2}`, want: []string{`{"a":1}`, `{"b":2}`}},
+		"commas at ends of lines":   {text: "{\"a\":1},\r\n{\"b\":2},\r\n", want: []string{`{"a":1}`, `{"b":2}`}},
+		"a comma at the very end":   {text: `{"a":1},`, want: []string{`{"a":1}`}},
+		"carriage returns":          {text: "{\"a\":1}\r{\"b\":2}\r", want: []string{`{"a":1}`, `{"b":2}`}},
+		"record separators":         {text: "\x1e{\"a\":1}\n\x1e{\"b\":2}\n", want: []string{`{"a":1}`, `{"b":2}`}},
+		"record separators between": {text: "{\"a\":1}\x1e{\"b\":2}", want: []string{`{"a":1}`, `{"b":2}`}},
+		"one pretty value, then lines": {text: "{\n \"a\": 1}\n{\"b\":2}\n{\"c\":3}",
+			want: []string{"{\t \"a\": 1}", `{"b":2}`, `{"c":3}`}},
 
 		// These stay lines, with all that is wrong with them.
-		"lines":                        {text: "{\"a\":1}\n[{\"b\":2}]\n{\n\"c\":3}", want: []string{`{"a":1}`, `[{"b":2}]`, "{", `"c":3}`}},
-		"an unclosed text in line 1":   {text: "{\"a\":\"x\n{\"b\":2}\n", want: []string{`{"a":"x`, `{"b":2}`}},
-		"an unclosed text in line 2":   {text: "{\"a\":1}\n{\"b\":\"x\n{\"c\":3}\n", want: []string{`{"a":1}`, `{"b":"x`, `{"c":3}`}},
-		"an open value in line 2":      {text: "{\"a\":1}\n{\"b\":\n{\"c\":3}\n", want: []string{`{"a":1}`, `{"b":`, `{"c":3}`}},
+		"lines": {text: "{\"a\":1}\n[{\"b\":2}]\n{\n\"c\":3}",
+			want: []string{`{"a":1}`, `[{"b":2}]`, "{", `"c":3}`}},
+		"an unclosed text in line 1": {text: "{\"a\":\"x\n{\"b\":2}\n", want: []string{`{"a":"x`, `{"b":2}`}},
+		"an unclosed text in line 2": {text: "{\"a\":1}\n{\"b\":\"x\n{\"c\":3}\n",
+			want: []string{`{"a":1}`, `{"b":"x`, `{"c":3}`}},
+		"an open value in line 2": {text: "{\"a\":1}\n{\"b\":\n{\"c\":3}\n",
+			want: []string{`{"a":1}`, `{"b":`, `{"c":3}`}},
 		"a line that is cut":           {text: `{"a":{"b":1`, want: []string{`{"a":{"b":1`}},
 		"a line that is cut, with end": {text: "{\"a\":{\"b\":1\n \n", want: []string{`{"a":{"b":1`}},
-		"a table":                      {text: "{\"a\":1}\t{\"b\":2}\n{\"c\":3}\t7\n", want: []string{"{\"a\":1}\t{\"b\":2}", "{\"c\":3}\t7"}},
-		"another table":                {text: "{\"a\":1},x\n{\"c\":3},y\n", want: []string{`{"a":1},x`, `{"c":3},y`}},
-		"a text behind":                {text: "{\"a\":1} x\n{\"b\":2}\n", want: []string{`{"a":1} x`, `{"b":2}`}},
-		"rows":                         {text: "[\"a\",1]\n[\"b\",2]\n", want: []string{`["a",1]`, `["b",2]`}},
-		"a program's log":              {text: "[2026-10-31] {\"a\":1}\n[2026-11-01] {\"b\":2}\n", want: []string{`[2026-10-31] {"a":1}`, `[2026-11-01] {"b":2}`}},
-		"server-sent events":           {text: "data: {\"a\":1}\n\ndata: {\"b\":2}\n", want: []string{`data: {"a":1}`, `data: {"b":2}`}},
-		"texts":                        {text: "\"{\\\"a\\\":1}\"\n\"{}\"\n", want: []string{`"{\"a\":1}"`, `"{}"`}},
-		"zeros between":                {text: "{\"a\":1}\n\x00\x00\n{\"b\":2}\n", want: []string{`{"a":1}`, "\x00\x00", `{"b":2}`}},
+		"a table": {text: "{\"a\":1}\t{\"b\":2}\n{\"c\":3}\t7\n",
+			want: []string{"{\"a\":1}\t{\"b\":2}", "{\"c\":3}\t7"}},
+		"another table": {text: "{\"a\":1},x\n{\"c\":3},y\n", want: []string{`{"a":1},x`, `{"c":3},y`}},
+		"a text behind": {text: "{\"a\":1} x\n{\"b\":2}\n", want: []string{`{"a":1} x`, `{"b":2}`}},
+		"rows":          {text: "[\"a\",1]\n[\"b\",2]\n", want: []string{`["a",1]`, `["b",2]`}},
+		"a program's log": {text: "[2026-10-31] {\"a\":1}\n[2026-11-01] {\"b\":2}\n",
+			want: []string{`[2026-10-31] {"a":1}`, `[2026-11-01] {"b":2}`}},
+		"server-sent events": {text: "data: {\"a\":1}\n\ndata: {\"b\":2}\n",
+			want: []string{`data: {"a":1}`, `data: {"b":2}`}},
+		"texts": {text: "\"{\\\"a\\\":1}\"\n\"{}\"\n", want: []string{`"{\"a\":1}"`, `"{}"`}},
+		"zeros between": {text: "{\"a\":1}\n\x00\x00\n{\"b\":2}\n",
+			want: []string{`{"a":1}`, "\x00\x00", `{"b":2}`}},
 
 		// What is not whole.
-		"an array that is cut":             {text: `[{"a":1},{"b":2},{"c":`, want: []string{`{"a":1}`, `{"b":2}`}, fault: archive.ErrTruncated},
-		"an array that is cut in a text":   {text: `[{"a":1},{"b":"x`, want: []string{`{"a":1}`}, fault: archive.ErrTruncated},
-		"an array that is cut, products":   {text: `[{"a":1},{"b":[{"x":1},{"x":2},{"x":3`, want: []string{`{"a":1}`}, fault: archive.ErrTruncated},
-		"an array that is cut between":     {text: "[\n{\"a\":1},\n", want: []string{`{"a":1}`}, fault: archive.ErrTruncated},
+		"an array that is cut": {text: `[{"a":1},{"b":2},{"c":`, want: []string{`{"a":1}`, `{"b":2}`},
+			fault: archive.ErrTruncated},
+		"an array that is cut in a text": {text: `[{"a":1},{"b":"x`, want: []string{`{"a":1}`},
+			fault: archive.ErrTruncated},
+		"an array that is cut, products": {text: `[{"a":1},{"b":[{"x":1},{"x":2},{"x":3`,
+			want: []string{`{"a":1}`}, fault: archive.ErrTruncated},
+		"an array that is cut between": {text: "[\n{\"a\":1},\n", want: []string{`{"a":1}`},
+			fault: archive.ErrTruncated},
 		"an array that is cut at its head": {text: "[", fault: archive.ErrTruncated},
-		"a pretty array that is cut":       {text: "[\n  {\n    \"a\": 1\n  },\n  {\n    \"b\": {\n", want: []string{"{\t    \"a\": 1\t  }"}, fault: archive.ErrTruncated},
-		"pretty values that are cut":       {text: "{\n  \"a\": 1\n}\n{\n  \"b\"", want: []string{"{\t  \"a\": 1\t}"}, fault: archive.ErrTruncated},
+		"a pretty array that is cut": {text: "[\n  {\n    \"a\": 1\n  },\n  {\n    \"b\": {\n",
+			want: []string{"{\t    \"a\": 1\t  }"}, fault: archive.ErrTruncated},
+		"pretty values that are cut": {text: "{\n  \"a\": 1\n}\n{\n  \"b\"",
+			want: []string{"{\t  \"a\": 1\t}"}, fault: archive.ErrTruncated},
 
 		// What is broken costs none of its neighbours.
-		"words between":                       {text: `{"a":1}{"b":2} some words, and more {"c":3}`, want: []string{`{"a":1}`, `{"b":2}`, "some words, and more", `{"c":3}`}},
-		"lines of words between":              {text: "{\n\"a\":1}\nsome\n\nwords\n{\"b\":2}\n", want: []string{"{\t\"a\":1}", "some\t\twords", `{"b":2}`}},
-		"words in an array":                   {text: `[{"a":1},words,{"b":2}]`, want: []string{`{"a":1}`, "words", `{"b":2}`}},
-		"a value that is no JSON":             {text: `[{"a":1},{"b":NaN,'c':[tru}},{"d":4}]`, want: []string{`{"a":1}`, `{"b":NaN,'c':[tru}`, "}", `{"d":4}`}},
-		"names without quotes":                {text: `[{a:1,b:{c:2}},{"d":4}]`, want: []string{`{a:1,b:{c:2}}`, `{"d":4}`}},
-		"an open element":                     {text: `[{"a":1,{"b":2},{"c":3}]`, want: []string{`{"a":1`, `{"b":2}`, `{"c":3}`}},
-		"an open element, deeper":             {text: `[{"a":{"x":[1,2]},{"b":2},{"c":3}]`, want: []string{`{"a":{"x":[1,2]}`, `{"b":2}`, `{"c":3}`}},
-		"an open element at the end":          {text: `[{"a":1},{"b":2]`, want: []string{`{"a":1}`, `{"b":2`}},
-		"an unclosed text in an array":        {text: `[{"a":1},{"b":"x},{"c":3},{"d":4}]`, want: []string{`{"a":1}`, `{"b":"x}`, `{"c":3}`, `{"d":4}`}},
-		"quotes in a text":                    {text: `[{"a":"he said "yes" to"},{"b":2}]`, want: []string{`{"a":"he said "yes" to"}`, `{"b":2}`}},
-		"an unclosed text in a pretty array":  {text: "[\n  {\n    \"a\": \"x,\n    \"p\": [\n      {\n        \"q\": 1\n      }\n    ]\n  },\n  {\n    \"b\": 2\n  }\n]", want: []string{"{\t    \"a\": \"x,\t    \"p\": [\t      {\t        \"q\": 1\t      }\t    ]\t  }", "{\t    \"b\": 2\t  }"}},
-		"an unclosed text in a pretty value":  {text: "{\n  \"a\": \"x\n}\n{\n  \"b\": 2\n}\n", want: []string{"{\t  \"a\": \"x\t}", "{\t  \"b\": 2\t}"}},
-		"an end of a line in a text":          {text: "{\n\"a\":1}\n{\"b\":\"x\ny\"}\n{\"c\":3}\n", want: []string{"{\t\"a\":1}", "{\"b\":\"x\ty\"}", `{"c":3}`}},
-		"an open first line":                  {text: "{\"a\":{\"b\":1\n{\"c\":3}\n{\"d\":4}\n", want: []string{`{"a":{"b":1`, `{"c":3}`, `{"d":4}`}},
-		"an open first line, behind a colon":  {text: "{\"a\":\n{\"c\":3}\n{\"d\":4}\n", want: []string{`{"a":`, `{"c":3}`, `{"d":4}`}},
-		"an open first line, the only other":  {text: "{\"a\":\n{\"c\":3}\n", want: []string{`{"a":`, `{"c":3}`}},
-		"an open first line, in an array":     {text: "{\"a\":[\n{\"c\":3}\n{\"d\":4}\n", want: []string{`{"a":[`, `{"c":3}`, `{"d":4}`}},
-		"a comma is missing":                  {text: "{\n  \"a\": \"x\"\n  \"b\": {\n    \"c\": 1\n  }\n}\n{\n  \"d\": 4\n}\n", want: []string{"{\t  \"a\": \"x\"\t  \"b\": {\t    \"c\": 1\t  }\t}", "{\t  \"d\": 4\t}"}},
-		"a pretty file that is cut, another":  {text: "{\n  \"a\": {\n    \"b\": 1\n{\n  \"c\": 3\n}\n", want: []string{"{\t  \"a\": {\t    \"b\": 1", "{\t  \"c\": 3\t}"}},
-		"an array that is cut, another":       {text: "[\n  {\n    \"a\": 1\n[\n  {\n    \"b\": 2\n  }\n]\n", want: []string{"{\t    \"a\": 1", "{\t    \"b\": 2\t  }"}, fault: archive.ErrTruncated},
-		"a record that is cut":                {text: "\x1e{\"a\":{\n\x1e{\"b\":2}\n", want: []string{`{"a":{`, `{"b":2}`}},
-		"brackets that close nothing":         {text: `{"a":1}{"b":2}]}]{"c":3}`, want: []string{`{"a":1}`, `{"b":2}`, "]}]", `{"c":3}`}},
-		"a broken value with products, lines": {text: "{\n\"a\":1}\n{\"b\":\"x,\"p\":[{\"q\":1},{\"q\":2}]}\n{\"c\":3}\n", want: []string{"{\t\"a\":1}", `{"b":"x,"p":[{"q":1},{"q":2}]}`, `{"c":3}`}},
+		"words between": {text: `{"a":1}{"b":2} some words, and more {"c":3}`,
+			want: []string{`{"a":1}`, `{"b":2}`, "some words, and more", `{"c":3}`}},
+		"lines of words between": {text: "{\n\"a\":1}\nsome\n\nwords\n{\"b\":2}\n",
+			want: []string{"{\t\"a\":1}", "some\t\twords", `{"b":2}`}},
+		"words in an array": {text: `[{"a":1},words,{"b":2}]`,
+			want: []string{`{"a":1}`, "words", `{"b":2}`}},
+		"a value that is no JSON": {text: `[{"a":1},{"b":NaN,'c':[tru}},{"d":4}]`,
+			want: []string{`{"a":1}`, `{"b":NaN,'c':[tru}`, "}", `{"d":4}`}},
+		"names without quotes": {text: `[{a:1,b:{c:2}},{"d":4}]`,
+			want: []string{`{a:1,b:{c:2}}`, `{"d":4}`}},
+		"an open element": {text: `[{"a":1,{"b":2},{"c":3}]`,
+			want: []string{`{"a":1`, `{"b":2}`, `{"c":3}`}},
+		"an open element, deeper": {text: `[{"a":{"x":[1,2]},{"b":2},{"c":3}]`,
+			want: []string{`{"a":{"x":[1,2]}`, `{"b":2}`, `{"c":3}`}},
+		"an open element at the end": {text: `[{"a":1},{"b":2]`, want: []string{`{"a":1}`, `{"b":2`}},
+		"an unclosed text in an array": {text: `[{"a":1},{"b":"x},{"c":3},{"d":4}]`,
+			want: []string{`{"a":1}`, `{"b":"x}`, `{"c":3}`, `{"d":4}`}},
+		"quotes in a text": {text: `[{"a":"he said "yes" to"},{"b":2}]`,
+			want: []string{`{"a":"he said "yes" to"}`, `{"b":2}`}},
+		"an unclosed text in a pretty array": {text: "[\n  {\n    \"a\": \"x,\n    \"p\": [\n      {\n        " +
+			"\"q\": 1\n      }\n    ]\n  },\n  {\n    \"b\": 2\n  }\n]",
+			want: []string{"{\t    \"a\": \"x,\t    \"p\": [\t      {\t        \"q\": 1\t      }\t    ]\t  }",
+				"{\t    \"b\": 2\t  }"}},
+		"an unclosed text in a pretty value": {text: "{\n  \"a\": \"x\n}\n{\n  \"b\": 2\n}\n",
+			want: []string{"{\t  \"a\": \"x\t}", "{\t  \"b\": 2\t}"}},
+		"an end of a line in a text": {text: "{\n\"a\":1}\n{\"b\":\"x\ny\"}\n{\"c\":3}\n",
+			want: []string{"{\t\"a\":1}", "{\"b\":\"x\ty\"}", `{"c":3}`}},
+		"an open first line": {text: "{\"a\":{\"b\":1\n{\"c\":3}\n{\"d\":4}\n",
+			want: []string{`{"a":{"b":1`, `{"c":3}`, `{"d":4}`}},
+		"an open first line, behind a colon": {text: "{\"a\":\n{\"c\":3}\n{\"d\":4}\n",
+			want: []string{`{"a":`, `{"c":3}`, `{"d":4}`}},
+		"an open first line, the only other": {text: "{\"a\":\n{\"c\":3}\n", want: []string{`{"a":`, `{"c":3}`}},
+		"an open first line, in an array": {text: "{\"a\":[\n{\"c\":3}\n{\"d\":4}\n",
+			want: []string{`{"a":[`, `{"c":3}`, `{"d":4}`}},
+		"a comma is missing": {
+			text: "{\n  \"a\": \"x\"\n  \"b\": {\n    \"c\": 1\n  }\n}\n{\n  \"d\": 4\n}\n",
+			want: []string{"{\t  \"a\": \"x\"\t  \"b\": {\t    \"c\": 1\t  }\t}", "{\t  \"d\": 4\t}"}},
+		"a pretty file that is cut, another": {text: "{\n  \"a\": {\n    \"b\": 1\n{\n  \"c\": 3\n}\n",
+			want: []string{"{\t  \"a\": {\t    \"b\": 1", "{\t  \"c\": 3\t}"}},
+		"an array that is cut, another": {text: "[\n  {\n    \"a\": 1\n[\n  {\n    \"b\": 2\n  }\n]\n",
+			want: []string{"{\t    \"a\": 1", "{\t    \"b\": 2\t  }"}, fault: archive.ErrTruncated},
+		"a record that is cut": {text: "\x1e{\"a\":{\n\x1e{\"b\":2}\n",
+			want: []string{`{"a":{`, `{"b":2}`}},
+		"brackets that close nothing": {text: `{"a":1}{"b":2}]}]{"c":3}`,
+			want: []string{`{"a":1}`, `{"b":2}`, "]}]", `{"c":3}`}},
+		"a broken value with products, lines": {
+			text: "{\n\"a\":1}\n{\"b\":\"x,\"p\":[{\"q\":1},{\"q\":2}]}\n{\"c\":3}\n",
+			want: []string{"{\t\"a\":1}", `{"b":"x,"p":[{"q":1},{"q":2}]}`, `{"c":3}`}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -120,10 +171,12 @@ func TestForms(t *testing.T) {
 					for _, prompt := range []bool{false, true} {
 						lines, g, fault := readPieces(t, content, size, archive.ReadOptions{Prompt: prompt})
 						if !slices.Equal(lines, test.want) || !errors.Is(fault, test.fault) {
-							t.Fatalf("%s in pieces of %d: %q, %v\nwant %q, %v", form, size, lines, fault, test.want, test.fault)
+							t.Fatalf("%s in pieces of %d: %q, %v\nwant %q, %v", form, size, lines, fault,
+								test.want, test.fault)
 						}
 						if g.bytes["-"] != int64(len(test.text)) || g.taken["-"] != int64(len(content)) {
-							t.Errorf("%s: %d bytes of text, want %d; %d as stored, want %d", form, g.bytes["-"], len(test.text), g.taken["-"], len(content))
+							t.Errorf("%s: %d bytes of text, want %d; %d as stored, want %d", form, g.bytes["-"],
+								len(test.text), g.taken["-"], len(content))
 						}
 					}
 				}
@@ -143,15 +196,21 @@ func TestLongEntries(t *testing.T) {
 		want []string
 		long []int64
 	}{
-		"greatest length":         {text: "[" + most + `,{"b":2}]`, want: []string{most, `{"b":2}`}},
-		"one byte more":           {text: "[" + over + `,{"b":2}]`, want: []string{`{"b":2}`}, long: []int64{1}},
-		"many more":               {text: `[{"a":1},` + far + "," + far + `,{"b":2}]`, want: []string{`{"a":1}`, `{"b":2}`}, long: []int64{2, 3}},
-		"many objects in it":      {text: `[{"a":[{}` + strings.Repeat(`,{"x":1,"pad":"some more of it"}`, archive.MaxLine/25) + `]},{"b":2}]`, want: []string{`{"b":2}`}, long: []int64{1}},
-		"pretty":                  {text: pretty + "\n{\"b\":2}\n", want: []string{`{"b":2}`}, long: []int64{1}},
-		"values":                  {text: `{"a":1}` + far + `{"b":2}`, want: []string{`{"a":1}`, `{"b":2}`}, long: []int64{2}},
-		"words":                   {text: `{"a":1}{"b":2}` + strings.Repeat("words ", archive.MaxLine/5) + `{"c":3}`, want: []string{`{"a":1}`, `{"b":2}`, `{"c":3}`}, long: []int64{3}},
-		"an unclosed text":        {text: `[{"a":1},{"b":"` + strings.Repeat("x", 2*archive.MaxLine) + "\n,{\"c\":3}]", want: []string{`{"a":1}`}, long: []int64{2}},
-		"an open line, then many": {text: "{\"a\":[\n" + strings.Repeat(wide+",\n", archive.MaxLine/900), want: append([]string{`{"a":[`}, slices.Repeat([]string{wide}, archive.MaxLine/900)...)},
+		"greatest length": {text: "[" + most + `,{"b":2}]`, want: []string{most, `{"b":2}`}},
+		"one byte more":   {text: "[" + over + `,{"b":2}]`, want: []string{`{"b":2}`}, long: []int64{1}},
+		"many more": {text: `[{"a":1},` + far + "," + far + `,{"b":2}]`,
+			want: []string{`{"a":1}`, `{"b":2}`}, long: []int64{2, 3}},
+		"many objects in it": {text: `[{"a":[{}` + strings.Repeat(`,{"x":1,"pad":"some more of it"}`,
+			archive.MaxLine/25) + `]},{"b":2}]`, want: []string{`{"b":2}`}, long: []int64{1}},
+		"pretty": {text: pretty + "\n{\"b\":2}\n", want: []string{`{"b":2}`}, long: []int64{1}},
+		"values": {text: `{"a":1}` + far + `{"b":2}`, want: []string{`{"a":1}`, `{"b":2}`},
+			long: []int64{2}},
+		"words": {text: `{"a":1}{"b":2}` + strings.Repeat("words ", archive.MaxLine/5) +
+			`{"c":3}`, want: []string{`{"a":1}`, `{"b":2}`, `{"c":3}`}, long: []int64{3}},
+		"an unclosed text": {text: `[{"a":1},{"b":"` + strings.Repeat("x", 2*archive.MaxLine) +
+			"\n,{\"c\":3}]", want: []string{`{"a":1}`}, long: []int64{2}},
+		"an open line, then many": {text: "{\"a\":[\n" + strings.Repeat(wide+",\n", archive.MaxLine/900),
+			want: append([]string{`{"a":[`}, slices.Repeat([]string{wide}, archive.MaxLine/900)...)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, size := range []int{100_003, 1 << 30} {
@@ -164,7 +223,8 @@ func TestLongEntries(t *testing.T) {
 					t.Error(fault)
 				}
 				if !slices.Equal(lines, test.want) || !slices.Equal(g.long["-"], test.long) {
-					t.Errorf("in pieces of %d: %d lines, want %d; too long are %d, want %d", size, len(lines), len(test.want), g.long["-"], test.long)
+					t.Errorf("in pieces of %d: %d lines, want %d; too long are %d, want %d", size, len(lines),
+						len(test.want), g.long["-"], test.long)
 				}
 				if g.bytes["-"] != int64(len(test.text)) {
 					t.Errorf("%d bytes of text, want %d", g.bytes["-"], len(test.text))
@@ -228,20 +288,22 @@ func TestResumeEntries(t *testing.T) {
 		text := manyEntries(form, n)
 		for _, after := range []int64{0, 1, 2, 3999, n - 1, n, n + 1, 1 << 40} {
 			asked := 0
-			lines, g, fault := readContent(t, zipped(t, text), archive.ReadOptions{Resume: func(o archive.Object) (int64, bool) {
-				asked++
-				// A number of lines means nothing here.
-				if o.Version != archive.OfEntries {
-					return 12_345, false
-				}
-				return after, false
-			}})
+			lines, g, fault := readContent(t, zipped(t, text),
+				archive.ReadOptions{Resume: func(o archive.Object) (int64, bool) {
+					asked++
+					// A number of lines means nothing here.
+					if o.Version != archive.OfEntries {
+						return 12_345, false
+					}
+					return after, false
+				}})
 			if fault != nil || asked != 2 {
 				t.Fatalf("%s: asked %d times, %v", form, asked, fault)
 			}
 			want := max(n-after, 0)
 			if int64(len(lines)) != want || g.count["-"] != want || g.bytes["-"] != int64(len(text)) {
-				t.Errorf("%s after %d: %d lines, counted %d, want %d; %d bytes, want %d", form, after, len(lines), g.count["-"], want, g.bytes["-"], len(text))
+				t.Errorf("%s after %d: %d lines, counted %d, want %d; %d bytes, want %d", form, after, len(lines),
+					g.count["-"], want, g.bytes["-"], len(text))
 				continue
 			}
 			for i, line := range lines {
@@ -255,7 +317,8 @@ func TestResumeEntries(t *testing.T) {
 			}
 		}
 		// One that turns out to be done has a last block, and nothing in it.
-		lines, g, fault := readContent(t, []byte(text), archive.ReadOptions{Resume: func(o archive.Object) (int64, bool) { return 0, o.Version == archive.OfEntries }})
+		done := func(o archive.Object) (int64, bool) { return 0, o.Version == archive.OfEntries }
+		lines, g, fault := readContent(t, []byte(text), archive.ReadOptions{Resume: done})
 		if len(lines) != 0 || g.count["-"] != 0 || fault != nil {
 			t.Errorf("%s, done: %d lines, %v", form, len(lines), fault)
 		}
@@ -318,7 +381,8 @@ func TestVersionOfEntries(t *testing.T) {
 // FuzzEntries reads any text as entries, in pieces of any size, which must make no
 // difference. Whatever the text is, it ends, and entries are lines.
 func FuzzEntries(f *testing.F) {
-	for _, seed := range []string{`[{"a":1},{"b":[{},2]}]`, "{\n \"a\": \"x\n}\n{\"b\":2}\n", `[{"a":"x},{"b":2},null]`, "\x1e{}\n\x1e{", "{}{\"a\":\n{\"b\":1}\n[1}]]x", "[{\"\\\n\"}]"} {
+	for _, seed := range []string{`[{"a":1},{"b":[{},2]}]`, "{\n \"a\": \"x\n}\n{\"b\":2}\n",
+		`[{"a":"x},{"b":2},null]`, "\x1e{}\n\x1e{", "{}{\"a\":\n{\"b\":1}\n[1}]]x", "[{\"\\\n\"}]"} {
 		f.Add([]byte(seed), uint8(1), int64(1))
 	}
 	f.Fuzz(func(t *testing.T, text []byte, size uint8, after int64) {
@@ -335,7 +399,8 @@ func FuzzEntries(f *testing.F) {
 		if !slices.Equal(got, want) || (fault == nil) != (fault2 == nil) || g.bytes["-"] != g2.bytes["-"] {
 			t.Fatalf("in pieces of %d: %q, %v\nwant %q, %v", 1+int(size), got, fault2, want, fault)
 		}
-		resumed, _, _ := readPieces(t, text, 1+int(size), archive.ReadOptions{Resume: func(archive.Object) (int64, bool) { return after, false }})
+		resume := func(archive.Object) (int64, bool) { return after, false }
+		resumed, _, _ := readPieces(t, text, 1+int(size), archive.ReadOptions{Resume: resume})
 		if len(resumed) > len(want) || !slices.Equal(resumed, want[len(want)-len(resumed):]) {
 			t.Fatalf("after %d: %q of %q", after, resumed, want)
 		}
@@ -365,7 +430,8 @@ func FuzzArray(f *testing.F) {
 		array, values := "[", ""
 		for i, event := range events {
 			var indented bytes.Buffer
-			if err := json.Indent(&indented, []byte(event), []string{"", "  "}[random.IntN(2)], []string{"", " ", "\t"}[random.IntN(3)]); err != nil {
+			if err := json.Indent(&indented, []byte(event), []string{"", "  "}[random.IntN(2)],
+				[]string{"", " ", "\t"}[random.IntN(3)]); err != nil {
 				t.Fatal(err)
 			}
 			if i > 0 {
@@ -385,7 +451,8 @@ func FuzzArray(f *testing.F) {
 			}
 			for i, line := range lines {
 				var got, want bytes.Buffer
-				if err := errors.Join(json.Compact(&got, []byte(line)), json.Compact(&want, []byte(events[i]))); err != nil || got.String() != want.String() {
+				if err := errors.Join(json.Compact(&got, []byte(line)),
+					json.Compact(&want, []byte(events[i]))); err != nil || got.String() != want.String() {
 					t.Fatalf("%s: event %d is %s, want %s, %v", name, i, line, events[i], err)
 				}
 			}

@@ -26,7 +26,8 @@ func TestExported(t *testing.T) {
 	damaged := exported(func(d *adapter.Delivery) { d.PayloadText, d.PayloadDamaged = payload, true })
 	for name, test := range map[string]struct{ line, want string }{
 		"a delivery": {whole, payload},
-		"sorted by a tool": {`{ "attempts": 1, "connection": "default", "id": 7, "outcome": "dead", "payload": ` + payload + `}`,
+		"sorted by a tool": {`{ "attempts": 1, "connection": "default", "id": 7, "outcome": "dead", "payload": ` +
+			payload + `}`,
 			payload},
 		"a payload that is no JSON": {exported(func(d *adapter.Delivery) { d.PayloadText = `{"type":` }), `{"type":`},
 		"no payload":                {none, none},

@@ -62,16 +62,19 @@ func FuzzLayout(f *testing.F) {
 	f.Add("_temporary", "1544572800000", ".x")
 	f.Fuzz(func(t *testing.T, source, day, name string) {
 		path := "segment-logs/" + source + "/" + day + "/" + name
-		if len(path) > 200 || strings.ContainsAny(path, "\x00*?[\\") || path != filepath.Clean(path) || slices.Contains(strings.Split(path, "/"), "..") ||
+		if len(path) > 200 || strings.ContainsAny(path, "\x00*?[\\") || path != filepath.Clean(path) ||
+			slices.Contains(strings.Split(path, "/"), "..") ||
 			strings.Contains(source, "/") || strings.Contains(day, "/") {
 			return
 		}
 		dir := t.TempDir()
-		if os.MkdirAll(filepath.Dir(filepath.Join(dir, path)), 0o755) != nil || os.WriteFile(filepath.Join(dir, path), []byte("a\n"), 0o644) != nil {
+		if os.MkdirAll(filepath.Dir(filepath.Join(dir, path)), 0o755) != nil ||
+			os.WriteFile(filepath.Join(dir, path), []byte("a\n"), 0o644) != nil {
 			return // not a name for this file system
 		}
 		want, isDay := dayOf(day)
-		log := isDay && regexp.MustCompile(`(?i)\.(gz|json|ndjson|jsonl|log)$`).MatchString(name) && !regexp.MustCompile(`(?i)\.tar\.gz$`).MatchString(name) &&
+		log := isDay && regexp.MustCompile(`(?i)\.(gz|json|ndjson|jsonl|log)$`).MatchString(name) &&
+			!regexp.MustCompile(`(?i)\.tar\.gz$`).MatchString(name) &&
 			!strings.HasPrefix(source, ".") && !strings.HasPrefix(source, "_")
 		for part := range strings.SplitSeq(name, "/") {
 			log = log && !strings.HasPrefix(part, ".") && !strings.HasPrefix(part, "_")
@@ -93,7 +96,8 @@ func FuzzLayout(f *testing.F) {
 			if err != nil {
 				t.Errorf("%s, named: %v", path, err)
 			}
-			if isDay && !slices.Contains(strings.Split(day+"/"+name, "/"), "segment-logs") && (o.Source != source || !o.Day.Equal(want)) {
+			if isDay && !slices.Contains(strings.Split(day+"/"+name, "/"), "segment-logs") &&
+				(o.Source != source || !o.Day.Equal(want)) {
 				t.Errorf("%s, named: source %q, day %v", path, o.Source, o.Day)
 			}
 		}

@@ -88,7 +88,8 @@ func layout() []string {
 func TestLayout(t *testing.T) {
 	dir := tree(t, layout()...)
 	src1, src2 := "data/segment-logs/src1/", "data/segment-logs/src2/"
-	mondays := []string{src1 + millis(monday) + "/1.gz", src1 + millis(monday) + "/2.gz", src1 + millis(monday) + "/again/1.json", src2 + millis(monday) + "/1.gz"}
+	mondays := []string{src1 + millis(monday) + "/1.gz", src1 + millis(monday) + "/2.gz",
+		src1 + millis(monday) + "/again/1.json", src2 + millis(monday) + "/1.gz"}
 	tuesdays := []string{src1 + seconds(tuesday) + "/1.ndjson", src1 + millis(tuesday.Add(5*time.Hour)) + "/2.log"}
 	wednesdays := []string{src1 + millis(wednesday) + "/1.gz"}
 	all := slices.Concat(mondays, tuesdays, wednesdays)
@@ -97,27 +98,34 @@ func TestLayout(t *testing.T) {
 		o    archive.Options
 		want []string
 	}{
-		"root":                 {at: []string{"data"}, want: all},
-		"above the root":       {at: []string{""}, want: all},
-		"logs":                 {at: []string{"data/segment-logs"}, want: all},
-		"source":               {at: []string{"data/segment-logs/src2"}, want: mondays[3:]},
-		"day":                  {at: []string{src1 + millis(monday)}, want: mondays[:3]},
-		"below a day":          {at: []string{src1 + millis(monday) + "/again"}, want: mondays[2:3]},
-		"file":                 {at: []string{mondays[1]}, want: mondays[1:2]},
-		"glob":                 {at: []string{src1 + "*/1.*"}, want: nil},
-		"the check itself":     {at: []string{"data/segment-logs/test"}, want: []string{"data/segment-logs/test/segment-logs/src1/" + millis(monday) + "/check.gz"}},
-		"from":                 {at: []string{"data"}, o: archive.Options{From: tuesday.Add(23 * time.Hour)}, want: slices.Concat(tuesdays, wednesdays)},
-		"to":                   {at: []string{"data"}, o: archive.Options{To: tuesday.Add(time.Hour)}, want: slices.Concat(mondays, tuesdays)},
-		"one day":              {at: []string{""}, o: archive.Options{From: tuesday, To: tuesday}, want: tuesdays},
-		"no day":               {at: []string{""}, o: archive.Options{To: monday.AddDate(0, 0, -1)}, want: nil},
-		"source wanted":        {at: []string{"data"}, o: archive.Options{Sources: []string{"src2"}}, want: mondays[3:]},
-		"source and day":       {at: []string{"data"}, o: archive.Options{From: tuesday, Sources: []string{"src2"}}, want: nil},
-		"file of the day":      {at: []string{mondays[1]}, o: archive.Options{From: monday, Sources: []string{"src1"}}, want: mondays[1:2]},
-		"file of another day":  {at: []string{mondays[1]}, o: archive.Options{From: tuesday}, want: nil},
-		"twice":                {at: []string{"data", "data"}, want: all},
-		"below and above":      {at: []string{src1 + millis(monday), mondays[0], "data"}, want: all},
-		"above and below":      {at: []string{"data", "data/segment-logs/src1", mondays[0], mondays[0]}, want: all},
-		"a day's part, and it": {at: []string{src1 + millis(monday) + "/again", src1 + millis(monday)}, want: mondays[:3]},
+		"root":           {at: []string{"data"}, want: all},
+		"above the root": {at: []string{""}, want: all},
+		"logs":           {at: []string{"data/segment-logs"}, want: all},
+		"source":         {at: []string{"data/segment-logs/src2"}, want: mondays[3:]},
+		"day":            {at: []string{src1 + millis(monday)}, want: mondays[:3]},
+		"below a day":    {at: []string{src1 + millis(monday) + "/again"}, want: mondays[2:3]},
+		"file":           {at: []string{mondays[1]}, want: mondays[1:2]},
+		"glob":           {at: []string{src1 + "*/1.*"}, want: nil},
+		"the check itself": {at: []string{"data/segment-logs/test"},
+			want: []string{"data/segment-logs/test/segment-logs/src1/" + millis(monday) + "/check.gz"}},
+		"from": {at: []string{"data"}, o: archive.Options{From: tuesday.Add(23 * time.Hour)},
+			want: slices.Concat(tuesdays, wednesdays)},
+		"to": {at: []string{"data"}, o: archive.Options{To: tuesday.Add(time.Hour)},
+			want: slices.Concat(mondays, tuesdays)},
+		"one day": {at: []string{""}, o: archive.Options{From: tuesday, To: tuesday}, want: tuesdays},
+		"no day":  {at: []string{""}, o: archive.Options{To: monday.AddDate(0, 0, -1)}, want: nil},
+		"source wanted": {at: []string{"data"}, o: archive.Options{Sources: []string{"src2"}},
+			want: mondays[3:]},
+		"source and day": {at: []string{"data"},
+			o: archive.Options{From: tuesday, Sources: []string{"src2"}}, want: nil},
+		"file of the day": {at: []string{mondays[1]},
+			o: archive.Options{From: monday, Sources: []string{"src1"}}, want: mondays[1:2]},
+		"file of another day": {at: []string{mondays[1]}, o: archive.Options{From: tuesday}, want: nil},
+		"twice":               {at: []string{"data", "data"}, want: all},
+		"below and above":     {at: []string{src1 + millis(monday), mondays[0], "data"}, want: all},
+		"above and below":     {at: []string{"data", "data/segment-logs/src1", mondays[0], mondays[0]}, want: all},
+		"a day's part, and it": {at: []string{src1 + millis(monday) + "/again", src1 + millis(monday)},
+			want: mondays[:3]},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -127,7 +135,9 @@ func TestLayout(t *testing.T) {
 			}
 			a := open(t, test.o, at...)
 			if name == "glob" { // it names what it matches, so that is read whatever it is called
-				test.want = slices.Concat([]string{src1 + "2026-10-05/1.gz"}, mondays[:1], []string{src1 + millis(monday) + "/1.gz.crc", src1 + millis(monday) + "/1.parquet"}, tuesdays[:1], wednesdays)
+				test.want = slices.Concat([]string{src1 + "2026-10-05/1.gz"}, mondays[:1],
+					[]string{src1 + millis(monday) + "/1.gz.crc", src1 + millis(monday) + "/1.parquet"},
+					tuesdays[:1], wednesdays)
 			}
 			got, err := keys(t, a, dir)
 			if err != nil || !slices.Equal(got, test.want) {
@@ -153,7 +163,9 @@ func TestLayout(t *testing.T) {
 func TestPassedOver(t *testing.T) {
 	dir := tree(t, layout()...)
 	passed := make(map[string]string)
-	o := archive.Options{PassedOver: func(key, reason string) { passed[strings.TrimPrefix(key, dir+"/data/")] = reason }}
+	o := archive.Options{PassedOver: func(key, reason string) {
+		passed[strings.TrimPrefix(key, dir+"/data/")] = reason
+	}}
 	for _, err := range open(t, o, filepath.Join(dir, "data")).Objects(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
@@ -185,7 +197,8 @@ func TestPassedOver(t *testing.T) {
 }
 
 func TestPlainFiles(t *testing.T) {
-	dir := tree(t, "b.ndjson", "a/2.gz", "a/1.gz", "a-1.gz", "c.tmp", "odd name [1] %20?.json", ".hidden/1.gz", "x.csv")
+	dir := tree(t, "b.ndjson", "a/2.gz", "a/1.gz", "a-1.gz", "c.tmp", "odd name [1] %20?.json", ".hidden/1.gz",
+		"x.csv")
 	if err := os.Symlink(filepath.Join(dir, "a"), filepath.Join(dir, "z")); err != nil {
 		t.Fatal(err)
 	}
@@ -212,12 +225,14 @@ func TestPlainFiles(t *testing.T) {
 
 	t.Chdir(dir)
 	for _, spelling := range []string{"./a", "a/", "a", "z/../a"} {
-		if got, err := keys(t, open(t, archive.Options{}, spelling), ""); err != nil || !slices.Equal(got[:2], []string{"a/1.gz", "a/2.gz"}) {
+		if got, err := keys(t, open(t, archive.Options{}, spelling), ""); err != nil ||
+			!slices.Equal(got[:2], []string{"a/1.gz", "a/2.gz"}) {
 			t.Errorf("%s: %q, %v", spelling, got, err)
 		}
 	}
 	// In the order of locations, and what a name says makes no difference then.
-	got, err = keys(t, open(t, archive.Options{}, "x.csv", "odd name [1] %20?.json", "a-?.gz", filepath.Join(dir, "x.csv")), "")
+	got, err = keys(t, open(t, archive.Options{}, "x.csv", "odd name [1] %20?.json", "a-?.gz",
+		filepath.Join(dir, "x.csv")), "")
 	if want := []string{"x.csv", "odd name [1] %20?.json", "a-1.gz"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q, %v, want %q", got, err, want)
 	}
@@ -253,18 +268,21 @@ func TestNotALocation(t *testing.T) {
 		want error
 		says string
 	}{
-		"nothing":            {at: "", want: archive.ErrLocation, says: "empty"},
-		"no file":            {at: dir + "/nothing.gz", want: archive.ErrNothing, says: "/nothing.gz"},
-		"no match":           {at: dir + "/*.gz", want: archive.ErrNothing, says: "/*.gz"},
-		"bad pattern":        {at: dir + "/[", want: archive.ErrLocation, says: "/["},
-		"unknown scheme":     {at: "ftp://host/file", want: archive.ErrLocation, says: "s3://"},
-		"no bucket":          {at: "s3:///prefix", want: archive.ErrLocation, says: "name is missing"},
-		"no stdin":           {at: "-", want: archive.ErrLocation, says: "standard input"},
-		"file without a day": {at: dir + "/plain.ndjson", o: archive.Options{From: monday}, want: archive.ErrNoDay, says: "plain.ndjson has no received day"},
-		"stdin with a day":   {at: "-", o: archive.Options{Stdin: strings.NewReader(""), Sources: []string{"src1"}}, want: archive.ErrNoDay, says: "standard input has no received day"},
+		"nothing":        {at: "", want: archive.ErrLocation, says: "empty"},
+		"no file":        {at: dir + "/nothing.gz", want: archive.ErrNothing, says: "/nothing.gz"},
+		"no match":       {at: dir + "/*.gz", want: archive.ErrNothing, says: "/*.gz"},
+		"bad pattern":    {at: dir + "/[", want: archive.ErrLocation, says: "/["},
+		"unknown scheme": {at: "ftp://host/file", want: archive.ErrLocation, says: "s3://"},
+		"no bucket":      {at: "s3:///prefix", want: archive.ErrLocation, says: "name is missing"},
+		"no stdin":       {at: "-", want: archive.ErrLocation, says: "standard input"},
+		"file without a day": {at: dir + "/plain.ndjson", o: archive.Options{From: monday}, want: archive.ErrNoDay,
+			says: "plain.ndjson has no received day"},
+		"stdin with a day": {at: "-", o: archive.Options{Stdin: strings.NewReader(""),
+			Sources: []string{"src1"}}, want: archive.ErrNoDay, says: "standard input has no received day"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := archive.Open(t.Context(), []string{test.at}, test.o); !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) {
+			if _, err := archive.Open(t.Context(), []string{test.at}, test.o); !errors.Is(err, test.want) ||
+				!strings.Contains(err.Error(), test.says) {
 				t.Errorf("error %v", err)
 			}
 		})
@@ -274,10 +292,12 @@ func TestNotALocation(t *testing.T) {
 	}
 
 	// These show when they are listed.
-	if _, err := keys(t, open(t, archive.Options{}, dir+"/empty"), ""); !errors.Is(err, archive.ErrNothing) || !strings.Contains(err.Error(), "/empty") {
+	if _, err := keys(t, open(t, archive.Options{}, dir+"/empty"), ""); !errors.Is(err, archive.ErrNothing) ||
+		!strings.Contains(err.Error(), "/empty") {
 		t.Errorf("a directory without logs: %v", err)
 	}
-	if got, err := keys(t, open(t, archive.Options{Sources: []string{"src1", "scr1"}}, dir), ""); !errors.Is(err, archive.ErrNoSource) || len(got) != 1 || !strings.Contains(err.Error(), "scr1") {
+	if got, err := keys(t, open(t, archive.Options{Sources: []string{"src1", "scr1"}}, dir), ""); !errors.Is(err,
+		archive.ErrNoSource) || len(got) != 1 || !strings.Contains(err.Error(), "scr1") {
 		t.Errorf("a mistyped source: %q, %v", got, err)
 	}
 	r := open(t, archive.Options{}, dir+"/empty").Read(t.Context(), archive.ReadOptions{})
@@ -309,7 +329,8 @@ func TestVersion(t *testing.T) {
 	if second := version(); second == first {
 		t.Errorf("still version %q", second)
 	}
-	if g := readAll(t, a, archive.ReadOptions{}); !errors.Is(g.fault[path], archive.ErrChanged) || len(g.lines[path]) != 0 {
+	if g := readAll(t, a, archive.ReadOptions{}); !errors.Is(g.fault[path], archive.ErrChanged) ||
+		len(g.lines[path]) != 0 {
 		t.Errorf("a file that has changed: %q, %v", g.lines[path], g.fault[path])
 	}
 }

@@ -21,7 +21,8 @@ func (l local) list(ctx context.Context, folder string) iter.Seq2[entry, error] 
 	return func(yield func(entry, error) bool) {
 		found, err := os.ReadDir(folder)
 		if err != nil {
-			yield(entry{name: filepath.Base(folder), object: Object{Key: folder, Size: -1, store: l, name: folder, fault: err}}, nil)
+			yield(entry{name: filepath.Base(folder), object: Object{Key: folder, Size: -1, store: l, name: folder,
+				fault: err}}, nil)
 			return
 		}
 		entries := make([]entry, 0, len(found))
@@ -97,7 +98,8 @@ func (local) open(ctx context.Context, o Object) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info, err := file.Stat(); err != nil || !o.modified.IsZero() && (info.Size() != o.Size || !info.ModTime().Equal(o.modified)) {
+	if info, err := file.Stat(); err != nil || !o.modified.IsZero() &&
+		(info.Size() != o.Size || !info.ModTime().Equal(o.modified)) {
 		_ = file.Close()
 		if err == nil {
 			err = ErrChanged

@@ -21,7 +21,8 @@ type location struct {
 // resolve finds out what a location is.
 func (a *Archive) resolve(ctx context.Context, given string) ([]location, error) {
 	if given == "" {
-		return nil, fmt.Errorf("%w: it is empty: name a file, a directory, a bucket's URL, or - for standard input", ErrLocation)
+		return nil, fmt.Errorf("%w: it is empty: name a file, a directory, a bucket's URL, or - for standard "+
+			"input", ErrLocation)
 	}
 	if given == "-" {
 		return a.resolveStdin()
@@ -34,14 +35,16 @@ func (a *Archive) resolve(ctx context.Context, given string) ([]location, error)
 		l, err := a.resolvePath(given)
 		return []location{l}, err
 	case isURL:
-		return nil, fmt.Errorf("%w: %s://: it has to be s3://, gs:// or azblob://, or the path of a file or directory", ErrLocation, scheme)
+		return nil, fmt.Errorf("%w: %s://: it has to be s3://, gs:// or azblob://, or the path of a file or "+
+			"directory", ErrLocation, scheme)
 	}
 	paths, err := glob(given)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrLocation, given, err)
 	}
 	if len(paths) == 0 {
-		return nil, fmt.Errorf("find %s: %w: check the path, or give s3://bucket/prefix for a bucket", given, ErrNothing)
+		return nil, fmt.Errorf("find %s: %w: check the path, or give s3://bucket/prefix for a bucket", given,
+			ErrNothing)
 	}
 	found := make([]location, 0, len(paths))
 	for _, path := range paths {
@@ -92,7 +95,8 @@ func (a *Archive) name(l *location) error {
 }
 
 func noDay(what string) error {
-	return fmt.Errorf("%s has no received day and no source to compare: %w: leave the day and source filters out, or name a folder of the layout", what, ErrNoDay)
+	return fmt.Errorf("%s has no received day and no source to compare: %w: leave the day and source filters out, "+
+		"or name a folder of the layout", what, ErrNoDay)
 }
 
 func (a *Archive) resolveBucket(ctx context.Context, scheme, rest string) ([]location, error) {
@@ -120,7 +124,8 @@ func (a *Archive) resolveBucket(ctx context.Context, scheme, rest string) ([]loc
 	l.folder, l.place = key, placeOf(key)
 	found, err := b.any(ctx, key)
 	if err == nil && !found {
-		err = fmt.Errorf("list %s: %w: check the bucket's name, the prefix, which is a folder or a whole key and no glob, and the region or endpoint", l.given, ErrNothing)
+		err = fmt.Errorf("list %s: %w: check the bucket's name, the prefix, which is a folder or a whole key and no "+
+			"glob, and the region or endpoint", l.given, ErrNothing)
 	}
 	return []location{l}, err
 }
@@ -131,7 +136,8 @@ func (a *Archive) bucket(ctx context.Context, scheme, name, query string) (*buck
 	if b, open := a.buckets[url]; open {
 		// The same key would stand for two objects.
 		if b.query != query {
-			return nil, fmt.Errorf("%w: %s is given twice, with different settings behind the question mark: give the same, or read one at a time", ErrLocation, url)
+			return nil, fmt.Errorf("%w: %s is given twice, with different settings behind the question mark: give "+
+				"the same, or read one at a time", ErrLocation, url)
 		}
 		return b, nil
 	}

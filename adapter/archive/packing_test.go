@@ -18,7 +18,8 @@ func zstdOf(t testing.TB, window int, parts ...string) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	for _, part := range parts {
-		w, err := zstd.NewWriter(&out, zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
+		w, err := zstd.NewWriter(&out, zstd.WithWindowSize(window), zstd.WithEncoderConcurrency(1),
+			zstd.WithEncoderLevel(zstd.SpeedFastest))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,26 +52,31 @@ func TestPacking(t *testing.T) {
 		content []byte
 		want    []string
 	}{
-		"plain":                     {plain, want},
-		"gzip":                      {gz(plain), want},
-		"zstd":                      {zst(plain), want},
-		"gzip in gzip":              {gz(gz(plain)), want},
-		"zstd in gzip":              {gz(zst(plain)), want},
-		"gzip in zstd":              {zst(gz(plain)), want},
-		"zstd in zstd":              {zst(zst(plain)), want},
-		"members in members":        {zipped(t, string(zipped(t, text[:11], "", text[11:]))[:30], string(zipped(t, text[:11], "", text[11:]))[30:]), want},
-		"frames":                    {zstdOf(t, window, text[:11], "", text[11:]), want},
-		"skippable frames":          {slices.Concat(skippable("some"), zst(plain), skippable(""), zst(plain), skippable("more")), slices.Concat(want, want)},
-		"a skippable frame only":    {skippable("some"), nil},
-		"an empty frame":            {zst(nil), nil},
-		"an empty gzip in gzip":     {gz(gz(nil)), nil},
-		"an array in gzip in gzip":  {gz(gz([]byte(`[{"a":1},{"b":2}]`))), want},
-		"pretty in zstd":            {zst([]byte("{\n\"a\":1}\n{\"b\":2}")), []string{"{\t\"a\":1}", `{"b":2}`}},
-		"a window of 8 MiB":         {zstdOf(t, 8<<20, strings.Repeat(text+strings.Repeat(" ", 1000)+"\n", 10_000)), slices.Repeat(want, 10_000)},
-		"lines of many blocks":      {gz(zst([]byte(strings.Repeat(text, 1<<16)))), slices.Repeat(want, 1<<16)},
-		"an array, many blocks":     {zst([]byte("[" + strings.Repeat(`{"a":1},{"b":2},`, 1<<15) + "]")), slices.Repeat(want, 1<<15)},
-		"a magic number in a value": {[]byte("{\"a\":\"\x1f\x8b\"}\n{\"b\":2}"), []string{"{\"a\":\"\x1f\x8b\"}", `{"b":2}`}},
-		"a letter of a magic":       {[]byte("(a)\nP\n"), []string{"(a)", "P"}},
+		"plain":        {plain, want},
+		"gzip":         {gz(plain), want},
+		"zstd":         {zst(plain), want},
+		"gzip in gzip": {gz(gz(plain)), want},
+		"zstd in gzip": {gz(zst(plain)), want},
+		"gzip in zstd": {zst(gz(plain)), want},
+		"zstd in zstd": {zst(zst(plain)), want},
+		"members in members": {zipped(t, string(zipped(t, text[:11], "", text[11:]))[:30],
+			string(zipped(t, text[:11], "", text[11:]))[30:]), want},
+		"frames": {zstdOf(t, window, text[:11], "", text[11:]), want},
+		"skippable frames": {slices.Concat(skippable("some"), zst(plain), skippable(""), zst(plain),
+			skippable("more")), slices.Concat(want, want)},
+		"a skippable frame only":   {skippable("some"), nil},
+		"an empty frame":           {zst(nil), nil},
+		"an empty gzip in gzip":    {gz(gz(nil)), nil},
+		"an array in gzip in gzip": {gz(gz([]byte(`[{"a":1},{"b":2}]`))), want},
+		"pretty in zstd":           {zst([]byte("{\n\"a\":1}\n{\"b\":2}")), []string{"{\t\"a\":1}", `{"b":2}`}},
+		"a window of 8 MiB": {zstdOf(t, 8<<20, strings.Repeat(text+strings.Repeat(" ", 1000)+"\n",
+			10_000)), slices.Repeat(want, 10_000)},
+		"lines of many blocks": {gz(zst([]byte(strings.Repeat(text, 1<<16)))), slices.Repeat(want, 1<<16)},
+		"an array, many blocks": {zst([]byte("[" + strings.Repeat(`{"a":1},{"b":2},`, 1<<15) + "]")),
+			slices.Repeat(want, 1<<15)},
+		"a magic number in a value": {[]byte("{\"a\":\"\x1f\x8b\"}\n{\"b\":2}"),
+			[]string{"{\"a\":\"\x1f\x8b\"}", `{"b":2}`}},
+		"a letter of a magic": {[]byte("(a)\nP\n"), []string{"(a)", "P"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, size := range []int{1, 1 << 20} {
@@ -102,18 +108,21 @@ func TestDamagedPacking(t *testing.T) {
 		for cut := 1; cut < len(whole); cut++ {
 			lines, _, fault := readContent(t, whole[:cut], archive.ReadOptions{})
 			// Of less than its magic number nothing is known.
-			if cut >= 4 && !errors.Is(fault, archive.ErrTruncated) || cut >= 4 && !slices.Equal(lines, all[:len(lines)]) {
+			if cut >= 4 && !errors.Is(fault, archive.ErrTruncated) || cut >= 4 &&
+				!slices.Equal(lines, all[:len(lines)]) {
 				t.Fatalf("%s cut at %d: %q, %v", name, cut, lines, fault)
 			}
 		}
 		for i := 4; i < len(whole); i++ {
 			damaged := bytes.Clone(whole)
 			damaged[i] ^= 1
-			if lines, _, fault := readContent(t, damaged, archive.ReadOptions{}); fault == nil && !slices.Equal(lines, all) {
+			if lines, _, fault := readContent(t, damaged, archive.ReadOptions{}); fault == nil &&
+				!slices.Equal(lines, all) {
 				t.Errorf("%s, byte %d: %d lines and no error", name, i, len(lines))
 			}
 		}
-		if lines, _, fault := readContent(t, append(bytes.Clone(whole), "garbage of some length"...), archive.ReadOptions{}); !errors.Is(fault, archive.ErrCorrupt) || !slices.Equal(lines, all) {
+		if lines, _, fault := readContent(t, append(bytes.Clone(whole), "garbage of some length"...),
+			archive.ReadOptions{}); !errors.Is(fault, archive.ErrCorrupt) || !slices.Equal(lines, all) {
 			t.Errorf("%s and garbage: %d lines, %v", name, len(lines), fault)
 		}
 	}
@@ -151,43 +160,46 @@ func formats(t testing.TB) map[string][2]string {
 	copy(tar[257:], "ustar\x0000")
 	text := "{\"type\":\"track\",\"userId\":\"ü\"}\n"
 	all := map[string][2]string{
-		"UTF-16LE, mark":     {"\xff\xfe" + wide(text, 2, true), "UTF-16 text"},
-		"UTF-16BE, mark":     {"\xfe\xff" + wide(text, 2, false), "UTF-16 text"},
-		"UTF-16LE":           {wide(text, 2, true), "UTF-16LE text"},
-		"UTF-16BE":           {wide(text, 2, false), "UTF-16BE text"},
-		"UTF-16LE, array":    {wide("\n ["+text+"]", 2, true), "UTF-16LE text"},
-		"UTF-16BE, array":    {wide("["+text+"]", 2, false), "UTF-16BE text"},
-		"UTF-32LE, mark":     {"\xff\xfe\x00\x00" + wide(text, 4, true), "UTF-32 text"},
-		"UTF-32BE, mark":     {"\x00\x00\xfe\xff" + wide(text, 4, false), "UTF-32 text"},
-		"UTF-32LE":           {wide(text, 4, true), "UTF-32LE text"},
-		"UTF-32BE":           {wide(text, 4, false), "UTF-32BE text"},
-		"Parquet":            {"PAR1\x15\x04\x15\n\x00", "Parquet: write it as newline-delimited JSON"},
-		"Avro":               {"Obj\x01\x04\x14avro.codec", "Avro: write it"},
-		"ORC":                {"ORC\x11\x00\x00\n\x06", "ORC: write it"},
-		"Arrow":              {"ARROW1\x00\x00", "Arrow: write it"},
-		"Feather":            {"FEA1\x00\x00", "Feather: write it"},
-		"sequence file":      {"SEQ\x06\x19org", "Hadoop sequence file: write it"},
-		"SQLite":             {"SQLite format 3\x00\x10\x00", "SQLite database: write it"},
-		"zip":                {"PK\x03\x04\x14\x00\x00\x00", "zip archive: unpack it"},
-		"empty zip":          {"PK\x05\x06\x00\x00", "zip archive: unpack it"},
-		"bzip2":              {"BZh91AY&SY\x00\x00", "bzip2: unpack it"},
-		"xz":                 {"\xfd7zXZ\x00\x00", "xz: unpack it"},
-		"7z":                 {"7z\xbc\xaf\x27\x1c\x00\x04", "7z archive: unpack it"},
-		"snappy":             {"\xff\x06\x00\x00sNaPpY\x01", "snappy: unpack it"},
-		"LZ4":                {"\x04\x22\x4d\x18\x64\x40", "LZ4: unpack it"},
-		"compress":           {"\x1f\x9d\x90\x7b\x22", "Unix compress: unpack it"},
-		"tar":                {string(tar), "tar archive: unpack it"},
-		"PGP":                {"-----BEGIN PGP MESSAGE-----\n", "PGP: decrypt it"},
-		"PDF":                {"%PDF-1.7\n", "PDF: it is no log"},
-		"PNG":                {"\x89PNG\r\n\x1a\n\x00", "PNG image: it is no log"},
-		"JPEG":               {"\xff\xd8\xff\xe0\x00\x10JFIF", "JPEG image: it is no log"},
-		"GIF":                {"GIF89a\x01\x00", "GIF image: it is no log"},
-		"HTML":               {"\n<!DOCTYPE html>\n<html></html>\n", "HTML or XML"},
-		"S3's error":         {"<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code></Error>", "HTML or XML"},
-		"packed three times": {string(zipped(t, string(zipped(t, string(zipped(t, text)))))), "packed more than twice: unpack it before"},
-		"zstd thrice":        {string(zstdOf(t, 1<<20, string(zstdOf(t, 1<<20, string(zipped(t, text)))))), "packed more than twice: unpack it before"},
-		"a window of 16 MiB": {string(zstdOf(t, 16<<20, strings.Repeat(text+strings.Repeat(" ", 1000), 17<<10))), "window of more than 8 MiB: pack it again"},
-		"a bomb":             {bomb(), "packed more than 2000:1: it is no log"},
+		"UTF-16LE, mark":  {"\xff\xfe" + wide(text, 2, true), "UTF-16 text"},
+		"UTF-16BE, mark":  {"\xfe\xff" + wide(text, 2, false), "UTF-16 text"},
+		"UTF-16LE":        {wide(text, 2, true), "UTF-16LE text"},
+		"UTF-16BE":        {wide(text, 2, false), "UTF-16BE text"},
+		"UTF-16LE, array": {wide("\n ["+text+"]", 2, true), "UTF-16LE text"},
+		"UTF-16BE, array": {wide("["+text+"]", 2, false), "UTF-16BE text"},
+		"UTF-32LE, mark":  {"\xff\xfe\x00\x00" + wide(text, 4, true), "UTF-32 text"},
+		"UTF-32BE, mark":  {"\x00\x00\xfe\xff" + wide(text, 4, false), "UTF-32 text"},
+		"UTF-32LE":        {wide(text, 4, true), "UTF-32LE text"},
+		"UTF-32BE":        {wide(text, 4, false), "UTF-32BE text"},
+		"Parquet":         {"PAR1\x15\x04\x15\n\x00", "Parquet: write it as newline-delimited JSON"},
+		"Avro":            {"Obj\x01\x04\x14avro.codec", "Avro: write it"},
+		"ORC":             {"ORC\x11\x00\x00\n\x06", "ORC: write it"},
+		"Arrow":           {"ARROW1\x00\x00", "Arrow: write it"},
+		"Feather":         {"FEA1\x00\x00", "Feather: write it"},
+		"sequence file":   {"SEQ\x06\x19org", "Hadoop sequence file: write it"},
+		"SQLite":          {"SQLite format 3\x00\x10\x00", "SQLite database: write it"},
+		"zip":             {"PK\x03\x04\x14\x00\x00\x00", "zip archive: unpack it"},
+		"empty zip":       {"PK\x05\x06\x00\x00", "zip archive: unpack it"},
+		"bzip2":           {"BZh91AY&SY\x00\x00", "bzip2: unpack it"},
+		"xz":              {"\xfd7zXZ\x00\x00", "xz: unpack it"},
+		"7z":              {"7z\xbc\xaf\x27\x1c\x00\x04", "7z archive: unpack it"},
+		"snappy":          {"\xff\x06\x00\x00sNaPpY\x01", "snappy: unpack it"},
+		"LZ4":             {"\x04\x22\x4d\x18\x64\x40", "LZ4: unpack it"},
+		"compress":        {"\x1f\x9d\x90\x7b\x22", "Unix compress: unpack it"},
+		"tar":             {string(tar), "tar archive: unpack it"},
+		"PGP":             {"-----BEGIN PGP MESSAGE-----\n", "PGP: decrypt it"},
+		"PDF":             {"%PDF-1.7\n", "PDF: it is no log"},
+		"PNG":             {"\x89PNG\r\n\x1a\n\x00", "PNG image: it is no log"},
+		"JPEG":            {"\xff\xd8\xff\xe0\x00\x10JFIF", "JPEG image: it is no log"},
+		"GIF":             {"GIF89a\x01\x00", "GIF image: it is no log"},
+		"HTML":            {"\n<!DOCTYPE html>\n<html></html>\n", "HTML or XML"},
+		"S3's error":      {"<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code></Error>", "HTML or XML"},
+		"packed three times": {string(zipped(t, string(zipped(t, string(zipped(t, text)))))),
+			"packed more than twice: unpack it before"},
+		"zstd thrice": {string(zstdOf(t, 1<<20, string(zstdOf(t, 1<<20, string(zipped(t, text)))))),
+			"packed more than twice: unpack it before"},
+		"a window of 16 MiB": {string(zstdOf(t, 16<<20, strings.Repeat(text+strings.Repeat(" ", 1000), 17<<10))),
+			"window of more than 8 MiB: pack it again"},
+		"a bomb": {bomb(), "packed more than 2000:1: it is no log"},
 	}
 	return all
 }
@@ -221,7 +233,8 @@ func TestFormats(t *testing.T) {
 				lines, _, fault := readContent(t, content, archive.ReadOptions{})
 				var format *archive.FormatError
 				var object *archive.ObjectError
-				if !errors.As(fault, &format) || !errors.As(fault, &object) || !strings.Contains(fault.Error(), "it is ") || !strings.Contains(fault.Error(), test[1]) {
+				if !errors.As(fault, &format) || !errors.As(fault, &object) ||
+					!strings.Contains(fault.Error(), "it is ") || !strings.Contains(fault.Error(), test[1]) {
 					t.Errorf("%s: %v", form, fault)
 				}
 				if len(lines) > 0 {
@@ -234,9 +247,11 @@ func TestFormats(t *testing.T) {
 
 // TestNoFormat reads texts that look like other formats and are lines.
 func TestNoFormat(t *testing.T) {
-	for _, text := range []string{"ORCHIDS\n{}\n", "BZh\n", "<134>1 2026-10-31 {}\n", "SEQUENCE\n", "\x00\x00\x00\x00\x00\n{}\n", "{\x00}\n", "\u00a0{}\n", "PAR\n{}", "{}"} {
+	for _, text := range []string{"ORCHIDS\n{}\n", "BZh\n", "<134>1 2026-10-31 {}\n", "SEQUENCE\n",
+		"\x00\x00\x00\x00\x00\n{}\n", "{\x00}\n", "\u00a0{}\n", "PAR\n{}", "{}"} {
 		want := naive(text)
-		if lines, _, fault := readContent(t, []byte(text), archive.ReadOptions{}); fault != nil || !slices.Equal(lines, want) {
+		if lines, _, fault := readContent(t, []byte(text), archive.ReadOptions{}); fault != nil ||
+			!slices.Equal(lines, want) {
 			t.Errorf("%q: %q, %v", text, lines, fault)
 		}
 	}
@@ -253,7 +268,8 @@ func FuzzZstd(f *testing.F) {
 			_, _, fault := readContent(t, append([]byte(magic), content...), archive.ReadOptions{})
 			if fault != nil {
 				var format *archive.FormatError
-				if !errors.Is(fault, archive.ErrTruncated) && !errors.Is(fault, archive.ErrCorrupt) && !errors.As(fault, &format) {
+				if !errors.Is(fault, archive.ErrTruncated) && !errors.Is(fault, archive.ErrCorrupt) &&
+					!errors.As(fault, &format) {
 					t.Fatalf("error %v", fault)
 				}
 			}

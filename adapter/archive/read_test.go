@@ -37,7 +37,9 @@ func readAll(t testing.TB, a *archive.Archive, o archive.ReadOptions) got {
 			t.Error(err)
 		}
 	}()
-	g := got{lines: make(map[string][]string), first: make(map[string]int64), long: make(map[string][]int64), fault: make(map[string]error), bytes: make(map[string]int64), taken: make(map[string]int64), count: make(map[string]int64)}
+	g := got{lines: make(map[string][]string), first: make(map[string]int64), long: make(map[string][]int64),
+		fault: make(map[string]error), bytes: make(map[string]int64), taken: make(map[string]int64),
+		count: make(map[string]int64)}
 	ended := true
 	for {
 		b, err := r.Next()
@@ -60,7 +62,8 @@ func readAll(t testing.TB, a *archive.Archive, o archive.ReadOptions) got {
 		last := b.FirstLine - 1
 		for line := range b.Lines() {
 			if line.Number <= last || line.Number >= b.FirstLine+b.Count {
-				t.Errorf("%s: line %d behind line %d in a block of %d from %d", key, line.Number, last, b.Count, b.FirstLine)
+				t.Errorf("%s: line %d behind line %d in a block of %d from %d", key, line.Number, last, b.Count,
+					b.FirstLine)
 			}
 			last = line.Number
 			if _, begun := g.first[key]; !begun {
@@ -169,19 +172,23 @@ func TestContent(t *testing.T) {
 		"space around":               {text: " a \n", want: []string{" a "}},
 		"a line of a block":          {text: middling + "\nb\n", want: []string{middling, "b"}},
 		"a line of a block less one": {text: middling[1:] + "\nb\n", want: []string{middling[1:], "b"}},
-		"lines of two blocks":        {text: middling + middling + "\n" + middling + "a\nb", want: []string{middling + middling, middling + "a", "b"}},
-		"longest line":               {text: "a\n" + long + "\nb\n", want: []string{"a", long, "b"}},
-		"longest line, CRLF":         {text: "a\r\n" + long + "\r\nb\r\n", want: []string{"a", long, "b"}},
-		"longest line first, mark":   {text: "\ufeff" + long + "\r\nb\n", want: []string{long, "b"}},
-		"longest line, no end":       {text: "a\n" + long, want: []string{"a", long}},
-		"one byte too long":          {text: "a\n" + long + "x\nb\n", want: []string{"a", "b"}, long: []int64{2}},
-		"one byte too long, CRLF":    {text: "a\n" + long + "x\r\nb\n", want: []string{"a", "b"}, long: []int64{2}},
-		"too long, no end":           {text: "a\n" + long + "xyz", want: []string{"a"}, long: []int64{2}},
-		"much too long, two of them": {text: long + long + "\na\n\n" + long + middling + "\nb\nc", want: []string{"a", "b", "c"}, long: []int64{1, 4}},
-		"too long, then many":        {text: long + "xyz\n" + strings.Repeat("abc\n", 200_000), want: slices.Repeat([]string{"abc"}, 200_000), long: []int64{1}},
+		"lines of two blocks": {text: middling + middling + "\n" + middling + "a\nb",
+			want: []string{middling + middling, middling + "a", "b"}},
+		"longest line":             {text: "a\n" + long + "\nb\n", want: []string{"a", long, "b"}},
+		"longest line, CRLF":       {text: "a\r\n" + long + "\r\nb\r\n", want: []string{"a", long, "b"}},
+		"longest line first, mark": {text: "\ufeff" + long + "\r\nb\n", want: []string{long, "b"}},
+		"longest line, no end":     {text: "a\n" + long, want: []string{"a", long}},
+		"one byte too long":        {text: "a\n" + long + "x\nb\n", want: []string{"a", "b"}, long: []int64{2}},
+		"one byte too long, CRLF":  {text: "a\n" + long + "x\r\nb\n", want: []string{"a", "b"}, long: []int64{2}},
+		"too long, no end":         {text: "a\n" + long + "xyz", want: []string{"a"}, long: []int64{2}},
+		"much too long, two of them": {text: long + long + "\na\n\n" + long + middling + "\nb\nc",
+			want: []string{"a", "b", "c"}, long: []int64{1, 4}},
+		"too long, then many": {text: long + "xyz\n" + strings.Repeat("abc\n", 200_000),
+			want: slices.Repeat([]string{"abc"}, 200_000), long: []int64{1}},
 	}
 	for name, test := range tests {
-		for form, content := range map[string][]byte{"plain": []byte(test.text), "gzip": zipped(t, test.text), "members": zipped(t, test.text[:len(test.text)/2], "", test.text[len(test.text)/2:])} {
+		for form, content := range map[string][]byte{"plain": []byte(test.text), "gzip": zipped(t, test.text),
+			"members": zipped(t, test.text[:len(test.text)/2], "", test.text[len(test.text)/2:])} {
 			t.Run(name+"/"+form, func(t *testing.T) {
 				lines, g, fault := readContent(t, content, archive.ReadOptions{})
 				if fault != nil {
@@ -216,7 +223,10 @@ func TestResume(t *testing.T) {
 	}
 	content := zipped(t, text.String())
 	for _, after := range []int64{0, 1, 2, 3, 4, 5000, 9999, 19_998, 19_999, 20_000, 20_001, 1 << 40} {
-		lines, g, fault := readContent(t, content, archive.ReadOptions{Resume: func(archive.Object) (int64, bool) { return after, false }})
+		lines, g, fault := readContent(t, content, archive.ReadOptions{Resume: func(archive.Object) (int64,
+			bool) {
+			return after, false
+		}})
 		if fault != nil {
 			t.Fatal(fault)
 		}
@@ -228,7 +238,8 @@ func TestResume(t *testing.T) {
 			if len(lines) != 0 {
 				t.Errorf("after %d: %d lines", after, len(lines))
 			}
-		} else if g.first["-"] != first || !strings.HasPrefix(lines[0], fmt.Sprint(first, " ")) || g.count["-"] != 20_000-after {
+		} else if g.first["-"] != first || !strings.HasPrefix(lines[0], fmt.Sprint(first, " ")) ||
+			g.count["-"] != 20_000-after {
 			t.Errorf("after %d: the first of %d lines is %d, want %d", after, g.count["-"], g.first["-"], first)
 		}
 		if g.bytes["-"] != int64(text.Len()) {
@@ -237,13 +248,17 @@ func TestResume(t *testing.T) {
 	}
 
 	a := open(t, archive.Options{Stdin: bytes.NewReader(content)}, "-")
-	if g := readAll(t, a, archive.ReadOptions{Resume: func(archive.Object) (int64, bool) { return 0, true }}); len(g.keys) != 0 {
+	if g := readAll(t, a, archive.ReadOptions{Resume: func(archive.Object) (int64, bool) {
+		return 0,
+			true
+	}}); len(g.keys) != 0 {
 		t.Errorf("what is done is read: %q", g.keys)
 	}
 
 	// A line that is too long is skipped like any other.
 	long := strings.Repeat("x", archive.MaxLine+5)
-	lines, g, _ := readContent(t, []byte("a\n"+long+"\nb\n"+long+"\nc\n"), archive.ReadOptions{Resume: func(archive.Object) (int64, bool) { return 2, false }})
+	lines, g, _ := readContent(t, []byte("a\n"+long+"\nb\n"+long+"\nc\n"),
+		archive.ReadOptions{Resume: func(archive.Object) (int64, bool) { return 2, false }})
 	if !slices.Equal(lines, []string{"b", "c"}) || !slices.Equal(g.long["-"], []int64{4}) || g.first["-"] != 3 {
 		t.Errorf("lines %q, too long %d, first %d", lines, g.long["-"], g.first["-"])
 	}
@@ -276,7 +291,8 @@ func TestTruncated(t *testing.T) {
 			t.Errorf("cut at %d: %q, want %q", cut, lines, want)
 		}
 		var object *archive.ObjectError
-		if !errors.Is(fault, archive.ErrTruncated) || !errors.As(fault, &object) || object.Object.Key != "-" || object.Line < int64(len(lines)) {
+		if !errors.Is(fault, archive.ErrTruncated) || !errors.As(fault, &object) || object.Object.Key != "-" ||
+			object.Line < int64(len(lines)) {
 			t.Errorf("cut at %d: error %v", cut, fault)
 		}
 	}
@@ -342,7 +358,8 @@ func (b *broken) Read(p []byte) (int, error) {
 
 func TestReadError(t *testing.T) {
 	unplugged := errors.New("unplugged")
-	for name, content := range map[string][]byte{"plain": []byte("a\nb\nincomp"), "gzip": zipped(t, "a\nb\nincomp")[:28]} {
+	for name, content := range map[string][]byte{"plain": []byte("a\nb\nincomp"),
+		"gzip": zipped(t, "a\nb\nincomp")[:28]} {
 		a := open(t, archive.Options{Stdin: &broken{bytes.NewReader(content), unplugged}}, "-")
 		g := readAll(t, a, archive.ReadOptions{})
 		if !errors.Is(g.fault["-"], unplugged) || errors.Is(g.fault["-"], archive.ErrTruncated) {
@@ -374,7 +391,8 @@ func FuzzContent(f *testing.F) {
 		if fault != nil || len(resumed) > len(want) || !slices.Equal(resumed, want[len(want)-len(resumed):]) {
 			t.Fatalf("after line %d: %d lines of %d, %v", after, len(resumed), len(want), fault)
 		}
-		if lines, _, fault = readContent(t, []byte(text), archive.ReadOptions{}); fault != nil || !slices.Equal(lines, want) {
+		if lines, _, fault = readContent(t, []byte(text), archive.ReadOptions{}); fault != nil ||
+			!slices.Equal(lines, want) {
 			t.Fatalf("plain: %d lines, want %d, %v", len(lines), len(want), fault)
 		}
 	})

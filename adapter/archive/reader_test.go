@@ -40,7 +40,8 @@ func check(t testing.TB, want *archivetest.Archive, g got, prefix string) {
 		if !slices.Equal(g.lines[key], lines[key]) {
 			t.Errorf("%s: %d lines, want %d", key, len(g.lines[key]), len(lines[key]))
 		}
-		fault := map[archivetest.Damage]error{archivetest.Truncated: archive.ErrTruncated, archivetest.Corrupt: archive.ErrCorrupt, archivetest.BadChecksum: archive.ErrCorrupt}[file.Damage]
+		fault := map[archivetest.Damage]error{archivetest.Truncated: archive.ErrTruncated,
+			archivetest.Corrupt: archive.ErrCorrupt, archivetest.BadChecksum: archive.ErrCorrupt}[file.Damage]
 		if (fault == nil) != (g.fault[key] == nil) || fault != nil && !errors.Is(g.fault[key], fault) {
 			t.Errorf("%s: %v, want %v", key, g.fault[key], fault)
 		}
@@ -115,10 +116,11 @@ func TestBounded(t *testing.T) {
 		for _, ahead := range []int{1, 4, 200} {
 			synctest.Test(t, func(t *testing.T) {
 				var asked atomic.Int64
-				r := open(t, archive.Options{}, dir).Read(t.Context(), archive.ReadOptions{Ahead: ahead, Resume: func(archive.Object) (int64, bool) {
-					asked.Add(1)
-					return 0, false
-				}})
+				r := open(t, archive.Options{}, dir).Read(t.Context(),
+					archive.ReadOptions{Ahead: ahead, Resume: func(archive.Object) (int64, bool) {
+						asked.Add(1)
+						return 0, false
+					}})
 				synctest.Wait()
 				if n := asked.Load(); n != int64(min(ahead+1, 100)) { // the one in hand has been asked for
 					t.Errorf("ahead %d: %d objects", ahead, n)
@@ -201,7 +203,8 @@ func TestPipe(t *testing.T) {
 	if err := to.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if g := readAll(t, open(t, archive.Options{}, path), archive.ReadOptions{}); g.fault[path] != nil || !slices.Equal(g.lines[path], []string{"a", "b"}) {
+	if g := readAll(t, open(t, archive.Options{}, path), archive.ReadOptions{}); g.fault[path] != nil ||
+		!slices.Equal(g.lines[path], []string{"a", "b"}) {
 		t.Errorf("%q, %v", g.lines, g.fault)
 	}
 	// One that has no end: closing does not wait for it.
@@ -217,7 +220,8 @@ func TestKeptBlocks(t *testing.T) {
 	for i := range 200_000 {
 		fmt.Fprintf(&text, "line %d\n", i)
 	}
-	r := open(t, archive.Options{Stdin: bytes.NewReader(zipped(t, text.String()))}, "-").Read(t.Context(), archive.ReadOptions{})
+	r := open(t, archive.Options{Stdin: bytes.NewReader(zipped(t, text.String()))}, "-").Read(t.Context(),
+		archive.ReadOptions{})
 	var kept [][]byte
 	for {
 		b, err := r.Next()

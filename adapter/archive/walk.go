@@ -62,7 +62,8 @@ type dayFolder struct {
 func newWalk(ctx context.Context, a *Archive, passedOver func(key, reason string)) *walk {
 	w := &walk{
 		ctx: ctx, archive: a,
-		named: make(map[string]*location), yielded: make(map[string]bool), visited: make(map[string]bool), sources: make(map[string]bool),
+		named: make(map[string]*location), yielded: make(map[string]bool), visited: make(map[string]bool),
+		sources: make(map[string]bool),
 	}
 	w.passedOver = func(key, reason string) {
 		if reason == passedNoDay {
@@ -96,7 +97,8 @@ func (w *walk) run(yield func(Object, error) bool) {
 		}
 	}
 	slices.SortStableFunc(w.days, func(a, b dayFolder) int {
-		return cmp.Or(a.place.day.Compare(b.place.day), cmp.Compare(a.place.source, b.place.source), cmp.Compare(a.key, b.key))
+		return cmp.Or(a.place.day.Compare(b.place.day), cmp.Compare(a.place.source, b.place.source),
+			cmp.Compare(a.key, b.key))
 	})
 	for _, d := range w.days {
 		next := false
@@ -402,5 +404,6 @@ func (w *walk) missingSources() []error {
 	if len(there) > 10 {
 		there = append(there[:10], "and others")
 	}
-	return []error{fmt.Errorf("find source %s: %w: there is %s", strings.Join(missing, ", "), ErrNoSource, cmp.Or(strings.Join(there, ", "), "none"))}
+	return []error{fmt.Errorf("find source %s: %w: there is %s", strings.Join(missing, ", "), ErrNoSource,
+		cmp.Or(strings.Join(there, ", "), "none"))}
 }

@@ -37,7 +37,9 @@ func TestGenerate(t *testing.T) {
 		if err := json.Unmarshal([]byte(line.Text), &event); err != nil {
 			t.Fatal(err)
 		}
-		if event.MessageID != line.MessageID || event.Type != line.Type || event.Event != line.Event || event.UserID != line.UserID || !event.Timestamp.Equal(line.Timestamp) || string(event.Integrations) != line.Integrations {
+		if event.MessageID != line.MessageID || event.Type != line.Type || event.Event != line.Event ||
+			event.UserID != line.UserID || !event.Timestamp.Equal(line.Timestamp) ||
+			string(event.Integrations) != line.Integrations {
 			t.Errorf("line %+v", line)
 		}
 		if line.Duplicate && !seen[line.MessageID] {
@@ -56,7 +58,9 @@ func TestGenerate(t *testing.T) {
 			}
 		}
 	}
-	for _, property := range []string{"broken", "duplicate", "tail", "invalid key", "valid key", "anonymous", "too old", "type group", "event Order Completed", "integrations ", `integrations {"All":false,"SaaSquatch v2":true}`} {
+	for _, property := range []string{"broken", "duplicate", "tail", "invalid key", "valid key", "anonymous",
+		"too old", "type group", "event Order Completed", "integrations ",
+		`integrations {"All":false,"SaaSquatch v2":true}`} {
 		if has[property] == 0 {
 			t.Errorf("no line is %s", property)
 		}
@@ -67,7 +71,8 @@ func TestWriteLog(t *testing.T) {
 	for _, size := range []int64{1, 1000, 5 << 20} {
 		var log bytes.Buffer
 		lines, written, err := archivetest.WriteLog(&log, size, 1)
-		if err != nil || written != int64(log.Len()) || written < size || written > size+5000 || int(lines) != bytes.Count(log.Bytes(), []byte{'\n'}) {
+		if err != nil || written != int64(log.Len()) || written < size || written > size+5000 ||
+			int(lines) != bytes.Count(log.Bytes(), []byte{'\n'}) {
 			t.Errorf("size %d: %d lines, %d bytes of %d, %v", size, lines, written, log.Len(), err)
 		}
 		ids := make(map[string]bool)

@@ -19,7 +19,8 @@ type events struct {
 }
 
 var kinds = []struct{ kind, event string }{
-	{"track", "Order Completed"}, {"track", "Order Completed"}, {"track", "Product Viewed"}, {"track", "Product Viewed"},
+	{"track", "Order Completed"}, {"track", "Order Completed"}, {"track", "Product Viewed"},
+	{"track", "Product Viewed"},
 	{"track", "Signed Up"}, {"track", "Order Refunded"}, {"identify", ""}, {"page", ""}, {"screen", ""}, {"group", ""},
 }
 
@@ -34,7 +35,8 @@ func (e *events) event(day time.Time) Line {
 	kind := kinds[e.random.IntN(len(kinds))]
 	span := max(min(e.now.Sub(day), 24*time.Hour), time.Millisecond)
 	received := day.Add(time.Duration(e.random.Int64N(int64(span)))).Truncate(time.Millisecond)
-	line := Line{Type: kind.kind, Event: kind.event, MessageID: e.messageID(received), Timestamp: received.Add(-time.Duration(e.random.IntN(90_000)) * time.Millisecond)}
+	line := Line{Type: kind.kind, Event: kind.event, MessageID: e.messageID(received),
+		Timestamp: received.Add(-time.Duration(e.random.IntN(90_000)) * time.Millisecond)}
 	if e.random.IntN(15) == 0 {
 		line.Timestamp = e.now.Add(-tooOld - time.Duration(e.random.IntN(1000))*time.Hour)
 	}
@@ -85,7 +87,8 @@ func (e *events) json(line Line, received time.Time) string {
 	case "track":
 		fmt.Fprintf(&b, `"event":%q,"properties":%s,`, line.Event, e.properties(line.Event))
 	case "identify", "group":
-		fmt.Fprintf(&b, `"traits":{"email":"%s@shop.example","firstName":"Zoë","plan":"pro","seats":%d},`, e.hex(8), e.random.IntN(50))
+		fmt.Fprintf(&b, `"traits":{"email":"%s@shop.example","firstName":"Zoë","plan":"pro","seats":%d},`,
+			e.hex(8), e.random.IntN(50))
 		if line.Type == "group" {
 			fmt.Fprintf(&b, `"groupId":"g-%d",`, e.random.IntN(100))
 		}
@@ -101,7 +104,8 @@ func (e *events) json(line Line, received time.Time) string {
 		b.WriteString(`"userId":null,`)
 	}
 	const form = "2006-01-02T15:04:05.000Z"
-	fmt.Fprintf(&b, `"messageId":%q,"originalTimestamp":%[2]q,"projectId":"GQ1JbqG7Bv","receivedAt":%[3]q,"sentAt":%[3]q,"timestamp":%[2]q,"type":%[4]q,"version":2,"writeKey":"REDACT-ME"}`,
+	fmt.Fprintf(&b, `"messageId":%q,"originalTimestamp":%[2]q,"projectId":"GQ1JbqG7Bv","receivedAt":%[3]q,`+
+		`"sentAt":%[3]q,"timestamp":%[2]q,"type":%[4]q,"version":2,"writeKey":"REDACT-ME"}`,
 		line.MessageID, line.Timestamp.Format(form), received.Format(form), line.Type)
 	return b.String()
 }
@@ -111,11 +115,17 @@ func (e *events) properties(event string) string {
 	case "Order Completed", "Order Refunded":
 		var products []string
 		for i := range 1 + e.random.IntN(4) {
-			products = append(products, fmt.Sprintf(`{"product_id":%q,"sku":"45790-%d","name":"%s: edition %d","price":%d.99,"quantity":%d,"category":"Games"}`, e.hex(24), i, e.word(), i, 5+e.random.IntN(60), 1+e.random.IntN(3)))
+			products = append(products, fmt.Sprintf(`{"product_id":%q,"sku":"45790-%d","name":"%s: edition %d",`+
+				`"price":%d.99,"quantity":%d,"category":"Games"}`,
+				e.hex(24), i, e.word(), i, 5+e.random.IntN(60), 1+e.random.IntN(3)))
 		}
-		return fmt.Sprintf(`{"order_id":%q,"total":%d.5,"revenue":%d.25,"shipping":3,"tax":2,"currency":"USD","coupon":"hasbros","products":[%s]}`, e.hex(24), 20+e.random.IntN(200), 10+e.random.IntN(100), strings.Join(products, ","))
+		return fmt.Sprintf(`{"order_id":%q,"total":%d.5,"revenue":%d.25,"shipping":3,"tax":2,"currency":"USD",`+
+			`"coupon":"hasbros","products":[%s]}`,
+			e.hex(24), 20+e.random.IntN(200), 10+e.random.IntN(100), strings.Join(products, ","))
 	case "Product Viewed":
-		return fmt.Sprintf(`{"product_id":%q,"name":"%s %s","price":%d.5,"currency":"USD","url":"https://shop.example%s"}`, e.hex(24), e.word(), e.word(), 1+e.random.IntN(40), e.path())
+		return fmt.Sprintf(`{"product_id":%q,"name":"%s %s","price":%d.5,"currency":"USD",`+
+			`"url":"https://shop.example%s"}`,
+			e.hex(24), e.word(), e.word(), 1+e.random.IntN(40), e.path())
 	default:
 		return fmt.Sprintf(`{"plan":"pro","source":%q}`, e.word())
 	}

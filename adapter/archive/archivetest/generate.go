@@ -94,10 +94,12 @@ func Generate(o Options) *Archive {
 	if o.EventsPerDay == 0 {
 		o.EventsPerDay = 200
 	}
-	g := &generator{events: events{random: rand.New(rand.NewPCG(o.Seed, 0x5e6)), now: o.Now.UTC().Truncate(time.Millisecond)}, archive: new(Archive), seen: make(map[string]bool)}
+	g := &generator{events: events{random: rand.New(rand.NewPCG(o.Seed, 0x5e6)),
+		now: o.Now.UTC().Truncate(time.Millisecond)}, archive: new(Archive), seen: make(map[string]bool)}
 	g.file("segment-logs/dummy-object.txt", []byte("Segment wrote this to check the bucket\n"), Whole, false)
 	day := g.now.Truncate(24*time.Hour).AddDate(0, 0, 1-o.Days)
-	g.file(fmt.Sprintf("segment-logs/test/segment-logs/%s/%d/check.gz", o.Sources[0], day.UnixMilli()), pack([]byte(`{"type":"track","messageId":"not-to-be-read"}`+"\n")), Whole, false)
+	g.file(fmt.Sprintf("segment-logs/test/segment-logs/%s/%d/check.gz", o.Sources[0], day.UnixMilli()),
+		pack([]byte(`{"type":"track","messageId":"not-to-be-read"}`+"\n")), Whole, false)
 	for n := range o.Days {
 		for i, source := range o.Sources {
 			folder := fmt.Sprintf("segment-logs/%s/%d/", source, day.UnixMilli())
@@ -137,7 +139,8 @@ func (g *generator) day(folder string, day time.Time, count, turn int, clean boo
 		if form.damage != Whole && (clean || (turn+i)%form.every != 0) {
 			continue
 		}
-		key := fmt.Sprintf("%s%d.%s.%s", folder, day.Add(time.Duration(i+1)*time.Hour).UnixMilli(), g.hex(12), form.name)
+		key := fmt.Sprintf("%s%d.%s.%s", folder, day.Add(time.Duration(i+1)*time.Hour).UnixMilli(), g.hex(12),
+			form.name)
 		// The names begin with a time, and so are in order.
 		end := "\n"
 		if strings.HasPrefix(form.name, "2") {

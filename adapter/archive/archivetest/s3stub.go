@@ -105,7 +105,8 @@ func (s *s3Stub) list(w http.ResponseWriter, r *http.Request) {
 		if isFolder {
 			answer.CommonPrefixes = append(answer.CommonPrefixes, commonPrefix{entry})
 		} else {
-			answer.Contents = append(answer.Contents, listed{key, tagOf(s.objects[key]), s.modified, len(s.objects[key])})
+			answer.Contents = append(answer.Contents, listed{key, tagOf(s.objects[key]), s.modified,
+				len(s.objects[key])})
 		}
 	}
 	if !answer.IsTruncated {
