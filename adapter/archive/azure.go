@@ -12,18 +12,18 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 )
 
-// azureBucket is a container of Azure Blob Storage. Azure's SDK repeats a request three times
-// before it gives up.
+// azureBucket is a container of Azure Blob Storage. Azure's SDK retries a request up to three
+// times.
 type azureBucket struct{ client *container.Client }
 
-// openAzure opens a container by the environment, and the parameters instead. The first of these
-// that is there has the credentials: AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY,
-// AZURE_STORAGE_SAS_TOKEN, AZURE_STORAGE_CONNECTION_STRING (or AZURE_STORAGEBLOB_CONNECTIONSTRING),
-// and what azidentity's DefaultAzureCredential finds.
+// openAzure opens a container by the environment and by parameters, which override it. The
+// credentials are the first of these: AZURE_STORAGE_ACCOUNT with AZURE_STORAGE_KEY,
+// AZURE_STORAGE_SAS_TOKEN, AZURE_STORAGE_CONNECTION_STRING (or
+// AZURE_STORAGEBLOB_CONNECTIONSTRING), and those that azidentity's DefaultAzureCredential finds.
 func openAzure(_ context.Context, name string, s *settings) (cloud, error) {
 	account, key := os.Getenv("AZURE_STORAGE_ACCOUNT"), os.Getenv("AZURE_STORAGE_KEY")
 	token := os.Getenv("AZURE_STORAGE_SAS_TOKEN")
@@ -53,12 +53,12 @@ func openAzure(_ context.Context, name string, s *settings) (cloud, error) {
 	)
 	switch {
 	case account != "" && key != "":
-		var shared *azblob.SharedKeyCredential
-		if shared, err = azblob.NewSharedKeyCredential(account, key); err == nil {
+		var shared *container.SharedKeyCredential
+		if shared, err = container.NewSharedKeyCredential(account, key); err == nil {
 			b.client, err = container.NewClientWithSharedKeyCredential(at, shared, o)
 		}
 	case token != "":
-		// A token that grants access by itself goes to no server that a location names.
+		// The token grants access to its bearer, so it goes to no server that a location names.
 		if !strings.EqualFold(sent.url(), given.url()) {
 			return nil, errors.New("the parameters change the server, which AZURE_STORAGE_SAS_TOKEN may not be sent " +
 				"to: " +
@@ -79,7 +79,7 @@ func openAzure(_ context.Context, name string, s *settings) (cloud, error) {
 	return &b, nil
 }
 
-// azureServer is where an account's containers are.
+// azureServer is the server of an account's containers.
 type azureServer struct {
 	account, domain, protocol string
 	cdn                       bool // the domain stands for the account
@@ -119,8 +119,8 @@ func (a azureServer) url() string {
 	return start + a.account + "." + domain
 }
 
-// storedBytes asks for objects as they are stored. Otherwise Go's client unpacks those with
-// Content-Encoding: gzip, and an offset means nothing.
+// storedBytes asks for the stored bytes of objects. Otherwise Go's client decompresses objects
+// with Content-Encoding: gzip, and an offset means nothing.
 type storedBytes struct{}
 
 func (storedBytes) Do(request *policy.Request) (*http.Response, error) {
@@ -157,7 +157,7 @@ func (b *azureBucket) list(ctx context.Context, q query) (page, error) {
 
 func (b *azureBucket) read(ctx context.Context, key string, offset int64) (answer, error) {
 	out, err := b.client.NewBlobClient(key).DownloadStream(ctx,
-		&azblob.DownloadStreamOptions{Range: azblob.HTTPRange{Offset: offset}})
+		&blob.DownloadStreamOptions{Range: blob.HTTPRange{Offset: offset}})
 	if err != nil {
 		return answer{}, err
 	}
