@@ -12,34 +12,32 @@ import (
 type Options struct {
 	// Stdin is what the location - stands for.
 	Stdin io.Reader
-	// From and To bound the received day, both inclusive; the time of day makes no
-	// difference, and UTC counts. Default: all days.
+	// From and To bound the received day in UTC, both inclusive. The time of day makes no difference.
+	// Default: all days.
 	From, To time.Time
 	// Sources are the source ids that are wanted. Default: all.
 	Sources []string
-	// PassedOver is called for what a listing shows and is not read: its key and the
-	// reason. A folder counts as one. The folders of sources and days that are not
-	// wanted are not reported. It is called by [Archive.Objects] and [Archive.Read],
-	// in the latter's own goroutine. Default: none.
+	// PassedOver reports each file and folder of a listing that is not read: its key and the reason.
+	// It leaves out the folders of sources and days that are not wanted. [Archive.Objects] calls it,
+	// and [Archive.Read] in its own goroutine. Default: none.
 	PassedOver func(key, reason string)
 }
 
 // Archive is the objects of some locations.
 //
-// With From, To or Sources, objects whose received day or source is not known are
-// passed over. It is an error if one of them was named as a file, or is standard
-// input, or if a location has no other objects.
+// With From, To or Sources, an archive passes over objects whose received day or source is
+// unknown. It is an error if such an object is named as a file or is standard input, or if a
+// location has no other objects.
 //
-// A listing passes over what is no log: hidden files, empty objects, markers of
-// folders, Segment's dummy-object.txt, and names with the endings of other things,
-// such as .parquet or .tmp. In the layout only .gz, .json, .ndjson, .jsonl and .log
-// are logs, and only in the folder of a day or below: what Segment's migration guide
-// has people write to segment-logs/test/segment-logs is not read unless that folder
-// is the location. A file that was named is read whatever it is called, and so is
-// one that a glob matches.
+// A listing passes over files that are no logs: hidden files, empty objects, markers of folders,
+// Segment's dummy-object.txt, and names with other endings, such as .parquet or .tmp. In the
+// layout only .gz, .json, .ndjson, .jsonl and .log are logs, and only in the folder of a day or
+// below. Segment's migration guide lets its readers write to segment-logs/test/segment-logs; an
+// archive reads that folder only if it is the location. It reads every file that is named or that
+// a glob matches.
 //
-// Locations may overlap: an object comes once. Symbolic links are followed to tell
-// directories, and files that were named, but not to tell the files of listings.
+// Locations may overlap: an object comes once. Symbolic links are followed to recognize
+// directories and named files, but not to recognize the files of listings.
 type Archive struct {
 	options   Options
 	filter    filter
@@ -47,9 +45,8 @@ type Archive struct {
 	locations []location
 }
 
-// Open finds out what the locations are. An error wraps ErrLocation, ErrNothing,
-// ErrNoDay, or is of the file system or the cloud; all locations that are wrong are
-// in it.
+// Open resolves the locations. Its error names all locations that are wrong. It wraps ErrLocation,
+// ErrNothing or ErrNoDay, or an error of the file system or the cloud.
 func Open(ctx context.Context, locations []string, o Options) (*Archive, error) {
 	a := &Archive{options: o, buckets: make(map[string]*bucket),
 		filter: filter{from: dayOf(o.From), to: dayOf(o.To), sources: make(map[string]bool)}}
@@ -76,7 +73,7 @@ func Open(ctx context.Context, locations []string, o Options) (*Archive, error) 
 	return a, nil
 }
 
-// Close drops the idle connections to buckets. All readers have to be closed before.
+// Close drops the idle connections to buckets. The caller closes all readers before.
 func (a *Archive) Close() error {
 	for _, b := range a.buckets {
 		b.cloud.close()
@@ -85,21 +82,19 @@ func (a *Archive) Close() error {
 	return nil
 }
 
-// Total is what an archive comes to.
+// Total is the size of an archive.
 type Total struct {
 	Objects int64
-	// Bytes is what the objects take as they are stored, without those whose size is
-	// not known.
+	// Bytes is the size of the objects as stored, without those of unknown size.
 	Bytes int64
-	// Unknown is how many objects have a size that is not known.
+	// Unknown is the number of objects of unknown size.
 	Unknown int64
-	// PassedOver is how many were passed over, as in [Options].
+	// PassedOver is the number of files and folders that [Options] reports.
 	PassedOver int64
 }
 
-// Total lists all objects, and so takes as long as their listing: a request for
-// each thousand of a bucket, and one or two for each folder. It is meant for the
-// background; it may run beside readers.
+// Total lists all objects: a request for each thousand of a bucket, and one or two for each
+// folder. It may run beside readers.
 func (a *Archive) Total(ctx context.Context) (Total, error) {
 	var t Total
 	w := newWalk(ctx, a, func(string, string) { t.PassedOver++ })

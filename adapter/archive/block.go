@@ -7,15 +7,13 @@ import (
 )
 
 const (
-	// MaxLine bounds a line's text, in bytes. Segment takes events of 32 KB at most,
-	// so what is longer is no event.
+	// MaxLine bounds the text of a line, in bytes. Segment accepts events of up to 32 KB, so a longer
+	// line is no event.
 	MaxLine = 10 << 20
-	// BlockSize is how large blocks are, in bytes; a longer line has a block of its
-	// own size.
+	// BlockSize is the size of a block in bytes. A longer line has a block of its own size.
 	BlockSize = 256 << 10
-	// BlockLines is how many lines a block has at most, because a consumer keeps more for
-	// a line than its text. Blocks of lines of 128 bytes and more are full before. Segment's
-	// events have several hundred.
+	// BlockLines bounds the lines of a block, because a consumer keeps more for a line than its text.
+	// Blocks of lines of 128 bytes and more fill up before. Segment's events have several hundred.
 	BlockLines = 2048
 )
 
@@ -25,23 +23,20 @@ type Block struct {
 	Object Object
 	// FirstLine is the number of the first line, counted from 1 in the whole object.
 	FirstLine int64
-	// Count is how many lines there are, blank ones too.
+	// Count is the number of lines, blank ones included.
 	Count int64
-	// Data is the lines as they stand in the object, or the entries, with their ends. A
-	// line that is longer than MaxLine is left out, and is the last of its block.
+	// Data is the lines unchanged, or the entries, with their ends. A line longer than MaxLine is left
+	// out, and is the last of its block.
 	Data []byte
-	// Bytes is how much of the object's text the block stands for. That is more than
-	// len(Data) for lines that were left out, and those that were skipped before it.
+	// Bytes is the part of the object's text that the block accounts for. It exceeds len(Data) by the
+	// lines that were left out, and by those that were skipped before it.
 	Bytes int64
-	// Stored is how much of the object as it is stored was read for the block, in
-	// bytes. Together the blocks of an object come to Object.Size, unless it is
-	// damaged, or a cloud's client unpacks it on its way: then it is more.
+	// Stored is the number of stored bytes that were read for the block. Over all blocks of an object
+	// it adds up to Object.Size, unless the object is damaged.
 	Stored int64
-	// End says that this is the object's last block. Every object that is not
-	// skipped has one.
+	// End marks the last block of an object. Every object that is not skipped has one.
 	End bool
-	// Err is the *ObjectError for which the object ends here, nil if it is read to
-	// its end.
+	// Err is the *ObjectError that ended the object, nil if it was read to its end.
 	Err error
 
 	tooLong bool // there is one more line, which is longer than MaxLine
@@ -52,8 +47,8 @@ type Block struct {
 type Line struct {
 	// Number is counted from 1 in the whole object, blank lines included.
 	Number int64
-	// Text is the line without its end, or the event in a line of `deliveries export`. It
-	// is valid until the block is released, and nil if the line is TooLong.
+	// Text is the line without its end, or the event in a line of `deliveries export`. It is valid
+	// until the block is released. It is nil if the line is TooLong.
 	Text []byte
 	// TooLong says that the line has more than MaxLine bytes.
 	TooLong bool
@@ -99,9 +94,8 @@ var blocks = sync.Pool{New: func() any { return &Block{buffer: make([]byte, 0, B
 
 func newBlock() *Block { return blocks.Get().(*Block) }
 
-// Release gives the block's memory back, so that it is used again. Neither the block
-// nor its lines may be used after it. A block that is not released costs an
-// allocation, and nothing else.
+// Release returns the block's memory for reuse. The block and its lines are invalid then. A block
+// that is not released costs one allocation.
 func (b *Block) Release() {
 	if cap(b.buffer) != BlockSize {
 		return

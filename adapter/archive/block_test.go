@@ -9,8 +9,8 @@ import (
 	"segment-saasquatch/adapter/archive"
 )
 
-// TestShortLines: a block has a bounded number of lines, and none is lost or numbered
-// wrongly where it ends for that.
+// TestShortLines checks that a block has a bounded number of lines, and that none is lost or
+// misnumbered where it ends.
 func TestShortLines(t *testing.T) {
 	const short = 3*archive.BlockLines + 7
 	lines := func(n int) string { return strings.Repeat("{}\n", n) }
@@ -67,7 +67,7 @@ func TestShortLines(t *testing.T) {
 	}
 }
 
-// TestShortLinesPromptly: lines that have come are not held back for more to come.
+// TestShortLinesPromptly checks that lines do not wait for more lines.
 func TestShortLinesPromptly(t *testing.T) {
 	const lines = 2*archive.BlockLines + 1
 	stdin, typed := io.Pipe()

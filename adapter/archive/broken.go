@@ -1,15 +1,15 @@
 package archive
 
-// The bounds of what a hostile text costs: how often a byte of it is looked at again on
-// average, and how many bytes may be besides. Beyond them a broken value is passed over
-// up to the place where it showed.
+// These bound the cost of a hostile text: how often a byte is scanned again on average, and how
+// many bytes may be scanned again besides. Beyond them, the entry of a broken value ends where the
+// damage showed.
 const (
 	maxRetraced = 16
 	retraceFree = 64 << 20
 )
 
-// broken ends a value that cannot be JSON, at the place that the comment of [values]
-// names. The byte that has been reached shows that it is broken.
+// broken ends a value that cannot be JSON, at the place that the comment of [values] names. The
+// current byte shows that it is broken.
 func (v *values) broken(start *valueStart) {
 	shown := v.offset()
 	wentBack := v.goBack(start)
@@ -46,8 +46,8 @@ func (v *values) broken(start *valueStart) {
 	}
 }
 
-// backToLine ends a value that is still open at the first of its lines that may begin
-// another. It reports whether there is one.
+// backToLine ends a value that is still open at the end of the text: at the first of its lines
+// that may begin another. It reports whether there is one.
 func (v *values) backToLine(start *valueStart) bool {
 	at, indent, fresh := v.at, v.indent, v.fresh
 	if v.goBack(start) {
@@ -67,8 +67,8 @@ func (v *values) backToLine(start *valueStart) bool {
 	return false
 }
 
-// goBack goes back to the byte behind the value's first, and returns false if that is
-// gone, or would cost too much.
+// goBack returns to the byte after the value's first. It returns false if that byte is gone, or if
+// scanning again would cost too much.
 func (v *values) goBack(start *valueStart) bool {
 	back := int64(v.at - v.from - 1)
 	if v.long || back <= 0 || v.retraced+back > retraceFree+maxRetraced*v.offset() {

@@ -219,8 +219,8 @@ func (b *bucket) any(ctx context.Context, prefix string) (bool, error) {
 
 // find returns the object of a key, false if there is none.
 func (b *bucket) find(ctx context.Context, key string) (Object, bool, error) {
-	// A listing gives it the same Version as that of its folder does. A key comes before
-	// all others that begin with it.
+	// A listing gives the object the same Version as the listing of its folder does. A key comes
+	// before all others that begin with it.
 	l, found, err := b.first(ctx, key)
 	if !found || l.key != key {
 		return Object{}, false, err

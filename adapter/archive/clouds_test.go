@@ -19,8 +19,7 @@ import (
 	"segment-saasquatch/adapter/archive/archivetest"
 )
 
-// observer is a reverse proxy in front of a cloud that notes what is listed, and can
-// break bodies off.
+// observer is a reverse proxy in front of a cloud. It notes the listings, and can cut bodies off.
 type observer struct {
 	proxy *httputil.ReverseProxy
 
@@ -73,7 +72,7 @@ func (o *observer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o.proxy.ServeHTTP(w, r)
 }
 
-// cutWriter breaks the connection off behind some bytes.
+// cutWriter closes the connection after some bytes.
 type cutWriter struct {
 	http.ResponseWriter
 	left int64
@@ -331,7 +330,7 @@ func testCloud(t *testing.T, server *archivetest.Server) {
 	})
 }
 
-// TestNoRange breaks off an object of a server that ignores ranges: its start must not come twice.
+// TestNoRange cuts off an object of a server that ignores ranges: its start must not come twice.
 func TestNoRange(t *testing.T) {
 	content := strings.Repeat("a line\n", 10_000)
 	seen, server := observe(t, archivetest.ServeS3(t, "logs", map[string][]byte{"1.json": []byte(content)}))

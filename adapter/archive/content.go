@@ -13,24 +13,24 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// storedBuffer is how much is read of an object at once, in bytes as stored.
+// storedBuffer is the size of one read from an object, in stored bytes.
 const storedBuffer = 64 << 10
 
 const (
-	// maxLayers is how often an object may be packed. Some tools pack what is packed.
+	// maxLayers bounds the layers of compression. Some tools compress a compressed file again.
 	maxLayers = 2
 	// maxWindow bounds the window of a zstd frame, in bytes. RFC 8878, section
 	// 3.1.1.1.2, asks decoders to support 8 MiB; zstd exceeds it only with --ultra and
 	// --long.
 	maxWindow = 8 << 20
-	// A text of more than bombSize bytes that is more than bombRatio times as large as
-	// the object is no log: deflate packs 1032:1 at best, and logs pack 6:1 to 50:1.
+	// A text of more than bombSize bytes and more than bombRatio times the size of the object is no
+	// log: deflate reaches 1032:1 at best, and logs reach 6:1 to 50:1.
 	bombSize, bombRatio = 128 << 20, 2000
 )
 
-// content is an object's text: what is stored, or what it unpacks to. Packing is
-// known by the magic bytes. The name says nothing: clients unpack what is stored with
-// Content-Encoding: gzip silently, so that a file ending in .gz may be plain.
+// content is the text of an object, decompressed. Magic bytes tell the compression, not the name:
+// clients silently decompress objects with Content-Encoding: gzip, so a file that ends in .gz may
+// be plain.
 type content struct {
 	stored   counted
 	buffered *bufio.Reader
@@ -47,7 +47,7 @@ type content struct {
 	values  bool   // the text is JSON values, not lines
 }
 
-// counted counts what is read, and keeps the error that ended it.
+// counted counts the bytes that are read, and keeps the error that ended them.
 type counted struct {
 	from io.Reader
 	n    int64
@@ -187,8 +187,7 @@ func (z *zstdText) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readHead reads the start of the text as far as it tells how the text is packed, or
-// what it is.
+// readHead reads as much of the text as its compression or format can be known by.
 func (c *content) readHead() (packing, error) {
 	c.head, c.headEnd = c.first[:0], nil
 	var start lead
@@ -229,7 +228,7 @@ func (c *content) Read(p []byte) (n int, err error) {
 		n, err = c.text.Read(p)
 	}
 	c.size += int64(n)
-	// A decoder may end well although what it reads from did not.
+	// A decoder may end without an error although its source did not.
 	if err == io.EOF && c.stored.err != nil {
 		err = c.stored.err
 	}
@@ -248,8 +247,8 @@ func (c *content) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// explain tells what reading broke off for: what is stored could not be read, or is
-// not whole.
+// explain returns the cause of a failed read: the stored bytes could not be read, or are
+// incomplete.
 func (c *content) explain(err error) error {
 	var format *FormatError
 	switch {
@@ -264,7 +263,7 @@ func (c *content) explain(err error) error {
 	}
 }
 
-// taken returns how many of the bytes that are stored have been used.
+// taken returns the number of stored bytes that have been used.
 func (c *content) taken() int64 { return c.stored.n - int64(c.buffered.Buffered()) }
 
 func (c *content) release() {

@@ -12,8 +12,8 @@ import (
 	"segment-saasquatch/adapter/archive/archivetest"
 )
 
-// copiedTree is what segment-logs holds, copied without that folder, with what else
-// may lie there.
+// copiedTree is the content of segment-logs, copied without that folder, with other files that may
+// lie there.
 func copiedTree() []string {
 	return []string{
 		"copy/srcA/" + millis(monday) + "/1.gz",

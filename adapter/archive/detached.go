@@ -5,9 +5,8 @@ import (
 	"io"
 )
 
-// detached reads from where reading cannot be interrupted, such as standard input.
-// A read that is underway when the context ends is left behind, and what it gets is
-// lost.
+// detached reads from a source whose reads cannot be interrupted, such as standard input. A read
+// in flight when the context ends is abandoned, and its data is lost.
 type detached struct {
 	ctx    context.Context
 	from   io.Reader

@@ -28,45 +28,43 @@
 //
 //	[prefix/]segment-logs/{source id}/{received day}/{name}.gz
 //
-// where the received day is a UTC day as Unix time, in milliseconds in all public
-// examples; seconds are taken as well. A folder that holds segment-logs/ is the
-// layout's root, and only segment-logs/ is read of it. Within the layout the
-// folders of sources and days that are not wanted are never listed, so the costs of
-// reading one day do not grow with the archive.
+// where the received day is a UTC day as Unix time. All public examples have
+// milliseconds; seconds are accepted too. A folder that holds segment-logs/ is the
+// root of the layout, and the package reads only segment-logs/ of it. It never lists
+// the folders of sources and days that are not wanted, so the cost of reading one day
+// does not grow with the archive.
 //
-// The layout is known without segment-logs/ too, since people copy what is in it:
-// {source id}/{received day}/, where the day is 00:00 UTC in milliseconds. All files
-// in the folder of such a day are read as those of any other folder are.
+// The package also knows a copy of the layout without segment-logs/:
+// {source id}/{received day}/, where the day is 00:00 UTC in milliseconds. It reads all
+// files in the folder of such a day, as in any other folder.
 //
 // # Forms
 //
-// Gzip and zstd are unpacked, known by their magic bytes, twice at most. The start of
-// the text tells its form, once for the whole object:
+// The package decompresses gzip and zstd, which it knows by their magic bytes, up to
+// twice. The start of the text decides its form, for the whole object:
 //
-//   - JSON lines, the usual form: each line is taken as it stands, whatever is in it.
-//     A first line that is a complete JSON value, or is broken within a string, means
-//     lines.
-//   - Entries: the text begins with an array of objects, with an object that goes on
-//     in the next lines, with several values on its first line, or with the record
-//     separator of RFC 7464. Each object is handed on as one line, in which tabs
-//     replace the ends of lines. Lines are numbered by entry then.
+//   - JSON lines, the usual form: the package returns each line unchanged. A first line
+//     that is a complete JSON value, or is broken within a string, means lines.
+//   - Entries: the text begins with an array of objects, with an object that continues
+//     on the next lines, with several values on its first line, or with the record
+//     separator of RFC 7464. The package returns each object as one line, and replaces
+//     the ends of lines in it by tabs. Line numbers count entries then.
 //
 // UTF-16, UTF-32, Parquet, Avro, zip and other formats with a known signature are a
 // [FormatError].
 //
 // # Order
 //
-// Objects without a received day come first: location by location in the order
-// they were given, and in the order of keys within each. The objects of the layout
-// follow in the order of their received day, then source, then key, over all
-// locations. Neither is the order of events: Segment promises none within an
-// object or across objects, and files of an old day are written again months later.
+// Objects without a received day come first: by location in the given order, and by key
+// within a location. The objects of the layout follow by received day, then source, then
+// key, over all locations. Neither is the order of events: Segment promises none within
+// an object or across objects, and writes files of an old day again months later.
 //
 // # Damage
 //
-// What is wrong with one object is an [ObjectError] of that object; the others are
-// read all the same. The complete lines before the damage are delivered. An array that
-// is not closed is damaged too. A gzip member's checksum stands behind its data, so
-// where it does not match, the lines of that member have been delivered already: a
-// flipped bit may have changed them. [ErrCorrupt] is the only sign of that.
+// A fault of one object is an [ObjectError] of that object; the package reads the others
+// nevertheless. It returns the complete lines before the damage. An array that is not
+// closed is damaged too. The checksum of a gzip member follows its data. If it does not
+// match, the lines of that member have been returned already, and a flipped bit may have
+// changed them. [ErrCorrupt] is the only sign of that.
 package archive

@@ -1,13 +1,13 @@
 package archive
 
-// OfEntries ends the Version of an object whose blocks have the entries of JSON values
-// instead of lines, since a number of lines means nothing in it.
+// OfEntries is the suffix of the Version of an object that is read as entries of JSON values. A
+// number of lines means nothing in such an object.
 const OfEntries = "+entries"
 
 // cutter cuts a text into blocks.
 type cutter interface {
-	// split returns the next block. With the last, and only with it, comes an error,
-	// which is io.EOF at the end of the text.
+	// split returns the next block. Only the last comes with an error, which is io.EOF at the end of
+	// the text.
 	split() (*Block, error)
 	// last returns the number of the last line of the blocks so far.
 	last() int64

@@ -23,15 +23,15 @@ type pieces struct {
 
 func (p *pieces) Read(b []byte) (int, error) { return p.from.Read(b[:min(len(b), p.size)]) }
 
-// readPieces reads an object that comes in pieces.
+// readPieces reads an object in pieces.
 func readPieces(t testing.TB, content []byte, size int, o archive.ReadOptions) (lines []string, g got, fault error) {
 	t.Helper()
 	g = readAll(t, open(t, archive.Options{Stdin: &pieces{bytes.NewReader(content), size}}, "-"), o)
 	return g.lines["-"], g, g.fault["-"]
 }
 
-// TestForms reads texts in all forms that events come in. The wanted lines have tabs
-// where the text has ends of lines.
+// TestForms reads texts in all forms of events. The wanted lines have tabs where the text has ends
+// of lines.
 func TestForms(t *testing.T) {
 	tests := map[string]struct {
 		text  string
@@ -185,7 +185,7 @@ func TestForms(t *testing.T) {
 	}
 }
 
-// TestLongEntries reads events of the greatest length, and of one byte more.
+// TestLongEntries reads events of the greatest length, and one byte longer.
 func TestLongEntries(t *testing.T) {
 	sized := func(n int) string { return `{"a":"` + strings.Repeat("x", n-len(`{"a":""}`)) + `"}` }
 	wide := sized(1000)
@@ -234,8 +234,8 @@ func TestLongEntries(t *testing.T) {
 	}
 }
 
-// TestHostileEntries reads texts that are made to be looked at again and again. Without
-// bounds they would take hours.
+// TestHostileEntries reads texts that make a parser scan again and again. Without bounds they
+// would take hours.
 func TestHostileEntries(t *testing.T) {
 	for name, text := range map[string]string{
 		"openings":            "[" + strings.Repeat("{", 1<<20),
@@ -325,7 +325,7 @@ func TestResumeEntries(t *testing.T) {
 	}
 }
 
-// TestEntriesOfDamagedGzip cuts a packed array at every byte: what is complete comes.
+// TestEntriesOfDamagedGzip cuts a compressed array at every byte. The complete entries come.
 func TestEntriesOfDamagedGzip(t *testing.T) {
 	text := manyEntries("array", 50)
 	whole := zipped(t, text)
@@ -347,8 +347,8 @@ func TestEntriesOfDamagedGzip(t *testing.T) {
 	}
 }
 
-// TestVersionOfEntries checks that blocks of entries name another Version than the
-// listing, by which numbers of lines and of entries are told apart.
+// TestVersionOfEntries checks that blocks of entries have another Version than the listing, which
+// distinguishes numbers of entries from numbers of lines.
 func TestVersionOfEntries(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "array.json"), []byte(`[{"a":1}]`))
@@ -378,8 +378,8 @@ func TestVersionOfEntries(t *testing.T) {
 	}
 }
 
-// FuzzEntries reads any text as entries, in pieces of any size, which must make no
-// difference. Whatever the text is, it ends, and entries are lines.
+// FuzzEntries reads any text as entries. The sizes of the pieces must make no difference, reading
+// must end, and entries must be lines.
 func FuzzEntries(f *testing.F) {
 	for _, seed := range []string{`[{"a":1},{"b":[{},2]}]`, "{\n \"a\": \"x\n}\n{\"b\":2}\n",
 		`[{"a":"x},{"b":2},null]`, "\x1e{}\n\x1e{", "{}{\"a\":\n{\"b\":1}\n[1}]]x", "[{\"\\\n\"}]"} {

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 )
 
-// exportedDelivery is the part of a line of `deliveries export` that tells it from a call
-// of Segment, and its event.
+// exportedDelivery is the part of a line of `deliveries export` that holds its event and
+// distinguishes it from a call of Segment.
 type exportedDelivery struct {
 	ID          int64           `json:"id"`
 	Connection  string          `json:"connection"`
@@ -20,9 +20,9 @@ type exportedDelivery struct {
 // writes it and as a tool that sorts the fields does.
 var exportedFields = [][]byte{[]byte(`"id"`), []byte(`"account_id"`), []byte(`"ambiguous"`), []byte(`"attempts"`)}
 
-// eventOf returns the event in a line of `deliveries export`, and any other line as it is. A
-// delivery without its payload, and one whose payload is damaged, has no event: its line is
-// returned, and the mapping finds no type in it.
+// eventOf returns the event in a line of `deliveries export`, and any other line unchanged. A
+// delivery without its payload, or with a damaged one, has no event: eventOf returns its line, in
+// which the mapping finds no type.
 func eventOf(line []byte) []byte {
 	if !mayBeExported(line) {
 		return line

@@ -26,10 +26,10 @@ const (
 	googleScope = "https://www.googleapis.com/auth/cloud-platform"
 	// tokenTimeout bounds one request for an access token.
 	tokenTimeout = 30 * time.Second
-	// patience is how long a request is repeated. It is less than stallTimeout, so that the
-	// error of the last attempt is the one that shows.
+	// patience is how long a request is retried. It is less than stallTimeout, so the error of the
+	// last attempt is reported.
 	patience = 45 * time.Second
-	// leastPause is waited before the first retry, twice as long before each further one.
+	// leastPause is the wait before the first retry. It doubles before each further one.
 	leastPause = time.Second
 	// mostListing bounds a page of a listing. Keys have up to 1 KiB.
 	mostListing = 16 << 20
@@ -40,7 +40,7 @@ const (
 // googleBucket is a bucket of Google Cloud Storage, by its JSON API:
 // https://docs.cloud.google.com/storage/docs/json_api/v1.
 //
-// A request that is refused for the time being is repeated, as Google asks clients to do:
+// It retries as Google asks clients to do:
 // https://docs.cloud.google.com/storage/docs/retry-strategy.
 type googleBucket struct {
 	client    *http.Client
@@ -142,8 +142,8 @@ func (b *googleBucket) list(ctx context.Context, q query) (page, error) {
 }
 
 func (b *googleBucket) read(ctx context.Context, key string, offset int64) (answer, error) {
-	// Without this header, what is stored with Content-Encoding: gzip comes unpacked: an offset
-	// would then mean nothing.
+	// Without this header, the server decompresses objects with Content-Encoding: gzip, and an offset
+	// means nothing.
 	header := http.Header{"Accept-Encoding": {"gzip"}}
 	if offset > 0 {
 		header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
@@ -156,7 +156,7 @@ func (b *googleBucket) read(ctx context.Context, key string, offset int64) (answ
 	return newAnswer(response.Body, offset, response.ContentLength, response.Header.Get("Content-Range"), i)
 }
 
-// get sends a request until it succeeds, fails for good, or patience is at an end.
+// get sends a request until it succeeds, fails for good, or runs out of patience.
 func (b *googleBucket) get(ctx context.Context, url string, header http.Header) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -178,7 +178,7 @@ func (b *googleBucket) get(ctx context.Context, url string, header http.Header) 
 			}
 			err = refusal(response)
 		}
-		if ctx.Err() != nil || !passes(err) || time.Since(started)+wait > patience {
+		if ctx.Err() != nil || !isTransient(err) || time.Since(started)+wait > patience {
 			return nil, err
 		}
 		timer := time.NewTimer(wait)
@@ -205,8 +205,8 @@ func refusal(response *http.Response) error {
 	return &googleError{response.StatusCode, answer.Error.Message}
 }
 
-// passes reports whether a failure may go away by itself.
-func passes(err error) bool {
+// isTransient reports whether a failure may go away by itself.
+func isTransient(err error) bool {
 	var (
 		answer *googleError
 		token  *oauth2.RetrieveError
@@ -215,9 +215,9 @@ func passes(err error) bool {
 	)
 	switch {
 	case errors.As(err, &answer):
-		return isPassing(answer.status)
+		return isTransientStatus(answer.status)
 	case errors.As(err, &token) && token.Response != nil:
-		return isPassing(token.Response.StatusCode)
+		return isTransientStatus(token.Response.StatusCode)
 	case errors.As(err, &dns):
 		return dns.IsTemporary || dns.IsTimeout
 	case errors.As(err, &other) && other.Timeout():
@@ -232,7 +232,7 @@ func passes(err error) bool {
 	return false
 }
 
-func isPassing(status int) bool {
+func isTransientStatus(status int) bool {
 	return status == http.StatusRequestTimeout || status == http.StatusTooManyRequests || status >= 500
 }
 

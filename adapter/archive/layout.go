@@ -9,7 +9,7 @@ import (
 // logsFolder is the folder that Segment's destination makes in a bucket.
 const logsFolder = "segment-logs"
 
-// level is how deep in Segment's layout a folder is.
+// level is the depth of a folder in Segment's layout.
 type level int
 
 const (
@@ -19,17 +19,17 @@ const (
 	inDay                     // segment-logs/{source}/{day}, or below
 )
 
-// place is where in Segment's layout a folder is.
+// place is the place of a folder in Segment's layout.
 type place struct {
 	level  level
 	source string    // from inSource on
 	day    time.Time // from inDay on
-	// copied says that the source is in no segment-logs: the tree is a copy of what is
-	// in there, and nothing else is known of it.
+	// copied means that the source is not in segment-logs: the tree is a copy of the folders in it,
+	// and nothing else is known of it.
 	copied bool
 }
 
-// placeOf tells the place of a folder from its path, which has slashes.
+// placeOf returns the place of a folder by its path, which has slashes.
 func placeOf(path string) place {
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	at := len(parts) - 1
@@ -53,7 +53,7 @@ func placeOf(path string) place {
 	}
 }
 
-// copiedPlace tells the place of a folder that is in no segment-logs.
+// copiedPlace returns the place of a folder outside of segment-logs.
 func copiedPlace(parts []string) place {
 	last := len(parts) - 1
 	day, ok := parseCopiedDay(parts[last])
@@ -107,8 +107,8 @@ func parseDay(name string) (time.Time, bool) {
 	return dayOf(time.Unix(n, 0)), true
 }
 
-// parseCopiedDay parses the name of a received day outside of segment-logs, where other
-// folders have numbers for names too: Unix time of 00:00 UTC in milliseconds.
+// parseCopiedDay parses the name of a received day outside of segment-logs: Unix time of 00:00 UTC
+// in milliseconds. Other folders have numbers for names there too.
 func parseCopiedDay(name string) (time.Time, bool) {
 	day, ok := parseDay(name)
 	return day, ok && name == strconv.FormatInt(day.UnixMilli(), 10)

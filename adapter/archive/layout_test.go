@@ -13,7 +13,7 @@ import (
 	"segment-saasquatch/adapter/archive"
 )
 
-// dayOf tells a received day as the layout has it, simply.
+// dayOf parses a received day of the layout, in a simpler way.
 func dayOf(name string) (time.Time, bool) {
 	if !regexp.MustCompile(`^[1-9]([0-9]{9}|[0-9]{12})$`).MatchString(name) {
 		return time.Time{}, false
@@ -52,8 +52,7 @@ func TestDays(t *testing.T) {
 	}
 }
 
-// FuzzLayout holds what a listing and a named file make of a path against a simple
-// reading of it.
+// FuzzLayout compares a listing and a named file with a simpler reading of the path.
 func FuzzLayout(f *testing.F) {
 	f.Add("src1", "1544572800000", "1.gz")
 	f.Add("src1", "1544572800", "sub/1.JSON")

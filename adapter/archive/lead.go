@@ -2,7 +2,7 @@ package archive
 
 import "bytes"
 
-// verdict is what the start of a text tells.
+// verdict is the form of a text by its start.
 type verdict int
 
 const (
@@ -17,8 +17,8 @@ const (
 // recordSeparator stands before each value of a JSON text sequence (RFC 7464).
 const recordSeparator = 0x1e
 
-// maxLead bounds how many blank bytes are looked through before and behind the first
-// value. Text with more of them is lines.
+// maxLead bounds the blank bytes that are scanned before and after the first value. A text with
+// more of them is lines.
 const maxLead = 1 << 20
 
 // lead tells what a text is by its start. The text is lines, unless it begins with
@@ -56,8 +56,8 @@ const (
 	leadReturn                   // behind a carriage return there
 )
 
-// look looks at the start of a text, of which it has seen less before; whole says that
-// it is the whole text.
+// look scans the start of a text; earlier calls have scanned less of it. whole means that it is
+// the whole text.
 func (l *lead) look(head []byte, whole bool) verdict {
 	if l.phase == leadUnknown {
 		if v := l.format(head, whole); v != leadsToLines {
@@ -85,7 +85,7 @@ func (l *lead) look(head []byte, whole bool) verdict {
 	return leadsToLines
 }
 
-// format tells whether a text is of another format. If not, it is lines at first.
+// format recognizes another format. Otherwise the text is lines at first.
 func (l *lead) format(head []byte, whole bool) verdict {
 	switch kind, more := packingOf(head); {
 	case more && !whole:
@@ -100,7 +100,7 @@ func (l *lead) format(head []byte, whole bool) verdict {
 	enough := whole
 	switch c := head[0]; {
 	case c == '{' || c == '[' || isBlankByte(c):
-		// Only a zero behind it needs a second look. No person types that.
+		// Only a zero after it needs a second look. No person types that.
 		enough = enough || len(head) >= 4 || len(head) >= 2 && head[1] != 0
 	case c == byteOrderMark[0]:
 		enough = enough || len(head) >= len(byteOrderMark)
@@ -121,7 +121,7 @@ func (l *lead) format(head []byte, whole bool) verdict {
 	return leadsToLines
 }
 
-// next looks at one more byte.
+// next scans one more byte.
 func (l *lead) next(c byte) verdict {
 	if l.phase == leadObject {
 		return l.inObject(c)
@@ -157,7 +157,7 @@ func (l *lead) next(c byte) verdict {
 	return leadsToLines
 }
 
-// first looks at a byte before the first value.
+// first scans a byte before the first value.
 func (l *lead) first(c byte) verdict {
 	switch c {
 	case '\n', '\r':
@@ -175,7 +175,7 @@ func (l *lead) first(c byte) verdict {
 	return leadsToLines
 }
 
-// inObject looks at a byte of the first value.
+// inObject scans a byte of the first value.
 func (l *lead) inObject(c byte) verdict {
 	switch {
 	case c == '\n':
@@ -199,7 +199,7 @@ func (l *lead) inObject(c byte) verdict {
 	return leadsToMore
 }
 
-// behind looks at a byte behind the first value.
+// behind scans a byte after the first value.
 func (l *lead) behind(c byte) verdict {
 	switch c {
 	case '{', '[', recordSeparator:

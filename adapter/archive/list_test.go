@@ -39,8 +39,7 @@ func tree(t testing.TB, paths ...string) (dir string) {
 	return dir
 }
 
-// keys lists an archive, without dir in front of the keys. It checks that Total says
-// the same.
+// keys lists an archive, without dir at the start of the keys. It checks that Total agrees.
 func keys(t testing.TB, a *archive.Archive, dir string) (found []string, failed error) {
 	t.Helper()
 	var bytes int64
@@ -59,7 +58,7 @@ func keys(t testing.TB, a *archive.Archive, dir string) (found []string, failed 
 	return found, failed
 }
 
-// layout is a bucket's content as Segment leaves it, with what else comes about.
+// layout is the content of a bucket as Segment leaves it, with other files that occur.
 func layout() []string {
 	logs := "data/segment-logs/"
 	return []string{
@@ -230,7 +229,7 @@ func TestPlainFiles(t *testing.T) {
 			t.Errorf("%s: %q, %v", spelling, got, err)
 		}
 	}
-	// In the order of locations, and what a name says makes no difference then.
+	// In the order of locations. The names make no difference then.
 	got, err = keys(t, open(t, archive.Options{}, "x.csv", "odd name [1] %20?.json", "a-?.gz",
 		filepath.Join(dir, "x.csv")), "")
 	if want := []string{"x.csv", "odd name [1] %20?.json", "a-1.gz"}; err != nil || !slices.Equal(got, want) {

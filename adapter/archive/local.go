@@ -14,9 +14,9 @@ import (
 // local is the file system. Symbolic links are followed.
 type local struct{}
 
-// list yields a directory's entries. One that cannot be looked at, such as a
-// symbolic link to nowhere, is an object that cannot be opened, and so is a
-// directory that cannot be read: the others are read all the same.
+// list yields the entries of a directory. An entry that cannot be inspected, such as a broken
+// symbolic link, and a directory that cannot be read are objects that cannot be opened. The others
+// are read nevertheless.
 func (l local) list(ctx context.Context, folder string) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
 		found, err := os.ReadDir(folder)
@@ -106,12 +106,12 @@ func (local) open(ctx context.Context, o Object) (io.ReadCloser, error) {
 		}
 		return nil, err
 	}
-	// Reading a pipe ends with its last writer only, or when it is closed.
+	// A read from a pipe ends only with its last writer, or when the pipe is closed.
 	return &closedByContext{File: file, stop: context.AfterFunc(ctx, func() { _ = file.Close() })}, nil
 }
 
-// openFile opens a file. Opening a pipe waits for its first writer, and no system call
-// ends that wait: when the context ends, it is left behind.
+// openFile opens a file. Opening a pipe waits for its first writer, and no system call ends that
+// wait: when the context ends, the wait is abandoned.
 func openFile(ctx context.Context, o Object) (*os.File, error) {
 	if !o.modified.IsZero() { // a regular file
 		return os.Open(o.name)

@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// location is what one of the locations that were given came to: a folder or an
-// object.
+// location is the folder or object that a given location resolves to.
 type location struct {
 	given  string // without its query
 	tree   tree   // with a folder
@@ -18,7 +17,7 @@ type location struct {
 	place  place   // of the folder, or of the folder of the object
 }
 
-// resolve finds out what a location is.
+// resolve resolves a location.
 func (a *Archive) resolve(ctx context.Context, given string) ([]location, error) {
 	if given == "" {
 		return nil, fmt.Errorf("%w: it is empty: name a file, a directory, a bucket's URL, or - for standard "+
@@ -82,7 +81,7 @@ func (a *Archive) resolvePath(path string) (location, error) {
 	return l, a.name(&l)
 }
 
-// name gives an object that was named its place.
+// name sets the place of an object that was named.
 func (a *Archive) name(l *location) error {
 	if l.place.level != inDay {
 		l.place = place{level: outside}

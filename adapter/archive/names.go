@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Reasons for which what a listing shows is passed over.
+// These are the reasons why a listing passes over a file or folder.
 const (
 	passedDummy     = "Segment's check of the bucket"
 	passedHidden    = "a hidden file"
@@ -20,12 +20,11 @@ const (
 	passedSource    = "another source"
 )
 
-// inside are the endings that logs have in Segment's layout.
+// inside are the endings of logs in Segment's layout.
 var inside = []string{".gz", ".zst", ".json", ".ndjson", ".jsonl", ".log"}
 
-// never are endings of what lies about in directories and is no log: unfinished
-// downloads, checksums, packed files other than gzip and zstd, and tables such as those of
-// Segment's Data Lakes.
+// never are the endings of other files that occur in directories: unfinished downloads, checksums,
+// compressed files other than gzip and zstd, and tables such as those of Segment's Data Lakes.
 var never = []string{
 	".tmp", ".part", ".partial", ".crdownload", ".swp", "~",
 	".crc", ".md5", ".sha1", ".sha256",
@@ -33,8 +32,8 @@ var never = []string{
 	".zip", ".tar", ".tar.gz", ".tgz", ".bz2", ".xz", ".7z",
 }
 
-// passOver returns why a listing's file is not read, nothing if it is. Files that
-// were named are not asked.
+// passOver returns the reason why a file of a listing is not read, empty if it is read. It is not
+// asked for files that were named.
 func passOver(e entry, in level) string {
 	name := strings.ToLower(e.name)
 	switch {
@@ -55,8 +54,8 @@ func passOver(e entry, in level) string {
 	}
 }
 
-// isHidden reports whether a name is hidden by the customs of Unix, or of Hadoop,
-// whose _SUCCESS and _temporary lie beside its output.
+// isHidden reports whether a name is hidden by the conventions of Unix or Hadoop. Hadoop writes
+// _SUCCESS and _temporary beside its output.
 func isHidden(name string) bool {
 	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_")
 }
@@ -70,13 +69,13 @@ func hasEnding(name string, endings []string) bool {
 	return false
 }
 
-// filter says which objects are wanted.
+// filter selects the objects that are wanted.
 type filter struct {
 	from, to time.Time // days, both inclusive; zero is open
 	sources  map[string]bool
 }
 
-// wants returns why what is at a place is not wanted, nothing if it is.
+// wants returns the reason why a place is not wanted, empty if it is wanted.
 func (f *filter) wants(p place) string {
 	switch p.level {
 	case inLogs:

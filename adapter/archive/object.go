@@ -4,16 +4,16 @@ import "time"
 
 // Object is one file, one object of a bucket, or standard input.
 type Object struct {
-	// Key names the object: scheme://bucket/key without the location's query, the
-	// path of a file, or - for standard input. A path is the location as it was
-	// given, cleaned, and what is below it: ./logs/ and logs give the same keys, an
-	// absolute path another. It is a location that names this object.
+	// Key names the object: scheme://bucket/key without the parameters of the location, the path of a
+	// file, or - for standard input. A path begins with the location as given, cleaned: ./logs/ and
+	// logs give the same keys, an absolute path gives others. A Key is a location that names this
+	// object.
 	Key string
-	// Version changes when the content does: ETag and size of an object in a bucket,
-	// on Google's cloud generation and size, size and time of modification of a file.
-	// It is empty for standard input and what else is no regular file.
+	// Version changes when the content does. It is the ETag and size of an object in a bucket, on
+	// Google's cloud the generation and size, and the size and time of modification of a file. It is
+	// empty for standard input and for other files that are not regular.
 	Version string
-	// Size is what the object takes as it is stored, in bytes, -1 if not known.
+	// Size is the number of stored bytes, -1 if not known.
 	Size int64
 	// Source is the source id of an object of Segment's layout, otherwise empty.
 	Source string

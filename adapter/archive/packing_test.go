@@ -13,7 +13,7 @@ import (
 	"segment-saasquatch/adapter/archive"
 )
 
-// zstdOf packs each part as a frame.
+// zstdOf compresses each part as a frame.
 func zstdOf(t testing.TB, window int, parts ...string) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -33,7 +33,7 @@ func zstdOf(t testing.TB, window int, parts ...string) []byte {
 	return out.Bytes()
 }
 
-// skippable is a frame of zstd that has nothing to unpack.
+// skippable is a frame of zstd without content.
 func skippable(content string) []byte {
 	n := len(content)
 	return append([]byte{0x53, 0x2a, 0x4d, 0x18, byte(n), byte(n >> 8), byte(n >> 16), byte(n >> 24)}, content...)
@@ -95,7 +95,7 @@ func TestPacking(t *testing.T) {
 	}
 }
 
-// TestDamagedPacking cuts what is packed twice, or with zstd, at every byte.
+// TestDamagedPacking cuts objects that are compressed twice, or with zstd, at every byte.
 func TestDamagedPacking(t *testing.T) {
 	text := manyEntries("array", 20)
 	all, _, _ := readContent(t, []byte(text), archive.ReadOptions{})
@@ -153,7 +153,7 @@ func wide(text string, size int, little bool) string {
 	return string(out)
 }
 
-// formats are objects that are not read, and what the error says of them.
+// formats are objects that are not read, and the words of their errors.
 func formats(t testing.TB) map[string][2]string {
 	tar := make([]byte, 1024)
 	copy(tar, "events.json")
@@ -204,7 +204,7 @@ func formats(t testing.TB) map[string][2]string {
 	return all
 }
 
-// bomb is a frame of zstd that unpacks to 150 MiB of one byte.
+// bomb is a frame of zstd that decompresses to 150 MiB of one byte.
 func bomb() string {
 	var out bytes.Buffer
 	out.WriteString("\x28\xb5\x2f\xfd\x00\x50") // no size, no checksum; a window of 1 MiB
@@ -219,8 +219,8 @@ func bomb() string {
 	return out.String()
 }
 
-// TestFormats reads what is no log: the object has one error, which says what it is
-// and what to do, and no line that can be taken for an event.
+// TestFormats reads objects that are no logs. Each has one error, which names the format and the
+// remedy, and no line that looks like an event.
 func TestFormats(t *testing.T) {
 	for name, test := range formats(t) {
 		t.Run(name, func(t *testing.T) {
@@ -257,7 +257,7 @@ func TestNoFormat(t *testing.T) {
 	}
 }
 
-// FuzzZstd reads anything as zstd, which must end, and what zstd makes of it.
+// FuzzZstd reads any bytes as zstd, and the zstd of any bytes. Reading must end.
 func FuzzZstd(f *testing.F) {
 	f.Add([]byte("{\"a\":1}\n{\"b\":2}\n"), uint8(3))
 	f.Add([]byte("[{\"a\":1},{}]"), uint8(0))

@@ -16,7 +16,7 @@ import (
 	"segment-saasquatch/adapter/archive"
 )
 
-// got is what reading an archive came to.
+// got is the result of reading an archive.
 type got struct {
 	keys  []string // in order
 	lines map[string][]string
@@ -28,7 +28,7 @@ type got struct {
 	count map[string]int64 // lines, blank ones too
 }
 
-// readAll reads an archive to its end, and checks what holds for every block.
+// readAll reads an archive to its end, and checks each block.
 func readAll(t testing.TB, a *archive.Archive, o archive.ReadOptions) got {
 	t.Helper()
 	r := a.Read(t.Context(), o)
@@ -140,7 +140,7 @@ func readContent(t testing.TB, content []byte, o archive.ReadOptions) (lines []s
 	return g.lines["-"], g, g.fault["-"]
 }
 
-// naive splits text into the lines that are not blank, simply.
+// naive splits text into the lines that are not blank, in a simpler way.
 func naive(text string) []string {
 	var lines []string
 	for line := range strings.SplitSeq(strings.TrimPrefix(text, "\ufeff"), "\n") {
@@ -252,7 +252,7 @@ func TestResume(t *testing.T) {
 		return 0,
 			true
 	}}); len(g.keys) != 0 {
-		t.Errorf("what is done is read: %q", g.keys)
+		t.Errorf("an object that is done is read: %q", g.keys)
 	}
 
 	// A line that is too long is skipped like any other.
@@ -264,8 +264,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// TestTruncated cuts a gzip at every byte. What its whole members and the start of
-// the broken one unpack to is known from the standard library's gzip.
+// TestTruncated cuts a gzip at every byte. The standard library's gzip tells the wanted lines.
 func TestTruncated(t *testing.T) {
 	members := []string{
 		"one\ntwo\r\n\n" + strings.Repeat("some more of the first member\n", 20) + "and a line that ",

@@ -11,51 +11,49 @@ import (
 )
 
 const (
-	// aheadBytes bounds the blocks that wait for the consumer, of all objects
-	// together. The more of an object waits, the more of it is unpacked beside the
-	// one before.
+	// aheadBytes bounds the blocks that wait for the consumer, over all objects. The more blocks of an
+	// object wait, the more of it is decompressed while the one before is consumed.
 	aheadBytes = 20 << 20
-	// leastAhead is how many blocks of an object wait at least.
+	// leastAhead is the least number of blocks of an object that can wait.
 	leastAhead = 3
-	// bucketAhead is how many objects of a bucket are read at once at least: their
-	// time goes into waiting.
+	// bucketAhead is the least default of objects of a bucket that are read at once. Their time is
+	// mostly waiting.
 	bucketAhead = 8
-	// mostAhead bounds the default of how many objects are read at once.
+	// mostAhead bounds the default of objects that are read at once.
 	mostAhead = 16
-	// closeTimeout bounds how long Close waits.
+	// closeTimeout bounds the time that Close waits.
 	closeTimeout = 10 * time.Second
 )
 
-// ErrStillReading is returned by Close if the file system does not answer.
+// ErrStillReading is the error of Close if the file system does not answer.
 var ErrStillReading = errors.New("an object is still being read")
 
 // ReadOptions sets how an archive is read.
 type ReadOptions struct {
-	// Resume tells up to which line an object has been dealt with, 0 for none, and
-	// whether it is done: then it is not opened, and no block comes of it. It is
-	// asked for each object, in their order, while objects before it are still being
-	// read. Lines up to afterLine are read but left out. Whether it is still the same
-	// object, its Version tells. An object that turns out to have entries instead of
-	// lines is asked for once more, with [OfEntries] behind its Version, and possibly
-	// by several goroutines at once. Default: every object from its start.
+	// Resume returns the line up to which an object has been processed, 0 for none, and whether the
+	// object is done. An object that is done is not opened and has no block. Lines up to afterLine are
+	// read and left out. The caller compares the Version to know whether it is still the same object.
+	//
+	// The reader calls Resume for each object in order, while it still reads the objects before. For
+	// an object of entries it calls Resume once more, with [OfEntries] at the end of the Version, and
+	// possibly from several goroutines at once. Default: every object from its start.
 	Resume func(o Object) (afterLine int64, done bool)
-	// Prompt has a block come as soon as it has a line and nothing more has come to
-	// read, for lines that a person types. Default: blocks are full.
+	// Prompt returns a block as soon as it has a line and no more input is ready, for lines that a
+	// person types. Default: full blocks.
 	Prompt bool
-	// Ahead is how many objects are open at once, the one being consumed included.
+	// Ahead is the number of objects that are open at once, including the one that is consumed.
 	// Default: GOMAXPROCS, at least 8 for buckets, at most 16.
 	Ahead int
 }
 
-// Reader reads the objects of an archive ahead of its consumer, several at once. A
-// block comes when it is full or its object ends, so lines that trickle through a
-// pipe are held back until they fill one, unless they are to come promptly.
+// Reader reads the objects of an archive ahead of its consumer, several at once. A block comes
+// when it is full or its object ends. Lines that trickle through a pipe wait until they fill a
+// block, unless Prompt is set.
 //
-// Besides those that the consumer holds, the blocks of all objects come to 20 MiB, or
-// with more than 20 objects at once to 1 MiB an object. A block with a line of more
-// than BlockSize is as large as that line, and up to three times that while its buffer
-// grows. Unpacking takes about 128 KiB an object, of zstd up to 17 MiB with windows of
-// 8 MiB.
+// Besides the blocks that the consumer holds, the blocks of all objects take 20 MiB, or 1 MiB an
+// object with more than 20 objects at once. A block with a line of more than BlockSize is as large
+// as that line, and up to three times that while its buffer grows. Decompression takes about 128
+// KiB an object, and for zstd up to 17 MiB with windows of 8 MiB.
 type Reader struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -67,8 +65,8 @@ type Reader struct {
 	done    error
 }
 
-// Read starts to read all objects. The reader has to be closed. Its methods are for
-// one goroutine.
+// Read starts to read all objects. The caller closes the reader. Its methods are for one
+// goroutine.
 func (a *Archive) Read(ctx context.Context, o ReadOptions) *Reader {
 	if o.Ahead <= 0 {
 		o.Ahead = min(runtime.GOMAXPROCS(0), mostAhead)
@@ -85,8 +83,8 @@ func (a *Archive) Read(ctx context.Context, o ReadOptions) *Reader {
 	return r
 }
 
-// start lists the objects and starts to read each as soon as there is a slot. An
-// object has its slot until the consumer has its last block.
+// start lists the objects, and starts to read each as soon as there is a slot. An object keeps its
+// slot until the consumer has its last block.
 func (r *Reader) start(a *Archive, o ReadOptions) {
 	defer close(r.queue)
 	room := max(leastAhead, aheadBytes/BlockSize/o.Ahead-1) // one more is in hand
@@ -117,10 +115,9 @@ func (r *Reader) enqueue(s *stream) bool {
 	}
 }
 
-// Next returns the next block: the objects in the order of the archive, their lines
-// in order. It returns io.EOF behind the last object, the context's error when that
-// has ended, and otherwise what was wrong with the listing, behind which nothing
-// comes. What is wrong with one object is in its last block.
+// Next returns the next block: the objects in the order of the archive, their lines in order. It
+// returns io.EOF after the last object, the context's error when that has ended, and otherwise the
+// error of the listing, after which nothing comes. The error of one object is in its last block.
 func (r *Reader) Next() (*Block, error) {
 	if r.done == nil {
 		b, err := r.next()
@@ -161,13 +158,12 @@ func (r *Reader) next() (*Block, error) {
 	}
 }
 
-// Stop stops all reading and waits for nothing. Next returns the context's error
-// from then on. It may be called beside Next, unlike the other methods.
+// Stop stops all reading and does not wait. Next returns the context's error from then on. Unlike
+// the other methods, it may be called beside Next.
 func (r *Reader) Stop() { r.cancel() }
 
-// Close stops all reading and waits for it, 10 seconds at most. Next returns the
-// context's error from then on. A read from standard input that is waiting for data
-// is left behind.
+// Close stops all reading and waits for it, for up to 10 seconds. Next returns the context's error
+// from then on. A read from standard input that waits for data is abandoned.
 func (r *Reader) Close() error {
 	r.cancel()
 	stopped := make(chan struct{})

@@ -21,7 +21,7 @@ import (
 
 var now = time.Date(2026, 10, 7, 20, 0, 0, 0, time.UTC)
 
-// check holds what was read against the list of what an archive has.
+// check compares the result of reading with the list of an archive.
 func check(t testing.TB, want *archivetest.Archive, g got, prefix string) {
 	t.Helper()
 	lines := make(map[string][]string)
@@ -73,7 +73,7 @@ func TestArchive(t *testing.T) {
 	}
 }
 
-// endless gives lines for ever, and counts the bytes.
+// endless yields lines without end, and counts the bytes.
 type endless struct{ n atomic.Int64 }
 
 func (e *endless) Read(p []byte) (int, error) {
@@ -83,8 +83,8 @@ func (e *endless) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// TestBounded lets readers run ahead of a consumer that takes nothing. That nothing
-// is left running at the end, synctest sees.
+// TestBounded lets readers run ahead of a consumer that takes nothing. synctest checks that
+// nothing is left running.
 func TestBounded(t *testing.T) {
 	t.Run("blocks of an object", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
@@ -207,14 +207,14 @@ func TestPipe(t *testing.T) {
 		!slices.Equal(g.lines[path], []string{"a", "b"}) {
 		t.Errorf("%q, %v", g.lines, g.fault)
 	}
-	// One that has no end: closing does not wait for it.
+	// A pipe without an end: Close does not wait for it.
 	path, _ = pipe()
 	if err := open(t, archive.Options{}, path).Read(t.Context(), archive.ReadOptions{}).Close(); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestKeptBlocks keeps all blocks, whose bytes must not change.
+// TestKeptBlocks keeps all blocks. Their bytes must not change.
 func TestKeptBlocks(t *testing.T) {
 	var text strings.Builder
 	for i := range 200_000 {

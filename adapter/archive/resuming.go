@@ -9,21 +9,19 @@ import (
 )
 
 const (
-	// reopenings is how often an object of a bucket is opened again, from where it
-	// broke off, before it counts as unreadable. Opening has repetitions of its own
-	// in the clouds' libraries; a body that breaks off has none.
+	// reopenings bounds how often an object of a bucket is opened again where its body broke off,
+	// before it counts as unreadable. The clouds' clients retry an opening, but not a body.
 	reopenings = 3
-	// firstPause is waited before the first reopening, twice as long before each
-	// further one.
+	// firstPause is the wait before the first reopening. It doubles before each further one.
 	firstPause = 200 * time.Millisecond
-	// stallTimeout is how long an object may send nothing before it is opened again.
+	// stallTimeout is the time without a byte after which an object is opened again.
 	stallTimeout = time.Minute
 )
 
 var errStalled = errors.New("nothing came for " + stallTimeout.String())
 
-// resuming reads an object of a bucket as it is stored. A body that breaks off is
-// opened again at the offset where it did.
+// resuming reads the stored bytes of an object of a bucket. If the body breaks off, it opens the
+// object again at that offset.
 type resuming struct {
 	ctx    context.Context
 	cloud  cloud
@@ -77,7 +75,7 @@ func (r *resuming) read(p []byte) (int, error) {
 	return n, r.explain(err)
 }
 
-// explain returns what an opening that was given up ended with.
+// explain returns the error of a body: the stall, if that is why the body was abandoned.
 func (r *resuming) explain(err error) error {
 	if err != nil && err != io.EOF && r.ctx.Err() == nil && context.Cause(r.opened) == errStalled {
 		return errStalled
@@ -85,7 +83,7 @@ func (r *resuming) explain(err error) error {
 	return err
 }
 
-// pause waits before the next opening. It returns an error if there is none.
+// pause waits before the next reopening. It returns an error if there is none.
 func (r *resuming) pause(cause error) error {
 	if !r.whole || r.tries == reopenings || isLasting(cause) || r.ctx.Err() != nil {
 		return fmt.Errorf("after %d bytes: %w", r.offset, cause)
@@ -113,7 +111,7 @@ func (r *resuming) reopen() error {
 		return err
 	}
 	r.body = now.body
-	// A server may leave the size out.
+	// A server may omit the size.
 	r.whole = now.size == r.object.Size
 	if !now.is(identity{r.object.tag, r.object.Size, r.object.modified}) {
 		_ = r.Close() // the error is that it has changed

@@ -15,8 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// s3Bucket is a bucket of Amazon S3, or of a server with the same API. AWS's SDK repeats a
-// request twice before it gives up, AWS_MAX_ATTEMPTS sets another number.
+// s3Bucket is a bucket of Amazon S3, or of a server with the same API. AWS's SDK retries a request
+// up to twice; AWS_MAX_ATTEMPTS changes that.
 type s3Bucket struct {
 	client *s3.Client
 	name   string
@@ -37,7 +37,8 @@ func openS3(ctx context.Context, name string, s *settings) (cloud, error) {
 	return &s3Bucket{s3.NewFromConfig(loaded, set), name}, nil
 }
 
-// s3Options returns what the parameters set of AWS's configuration, and of the client.
+// s3Options returns the options that the parameters set, for AWS's configuration and for the
+// client.
 func s3Options(s *settings) ([]func(*config.LoadOptions) error, func(*s3.Options), error) {
 	var load []func(*config.LoadOptions) error
 	if region := s.text("region"); region != "" {
@@ -68,7 +69,7 @@ func s3Options(s *settings) ([]func(*config.LoadOptions) error, func(*s3.Options
 	case required:
 		load = append(load, config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired))
 	}
-	// The SDK's own limiter stops retries when many objects are read during an outage.
+	// The default limiter of the SDK ends retries when many objects are read during an outage.
 	var limiter retry.RateLimiter = ratelimit.None
 	if capacity := s.number("rate_limiter_capacity"); capacity > 0 {
 		limiter = ratelimit.NewTokenRateLimit(capacity)
@@ -96,7 +97,7 @@ func s3Options(s *settings) ([]func(*config.LoadOptions) error, func(*s3.Options
 		if endpoint != "" {
 			o.BaseEndpoint = &endpoint
 			o.UsePathStyle = pathStyle || immutable // a hostname that stays as it is
-			// An endpoint that is given has one address. The SDK refuses both beside it.
+			// The SDK refuses both with an endpoint, and the environment may set them.
 			o.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateDisabled
 			o.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateDisabled
 		}

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// settings are the parameters behind a bucket's URL. The methods note each name that they are
-// asked for, so that finish finds those that mean nothing.
+// settings are the parameters after the question mark of a bucket's URL. The methods note each
+// name that they are asked for, so finish knows the unknown ones.
 type settings struct {
 	values url.Values
 	known  map[string]bool
@@ -71,7 +71,7 @@ func (s *settings) number(name string) uint {
 	return uint(n)
 }
 
-// finish returns what is wrong with the parameters: faults of values, and unknown names.
+// finish returns the errors of all parameters: invalid values and unknown names.
 func (s *settings) finish() error {
 	for _, name := range slices.Sorted(maps.Keys(s.values)) {
 		if !s.known[name] {

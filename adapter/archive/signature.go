@@ -5,18 +5,18 @@ import (
 	"fmt"
 )
 
-// FormatError says that an object is of a format that is not read. The object has no
-// lines then.
+// FormatError is the error for an object of a format that is not read. No line of the object is
+// returned.
 type FormatError struct {
-	// Format says what the object is.
+	// Format names the format.
 	Format string
-	// Remedy says what to do.
+	// Remedy tells the operator what to do.
 	Remedy string
 }
 
 func (e *FormatError) Error() string { return fmt.Sprintf("it is %s: %s", e.Format, e.Remedy) }
 
-// packing is how bytes are packed.
+// packing is a format of compression.
 type packing int
 
 const (
@@ -34,8 +34,8 @@ const (
 	compressMagic  = "\x1f\x9d" // of compress(1)
 )
 
-// packingOf tells how bytes are packed that begin so. It reports whether more bytes
-// are needed to tell.
+// packingOf returns the compression of bytes that begin so. It reports whether it needs more
+// bytes.
 func packingOf(first []byte) (kind packing, more bool) {
 	if len(first) == 0 {
 		return plain, true
@@ -61,7 +61,7 @@ func packingOf(first []byte) (kind packing, more bool) {
 
 func isCompress(first []byte) bool { return bytes.HasPrefix(first, []byte(compressMagic)) }
 
-// signatureLength is how many bytes the signatures need at most.
+// signatureLength is the longest start that a signature needs, in bytes.
 const signatureLength = 512
 
 const (
@@ -71,8 +71,8 @@ const (
 	asNoLog   = "it is no log; leave it out"
 )
 
-// signatures are the first bytes of formats that lie about in archives and in what is
-// exported from warehouses. No JSON text begins with any of them.
+// signatures are the first bytes of formats that occur in archives and in exports of warehouses.
+// No JSON text begins with any of them.
 var signatures = []struct {
 	at             int
 	magic          string
@@ -114,12 +114,11 @@ var signatures = []struct {
 	{0, "\x7fELF", "a program", asNoLog},
 }
 
-// markup are the first bytes of HTML and XML, in small letters: an error page that was
-// stored instead of the log.
+// markup are the first bytes of HTML and XML, in lower case: an error page that was stored instead
+// of the log.
 var markup = []string{"<!doctype", "<?xml", "<html", "<error"}
 
-// otherFormat returns the format of a text that begins so, nil if it is none of the
-// known ones.
+// otherFormat returns the format of a text that begins so, nil if it is unknown.
 func otherFormat(first []byte) *FormatError {
 	for _, known := range signatures {
 		// Three letters alone may be a word.
@@ -137,9 +136,9 @@ func otherFormat(first []byte) *FormatError {
 	return nil
 }
 
-// wideText returns the encoding of a text that begins so if it is UTF-16 or UTF-32,
-// with or without a byte order mark, nil otherwise. It needs four bytes. Without a
-// mark it is known by the zeros of JSON's first byte, as RFC 4627, section 3, tells.
+// wideText returns the encoding of a text that begins so if it is UTF-16 or UTF-32, nil otherwise.
+// It needs four bytes. Without a byte order mark it knows the encoding by the zeros of JSON's
+// first byte, as in RFC 4627, section 3.
 func wideText(first []byte) *FormatError {
 	for _, known := range []struct{ magic, name string }{
 		{"\xff\xfe\x00\x00", "UTF-32"}, {"\x00\x00\xfe\xff", "UTF-32"}, {"\xff\xfe", "UTF-16"}, {"\xfe\xff", "UTF-16"},

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// longest is how much of a line is kept before it counts as too long: its text, and
-// its end.
+// longest bounds the bytes that are kept of a line, including its end, before it counts as too
+// long.
 const longest = MaxLine + len("\r\n")
 
 var byteOrderMark = []byte("\ufeff")
@@ -27,8 +27,7 @@ type splitter struct {
 
 func (s *splitter) last() int64 { return s.line }
 
-// split returns the next block. A line without an end is a line at the end of the
-// text, and nowhere else.
+// split returns the next block. Text without an end of line is a line only at the end of the text.
 func (s *splitter) split() (*Block, error) {
 	for {
 		b := s.next
@@ -65,10 +64,10 @@ func (s *splitter) split() (*Block, error) {
 	}
 }
 
-// fill reads until the block's buffer is full of lines, and returns where the last
-// complete one ends.
+// fill reads until the block's buffer is full of lines, and returns the end of the last complete
+// line.
 func (s *splitter) fill(b *Block) (end int, err error) {
-	scanned := len(b.buffer) // what is there is the start of a line
+	scanned := len(b.buffer) // so far it has the start of a line
 	for {
 		room := cap(b.buffer)
 		if len(b.buffer) == room {
@@ -79,8 +78,7 @@ func (s *splitter) fill(b *Block) (end int, err error) {
 			}
 			b.buffer = slices.Grow(b.buffer, room-len(b.buffer))
 		}
-		// Not more than a block at once, so that what is left behind the last line
-		// fits in one.
+		// One block at most, so that the rest after the last line fits into one.
 		room = min(room, max(BlockSize, scanned+BlockSize))
 		n, err := s.readFull(b.buffer[scanned:room])
 		b.buffer = b.buffer[:scanned+n]
@@ -118,10 +116,10 @@ func (s *splitter) skipLine(b *Block) error {
 	}
 }
 
-// putBack has text come again that was read, and what it ended with behind it.
+// putBack returns text to the input, and the error that followed it.
 func (s *splitter) putBack(text []byte) { s.pending = slices.Concat(text, s.pending) }
 
-// endOfLines returns where the first lines of a text end, at most that many.
+// endOfLines returns the end of the first lines of a text, at most that many.
 func endOfLines(text []byte, lines int) (end int) {
 	for ; lines > 0; lines-- {
 		i := bytes.IndexByte(text[end:], '\n')
@@ -133,7 +131,7 @@ func endOfLines(text []byte, lines int) (end int) {
 	return end
 }
 
-// leaveOut takes the lines that are not wanted off a block.
+// leaveOut removes the lines that are not wanted from a block.
 func (s *splitter) leaveOut(b *Block) {
 	if b.FirstLine > s.after || b.Count == 0 {
 		return
@@ -149,8 +147,8 @@ func (s *splitter) leaveOut(b *Block) {
 	}
 }
 
-// readFull reads until p is full, or something has come if that is enough. Unlike
-// io.ReadFull it leaves the error as it is.
+// readFull reads until p is full, or until something has come if that is enough. Unlike
+// io.ReadFull it returns the error unchanged.
 func (s *splitter) readFull(p []byte) (n int, err error) {
 	n = copy(p, s.pending)
 	s.pending = s.pending[n:]

@@ -6,7 +6,7 @@ import (
 	"math"
 )
 
-// stream is one object being read ahead of the consumer.
+// stream is one object that is read ahead of the consumer.
 type stream struct {
 	object Object
 	after  int64 // lines up to this number are skipped
@@ -16,8 +16,8 @@ type stream struct {
 	err    error       // the listing's, instead of an object
 }
 
-// read reads the object and sends its blocks. It returns when the last has been
-// sent, or when the context ends.
+// read reads the object and sends its blocks. It returns after the last block, or when the context
+// ends.
 func (s *stream) read(ctx context.Context) {
 	opened, err := s.object.store.open(ctx, s.object)
 	if err != nil {
@@ -51,8 +51,8 @@ func (s *stream) read(ctx context.Context) {
 	}
 }
 
-// cutter returns what cuts the text. Of an object of entries it asks again where to go
-// on: what was said of its lines is another place.
+// cutter returns the cutter for the text. For an object of entries it asks Resume again: a number
+// of lines is another place.
 func (s *stream) cutter(text *content) cutter {
 	if !text.values {
 		return &splitter{text: text, after: s.after, prompt: s.prompt}
@@ -80,7 +80,7 @@ func (s *stream) end(b *Block, blocks cutter, err error) *Block {
 }
 
 func (s *stream) send(ctx context.Context, b *Block) bool {
-	// What our own stopping did to the object is no error of it.
+	// Our own shutdown is no error of the object.
 	if ctx.Err() != nil {
 		return false
 	}

@@ -5,15 +5,15 @@ import (
 	"io"
 )
 
-// valueStart is where a value begins.
+// valueStart is the start of a value.
 type valueStart struct {
 	indent int  // of its line
 	first  bool // it is the first on its line
 	left   bool // its line has ended
 }
 
-// value goes to the end of the value, whole or broken, that begins here. It returns an
-// error if the text ends within it.
+// value scans to the end of the value, whole or broken, that begins here. It returns an error if
+// the text ends within it.
 func (v *values) value() error {
 	start := valueStart{indent: v.indent, first: v.fresh}
 	v.open.reset()
@@ -81,7 +81,7 @@ func (v *values) value() error {
 	}
 }
 
-// plainLength returns how many bytes come before one that means something in a string,
+// plainLength returns the number of bytes before the next one that has a meaning in a string,
 // within the bounds of an entry.
 func (v *values) plainLength() int {
 	rest := v.buffer[v.at:]
@@ -96,8 +96,8 @@ func (v *values) plainLength() int {
 	return len(rest)
 }
 
-// cut ends the text within a value. It returns nil if a line of the value may begin
-// another, from where reading goes on.
+// cut ends the text within a value. It returns nil if a line of the value may begin another;
+// scanning continues there.
 func (v *values) cut(start *valueStart, err error) error {
 	if !v.long && v.backToLine(start) {
 		return nil
@@ -109,11 +109,11 @@ func (v *values) cut(start *valueStart, err error) error {
 	return err
 }
 
-// maxKinds is how many levels of brackets are told apart. Deeper ones are counted; the
-// mapping takes 64.
+// maxKinds bounds the levels of brackets whose kinds are kept. Deeper levels are counted only. The
+// mapping accepts 64.
 const maxKinds = 1024
 
-// brackets are those that are open.
+// brackets are the open brackets.
 type brackets struct {
 	depth  int
 	kinds  []byte // of the outermost maxKinds
@@ -129,7 +129,7 @@ func bracketKind(c byte) int {
 	return 1
 }
 
-// push opens a bracket, and returns false if none may open behind the byte before.
+// push opens a bracket. It returns false if none may open after the byte before.
 func (b *brackets) push(c, before byte) bool {
 	if b.depth > 0 && b.depth <= len(b.kinds) {
 		inArray := b.kinds[b.depth-1] == '['
@@ -144,8 +144,8 @@ func (b *brackets) push(c, before byte) bool {
 	return true
 }
 
-// pop closes the innermost bracket of that kind, with all that are within. It returns
-// false, and closes none, if none is open.
+// pop closes the innermost bracket of that kind, with all brackets inside. It returns false, and
+// closes none, if none is open.
 func (b *brackets) pop(c byte) bool {
 	if b.depth > len(b.kinds) { // a kind that is not known
 		b.depth--

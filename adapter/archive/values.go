@@ -7,35 +7,35 @@ import (
 	"slices"
 )
 
-// values finds the entries of a text of JSON values: the objects in arrays, and those
-// that stand by themselves, on one line or several. Brackets and strings alone tell
-// where an entry ends; the mapping tells whether it is an event, or JSON at all.
-// Between entries stand blanks, commas, record separators, byte order marks and the
-// brackets of arrays. Whatever else stands there is an entry too, up to the next one.
+// values finds the entries of a text of JSON values: the objects in arrays, and objects that stand
+// alone, on one line or several. Only brackets and strings decide where an entry ends; the mapping
+// decides whether it is an event, or JSON at all. Between entries stand blanks, commas, record
+// separators, byte order marks and the brackets of arrays. Any other text there is an entry too,
+// up to the next one.
 //
 // # Damage
 //
-// A value is broken where its brackets and strings cannot be those of JSON: a line
-// ends within a string, a string is followed by a letter or another string, or an
-// object or array begins where none may. The broken part is one entry. Reading goes on
-// at the first of these places behind the start of the value:
+// A value is broken where its brackets and strings cannot be those of JSON: a line ends within a
+// string, a letter or another string follows a string, or an object or array begins where none
+// may. The broken part is one entry. Scanning continues at the first of these places after the
+// start of the value:
 //
-//   - a line that is indented no more than the value's first line and begins with a
-//     bracket: a } still belongs to the broken value, an opening one begins the next;
+//   - a line that is indented no more than the value's first line and begins with a bracket: a }
+//     still belongs to the broken value, an opening one begins the next;
 //   - a record separator;
-//   - within the line of a value that is not the first on its line, as in an array on
-//     one line: an opening brace behind a closing one;
+//   - within the line of a value that is not the first on its line, as in an array on one line:
+//     an opening brace after a closing one;
 //   - the very object that begins where none may, in such a line.
 //
-// So what stands on lines of its own stays whole, whatever lines before it lack. A
-// value that is too long is passed over up to its end. An array or value that is not
-// closed at the end of the text is ErrTruncated.
+// So a value on lines of its own stays whole, whatever the lines before it lack. A value that is
+// too long is left out up to its end. An array or value that is not closed at the end of the text
+// is ErrTruncated.
 //
-// How the text comes in pieces makes no difference to the entries.
+// The sizes of the reads make no difference to the entries.
 type values struct {
 	text   io.Reader
 	buffer []byte
-	from   int   // where the entry begins in buffer; what is before is done with
+	from   int   // where the entry begins in buffer
 	at     int   // the next byte to look at
 	base   int64 // how much text came before buffer
 	ended  error // what the text ended with
@@ -51,10 +51,10 @@ type values struct {
 
 func newValues(text io.Reader) *values { return &values{text: text, fresh: true} }
 
-// offset returns how much of the text has been looked at, in bytes.
+// offset returns the number of bytes of the text that have been scanned.
 func (v *values) offset() int64 { return v.base + int64(v.at) }
 
-// drained reports whether no entry begins in what has been read.
+// drained reports whether no entry begins in the bytes that have been read.
 func (v *values) drained() bool {
 	for _, c := range v.buffer[v.at:] {
 		if !isBlankByte(c) && c != ',' && c != ']' && c != recordSeparator {
@@ -64,9 +64,8 @@ func (v *values) drained() bool {
 	return true
 }
 
-// next returns the next entry on one line, valid until the next call, or nil if it is
-// longer than MaxLine. The error behind the last entry is io.EOF, or what the text
-// ended with.
+// next returns the next entry as one line, valid until the next call. It returns nil if the entry
+// is longer than MaxLine. The error after the last entry is io.EOF, or the error of the text.
 func (v *values) next() (entry []byte, err error) {
 	for {
 		v.from = v.at
@@ -104,8 +103,8 @@ func (v *values) next() (entry []byte, err error) {
 	}
 }
 
-// entry returns what is between from and at as one line. Outside of strings a tab is as
-// good as the end of a line; within them neither is JSON.
+// entry returns the text from from to at as one line. Outside of strings a tab means the same as
+// the end of a line; within them neither is JSON.
 func (v *values) entry() []byte {
 	if v.long {
 		v.long = false
@@ -120,7 +119,7 @@ func (v *values) entry() []byte {
 	return text
 }
 
-// peek returns the byte at the place that has been reached.
+// peek returns the current byte.
 func (v *values) peek() (byte, error) {
 	if v.at == len(v.buffer) {
 		if err := v.more(); err != nil {
@@ -130,7 +129,7 @@ func (v *values) peek() (byte, error) {
 	return v.buffer[v.at], nil
 }
 
-// has reports whether the text goes on with those bytes.
+// has reports whether the text continues with those bytes.
 func (v *values) has(prefix []byte) bool {
 	for len(v.buffer)-v.at < len(prefix) {
 		if v.more() != nil {
@@ -160,7 +159,7 @@ func (v *values) more() error {
 	return v.ended
 }
 
-// blank takes a blank into account.
+// blank accounts for a blank.
 func (v *values) blank(c byte) {
 	switch {
 	case c == '\n':
@@ -170,7 +169,7 @@ func (v *values) blank(c byte) {
 	}
 }
 
-// garbage goes to the end of what stands between values.
+// garbage scans to the end of the text between two values.
 func (v *values) garbage() {
 	for {
 		v.fresh = false
@@ -190,7 +189,7 @@ func (v *values) garbage() {
 	}
 }
 
-// dropLong drops an entry that has become too long.
+// dropLong drops the start of an entry that has become too long.
 func (v *values) dropLong() {
 	if v.long = v.long || v.at-v.from > MaxLine; v.long {
 		v.from = v.at

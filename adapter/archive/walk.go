@@ -11,13 +11,13 @@ import (
 	"strings"
 )
 
-// besideLimit is how many entries beside segment-logs are reported as passed over.
-// What lies there may be a whole bucket.
+// besideLimit bounds the entries beside segment-logs that are reported as passed over. A whole
+// bucket may lie there.
 const besideLimit = 1000
 
-// Objects lists the objects in the order that the package comment tells. It holds
-// the folders of days in memory, and of their objects a page. After an error it
-// ends; one that wraps ErrNothing, ErrNoDay or ErrNoSource comes behind the objects.
+// Objects yields the objects in the order that the package comment names. It holds the folders of
+// days in memory, and one page of their objects. After an error it ends. An error that wraps
+// ErrNothing, ErrNoDay or ErrNoSource follows the objects.
 func (a *Archive) Objects(ctx context.Context) iter.Seq2[Object, error] {
 	passedOver := a.options.PassedOver
 	if passedOver == nil {
@@ -26,7 +26,7 @@ func (a *Archive) Objects(ctx context.Context) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) { newWalk(ctx, a, passedOver).run(yield) }
 }
 
-// walk is one listing of an archive. Its functions return false when it is over.
+// walk is one listing of an archive. Its functions return false to end it.
 type walk struct {
 	ctx        context.Context
 	archive    *Archive
@@ -47,10 +47,10 @@ type walk struct {
 	skipped []string // the first names that were passed over, with the reasons
 }
 
-// maxSkipped is how many names that were passed over an error has.
+// maxSkipped bounds the names in an error that were passed over.
 const maxSkipped = 3
 
-// dayFolder is the folder of a day, or an object in one that was named.
+// dayFolder is the folder of a day, or a named object in one.
 type dayFolder struct {
 	tree   tree
 	folder string
@@ -120,8 +120,8 @@ func (w *walk) run(yield func(Object, error) bool) {
 	}
 }
 
-// nothing returns an error if the location that was walked has nothing to read: with a
-// mistake in its name it would otherwise look like success.
+// nothing returns an error if the walked location has nothing to read. With a mistake in its name
+// it would otherwise look like success.
 func (w *walk) nothing(given string) error {
 	switch {
 	case w.noDay > 0 && !w.placed:
@@ -141,10 +141,10 @@ const whereLogsLie = "logs lie in " + logsFolder +
 var errNoLayout = fmt.Errorf("%w: leave the day and source filters out, or name a folder that holds "+
 	"%s/{source id}/{day}/ or {source id}/{day}/, where the day is Unix time in milliseconds", ErrNoDay, logsFolder)
 
-// location lists what is not in the layout, and collects the folders of days.
+// location lists the objects outside of the layout, and collects the folders of days.
 func (w *walk) location(l location) bool {
 	if l.place.copied && l.named == nil {
-		// The folder of a backup may be called like a day.
+		// The folder of a backup may have a name like a day.
 		isRoot, err := l.tree.holds(w.ctx, l.folder, logsFolder)
 		if err != nil {
 			w.yield(Object{}, err)
@@ -177,8 +177,8 @@ func (w *walk) location(l location) bool {
 	return w.folder(l.tree, l.folder, l.place, true)
 }
 
-// folder walks a folder down to the folders of days. What lies directly in a folder
-// that was named is read even where the layout has no logs.
+// folder walks a folder down to the folders of days. It reads the files directly in a named folder
+// even where the layout has no logs.
 func (w *walk) folder(t tree, folder string, p place, named bool) bool {
 	if w.visit(t, folder) {
 		return true
@@ -234,8 +234,8 @@ func (w *walk) folder(t tree, folder string, p place, named bool) bool {
 	return true
 }
 
-// outside returns the place of a folder that is in no segment-logs: a day that was
-// copied, unless it is a whole archive with a day's name.
+// outside returns the place of a folder outside of segment-logs: a copied day, unless it is a
+// whole archive with the name of a day.
 func (w *walk) outside(t tree, folder string) (place, error) {
 	p := copiedPlace(strings.Split(strings.Trim(t.path(folder), "/"), "/"))
 	if !p.copied {
@@ -269,7 +269,7 @@ func (w *walk) enter(folder, name string, p place, known bool) bool {
 	return true
 }
 
-// enterSource takes a source that there is into account.
+// enterSource notes a source that exists.
 func (w *walk) enterSource(p place) {
 	w.placed = true
 	if p.source != "" {
@@ -277,7 +277,7 @@ func (w *walk) enterSource(p place) {
 	}
 }
 
-// beside reports what lies beside segment-logs.
+// beside reports the entries beside segment-logs.
 func (w *walk) beside(t tree, folder string) bool {
 	n := 0
 	for e, err := range t.list(w.ctx, folder) {
@@ -299,7 +299,7 @@ func (w *walk) beside(t tree, folder string) bool {
 	return true
 }
 
-// day lists the folder of a day, with all that is below.
+// day lists the folder of a day, with all folders below.
 func (w *walk) day(t tree, folder string, p place) bool {
 	for e, err := range t.list(w.ctx, folder) {
 		switch {
@@ -340,7 +340,7 @@ func (w *walk) file(t tree, folder string, e entry, p place) bool {
 	}
 	if l := w.namedAs(t, e); l != nil {
 		w.found = true
-		// What was named outside the layout comes in the order of locations.
+		// A file that was named outside the layout comes in the order of locations.
 		return l.place.level != inDay || w.archive.filter.wants(l.place) != "" || w.object(*l.named)
 	}
 	in := p.level
@@ -369,7 +369,7 @@ func (w *walk) namedAs(t tree, e entry) *location {
 	return w.named[t.identity(e.object.name)]
 }
 
-// object yields an object that was named, unless it has been already.
+// object yields a named object, once.
 func (w *walk) object(o Object) bool {
 	id := o.store.identity(o.name)
 	if w.yielded[id] {
@@ -387,8 +387,8 @@ func (w *walk) emit(o Object, p place) bool {
 	return w.yield(o, nil)
 }
 
-// missingSources returns an error if sources are wanted that there are not: a
-// mistyped id would otherwise read nothing and look like success.
+// missingSources returns an error if a wanted source does not exist. A mistyped id would otherwise
+// read nothing and look like success.
 func (w *walk) missingSources() []error {
 	var missing []string
 	for source := range w.archive.filter.sources {

@@ -1,3 +1,4 @@
-// Package archivetest makes Segment archives for tests, with a list of what is in
-// them, and starts an S3 server to keep them in. It is imported by tests only.
+// Package archivetest makes Segment archives for tests, with a list of their lines, and
+// starts servers of buckets to keep them in: S3, Google Cloud Storage and Azure Blob
+// Storage. Only tests import it.
 package archivetest

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// tooOld is the age of the events that are too old: more than the 180 days for which
-// SaaSquatch knows a key again.
+// tooOld is the age of events that are too old: more than the 180 days for which SaaSquatch
+// remembers a key.
 const tooOld = 200 * 24 * time.Hour
 
 // events makes events.
@@ -49,8 +49,8 @@ func (e *events) event(day time.Time) Line {
 	return line
 }
 
-// messageID makes an id of one of the forms that libraries make, or that customers
-// have made up.
+// messageID makes an id in one of the forms of Segment's libraries, or in one that customers
+// invent.
 func (e *events) messageID(at time.Time) string {
 	switch e.random.IntN(20) {
 	case 0: // the old library for Node, 74 characters

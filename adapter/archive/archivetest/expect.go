@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// Expectation is what has to come of a replay of an archive with the default rules,
-// told from its list of lines alone.
+// Expectation is the result of a replay of an archive by the default rules, derived from its list
+// of lines alone.
 type Expectation struct {
 	// Keys are the idempotency keys of the events that arrive, each once.
 	Keys map[string]int
-	// Unkeyed is how many events arrive without one.
+	// Unkeyed is the number of events that arrive without a key.
 	Unkeyed int
 	// Outcomes are numbers of events by outcome.
 	Outcomes map[string]int
 }
 
-// maxAge is how old an event may be by the default rules.
+// maxAge is the greatest age of an event by the default rules.
 const maxAge = 180 * 24 * time.Hour
 
 // Expect judges the lines. The first of the integrations that an event has decides
@@ -63,8 +63,8 @@ func (l *Line) isMeant(integrations []string) bool {
 	return true
 }
 
-// identity tells the line's event from others. Ids that are no valid keys are often
-// not unique, so what the event says counts with them.
+// identity distinguishes the line's event from others. Ids that are no valid keys are often not
+// unique, so the text counts with them.
 func (l *Line) identity() string {
 	if l.ValidKey {
 		return l.MessageID
@@ -72,8 +72,8 @@ func (l *Line) identity() string {
 	return l.MessageID + "\n" + l.Text
 }
 
-// Compare returns what is wrong with what has arrived, by idempotency key, or by
-// anything else for events without one; nil outcomes are not compared.
+// Compare returns the differences between an expectation and the events that arrived, counted by
+// idempotency key, or by anything else for events without one. It does not compare nil outcomes.
 func (e *Expectation) Compare(received, outcomes map[string]int) (faults []string) {
 	received = maps.Clone(received)
 	for _, key := range slices.Sorted(maps.Keys(e.Keys)) {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Options sets what an archive has in it.
+// Options sets the content of an archive.
 type Options struct {
 	// Seed makes another archive of the same kind. Default: 0.
 	Seed uint64
@@ -21,15 +21,15 @@ type Options struct {
 	Now time.Time
 	// Sources are the source ids. Default: two of them.
 	Sources []string
-	// Days is how many received days there are, up to Now's. Default: 3.
+	// Days is the number of received days, up to Now's. Default: 3.
 	Days int
-	// EventsPerDay is how many lines a source has on a day, roughly. Default: 200.
+	// EventsPerDay is the approximate number of lines of a source on a day. Default: 200.
 	EventsPerDay int
-	// Clean leaves out the files that are damaged. Default: there are some.
+	// Clean leaves out the damaged files. Default: there are some.
 	Clean bool
 }
 
-// Damage is what is wrong with a file.
+// Damage is the fault of a file.
 type Damage int
 
 const (
@@ -37,9 +37,9 @@ const (
 	Whole Damage = iota
 	// Truncated files end within their gzip.
 	Truncated
-	// Corrupt files have gzip that makes no sense from the tail on.
+	// Corrupt files have invalid gzip from the tail on.
 	Corrupt
-	// BadChecksum files have all their lines, and a wrong checksum behind them.
+	// BadChecksum files have all their lines, and a wrong checksum at the end.
 	BadChecksum
 )
 
@@ -57,18 +57,18 @@ type Line struct {
 	Number int64  // from 1, blank lines included
 	Text   string // without its end
 
-	// Broken says that the line is no JSON; the fields below MessageID are then of
-	// the event it was cut from.
+	// Broken means that the line is no JSON. The fields below MessageID are those of the event it was
+	// cut from.
 	Broken bool
-	// Tail says that the line is behind the damage of its file: no reader gets it.
+	// Tail means that the line comes after the damage of its file: no reader returns it.
 	Tail bool
-	// Duplicate says that a line with the same MessageID, which is neither Broken nor
-	// in a Tail, comes earlier in the order of days, sources and keys.
+	// Duplicate means that a line with the same MessageID comes earlier in the order of days, sources
+	// and keys, and is neither Broken nor in a Tail.
 	Duplicate bool
 
 	MessageID string
-	// ValidKey says that MessageID can be an idempotency key: 8 to 64 characters of
-	// A-Z a-z 0-9 - _ and the dot.
+	// ValidKey means that MessageID can be an idempotency key: 8 to 64 characters of A-Z a-z 0-9 - _
+	// and the dot.
 	ValidKey     bool
 	Type         string
 	Event        string // of a track, otherwise empty
@@ -77,7 +77,7 @@ type Line struct {
 	Integrations string // JSON, empty if the event has none
 }
 
-// Archive is what Segment would have left in a bucket.
+// Archive is an archive as Segment writes it to a bucket.
 type Archive struct {
 	Files []File
 	Lines []Line // in the order of days, sources, keys and numbers
@@ -216,8 +216,7 @@ func pack(members ...[]byte) []byte {
 	return out.Bytes()
 }
 
-// damaged packs two parts of which the first can be unpacked, and of the second not a
-// byte.
+// damaged compresses two parts. The first can be decompressed, and no byte of the second.
 func damaged(first, second []byte, damage Damage) []byte {
 	var out bytes.Buffer
 	w := gzip.NewWriter(&out)

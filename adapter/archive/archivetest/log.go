@@ -8,11 +8,10 @@ import (
 	"time"
 )
 
-// WriteLog writes a log of at least that many bytes of newline-delimited JSON, as
-// fast as bytes are copied, and returns how many lines and bytes it has. The lines
-// are of the kinds that [Generate] makes, all of them whole, and their events are
-// months old at most; each has a message id of its own, which is a valid key. The
-// same size and seed make the same log.
+// WriteLog writes a log of at least that many bytes of newline-delimited JSON, as fast as bytes
+// are copied. It returns the number of lines and bytes. The lines are of the kinds that [Generate]
+// makes, all of them whole, and their events are months old at most. Each has a message id of its
+// own, which is a valid key. The same size and seed make the same log.
 func WriteLog(w io.Writer, size int64, seed uint64) (lines, written int64, err error) {
 	const templates = 2000
 	day := time.Date(2026, 10, 5, 0, 0, 0, 0, time.UTC)

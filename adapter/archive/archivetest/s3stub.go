@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// ServeS3 serves objects, by key, from one bucket: listings in pages, and objects with
-// ranges. It is what a test needs where no gateway is installed. Like [StartS3] it
-// sets the credentials in the environment. It ends with the test.
+// ServeS3 serves objects, by key, from one bucket: listings in pages, and objects with ranges.
+// Tests use it where no gateway is installed. Like [StartS3] it sets the credentials in the
+// environment. It ends with the test.
 func ServeS3(t testing.TB, bucket string, objects map[string][]byte) *Server {
 	t.Helper()
 	stub := &s3Stub{bucket: bucket, objects: objects, modified: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}

@@ -37,17 +37,17 @@ const (
 
 // Server is a server of buckets: a real one, or a stub of S3.
 type Server struct {
-	// Scheme is that of its locations: s3, gs or azblob.
+	// Scheme is the scheme of its locations: s3, gs or azblob.
 	Scheme string
 	// Endpoint is its base URL.
 	Endpoint string
 	put      func(ctx context.Context, bucket, key string, content []byte, o Stored) error
 }
 
-// Stored is what is stored with an object.
+// Stored describes the content of an object.
 type Stored struct{ ContentType, ContentEncoding string }
 
-// Text is what Segment stores with its objects: that they are text in gzip.
+// Text is the description that Segment stores with its objects: text in gzip.
 var Text = Stored{ContentType: "text/plain", ContentEncoding: "gzip"}
 
 // StartS3 starts a Versity S3 Gateway, an S3 server over a directory, with empty buckets of
@@ -262,14 +262,14 @@ func freeAddress(t testing.TB) string {
 	return listener.Addr().String()
 }
 
-// UseEnvironment names the server in the variable of those clouds whose URLs cannot.
+// UseEnvironment sets the variable that names the server, for a cloud whose URLs cannot.
 func (s *Server) UseEnvironment(t testing.TB) {
 	if s.Scheme == "gs" {
 		t.Setenv("STORAGE_EMULATOR_HOST", s.Endpoint)
 	}
 }
 
-// Behind returns the server as it is seen through a proxy.
+// Behind returns the server as a proxy shows it.
 func (s *Server) Behind(t testing.TB, proxy string) *Server {
 	behind := *s
 	behind.Endpoint = proxy

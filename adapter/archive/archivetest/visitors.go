@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// What visitors of a shop bring: as varied as in a real log, so that it packs as
-// badly.
+// These vary as much as in a real log, so that they compress as badly.
 var (
 	systems = []string{
 		"X11; Linux x86_64; rv:128.0", "Windows NT 10.0; Win64; x64", "Macintosh; Intel Mac OS X 10_15_7",
