@@ -280,6 +280,10 @@ func (h *Handler) recoverPanic(c *gin.Context) {
 func (h *Handler) receive(c *gin.Context, e *endpoint) {
 	started := time.Now()
 	request := received{}
+	// A proxy may add a header line of its own, and Gin reads the first one only.
+	if forwarded := c.Request.Header["X-Forwarded-For"]; len(forwarded) > 1 {
+		c.Request.Header.Set("X-Forwarded-For", strings.Join(forwarded, ","))
+	}
 	remote := c.ClientIP()
 	address, _ := netip.ParseAddr(remote) // invalid for a connection that has no address
 	status, answer := h.accept(&arrival{
