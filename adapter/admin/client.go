@@ -27,34 +27,36 @@ type Client struct {
 
 var _ adapter.Operations = (*Client)(nil)
 
-// NewClient returns a Client of the server at base, such as
-// http://127.0.0.1:9090. Over plain HTTP it talks to loopback addresses only,
-// because the token travels with every request. It waits for answers as long as
-// the context lets it: work on many deliveries takes its time.
+// NewClient returns a Client of the server at base, such as http://127.0.0.1:9090. Over plain HTTP it talks to loopback
+// addresses only, because each request carries the token. Only the context bounds the wait for an answer: work on many
+// deliveries takes long.
 func NewClient(base string, token adapter.Secret) (*Client, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, errors.New("the server is not a URL: write one such as http://127.0.0.1:9090")
 	}
 	addr, addrErr := netip.ParseAddr(u.Hostname())
-	if loopback := u.Hostname() == "localhost" || addrErr == nil && addr.IsLoopback(); u.Scheme == "http" && !loopback {
+	loopback := u.Hostname() == "localhost" || addrErr == nil && addr.IsLoopback()
+	if u.Scheme == "http" && !loopback {
 		return nil, errors.New("the token would travel over plain http: use https, or a tunnel to the server's own machine")
 	}
 	if token.IsZero() {
 		return nil, errors.New("the admin API needs a token: set ADMIN_TOKEN")
 	}
 	return &Client{
-		base:   strings.TrimSuffix(base, "/") + "/admin/v1",
-		token:  token,
-		client: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		base:  strings.TrimSuffix(base, "/") + "/admin/v1",
+		token: token,
+		client: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		}},
 	}, nil
 }
 
-// call makes a request and returns its answer's body if that is a success.
+// call makes a request with a query and returns the body of a successful answer.
 func (c *Client) call(ctx context.Context, method, path string, q *query) (io.ReadCloser, error) {
 	if q != nil {
 		if q.filter.IDs != nil && len(q.filter.IDs) == 0 {
-			return nil, errors.New("the filter has a list of ids without any: the query cannot say that, and would pick all")
+			return nil, errors.New("the filter has an empty list of ids: the query cannot express that, and would pick all")
 		}
 		if parameters := q.encode().Encode(); parameters != "" {
 			path += "?" + parameters
@@ -63,8 +65,7 @@ func (c *Client) call(ctx context.Context, method, path string, q *query) (io.Re
 	return c.do(ctx, method, path, nil)
 }
 
-// do makes a request with a body, nil for none, and returns its answer's body if
-// that is a success.
+// do makes a request with a body, nil for none, and returns the body of a successful answer.
 func (c *Client) do(ctx context.Context, method, path string, body []byte) (io.ReadCloser, error) {
 	request, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
@@ -80,27 +81,22 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) (io.R
 	}
 	defer response.Body.Close()
 	var failure struct{ Error string }
-	text, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10)) // what came of it will do
+	text, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10)) // a part of it may do
 	if response.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
 		return nil, errors.New("the filter is too long for a request: name fewer ids at a time")
 	}
 	if json.Unmarshal(text, &failure) != nil || failure.Error == "" {
-		return nil, fmt.Errorf("the server answered %s, which is not the admin API's way: is this the admin address?", response.Status)
+		return nil, fmt.Errorf("the server answered %s, which is not an answer of the admin API: "+
+			"is this the admin address?", response.Status)
+	}
+	for known, status := range statusByError {
+		if response.StatusCode == status && failure.Error == known.Error() {
+			return nil, known
+		}
 	}
 	switch response.StatusCode {
 	case http.StatusUnprocessableEntity:
 		return nil, &adapter.RefusedError{Problem: failure.Error}
-	case http.StatusNotFound:
-		switch failure.Error {
-		case adapter.ErrNoDelivery.Error():
-			return nil, adapter.ErrNoDelivery
-		case adapter.ErrNoRun.Error():
-			return nil, adapter.ErrNoRun
-		}
-	case http.StatusConflict:
-		if failure.Error == adapter.ErrRunTaken.Error() {
-			return nil, adapter.ErrRunTaken
-		}
 	case http.StatusServiceUnavailable:
 		return nil, &adapter.UnavailableError{Message: failure.Error}
 	case http.StatusTooManyRequests:
@@ -111,8 +107,13 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) (io.R
 	return nil, fmt.Errorf("the server answered %s: %s", response.Status, failure.Error)
 }
 
-func fetch[T any](ctx context.Context, c *Client, method, path string, q *query) (value T, err error) {
-	body, err := c.call(ctx, method, path, q)
+// fetch makes a request with a query and reads the answer.
+func fetch[T any](ctx context.Context, c *Client, method, path string, q *query) (T, error) {
+	return decode[T](c.call(ctx, method, path, q))
+}
+
+// decode reads an answer, if there is one.
+func decode[T any](body io.ReadCloser, err error) (value T, _ error) {
 	if err != nil {
 		return value, err
 	}
@@ -128,8 +129,7 @@ func (c *Client) List(ctx context.Context, filter adapter.Filter, limit int) ([]
 	return fetch[[]adapter.Delivery](ctx, c, http.MethodGet, "/deliveries", &query{filter: filter, limit: limit})
 }
 
-// Scans says what a filter takes; see [adapter.Operations]. A server of an earlier version
-// answers with an error.
+// Scans estimates the cost of a filter; see [adapter.Operations]. A server of an earlier version answers with an error.
 func (c *Client) Scans(ctx context.Context, filter adapter.Filter) (adapter.Scan, error) {
 	return fetch[adapter.Scan](ctx, c, http.MethodGet, "/scans", &query{filter: filter})
 }
@@ -162,9 +162,10 @@ func (c *Client) Purge(ctx context.Context, filter adapter.Filter, limit int, dr
 	return fetch[*adapter.Purge](ctx, c, http.MethodPost, "/purge", &query{filter: filter, limit: limit, dry: dry})
 }
 
-// Export yields deliveries with their payloads; see [adapter.Operations]. An
-// export that breaks off is an error.
-func (c *Client) Export(ctx context.Context, filter adapter.Filter, limit int, yield func(*adapter.Delivery) error) error {
+// Export yields deliveries with their payloads; see [adapter.Operations]. An export that breaks off is an error.
+func (c *Client) Export(
+	ctx context.Context, filter adapter.Filter, limit int, yield func(*adapter.Delivery) error,
+) error {
 	body, err := c.call(ctx, http.MethodGet, "/export", &query{filter: filter, limit: limit})
 	if err != nil {
 		return err
@@ -173,8 +174,8 @@ func (c *Client) Export(ctx context.Context, filter adapter.Filter, limit int, y
 	return readExport(body, "the export", yield)
 }
 
-// readExport yields the values of an answer that has one a line and at the end how
-// many there are. One that breaks off is an error.
+// readExport yields the values of an answer that has one a line and their number at the end. An answer that breaks off
+// is an error.
 func readExport[T any](body io.Reader, what string, yield func(*T) error) error {
 	lines := bufio.NewReaderSize(body, 64<<10)
 	for n := 0; ; n++ {
@@ -182,7 +183,9 @@ func readExport[T any](body io.Reader, what string, yield func(*T) error) error 
 		if err != nil {
 			return fmt.Errorf("%s broke off after %d lines: %w", what, n, err)
 		}
-		if end := (exportEnd{}); bytes.HasPrefix(line, []byte(`{"exported":`)) && json.Unmarshal(line, &end) == nil && end.Exported != nil {
+		var end exportEnd
+		isEnd := bytes.HasPrefix(line, []byte(`{"exported":`)) && json.Unmarshal(line, &end) == nil
+		if isEnd && end.Exported != nil {
 			if *end.Exported != n {
 				return fmt.Errorf("%s has %d lines, but the server sent %d", what, n, *end.Exported)
 			}

@@ -10,7 +10,7 @@ import (
 	"segment-saasquatch/adapter/delivery"
 )
 
-// Log is what the metrics ask of a store.
+// Log reads a store for the metrics.
 type Log interface {
 	// Totals returns the running totals of every connection.
 	Totals(ctx context.Context) ([]adapter.Totals, error)
@@ -18,54 +18,53 @@ type Log interface {
 	Backlog(ctx context.Context) ([]adapter.Backlog, error)
 }
 
-// WatchStore adds the store's numbers to the metrics. Processes that share a store
-// all report the same. The store is up if ready, which /readyz asks too, returns nil
-// and the numbers can be read.
+// WatchStore adds the store's numbers to the metrics. Processes that share a store all report the same. The store is
+// up if ready, which /readyz asks too, returns nil and the numbers can be read.
 func (m *Metrics) WatchStore(log Log, ready func() error, now func() time.Time) {
 	m.registry.MustRegister(&storeCollector{log, ready, now})
 }
 
-// WatchConnections adds how many connections an address has open, and how many were
-// closed so far to make room for others. The setting of the address names it.
+// WatchConnections adds the number of open connections of a listening address, and how many the server closed to make
+// room for others. The label address is the name of the setting.
 func (m *Metrics) WatchConnections(setting string, count func() (open int, shed uint64)) {
 	labels := prometheus.Labels{"address": setting}
-	m.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: namespace, Name: "open_connections", Help: "Connections that clients have open.", ConstLabels: labels,
-		}, func() float64 { open, _ := count(); return float64(open) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Namespace: namespace, Name: "connections_shed_total",
-			Help: "Connections without a request that were closed to make room for others.", ConstLabels: labels,
-		}, func() float64 { _, shed := count(); return float64(shed) }))
+	m.watch("open_connections", "Connections that clients have open.", labels,
+		func() float64 { open, _ := count(); return float64(open) })
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: namespace, Name: "connections_shed_total",
+		Help: "Connections without a request that were closed to make room for others.", ConstLabels: labels,
+	}, func() float64 { _, shed := count(); return float64(shed) }))
 }
 
 // WatchSkew adds how far the clock of this process is ahead of the database's.
 func (m *Metrics) WatchSkew(skew func() time.Duration) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: namespace, Name: "clock_skew_seconds",
-		Help: "How far the clock of this process is ahead of the database's, negative if it is behind; 0 with SQLite.",
-	}, func() float64 { return skew().Seconds() }))
+	m.watch("clock_skew_seconds",
+		"How far the clock of this process is ahead of the database's, negative if it is behind; 0 with SQLite.", nil,
+		func() float64 { return skew().Seconds() })
 }
 
-// WatchWriteAheadLog adds the size of SQLite's write-ahead log, and how long a reader has kept it from
-// beginning anew. It adds nothing for a store without such a log.
+// WatchWriteAheadLog adds the size of SQLite's write-ahead log, and how long a reader has kept SQLite from restarting
+// it. It adds nothing for a store without such a log.
 func (m *Metrics) WatchWriteAheadLog(log func() (bytes int64, held time.Duration, known bool)) {
 	if _, _, known := log(); !known {
 		return
 	}
-	m.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: namespace, Name: "write_ahead_log_bytes", Help: "Size of SQLite's write-ahead log.",
-		}, func() float64 { bytes, _, _ := log(); return float64(bytes) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: namespace, Name: "write_ahead_log_held_seconds",
-			Help: "How long a reader has kept SQLite's write-ahead log from beginning anew, 0 if none does.",
-		}, func() float64 { _, held, _ := log(); return held.Seconds() }))
+	m.watch("write_ahead_log_bytes", "Size of SQLite's write-ahead log.", nil,
+		func() float64 { bytes, _, _ := log(); return float64(bytes) })
+	m.watch("write_ahead_log_held_seconds",
+		"How long a reader has kept SQLite's write-ahead log from beginning anew, 0 if none does.", nil,
+		func() float64 { _, held, _ := log(); return held.Seconds() })
 }
 
-// WatchBreakers adds the state of the connections' gates.
-func (m *Metrics) WatchBreakers(gates map[string]func() delivery.BreakerState) {
-	m.registry.MustRegister(gateCollector(gates))
+// WatchBreakers adds the state of the connections' circuit breakers.
+func (m *Metrics) WatchBreakers(breakers map[string]func() delivery.BreakerState) {
+	m.registry.MustRegister(breakerCollector(breakers))
+}
+
+// watch adds a gauge that asks for its value when the metrics are read.
+func (m *Metrics) watch(name, help string, labels prometheus.Labels, value func() float64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help, ConstLabels: labels}, value))
 }
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
@@ -73,20 +72,25 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	storeUp      = describe("store_up", "1 if the store works, as /readyz says, and answered, else 0.")
-	accepted     = describe("deliveries_accepted_total", "Events accepted since the store was made.", "connection")
-	outcomes     = describe("deliveries", "Events by what has become of them since the store was made.", "connection", "outcome")
-	conservation = describe("conservation_difference", "Accepted events less those that have an outcome or are pending: 0 unless events are lost or made up.", "connection")
-	letterBytes  = describe("dead_letter_bytes", "Payloads of rejected and dead events that are kept.", "connection", "outcome")
+	storeUp  = describe("store_up", "1 if the store works, as /readyz says, and answered, else 0.")
+	accepted = describe("deliveries_accepted_total", "Events accepted since the store was made.", "connection")
+	outcomes = describe("deliveries", "Events by their outcome since the store was made.", "connection", "outcome")
+
+	conservation = describe("conservation_difference",
+		"Accepted events less those that have an outcome or are pending: 0 unless events are lost or made up.", "connection")
+	letterBytes = describe("dead_letter_bytes",
+		"Payloads of rejected and dead events that are kept.", "connection", "outcome")
 	backlog      = describe("backlog_events", "Pending events.", "connection")
 	backlogBytes = describe("backlog_bytes", "Payloads of pending events.", "connection")
-	oldest       = describe("backlog_oldest_age_seconds", "Age of the oldest pending event that is not held, 0 if there is none.", "connection")
-	held         = describe("held_events", "Pending events of a tenant that the connection does not have, or of no configured connection: not sent.",
+	oldest       = describe("backlog_oldest_age_seconds",
+		"Age of the oldest pending event that is not held, 0 if there is none.", "connection")
+	held = describe("held_events",
+		"Pending events of a tenant that the connection does not have, or of no configured connection: not sent.",
 		"connection", "reason", "tenant")
 
 	paused   = describe("tenant_paused", "1 while no requests are sent but probes, else 0.", "connection", "reason")
-	limit    = describe("concurrency_limit", "Requests that may be under way at once at the moment.", "connection")
-	inFlight = describe("requests_in_flight", "Requests that are under way.", "connection")
+	limit    = describe("concurrency_limit", "Requests that may be in flight at once.", "connection")
+	inFlight = describe("requests_in_flight", "Requests in flight.", "connection")
 )
 
 // collectTimeout bounds the time that the store may take to answer.
@@ -101,7 +105,9 @@ type storeCollector struct {
 
 // Describe lists the metrics.
 func (c *storeCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{storeUp, accepted, outcomes, conservation, letterBytes, backlog, backlogBytes, oldest, held} {
+	for _, desc := range []*prometheus.Desc{
+		storeUp, accepted, outcomes, conservation, letterBytes, backlog, backlogBytes, oldest, held,
+	} {
 		to <- desc
 	}
 }
@@ -115,59 +121,61 @@ func (c *storeCollector) Collect(to chan<- prometheus.Metric) {
 	if err == nil {
 		backlogs, err = c.log.Backlog(ctx)
 	}
-	up := 1.0
-	if err != nil || c.ready() != nil {
-		up = 0
-	}
-	to <- prometheus.MustNewConstMetric(storeUp, prometheus.GaugeValue, up)
+	gauge(to, storeUp, oneIf(err == nil && c.ready() == nil))
 	for _, t := range totals {
 		difference := t.Accepted
 		for outcome, events := range t.Events {
 			difference -= events
-			to <- prometheus.MustNewConstMetric(outcomes, prometheus.GaugeValue, float64(events), t.Connection, outcome.String())
+			gauge(to, outcomes, float64(events), t.Connection, outcome.String())
 		}
 		for outcome, bytes := range t.PayloadBytes {
-			to <- prometheus.MustNewConstMetric(letterBytes, prometheus.GaugeValue, float64(bytes), t.Connection, outcome.String())
+			gauge(to, letterBytes, float64(bytes), t.Connection, outcome.String())
 		}
 		to <- prometheus.MustNewConstMetric(accepted, prometheus.CounterValue, float64(t.Accepted), t.Connection)
-		to <- prometheus.MustNewConstMetric(conservation, prometheus.GaugeValue, float64(difference), t.Connection)
+		gauge(to, conservation, float64(difference), t.Connection)
 	}
 	for _, b := range backlogs {
 		age := 0.0
 		if !b.Oldest.IsZero() {
 			age = max(0, c.now().Sub(b.Oldest).Seconds())
 		}
-		to <- prometheus.MustNewConstMetric(backlog, prometheus.GaugeValue, float64(b.Events), b.Connection)
-		to <- prometheus.MustNewConstMetric(backlogBytes, prometheus.GaugeValue, float64(b.Bytes), b.Connection)
-		to <- prometheus.MustNewConstMetric(oldest, prometheus.GaugeValue, age, b.Connection)
+		gauge(to, backlog, float64(b.Events), b.Connection)
+		gauge(to, backlogBytes, float64(b.Bytes), b.Connection)
+		gauge(to, oldest, age, b.Connection)
 		for i := range b.Held {
 			h := &b.Held[i]
-			to <- prometheus.MustNewConstMetric(held, prometheus.GaugeValue, float64(h.Events),
-				b.Connection, string(h.Reason), h.Tenant)
+			gauge(to, held, float64(h.Events), b.Connection, string(h.Reason), h.Tenant)
 		}
 	}
 }
 
-// gateCollector asks the gates, by connection.
-type gateCollector map[string]func() delivery.BreakerState
+func gauge(to chan<- prometheus.Metric, desc *prometheus.Desc, value float64, labels ...string) {
+	to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// breakerCollector asks the circuit breakers, by connection.
+type breakerCollector map[string]func() delivery.BreakerState
 
 // Describe lists the metrics.
-func (c gateCollector) Describe(to chan<- *prometheus.Desc) {
+func (c breakerCollector) Describe(to chan<- *prometheus.Desc) {
 	to <- paused
 	to <- limit
 	to <- inFlight
 }
 
-// Collect asks the gates.
-func (c gateCollector) Collect(to chan<- prometheus.Metric) {
+// Collect asks the circuit breakers.
+func (c breakerCollector) Collect(to chan<- prometheus.Metric) {
 	for connection, state := range c {
 		s := state()
-		isPaused := 0.0
-		if s.Paused {
-			isPaused = 1
-		}
-		to <- prometheus.MustNewConstMetric(paused, prometheus.GaugeValue, isPaused, connection, string(s.Reason))
-		to <- prometheus.MustNewConstMetric(limit, prometheus.GaugeValue, float64(s.Limit), connection)
-		to <- prometheus.MustNewConstMetric(inFlight, prometheus.GaugeValue, float64(s.InFlight), connection)
+		gauge(to, paused, oneIf(s.Paused), connection, string(s.Reason))
+		gauge(to, limit, float64(s.Limit), connection)
+		gauge(to, inFlight, float64(s.InFlight), connection)
 	}
 }

@@ -1,4 +1,3 @@
-// Package admin serves operators: metrics for Prometheus, and the admin API, with
-// which deliveries are looked at, sent again and deleted. It has a client for
-// the API, too.
+// Package admin serves operators: it exports metrics for Prometheus, and has the admin API and its client. Through the
+// API an operator looks at deliveries, sends them again and deletes them.
 package admin

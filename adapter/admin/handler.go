@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,14 +20,13 @@ import (
 
 // Options are what a Handler serves.
 type Options struct {
-	// Operations are those of the admin API, nil if no deliveries are kept.
+	// Operations carries out the admin API's operations on deliveries. It is nil if no deliveries are kept.
 	Operations adapter.Operations
-	// Replays are what replays need of this server, nil if no deliveries are kept.
+	// Replays stores what a replay sends. It is nil if no deliveries are kept.
 	Replays adapter.RunStore
-	// Tenants are the names of the connections' tenants in the store.
+	// Tenants has the name of each connection's tenant in the store.
 	Tenants map[string]string
-	// Tokens are the bearer tokens, any of which opens the admin API. Without one
-	// it is closed.
+	// Tokens are the bearer tokens. Any one opens the admin API; without tokens it is closed.
 	Tokens []adapter.Secret
 	// Metrics are served at /metrics.
 	Metrics *Metrics
@@ -49,7 +49,10 @@ func New(opts Options) *Handler {
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
 	}
-	h := &Handler{operations: opts.Operations, replays: opts.Replays, tenants: opts.Tenants, tokens: newTokens(opts.Tokens), log: opts.Log}
+	h := &Handler{
+		operations: opts.Operations, replays: opts.Replays, tenants: opts.Tenants, tokens: newTokens(opts.Tokens),
+		log: opts.Log,
+	}
 	gin.SetMode(gin.ReleaseMode)
 	h.engine = gin.New()
 	h.engine.RedirectTrailingSlash = false
@@ -92,10 +95,10 @@ func (h *Handler) recoverPanic(c *gin.Context) {
 	c.Next()
 }
 
-// tokenKey is where authorize leaves which token it was.
+// tokenKey is the key of the context under which authorize leaves the index of the token.
 const tokenKey = "token"
 
-// authorize lets those through who bring a token.
+// authorize lets requests with a valid token pass.
 func (h *Handler) authorize(c *gin.Context) {
 	if len(h.tokens) == 0 {
 		answerError(c, http.StatusForbidden, "the admin API is closed: set admin.token (ADMIN_TOKEN) to open it")
@@ -113,45 +116,46 @@ func (h *Handler) authorize(c *gin.Context) {
 	c.Set(tokenKey, index)
 }
 
-// outcomeOf is what an action came to, for its line in the log.
-type outcomeOf struct {
-	fields []zap.Field
-	err    error
-}
+// operation carries out a request. It returns the answer, nil if it has written one itself, and fields for the line in
+// the log. It may return fields with an error.
+type operation func(*gin.Context, *query) (answer any, fields []zap.Field, err error)
 
-// action wraps an operation that takes these parameters: it reads the query, and
-// writes the line in the log.
-func (h *Handler) action(name string, taken []string, operate func(*gin.Context, *query) outcomeOf) gin.HandlerFunc {
+// action wraps an operation that takes these parameters: it reads the query, answers, and writes the line in the log.
+func (h *Handler) action(name string, taken []string, operate operation) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		q, err := parseQuery(c.Request.URL.RawQuery, taken)
 		if err != nil {
 			answerError(c, http.StatusBadRequest, err.Error())
 			return
 		}
-		if hasBody(c.Request) {
-			// Who writes a filter into the body must not have it overlooked.
-			answerError(c, http.StatusBadRequest, "the request has a body, which nothing reads: put the parameters into the query")
+		if hasBody(c.Request) { // perhaps a filter
+			answerError(c, http.StatusBadRequest,
+				"the request has a body, which nothing reads: put the parameters into the query")
 			return
 		}
 		if h.operations == nil {
-			answerError(c, http.StatusConflict, "no deliveries are kept: delivery is direct")
+			answerError(c, http.StatusConflict, notKept)
 			return
 		}
-		done := operate(c, q)
-		fields := append([]zap.Field{
+		answer, fields, err := operate(c, q)
+		fields = append([]zap.Field{
 			zap.String("action", name), zap.Strings("filter", q.names()), zap.Bool("dry_run", q.dry),
 			zap.String("remote", c.Request.RemoteAddr), zap.Int("token", c.GetInt(tokenKey)),
-		}, done.fields...)
-		if done.err == nil {
-			h.log.Info("admin action", fields...)
+		}, fields...)
+		if err != nil {
+			h.log.Log(failureLevel(c, fail(c, err), err), "admin action", append(fields, zap.Error(err))...)
 			return
 		}
-		h.log.Log(failureLevel(c, h.fail(c, done.err), done.err), "admin action", append(fields, zap.Error(done.err))...)
+		if answer != nil {
+			c.JSON(http.StatusOK, answer)
+		}
+		h.log.Info("admin action", fields...)
 	}
 }
 
-// failureLevel returns the level of a failed action's line. It is an error where the
-// answer does not tell the cause, and points to the log.
+const notKept = "no deliveries are kept: delivery is direct"
+
+// failureLevel returns the level of a failed action's line. It is an error where the answer does not tell the cause.
 func failureLevel(c *gin.Context, status int, err error) zapcore.Level {
 	unavailable, ok := errors.AsType[*adapter.UnavailableError](err)
 	switch {
@@ -163,27 +167,44 @@ func failureLevel(c *gin.Context, status int, err error) zapcore.Level {
 	return zapcore.WarnLevel
 }
 
-// hasBody reports whether the request brings more than its head.
+// hasBody reports whether the request has a body.
 func hasBody(r *http.Request) bool {
 	_, err := io.ReadFull(r.Body, make([]byte, 1))
 	return err != io.EOF
 }
 
-// fail answers an error of an operation and returns the status.
-func (h *Handler) fail(c *gin.Context, err error) int {
-	status, message := http.StatusInternalServerError, "the operation failed: the server's log has the details"
-	var refused *adapter.RefusedError
-	switch {
-	case errors.As(err, &refused):
-		status, message = http.StatusUnprocessableEntity, refused.Problem
-	case errors.Is(err, adapter.ErrNoDelivery):
-		status, message = http.StatusNotFound, adapter.ErrNoDelivery.Error()
-	}
+// statusByError has the status of the errors whose text is the answer. The client finds the error by both.
+var statusByError = map[error]int{
+	adapter.ErrNoDelivery: http.StatusNotFound,
+	adapter.ErrNoRun:      http.StatusNotFound,
+	adapter.ErrRunTaken:   http.StatusConflict,
+}
+
+// fail answers an error of an operation on deliveries and returns the status.
+func fail(c *gin.Context, err error) int {
 	if busy, ok := errors.AsType[*adapter.BusyError](err); ok {
-		status, message = http.StatusTooManyRequests, busy.Error()
 		c.Header("Retry-After", strconv.Itoa(int(math.Ceil(busy.RetryAfter.Seconds()))))
+		return answerFailure(c, http.StatusTooManyRequests, busy.Error())
 	}
-	if !c.Writer.Written() { // else it shows by the missing end
+	return failAny(c, err)
+}
+
+// failAny answers an error of any operation and returns the status.
+func failAny(c *gin.Context, err error) int {
+	if refused, ok := errors.AsType[*adapter.RefusedError](err); ok {
+		return answerFailure(c, http.StatusUnprocessableEntity, refused.Problem)
+	}
+	for known, status := range statusByError {
+		if errors.Is(err, known) {
+			return answerFailure(c, status, known.Error())
+		}
+	}
+	return answerFailure(c, http.StatusInternalServerError, "the operation failed: the server's log has the details")
+}
+
+// answerFailure answers unless an answer has begun. The client knows a broken-off answer by its missing end.
+func answerFailure(c *gin.Context, status int, message string) int {
+	if !c.Writer.Written() {
 		answerError(c, status, message)
 	}
 	return status
@@ -193,126 +214,120 @@ func answerError(c *gin.Context, status int, message string) {
 	c.JSON(status, map[string]string{"error": message})
 }
 
-// scansHeader tells with an answer how many deliveries were read that the filter did not
-// pick. It is missing where they are few.
+// scansHeader is the header with the number of deliveries that an operation read although the filter does not pick
+// them. It is missing where they are few.
 const scansHeader = "Deliveries-Scanned"
 
-// noteScan sets the header. An error is left to the operation itself.
+// noteScan sets the header. It leaves an error to the operation itself.
 func (h *Handler) noteScan(c *gin.Context, filter adapter.Filter) {
 	if scan, err := h.operations.Scans(c.Request.Context(), filter); err == nil && scan.Deliveries > 0 {
 		c.Header(scansHeader, strconv.FormatInt(scan.Deliveries, 10))
 	}
 }
 
-func (h *Handler) scans(c *gin.Context, q *query) outcomeOf {
+func (h *Handler) scans(c *gin.Context, q *query) (any, []zap.Field, error) {
 	scan, err := h.operations.Scans(c.Request.Context(), q.filter)
-	if err == nil {
-		c.JSON(http.StatusOK, scan)
-	}
-	return outcomeOf{err: err}
+	return scan, nil, err
 }
 
-func (h *Handler) list(c *gin.Context, q *query) outcomeOf {
-	limit := q.limit
-	switch {
-	case limit == 0:
-		limit = defaultLimit
-	case limit > maxLimit:
-		return outcomeOf{err: &adapter.RefusedError{Problem: fmt.Sprintf("a list has up to %d deliveries: use a smaller limit and before, or an export", maxLimit)}}
+func (h *Handler) list(c *gin.Context, q *query) (any, []zap.Field, error) {
+	limit := cmp.Or(q.limit, defaultLimit)
+	if limit > maxLimit {
+		return nil, nil, &adapter.RefusedError{Problem: fmt.Sprintf(
+			"a list has up to %d deliveries: use a smaller limit and before, or an export", maxLimit)}
 	}
 	h.noteScan(c, q.filter)
 	found, err := h.operations.List(c.Request.Context(), q.filter, limit)
 	if err != nil {
-		return outcomeOf{err: err}
+		return nil, nil, err
 	}
-	if found == nil {
-		found = []adapter.Delivery{}
-	}
-	c.JSON(http.StatusOK, found)
-	return outcomeOf{fields: []zap.Field{zap.Int("deliveries", len(found))}}
+	return orEmpty(found), []zap.Field{zap.Int("deliveries", len(found))}, nil
 }
 
-func (h *Handler) show(c *gin.Context, _ *query) outcomeOf {
+// orEmpty returns the list, whose JSON is never null.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+func (h *Handler) show(c *gin.Context, _ *query) (any, []zap.Field, error) {
 	id, err := strconv.ParseInt(c.Param("id"), 10, 64)
 	if err != nil {
-		return outcomeOf{err: adapter.ErrNoDelivery}
+		return nil, nil, adapter.ErrNoDelivery
 	}
 	delivery, err := h.operations.Show(c.Request.Context(), id)
 	if err != nil {
-		return outcomeOf{err: err}
+		return nil, nil, err
 	}
-	c.JSON(http.StatusOK, delivery)
-	return outcomeOf{fields: []zap.Field{zap.Int64("delivery", id)}}
+	return delivery, []zap.Field{zap.Int64("delivery", id)}, nil
 }
 
-func (h *Handler) stats(c *gin.Context, q *query) outcomeOf {
+func (h *Handler) stats(c *gin.Context, q *query) (any, []zap.Field, error) {
 	h.noteScan(c, q.filter)
 	stats, err := h.operations.Stats(c.Request.Context(), q.filter)
-	if err != nil {
-		return outcomeOf{err: err}
-	}
-	c.JSON(http.StatusOK, stats)
-	return outcomeOf{}
+	return stats, nil, err
 }
 
-func (h *Handler) verify(c *gin.Context, _ *query) outcomeOf {
+func (h *Handler) verify(c *gin.Context, _ *query) (any, []zap.Field, error) {
 	verified, err := h.operations.Verify(c.Request.Context())
-	if err != nil {
-		return outcomeOf{err: err}
-	}
-	c.JSON(http.StatusOK, verified)
-	return outcomeOf{}
+	return verified, nil, err
 }
 
-func (h *Handler) redrive(c *gin.Context, q *query) outcomeOf {
+func (h *Handler) redrive(c *gin.Context, q *query) (any, []zap.Field, error) {
 	h.noteScan(c, q.filter.ForRedrive(q.toTenant))
 	done, err := h.operations.Redrive(c.Request.Context(), q.filter, q.limit, q.toTenant, q.dry)
 	if done == nil {
-		return outcomeOf{err: err}
+		return nil, nil, err
 	}
-	fields := []zap.Field{zap.Int("matched", done.Matched), zap.Int("sent", done.Sent), zap.Int("duplicate", done.Duplicate)}
+	fields := []zap.Field{
+		zap.Int("matched", done.Matched), zap.Int("sent", done.Sent), zap.Int("duplicate", done.Duplicate),
+	}
 	if len(done.Moved) > 0 {
 		fields = append(fields, zap.Any("moved", done.Moved))
 	}
-	if err == nil {
-		c.JSON(http.StatusOK, done)
-	}
-	return outcomeOf{fields, err}
+	return done, fields, err
 }
 
-func (h *Handler) purge(c *gin.Context, q *query) outcomeOf {
+func (h *Handler) purge(c *gin.Context, q *query) (any, []zap.Field, error) {
 	h.noteScan(c, q.filter)
 	done, err := h.operations.Purge(c.Request.Context(), q.filter, q.limit, q.dry)
 	if done == nil {
-		return outcomeOf{err: err}
+		return nil, nil, err
 	}
 	total := 0
 	for _, n := range done.Purged {
 		total += n
 	}
-	if err == nil {
-		c.JSON(http.StatusOK, done)
-	}
-	return outcomeOf{[]zap.Field{zap.Int("purged", total)}, err}
+	return done, []zap.Field{zap.Int("purged", total)}, err
 }
 
-// exportEnd is the last line of an export, by which a whole one is known.
+// export writes one delivery a line.
+func (h *Handler) export(c *gin.Context, q *query) (any, []zap.Field, error) {
+	h.noteScan(c, q.filter)
+	n, err := answerLines(c, func(write func(any) error) error {
+		return h.operations.Export(c.Request.Context(), q.filter, q.limit,
+			func(delivery *adapter.Delivery) error { return write(delivery) })
+	})
+	return nil, []zap.Field{zap.Int("deliveries", n)}, err
+}
+
+// exportEnd is the last line of an export. An export without it is incomplete.
 type exportEnd struct {
 	Exported *int `json:"exported"`
 }
 
-// export writes a delivery a line.
-func (h *Handler) export(c *gin.Context, q *query) outcomeOf {
-	h.noteScan(c, q.filter)
-	lines := json.NewEncoder(c.Writer)
-	n := 0
+// answerLines answers with the values that each writes, one a line, and at the end with their number.
+func answerLines(c *gin.Context, each func(write func(any) error) error) (lines int, err error) {
 	c.Header("Content-Type", "application/x-ndjson")
-	err := h.operations.Export(c.Request.Context(), q.filter, q.limit, func(delivery *adapter.Delivery) error {
-		n++
-		return lines.Encode(delivery)
+	encoder := json.NewEncoder(c.Writer)
+	err = each(func(value any) error {
+		lines++
+		return encoder.Encode(value)
 	})
 	if err == nil {
-		err = lines.Encode(exportEnd{&n})
+		err = encoder.Encode(exportEnd{&lines})
 	}
-	return outcomeOf{[]zap.Field{zap.Int("deliveries", n)}, err}
+	return lines, err
 }

@@ -15,48 +15,37 @@ import (
 // namespace begins the name of every metric.
 const namespace = "segment_saasquatch"
 
-// Metrics count what happens in this process. The labels have few values: names
-// of connections, outcomes, reasons and statuses.
+// Metrics counts what happens in this process. The labels have few values: names of connections, outcomes, reasons and
+// statuses.
 type Metrics struct {
-	registry *prometheus.Registry
-	received *prometheus.CounterVec
-	events   *prometheus.CounterVec
-	requests *prometheus.CounterVec
-	dropped  *prometheus.CounterVec
-	attempts *prometheus.HistogramVec
-	lag      *prometheus.HistogramVec
+	registry                            *prometheus.Registry
+	received, events, requests, dropped *prometheus.CounterVec
+	attempts, lag                       *prometheus.HistogramVec
 	// The connections' shares of the backlog.
 	limits, byteLimits *prometheus.GaugeVec
 }
 
 // NewMetrics returns metrics that have counted nothing.
 func NewMetrics() *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	}
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		received: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: namespace, Name: "requests_total",
-			Help: "Requests of senders by the HTTP status of the answer; without a connection at unknown paths, or refused by the server itself.",
-		}, []string{"connection", "status", "reason"}),
-		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: namespace, Name: "events_total",
-			Help: "Events that have their outcome.",
-		}, []string{"connection", "outcome", "reason"}),
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: namespace, Name: "upstream_requests_total",
-			Help: "Requests to SaaSquatch by HTTP status; status 0 had no answer.",
-		}, []string{"connection", "status"}),
-		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: namespace, Name: "payloads_dropped_total",
-			Help: "Payloads of rejected and dead events that dead_letters.max_bytes had no room for.",
-		}, []string{"outcome"}),
-		limits: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Namespace: namespace, Name: "backlog_limit_events",
-			Help: "How many events may be pending; beyond it requests get 503.",
-		}, []string{"connection"}),
-		byteLimits: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Namespace: namespace, Name: "backlog_limit_bytes",
-			Help: "How large the payloads of pending events may be; beyond it requests get 503.",
-		}, []string{"connection"}),
+		received: counter("requests_total", "Requests of senders by the HTTP status of the answer; "+
+			"without a connection at unknown paths, or refused by the server itself.", "connection", "status", "reason"),
+		events: counter("events_total", "Events that have their outcome.", "connection", "outcome", "reason"),
+		requests: counter("upstream_requests_total",
+			"Requests to SaaSquatch by HTTP status; status 0 had no answer.", "connection", "status"),
+		dropped: counter("payloads_dropped_total",
+			"Payloads of rejected and dead events that dead_letters.max_bytes had no room for.", "outcome"),
+		limits: gauge("backlog_limit_events",
+			"How many events may be pending; beyond it requests get 503.", "connection"),
+		byteLimits: gauge("backlog_limit_bytes",
+			"How large the payloads of pending events may be; beyond it requests get 503.", "connection"),
 		attempts: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "upstream_request_duration_seconds",
 			Help:    "Time that requests to SaaSquatch took.",
@@ -85,7 +74,7 @@ func (m *Metrics) Request(connection string, status int, reason string) {
 	m.received.WithLabelValues(connection, strconv.Itoa(status), reason).Inc()
 }
 
-// Event returns what is to be told the outcomes of a connection's events.
+// Event returns a function that counts the outcome of a connection's events.
 func (m *Metrics) Event(connection string) func(adapter.Result) {
 	lag := m.lag.WithLabelValues(connection)
 	return func(r adapter.Result) {
@@ -96,12 +85,12 @@ func (m *Metrics) Event(connection string) func(adapter.Result) {
 	}
 }
 
-// PayloadsDropped counts payloads of events with the outcome that were dropped.
+// PayloadsDropped counts dropped payloads of events with the outcome.
 func (m *Metrics) PayloadsDropped(outcome adapter.Outcome, payloads int64) {
 	m.dropped.WithLabelValues(outcome.String()).Add(float64(payloads))
 }
 
-// Attempt returns what is to be told the requests of a connection.
+// Attempt returns a function that counts a connection's requests to SaaSquatch.
 func (m *Metrics) Attempt(connection string) func(adapter.Attempt, time.Duration) {
 	took := m.attempts.WithLabelValues(connection)
 	return func(a adapter.Attempt, d time.Duration) {
@@ -110,14 +99,13 @@ func (m *Metrics) Attempt(connection string) func(adapter.Attempt, time.Duration
 	}
 }
 
-// BacklogLimit is told how many events of a connection may be pending, and how large
-// their payloads may be together.
+// BacklogLimit sets how many events of a connection may be pending, and how large their payloads may be together.
 func (m *Metrics) BacklogLimit(connection string, events, bytes int64) {
 	m.limits.WithLabelValues(connection).Set(float64(events))
 	m.byteLimits.WithLabelValues(connection).Set(float64(bytes))
 }
 
-// WatchLog adds the number of the log's lines that were dropped.
+// WatchLog adds the number of dropped log lines.
 func (m *Metrics) WatchLog(dropped func() uint64) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: namespace, Name: "log_lines_dropped_total",
@@ -125,8 +113,9 @@ func (m *Metrics) WatchLog(dropped func() uint64) {
 	}, func() float64 { return float64(dropped()) }))
 }
 
-// handler serves the metrics. What cannot be gathered is left out, and shows in
-// store_up.
+// handler serves the metrics. It leaves out metrics that it cannot gather; store_up shows that.
 func (m *Metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry, ErrorHandling: promhttp.ContinueOnError})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		Registry: m.registry, ErrorHandling: promhttp.ContinueOnError,
+	})
 }

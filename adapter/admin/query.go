@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -31,7 +32,10 @@ const (
 
 // Parameters that an operation takes.
 var (
-	ofFilter = []string{"before", "connection", "event", "event_key", "id", "message_id", "outcome", "reason", "run", "since", "tenant", "until", "user"}
+	ofFilter = []string{
+		"before", "connection", "event", "event_key", "id", "message_id", "outcome", "reason", "run", "since", "tenant",
+		"until", "user",
+	}
 	ofMany   = append(slices.Clip(ofFilter), "limit")
 	ofChange = append(slices.Clip(ofMany), "dry_run")
 	ofMove   = append(slices.Clip(ofChange), "to_tenant")
@@ -43,12 +47,9 @@ var repeatable = []string{"id", "outcome"}
 // parameters reads each of the parameters that are known.
 var parameters = map[string]func(*query, string) error{
 	"id": func(q *query, text string) error {
-		id, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || id < 1 {
-			return fmt.Errorf("want the number of a delivery, such as 1")
-		}
+		id, err := parseID(text, "want the number of a delivery, such as 1")
 		q.filter.IDs = append(q.filter.IDs, id)
-		return nil
+		return err
 	},
 	"connection": func(q *query, text string) error { q.filter.Connection = text; return nil },
 	"outcome": func(q *query, text string) error {
@@ -67,22 +68,18 @@ var parameters = map[string]func(*query, string) error{
 	"user":       func(q *query, text string) error { q.filter.UserID = text; return nil },
 	"message_id": func(q *query, text string) error { q.filter.MessageID = text; return nil },
 	"run": func(q *query, text string) (err error) {
-		if q.filter.Run, err = strconv.ParseInt(text, 10, 64); err != nil || q.filter.Run < 1 {
-			return fmt.Errorf("want the number of a replay, such as 1")
-		}
-		return nil
+		q.filter.Run, err = parseID(text, "want the number of a replay, such as 1")
+		return err
 	},
 	"since": func(q *query, text string) (err error) { q.filter.Since, err = parseTime(text); return err },
 	"until": func(q *query, text string) (err error) { q.filter.Until, err = parseTime(text); return err },
 	"before": func(q *query, text string) (err error) {
-		if q.filter.Before, err = strconv.ParseInt(text, 10, 64); err != nil || q.filter.Before < 1 {
-			return fmt.Errorf("want the number of a delivery, to go on below it")
-		}
-		return nil
+		q.filter.Before, err = parseID(text, "want the number of a delivery, to go on below it")
+		return err
 	},
 	"limit": func(q *query, text string) (err error) {
 		if q.limit, err = strconv.Atoi(text); err != nil || q.limit < 0 {
-			return fmt.Errorf("want a whole number, 0 for no limit")
+			return errors.New("want a whole number, 0 for no limit")
 		}
 		return nil
 	},
@@ -90,23 +87,30 @@ var parameters = map[string]func(*query, string) error{
 	"to_tenant": func(q *query, text string) error { q.toTenant = text; return nil },
 	"dry_run": func(q *query, text string) (err error) {
 		if q.dry, err = strconv.ParseBool(text); err != nil {
-			return fmt.Errorf("want true or false")
+			return errors.New("want true or false")
 		}
 		return nil
 	},
 }
 
+func parseID(text, problem string) (int64, error) {
+	id, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || id < 1 {
+		return 0, errors.New(problem)
+	}
+	return id, nil
+}
+
 func parseTime(text string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil {
-		return t, fmt.Errorf("want a time such as 2006-01-02T15:04:05Z")
+		return t, errors.New("want a time such as 2006-01-02T15:04:05Z")
 	}
 	return t, nil
 }
 
-// parseQuery reads the parameters of an operation. None may be unknown to it, empty,
-// malformed or there twice: a filter that is overlooked would pick more than was
-// meant.
+// parseQuery reads the parameters of an operation. It refuses one that the operation does not take, one that is empty
+// or malformed, and one that is given twice: an ignored filter would pick more than the operator meant.
 func parseQuery(text string, taken []string) (*query, error) {
 	values, err := url.ParseQuery(text)
 	if err != nil {
@@ -136,7 +140,7 @@ func parseQuery(text string, taken []string) (*query, error) {
 	return q, nil
 }
 
-// badQueryError is a parameter that is wrong.
+// badQueryError describes a wrong parameter.
 type badQueryError struct{ parameter, problem string }
 
 func (e *badQueryError) Error() string {
@@ -147,11 +151,11 @@ func (e *badQueryError) Error() string {
 	return "parameter " + name + " " + e.problem
 }
 
-// plainName are names that need no quotes in a message.
+// plainName matches names that need no quotes in a message.
 var plainName = regexp.MustCompile(`^[a-z_]{1,60}$`)
 
-// names returns the names of the parameters that pick deliveries, in alphabetical order.
-// Their values may be ids of users.
+// names returns the names of the parameters but dry_run, in alphabetical order. The log gets no values: they may be
+// user ids.
 func (q *query) names() []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(q.encode())), func(name string) bool { return name == "dry_run" })
 }
@@ -162,6 +166,11 @@ func (q *query) encode() url.Values {
 	set := func(name, text string) {
 		if text != "" {
 			values.Add(name, text)
+		}
+	}
+	setTime := func(name string, t time.Time) {
+		if !t.IsZero() {
+			set(name, t.Format(time.RFC3339Nano))
 		}
 	}
 	f := &q.filter
@@ -177,20 +186,12 @@ func (q *query) encode() url.Values {
 	set("event_key", f.EventKey)
 	set("user", f.UserID)
 	set("message_id", f.MessageID)
-	if f.Run > 0 {
-		set("run", strconv.FormatInt(f.Run, 10))
-	}
-	if !f.Since.IsZero() {
-		set("since", f.Since.Format(time.RFC3339Nano))
-	}
-	if !f.Until.IsZero() {
-		set("until", f.Until.Format(time.RFC3339Nano))
-	}
-	if f.Before > 0 {
-		set("before", strconv.FormatInt(f.Before, 10))
-	}
-	if q.limit > 0 {
-		set("limit", strconv.Itoa(q.limit))
+	setTime("since", f.Since)
+	setTime("until", f.Until)
+	for name, n := range map[string]int64{"run": f.Run, "before": f.Before, "limit": int64(q.limit)} {
+		if n > 0 {
+			set(name, strconv.FormatInt(n, 10))
+		}
 	}
 	set("tenant", f.Tenant)
 	if q.dry {

@@ -21,15 +21,7 @@ func send[T any](ctx context.Context, c *Client, path string, body any) (value T
 	if err != nil {
 		return value, fmt.Errorf("write the request: %w", err)
 	}
-	answer, err := c.do(ctx, http.MethodPost, path, text)
-	if err != nil {
-		return value, err
-	}
-	defer answer.Close()
-	if err := json.NewDecoder(answer).Decode(&value); err != nil {
-		return value, fmt.Errorf("read the server's answer: %w", err)
-	}
-	return value, nil
+	return decode[T](c.do(ctx, http.MethodPost, path, text))
 }
 
 func runPath(id int64, action string) string {
@@ -49,8 +41,7 @@ func (a *runAnswer) owned() *adapter.Run {
 	return a.Run
 }
 
-// BeginRun makes a run of the server's connection with that name; its tenant is the
-// server's. See [adapter.RunStore].
+// BeginRun makes a run of the server's connection with that name, for the server's tenant. See [adapter.RunStore].
 func (c *Client) BeginRun(ctx context.Context, connection, _ string, spec json.RawMessage) (*adapter.Run, error) {
 	answer, err := send[runAnswer](ctx, c, ofConnection("/runs", connection), spec)
 	if err != nil {
@@ -59,7 +50,7 @@ func (c *Client) BeginRun(ctx context.Context, connection, _ string, spec json.R
 	return answer.owned(), nil
 }
 
-// TakeRun makes a run the caller's; see [adapter.RunStore].
+// TakeRun makes the caller the owner of a run; see [adapter.RunStore].
 func (c *Client) TakeRun(ctx context.Context, id int64) (*adapter.Run, []adapter.ObjectProgress, error) {
 	answer, err := send[runAnswer](ctx, c, runPath(id, "/take"), struct{}{})
 	if err != nil {
@@ -84,20 +75,20 @@ func (c *Client) Runs(ctx context.Context) ([]adapter.Run, error) {
 
 // AcceptBatch stores a batch; see [adapter.RunStore].
 func (c *Client) AcceptBatch(ctx context.Context, run *adapter.Run, batch *adapter.Batch) error {
-	fates, err := send[[]adapter.Tally](ctx, c, runPath(run.ID, "/batch"), ownerRequest{run.Owner, batch})
+	outcomes, err := send[[]adapter.Tally](ctx, c, runPath(run.ID, "/batch"), ownerRequest{run.Owner, batch})
 	if err != nil {
 		return err
 	}
-	if len(fates) != len(batch.Arrivals) {
-		return fmt.Errorf("the server answered for %d events of %d", len(fates), len(batch.Arrivals))
+	if len(outcomes) != len(batch.Arrivals) {
+		return fmt.Errorf("the server answered for %d events of %d", len(outcomes), len(batch.Arrivals))
 	}
-	for i := range fates {
-		batch.Arrivals[i].Outcome, batch.Arrivals[i].Reason = fates[i].Outcome, fates[i].Reason
+	for i := range outcomes {
+		batch.Arrivals[i].Outcome, batch.Arrivals[i].Reason = outcomes[i].Outcome, outcomes[i].Reason
 	}
 	return nil
 }
 
-// RunState says what a run is at; see [adapter.RunStore].
+// RunState returns the state of a run; see [adapter.RunStore].
 func (c *Client) RunState(ctx context.Context, run *adapter.Run) (*adapter.RunState, error) {
 	return fetch[*adapter.RunState](ctx, c, http.MethodGet, runPath(run.ID, "/state"), nil)
 }
@@ -108,9 +99,10 @@ func (c *Client) EndRun(ctx context.Context, run *adapter.Run) error {
 	return err
 }
 
-// Known looks events up; see [adapter.RunStore]. The tenant is that of the server's
-// connection.
-func (c *Client) Known(ctx context.Context, connection, _ string, arrivals []adapter.Arrival) ([]mapping.Reason, error) {
+// Known looks up events; see [adapter.RunStore]. The tenant is that of the server's connection.
+func (c *Client) Known(
+	ctx context.Context, connection, _ string, arrivals []adapter.Arrival,
+) ([]mapping.Reason, error) {
 	reasons, err := send[[]mapping.Reason](ctx, c, ofConnection("/runs/known", connection), knownRequest{arrivals})
 	if err == nil && len(reasons) != len(arrivals) {
 		err = errors.New("the server's answer is incomplete")
@@ -118,20 +110,22 @@ func (c *Client) Known(ctx context.Context, connection, _ string, arrivals []ada
 	return reasons, err
 }
 
-// Identifies looks for newer identify calls; see [adapter.RunStore]. The tenant is that of
-// the server's connection.
-func (c *Client) Identifies(ctx context.Context, connection, _ string, queries []adapter.IdentifyQuery) ([]adapter.KnownIdentify, error) {
-	known, err := send[[]adapter.KnownIdentify](ctx, c, ofConnection("/runs/identifies", connection), identifiesRequest{queries})
+// Identifies looks for newer identify calls; see [adapter.RunStore]. The tenant is that of the server's connection.
+func (c *Client) Identifies(
+	ctx context.Context, connection, _ string, queries []adapter.IdentifyQuery,
+) ([]adapter.KnownIdentify, error) {
+	path := ofConnection("/runs/identifies", connection)
+	known, err := send[[]adapter.KnownIdentify](ctx, c, path, identifiesRequest{queries})
 	for i := range known {
 		if known[i].Query < 0 || known[i].Query >= len(queries) {
-			return nil, errors.New("the server answers what was not asked")
+			return nil, errors.New("the server answers a query that was not asked")
 		}
 	}
 	return known, err
 }
 
-// Failures yields the payloads of a run's dead and rejected events; see
-// [adapter.RunStore]. An answer that breaks off is an error.
+// Failures yields the payloads of a run's dead and rejected events; see [adapter.RunStore]. An answer that breaks off is
+// an error.
 func (c *Client) Failures(ctx context.Context, run int64, yield func([]byte) error) (missing int64, err error) {
 	body, err := c.do(ctx, http.MethodGet, runPath(run, "/failures"), nil)
 	if err != nil {

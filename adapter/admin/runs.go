@@ -13,12 +13,12 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// What travels between a replay and the server whose store it uses.
+// The bodies that a replay and the server whose store it uses exchange.
 type (
-	// runAnswer is a run, with the token by which its owner is known.
+	// runAnswer is a run with the token that identifies its owner.
 	runAnswer struct {
 		Run     *adapter.Run             `json:"run"`
-		Owner   int64                    `json:"owner,string"` // more digits than a JSON number is sure to keep
+		Owner   int64                    `json:"owner,string"` // a JSON number is not sure to keep all its digits
 		Objects []adapter.ObjectProgress `json:"objects,omitempty"`
 	}
 	// ownerRequest is a request by the owner of a run.
@@ -26,27 +26,25 @@ type (
 		Owner int64          `json:"owner,string"`
 		Batch *adapter.Batch `json:"batch,omitempty"`
 	}
-	// knownRequest asks for the fate of events.
+	// knownRequest asks which events the store knows.
 	knownRequest struct {
 		Arrivals []adapter.Arrival `json:"arrivals"`
 	}
-	// identifiesRequest asks for identify calls that are newer.
+	// identifiesRequest asks for newer identify calls.
 	identifiesRequest struct {
 		Queries []adapter.IdentifyQuery `json:"queries"`
 	}
-	// failureLine is an event that is dead or rejected, or the number of those without a
-	// payload.
+	// failureLine is a dead or rejected event, or the number of such events without a payload.
 	failureLine struct {
 		Payload []byte `json:"payload"`
 		Missing int64  `json:"missing,omitempty"`
 	}
 )
 
-// maxRunBody bounds the body of a replay's request, in bytes: as many of the
-// longest lines as fit, written in base64.
+// maxRunBody bounds the body of a replay's request, in bytes. A batch's lines are in it in base64.
 const maxRunBody = 64 << 20
 
-// addRuns adds what a replay needs of the server.
+// addRuns adds the routes that a replay uses.
 func (h *Handler) addRuns(admin *gin.RouterGroup) {
 	admin.GET("/runs", h.runAction("list runs", audited, h.listRuns))
 	admin.POST("/runs", h.runAction("begin run", audited, h.beginRun))
@@ -60,61 +58,71 @@ func (h *Handler) addRuns(admin *gin.RouterGroup) {
 	admin.GET("/runs/:id/failures", h.runAction("run failures", audited, h.failures))
 }
 
-// Whether an action that succeeds has a line in the log. A replay makes frequent ones
-// many times a second. One that fails always has a line.
+// Whether a successful action has a line in the log. A replay makes frequent ones many times a second. A failed action
+// always has a line.
 const (
 	audited  = true
 	frequent = false
 )
 
-// runAction wraps an operation on runs.
-func (h *Handler) runAction(name string, audit bool, operate func(*gin.Context) (id int64, err error)) gin.HandlerFunc {
+// runAction wraps an operation on the run whose id is in the path. Without an id there, the run has none.
+func (h *Handler) runAction(
+	name string, audit bool, operate func(*gin.Context, *adapter.Run) (answer any, err error),
+) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if h.replays == nil {
-			answerError(c, http.StatusConflict, "no deliveries are kept: delivery is direct")
+			answerError(c, http.StatusConflict, notKept)
 			return
 		}
 		c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxRunBody)
-		id, err := operate(c)
+		var answer any
+		run, err := runOf(c)
+		if err == nil {
+			answer, err = operate(c, run)
+		}
 		fields := []zap.Field{
-			zap.String("action", name), zap.Int64("run", id),
+			zap.String("action", name), zap.Int64("run", run.ID),
 			zap.String("remote", c.Request.RemoteAddr), zap.Int("token", c.GetInt(tokenKey)),
 		}
-		switch {
-		case err != nil:
-			status := h.failRun(c, err)
-			h.log.Log(failureLevel(c, status, err), "admin action", append(fields, zap.Int("status", status), zap.Error(err))...)
-		case audit:
+		if err != nil {
+			status := failRun(c, err)
+			h.log.Log(failureLevel(c, status, err), "admin action",
+				append(fields, zap.Int("status", status), zap.Error(err))...)
+			return
+		}
+		if answer != nil {
+			c.JSON(http.StatusOK, answer)
+		}
+		if audit {
 			h.log.Info("admin action", fields...)
 		}
 	}
 }
 
-// failRun answers an error of an operation on runs and returns the status.
-func (h *Handler) failRun(c *gin.Context, err error) int {
-	status, message := http.StatusInternalServerError, "the operation failed: the server's log has the details"
-	var unavailable *adapter.UnavailableError
-	var bad *badRequestError
-	var refused *adapter.RefusedError
-	switch {
-	case errors.As(err, &refused):
-		status, message = http.StatusUnprocessableEntity, refused.Problem
-	case errors.As(err, &bad):
-		status, message = http.StatusBadRequest, bad.Error()
-	case errors.As(err, &unavailable):
-		status, message = http.StatusServiceUnavailable, unavailable.Unavailable()
-	case errors.Is(err, adapter.ErrNoRun):
-		status, message = http.StatusNotFound, adapter.ErrNoRun.Error()
-	case errors.Is(err, adapter.ErrRunTaken):
-		status, message = http.StatusConflict, adapter.ErrRunTaken.Error()
+func runOf(c *gin.Context) (*adapter.Run, error) {
+	run := &adapter.Run{}
+	if text, ok := c.Params.Get("id"); ok {
+		id, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return run, adapter.ErrNoRun
+		}
+		run.ID = id
 	}
-	if !c.Writer.Written() {
-		answerError(c, status, message)
-	}
-	return status
+	return run, nil
 }
 
-// badRequestError is a request that no replay sends.
+// failRun answers an error of an operation on runs and returns the status.
+func failRun(c *gin.Context, err error) int {
+	if bad, ok := errors.AsType[*badRequestError](err); ok {
+		return answerFailure(c, http.StatusBadRequest, bad.Error())
+	}
+	if unavailable, ok := errors.AsType[*adapter.UnavailableError](err); ok {
+		return answerFailure(c, http.StatusServiceUnavailable, unavailable.Unavailable())
+	}
+	return failAny(c, err)
+}
+
+// badRequestError describes a request that no replay sends.
 type badRequestError struct{ problem string }
 
 func (e *badRequestError) Error() string { return e.problem }
@@ -127,39 +135,12 @@ func readJSON(c *gin.Context, value any) error {
 	return nil
 }
 
-// run returns the run that the request names.
-func (h *Handler) run(c *gin.Context) (*adapter.Run, error) {
-	id, err := strconv.ParseInt(c.Param("id"), 10, 64)
-	if err != nil {
-		return nil, adapter.ErrNoRun
-	}
-	return &adapter.Run{ID: id}, nil
-}
-
-// ownRun reads a request by the owner of a run.
-func (h *Handler) ownRun(c *gin.Context) (*adapter.Run, *adapter.Batch, error) {
+// ownRun reads a request by the owner of a run. It returns the batch of the request.
+func ownRun(c *gin.Context, run *adapter.Run) (*adapter.Batch, error) {
 	var request ownerRequest
-	if err := readJSON(c, &request); err != nil {
-		return nil, nil, err
-	}
-	run, err := h.run(c)
-	if err != nil {
-		return nil, nil, err
-	}
+	err := readJSON(c, &request)
 	run.Owner = request.Owner
-	return run, request.Batch, nil
-}
-
-func (h *Handler) listRuns(c *gin.Context) (int64, error) {
-	runs, err := h.replays.Runs(c.Request.Context())
-	if err != nil {
-		return 0, err
-	}
-	if runs == nil {
-		runs = []adapter.Run{}
-	}
-	c.JSON(http.StatusOK, runs)
-	return 0, nil
+	return request.Batch, err
 }
 
 // tenant returns the tenant of the connection that the request names.
@@ -172,154 +153,109 @@ func (h *Handler) tenant(c *gin.Context) (connection, tenant string, err error) 
 	return connection, tenant, nil
 }
 
-func (h *Handler) beginRun(c *gin.Context) (int64, error) {
+func (h *Handler) listRuns(c *gin.Context, _ *adapter.Run) (any, error) {
+	runs, err := h.replays.Runs(c.Request.Context())
+	return orEmpty(runs), err
+}
+
+func (h *Handler) beginRun(c *gin.Context, run *adapter.Run) (any, error) {
 	connection, tenant, err := h.tenant(c)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	var spec json.RawMessage
 	if err := readJSON(c, &spec); err != nil {
-		return 0, err
+		return nil, err
 	}
-	run, err := h.replays.BeginRun(c.Request.Context(), connection, tenant, spec)
+	begun, err := h.replays.BeginRun(c.Request.Context(), connection, tenant, spec)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	c.JSON(http.StatusOK, runAnswer{Run: run, Owner: run.Owner})
-	return run.ID, nil
+	run.ID = begun.ID
+	return runAnswer{Run: begun, Owner: begun.Owner}, nil
 }
 
-func (h *Handler) takeRun(c *gin.Context) (int64, error) {
-	asked, err := h.run(c)
+func (h *Handler) takeRun(c *gin.Context, run *adapter.Run) (any, error) {
+	taken, objects, err := h.replays.TakeRun(c.Request.Context(), run.ID)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	run, objects, err := h.replays.TakeRun(c.Request.Context(), asked.ID)
-	if err != nil {
-		return asked.ID, err
-	}
-	c.JSON(http.StatusOK, runAnswer{Run: run, Owner: run.Owner, Objects: objects})
-	return run.ID, nil
+	return runAnswer{Run: taken, Owner: taken.Owner, Objects: objects}, nil
 }
 
-func (h *Handler) showRun(c *gin.Context) (int64, error) {
-	asked, err := h.run(c)
-	if err != nil {
-		return 0, err
-	}
-	run, objects, err := h.replays.Run(c.Request.Context(), asked.ID)
-	if err != nil {
-		return asked.ID, err
-	}
-	c.JSON(http.StatusOK, runAnswer{Run: run, Objects: objects})
-	return run.ID, nil
+func (h *Handler) showRun(c *gin.Context, run *adapter.Run) (any, error) {
+	shown, objects, err := h.replays.Run(c.Request.Context(), run.ID)
+	return runAnswer{Run: shown, Objects: objects}, err
 }
 
-// acceptBatch stores a batch and answers with it, without the payloads.
-func (h *Handler) acceptBatch(c *gin.Context) (int64, error) {
-	run, batch, err := h.ownRun(c)
+// acceptBatch stores a batch and answers with the outcome of each event.
+func (h *Handler) acceptBatch(c *gin.Context, run *adapter.Run) (any, error) {
+	batch, err := ownRun(c, run)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if batch == nil || batch.Held {
-		return run.ID, &badRequestError{"the request has no batch, or one for an import job, which needs the store itself"}
+		return nil, &badRequestError{"the request has no batch, or one for an import job, which needs the store itself"}
 	}
 	if err := h.replays.AcceptBatch(c.Request.Context(), run, batch); err != nil {
-		return run.ID, err
+		return nil, err
 	}
-	fates := make([]adapter.Tally, len(batch.Arrivals))
+	outcomes := make([]adapter.Tally, len(batch.Arrivals))
 	for i := range batch.Arrivals {
-		fates[i] = adapter.Tally{Outcome: batch.Arrivals[i].Outcome, Reason: batch.Arrivals[i].Reason, Events: 1}
+		outcomes[i] = adapter.Tally{Outcome: batch.Arrivals[i].Outcome, Reason: batch.Arrivals[i].Reason, Events: 1}
 	}
-	c.JSON(http.StatusOK, fates)
-	return run.ID, nil
+	return outcomes, nil
 }
 
-func (h *Handler) runState(c *gin.Context) (int64, error) {
-	run, err := h.run(c)
-	if err != nil {
-		return 0, err
-	}
-	state, err := h.replays.RunState(c.Request.Context(), run)
-	if err != nil {
-		return run.ID, err
-	}
-	c.JSON(http.StatusOK, state)
-	return run.ID, nil
+func (h *Handler) runState(c *gin.Context, run *adapter.Run) (any, error) {
+	return h.replays.RunState(c.Request.Context(), run)
 }
 
-func (h *Handler) endRun(c *gin.Context) (int64, error) {
-	run, _, err := h.ownRun(c)
-	if err != nil {
-		return 0, err
+func (h *Handler) endRun(c *gin.Context, run *adapter.Run) (any, error) {
+	if _, err := ownRun(c, run); err != nil {
+		return nil, err
 	}
-	if err := h.replays.EndRun(c.Request.Context(), run); err != nil {
-		return run.ID, err
-	}
-	c.JSON(http.StatusOK, struct{}{})
-	return run.ID, nil
+	return struct{}{}, h.replays.EndRun(c.Request.Context(), run)
 }
 
-// failures writes an event a line, and at the end how many there are, by which a
-// whole answer is known.
-func (h *Handler) failures(c *gin.Context) (int64, error) {
-	run, err := h.run(c)
-	if err != nil {
-		return 0, err
-	}
-	c.Header("Content-Type", "application/x-ndjson")
-	lines := json.NewEncoder(c.Writer)
-	n := 0
-	missing, err := h.replays.Failures(c.Request.Context(), run.ID, func(payload []byte) error {
-		n++
-		return lines.Encode(failureLine{Payload: payload})
+// failures writes one event a line.
+func (h *Handler) failures(c *gin.Context, run *adapter.Run) (any, error) {
+	_, err := answerLines(c, func(write func(any) error) error {
+		missing, err := h.replays.Failures(c.Request.Context(), run.ID, func(payload []byte) error {
+			return write(failureLine{Payload: payload})
+		})
+		if err == nil && missing > 0 {
+			err = write(failureLine{Missing: missing})
+		}
+		return err
 	})
-	if err == nil && missing > 0 {
-		n++
-		err = lines.Encode(failureLine{Missing: missing})
-	}
-	if err == nil {
-		err = lines.Encode(exportEnd{&n})
-	}
-	return run.ID, err
+	return nil, err
 }
 
-func (h *Handler) known(c *gin.Context) (int64, error) {
+func (h *Handler) known(c *gin.Context, _ *adapter.Run) (any, error) {
 	connection, tenant, err := h.tenant(c)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	var request knownRequest
 	if err := readJSON(c, &request); err != nil {
-		return 0, err
+		return nil, err
 	}
-	reasons, err := h.replays.Known(c.Request.Context(), connection, tenant, request.Arrivals)
-	if err != nil {
-		return 0, err
-	}
-	c.JSON(http.StatusOK, reasons)
-	return 0, nil
+	return h.replays.Known(c.Request.Context(), connection, tenant, request.Arrivals)
 }
 
-func (h *Handler) identifies(c *gin.Context) (int64, error) {
+func (h *Handler) identifies(c *gin.Context, _ *adapter.Run) (any, error) {
 	connection, tenant, err := h.tenant(c)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	var request identifiesRequest
 	if err := readJSON(c, &request); err != nil {
-		return 0, err
+		return nil, err
 	}
-	if len(request.Queries) > adapter.MaxIdentifyQueries {
-		return 0, &badRequestError{fmt.Sprintf("%d queries are more than %d", len(request.Queries), adapter.MaxIdentifyQueries)}
+	if n := len(request.Queries); n > adapter.MaxIdentifyQueries {
+		return nil, &badRequestError{fmt.Sprintf("%d queries are more than %d", n, adapter.MaxIdentifyQueries)}
 	}
 	known, err := h.replays.Identifies(c.Request.Context(), connection, tenant, request.Queries)
-	if err != nil {
-		return 0, err
-	}
-	if known == nil {
-		known = []adapter.KnownIdentify{}
-	}
-	c.JSON(http.StatusOK, known)
-	return 0, nil
+	return orEmpty(known), err
 }

@@ -8,8 +8,7 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// tokens are the hashes of the bearer tokens. All hashes are of one length, so
-// that a comparison tells nothing by its time.
+// tokens are the hashes of the bearer tokens. All hashes have one length, so that the time of a comparison tells nothing.
 type tokens [][sha256.Size]byte
 
 func newTokens(secrets []adapter.Secret) tokens {
@@ -20,7 +19,7 @@ func newTokens(secrets []adapter.Secret) tokens {
 	return hashes
 }
 
-// find returns which token the header of a request has, below 0 for none.
+// find returns the index of the token in an Authorization header, -1 if there is no valid one.
 func (t tokens) find(authorization string) int {
 	scheme, token, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
