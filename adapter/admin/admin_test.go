@@ -28,7 +28,7 @@ import (
 
 const token, otherToken = "a-token-of-sixteen-or-more", "another-token-of-sixteen"
 
-// served is a handler on a real store, with what it logs.
+// served is a handler on a real store, with its log.
 type served struct {
 	*testing.T
 	url        string
@@ -42,7 +42,8 @@ type served struct {
 func serve(t *testing.T, tokens ...string) *served {
 	t.Helper()
 	ctx := context.Background()
-	opened, err := store.Open(ctx, store.Options{Path: filepath.Join(t.TempDir(), "adapter.db"), Tenants: map[string]string{"default": "tenant"}})
+	opened, err := store.Open(ctx, store.Options{Path: filepath.Join(t.TempDir(), "adapter.db"),
+		Tenants: map[string]string{"default": "tenant"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +61,9 @@ func serve(t *testing.T, tokens ...string) *served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &served{T: t, former: former, operations: delivery.NewOperations(opened, map[string]*mapping.Mapper{"default": mapper}, map[string]string{"default": "tenant"}), queue: queue, metrics: NewMetrics(), log: log}
+	operations := delivery.NewOperations(opened,
+		map[string]*mapping.Mapper{"default": mapper}, map[string]string{"default": "tenant"})
+	s := &served{T: t, former: former, operations: operations, queue: queue, metrics: NewMetrics(), log: log}
 	s.metrics.WatchStore(opened, opened.Ready, func() time.Time { return time.Now().Add(time.Minute) })
 	s.metrics.WatchBreakers(map[string]func() delivery.BreakerState{"default": func() delivery.BreakerState {
 		return delivery.BreakerState{Paused: true, Reason: mapping.ReasonUnauthorized, Limit: 4, InFlight: 1}
@@ -69,19 +72,21 @@ func serve(t *testing.T, tokens ...string) *served {
 	for _, text := range tokens {
 		secrets = append(secrets, adapter.NewSecret(text))
 	}
-	server := httptest.NewServer(New(Options{Operations: s.operations, Tokens: secrets, Metrics: s.metrics, Log: zap.New(core)}))
+	server := httptest.NewServer(New(Options{Operations: s.operations, Tokens: secrets, Metrics: s.metrics,
+		Log: zap.New(core)}))
 	t.Cleanup(server.Close)
 	s.url = server.URL
 	return s
 }
 
-// fill stores a dead event that can be sent by now, one that still cannot, one that is
-// pending and one that was delivered.
+// fill stores four events: a dead one that can be sent by now, a dead one that still cannot, a pending and a delivered
+// one.
 func (s *served) fill() {
 	s.Helper()
 	ctx := context.Background()
 	arrival := func(id, payload string) adapter.Arrival {
-		return adapter.Arrival{MessageID: id, Keyed: true, UserID: "u", AccountID: "u", Event: "X Ordered", EventKey: "x", Payload: []byte(payload), Outcome: adapter.Pending}
+		return adapter.Arrival{MessageID: id, Keyed: true, UserID: "u", AccountID: "u", Event: "X Ordered",
+			EventKey: "x", Payload: []byte(payload), Outcome: adapter.Pending}
 	}
 	list := []adapter.Arrival{
 		arrival("message-dead", `{"type":"track","userId":"u","event":"x","messageId":"message-dead"}`),
@@ -105,7 +110,8 @@ func (s *served) fill() {
 			s.Fatal(err)
 		}
 	}
-	if err := s.queue.Accept(ctx, []adapter.Arrival{arrival("message-pending", `{"type":"track","userId":"u","event":"x","messageId":"message-pending"}`)}); err != nil {
+	if err := s.queue.Accept(ctx, []adapter.Arrival{arrival("message-pending",
+		`{"type":"track","userId":"u","event":"x","messageId":"message-pending"}`)}); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -113,23 +119,8 @@ func (s *served) fill() {
 // request returns the status and the body of an answer.
 func (s *served) request(method, path, authorization string) (int, string) {
 	s.Helper()
-	request, err := http.NewRequest(method, s.url+path, nil)
-	if err != nil {
-		s.Fatal(err)
-	}
-	if authorization != "" {
-		request.Header.Set("Authorization", authorization)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		s.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		s.Fatal(err)
-	}
-	return response.StatusCode, string(text)
+	response, text := ask(s.T, method, s.url+path, authorization, nil)
+	return response.StatusCode, text
 }
 
 func TestAuthorization(t *testing.T) {
@@ -138,7 +129,8 @@ func TestAuthorization(t *testing.T) {
 		"": 401, "Bearer": 401, "Bearer wrong": 401, "Basic " + token: 401, "Bearer " + token + "x": 401, token: 401,
 		"Bearer " + token: 200, "bearer " + otherToken: 200,
 	} {
-		for _, path := range []string{"/admin/v1/deliveries", "/admin/v1/stats", "/admin/v1/verify", "/admin/v1/export"} {
+		for _, path := range []string{"/admin/v1/deliveries", "/admin/v1/stats", "/admin/v1/verify",
+			"/admin/v1/export"} {
 			if got, body := s.request(http.MethodGet, path, header); got != want {
 				t.Errorf("%q %s: %d %s, want %d", header, path, got, body, want)
 			}
@@ -156,7 +148,8 @@ func TestAuthorization(t *testing.T) {
 		t.Errorf("metrics without a token: %d", got)
 	}
 	closed := serve(t)
-	if got, body := closed.request(http.MethodGet, "/admin/v1/stats", "Bearer "); got != 403 || !strings.Contains(body, "ADMIN_TOKEN") {
+	if got, body := closed.request(http.MethodGet, "/admin/v1/stats", "Bearer "); got != 403 ||
+		!strings.Contains(body, "ADMIN_TOKEN") {
 		t.Errorf("without any token: %d %s", got, body)
 	}
 	for _, entry := range s.log.All() {
@@ -188,7 +181,8 @@ func TestBadQueries(t *testing.T) {
 		"/admin/v1/nothing":                   "nothing is at this path",
 		"/admin/v1/deliveries?outcome=dead,,": `outcome is`,
 	} {
-		if got, body := s.request(http.MethodGet, path, "Bearer "+token); got < 400 || got > 499 || !strings.Contains(body, want) {
+		if got, body := s.request(http.MethodGet, path, "Bearer "+token); got < 400 || got > 499 ||
+			!strings.Contains(body, want) {
 			t.Errorf("%s: %d %s", path, got, body)
 		}
 	}
@@ -197,21 +191,18 @@ func TestBadQueries(t *testing.T) {
 		"/admin/v1/redrive?outcome=delivered": "would count them twice",
 		"/admin/v1/redrive?outcome=skipped":   "not kept",
 	} {
-		if got, body := s.request(http.MethodPost, path, "Bearer "+token); got != 422 || !strings.Contains(body, want) {
+		if got, body := s.request(http.MethodPost, path, "Bearer "+token); got != 422 ||
+			!strings.Contains(body, want) {
 			t.Errorf("%s: %d %s", path, got, body)
 		}
 	}
 }
 
-// TestClient holds what comes through the server against what comes straight
-// from the store.
+// TestClient compares the answers of the server with those of the store itself.
 func TestClient(t *testing.T) {
 	s := serve(t, token)
 	s.fill()
-	client, err := NewClient(s.url, adapter.NewSecret(token))
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := newTestClient(t, s.url)
 	ctx := context.Background()
 	export := func(o adapter.Operations) (ids []string, err error) {
 		err = o.Export(ctx, adapter.Filter{}, 0, func(d *adapter.Delivery) error {
@@ -222,7 +213,8 @@ func TestClient(t *testing.T) {
 	}
 	for name, call := range map[string]func(adapter.Operations) (any, error){
 		"list": func(o adapter.Operations) (any, error) {
-			return o.List(ctx, adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, adapter.Pending}, Since: time.Now().Add(-time.Hour), UserID: "u"}, 2)
+			return o.List(ctx, adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, adapter.Pending},
+				Since: time.Now().Add(-time.Hour), UserID: "u"}, 2)
 		},
 		"list by name": func(o adapter.Operations) (any, error) {
 			found, err := o.List(ctx, adapter.Filter{Event: "X Ordered", EventKey: "x"}, 10)
@@ -235,19 +227,27 @@ func TestClient(t *testing.T) {
 			found, err := o.List(ctx, adapter.Filter{Event: "x"}, 10)
 			return len(found), err
 		},
-		"list one":    func(o adapter.Operations) (any, error) { return o.List(ctx, adapter.Filter{IDs: []int64{1, 99}}, 10) },
-		"show":        func(o adapter.Operations) (any, error) { return o.Show(ctx, 1) },
-		"show text":   func(o adapter.Operations) (any, error) { return o.Show(ctx, 2) },
-		"show none":   func(o adapter.Operations) (any, error) { return o.Show(ctx, 99) },
-		"stats":       func(o adapter.Operations) (any, error) { return o.Stats(ctx, adapter.Filter{}) },
-		"verify":      func(o adapter.Operations) (any, error) { return o.Verify(ctx) },
-		"dry redrive": func(o adapter.Operations) (any, error) { return o.Redrive(ctx, adapter.Filter{}, 0, "", true) },
+		"list one": func(o adapter.Operations) (any, error) {
+			return o.List(ctx, adapter.Filter{IDs: []int64{1, 99}}, 10)
+		},
+		"show":      func(o adapter.Operations) (any, error) { return o.Show(ctx, 1) },
+		"show text": func(o adapter.Operations) (any, error) { return o.Show(ctx, 2) },
+		"show none": func(o adapter.Operations) (any, error) { return o.Show(ctx, 99) },
+		"stats":     func(o adapter.Operations) (any, error) { return o.Stats(ctx, adapter.Filter{}) },
+		"verify":    func(o adapter.Operations) (any, error) { return o.Verify(ctx) },
+		"dry redrive": func(o adapter.Operations) (any, error) {
+			return o.Redrive(ctx, adapter.Filter{}, 0, "", true)
+		},
 		"dry purge": func(o adapter.Operations) (any, error) {
 			return o.Purge(ctx, adapter.Filter{Reason: mapping.ReasonRefused}, 1, true)
 		},
-		"refused to no tenant": func(o adapter.Operations) (any, error) { return o.Redrive(ctx, adapter.Filter{}, 0, "nowhere", true) },
-		"refused":              func(o adapter.Operations) (any, error) { return o.Purge(ctx, adapter.Filter{}, 0, false) },
-		"export":               func(o adapter.Operations) (any, error) { return export(o) },
+		"refused to no tenant": func(o adapter.Operations) (any, error) {
+			return o.Redrive(ctx, adapter.Filter{}, 0, "nowhere", true)
+		},
+		"refused": func(o adapter.Operations) (any, error) {
+			return o.Purge(ctx, adapter.Filter{}, 0, false)
+		},
+		"export": func(o adapter.Operations) (any, error) { return export(o) },
 	} {
 		got, gotErr := call(client)
 		want, wantErr := call(s.operations)
@@ -261,7 +261,8 @@ func TestClient(t *testing.T) {
 		if asJSON(got) != asJSON(want) && wantErr == nil {
 			t.Errorf("%s: got %s\nwant %s", name, asJSON(got), asJSON(want))
 		}
-		if (gotErr == nil) != (wantErr == nil) || wantErr != nil && reflect.TypeOf(gotErr) != reflect.TypeOf(wantErr) && !errors.Is(gotErr, adapter.ErrNoDelivery) {
+		if (gotErr == nil) != (wantErr == nil) || wantErr != nil &&
+			reflect.TypeOf(gotErr) != reflect.TypeOf(wantErr) && !errors.Is(gotErr, adapter.ErrNoDelivery) {
 			t.Errorf("%s: error %v, want %v", name, gotErr, wantErr)
 		}
 	}
@@ -282,7 +283,8 @@ func TestClient(t *testing.T) {
 		found := false
 		for _, entry := range actions.All() {
 			fields := entry.ContextMap()
-			found = found || fields["action"] == want.action && fields[want.field] == want.value && fields["token"] == int64(0) && fields["remote"] != ""
+			found = found || fields["action"] == want.action && fields[want.field] == want.value &&
+				fields["token"] == int64(0) && fields["remote"] != ""
 		}
 		if !found {
 			t.Errorf("no line for %+v", want)
@@ -290,30 +292,31 @@ func TestClient(t *testing.T) {
 	}
 }
 
-// TestRedriveToTenant moves an event to the connection's present tenant through the
-// admin API, and finds that in the log.
+// TestRedriveToTenant moves an event to the connection's present tenant through the admin API, and finds that in the
+// log.
 func TestRedriveToTenant(t *testing.T) {
 	s := serve(t, token)
 	ctx := context.Background()
 	payload := `{"type":"track","userId":"u","event":"x","messageId":"message-former"}`
-	arrival := adapter.Arrival{MessageID: "message-former", Keyed: true, UserID: "u", AccountID: "u", EventKey: "x", Payload: []byte(payload), Outcome: adapter.Pending}
+	arrival := adapter.Arrival{MessageID: "message-former", Keyed: true, UserID: "u", AccountID: "u", EventKey: "x",
+		Payload: []byte(payload), Outcome: adapter.Pending}
 	if err := s.former.Accept(ctx, []adapter.Arrival{arrival}); err != nil {
 		t.Fatal(err)
 	}
-	const held = `segment_saasquatch_held_events{connection="default",reason="tenant_changed",tenant="host/test_former"} 1`
+	const held = `segment_saasquatch_held_events{connection="default",reason="tenant_changed",` +
+		`tenant="host/test_former"} 1`
 	if _, metrics := s.request(http.MethodGet, "/metrics", ""); !strings.Contains(metrics, held) {
 		t.Errorf("no %s in the metrics", held)
 	}
-	client, err := NewClient(s.url, adapter.NewSecret(token))
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := newTestClient(t, s.url)
 	found, err := client.List(ctx, adapter.Filter{Tenant: "test_former"}, 10)
-	if err != nil || len(found) != 1 || found[0].Tenant != "host/test_former" || found[0].Reason != mapping.ReasonTenantChanged {
+	if err != nil || len(found) != 1 || found[0].Tenant != "host/test_former" ||
+		found[0].Reason != mapping.ReasonTenantChanged {
 		t.Errorf("got %+v, %v", found, err)
 	}
 	var refused *adapter.RefusedError
-	if _, err := client.Redrive(ctx, adapter.Filter{}, 0, "test_former", false); !errors.As(err, &refused) || !strings.Contains(err.Error(), "default has tenant") {
+	if _, err := client.Redrive(ctx, adapter.Filter{}, 0, "test_former", false); !errors.As(err, &refused) ||
+		!strings.Contains(err.Error(), "default has tenant") {
 		t.Errorf("to the former tenant: %v", err)
 	}
 	moves := adapter.TenantMoves{{Connection: "default", From: "host/test_former", To: "tenant", Events: 1}}
@@ -326,46 +329,48 @@ func TestRedriveToTenant(t *testing.T) {
 	if leased, err := s.queue.Lease(ctx, 10, 1<<20); err != nil || len(leased) != 1 {
 		t.Errorf("leased %+v, %v", leased, err)
 	}
-	lines := s.log.FilterMessage("admin action").FilterField(zap.Strings("filter", []string{"to_tenant"})).FilterField(zap.Bool("dry_run", false)).FilterFieldKey("moved")
+	lines := s.log.FilterMessage("admin action").FilterField(zap.Strings("filter", []string{"to_tenant"})).
+		FilterField(zap.Bool("dry_run", false)).FilterFieldKey("moved")
 	if lines.Len() != 1 || lines.All()[0].ContextMap()["dry_run"] != false {
 		t.Errorf("logged %+v", s.log.All())
 	}
-	if status, body := s.request(http.MethodPost, "/admin/v1/purge?outcome=dead&to_tenant=tenant", "Bearer "+token); status != http.StatusBadRequest || !strings.Contains(body, "to_tenant is unknown") {
+	status, body := s.request(http.MethodPost, "/admin/v1/purge?outcome=dead&to_tenant=tenant", "Bearer "+token)
+	if status != http.StatusBadRequest || !strings.Contains(body, "to_tenant is unknown") {
 		t.Errorf("%d %s", status, body)
 	}
 }
 
 func TestNewClient(t *testing.T) {
 	for base, want := range map[string]string{
-		"127.0.0.1:9090": "not a URL", "http://example.com": "plain http", "ftp://127.0.0.1": "not a URL", "": "not a URL",
+		"127.0.0.1:9090": "not a URL", "http://example.com": "plain http", "ftp://127.0.0.1": "not a URL",
+		"": "not a URL",
 	} {
 		if _, err := NewClient(base, adapter.NewSecret(token)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", base, err)
 		}
 	}
-	if _, err := NewClient("http://127.0.0.1:9090", adapter.Secret{}); err == nil || !strings.Contains(err.Error(), "ADMIN_TOKEN") {
+	if _, err := NewClient("http://127.0.0.1:9090", adapter.Secret{}); err == nil ||
+		!strings.Contains(err.Error(), "ADMIN_TOKEN") {
 		t.Errorf("without a token: %v", err)
 	}
 	other := httptest.NewServer(http.NotFoundHandler())
 	defer other.Close()
-	client, err := NewClient(other.URL, adapter.NewSecret(token))
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := newTestClient(t, other.URL)
 	if _, err := client.Verify(context.Background()); err == nil || !strings.Contains(err.Error(), "admin address") {
 		t.Errorf("from another server: %v", err)
 	}
 }
 
-// TestExportThatBreaksOff never passes for a whole one.
+// TestExportThatBreaksOff: an export that breaks off never passes for a whole one.
 func TestExportThatBreaksOff(t *testing.T) {
-	for _, body := range []string{"", "{\"id\":1}\n", "{\"id\":1}\n{\"exported\":", "{\"id\":1}\n{\"exported\":2}\n", "{\"id\":1}\n<html>\n"} {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
-		client, err := NewClient(server.URL, adapter.NewSecret(token))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := client.Export(context.Background(), adapter.Filter{}, 0, func(*adapter.Delivery) error { return nil }); err == nil {
+	for _, body := range []string{"", "{\"id\":1}\n", "{\"id\":1}\n{\"exported\":", "{\"id\":1}\n{\"exported\":2}\n",
+		"{\"id\":1}\n<html>\n"} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, body)
+		}))
+		client := newTestClient(t, server.URL)
+		if err := client.Export(context.Background(), adapter.Filter{}, 0,
+			func(*adapter.Delivery) error { return nil }); err == nil {
 			t.Errorf("%q passes for an export", body)
 		}
 		server.Close()
@@ -438,17 +443,21 @@ func TestMetricsOfAStoreThatFails(t *testing.T) {
 	} {
 		m := NewMetrics()
 		m.WatchStore(test.log, test.ready, time.Now)
-		if err := testutil.GatherAndCompare(m.registry, strings.NewReader(`# HELP segment_saasquatch_store_up 1 if the store works, as /readyz says, and answered, else 0.
-# TYPE segment_saasquatch_store_up gauge
-segment_saasquatch_store_up `+test.up+"\n"), "segment_saasquatch_store_up", "segment_saasquatch_backlog_events"); err != nil {
+		const name = "segment_saasquatch_store_up"
+		want := "# HELP " + name + " 1 if the store works, as /readyz says, and answered, else 0.\n" +
+			"# TYPE " + name + " gauge\n" + name + " " + test.up + "\n"
+		err := testutil.GatherAndCompare(m.registry, strings.NewReader(want), name,
+			"segment_saasquatch_backlog_events")
+		if err != nil {
 			t.Errorf("%T, %v: %v", test.log, test.ready(), err)
 		}
 	}
 }
 
-// FuzzParseQuery checks that what is read is written again as it was meant.
+// FuzzParseQuery checks that encode writes what parseQuery has read.
 func FuzzParseQuery(f *testing.F) {
-	f.Add("id=1&id=2&outcome=dead,pending&since=2026-01-02T03:04:05.678Z&limit=5&dry_run=true&before=9&user=u&message_id=m&event=e&event_key=k&reason=r&connection=c&until=2026-01-02T03:04:05Z&tenant=t&to_tenant=x")
+	f.Add("id=1&id=2&outcome=dead,pending&since=2026-01-02T03:04:05.678Z&limit=5&dry_run=true&before=9&user=u&" +
+		"message_id=m&event=e&event_key=k&reason=r&connection=c&until=2026-01-02T03:04:05Z&tenant=t&to_tenant=x")
 	f.Add("id=0&outcome=&x=y")
 	f.Add("since=2026-01-02T03:04:05%2B01:00")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -11,7 +11,7 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// TestBusy asks for a long read while the store has enough of them under way.
+// TestBusy asks for a long read while the store has enough of them in flight.
 func TestBusy(t *testing.T) {
 	url, _ := serveScripted(t, &scripted{
 		verify: func() ([]adapter.Conservation, error) {
@@ -20,17 +20,9 @@ func TestBusy(t *testing.T) {
 		export: func(func(*adapter.Delivery) error) error { return &adapter.BusyError{RetryAfter: time.Second} },
 	})
 	for path, want := range map[string]string{"verify": "10", "export": "1"} {
-		request, err := http.NewRequest(http.MethodGet, url+"/admin/v1/"+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		request.Header.Set("Authorization", "Bearer "+token)
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = response.Body.Close()
-		if got := response.Header.Get("Retry-After"); response.StatusCode != http.StatusTooManyRequests || got != want {
+		response, _ := ask(t, http.MethodGet, url+"/admin/v1/"+path, "Bearer "+token, nil)
+		if got := response.Header.Get("Retry-After"); response.StatusCode != http.StatusTooManyRequests ||
+			got != want {
 			t.Errorf("%s: %s, Retry-After %q, want %s", path, response.Status, got, want)
 		}
 	}

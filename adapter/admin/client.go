@@ -27,9 +27,9 @@ type Client struct {
 
 var _ adapter.Operations = (*Client)(nil)
 
-// NewClient returns a Client of the server at base, such as http://127.0.0.1:9090. Over plain HTTP it talks to loopback
-// addresses only, because each request carries the token. Only the context bounds the wait for an answer: work on many
-// deliveries takes long.
+// NewClient returns a Client of the server at base, such as http://127.0.0.1:9090. Over plain HTTP it talks to
+// loopback addresses only, because each request carries the token. Only the context bounds the wait for an answer:
+// work on many deliveries takes long.
 func NewClient(base string, token adapter.Secret) (*Client, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -38,7 +38,8 @@ func NewClient(base string, token adapter.Secret) (*Client, error) {
 	addr, addrErr := netip.ParseAddr(u.Hostname())
 	loopback := u.Hostname() == "localhost" || addrErr == nil && addr.IsLoopback()
 	if u.Scheme == "http" && !loopback {
-		return nil, errors.New("the token would travel over plain http: use https, or a tunnel to the server's own machine")
+		return nil, errors.New("the token would travel over plain http: use https, or a tunnel " +
+			"to the server's own machine")
 	}
 	if token.IsZero() {
 		return nil, errors.New("the admin API needs a token: set ADMIN_TOKEN")
@@ -56,7 +57,8 @@ func NewClient(base string, token adapter.Secret) (*Client, error) {
 func (c *Client) call(ctx context.Context, method, path string, q *query) (io.ReadCloser, error) {
 	if q != nil {
 		if q.filter.IDs != nil && len(q.filter.IDs) == 0 {
-			return nil, errors.New("the filter has an empty list of ids: the query cannot express that, and would pick all")
+			return nil, errors.New("the filter has an empty list of ids: the query cannot express that, " +
+				"and would pick all")
 		}
 		if parameters := q.encode().Encode(); parameters != "" {
 			path += "?" + parameters
@@ -129,7 +131,8 @@ func (c *Client) List(ctx context.Context, filter adapter.Filter, limit int) ([]
 	return fetch[[]adapter.Delivery](ctx, c, http.MethodGet, "/deliveries", &query{filter: filter, limit: limit})
 }
 
-// Scans estimates the cost of a filter; see [adapter.Operations]. A server of an earlier version answers with an error.
+// Scans estimates the cost of a filter; see [adapter.Operations]. A server of an earlier version answers with an
+// error.
 func (c *Client) Scans(ctx context.Context, filter adapter.Filter) (adapter.Scan, error) {
 	return fetch[adapter.Scan](ctx, c, http.MethodGet, "/scans", &query{filter: filter})
 }

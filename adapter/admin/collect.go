@@ -77,7 +77,8 @@ var (
 	outcomes = describe("deliveries", "Events by their outcome since the store was made.", "connection", "outcome")
 
 	conservation = describe("conservation_difference",
-		"Accepted events less those that have an outcome or are pending: 0 unless events are lost or made up.", "connection")
+		"Accepted events less those that have an outcome or are pending: 0 unless events are lost or made up.",
+		"connection")
 	letterBytes = describe("dead_letter_bytes",
 		"Payloads of rejected and dead events that are kept.", "connection", "outcome")
 	backlog      = describe("backlog_events", "Pending events.", "connection")

@@ -107,7 +107,8 @@ func (h *Handler) authorize(c *gin.Context) {
 	}
 	index := h.tokens.find(c.GetHeader("Authorization"))
 	if index < 0 {
-		h.log.Warn("admin request refused", zap.String("path", c.FullPath()), zap.String("remote", c.Request.RemoteAddr))
+		h.log.Warn("admin request refused", zap.String("path", c.FullPath()),
+			zap.String("remote", c.Request.RemoteAddr))
 		c.Header("WWW-Authenticate", "Bearer")
 		answerError(c, http.StatusUnauthorized, "want Authorization: Bearer and one of admin.token")
 		c.Abort()

@@ -18,7 +18,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// scripted are operations of which a test scripts those it uses.
+// scripted has the operations that a test scripts.
 type scripted struct {
 	adapter.Operations
 	scan   adapter.Scan
@@ -39,18 +39,40 @@ func (s *scripted) Purge(context.Context, adapter.Filter, int, bool) (*adapter.P
 	return s.purge()
 }
 
-// serveScripted serves them and returns the URL and the log.
+// serveScripted serves the operations and returns the URL and the log.
 func serveScripted(t *testing.T, operations adapter.Operations) (string, *observer.ObservedLogs) {
 	t.Helper()
 	core, log := observer.New(zapcore.DebugLevel)
 	server := httptest.NewUnstartedServer(New(Options{
-		Operations: operations, Tokens: []adapter.Secret{adapter.NewSecret("an-older-token-of-sixteen"), adapter.NewSecret(token)},
+		Operations: operations, Tokens: []adapter.Secret{adapter.NewSecret("an-older-token-of-sixteen"),
+			adapter.NewSecret(token)},
 		Metrics: NewMetrics(), Log: zap.New(core),
 	}))
 	server.Config.MaxHeaderBytes = 4 << 10
 	server.Start()
 	t.Cleanup(server.Close)
 	return server.URL, log
+}
+
+// ask makes a request with the authorization, empty for none, and returns the answer and its body.
+func ask(t *testing.T, method, url, authorization string, body io.Reader) (*http.Response, string) {
+	t.Helper()
+	request, err := http.NewRequest(method, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if authorization != "" {
+		request.Header.Set("Authorization", authorization)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(response.Body)
+	if err = errors.Join(err, response.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return response, string(text)
 }
 
 func newTestClient(t *testing.T, url string) *Client {
@@ -62,11 +84,13 @@ func newTestClient(t *testing.T, url string) *Client {
 	return client
 }
 
-// TestBodyIsRefused: a filter, or dry_run, in a place where nothing reads it must
-// not be overlooked.
+// TestBodyIsRefused: the API refuses a body, since it would ignore a filter or dry_run in it.
 func TestBodyIsRefused(t *testing.T) {
 	purged := 0
-	url, _ := serveScripted(t, &scripted{purge: func() (*adapter.Purge, error) { purged++; return &adapter.Purge{}, nil }})
+	url, _ := serveScripted(t, &scripted{purge: func() (*adapter.Purge, error) {
+		purged++
+		return &adapter.Purge{}, nil
+	}})
 	for _, test := range []struct {
 		name string
 		body io.Reader
@@ -79,16 +103,7 @@ func TestBodyIsRefused(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := purged
-			request, err := http.NewRequest(http.MethodPost, url+"/admin/v1/purge?outcome=dead", test.body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			request.Header.Set("Authorization", "Bearer "+token)
-			response, err := http.DefaultClient.Do(request)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer response.Body.Close()
+			response, _ := ask(t, http.MethodPost, url+"/admin/v1/purge?outcome=dead", "Bearer "+token, test.body)
 			if did := purged > before; response.StatusCode != test.want || did != (test.want == http.StatusOK) {
 				t.Errorf("got %s, purged: %v", response.Status, did)
 			}
@@ -96,8 +111,7 @@ func TestBodyIsRefused(t *testing.T) {
 	}
 }
 
-// TestExportFailsMidway: whatever keeps the server from going on, the client does
-// not take what came for the whole.
+// TestExportFailsMidway: if the server stops midway, the client does not take the export for complete.
 func TestExportFailsMidway(t *testing.T) {
 	for name, fail := range map[string]func() error{
 		"error": func() error { return errors.New("a secret of the disk") },
@@ -106,14 +120,16 @@ func TestExportFailsMidway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			url, log := serveScripted(t, &scripted{export: func(yield func(*adapter.Delivery) error) error {
 				for id := range int64(3) {
-					if err := yield(&adapter.Delivery{ID: 3 - id, Outcome: adapter.Dead, Detail: strings.Repeat("x", 10_000)}); err != nil {
+					if err := yield(&adapter.Delivery{ID: 3 - id, Outcome: adapter.Dead,
+						Detail: strings.Repeat("x", 10_000)}); err != nil {
 						return err
 					}
 				}
 				return fail()
 			}})
 			came := 0
-			err := newTestClient(t, url).Export(t.Context(), adapter.Filter{}, 0, func(*adapter.Delivery) error { came++; return nil })
+			err := newTestClient(t, url).Export(t.Context(), adapter.Filter{}, 0,
+				func(*adapter.Delivery) error { came++; return nil })
 			if err == nil || came != 3 || !strings.Contains(err.Error(), "broke off after 3") {
 				t.Errorf("%d came: %v", came, err)
 			}
@@ -122,15 +138,17 @@ func TestExportFailsMidway(t *testing.T) {
 			}
 		})
 	}
-	// Before the first delivery there is an answer yet, without the cause.
-	url, _ := serveScripted(t, &scripted{export: func(func(*adapter.Delivery) error) error { return errors.New("a secret of the disk") }})
+	// Before the first delivery the server still answers, without the cause.
+	url, _ := serveScripted(t, &scripted{export: func(func(*adapter.Delivery) error) error {
+		return errors.New("a secret of the disk")
+	}})
 	err := newTestClient(t, url).Export(t.Context(), adapter.Filter{}, 0, nil)
 	if err == nil || !strings.Contains(err.Error(), "500") || strings.Contains(err.Error(), "secret") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// TestAuditLines has one for each action, also of those that fail.
+// TestAuditLines: each action has one line in the log, a failed one too.
 func TestAuditLines(t *testing.T) {
 	var purged *adapter.Purge
 	var purgeErr error
@@ -145,11 +163,14 @@ func TestAuditLines(t *testing.T) {
 		level  zapcore.Level
 		want   map[string]any
 	}{
-		{"done", &adapter.Purge{Purged: map[adapter.Outcome]int{adapter.Dead: 2, adapter.Rejected: 3}}, nil, false, zapcore.InfoLevel,
+		{"done", &adapter.Purge{Purged: map[adapter.Outcome]int{adapter.Dead: 2, adapter.Rejected: 3}}, nil, false,
+			zapcore.InfoLevel,
 			map[string]any{"dry_run": false, "purged": int64(5)}},
 		{"dry", &adapter.Purge{}, nil, true, zapcore.InfoLevel, map[string]any{"dry_run": true, "purged": int64(0)}},
-		{"refused", nil, &adapter.RefusedError{Problem: "no"}, false, zapcore.WarnLevel, map[string]any{"dry_run": false, "error": "no"}},
-		{"in part", &adapter.Purge{Purged: map[adapter.Outcome]int{adapter.Dead: 2}}, errors.New("disk"), false, zapcore.ErrorLevel,
+		{"refused", nil, &adapter.RefusedError{Problem: "no"}, false, zapcore.WarnLevel,
+			map[string]any{"dry_run": false, "error": "no"}},
+		{"in part", &adapter.Purge{Purged: map[adapter.Outcome]int{adapter.Dead: 2}}, errors.New("disk"), false,
+			zapcore.ErrorLevel,
 			map[string]any{"dry_run": false, "purged": int64(2), "error": "disk"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -181,24 +202,28 @@ func TestAuditLines(t *testing.T) {
 	}
 }
 
-// TestFilterThatNoQueryCanSay does not become one that picks all.
+// TestFilterThatNoQueryCanSay: a filter that a query cannot express does not become one that picks all.
 func TestFilterThatNoQueryCanSay(t *testing.T) {
-	url, _ := serveScripted(t, &scripted{purge: func() (*adapter.Purge, error) { t.Error("the server was asked"); return nil, nil }})
+	url, _ := serveScripted(t, &scripted{purge: func() (*adapter.Purge, error) {
+		t.Error("the server was asked")
+		return nil, nil
+	}})
 	client := newTestClient(t, url)
-	if _, err := client.Purge(t.Context(), adapter.Filter{IDs: []int64{}, Outcomes: []adapter.Outcome{adapter.Dead}}, 0, false); err == nil {
+	if _, err := client.Purge(t.Context(), adapter.Filter{IDs: []int64{}, Outcomes: []adapter.Outcome{adapter.Dead}},
+		0, false); err == nil {
 		t.Error("no error for a list of ids without any")
 	}
 	many := make([]int64, 4000)
 	for i := range many {
 		many[i] = int64(i + 1)
 	}
-	if _, err := client.Purge(t.Context(), adapter.Filter{IDs: many}, 0, false); err == nil || !strings.Contains(err.Error(), "fewer ids") {
+	if _, err := client.Purge(t.Context(), adapter.Filter{IDs: many}, 0, false); err == nil ||
+		!strings.Contains(err.Error(), "fewer ids") {
 		t.Errorf("for too many ids: %v", err)
 	}
 }
 
-// TestScans has the API say how many deliveries a filter goes through, with the answer and
-// beforehand.
+// TestScans: the API tells how many deliveries a filter reads, with the answer and beforehand.
 func TestScans(t *testing.T) {
 	for _, test := range []struct {
 		scan         adapter.Scan
@@ -207,30 +232,22 @@ func TestScans(t *testing.T) {
 		{adapter.Scan{}, "", `{"deliveries":0}`},
 		{adapter.Scan{Deliveries: 70_000, Indexing: true}, "70000", `{"deliveries":70000,"indexing":true}`},
 	} {
-		url, _ := serveScripted(t, &scripted{scan: test.scan, purge: func() (*adapter.Purge, error) { return &adapter.Purge{}, nil }})
-		for path, method := range map[string]string{"/purge?reason=refused": http.MethodPost, "/scans?reason=refused": http.MethodGet} {
-			request, err := http.NewRequest(method, url+"/admin/v1"+path, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			request.Header.Set("Authorization", "Bearer "+token)
-			response, err := http.DefaultClient.Do(request)
-			if err != nil {
-				t.Fatal(err)
-			}
-			body, err := io.ReadAll(response.Body)
-			if err = errors.Join(err, response.Body.Close()); err != nil {
-				t.Fatal(err)
-			}
+		url, _ := serveScripted(t, &scripted{scan: test.scan, purge: func() (*adapter.Purge, error) {
+			return &adapter.Purge{}, nil
+		}})
+		for path, method := range map[string]string{"/purge?reason=refused": http.MethodPost,
+			"/scans?reason=refused": http.MethodGet} {
+			response, body := ask(t, method, url+"/admin/v1"+path, "Bearer "+token, nil)
 			switch got := response.Header.Get("Deliveries-Scanned"); {
 			case method == http.MethodPost && got != test.header:
 				t.Errorf("%s: the header is %q, want %q", path, got, test.header)
-			case method == http.MethodGet && strings.TrimSpace(string(body)) != test.body:
+			case method == http.MethodGet && strings.TrimSpace(body) != test.body:
 				t.Errorf("%s: the answer is %s, want %s", path, body, test.body)
 			}
 		}
 		client := newTestClient(t, url)
-		if got, err := client.Scans(context.Background(), adapter.Filter{Reason: mapping.ReasonRefused}); err != nil || got != test.scan {
+		if got, err := client.Scans(context.Background(), adapter.Filter{Reason: mapping.ReasonRefused}); err != nil ||
+			got != test.scan {
 			t.Errorf("the client says %+v, %v, want %+v", got, err, test.scan)
 		}
 	}

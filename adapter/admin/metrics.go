@@ -36,7 +36,8 @@ func NewMetrics() *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		received: counter("requests_total", "Requests of senders by the HTTP status of the answer; "+
-			"without a connection at unknown paths, or refused by the server itself.", "connection", "status", "reason"),
+			"without a connection at unknown paths, or refused by the server itself.", "connection", "status",
+			"reason"),
 		events: counter("events_total", "Events that have their outcome.", "connection", "outcome", "reason"),
 		requests: counter("upstream_requests_total",
 			"Requests to SaaSquatch by HTTP status; status 0 had no answer.", "connection", "status"),

@@ -18,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// fixedLog is a store whose numbers stand still.
+// fixedLog is a store with constant numbers.
 type fixedLog struct {
 	totals   []adapter.Totals
 	backlogs []adapter.Backlog
@@ -27,15 +27,16 @@ type fixedLog struct {
 func (l *fixedLog) Totals(context.Context) ([]adapter.Totals, error)   { return l.totals, nil }
 func (l *fixedLog) Backlog(context.Context) ([]adapter.Backlog, error) { return l.backlogs, nil }
 
-// TestMetricsGolden compares all of our metrics in a fixed state with
-// testdata/metrics/want.txt. In it an event of connection eu is lost.
+// TestMetricsGolden compares all of our metrics in a fixed state with testdata/metrics/want.txt. In it an event of
+// connection eu is lost.
 func TestMetricsGolden(t *testing.T) {
 	now := time.Date(2026, 11, 1, 8, 0, 0, 0, time.UTC)
 	m := NewMetrics()
 	m.WatchStore(&fixedLog{
 		totals: []adapter.Totals{
 			{Connection: "default", Accepted: 10, Events: map[adapter.Outcome]int64{
-				adapter.Delivered: 4, adapter.Duplicate: 1, adapter.Skipped: 1, adapter.Rejected: 1, adapter.Dead: 1, adapter.Pending: 2,
+				adapter.Delivered: 4, adapter.Duplicate: 1, adapter.Skipped: 1, adapter.Rejected: 1, adapter.Dead: 1,
+				adapter.Pending: 2,
 			}, PayloadBytes: map[adapter.Outcome]int64{adapter.Rejected: 2, adapter.Dead: 1000}},
 			{Connection: "eu", Accepted: 2, Events: map[adapter.Outcome]int64{adapter.Delivered: 1}},
 		},

@@ -33,7 +33,8 @@ const (
 // Parameters that an operation takes.
 var (
 	ofFilter = []string{
-		"before", "connection", "event", "event_key", "id", "message_id", "outcome", "reason", "run", "since", "tenant",
+		"before", "connection", "event", "event_key", "id", "message_id", "outcome", "reason", "run", "since",
+		"tenant",
 		"until", "user",
 	}
 	ofMany   = append(slices.Clip(ofFilter), "limit")

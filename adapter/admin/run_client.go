@@ -124,8 +124,8 @@ func (c *Client) Identifies(
 	return known, err
 }
 
-// Failures yields the payloads of a run's dead and rejected events; see [adapter.RunStore]. An answer that breaks off is
-// an error.
+// Failures yields the payloads of a run's dead and rejected events; see [adapter.RunStore]. An answer that breaks off
+// is an error.
 func (c *Client) Failures(ctx context.Context, run int64, yield func([]byte) error) (missing int64, err error) {
 	body, err := c.do(ctx, http.MethodGet, runPath(run, "/failures"), nil)
 	if err != nil {

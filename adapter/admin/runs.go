@@ -195,7 +195,8 @@ func (h *Handler) acceptBatch(c *gin.Context, run *adapter.Run) (any, error) {
 		return nil, err
 	}
 	if batch == nil || batch.Held {
-		return nil, &badRequestError{"the request has no batch, or one for an import job, which needs the store itself"}
+		return nil, &badRequestError{
+			"the request has no batch, or one for an import job, which needs the store itself"}
 	}
 	if err := h.replays.AcceptBatch(c.Request.Context(), run, batch); err != nil {
 		return nil, err

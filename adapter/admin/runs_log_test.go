@@ -18,7 +18,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// failingReplays fails at everything with one error, nil for none.
+// failingReplays returns one error from each method, nil for none.
 type failingReplays struct{ err error }
 
 func (f *failingReplays) BeginRun(context.Context, string, string, json.RawMessage) (*adapter.Run, error) {
@@ -76,8 +76,8 @@ var runActions = []struct {
 	{http.MethodGet, "/runs/7/failures", "", "run failures", true},
 }
 
-// TestRunActionsInLog: a run action that fails has a line with its name, its status and
-// the cause, at error where the answer points to the log.
+// TestRunActionsInLog: a failed run action has a line with its name, its status and the cause. Its level is error
+// where the answer points to the log.
 func TestRunActionsInLog(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -87,7 +87,8 @@ func TestRunActionsInLog(t *testing.T) {
 	}{
 		{"done", nil, http.StatusOK, zapcore.InfoLevel},
 		{"store", errors.New("disk I/O error"), http.StatusInternalServerError, zapcore.ErrorLevel},
-		{"store is down", &adapter.UnavailableError{Message: "the store does not work", Err: errors.New("disk I/O error")},
+		{"store is down", &adapter.UnavailableError{Message: "the store does not work",
+			Err: errors.New("disk I/O error")},
 			http.StatusServiceUnavailable, zapcore.ErrorLevel},
 		{"backlog", &adapter.UnavailableError{Message: "the backlog is full"}, http.StatusServiceUnavailable,
 			zapcore.WarnLevel},
@@ -149,7 +150,7 @@ func TestWrongRunRequestsInLog(t *testing.T) {
 			t.Errorf("%s: logged %v", path, lines)
 		}
 	}
-	// The client that has gone reads no answer, and mends nothing.
+	// A client that has gone reads no answer.
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	request := httptest.NewRequest(http.MethodPost, "/admin/v1/runs/x/take", nil).WithContext(gone)

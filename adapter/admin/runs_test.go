@@ -24,7 +24,8 @@ const runsToken = "token-of-sixteen-characters"
 func newRunsServer(t *testing.T, replays adapter.RunStore) (*admin.Client, string) {
 	t.Helper()
 	handler := admin.New(admin.Options{
-		Replays: replays, Tenants: map[string]string{"default": "tenant"}, Tokens: []adapter.Secret{adapter.NewSecret(runsToken)}, Metrics: admin.NewMetrics(),
+		Replays: replays, Tenants: map[string]string{"default": "tenant"},
+		Tokens: []adapter.Secret{adapter.NewSecret(runsToken)}, Metrics: admin.NewMetrics(),
 	})
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
@@ -37,7 +38,8 @@ func newRunsServer(t *testing.T, replays adapter.RunStore) (*admin.Client, strin
 
 func openRunsStore(t *testing.T, limits store.Limits) *store.Store {
 	t.Helper()
-	opened, err := store.Open(context.Background(), store.Options{Path: filepath.Join(t.TempDir(), "adapter.db"), Limits: limits})
+	opened, err := store.Open(context.Background(), store.Options{Path: filepath.Join(t.TempDir(), "adapter.db"),
+		Limits: limits})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,11 +62,15 @@ func TestRunsThroughServer(t *testing.T) {
 	}
 	batch := &adapter.Batch{
 		Arrivals: []adapter.Arrival{
-			{MessageID: "message-1", Keyed: true, UserID: "u", AccountID: "u", EventKey: "key", Payload: []byte(`{"a":1}`), Outcome: adapter.Pending},
-			{MessageID: "message-1", Keyed: true, UserID: "u", AccountID: "u", EventKey: "key", Payload: []byte(`{"a":1}`), Outcome: adapter.Pending},
+			{MessageID: "message-1", Keyed: true, UserID: "u", AccountID: "u", EventKey: "key",
+				Payload: []byte(`{"a":1}`), Outcome: adapter.Pending},
+			{MessageID: "message-1", Keyed: true, UserID: "u", AccountID: "u", EventKey: "key",
+				Payload: []byte(`{"a":1}`), Outcome: adapter.Pending},
 			{Payload: []byte("\xff{"), Outcome: adapter.Rejected, Reason: "invalid_json"},
-			{MessageID: "m", Identity: -1 << 62, Fingerprint: 7, UserID: "u", AccountID: "u", Event: "Order Completed", EventKey: "key", Payload: []byte(`{"a":2}`), Outcome: adapter.Pending},
-			{MessageID: "m", Identity: -1<<62 + 1, Fingerprint: 7, UserID: "u", AccountID: "u", EventKey: "key", Payload: []byte(`{"a":3}`), Outcome: adapter.Pending},
+			{MessageID: "m", Identity: -1 << 62, Fingerprint: 7, UserID: "u", AccountID: "u", Event: "Order Completed",
+				EventKey: "key", Payload: []byte(`{"a":2}`), Outcome: adapter.Pending},
+			{MessageID: "m", Identity: -1<<62 + 1, Fingerprint: 7, UserID: "u", AccountID: "u", EventKey: "key",
+				Payload: []byte(`{"a":3}`), Outcome: adapter.Pending},
 		},
 		Tallies:  []adapter.Tally{{Outcome: adapter.Skipped, Reason: "no_user_id", Events: 3}},
 		Objects:  []adapter.ObjectProgress{{Object: "a", Version: "v", Lines: 6, Done: true}},
@@ -73,7 +79,9 @@ func TestRunsThroughServer(t *testing.T) {
 	if err := client.AcceptBatch(ctx, run, batch); err != nil {
 		t.Fatal(err)
 	}
-	if a := batch.Arrivals; a[0].Outcome != adapter.Pending || a[1].Outcome != adapter.Duplicate || a[1].Reason != mapping.ReasonAlreadyAccepted || a[2].Outcome != adapter.Rejected || a[3].Outcome != adapter.Pending || a[4].Outcome != adapter.Pending {
+	if a := batch.Arrivals; a[0].Outcome != adapter.Pending || a[1].Outcome != adapter.Duplicate ||
+		a[1].Reason != mapping.ReasonAlreadyAccepted || a[2].Outcome != adapter.Rejected ||
+		a[3].Outcome != adapter.Pending || a[4].Outcome != adapter.Pending {
 		t.Errorf("arrivals %+v", a)
 	}
 	state, err := client.RunState(ctx, run)
@@ -95,16 +103,20 @@ func TestRunsThroughServer(t *testing.T) {
 		t.Errorf("found %+v, %v", found, err)
 	}
 	profile := &adapter.Batch{Arrivals: []adapter.Arrival{{
-		MessageID: "message-2", Keyed: true, UserID: "u", AccountID: "u", EventKey: adapter.UpsertEventKey, Payload: []byte(`{"timestamp":"2026-03-01T12:00:00Z"}`), Outcome: adapter.Pending,
+		MessageID: "message-2", Keyed: true, UserID: "u", AccountID: "u", EventKey: adapter.UpsertEventKey,
+		Payload: []byte(`{"timestamp":"2026-03-01T12:00:00Z"}`), Outcome: adapter.Pending,
 	}}, Progress: json.RawMessage(`{"lines":6}`)}
 	if err := client.AcceptBatch(ctx, run, profile); err != nil {
 		t.Fatal(err)
 	}
-	newer, err := client.Identifies(ctx, "default", "whatever", []adapter.IdentifyQuery{{UserID: "v", AccountID: "v"}, {UserID: "u", AccountID: "u", Since: math.MinInt64}})
-	if err != nil || len(newer) != 1 || newer[0] != (adapter.KnownIdentify{Query: 1, MessageID: "message-2", At: 1772366400000, Own: true}) {
+	newer, err := client.Identifies(ctx, "default", "whatever", []adapter.IdentifyQuery{{UserID: "v", AccountID: "v"},
+		{UserID: "u", AccountID: "u", Since: math.MinInt64}})
+	if err != nil || len(newer) != 1 || newer[0] != (adapter.KnownIdentify{Query: 1, MessageID: "message-2",
+		At: 1772366400000, Own: true}) {
 		t.Errorf("identify calls %+v, %v", newer, err)
 	}
-	if _, err := client.Identifies(ctx, "default", "", make([]adapter.IdentifyQuery, adapter.MaxIdentifyQueries+1)); err == nil {
+	if _, err := client.Identifies(ctx, "default", "",
+		make([]adapter.IdentifyQuery, adapter.MaxIdentifyQueries+1)); err == nil {
 		t.Error("too many queries were answered")
 	}
 	var failures []string
@@ -139,14 +151,16 @@ func TestRunsThroughServer(t *testing.T) {
 			t.Errorf("take run %d: %v", id, err)
 		}
 	}
-	if _, err := client.BeginRun(ctx, "other", "tenant", json.RawMessage(`{}`)); err == nil || !strings.Contains(err.Error(), `connection "other" is not one of this server's`) {
+	if _, err := client.BeginRun(ctx, "other", "tenant", json.RawMessage(`{}`)); err == nil ||
+		!strings.Contains(err.Error(), `connection "other" is not one of this server's`) {
 		t.Errorf("another connection: %v", err)
 	}
 }
 
-// TestRunsUnavailable tells a replay that the store takes nothing at the moment.
+// TestRunsUnavailable: the server tells a replay that the store takes no events at the moment.
 func TestRunsUnavailable(t *testing.T) {
-	client, _ := newRunsServer(t, openRunsStore(t, store.Limits{Shares: map[string]store.Share{"default": {Events: 1}}}))
+	client, _ := newRunsServer(t, openRunsStore(t,
+		store.Limits{Shares: map[string]store.Share{"default": {Events: 1}}}))
 	ctx := context.Background()
 	run, err := client.BeginRun(ctx, "default", "", json.RawMessage(`{}`))
 	if err != nil {
@@ -155,7 +169,8 @@ func TestRunsUnavailable(t *testing.T) {
 	arrival := adapter.Arrival{Payload: []byte("{}"), Outcome: adapter.Pending}
 	err = client.AcceptBatch(ctx, run, &adapter.Batch{Arrivals: []adapter.Arrival{arrival, arrival}})
 	var unavailable *adapter.UnavailableError
-	if !errors.As(err, &unavailable) || !strings.Contains(unavailable.Unavailable(), "backlog of the connection is full") {
+	if !errors.As(err, &unavailable) || !strings.Contains(unavailable.Unavailable(),
+		"backlog of the connection is full") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -176,7 +191,8 @@ func TestWrongRunRequests(t *testing.T) {
 		{"direct", direct, http.MethodGet, "/runs", runsToken, "", http.StatusConflict},
 		{"no JSON", url, http.MethodPost, "/runs/1/batch", runsToken, "{", http.StatusBadRequest},
 		{"no batch", url, http.MethodPost, "/runs/1/batch", runsToken, `{"owner":"1"}`, http.StatusBadRequest},
-		{"held", url, http.MethodPost, "/runs/1/batch", runsToken, `{"owner":"1","batch":{"Held":true}}`, http.StatusBadRequest},
+		{"held", url, http.MethodPost, "/runs/1/batch", runsToken, `{"owner":"1","batch":{"Held":true}}`,
+			http.StatusBadRequest},
 		{"no number", url, http.MethodGet, "/runs/x", runsToken, "", http.StatusNotFound},
 		{"no run", url, http.MethodGet, "/runs/7/state", runsToken, "", http.StatusNotFound},
 		{"wrong owner", url, http.MethodPost, "/runs/1/end", runsToken, `{"owner":"1"}`, http.StatusConflict},

@@ -8,7 +8,8 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// tokens are the hashes of the bearer tokens. All hashes have one length, so that the time of a comparison tells nothing.
+// tokens are the hashes of the bearer tokens. All hashes have one length, so that the time of a comparison tells
+// nothing.
 type tokens [][sha256.Size]byte
 
 func newTokens(secrets []adapter.Secret) tokens {
