@@ -16,36 +16,34 @@ import (
 // maxAnswer bounds how much of an answer is read, in bytes.
 const maxAnswer = 256 << 10
 
-// form is what the body of an answer is, as far as that decides what the answer
-// means.
+// form is the kind of an answer's body, as far as the meaning of the answer depends on it.
 type form uint8
 
 const (
-	// formEmpty: there is no body, or nothing of it arrived but white space.
+	// formEmpty: there is no body, or only white space arrived.
 	formEmpty form = iota + 1
 	// formObject: a JSON object.
 	formObject
-	// formBroken: the beginning of a JSON object. The connection broke, or the body
-	// is longer than maxAnswer.
+	// formBroken: the beginning of a JSON object. The connection broke, or the body is longer than maxAnswer.
 	formBroken
 	// formOther: a page of HTML, another JSON value, or anything else.
 	formOther
 )
 
-// answerBody is what matters of an answer's body.
+// answerBody is the part of an answer's body that counts.
 type answerBody struct {
 	form form
 	// failure is SaaSquatch's error object, if failure.stated.
 	failure apiError
-	// start is the beginning of a body that may not be SaaSquatch's, else empty.
+	// start is the beginning of a body that may not be SaaSquatch's. It is empty for another body.
 	start string
 }
 
 // maxStart bounds answerBody.start, in bytes.
 const maxStart = 512
 
-// bodyReader reads bodies of answers. It finds SaaSquatch's error in an object
-// without decoding the rest, since most bodies only repeat the event.
+// bodyReader reads bodies of answers. It finds SaaSquatch's error in an object without decoding the rest, since most
+// bodies only repeat the event.
 type bodyReader struct {
 	limited io.LimitedReader
 	text    bytes.Buffer
@@ -54,7 +52,7 @@ type bodyReader struct {
 }
 
 var bodyReaders = sync.Pool{New: func() any {
-	// The options let a success pass that repeats what the event holds.
+	// The options accept a success that repeats odd fields of an event.
 	return &bodyReader{decoder: jsontext.NewDecoder(&bytes.Buffer{}, bodyOptions...)}
 }}
 
@@ -63,8 +61,8 @@ var bodyOptions = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontex
 // maxPooled is the largest buffer that is kept for another body, in bytes.
 const maxPooled = 64 << 10
 
-// readBody reads the body of an answer with the status, up to maxAnswer bytes. It never
-// fails: a body that breaks off says something too.
+// readBody reads the body of an answer with the status, up to maxAnswer bytes. It never fails: a body that breaks off
+// is a kind of body, too.
 func readBody(status int, body io.Reader) answerBody {
 	r := bodyReaders.Get().(*bodyReader)
 	defer func() {
@@ -96,7 +94,7 @@ func readBody(status int, body io.Reader) answerBody {
 	return read
 }
 
-// fill reads the body into the buffer and reports whether that is all of it.
+// fill reads the body into the buffer and reports whether it is complete.
 func (r *bodyReader) fill(body io.Reader) (whole bool) {
 	r.text.Reset()
 	r.limited = io.LimitedReader{R: body, N: maxAnswer + 1}
@@ -108,8 +106,7 @@ func (r *bodyReader) fill(body io.Reader) (whole bool) {
 	return err == nil
 }
 
-// unzip replaces the buffer's content by what it unpacks to, and reports whether
-// that is all of it.
+// unzip unpacks the buffer's content and reports whether it is complete.
 func (r *bodyReader) unzip() (whole bool) {
 	unzipped, err := gzip.NewReader(bytes.NewReader(bytes.Clone(r.text.Bytes())))
 	if err != nil {
@@ -122,8 +119,7 @@ func (r *bodyReader) unzip() (whole bool) {
 	return r.fill(unzipped)
 }
 
-// scan reads the object at the start of the buffer. Of several members of the same
-// name the last counts.
+// scan reads the object at the start of the buffer. Of several members with the same name the last counts.
 func (r *bodyReader) scan(whole bool) (form, apiError) {
 	var failure apiError
 	r.decoder.Reset(&r.text, bodyOptions...)
@@ -153,8 +149,7 @@ func (r *bodyReader) member(failure *apiError) error {
 	if err != nil {
 		return err
 	}
-	// Only top-level members say that the answer is an error: those of an event's
-	// fields, which a success repeats, may have any name.
+	// Only top-level members make the answer an error: a success repeats an event's fields, which may have any name.
 	var text *string
 	switch string(name) {
 	case `"statusCode"`:
@@ -185,13 +180,13 @@ func textOf(value jsontext.Value) string {
 	if value.Kind() != jsontext.KindString {
 		return ""
 	}
-	// The error only tells of invalid UTF-8, which becomes U+FFFD.
+	// The only error is invalid UTF-8, which becomes U+FFFD.
 	text, _ := jsontext.AppendUnquote(nil, value)
 	return string(text)
 }
 
-// statedStatus returns the status that the member statusCode states: an integer from
-// 300 on, also as text. It returns 0 for another value, which is no error's.
+// statedStatus returns the status in the member statusCode: an integer from 300 on, also as text. It returns 0 for
+// another value, which is not an error's.
 func statedStatus(value jsontext.Value) int {
 	text := string(value)
 	if value.Kind() == jsontext.KindString {

@@ -18,7 +18,7 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// phase is how far a request came without an answer.
+// phase is how far a request without an answer got.
 type phase int32
 
 const (
@@ -27,10 +27,10 @@ const (
 	phaseSent        // there was a connection for the request
 )
 
-// traced is how far a request has come.
+// traced records the phase of a request.
 type traced struct{ phase atomic.Int32 }
 
-// trace has the request of the context tell how far it comes.
+// trace returns a context whose request records its phase.
 func (p *traced) trace(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		TLSHandshakeStart: func() { p.phase.CompareAndSwap(int32(phaseStart), int32(phaseTLS)) },
@@ -40,14 +40,14 @@ func (p *traced) trace(ctx context.Context) context.Context {
 
 func (p *traced) came() phase { return phase(p.phase.Load()) }
 
-// proxyRefusedError is the answer of a proxy that makes no connection.
+// proxyRefusedError is the answer of a proxy that refuses a connection.
 type proxyRefusedError struct{ status int }
 
 func (e *proxyRefusedError) Error() string {
 	return fmt.Sprintf("the proxy refuses the connection: HTTP %d %s", e.status, http.StatusText(e.status))
 }
 
-// refusalOf is the error of a proxy that answers CONNECT otherwise than with 200.
+// refusalOf returns the error of a proxy that does not answer CONNECT with 200.
 func refusalOf(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
 	if answer.StatusCode != http.StatusOK {
 		return &proxyRefusedError{answer.StatusCode}
@@ -55,7 +55,7 @@ func refusalOf(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Resp
 	return nil
 }
 
-// causeByNumber is the cause of the system's errors.
+// causeByNumber has the causes of the system's errors.
 var causeByNumber = map[syscall.Errno]adapter.Cause{
 	syscall.ECONNREFUSED:  adapter.CauseConnectionRefused,
 	syscall.ECONNRESET:    adapter.CauseConnectionClosed,
@@ -71,12 +71,12 @@ var causeByNumber = map[syscall.Errno]adapter.Cause{
 	syscall.ENFILE:        adapter.CauseTooManyFiles,
 }
 
-// closedIdle ends net/http's error for a connection that the server closed before the
-// request was written to it. The error has no type, and its variable is not exported.
+// closedIdle ends net/http's error for a connection that the server closed before the request was written to it. The
+// error has no type, and its variable is not exported.
 const closedIdle = "http: server closed idle connection"
 
-// causeOf says why a request that came so far got no answer. It goes by types, where
-// there are some.
+// causeOf returns why a request that got as far as came has no answer. It judges by the type of the error, where it
+// has one.
 func causeOf(err error, came phase) adapter.Cause {
 	is := func(target error) bool { return errors.Is(err, target) }
 	operation, _ := errors.AsType[*net.OpError](err)
@@ -126,7 +126,7 @@ func typed[E error](err error) bool {
 	return ok
 }
 
-// isTimeout reports whether time was over. The transport's own errors share no type.
+// isTimeout reports whether a timeout ended the request. The transport's own errors share no type.
 func isTimeout(err error) bool {
 	timeout, ok := errors.AsType[net.Error](err)
 	return errors.Is(err, context.DeadlineExceeded) || ok && timeout.Timeout()

@@ -10,16 +10,14 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// classify says what a status means for the event that was sent. It is the one table
-// for single calls, errors of GraphQL and records of imports. SaaSquatch's codes come
-// before the status where they say more.
+// classify returns what a status means for the event of a request. It is the one table for single calls, errors of
+// GraphQL and records of imports. SaaSquatch's codes come before the status where they say more.
 //
-// A proxy, a firewall or a wrong base URL answers with statuses too. Those that tell a
-// client when to come back, or with what credentials, mean the same from them. Any
-// other 4xx is SaaSquatch's word only with its error object.
+// A proxy, a firewall or a wrong base URL answers with statuses too. A status that asks the client to come back or to
+// authenticate means the same from them. Any other 4xx is SaaSquatch's word only with its error object.
 func classify(status int, failure apiError, keyed bool) adapter.Attempt {
 	attempt := adapter.Attempt{Status: status, Outcome: adapter.Pending}
-	if 200 <= status && status <= 299 {
+	if succeeded(status) {
 		attempt.Outcome = adapter.Delivered
 		return attempt
 	}
@@ -57,15 +55,8 @@ func classify(status int, failure apiError, keyed bool) adapter.Attempt {
 	return attempt
 }
 
-// unexpected is a 2xx whose body is not SaaSquatch's: it is unknown whether SaaSquatch
-// has processed what was sent.
-func unexpected(status int) adapter.Attempt {
-	return adapter.Attempt{Status: status, Outcome: adapter.Pending, Reason: mapping.ReasonUnexpectedAnswer}
-}
-
-// ClassifyRecord says what a record of an import that SaaSquatch refused means for its
-// event, as [Client.Track] says it of an answer. A refusal without a status of a
-// failure and without a known code is taken for a 400.
+// ClassifyRecord returns what a refused record of an import means for its event, as [Client.Track] does for an answer.
+// A refusal without the status of a failure and without a known code counts as a 400.
 func ClassifyRecord(refused *adapter.RecordError, keyed bool) adapter.Attempt {
 	failure := apiError{APIErrorCode: refused.APIErrorCode, RSCode: refused.RSCode, stated: true}
 	if refused.StatusCode >= 300 {
@@ -76,8 +67,8 @@ func ClassifyRecord(refused *adapter.RecordError, keyed bool) adapter.Attempt {
 	return attempt
 }
 
-// classifyError says what a request means that came so far and got no answer. Once it
-// had a connection, SaaSquatch may have taken the event all the same.
+// classifyError classifies a request that got as far as came, without an answer. Once it had a connection, SaaSquatch
+// may have taken the event.
 func classifyError(err error, came phase) adapter.Attempt {
 	cause := causeOf(err, came)
 	attempt := adapter.Attempt{
@@ -91,11 +82,9 @@ func classifyError(err error, came phase) adapter.Attempt {
 	return attempt
 }
 
-// neverDialed reports whether the request ended for want of a connection. It may
-// have had one before, which the server had closed: net/http then tries another,
-// but sends a POST a second time only if nothing of it was written.
+// neverDialed reports whether the request ended for want of a connection. It may have had one that the server had
+// closed: net/http then tries another, but sends a POST a second time only if it had written nothing of it.
 func neverDialed(err error) bool {
-	var dial *net.OpError
-	var lookup *net.DNSError
-	return errors.As(err, &dial) && (dial.Op == "dial" || dial.Op == "proxyconnect") || errors.As(err, &lookup)
+	dial, ok := errors.AsType[*net.OpError](err)
+	return ok && (dial.Op == "dial" || dial.Op == "proxyconnect") || typed[*net.DNSError](err)
 }

@@ -1,8 +1,8 @@
-// Package saasquatch makes single requests to SaaSquatch's REST and GraphQL APIs
-// and classifies the answers. It knows nothing of retries.
+// Package saasquatch makes single requests to SaaSquatch's REST and GraphQL APIs and classifies the answers. It knows
+// nothing of retries.
 //
-// A [Client] delivers events and upserts of users one by one. An [Importer] has files of events
-// imported, and reads what became of them.
+// A [Client] delivers events and user upserts one by one. An [Importer] has SaaSquatch import files of events, and
+// reads the results.
 package saasquatch
 
 import (
@@ -23,7 +23,7 @@ import (
 // DefaultBaseURL is the only production host that SaaSquatch documents.
 const DefaultBaseURL = "https://app.referralsaasquatch.com"
 
-// Options are what a Client needs to know of a tenant.
+// Options describe a tenant and the connections to it.
 type Options struct {
 	// BaseURL is scheme and host. Default: DefaultBaseURL.
 	BaseURL string
@@ -31,25 +31,23 @@ type Options struct {
 	TenantAlias string
 	// APIKey is the password of HTTP Basic authentication.
 	APIKey adapter.Secret
-	// UserName is the user name of HTTP Basic authentication, empty unless
-	// impact.com's AccountSID:AuthToken is used. Default: empty.
+	// UserName is the user name of HTTP Basic authentication. Only impact.com's AccountSID:AuthToken has one. Default:
+	// empty.
 	UserName string
 	// Concurrency sizes the connection pool. Default: adapter.DefaultConcurrency.
 	Concurrency int
-	// AttemptTimeout bounds a request from start to the end of the answer's body.
-	// Default: 10 s, as in SaaSquatch's Java SDK.
+	// AttemptTimeout bounds a request from start to the end of the answer's body. Default: 10 s, as in SaaSquatch's
+	// Java SDK.
 	AttemptTimeout time.Duration
 	// UserAgent names this program.
 	UserAgent string
-	// TLS is the configuration of connections to the host, for a private one.
-	// Default: the roots of the system.
+	// TLS is the configuration of connections to a private host. Default: the roots of the system.
 	TLS *tls.Config
 }
 
 // Client makes requests for one tenant. It is safe for concurrent use.
 type Client struct {
-	// transport is used without an http.Client: there are no cookies, and no
-	// redirect is to be followed.
+	// transport needs no http.Client: there are no cookies, and the Client follows no redirect.
 	transport http.RoundTripper
 	scheme    string
 	host      string
@@ -114,37 +112,27 @@ func (o *Options) authorization() []string {
 // Track makes one Track User Event call.
 func (c *Client) Track(ctx context.Context, event *mapping.UserEvent) adapter.Attempt {
 	target := c.target(event.AccountID, event.UserID, "/events", "")
-	response, attempt := c.call(ctx, http.MethodPost, target, event.Body)
-	if response == nil {
-		return attempt
-	}
-	if response.plainSuccess() {
-		return adapter.Attempt{Outcome: adapter.Delivered, Status: response.status}
+	private := mask{
+		accountID: event.AccountID, userID: event.UserID, body: event.Body, eventKey: event.Key, secrets: c.secrets,
 	}
 	keyed := event.IdempotencyKey != ""
-	return response.judge(func(status int) adapter.Attempt { return classify(status, response.body.failure, keyed) },
-		&mask{accountID: event.AccountID, userID: event.UserID, body: event.Body, eventKey: event.Key, secrets: c.secrets})
+	return c.attempt(ctx, http.MethodPost, target, private, func(status int, failure apiError) adapter.Attempt {
+		return classify(status, failure, keyed)
+	})
 }
 
-// Upsert makes one User Upsert call, which creates the user and its account if
-// they are missing. It is idempotent: a pending one can be repeated at any time,
-// though it says as of an event whether SaaSquatch may have processed it.
+// Upsert makes one User Upsert call, which creates the user and its account if they are missing. It is idempotent: a
+// pending one can be repeated at any time, though its Attempt tells, as an event's does, whether SaaSquatch may have
+// processed it.
 func (c *Client) Upsert(ctx context.Context, upsert *mapping.UserUpsert) adapter.Attempt {
-	// Of the answer only the status is needed. By SaaSquatch's API definition fields
-	// picks the members of the answer, which spares it making share links.
+	// Only the status of the answer counts. By SaaSquatch's API definition fields picks the members of the answer, so
+	// that SaaSquatch need not make share links.
 	target := c.target(upsert.AccountID, upsert.UserID, "", "fields=id,accountId")
-	response, attempt := c.call(ctx, http.MethodPut, target, upsert.Body)
-	if response == nil {
-		return attempt
-	}
-	if response.plainSuccess() {
-		return adapter.Attempt{Outcome: adapter.Delivered, Status: response.status}
-	}
-	return response.judge(func(status int) adapter.Attempt { return classifyUpsert(status, response.body.failure) },
-		&mask{accountID: upsert.AccountID, userID: upsert.UserID, body: upsert.Body, secrets: c.secrets})
+	private := mask{accountID: upsert.AccountID, userID: upsert.UserID, body: upsert.Body, secrets: c.secrets}
+	return c.attempt(ctx, http.MethodPut, target, private, classifyUpsert)
 }
 
-// response is what matters of an answer.
+// response is the part of an answer that counts.
 type response struct {
 	status      int
 	contentType string
@@ -152,25 +140,27 @@ type response struct {
 	retryAfter  time.Duration
 }
 
-// plainSuccess reports whether SaaSquatch has taken what was sent. The body says so
-// together with the status: proxies answer 200 with pages of their own, and gateways
-// with an error. A body that breaks off, or none, leaves the status alone to say it.
+// succeeded reports whether the status is 2xx.
+func succeeded(status int) bool { return 200 <= status && status <= 299 }
+
+// plainSuccess reports whether SaaSquatch has taken the request. The status alone does not say so: proxies answer 200
+// with pages of their own, and gateways with an error. If the body is empty or broke off, only the status counts.
 func (r *response) plainSuccess() bool {
-	return 200 <= r.status && r.status <= 299 && r.body.form != formOther && !r.body.failure.stated
+	return succeeded(r.status) && r.body.form != formOther && !r.body.failure.stated
 }
 
-// judge says what an answer means that is no plain success. A 2xx with SaaSquatch's
-// error object counts by the status that the object states.
-func (r *response) judge(classify func(status int) adapter.Attempt, private *mask) adapter.Attempt {
+// judge classifies an answer that is no plain success. A 2xx with SaaSquatch's error object counts by the status that
+// the object states.
+func (r *response) judge(classify func(status int, failure apiError) adapter.Attempt, private *mask) adapter.Attempt {
 	var attempt adapter.Attempt
 	failure := &r.body.failure
 	switch {
-	case r.status < 200 || r.status > 299:
-		attempt = classify(r.status)
+	case !succeeded(r.status):
+		attempt = classify(r.status, *failure)
 	case failure.status() != 0:
-		attempt = classify(failure.status())
-	default:
-		attempt = unexpected(r.status)
+		attempt = classify(failure.status(), *failure)
+	default: // it is unknown whether SaaSquatch has processed the request
+		attempt = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonUnexpectedAnswer}
 	}
 	attempt.Status = r.status
 	if attempt.Outcome == adapter.Delivered {
@@ -185,30 +175,33 @@ func (r *response) judge(classify func(status int) adapter.Attempt, private *mas
 	return attempt
 }
 
-// call makes one request. Without an answer it returns nil and what that means.
-func (c *Client) call(ctx context.Context, method string, target *url.URL, body []byte) (*response, adapter.Attempt) {
+// attempt makes one request and classifies its answer. The detail hides private texts.
+func (c *Client) attempt(
+	ctx context.Context, method string, target *url.URL, private mask,
+	classify func(status int, failure apiError) adapter.Attempt,
+) adapter.Attempt {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	// A transport's errors have no common type for what fails before a connection
-	// is ready: dialling, TLS, a proxy that refuses, the wait for a free one.
+	// A transport's errors have no common type for failures before a connection is ready: in dialling, in TLS, by a
+	// proxy that refuses, in the wait for a free one.
 	var way traced
 	ctx = way.trace(ctx)
-	answer, err := c.transport.RoundTrip(c.newRequest(ctx, method, target, body))
+	answer, err := c.transport.RoundTrip(c.newRequest(ctx, method, target, private.body))
 	if err != nil {
-		return nil, classifyError(err, way.came())
+		return classifyError(err, way.came())
 	}
 	defer answer.Body.Close()
 	got := &response{status: answer.StatusCode, body: readBody(answer.StatusCode, answer.Body)}
-	if !got.plainSuccess() {
-		got.contentType = answer.Header.Get("Content-Type")
-		got.retryAfter = retryAfter(answer.Header.Get("Retry-After"), time.Now)
+	if got.plainSuccess() {
+		return adapter.Attempt{Outcome: adapter.Delivered, Status: got.status}
 	}
-	return got, adapter.Attempt{}
+	got.contentType = answer.Header.Get("Content-Type")
+	got.retryAfter = retryAfter(answer.Header.Get("Retry-After"), time.Now)
+	return got.judge(classify, &private)
 }
 
-// target returns the URL of a user, with what follows in the path and the query.
-// It is built by hand: the ids come from outside, and no way of joining paths in
-// net/url leaves them alone.
+// target returns the URL of a user, with a suffix of the path and a query. It is built by hand: the ids come from
+// outside, and each function of net/url that joins paths changes them.
 func (c *Client) target(accountID, userID, suffix, query string) *url.URL {
 	target := escapedURL(c.scheme, c.host, c.account+escapeSegment(accountID)+"/user/"+escapeSegment(userID)+suffix)
 	target.RawQuery = query
@@ -219,10 +212,6 @@ func (c *Client) newRequest(ctx context.Context, method string, target *url.URL,
 	request := &http.Request{
 		Method:        method,
 		URL:           target,
-		Host:          c.host,
-		Proto:         "HTTP/1.1",
-		ProtoMajor:    1,
-		ProtoMinor:    1,
 		Header:        c.header, // shared: transports must not change it
 		Body:          io.NopCloser(bytes.NewReader(body)),
 		ContentLength: int64(len(body)),
@@ -233,7 +222,7 @@ func (c *Client) newRequest(ctx context.Context, method string, target *url.URL,
 	return request.WithContext(ctx)
 }
 
-// escapedURL returns a URL whose path is sent as it is given, escaped.
+// escapedURL returns a URL with an escaped path, which requests send unchanged.
 func escapedURL(scheme, host, path string) *url.URL {
 	target := &url.URL{Scheme: scheme, Host: host, RawPath: path}
 	// net/url sends RawPath only if it is an encoding of Path.
@@ -241,9 +230,8 @@ func escapedURL(scheme, host, path string) *url.URL {
 	return target
 }
 
-// escapeSegment escapes everything but RFC 3986's unreserved characters, so that
-// an id cannot leave its place in the path. Dot segments cannot be escaped; the
-// mapping rejects them.
+// escapeSegment escapes everything but RFC 3986's unreserved characters, so that an id cannot leave its place in the
+// path. Dot segments cannot be escaped; the mapping rejects them.
 func escapeSegment(segment string) string {
 	const hex = "0123456789ABCDEF"
 	escaped := 0
@@ -270,5 +258,6 @@ func escapeSegment(segment string) string {
 }
 
 func unreserved(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~'
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+		c == '-' || c == '.' || c == '_' || c == '~'
 }

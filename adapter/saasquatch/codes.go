@@ -2,24 +2,23 @@ package saasquatch
 
 import "net/http"
 
-// code is what one of SaaSquatch's codes says.
+// code is the meaning of one of SaaSquatch's codes.
 type code struct {
-	// status is that which an error with the code has where it states none. SaaSquatch
-	// publishes those of few codes; the others are like those with the same meaning.
+	// status is the status of an error with the code that states none. SaaSquatch publishes the status of few codes;
+	// the others have that of a code with the same meaning.
 	status int
-	// tenantUnknown says that the tenant alias is wrong.
+	// tenantUnknown: the tenant alias is wrong.
 	tenantUnknown bool
-	// userExists says that a user or account was there already where one was to be
-	// created.
+	// userExists: the user or account to be created existed already.
 	userExists bool
-	// doNotTrack says that the user was deleted and must not come back.
+	// doNotTrack: the user was deleted and must not come back.
 	doNotTrack bool
 	// fields are the optional fields of an upsert at fault.
 	fields []string
 }
 
-// passes reports whether the code says of any 4xx that another attempt may do
-// better: SaaSquatch wants fewer requests, or failed itself.
+// passes reports whether another attempt may succeed in spite of a 4xx: SaaSquatch wants fewer requests, or failed
+// itself.
 func (c code) passes() bool {
 	return c.status == http.StatusTooManyRequests || c.status >= http.StatusInternalServerError
 }
@@ -27,11 +26,10 @@ func (c code) passes() bool {
 // referralFields carry referral codes.
 var referralFields = []string{"referralCode", "referralCodes", "referredBy", "referredByCodes"}
 
-// codes are SaaSquatch's apiErrorCodes and rsCodes that say more than a status. The
-// first are from its API definition and from answers of the live service, the others
-// from its list of errors, https://docs.saasquatch.com/api/errors. Of RS045 that
-// list says something else, but an unknown tenant is answered with it. After RS049, a
-// program that failed over the event, the event may have been stored.
+// codes are SaaSquatch's apiErrorCodes and rsCodes that say more than a status. The first are from its API definition
+// and from answers of the live service, the others from its list of errors, https://docs.saasquatch.com/api/errors.
+// SaaSquatch answers RS045 for an unknown tenant, although the list gives it another meaning. RS049 is a program that
+// failed over the event; SaaSquatch may have stored the event.
 var codes = map[string]code{
 	"API_REQUEST_NOT_SUPPORTED": {status: http.StatusForbidden},
 	"BAD_REQUEST":               {status: http.StatusBadRequest},
@@ -66,8 +64,8 @@ var codes = map[string]code{
 	"RS053": {status: http.StatusBadRequest, fields: []string{"shareLinks"}},
 }
 
-// code returns what the error's codes say together. The apiErrorCode, which is the
-// most reliable, comes before the rsCode.
+// code returns the meaning of the error's codes together. The apiErrorCode, the most reliable, comes before the
+// rsCode.
 func (e apiError) code() code {
 	api, rs := codes[e.APIErrorCode], codes[e.RSCode]
 	return code{
@@ -78,8 +76,8 @@ func (e apiError) code() code {
 	}
 }
 
-// statusOf returns the status of two codes. One that is passing tells more than
-// BAD_REQUEST, which SaaSquatch gives with many rsCodes.
+// statusOf returns the status of two codes. A passing rsCode comes before BAD_REQUEST, which SaaSquatch gives with
+// many rsCodes.
 func statusOf(api, rs code) int {
 	if api.status == 0 || rs.passes() {
 		return rs.status
@@ -87,8 +85,7 @@ func statusOf(api, rs code) int {
 	return api.status
 }
 
-// status returns the status of an error whose answer has none of its own: that
-// which it states, else that of its codes, else 0.
+// status returns the status that the error states, else the status of its codes, else 0.
 func (e apiError) status() int {
 	if e.StatusCode != 0 {
 		return e.StatusCode
@@ -96,13 +93,12 @@ func (e apiError) status() int {
 	return e.code().status
 }
 
-// pickyFields are the optional fields whose values SaaSquatch is known to judge.
+// pickyFields are the optional fields whose values SaaSquatch is known to validate.
 var pickyFields = []string{"locale", "email", "referredByCodes", "imageUrl"}
 
-// refusedFields returns the optional fields that an upsert was refused for. SaaSquatch's
-// codes say which; its messages are not a contract. A bad request that has no
-// rsCode may be about any of those that SaaSquatch judges, and one with another
-// rsCode is about something else.
+// refusedFields returns the optional fields for which SaaSquatch refused an upsert. It judges by the codes;
+// SaaSquatch's messages are not a contract. A bad request without an rsCode may be about any field that SaaSquatch
+// validates. One with an rsCode that is not about fields is about something else.
 func (e apiError) refusedFields(status int) []string {
 	switch {
 	case codes[e.APIErrorCode].fields != nil:

@@ -2,6 +2,7 @@ package saasquatch
 
 import (
 	"bufio"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -16,30 +17,32 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// ErrUnsafeLink means that a file is at a URL from which it is not fetched:
-// neither https nor, for a SaaSquatch on this machine, http on this machine.
+// ErrUnsafeLink means that the Importer does not fetch a file from its URL: it is neither https nor, for a SaaSquatch
+// on this machine, http on this machine.
 var ErrUnsafeLink = errors.New("the link is no https URL")
 
 // maxRedirects bounds how many redirects a download follows.
 const maxRedirects = 3
 
-// DownloadErrors yields the records that SaaSquatch refused. The sequence can be
-// run once; an error is its last element, and what came before it holds. A job
-// without a file of errors is ErrNoFile.
+// DownloadErrors yields the records that SaaSquatch refused. The sequence can be run once. An error is its last
+// element; the elements before it are valid. For a job without a file of errors it is ErrNoFile.
 //
-// The file may be CSV or JSON lines, compressed by gzip or not. A line may have 8
-// MiB. The file is read as it comes and not kept.
+// The file may be CSV or JSON lines, compressed by gzip or not. A line may have 8 MiB. The file is streamed and not
+// kept.
 func (i *Importer) DownloadErrors(ctx context.Context, job adapter.ImportJob) iter.Seq2[adapter.RecordError, error] {
 	return download(ctx, i, "download import errors", job.ErrorsURL, errorRows, recordError)
 }
 
-// DownloadResults yields the events that SaaSquatch took, under the conditions of
-// DownloadErrors.
-func (i *Importer) DownloadResults(ctx context.Context, job adapter.ImportJob) iter.Seq2[adapter.ImportedEvent, error] {
+// DownloadResults yields the events that SaaSquatch took, in the same way as DownloadErrors.
+func (i *Importer) DownloadResults(
+	ctx context.Context, job adapter.ImportJob,
+) iter.Seq2[adapter.ImportedEvent, error] {
 	return download(ctx, i, "download import results", job.ResultsURL, resultRows, importedEvent)
 }
 
-func download[T any](ctx context.Context, i *Importer, op string, link adapter.Secret, form rowForm, read func(row) T) iter.Seq2[T, error] {
+func download[T any](
+	ctx context.Context, i *Importer, op string, link adapter.Secret, form rowForm, read func(row) T,
+) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
 		if link.IsZero() {
@@ -68,17 +71,15 @@ func download[T any](ctx context.Context, i *Importer, op string, link adapter.S
 		if err == nil {
 			return
 		}
-		var failure *adapter.APIError
-		if !errors.As(err, &failure) {
+		if !typed[*adapter.APIError](err) {
 			err = fmt.Errorf("%s: %w", op, err)
 		}
 		yield(none, err)
 	}
 }
 
-// open fetches the file. SaaSquatch's own host gets the credentials; any other,
-// such as a storage with signed links, does not, and neither does whatever that
-// redirects to.
+// open fetches the file. Only SaaSquatch's own host gets the credentials. Another host, such as a storage with signed
+// links, does not, and neither does a target of that host's redirects.
 func (i *Importer) open(ctx context.Context, op string, link adapter.Secret) (io.ReadCloser, error) {
 	target, err := i.base.Parse(link.Reveal())
 	if err != nil {
@@ -119,28 +120,26 @@ func (i *Importer) get(ctx context.Context, op string, target *url.URL, trusted 
 	if trusted {
 		header["Authorization"] = i.authorization
 	}
-	request := &http.Request{
-		Method: http.MethodGet, URL: target, Host: target.Host, Header: header,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}
+	request := http.Request{Method: http.MethodGet, URL: target, Header: header}
 	return do(transport, op, request.WithContext(ctx))
 }
 
-// redirected returns where an answer redirects to, nil if it does not.
+// redirected returns the target of a redirect, nil for another answer.
 func redirected(response *http.Response, from *url.URL) (*url.URL, error) {
 	switch response.StatusCode {
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		return from.Parse(response.Header.Get("Location"))
 	}
 	return nil, nil
 }
 
-// downloadRefusal describes an answer without a file. Only SaaSquatch's own says
-// anything of the configuration; a storage answers 403 to a link that is too old.
+// downloadRefusal describes an answer without a file. Only SaaSquatch's own answer blames the configuration: a storage
+// answers 403 to an expired link.
 func downloadRefusal(op string, response *http.Response, trusted bool) *adapter.APIError {
 	failure := refusal(op, response)
 	switch {
-	case 200 <= response.StatusCode && response.StatusCode <= 299:
+	case succeeded(response.StatusCode):
 		return unreadable(op, response.StatusCode, "the answer has no file")
 	case failure.Reason == mapping.ReasonRedirected:
 		failure.Message = fmt.Sprintf("more than %d redirects, or one to nowhere", maxRedirects)
@@ -153,7 +152,7 @@ func downloadRefusal(op string, response *http.Response, trusted bool) *adapter.
 	return failure
 }
 
-// safe reports whether a file may be fetched from there.
+// safe reports whether the Importer may fetch a file from the URL.
 func (i *Importer) safe(target *url.URL) bool {
 	if target.Host == "" || target.User != nil || target.Opaque != "" {
 		return false
@@ -163,20 +162,15 @@ func (i *Importer) safe(target *url.URL) bool {
 
 // isHere reports whether the URL is of the same origin as SaaSquatch.
 func (i *Importer) isHere(target *url.URL) bool {
-	return target.Scheme == i.base.Scheme && strings.EqualFold(target.Hostname(), i.base.Hostname()) && port(target) == port(i.base)
+	return target.Scheme == i.base.Scheme && strings.EqualFold(target.Hostname(), i.base.Hostname()) &&
+		port(target) == port(i.base)
 }
 
 func port(u *url.URL) string {
-	if given := u.Port(); given != "" {
-		return given
-	}
-	if u.Scheme == "http" {
-		return "80"
-	}
-	return "443"
+	return cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
 }
 
-// downloadBody reads a file, whose end must not be mistaken for a break.
+// downloadBody reads a file and describes a broken connection.
 type downloadBody struct {
 	ctx      context.Context
 	op       string
@@ -184,8 +178,7 @@ type downloadBody struct {
 	progress *progress
 }
 
-// Read does not count the time that the reader takes between two calls as one in
-// which nothing moves.
+// Read does not count the time between two calls as time without progress.
 func (d *downloadBody) Read(p []byte) (int, error) {
 	d.progress.moves()
 	n, err := d.body.Read(p)

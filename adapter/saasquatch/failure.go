@@ -13,18 +13,17 @@ import (
 	"unicode/utf8"
 )
 
-// apiError is SaaSquatch's error object: Error in its API definition, with the rsCode
-// that its Java SDK has too. A JSON object is one if it has a statusCode from 300 on,
-// an apiErrorCode or an rsCode. None of them is a member of a success, which has the
-// event's or the user's; what a member of those holds does not count.
+// apiError is SaaSquatch's error object: Error in its API definition, with the rsCode that its Java SDK has too. A
+// JSON object is an error if it has a statusCode from 300 on, an apiErrorCode or an rsCode. A success has none of
+// them: it has the members of the event or the user, and members inside of those do not count.
 type apiError struct {
 	Message string `json:"message"`
-	// StatusCode is 0 if the object states none, or one that is no failure's.
+	// StatusCode is 0 if the object states none, or one below 300.
 	StatusCode   int    `json:"statusCode"`
 	APIErrorCode string `json:"apiErrorCode"`
 	RSCode       string `json:"rsCode"`
-	// stated says that SaaSquatch answered with the object. Pages of proxies leave
-	// it false, and the other members empty.
+	// stated is whether SaaSquatch answered with the object. For pages of proxies it is false, and the other members
+	// are empty.
 	stated bool
 }
 
@@ -36,8 +35,8 @@ func (e *apiError) failed() bool {
 // maxDetail bounds a detail, in bytes.
 const maxDetail = 300
 
-// detail describes the failure to an answer with the status, without what is private:
-// SaaSquatch's messages may quote it.
+// detail describes the failure of an answer with the status. It hides private texts, which SaaSquatch's messages may
+// quote.
 func (e *apiError) detail(status int, private *mask) string {
 	words := []string{"HTTP", strconv.Itoa(status)}
 	if stated := e.StatusCode; status <= 299 && stated != 0 {
@@ -54,8 +53,7 @@ func (e *apiError) detail(status int, private *mask) string {
 	return tidy(strings.Join(append(words, private.hide(message)), " "))
 }
 
-// isCode reports whether a text has the form of SaaSquatch's codes, which none of a
-// user's ids need be hidden in.
+// isCode reports whether a text has the form of SaaSquatch's codes. In a code there is no user id to hide.
 func isCode(text string) bool {
 	for i := range len(text) {
 		if c := text[i]; !('A' <= c && c <= 'Z' || i > 0 && ('0' <= c && c <= '9' || c == '_')) {
@@ -65,8 +63,7 @@ func isCode(text string) bool {
 	return 0 < len(text) && len(text) <= 64
 }
 
-// describe tells of an answer that is not SaaSquatch's: what it calls itself, and how
-// it begins.
+// describe describes an answer that is not SaaSquatch's by its content type and its beginning.
 func (r *response) describe(private *mask) string {
 	if r.body.failure.stated {
 		return r.body.failure.detail(r.status, private) + ": an error without a status"
@@ -75,10 +72,11 @@ func (r *response) describe(private *mask) string {
 	if r.body.start != "" {
 		start = private.hide(r.body.start)
 	}
-	return tidy(fmt.Sprintf("HTTP %d, which is not SaaSquatch's answer: %s, %s", r.status, cmp.Or(tidy(r.contentType), "no content type"), start))
+	return tidy(fmt.Sprintf("HTTP %d, which is not SaaSquatch's answer: %s, %s",
+		r.status, cmp.Or(tidy(r.contentType), "no content type"), start))
 }
 
-// printable replaces control characters and what is not UTF-8.
+// printable replaces control characters and invalid UTF-8 by spaces.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == utf8.RuneError {
@@ -101,11 +99,9 @@ func cutTo(text string, length int) string {
 	return text + "…"
 }
 
-// transportDetail describes a transport error without the URL, which holds the
-// ids of the user, and says what to do.
+// transportDetail describes a transport error with its remedy, and without the URL, which has the user's ids.
 func transportDetail(err error, remedy string) string {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
 	text := printable(fmt.Sprint(err))
@@ -115,8 +111,7 @@ func transportDetail(err error, remedy string) string {
 	return cutTo(text, maxDetail-len("…: ")-len(remedy)) + ": " + remedy
 }
 
-// retryAfter reads a Retry-After header: seconds or an HTTP date. It returns 0 if
-// the header is absent or says nothing usable.
+// retryAfter reads a Retry-After header: seconds or an HTTP date. It returns 0 if the header is absent or unusable.
 func retryAfter(value string, now func() time.Time) time.Duration {
 	if value == "" {
 		return 0

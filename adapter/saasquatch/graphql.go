@@ -15,8 +15,7 @@ import (
 // maxGraphQLAnswer bounds an answer of GraphQL, in bytes.
 const maxGraphQLAnswer = 1 << 20
 
-// graphQL makes one call and decodes the answer's data into data. With an error
-// that GraphQL reports, data holds what SaaSquatch gave all the same. Errors are
+// graphQL makes one call and decodes the answer's data into data, even if GraphQL reports an error. Errors are
 // *adapter.APIError.
 func (i *Importer) graphQL(ctx context.Context, op, query string, variables, data any) error {
 	ctx, cancel := context.WithTimeout(ctx, i.callTimeout)
@@ -26,7 +25,9 @@ func (i *Importer) graphQL(ctx context.Context, op, query string, variables, dat
 		Variables any    `json:"variables,omitempty"`
 	}{query, variables})
 	if err != nil {
-		return &adapter.APIError{Op: op, Reason: mapping.ReasonInternalError, Message: err.Error(), Err: err, Unprocessed: true}
+		return &adapter.APIError{
+			Op: op, Reason: mapping.ReasonInternalError, Message: err.Error(), Err: err, Unprocessed: true,
+		}
 	}
 	request := i.newPost(ctx, "graphql", "application/json", io.NopCloser(bytes.NewReader(body)))
 	request.ContentLength = int64(len(body))
@@ -37,7 +38,7 @@ func (i *Importer) graphQL(ctx context.Context, op, query string, variables, dat
 		return err
 	}
 	defer response.Body.Close()
-	if response.StatusCode < 200 || response.StatusCode > 299 {
+	if !succeeded(response.StatusCode) {
 		return i.secrets.clean(refusal(op, response))
 	}
 	text, err := readAll(ctx, op, response, maxGraphQLAnswer)
@@ -61,9 +62,8 @@ type graphQLExtensions struct {
 	Classification string    `json:"classification"`
 }
 
-// readAnswer reads an answer of GraphQL, whose HTTP status is a success even where
-// the call failed. SaaSquatch puts its error in errors[].extensions.apiError or
-// in extensions.apiError; errors of GraphQL itself have a message only.
+// readAnswer reads an answer of GraphQL, whose HTTP status is a success even if the call failed. SaaSquatch puts its
+// error into errors[].extensions.apiError or extensions.apiError. Errors of GraphQL itself have only a message.
 func readAnswer(op string, response *http.Response, text []byte, data any) *adapter.APIError {
 	var answer struct {
 		Data       json.RawMessage `json:"data"`
@@ -112,9 +112,8 @@ func readAnswer(op string, response *http.Response, text []byte, data any) *adap
 // present reports whether a member is there and not null.
 func present(member json.RawMessage) bool { return len(member) > 0 && string(member) != "null" }
 
-// apiError says what the error means. SaaSquatch's own names a status; without
-// it, an error that arose while the call was carried out is like a 500, and any
-// other is a fault of the call.
+// apiError classifies the error. SaaSquatch's own error states a status. Without one, an error in the execution of the
+// call counts as a 500, and any other as a fault of the call.
 func (e graphQLError) apiError(op string, wait time.Duration) *adapter.APIError {
 	failure := apiError{Message: e.Message}
 	if e.Extensions.APIError != nil {

@@ -15,19 +15,16 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Importer has SaaSquatch import files of user events, in four steps: Upload,
-// ValidateJob, CreateJob, and Job until the job has ended. DownloadErrors and
-// DownloadResults then tell what became of each record. The steps are those of
-// SaaSquatch's documentation of bulk imports. EventKeys, CustomFields and Segments
-// list the names that the tenant has.
+// Importer has SaaSquatch import files of user events, in four steps: Upload, ValidateJob, CreateJob, and Job until
+// the job has ended. DownloadErrors and DownloadResults then return the result of each record. The steps are those of
+// SaaSquatch's documentation of bulk imports. EventKeys, CustomFields and Segments list the names that the tenant has.
 //
-// Each method makes one attempt. Its errors are [*adapter.APIError] where
-// SaaSquatch or the way there is the cause. An Importer is safe for concurrent use.
+// Each method makes one attempt. Its errors are [*adapter.APIError] where SaaSquatch or the network is the cause. An
+// Importer is safe for concurrent use.
 type Importer struct {
 	base *url.URL
-	// here is for requests to SaaSquatch, elsewhere for files on other hosts. Both
-	// are used without an http.Client: there are no cookies, and no redirect is
-	// followed but where open does it.
+	// here is for requests to SaaSquatch, elsewhere for files on other hosts. They need no http.Client: there are no
+	// cookies, and only open follows redirects.
 	here, elsewhere http.RoundTripper
 	tenant          string // path up to and including the slash after the tenant alias
 	authorization   []string
@@ -43,20 +40,19 @@ type Importer struct {
 }
 
 const (
-	// minCallTimeout is the least time for a call of GraphQL. SaaSquatch looks at
-	// the uploaded file in some, and CreateJob is better not given up.
+	// minCallTimeout is the least timeout of a GraphQL call. In some, SaaSquatch reads the uploaded file. A timeout of
+	// CreateJob leaves it unknown whether there is a job.
 	minCallTimeout = time.Minute
 	// uploadTimeout bounds an upload: 100 MB in it are 1.4 Mbit/s.
 	uploadTimeout = 10 * time.Minute
-	// downloadTimeout bounds a download, with what its reader does in between.
+	// downloadTimeout bounds a download, including its reader's own work.
 	downloadTimeout = time.Hour
-	// stallTimeout bounds the time in which an upload or download does not move.
+	// stallTimeout bounds the time in which an upload or download makes no progress.
 	stallTimeout = 2 * time.Minute
 )
 
-// NewImporter returns an Importer. It does not connect. Options.AttemptTimeout is
-// raised to a minute for calls of GraphQL; uploads end after 10 minutes at most,
-// downloads after an hour, and both once they do not move for 2 minutes.
+// NewImporter returns an Importer. It does not connect. It raises Options.AttemptTimeout to a minute for GraphQL
+// calls. Uploads end after 10 minutes at most, downloads after an hour, and both after 2 minutes without progress.
 func NewImporter(opts Options) (*Importer, error) {
 	base, err := opts.complete()
 	if err != nil {
@@ -83,15 +79,12 @@ func isLoopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
 }
 
-// newPost returns a POST to a path of the tenant. The body's length is to be set.
+// newPost returns a POST to a path of the tenant. The caller sets the body's length.
 func (i *Importer) newPost(ctx context.Context, path, contentType string, body io.ReadCloser) *http.Request {
 	request := &http.Request{
-		Method:     http.MethodPost,
-		URL:        escapedURL(i.base.Scheme, i.base.Host, i.tenant+path),
-		Host:       i.base.Host,
-		Proto:      "HTTP/1.1",
-		ProtoMajor: 1,
-		ProtoMinor: 1,
+		Method: http.MethodPost,
+		URL:    escapedURL(i.base.Scheme, i.base.Host, i.tenant+path),
+		Proto:  "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, // else net/http ignores Expect: 100-continue
 		Header: http.Header{
 			"Authorization": i.authorization,
 			"Content-Type":  {contentType},
@@ -117,7 +110,7 @@ func do(transport http.RoundTripper, op string, request *http.Request) (*http.Re
 // noAnswer describes a call without an answer, or with one that breaks off.
 func noAnswer(ctx context.Context, op string, err error, came phase) *adapter.APIError {
 	if cause := context.Cause(ctx); cause != nil {
-		err = cause // says why the transport gave up
+		err = cause // the reason why the transport gave up
 	}
 	attempt := classifyError(err, came)
 	return &adapter.APIError{
@@ -132,8 +125,7 @@ func refusal(op string, response *http.Response) *adapter.APIError {
 	return failure.apiError(op, response.StatusCode, retryAfter(response.Header.Get("Retry-After"), time.Now))
 }
 
-// apiError says what a failure with the status means for a call that is no
-// event's.
+// apiError classifies a failure with the status of a call that is not about an event.
 func (e apiError) apiError(op string, status int, retryAfter time.Duration) *adapter.APIError {
 	verdict := classify(status, e, false)
 	if verdict.Outcome == adapter.Dead {
@@ -152,14 +144,16 @@ func (e apiError) apiError(op string, status int, retryAfter time.Duration) *ada
 	}
 }
 
-// tidy makes SaaSquatch's text fit for one line of a report.
+// tidy makes SaaSquatch's text fit into one line of a report.
 func tidy(text string) string {
 	return cut(strings.Join(strings.Fields(printable(text)), " "))
 }
 
-// unreadable describes an answer that should tell of success and does not.
+// unreadable describes an answer that has the status of a success and no usable content.
 func unreadable(op string, status int, why string) *adapter.APIError {
-	return &adapter.APIError{Op: op, Reason: mapping.ReasonUnreadableAnswer, Status: status, Message: why, Retryable: true}
+	return &adapter.APIError{
+		Op: op, Reason: mapping.ReasonUnreadableAnswer, Status: status, Message: why, Retryable: true,
+	}
 }
 
 // readAll reads an answer of at most limit bytes.
@@ -174,7 +168,7 @@ func readAll(ctx context.Context, op string, response *http.Response, limit int6
 	return text, nil
 }
 
-// stalled is the cause of what ends because nothing moves.
+// stalled is the cause of a cancellation for want of progress.
 type stalled struct{ time.Duration }
 
 var _ net.Error = stalled{}
@@ -187,16 +181,15 @@ func (stalled) Timeout() bool { return true }
 // Temporary reports true.
 func (stalled) Temporary() bool { return true }
 
-// progress cancels a context once nothing has moved for a while.
+// progress cancels a context after some time without progress.
 type progress struct {
 	cancel context.CancelCauseFunc
 	after  time.Duration
 	timer  *time.Timer
 }
 
-// watch returns a context that ends after timeout, or once progress is neither
-// told that something moves nor to rest for as long as after. Its end must be
-// called.
+// watch returns a context that ends after timeout, or when neither moves nor rests was called for the time after. The
+// caller must call end.
 func watch(ctx context.Context, timeout, after time.Duration) (context.Context, *progress) {
 	ctx, stop := context.WithTimeout(ctx, timeout)
 	ctx, cancel := context.WithCancelCause(ctx)

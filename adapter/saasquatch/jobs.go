@@ -1,6 +1,7 @@
 package saasquatch
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,9 +16,9 @@ import (
 // maxValidationErrors bounds how many errors ValidateJob returns.
 const maxValidationErrors = 100
 
-// ValidateJob asks SaaSquatch what is wrong with a job, without creating it: the
-// errors in its own words, printable, each cut to 300 bytes, at most 100 of them.
-// It is a query of GraphQL, which the documentation's prose calls a mutation.
+// ValidateJob asks SaaSquatch for the faults of a job, without creating it. It returns at most 100 errors in
+// SaaSquatch's words, printable, each cut to 300 bytes. The call is a GraphQL query, although the documentation's
+// prose calls it a mutation.
 func (i *Importer) ValidateJob(ctx context.Context, input adapter.JobInput) (faults []string, err error) {
 	const op = "validate import job"
 	var data struct {
@@ -43,11 +44,10 @@ func (i *Importer) ValidateJob(ctx context.Context, input adapter.JobInput) (fau
 	return faults, nil
 }
 
-// CreateJob has an uploaded file imported. Two calls make two jobs. An error says
-// by [adapter.APIError.Ambiguous] whether a job may have been made all the same:
-// it cannot if there was no connection, if the answer is 4xx other than 408 and
-// 425, or if GraphQL reports an error of the call and no data. Otherwise only
-// SaaSquatch's list of jobs can tell.
+// CreateJob has SaaSquatch import an uploaded file. Two calls make two jobs. [adapter.APIError.Ambiguous] of an error
+// tells whether there may be a job in spite of it. There is none if there was no connection, if the answer is 4xx
+// other than 408 and 425, or if GraphQL reports an error of the call and no data. Otherwise only SaaSquatch's list of
+// jobs tells.
 func (i *Importer) CreateJob(ctx context.Context, input adapter.JobInput) (adapter.ImportJob, error) {
 	const op = "create import job"
 	var data struct {
@@ -57,20 +57,20 @@ func (i *Importer) CreateJob(ctx context.Context, input adapter.JobInput) (adapt
 		`mutation create($jobInput: JobInput!) { createJob(jobInput: $jobInput) { id type requester dateCreated } }`,
 		jobVariables(input), &data)
 	if data.Job != nil && data.Job.ID != "" {
-		return data.Job.job(), nil // whatever else went wrong, there is a job
+		return data.Job.job(), nil // in spite of an error there is a job
 	}
 	var failure *adapter.APIError
 	switch {
 	case data.Job != nil && errors.As(err, &failure):
-		failure.Unprocessed = false // it may be a job whose id could not be told
+		failure.Unprocessed = false // there may be a job whose id SaaSquatch could not return
 	case err == nil:
 		err = unreadable(op, http.StatusOK, "the answer has no id of a job")
 	}
 	return adapter.ImportJob{}, err
 }
 
-// Job asks how far a job is. An unknown id is [adapter.ErrNoJob]; whether a job is
-// known at once after CreateJob is not documented.
+// Job returns the state of a job, or [adapter.ErrNoJob] for an unknown id. It is not documented whether SaaSquatch
+// knows a job at once after CreateJob.
 func (i *Importer) Job(ctx context.Context, id string) (adapter.ImportJob, error) {
 	const op = "look up import job"
 	var data struct {
@@ -82,22 +82,23 @@ func (i *Importer) Job(ctx context.Context, id string) (adapter.ImportJob, error
 		map[string]string{"id": id}, &data)
 	var failure *adapter.APIError
 	switch {
-	case data.Job != nil && adapter.ParseJobStatus(data.Job.Status) != 0 && data.Job.Status != adapter.JobCompleted.String():
-		// An error of another member, perhaps because there are no files yet,
-		// must not hide the status.
+	case data.Job != nil && adapter.ParseJobStatus(data.Job.Status) != 0 &&
+		data.Job.Status != adapter.JobCompleted.String():
+		// An error of another member, perhaps for want of files, must not hide the status.
 		err = nil
 	case errors.As(err, &failure) && failure.Status == http.StatusNotFound && failure.Reason == mapping.ReasonRefused:
 		failure.Err = adapter.ErrNoJob
 	case err == nil && data.Job == nil:
-		err = &adapter.APIError{Op: op, Reason: mapping.ReasonRefused, Message: adapter.ErrNoJob.Error(), Err: adapter.ErrNoJob, Unprocessed: true}
+		err = &adapter.APIError{
+			Op: op, Reason: mapping.ReasonRefused, Message: adapter.ErrNoJob.Error(), Err: adapter.ErrNoJob,
+			Unprocessed: true,
+		}
 	}
 	if err != nil {
 		return adapter.ImportJob{}, err
 	}
 	job := data.Job.job()
-	if job.ID == "" {
-		job.ID = id
-	}
+	job.ID = cmp.Or(job.ID, id)
 	return job, nil
 }
 
@@ -176,8 +177,8 @@ func (a *jobAnswer) job() adapter.ImportJob {
 	}
 }
 
-// rsDate is SaaSquatch's RSDate: milliseconds since the epoch. What it cannot
-// read is no time, because no date is worth losing the rest of an answer.
+// rsDate is SaaSquatch's RSDate: milliseconds since the epoch. An unreadable date is the zero time, so that it does
+// not cost the rest of an answer.
 type rsDate struct{ time.Time }
 
 // UnmarshalJSON never fails.
@@ -193,8 +194,9 @@ func parseMillis(text string) (millis int64, ok bool) {
 	if millis, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return millis, true
 	}
-	const exact = 1 << 53 // integers up to here are themselves as float64
-	if number, err := strconv.ParseFloat(text, 64); err == nil && number == float64(int64(number)) && -exact <= number && number <= exact {
+	const exact = 1 << 53 // float64 has all integers up to here
+	number, err := strconv.ParseFloat(text, 64)
+	if err == nil && number == float64(int64(number)) && -exact <= number && number <= exact {
 		return int64(number), true
 	}
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
@@ -203,8 +205,7 @@ func parseMillis(text string) (millis int64, ok bool) {
 	return 0, false
 }
 
-// jsonText returns the text of a JSON value: that of a string, nothing for null,
-// and otherwise its JSON.
+// jsonText returns the text of a JSON value: the text of a string, nothing for null, otherwise its JSON.
 func jsonText(value json.RawMessage) string {
 	var text string
 	if !present(value) {

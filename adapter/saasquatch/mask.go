@@ -14,24 +14,21 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// mask hides what is private of one request in texts that an answer brings: the ids
-// of the user, and the values of the body.
+// mask hides the private texts of one request in the texts of its answer: the user's ids and the values of the body.
 type mask struct {
 	accountID, userID string
 	body              []byte
-	// eventKey shows, though it is a value of the body.
+	// eventKey is not hidden, although it is a value of the body.
 	eventKey string
 	// secrets are those of the request's header.
 	secrets secrets
 }
 
-// minHidden is the length from which on a text is hidden inside other words too, in
-// bytes. A shorter one is hidden where it stands alone: as a part of a word it says
-// nothing, and without it the word could not be read.
+// minHidden is the least length of a text to hide inside other words, in bytes. A shorter text is hidden only where it
+// stands alone: as a part of a word it tells nothing, and without it the word would be unreadable.
 const minHidden = 4
 
-// maxMessage bounds the text that is searched, in bytes; more than maxDetail never
-// shows.
+// maxMessage bounds the searched text, in bytes. A detail has at most maxDetail.
 const maxMessage = 2 << 10
 
 // hidden is one text to hide.
@@ -41,9 +38,8 @@ type hidden struct {
 	shown  string // in its place
 }
 
-// hide returns the text without what is private. It finds an id percent-encoded, as
-// in the URL that a page repeats, and with the escapes of JSON or HTML, for it takes
-// all of those back. An id of one to three bytes stays where it is a part of a word.
+// hide returns the text without the private texts. It first decodes the escapes of URLs, JSON and HTML, so that it
+// finds an id in them too. Its hole: an id of one to three bytes stays where it is a part of a word.
 func (m *mask) hide(text string) string {
 	whole := len(text) < maxStart
 	if len(text) > maxMessage {
@@ -71,7 +67,7 @@ func (m *mask) hide(text string) string {
 			add(value, "[value]")
 		}
 	}
-	// The longest first: an account's id may begin with the user's.
+	// The longest first: an account's id may begin with a user's.
 	slices.SortStableFunc(all, func(a, b hidden) int { return cmp.Compare(len(b.text), len(a.text)) })
 	if !whole {
 		ends := slices.Clone(all)
@@ -99,8 +95,7 @@ next:
 	return b.String()
 }
 
-// fold returns the text with lower-case ASCII letters: as long as the text, whose
-// bytes need not be UTF-8.
+// fold returns the text with lower-case ASCII letters. The result has the same length; the text need not be UTF-8.
 func fold(text string) string {
 	folded := []byte(text)
 	for i, c := range folded {
@@ -111,8 +106,7 @@ func fold(text string) string {
 	return string(folded)
 }
 
-// withoutOpenEnd returns a text that was cut off without an end in which a text to
-// hide may begin.
+// withoutOpenEnd returns a cut-off text without an end that may be the beginning of a text to hide.
 func withoutOpenEnd(text, folded string, all []hidden) string {
 	end := len(text)
 	for _, h := range all {
@@ -126,11 +120,10 @@ func withoutOpenEnd(text, folded string, all []hidden) string {
 	return text[:end]
 }
 
-// longestEscape is that of HTML's numbers, in bytes.
+// longestEscape is the length of the longest escape, a number of HTML, in bytes.
 const longestEscape = len("&#x10ffff;")
 
-// withoutOpenEscape returns a text that was cut off without an escape at its end that
-// may be cut in two.
+// withoutOpenEscape returns a cut-off text without an escape at its end that may be incomplete.
 func withoutOpenEscape(text string) string {
 	for range 2 * longestEscape { // a character may be several escapes
 		i := strings.LastIndexAny(text[max(0, len(text)-longestEscape):], `%&\`)
@@ -142,7 +135,7 @@ func withoutOpenEscape(text string) string {
 	return text
 }
 
-// Kinds of characters by which a word ends.
+// Kinds of characters. A word ends where they change.
 const (
 	separatorRune = iota
 	letterRune
@@ -163,8 +156,8 @@ func kindOf(r rune) int {
 	}
 }
 
-// standsAlone reports whether the part of the text is no part of a word. A word ends
-// where letters and digits meet too, so that u12 does not show the id 12.
+// standsAlone reports whether the part of the text is not a part of a word. A word also ends between a letter and a
+// digit, so that u12 does not show the id 12.
 func standsAlone(text string, from, to int) bool {
 	first, _ := utf8.DecodeRuneInString(text[from:])
 	last, _ := utf8.DecodeLastRuneInString(text[:to])
@@ -188,8 +181,7 @@ func joined(neighbour, edge int) bool {
 	}
 }
 
-// unescape takes back the escapes of JSON, URLs and HTML, as they are put around each
-// other.
+// unescape decodes the escapes of JSON, URLs and HTML, nested ones too.
 func unescape(text string) string {
 	for range 3 {
 		plain := html.UnescapeString(unescapePercent(unescapeJSON(text)))
@@ -201,7 +193,7 @@ func unescape(text string) string {
 	return text
 }
 
-// unescapePercent decodes what can be decoded: url.PathUnescape does all or nothing.
+// unescapePercent decodes each valid escape; url.PathUnescape decodes nothing if one is invalid.
 func unescapePercent(text string) string {
 	if !strings.Contains(text, "%") {
 		return text
@@ -266,8 +258,8 @@ func hexUnit(text string) (rune, bool) {
 	return rune(unit), err == nil
 }
 
-// bodyValues returns the strings in a JSON body that are no names of members, but for
-// those of one byte, and the numbers that no limit or status in a message is taken for.
+// bodyValues returns the values in a JSON body: strings of two or more bytes, and numbers of four or more, since
+// shorter ones may be limits or statuses in a message. Names of members are not values.
 func bodyValues(body []byte) (values []string) {
 	decoder := jsontext.NewDecoder(bytes.NewReader(body))
 	for {
@@ -286,7 +278,8 @@ func bodyValues(body []byte) (values []string) {
 			continue
 		}
 		// An odd length inside an object means that this string is a name.
-		if kind, length := decoder.StackIndex(decoder.StackDepth()); kind == jsontext.KindBeginObject && length%2 == 1 {
+		kind, length := decoder.StackIndex(decoder.StackDepth())
+		if kind == jsontext.KindBeginObject && length%2 == 1 {
 			continue
 		}
 		if text := token.String(); len(text) > 1 {

@@ -117,8 +117,8 @@ func TestNamesThatCannotBeRead(t *testing.T) {
 		"no list":           {`{"data":{"userEventKeys":null}}`, "no list"},
 		"no data":           {`{"data":{"userEventKeys":{"totalCount":3}}}`, "no list"},
 		"objects":           {`{"data":{"userEventKeys":{"data":[{"key":"a"}]}}}`, "not of the documented form"},
-		"the same for ever": {`{"data":{"userEventKeys":{"data":["a","b"],"totalCount":9}}}`, "no name that was not"},
-		"blank for ever":    {`{"data":{"userEventKeys":{"data":[""]}}}`, "no name that was not"},
+		"the same for ever": {`{"data":{"userEventKeys":{"data":["a","b"],"totalCount":9}}}`, "no new name"},
+		"blank for ever":    {`{"data":{"userEventKeys":{"data":[""]}}}`, "no new name"},
 		"too many":          {`{"data":{"userEventKeys":{"data":["a"],"totalCount":10001}}}`, "more than 10000"},
 		"no JSON":           {`<html>`, "no JSON object"},
 		"an error":          {`{"data":null,"errors":[{"message":"no","extensions":{"apiError":{"statusCode":403,"message":"not allowed"}}}]}`, "not allowed"},
@@ -139,20 +139,19 @@ func TestNamesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// FuzzNames reads any answer as every page of a list. It ends, and no name comes
-// twice.
+// FuzzNames reads any answer as every page of a list. It ends, and no name comes twice.
 func FuzzNames(f *testing.F) {
 	f.Add([]byte(`{"data":{"segments":{"data":["a","b","a"],"totalCount":3}}}`))
 	f.Add([]byte(`{"data":{"segments":{"data":["a",null,""],"totalCount":-1}}}`))
 	f.Add([]byte(`{"data":{"segments":{"data":[]}},"errors":[]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		calls := 0
-		names, err := allNames("list", func(int) (*namesAnswer[string], error) {
+		names, err := allNames("list", func(int) (*namesPage[string], error) {
 			if calls++; calls > MaxNames+1 {
 				t.Fatal("it goes on for ever")
 			}
 			var data struct {
-				List *namesAnswer[string] `json:"segments"`
+				List *namesPage[string] `json:"segments"`
 			}
 			if failure := readAnswer("list", &http.Response{StatusCode: http.StatusOK}, body, &data); failure != nil {
 				return nil, failure

@@ -7,10 +7,9 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// The columns are those that SaaSquatch documents for imports of user events:
-// recordNumber,message,apiErrorCode,statusCode for errors, and
-// user.accountId,user.id,event.id,event.key,event.dateTriggered and others for
-// results. The names of the import's lines are understood too.
+// SaaSquatch documents these columns for imports of user events: recordNumber,message,apiErrorCode,statusCode for
+// errors, and user.accountId,user.id,event.id,event.key,event.dateTriggered and others for results. The names in the
+// lines of an import work too.
 var (
 	errorRows  = rowForm{required: []string{"recordNumber"}, spaced: true}
 	resultRows = rowForm{required: []string{"user.id", "userId"}}

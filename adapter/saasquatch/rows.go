@@ -21,27 +21,25 @@ var (
 	errNotJSON    = errors.New("is no JSON object")
 )
 
-// rowForm says what is known of a file's rows.
+// rowForm describes the rows of a file.
 type rowForm struct {
-	// required are names of a column that a CSV file of this kind must have.
+	// required are the names of a column that a CSV file of this kind must have.
 	required []string
-	// spaced says that fields of CSV may have space before them, as in
-	// SaaSquatch's example. It is not to be taken for a part of the field.
+	// spaced: fields of CSV may have spaces before them, as in SaaSquatch's example, which are not a part of the
+	// field.
 	spaced bool
 }
 
-// unknown says that a file is not of this form.
+// unknown is the error for a file of another form.
 func (f rowForm) unknown() error {
 	return fmt.Errorf("the file is neither JSON lines nor CSV with a column %s", f.required[0])
 }
 
-// row returns the text of the first column that has one of the names and, in
-// JSON, is not null. The name of a member of an object in JSON is dotted, as the
-// columns of CSV are. A row is valid until the next is asked for.
+// row returns the text of the first column that has one of the names and, in JSON, is not null. A member of an object
+// in JSON has a dotted name, as the columns of CSV have. A row is valid until the next.
 type row func(names ...string) (text string, ok bool)
 
-// rows reads CSV with a header, or JSON lines if the first character is a brace.
-// An error is the last element.
+// rows reads CSV with a header, or JSON lines if the first character is a brace. An error is the last element.
 func rows(file *bufio.Reader, form rowForm) iter.Seq2[row, error] {
 	for {
 		first, err := file.Peek(1)
@@ -78,7 +76,7 @@ func jsonRows(file io.Reader) iter.Seq2[row, error] {
 		lines := bufio.NewScanner(file)
 		lines.Buffer(make([]byte, 0, 64<<10), maxRow)
 		number := 0
-		for lines.Scan() && lines.Err() == nil { // what is before an error is cut off
+		for lines.Scan() && lines.Err() == nil { // an error cuts off the line before it
 			number++
 			line := bytes.TrimSpace(lines.Bytes())
 			if len(line) == 0 {
@@ -112,7 +110,7 @@ func findMember(members map[string]json.RawMessage, names []string) (text string
 	return "", false
 }
 
-// member finds a member by its name, or by the names that the dots part.
+// member finds a member by its name or by its dotted name.
 func member(members map[string]json.RawMessage, name string) json.RawMessage {
 	if value, ok := members[name]; ok {
 		return value
@@ -169,8 +167,8 @@ func findField(columns map[string]int, record, names []string) (text string, ok 
 	return "", false
 }
 
-// rowLimit bounds what csv.Reader, which knows no limits, reads for one row. What
-// it has read ahead, 4 KiB at most, comes on top.
+// rowLimit bounds how much csv.Reader, which has no limit, reads for one row. Up to 4 KiB that it has read ahead come
+// on top.
 type rowLimit struct {
 	file io.Reader
 	left int

@@ -9,12 +9,12 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// secrets are the forms in which requests carry a credential, the longest first. A proxy
-// or a debug page may repeat the request in its answer.
+// secrets are the forms in which requests carry a credential, the longest first. A proxy or a debug page may repeat
+// the request in its answer.
 type secrets []string
 
-// credentialForms returns the API key as it is, and as HTTP Basic encodes it with the
-// user name and, by a proxy's own account, without.
+// credentialForms returns the API key as it is and in the encodings of HTTP Basic: with the user name, and as proxies
+// repeat it without.
 func credentialForms(userName string, key adapter.Secret) secrets {
 	plain := key.Reveal()
 	if plain == "" {
@@ -32,11 +32,10 @@ func credentialForms(userName string, key adapter.Secret) secrets {
 
 const secretShown = "[secret]"
 
-// authorizationValue finds a header of credentials and its value, which need not be
-// ours: a proxy adds credentials of its own.
+// authorizationValue finds a header with credentials and its value. They need not be ours: a proxy adds its own.
 var authorizationValue = regexp.MustCompile(`(?i)(authorization["']?\s*[:=]>?\s*["']?)[^\r\n"'<]+`)
 
-// hide returns the text without the secrets. The text has no escapes any more.
+// hide returns the text without the secrets. The text must be unescaped.
 func (s secrets) hide(text string) string {
 	text = authorizationValue.ReplaceAllString(text, "${1}"+secretShown)
 	for _, form := range s {
@@ -45,7 +44,7 @@ func (s secrets) hide(text string) string {
 	return text
 }
 
-// clean hides the secrets in what a failed call says.
+// clean hides the secrets in the message of a failed call.
 func (s secrets) clean(e *adapter.APIError) *adapter.APIError {
 	e.Message = s.hide(unescape(e.Message))
 	return e

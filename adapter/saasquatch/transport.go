@@ -7,14 +7,12 @@ import (
 	"time"
 )
 
-// finalOnly is a transport that reads no answer with a status below 200. No request of
-// ours asks for another protocol, but a proxy may answer 101 all the same: net/http then
-// hands over the bare connection, and neither the end of the context nor a timeout ends
-// a read from it.
+// finalOnly is a transport that does not read the body of an answer with a status below 200. No request of ours asks
+// for another protocol, but a proxy may still answer 101. net/http then returns the bare connection, and neither the
+// context nor a timeout ends a read from it.
 type finalOnly struct{ http.RoundTripper }
 
-// RoundTrip makes a request. Of an answer with a status below 200 the body is empty, and
-// its connection is closed.
+// RoundTrip makes a request. An answer with a status below 200 gets an empty body, and its connection is closed.
 func (t finalOnly) RoundTrip(request *http.Request) (*http.Response, error) {
 	answer, err := t.RoundTripper.RoundTrip(request)
 	if err == nil && answer.StatusCode < http.StatusOK {
@@ -24,8 +22,8 @@ func (t finalOnly) RoundTrip(request *http.Request) (*http.Response, error) {
 	return answer, err
 }
 
-// newTransport keeps as many connections open as requests may be under way, so
-// that none is opened and closed for a request where the server speaks HTTP/1.1.
+// newTransport returns a transport that keeps as many connections open as requests may be in flight, so that no
+// request opens and closes one where the server speaks HTTP/1.1.
 func newTransport(concurrency int, config *tls.Config) http.RoundTripper {
 	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
 	return finalOnly{&http.Transport{

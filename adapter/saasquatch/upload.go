@@ -12,25 +12,25 @@ import (
 	"sync/atomic"
 )
 
-// ErrSizeChanged means that a file to upload is not as long as was said.
+// ErrSizeChanged means that a file to upload does not have the given size.
 var ErrSizeChanged = errors.New("the file's size is not the one that was given")
 
-// Upload sends a file of size bytes to be imported and returns what SaaSquatch
-// calls it. SaaSquatch tells the format by the extension of the name, .jsonl or
-// .csv. The documentation gives no limit of size but that of SFTP, 100 MB, and
-// recommends at most 500 000 records.
+// Upload sends a file of size bytes for an import and returns SaaSquatch's name for it. SaaSquatch knows the format by
+// the extension of the name, .jsonl or .csv. Its documentation has a size limit for SFTP only, 100 MB, and recommends
+// at most 500 000 records.
 //
-// The file is opened once and streamed. It is closed, though perhaps shortly after
-// Upload returns, and while it is being read if the upload ends then. Errors of
-// the file itself are no APIErrors. A second upload of a file does no harm: only
-// jobs import.
-func (i *Importer) Upload(ctx context.Context, name string, size int64, open func() (io.ReadCloser, error)) (fileRef string, err error) {
+// Upload opens the file once and streams it. It closes the file, though perhaps shortly after it returns, and even
+// during a read if the upload ends then. Errors of the file itself are no APIErrors. A second upload of a file does no
+// harm: only jobs import.
+func (i *Importer) Upload(
+	ctx context.Context, name string, size int64, open func() (io.ReadCloser, error),
+) (fileRef string, err error) {
 	const op = "upload import file"
 	source, err := open()
 	if err != nil {
 		return "", fmt.Errorf("open import file: %w", err)
 	}
-	var frame bytes.Buffer // what stands around the file, written to memory: no errors
+	var frame bytes.Buffer // the bytes before and after the file; writes to memory do not fail
 	form := multipart.NewWriter(&frame)
 	_, _ = form.CreateFormFile("file", name)
 	head := frame.Len()
@@ -48,12 +48,11 @@ func (i *Importer) Upload(ctx context.Context, name string, size int64, open fun
 	}
 	request := i.newPost(ctx, "export/upload", form.FormDataContentType(), body)
 	request.ContentLength = int64(frame.Len()) + size
-	// A wrong key is better known before the file is sent.
+	// So that a wrong key is known before the file is sent.
 	request.Header.Set("Expect", "100-continue")
 
 	response, err := do(i.here, op, request)
-	var fault *fileFault
-	if errors.As(context.Cause(ctx), &fault) {
+	if fault, ok := errors.AsType[*fileFault](context.Cause(ctx)); ok {
 		err = fmt.Errorf("read import file: %w", fault.error)
 	}
 	if response != nil {
@@ -63,7 +62,7 @@ func (i *Importer) Upload(ctx context.Context, name string, size int64, open fun
 		return "", err
 	}
 	progress.moves()
-	if response.StatusCode < 200 || response.StatusCode > 299 {
+	if !succeeded(response.StatusCode) {
 		return "", i.secrets.clean(refusal(op, response))
 	}
 	text, err := readAll(ctx, op, response, maxAnswer)
@@ -91,10 +90,10 @@ type uploadBody struct {
 // Close closes the file.
 func (b *uploadBody) Close() error { return b.closeFile() }
 
-// fileFault is the cause of an upload's end that lies in the file.
+// fileFault is a fault of the file that ended an upload.
 type fileFault struct{ error }
 
-// uploadFile reads the file, which must have the bytes that it should.
+// uploadFile reads the file and checks its size.
 type uploadFile struct {
 	source   io.Reader
 	left     int64
