@@ -15,8 +15,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// answer is the JSON that Segment shows in its Event Delivery. It stays below 16
-// KB, because Segment's workers fail on longer ones.
+// answer is the JSON that Segment shows in its Event Delivery. It is at most maxAnswer bytes long.
 type answer struct {
 	Message string         `json:"message"`
 	Counts  *counts        `json:"counts,omitempty"`
@@ -46,17 +45,16 @@ type resultAnswer struct {
 const (
 	// maxResults is how many results an answer holds.
 	maxResults = 20
-	// maxText bounds each text from outside in an answer, in bytes of JSON.
+	// maxText bounds each text of the request in an answer, in bytes of JSON.
 	maxText = 200
-	// maxAnswer bounds an answer, in bytes. A comment in Segment's open-source
-	// destination code says that answers above 16 KB can crash its worker.
+	// maxAnswer bounds an answer, in bytes. A comment in Segment's open-source destination code says that answers
+	// above 16 KB can crash its worker.
 	maxAnswer = 15 << 10
 )
 
-// answerOf describes a receipt: counts of all events, and the first results. The
-// results that need attention come before all others, each group in the order of
-// the request. Where long texts and many warnings would make
-// the answer longer than maxAnswer, answerJSON leaves out the last of them.
+// answerOf describes a receipt: counts of all events, and the first results. Results that need attention come first.
+// Both groups are in the order of the request. If long texts and many warnings make the answer longer than maxAnswer,
+// answerJSON leaves out the last results.
 func answerOf(receipt adapter.Receipt) answer {
 	n := receipt.Counts()
 	a := answer{Counts: &counts{
@@ -85,17 +83,10 @@ func answerOf(receipt adapter.Receipt) answer {
 	return a
 }
 
-// needsAttention reports whether somebody should look at a result. A pending event
-// is as it should be where nobody is asked to send it again: a store keeps it.
+// needsAttention reports whether an operator should look at a result. A pending event needs none where a store keeps
+// it and the sender need not send it again.
 func needsAttention(o adapter.Outcome, redeliver bool) bool {
-	switch o {
-	case adapter.Pending:
-		return redeliver
-	case adapter.Dead, adapter.Rejected:
-		return true
-	default:
-		return false
-	}
+	return o == adapter.Dead || o == adapter.Rejected || o == adapter.Pending && redeliver
 }
 
 func summary(events int, n adapter.Counts, redeliver bool) string {
@@ -122,8 +113,7 @@ func summary(events int, n adapter.Counts, redeliver bool) string {
 	return text
 }
 
-// bounded cuts text so that its JSON, without quotes and the mark of the cut, has
-// at most maxText bytes.
+// bounded cuts text so that its JSON, without the quotes and the ellipsis, has at most maxText bytes.
 func bounded(text string) string {
 	length := 0
 	for i, r := range text {
@@ -134,7 +124,7 @@ func bounded(text string) string {
 	return text
 }
 
-// jsonLen returns at least how many bytes encoding/json writes for r.
+// jsonLen returns an upper bound of the bytes that encoding/json writes for r.
 func jsonLen(r rune) int {
 	switch {
 	case r < ' ', r == '"', r == '\\', r == '\u2028', r == '\u2029', r == utf8.RuneError:
@@ -150,13 +140,13 @@ func answerMessage(c *gin.Context, status int, message string) {
 
 const contentType = "application/json; charset=utf-8"
 
-// answerJSON writes the answer and ends the handling of the request.
+// answerJSON writes the answer and aborts later handlers.
 func answerJSON(c *gin.Context, status int, a answer) {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	for {
-		if err := encoder.Encode(a); err != nil { // cannot happen: it has texts and numbers only
+		if err := encoder.Encode(a); err != nil { // cannot happen: it has only texts and numbers
 			status = http.StatusInternalServerError
 		}
 		if text.Len() <= maxAnswer || len(a.Results) == 0 {

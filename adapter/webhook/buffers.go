@@ -5,9 +5,8 @@ import (
 	"sync"
 )
 
-// capacities are those of buffers that are kept for the next request, in bytes. Larger
-// ones have a multiple of the last and are left to the garbage collector: what idle
-// buffers hold is in no budget.
+// capacities are the capacities of pooled buffers, in bytes. A larger buffer has a multiple of largeStep, and the
+// garbage collector takes it, because no budget counts the memory of idle buffers.
 var capacities = [...]int64{4 << 10, 16 << 10, 64 << 10, 256 << 10}
 
 const largeStep = 1 << 20
@@ -22,18 +21,16 @@ func capacityFor(n int64) int64 {
 	return (n + largeStep - 1) / largeStep * largeStep
 }
 
-// nextCapacity returns the capacity that follows one that is used up.
-func nextCapacity(capacity int64) int64 {
-	return capacityFor(max(2*capacity, capacity+1))
-}
+// nextCapacity returns the capacity of the buffer that replaces a full one.
+func nextCapacity(capacity int64) int64 { return capacityFor(max(2*capacity, capacity+1)) }
 
-// buffers keeps the buffers of requests for the next ones. A buffer's capacity is what
-// was reserved for it, so that a small request never holds a large one.
+// buffers pools the buffers of requests. A request reserves the capacity of its buffer, so a small request never holds
+// a large one.
 type buffers struct {
 	kept [len(capacities)]sync.Pool // of *[]byte
 }
 
-// get returns an empty buffer of a capacity that capacityFor returns.
+// get returns an empty buffer. The capacity is one that capacityFor returns.
 func (bs *buffers) get(capacity int64) []byte {
 	if class := slices.Index(capacities[:], capacity); class >= 0 {
 		if kept, _ := bs.kept[class].Get().(*[]byte); kept != nil {

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -17,50 +18,46 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// Connection takes requests at one path.
+// Connection accepts requests at one path.
 type Connection struct {
-	// Name stands in the log.
+	// Name is the connection's name in the log.
 	Name string
-	// Path is the URL path, beginning with a slash. With a slash at its end it is
-	// the same path.
+	// Path is the URL path, beginning with a slash. A slash at its end makes no difference.
 	Path        string
 	Credentials Credentials
 	Acceptor    adapter.Acceptor
 }
 
-// Options are a Handler's choices.
+// Options configure a Handler.
 type Options struct {
-	// BodyLimit bounds a body in bytes, counted after decompression. Segment's
-	// batches are 4 MB by default. Default: 10 MiB.
+	// BodyLimit bounds a body in bytes, counted after decompression. Segment's batches are 4 MB by default. Default:
+	// 10 MiB.
 	BodyLimit int64
-	// Memory bounds what all requests that are not answered yet hold, in bytes: their
-	// bodies, and an estimate of what handling them takes. A request that would exceed
-	// it is answered with 503. A part of it is for bodies of up to 256 KiB, another for
-	// bodies whose signature is not verified yet. Each part has room for one body of
-	// BodyLimit, however small Memory is. Default: 128 MiB.
+	// Memory bounds the memory of all unanswered requests, in bytes: their bodies, and an estimate of the handling. A
+	// request that would exceed it gets 503. One part of it is for bodies of up to 256 KiB, another for bodies whose
+	// signature is not verified yet. Each part has room for one body of BodyLimit, however small Memory is. Default:
+	// 128 MiB.
 	Memory int64
-	// TrustedProxies are the networks whose X-Forwarded-For is believed: the address of
-	// a sender is the last one in it that is not in these networks. Default: none.
+	// TrustedProxies are the networks whose X-Forwarded-For the Handler believes. A sender's address is the last one
+	// in it outside these networks. Default: none.
 	TrustedProxies []netip.Prefix
-	// MaxEvents bounds the events of a request; one with more is answered with 413.
-	// Segment documents 4000 at most. Default: 10 000.
+	// MaxEvents bounds the events of a request; one with more gets 413. Segment documents 4000 at most. Default: 10
+	// 000.
 	MaxEvents int
-	// Ready says why requests cannot be taken at the moment, nil if they can;
-	// /readyz answers 503 then. It is asked often and must not take long. The
-	// answer has the text of an error with a method Unavailable() string, and
-	// nothing of any other. Default: always nil.
+	// Ready returns why the process cannot accept requests at the moment, nil if it can. /readyz answers 503 with an
+	// error. The Handler calls it often, so it must be fast. The answer has the text of an error with a method
+	// Unavailable() string, and not of another. Default: always nil.
 	Ready func() error
-	// Observe is told of each answer, except those of /healthz and /readyz. Default:
-	// none.
+	// Observe gets each answered request, except those of /healthz and /readyz. Default: none.
 	Observe func(Request)
-	// Log gets a line for each request. Requests that are refused because the store is
-	// unavailable share lines beyond the first, with their number. Default: none.
+	// Log gets a line for each request. Refusals for an unavailable store share lines after the first, with their
+	// number. Default: none.
 	Log *zap.Logger
 }
 
-// Request is a request that was answered. Each of its fields has few values.
+// Request describes an answered request. Each of its fields has few values.
 type Request struct {
-	// Connection is the name of the connection that has the path, empty if none has.
+	// Connection is the name of the path's connection, empty for an unknown path.
 	Connection string
 	// Status is the HTTP status of the answer.
 	Status int
@@ -75,9 +72,8 @@ const (
 	DefaultMaxEvents = 10_000
 )
 
-// Handler answers the requests of all connections, and /healthz and /readyz. It
-// never redirects, since Segment follows a redirect as a GET without the body
-// and takes its success for delivery.
+// Handler answers the requests of all connections, and /healthz and /readyz. It never redirects: Segment follows a
+// redirect with a GET without the body, and counts its success as delivery.
 type Handler struct {
 	engine    *gin.Engine
 	started   atomic.Bool
@@ -90,18 +86,12 @@ type Handler struct {
 	log       *zap.Logger
 }
 
-// New returns a Handler that is not ready yet. It refuses a connection without a
-// credential that is not declared insecure, and paths that are in use.
+// New returns a Handler that is not ready yet. It refuses a connection without a credential unless that is declared
+// insecure, and a path that another connection has.
 func New(connections []Connection, opts Options) (*Handler, error) {
-	if opts.BodyLimit <= 0 {
-		opts.BodyLimit = DefaultBodyLimit
-	}
-	if opts.Memory <= 0 {
-		opts.Memory = DefaultMemory
-	}
-	if opts.MaxEvents <= 0 {
-		opts.MaxEvents = DefaultMaxEvents
-	}
+	opts.BodyLimit = cmp.Or(max(opts.BodyLimit, 0), DefaultBodyLimit)
+	opts.Memory = cmp.Or(max(opts.Memory, 0), DefaultMemory)
+	opts.MaxEvents = cmp.Or(max(opts.MaxEvents, 0), DefaultMaxEvents)
 	if opts.Ready == nil {
 		opts.Ready = func() error { return nil }
 	}
@@ -125,14 +115,16 @@ func New(connections []Connection, opts Options) (*Handler, error) {
 		verifier, err := newVerifier(connection.Credentials)
 		switch {
 		case err != nil:
-			errs = append(errs, fmt.Errorf("connection %s: %w", connection.Name, err))
-		case !strings.HasPrefix(path, "/") || strings.ContainsAny(path, ":*?#") || path == healthPath || path == readyPath:
-			errs = append(errs, fmt.Errorf("connection %s: path %q: want a path such as /segment", connection.Name, connection.Path))
+		case !strings.HasPrefix(path, "/") || strings.ContainsAny(path, ":*?#") || isProbe(path):
+			err = fmt.Errorf("path %q: want a path such as /segment", connection.Path)
 		case endpoints[path] != nil:
-			errs = append(errs, fmt.Errorf("connection %s: path %q is in use by connection %s", connection.Name, path, endpoints[path].Name))
-		default:
-			endpoints[path] = &endpoint{Connection: connection, verifier: verifier}
+			err = fmt.Errorf("path %q is in use by connection %s", path, endpoints[path].Name)
 		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("connection %s: %w", connection.Name, err))
+			continue
+		}
+		endpoints[path] = &endpoint{connection, verifier}
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
@@ -153,7 +145,10 @@ const (
 	readyPath  = "/readyz"
 )
 
-// endpoint is a connection that is ready for requests.
+// isProbe reports whether a path is for orchestrators.
+func isProbe(path string) bool { return path == healthPath || path == readyPath }
+
+// endpoint is a connection with its verifier.
 type endpoint struct {
 	Connection
 	verifier *verifier
@@ -166,7 +161,7 @@ func (h *Handler) route(endpoints map[string]*endpoint) *gin.Engine {
 	engine.RedirectFixedPath = false
 	engine.HandleMethodNotAllowed = true
 	engine.UseRawPath = false
-	engine.RemoteIPHeaders = []string{"X-Forwarded-For"} // not X-Real-IP, which few proxies clear
+	engine.RemoteIPHeaders = []string{"X-Forwarded-For"} // few proxies clear X-Real-IP
 	engine.Use(h.count(endpoints), h.recoverPanic)
 	engine.NoRoute(func(c *gin.Context) { answerMessage(c, http.StatusNotFound, "no webhook at this path") })
 	engine.NoMethod(func(c *gin.Context) {
@@ -199,27 +194,26 @@ func handle(engine *gin.Engine, methods []string, path string, handler gin.Handl
 	})
 }
 
-// countedKey is where receive notes that it has told of its answer.
+// countedKey is the key of the context by which receive marks an answer that it has counted.
 const countedKey = "counted"
 
-// count tells of the answers to senders.
+// count reports the answers to Observe, except those that receive has reported.
 func (h *Handler) count(endpoints map[string]*endpoint) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		c.Next()
 		path := strings.TrimSuffix(c.Request.URL.Path, "/")
-		if path == healthPath || path == readyPath || c.GetBool(countedKey) {
+		if isProbe(path) || c.GetBool(countedKey) {
 			return
 		}
 		status, name := c.Writer.Status(), ""
 		if e := endpoints[path]; e != nil {
 			name = e.Name
 		}
-		h.observe(Request{Connection: name, Status: status, Reason: reasonOfStatus(status)})
+		h.observe(Request{Connection: name, Status: status, Reason: reasonByStatus[status]})
 	}
 }
 
-// CountRefused notes a request that did not reach the handler, since the server refused
-// its header with this status.
+// CountRefused counts a request whose header the server refused with this status before the Handler got it.
 func (h *Handler) CountRefused(status int) {
 	h.observe(Request{Status: status, Reason: ReasonMalformedRequest})
 }
@@ -239,7 +233,7 @@ func (h *Handler) answerReady(c *gin.Context) {
 // unavailable is an error with a text for the sender.
 type unavailable interface{ Unavailable() string }
 
-// unavailableText returns what a sender may be told of err, or else general.
+// unavailableText returns the text of err for senders, or general if it has none.
 func unavailableText(err error, general string) string {
 	var public unavailable
 	if errors.As(err, &public) {
@@ -248,18 +242,17 @@ func unavailableText(err error, general string) string {
 	return general
 }
 
-// ServeHTTP answers a request. It may answer before it has read the body; a server
-// of package httpserver makes such an answer arrive.
+// ServeHTTP answers a request. It may answer before it has read the body; a server of package httpserver makes such an
+// answer arrive.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.engine.ServeHTTP(w, r) }
 
-// SetReady says whether /readyz may answer 200, which is then for Options.Ready
-// to decide. Requests are taken all the same.
+// SetReady sets whether /readyz asks Options.Ready; before, it answers 503. The Handler accepts events in either case.
 func (h *Handler) SetReady(ready bool) { h.started.Store(ready) }
 
 // Panics returns how many requests have ended in a panic.
 func (h *Handler) Panics() uint64 { return h.panics.Load() }
 
-// recoverPanic keeps a fault of one request from ending the process.
+// recoverPanic keeps a panic in one request from ending the process.
 func (h *Handler) recoverPanic(c *gin.Context) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -276,7 +269,7 @@ func (h *Handler) recoverPanic(c *gin.Context) {
 	c.Next()
 }
 
-// receive takes one request to its answer and writes its line in the log.
+// receive answers one request and writes its line in the log.
 func (h *Handler) receive(c *gin.Context, e *endpoint) {
 	started := time.Now()
 	request := received{}
@@ -295,14 +288,16 @@ func (h *Handler) receive(c *gin.Context, e *endpoint) {
 	}
 	answerJSON(c, status, answer)
 	c.Set(countedKey, true)
-	h.observe(Request{Connection: e.Name, Status: status, Reason: request.reason}) // a reader of the line finds it counted
+	// Before the line in the log, so that a reader of the line finds the request counted.
+	h.observe(Request{Connection: e.Name, Status: status, Reason: request.reason})
 
 	switch {
 	case request.unavailable != nil:
 		if !h.outage.refused(h.log, request.events, answer.Message) {
 			return
 		}
-		h.log.Error("accept events: until the store accepts events again, the log has the number of refused requests alone",
+		h.log.Error("accept events: until the store accepts events again, "+
+			"the log has only the number of refused requests",
 			zap.String("connection", e.Name), zap.Error(request.unavailable))
 	case status == http.StatusOK:
 		h.outage.accepted(h.log)
@@ -316,10 +311,11 @@ func (h *Handler) receive(c *gin.Context, e *endpoint) {
 		zap.String("method", c.Request.Method), zap.Int("status", status),
 		zap.String("reason", string(request.reason)), zap.Bool("sender_left", left),
 		zap.String("message", answer.Message), zap.String("verified_by", request.variant),
-		zap.Int("events", request.events), zap.Int("bytes", request.bytes), zap.Duration("duration_ms", time.Since(started)))
+		zap.Int("events", request.events), zap.Int("bytes", request.bytes),
+		zap.Duration("duration_ms", time.Since(started)))
 }
 
-// received is what the log says of a request.
+// received is a request's part of its line in the log.
 type received struct {
 	bytes, events int
 	variant       string
@@ -327,18 +323,18 @@ type received struct {
 	unavailable   error // of a store that takes no events at the moment
 }
 
-// refuse answers with an error.
+// refuse returns the answer for an error.
 func (r *received) refuse(err error) (status int, a answer) {
 	r.reason = reasonOf(err)
 	return statusOf(err), answer{Message: err.Error()}
 }
 
 func (h *Handler) accept(r *arrival, e *endpoint, request *received) (status int, a answer) {
-	// What needs no body comes first: strangers are to cost little.
+	// Checks that need no body come first, so that senders without a credential cost little.
 	if err := e.verifier.checkHeaders(r.Header); err != nil {
 		return request.refuse(err)
 	}
-	if r.ContentLength != 0 { // Segment never signs an empty body; its sender learns the remedy below
+	if r.ContentLength != 0 { // Segment never signs an empty body, whose error has the remedy
 		if err := e.verifier.checkSigned(r.Header); err != nil {
 			return request.refuse(err)
 		}
@@ -354,8 +350,8 @@ func (h *Handler) accept(r *arrival, e *endpoint, request *received) (status int
 
 	events, err := split(body.bytes, h.maxEvents)
 	if len(body.bytes) > 0 && (err == nil || statusOf(err) != http.StatusRequestEntityTooLarge) {
-		// What is wrong with a body is for those to know who may send one; only of
-		// an empty one there is nothing to tell, and Segment does not sign it.
+		// Only authenticated senders see parse errors. An empty body is the exception: its error tells nothing, and
+		// Segment does not sign it.
 		var refused error
 		if request.variant, refused = e.verifier.checkBody(r.Header, body.bytes, events); refused != nil {
 			return request.refuse(refused)
@@ -379,17 +375,17 @@ func (h *Handler) accept(r *arrival, e *endpoint, request *received) (status int
 			h.log.Error("accept events", zap.String("connection", e.Name), zap.Error(err))
 		}
 		request.reason = ReasonStoreUnavailable
-		return http.StatusServiceUnavailable, answer{Message: unavailableText(err, "the events could not be accepted") + "; send this request again"}
+		text := unavailableText(err, "the events could not be accepted")
+		return http.StatusServiceUnavailable, answer{Message: text + "; send this request again"}
 	}
-	status = http.StatusOK
 	if receipt.Redeliver {
 		request.reason = ReasonNotDelivered
-		status = http.StatusServiceUnavailable
+		return http.StatusServiceUnavailable, answerOf(receipt)
 	}
-	return status, answerOf(receipt)
+	return http.StatusOK, answerOf(receipt)
 }
 
-// releaseAfter gives back memory at once, or when a store that is late uses it no more.
+// releaseAfter releases memory at once, or once a late store no longer uses it.
 func releaseAfter(late *adapter.LateError, release func()) {
 	if late == nil {
 		release()
@@ -401,27 +397,26 @@ func releaseAfter(late *adapter.LateError, release func()) {
 	}()
 }
 
-// requestError is a request that is answered with a status of its own.
+// requestError refuses a request with a status of its own.
 type requestError struct {
 	status  int
 	message string
-	reason  Reason // empty if the status stands for one
+	reason  Reason // empty for that of the status
 }
 
 func (e *requestError) Error() string { return e.message }
 
 func refuse(status int, format string, args ...any) error {
-	return &requestError{status: status, message: fmt.Sprintf(format, args...)}
+	return refuseFor("", status, format, args...)
 }
 
-// refuseFor is refuse for a status that stands for several reasons.
+// refuseFor is refuse for a status that has several reasons.
 func refuseFor(reason Reason, status int, format string, args ...any) error {
 	return &requestError{status: status, message: fmt.Sprintf(format, args...), reason: reason}
 }
 
 func statusOf(err error) int {
-	var refused *requestError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*requestError](err); ok {
 		return refused.status
 	}
 	return http.StatusInternalServerError

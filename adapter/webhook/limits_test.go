@@ -130,7 +130,7 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 func checkMemoryIsFree(t *testing.T, h *Handler) {
 	t.Helper()
 	m := h.reader.memory
-	for name, lane := range map[string]*lane{"small": &m.small, "door": &m.door, "large": &m.large} {
+	for name, lane := range map[string]*pool{"small": &m.small, "waiting": &m.waiting, "large": &m.large} {
 		if !lane.bodies.TryAcquire(lane.room) || !lane.handling.TryAcquire(lane.most) {
 			t.Errorf("memory of %s requests is still reserved", name)
 			continue

@@ -9,24 +9,22 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// memory bounds what all requests that are not answered yet hold in memory, in bytes.
-// Its parts do not touch each other: small requests, large ones, and the bodies of
-// strangers. So large requests never keep small ones from being answered, and a sender
-// without a credential keeps away other such senders at most.
+// memory bounds the memory of all unanswered requests, in bytes. Its parts are separate: small requests, large
+// requests, and the bodies of unverified senders (strangers). So large requests never keep small ones from an answer,
+// and a sender without a credential crowds out only other such senders.
 //
-// What handling takes is an estimate. The garbage collector, the store's transactions
-// and deliveries take memory beside it.
+// The memory for handling is an estimate. The garbage collector, the store's transactions and deliveries take more.
 type memory struct {
-	small     lane
-	door      lane // of large requests whose beginning has come
-	large     lane
+	small     pool
+	waiting   pool // of large requests whose beginning has arrived
+	large     pool
 	strangers strangers
 }
 
-// lane is memory of requests whose senders have shown a credential.
-type lane struct {
-	bodies   *semaphore.Weighted // reserved while they come
-	handling *semaphore.Weighted // beside the body, once it has come
+// pool is memory for requests of verified senders.
+type pool struct {
+	bodies   *semaphore.Weighted // reserved while they arrive
+	handling *semaphore.Weighted // beside the body, once it has arrived
 	room     int64               // of bodies
 	most     int64               // of handling
 	full     error
@@ -35,17 +33,16 @@ type lane struct {
 const (
 	// smallRequest is the largest body of a small request, in bytes.
 	smallRequest = 256 << 10
-	// patience bounds how long a request waits for memory in all. Then it is refused.
-	// Segment waits 5 s for an answer. It is longer than a body may stall.
+	// patience bounds the time from the beginning of a body in which it may wait for memory. After it the request is
+	// refused. Segment waits 5 s for an answer. It is longer than stallTime.
 	patience = 3 * time.Second
 
-	// What mapping and storing a request take at the same time beside its body, in bytes
-	// for each byte of it and for each event.
+	// The memory that mapping and storing a request take beside its body, in bytes for each byte and for each event.
 	handlingPerByte  = 2
 	handlingPerEvent = 2 << 10
 )
 
-// What is told at each bound.
+// The refusals at each bound.
 var (
 	errLarge = refuseFor(ReasonTooManyBodies, http.StatusServiceUnavailable,
 		"too many large requests at once: send this request again")
@@ -60,20 +57,19 @@ func newMemory(size, bodyLimit int64) *memory {
 	one := capacityFor(bodyLimit+1) + gzipMemory
 	return &memory{
 		strangers: newStrangers(max(size/8, one), one),
-		small:     newLane(max(size/16, smallRequest+gzipMemory), size/16, errSmall),
-		door:      newLane(max(size/16, beginning+gzipMemory), 0, errLarge),
-		large:     newLane(max(size*3/8, one), size*5/16, errLarge),
+		small:     newPool(max(size/16, smallRequest+gzipMemory), size/16, errSmall),
+		waiting:   newPool(max(size/16, beginning+gzipMemory), 0, errLarge),
+		large:     newPool(max(size*3/8, one), size*5/16, errLarge),
 	}
 }
 
-func newLane(bodies, handling int64, full error) lane {
+func newPool(bodies, handling int64, full error) pool {
 	handling = max(handling, 1)
-	return lane{semaphore.NewWeighted(bodies), semaphore.NewWeighted(handling), bodies, handling, full}
+	return pool{semaphore.NewWeighted(bodies), semaphore.NewWeighted(handling), bodies, handling, full}
 }
 
-// grow reserves n more bytes for a body that is coming. A large request waits at the
-// door, with its beginning alone in memory, until there is room for the length that it
-// declares, or for n bytes if it declares none.
+// grow reserves n more bytes for a body that is arriving. A large request waits with only its beginning in memory,
+// until there is room for its declared length, or for n bytes if it declares none.
 func (m *memory) grow(ctx context.Context, b *body, n int64, now time.Time) error {
 	b.held += n
 	if b.stranger != nil {
@@ -84,32 +80,31 @@ func (m *memory) grow(ctx context.Context, b *body, n int64, now time.Time) erro
 	}
 	to, want := &m.small, b.held
 	if b.held > smallRequest+gzipMemory || b.expected > smallRequest {
-		to = &m.door
+		to = &m.waiting
 		if b.held > beginning+gzipMemory {
 			to, want = &m.large, max(b.held, capacityFor(b.expected+1))
 		}
 	}
 	switch {
-	case to == b.lane:
+	case to == b.pool:
 		if !to.bodies.TryAcquire(want - b.reserved) {
 			return to.full
 		}
+		b.reserved = want
+		return nil
 	case to == &m.large:
 		if err := b.wait(ctx, to.bodies, want, to.full); err != nil {
 			return err
 		}
-		b.leave()
-	default:
-		if !to.bodies.TryAcquire(want) {
-			return to.full
-		}
-		b.leave()
+	case !to.bodies.TryAcquire(want):
+		return to.full
 	}
-	b.lane, b.reserved = to, want
+	b.leave()
+	b.pool, b.reserved = to, want
 	return nil
 }
 
-// wait reserves n bytes of part, within the patience that is left.
+// wait reserves n bytes of part, within the rest of the patience.
 func (b *body) wait(ctx context.Context, part *semaphore.Weighted, n int64, full error) error {
 	if part.TryAcquire(n) {
 		return nil
@@ -122,17 +117,17 @@ func (b *body) wait(ctx context.Context, part *semaphore.Weighted, n int64, full
 	return nil
 }
 
-// leave gives back what is reserved of a lane.
+// leave releases the body's reservation of a pool.
 func (b *body) leave() {
-	if b.lane != nil {
-		b.lane.bodies.Release(b.reserved)
+	if b.pool != nil {
+		b.pool.bodies.Release(b.reserved)
 	}
-	b.lane, b.reserved = nil, 0
+	b.pool, b.reserved = nil, 0
 }
 
-// welcome takes a body from the strangers, since a credential vouches for its sender. It
-// stays on their account while it waits.
-func (m *memory) welcome(ctx context.Context, b *body) error {
+// admit moves a body from the strangers to a pool, since its sender is verified. While it waits it keeps the
+// strangers' reservation.
+func (m *memory) admit(ctx context.Context, b *body) error {
 	s := b.stranger
 	if s == nil {
 		return nil
@@ -142,14 +137,13 @@ func (m *memory) welcome(ctx context.Context, b *body) error {
 	return cmp.Or(m.strangers.leave(s), err)
 }
 
-// handle waits until there is memory to handle a verified body in, and returns what
-// gives it back.
+// handle waits for the memory to handle a verified body, and returns a function that releases it.
 func (m *memory) handle(ctx context.Context, b *body, events int) (done func(), err error) {
-	if err := m.welcome(ctx, b); err != nil {
+	if err := m.admit(ctx, b); err != nil {
 		return nil, err
 	}
-	to := b.lane
-	if to == &m.door { // its declared length is large, but it is not
+	to := b.pool
+	if to == &m.waiting { // a small body with a large declared length
 		to = &m.small
 	}
 	n := min(handlingPerByte*int64(len(b.bytes))+handlingPerEvent*int64(events), to.most)

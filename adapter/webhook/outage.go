@@ -8,15 +8,14 @@ import (
 )
 
 const (
-	// outageEvery is how often the log has a line of an outage that goes on.
+	// outageEvery is the time between two lines in the log about one outage.
 	outageEvery = time.Minute
-	// outageQuiet is how long no request may have been refused when one that is accepted
-	// ends the outage: an outage that flaps is one.
+	// outageQuiet is the time since the last refused request after which an accepted one ends the outage. So a store
+	// that flaps has one outage.
 	outageQuiet = 10 * time.Second
 )
 
-// outage is a time in which the store refuses events. Its requests share lines of the log:
-// the first has its own.
+// outage is a time in which the store refuses events. Its requests share lines in the log; only the first has its own.
 type outage struct {
 	mu               sync.Mutex
 	began            time.Time // zero if there is none
@@ -25,8 +24,7 @@ type outage struct {
 	requests, events int
 }
 
-// refused counts a request that the store has refused, and returns whether it is the first
-// of an outage.
+// refused counts a request that the store has refused. It returns whether the request is the first of an outage.
 func (o *outage) refused(log *zap.Logger, events int, message string) (first bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

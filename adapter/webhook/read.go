@@ -22,42 +22,42 @@ type bodyReader struct {
 	now     func() time.Time
 }
 
-// body is a request's body. Its bytes are valid until it is released.
+// body is a request's body. Its bytes are valid until its release.
 type body struct {
 	bytes    []byte
 	began    time.Time
-	expected int64     // the length that the request declares, 0 if it says nothing
-	stranger *stranger // nil once a credential has vouched for the sender; has its own account
-	held     int64     // by bytes and what unpacks them
-	lane     *lane
-	reserved int64 // of the lane
+	expected int64     // the declared length, 0 if there is none
+	stranger *stranger // has the reservation until the sender is verified, then nil
+	held     int64     // memory of the bytes and of the gzip.Reader
+	pool     *pool
+	reserved int64 // of the pool
 }
 
 const (
-	// gzipSlack is how much longer than its data gzip may be. More is no honest
-	// body: gzip makes what it cannot compress longer by a few bytes in a thousand.
+	// gzipSlack is how much longer than its data gzip may be. An honest body has less: gzip lengthens incompressible
+	// data by a few bytes in a thousand.
 	gzipSlack = 1 << 16
-	// gzipMemory is about what a gzip.Reader holds, in bytes.
+	// gzipMemory is the approximate memory of a gzip.Reader, in bytes.
 	gzipMemory = 48 << 10
 )
 
 // arrival is a request whose body is to be read.
 type arrival struct {
 	*http.Request
-	// connection is what the request came on. Its read deadline is moved.
+	// connection controls the connection of the request. The reader moves its read deadline.
 	connection *http.ResponseController
 	// remote is the address of the sender.
 	remote netip.Addr
-	// vouches reports whether the beginning of a body that is still coming already
-	// proves that its sender holds a credential. It is nil if the headers have proved it.
+	// vouches reports whether the beginning of an arriving body already verifies its sender. It is nil if the headers
+	// have done so.
 	vouches func(beginning []byte) bool
 }
 
-// read reads the whole body and decompresses it as it comes if it is gzip. Segment's
-// own requests are not compressed; those of gateways in between may be.
+// read reads the whole body, and decompresses gzip as it arrives. Segment's own requests are not compressed; those of
+// gateways in between may be.
 //
-// Memory is reserved for what has come, not for what a request declares. The bodies of
-// strangers have a pool of their own until their signature is verified.
+// It reserves memory for the bytes that have arrived, not for the declared length. Bodies have a part of the memory of
+// their own until their signature is verified.
 func (br *bodyReader) read(a *arrival) (*body, error) {
 	if a.ContentLength > br.limit {
 		return nil, br.tooLarge()
@@ -89,9 +89,8 @@ func (br *bodyReader) read(a *arrival) (*body, error) {
 	return b, err
 }
 
-// isGzip reports whether the body is gzip. Content-Encoding is a list, on one line or
-// several, in which identity and empty elements mean nothing (RFC 9110, 5.6.1 and
-// 8.4). Gateways add identity.
+// isGzip reports whether the body is gzip. Content-Encoding is a list, on one line or several, in which identity and
+// empty elements mean nothing (RFC 9110, 5.6.1 and 8.4). Gateways add identity.
 func isGzip(header http.Header) (bool, error) {
 	lines := header.Values("Content-Encoding")
 	zipped, supported := false, true
@@ -109,12 +108,13 @@ func isGzip(header http.Header) (bool, error) {
 	}
 	if !supported {
 		return false, refuse(http.StatusUnsupportedMediaType,
-			"Content-Encoding %q is not supported: send gzip or no encoding", bounded(strings.ToLower(strings.Join(lines, ", "))))
+			"Content-Encoding %q is not supported: send gzip or no encoding",
+			bounded(strings.ToLower(strings.Join(lines, ", "))))
 	}
 	return zipped, nil
 }
 
-// unpack decompresses a body while it comes.
+// unpack decompresses a body while it arrives.
 func (br *bodyReader) unpack(b *body, came *transit, a *arrival) error {
 	if err := br.memory.grow(a.Context(), b, gzipMemory, br.now()); err != nil {
 		return err
@@ -140,8 +140,7 @@ func (br *bodyReader) unpack(b *body, came *transit, a *arrival) error {
 	}
 }
 
-// fill reads to the end of from, one byte beyond the limit at most. An error of
-// from comes back as it is.
+// fill reads to the end of from, at most one byte beyond the limit. It returns an error of from unchanged.
 func (br *bodyReader) fill(b *body, from io.Reader, came *transit, a *arrival) error {
 	for {
 		if len(b.bytes) == cap(b.bytes) {
@@ -149,7 +148,7 @@ func (br *bodyReader) fill(b *body, from io.Reader, came *transit, a *arrival) e
 			if err := br.makeRoom(b, a); err != nil {
 				return err
 			}
-			came.pause(br.now().Sub(since)) // the body is not late if it is not read
+			came.pause(br.now().Sub(since)) // a body is not late while it is not read
 		}
 		n, err := from.Read(b.bytes[len(b.bytes):min(int64(cap(b.bytes)), br.limit+1)])
 		b.bytes = b.bytes[:len(b.bytes)+n]
@@ -164,18 +163,17 @@ func (br *bodyReader) fill(b *body, from io.Reader, came *transit, a *arrival) e
 	}
 }
 
-// makeRoom reserves a larger buffer, for the rest of a declared length if that is less.
-// Each time that the buffer is full it looks whether the beginning vouches for the sender:
-// that is often enough, and keeps the cost in proportion to the length.
+// makeRoom reserves a larger buffer, or one for the rest of the declared length if that is less. Only when the buffer
+// is full it tries to verify the sender by the beginning, which keeps the cost in proportion to the length.
 func (br *bodyReader) makeRoom(b *body, a *arrival) error {
 	if b.stranger != nil && a.vouches(b.bytes) {
-		if err := br.memory.welcome(a.Context(), b); err != nil {
+		if err := br.memory.admit(a.Context(), b); err != nil {
 			return err
 		}
 	}
 	capacity := nextCapacity(int64(cap(b.bytes)))
 	if b.expected >= int64(len(b.bytes)) {
-		capacity = min(capacity, capacityFor(b.expected+1)) // and one for the end to show
+		capacity = min(capacity, capacityFor(b.expected+1)) // one byte more for the EOF
 	}
 	capacity = min(capacity, capacityFor(br.limit+1))
 	if err := br.memory.grow(a.Context(), b, capacity-int64(cap(b.bytes)), br.now()); err != nil {
@@ -187,19 +185,17 @@ func (br *bodyReader) makeRoom(b *body, a *arrival) error {
 	return nil
 }
 
-// refuseTransit answers for a body that did not come whole. That is no fault of its
-// events, and a proxy may pass the answer on to a sender that has them still: with 400
-// they would be lost. The error's text stays out of the answer, because it tells
+// refuseTransit refuses an incomplete body with 503. The events are not at fault, and a proxy may pass the answer on
+// to a sender that still has them: after 400 they would be lost. The answer leaves out the error's text, which has
 // addresses.
 func refuseTransit(err error, came *transit) error {
-	var refused *requestError
-	var timeout net.Error
+	timeout, _ := errors.AsType[net.Error](err)
 	switch {
-	case err == nil || errors.As(err, &refused):
+	case err == nil || isRefused(err):
 		return err
 	case came.stranger.isEvicted():
 		return errStrangers
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case timeout != nil && timeout.Timeout():
 		return refuse(http.StatusServiceUnavailable,
 			"read the body: it came too slowly, %d bytes in time: send this request again", came.received)
 	default:
@@ -208,28 +204,32 @@ func refuseTransit(err error, came *transit) error {
 	}
 }
 
-// refuseGzip answers for a body that cannot be unpacked beyond the given number of
-// bytes, although all of it that was read came as it was sent. No repetition makes it
-// better.
+func isRefused(err error) bool {
+	_, refused := errors.AsType[*requestError](err)
+	return refused
+}
+
+// refuseGzip refuses a body that cannot be unpacked beyond the given number of bytes, although it arrived as it was
+// sent. A retry does not help.
 func refuseGzip(err error, after int) error {
-	var refused *requestError
 	switch {
-	case errors.As(err, &refused):
+	case isRefused(err):
 		return err
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return refuse(http.StatusBadRequest, "unpack the gzip body: it ends too early, after %d bytes", after)
 	case errors.Is(err, gzip.ErrHeader) && after == 0, err == io.EOF:
 		return refuse(http.StatusBadRequest, "the body is not gzip, though Content-Encoding says so: %v", err)
-	default: // of gzip or flate, which tell offsets only
+	default: // errors of gzip and flate contain only offsets
 		return refuse(http.StatusBadRequest, "unpack the gzip body: %v", err)
 	}
 }
 
 func (br *bodyReader) tooLarge() error {
-	return refuse(http.StatusRequestEntityTooLarge, "the body is larger than %s: lower the batch size in Segment, or raise body_limit", size(br.limit))
+	return refuse(http.StatusRequestEntityTooLarge,
+		"the body is larger than %s: lower the batch size in Segment, or raise body_limit", size(br.limit))
 }
 
-// release gives the body's memory back.
+// release releases the body's memory.
 func (br *bodyReader) release(b *body) {
 	br.buffers.put(b.bytes)
 	br.memory.release(b)

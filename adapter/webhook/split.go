@@ -3,6 +3,7 @@ package webhook
 import (
 	"bytes"
 	"net/http"
+	"regexp"
 
 	"segment-saasquatch/mapping"
 )
@@ -14,8 +15,8 @@ type batch struct {
 	first    []byte // the first element as it stands in the array, not unwrapped
 }
 
-// onlyNulls reports whether the body is an array of nulls, at least one, as they stand
-// or wrapped as the Extensible Webhook wraps events.
+// onlyNulls reports whether the body is an array of one or more nulls, bare or wrapped as the Extensible Webhook wraps
+// events.
 func (b batch) onlyNulls() bool {
 	for _, element := range b.elements {
 		if inner, wrapped := wrappedJSON(element); wrapped {
@@ -28,11 +29,9 @@ func (b batch) onlyNulls() bool {
 	return b.array && len(b.elements) > 0
 }
 
-// split cuts a body into its events: one object, or the elements of an array. It
-// looks at brackets and strings only, without a limit on nesting, so that an
-// element that is no good does not cost the others: the mapping judges each. It
-// stops at more than maxEvents elements, since a body of the smallest elements
-// has millions and each costs many times its own size.
+// split cuts a body into its events: one object, or the elements of an array. It sees only brackets and strings,
+// without a limit on nesting, so that an invalid element does not cost the others: the mapping judges each. It refuses
+// more than maxEvents elements: a body may have millions of tiny ones, and each costs many times its own size.
 func split(body []byte, maxEvents int) (batch, error) {
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
 	i := skipSpace(body, 0)
@@ -60,20 +59,15 @@ func split(body []byte, maxEvents int) (batch, error) {
 		if formEncoded(body[i:]) {
 			return batch{}, unparsable("the body is form-encoded: " + sendJSON)
 		}
-		return batch{}, unparsable("the body is neither a JSON object nor an array: map `data` to the whole event in the Segment mapping")
+		return batch{}, unparsable("the body is neither a JSON object nor an array: " +
+			"map `data` to the whole event in the Segment mapping")
 	}
 }
 
 func splitArray(body []byte, i, maxEvents int) (batch, error) {
 	b := batch{array: true, elements: make([][]byte, 0, min(1+len(body)/1024, maxEvents))}
 	i = skipSpace(body, i+1)
-	if i < len(body) && body[i] == ']' {
-		if skipSpace(body, i+1) != len(body) {
-			return batch{}, unparsable("the body is not JSON: there is more behind the array")
-		}
-		return b, nil
-	}
-	for {
+	for closed := i < len(body) && body[i] == ']'; !closed; {
 		start := i
 		i = elementEnd(body, i)
 		if i < 0 {
@@ -84,24 +78,24 @@ func splitArray(body []byte, i, maxEvents int) (batch, error) {
 			return batch{}, unparsable("the body is not JSON: the array has an empty element")
 		}
 		if len(b.elements) == maxEvents {
-			return batch{}, refuse(http.StatusRequestEntityTooLarge, "the array has more than %d events: lower the batch size in Segment, which sends 4000 at most", maxEvents)
+			return batch{}, refuse(http.StatusRequestEntityTooLarge, "the array has more than %d events: "+
+				"lower the batch size in Segment, which sends 4000 at most", maxEvents)
 		}
 		if b.first == nil {
 			b.first = element
 		}
 		b.elements = append(b.elements, unwrap(element))
-		if body[i] == ']' {
-			if skipSpace(body, i+1) != len(body) {
-				return batch{}, unparsable("the body is not JSON: there is more behind the array")
-			}
-			return b, nil
+		if closed = body[i] == ']'; !closed {
+			i = skipSpace(body, i+1)
 		}
-		i = skipSpace(body, i+1)
 	}
+	if skipSpace(body, i+1) != len(body) {
+		return batch{}, unparsable("the body is not JSON: there is more behind the array")
+	}
+	return b, nil
 }
 
-// firstElement returns the first element of an array of which only the beginning has
-// come, nil unless it has come whole.
+// firstElement returns the first element of an array from its beginning, nil if the element is incomplete.
 func firstElement(beginning []byte) []byte {
 	beginning = bytes.TrimPrefix(beginning, []byte("\ufeff"))
 	i := skipSpace(beginning, 0)
@@ -116,28 +110,18 @@ func firstElement(beginning []byte) []byte {
 	return bytes.TrimRight(beginning[i:end], " \t\r\n")
 }
 
-// sendJSON is the remedy for a form-encoded body, which the Extensible Webhook makes.
+// sendJSON is the remedy for a form-encoded body, which the Extensible Webhook can send.
 const sendJSON = "remove the header Content-Type: application/x-www-form-urlencoded from the Segment mapping, " +
 	"so that Segment sends JSON"
 
-// formEncoded reports whether a body begins like a form's, with a name and its value.
-func formEncoded(body []byte) bool {
-	name, _, found := bytes.Cut(body, []byte("="))
-	for _, c := range name {
-		switch {
-		case 'a' <= c|0x20 && c|0x20 <= 'z', '0' <= c && c <= '9':
-		case c == '-', c == '_', c == '.', c == '*', c == '+', c == '%':
-		default:
-			return false
-		}
-	}
-	return found && len(name) > 0
-}
+// formName matches the first name in a form-encoded body.
+var formName = regexp.MustCompile(`^[A-Za-z0-9*+%._-]+=`)
+
+func formEncoded(body []byte) bool { return formName.Match(body) }
 
 func unparsable(message string) error { return refuse(http.StatusBadRequest, "%s", message) }
 
-// elementEnd returns the index of the comma or bracket that ends the element at i,
-// -1 if there is none.
+// elementEnd returns the index of the comma or bracket that ends the element at i, -1 if there is none.
 func elementEnd(b []byte, i int) int {
 	for i < len(b) {
 		switch b[i] {
@@ -154,8 +138,8 @@ func elementEnd(b []byte, i int) int {
 	return -1
 }
 
-// skipValue returns the index behind the string, object or array at i, -1 if it
-// is not closed. Which bracket closes which is not looked at.
+// skipValue returns the index after the string, object or array at i, -1 if it is not closed. It does not check that
+// brackets match in kind.
 func skipValue(b []byte, i int) int {
 	open := 0
 	for i < len(b) {
@@ -180,7 +164,7 @@ func skipValue(b []byte, i int) int {
 	return -1
 }
 
-// skipString returns the index behind the string at i, -1 if it is not closed.
+// skipString returns the index after the string at i, -1 if it is not closed.
 func skipString(b []byte, i int) int {
 	for start := i + 1; ; {
 		n := bytes.IndexByte(b[start:], '"')
@@ -206,8 +190,7 @@ func skipSpace(b []byte, i int) int {
 	return i
 }
 
-// unwrap returns the event in an element of an Extensible Webhook's batch, which
-// has it in an object of its own: {"json":{…event…}}.
+// unwrap returns the event in an element of an Extensible Webhook's batch, which wraps it: {"json":{…event…}}.
 func unwrap(element []byte) []byte {
 	if event, ok := wrappedJSON(element); ok && event[0] == '{' {
 		return event
@@ -215,7 +198,7 @@ func unwrap(element []byte) []byte {
 	return element
 }
 
-// wrappedJSON returns the value of the member json of an object that has no other.
+// wrappedJSON returns the value of the member json of an object without other members.
 func wrappedJSON(element []byte) (value []byte, ok bool) {
 	i := skipSpace(element, 1)
 	if element[0] != '{' || element[len(element)-1] != '}' || !bytes.HasPrefix(element[i:], []byte(`"json"`)) {

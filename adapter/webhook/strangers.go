@@ -9,29 +9,29 @@ import (
 	"time"
 )
 
-// strangers is the memory of bodies whose senders have shown no credential yet. Where
-// the signature is the only one, each request begins as a stranger's, and Segment's
-// cease to be it within milliseconds: with the first event of a batch.
+// strangers is the memory of bodies whose senders are not verified yet. Where the signature is the only credential,
+// each request begins as a stranger. Segment's requests are verified within milliseconds, by the first event of a
+// batch.
 //
-// At the bound a body takes the memory of the oldest one: for its beginning in any case,
-// for more if the oldest is evictAge old. So strangers that stall keep no sender away. The
-// hole: an eviction counts at once, although the buffer is freed a moment later.
+// At the limit a body evicts the oldest one: always for its beginning, and for more if the oldest is evictAge old. So
+// strangers that stall keep no sender away. The hole: an eviction counts at once, although the buffer is freed a
+// moment later.
 type strangers struct {
 	size int64
-	// share is the most that one remote address holds. It takes from its own oldest body.
+	// share bounds the memory of one remote address. At this limit it evicts its own oldest body.
 	share int64
 
 	mu     sync.Mutex
 	used   int64
 	shares map[netip.Addr]int64
-	coming list.List // of *stranger, the oldest first; without those that have come whole
+	coming list.List // of *stranger, the oldest first; without complete bodies
 }
 
 const (
-	// beginning is how much of a body is enough to verify the first event of a batch, in
-	// bytes. Segment's events have 32 KB at most.
+	// beginning is the part of a body that is enough to verify the first event of a batch, in bytes. Segment's events
+	// have 32 KB at most.
 	beginning = 64 << 10
-	// evictAge protects bodies that come without a pause from each other.
+	// evictAge protects bodies that arrive without a pause from each other.
 	evictAge = 250 * time.Millisecond
 )
 
@@ -41,7 +41,7 @@ type stranger struct {
 	connection *http.ResponseController
 	began      time.Time
 	reserved   int64         // guarded by strangers.mu
-	element    *list.Element // guarded by strangers.mu; nil unless it is coming
+	element    *list.Element // guarded by strangers.mu; nil unless the body is arriving
 	evicted    atomic.Bool
 }
 
@@ -49,8 +49,8 @@ func newStrangers(size, one int64) strangers {
 	return strangers{size: size, share: max(size/2, one), shares: make(map[netip.Addr]int64)}
 }
 
-// newStranger returns the body of a request from remote. A network of 64 bits counts as
-// one address in IPv6, where a host has as many as it likes.
+// newStranger returns the body of a request from remote. In IPv6 a network of 64 bits counts as one address, because a
+// host may have any number in it.
 func newStranger(remote netip.Addr, connection *http.ResponseController, began time.Time) *stranger {
 	remote = remote.Unmap()
 	if remote.Is6() {
@@ -70,17 +70,13 @@ func (ss *strangers) grow(s *stranger, n int64, now time.Time) error {
 	if s.evicted.Load() {
 		return errStrangers
 	}
-	age := evictAge
+	latest := now.Add(-evictAge)
 	if s.reserved+n <= beginning+gzipMemory {
-		age = 0
+		latest = now
 	}
-	for ss.shares[s.remote]+n > ss.share {
-		if !ss.evict(s, now.Add(-age), func(other *stranger) bool { return other.remote == s.remote }) {
-			return errStrangers
-		}
-	}
-	for ss.used+n > ss.size {
-		if !ss.evict(s, now.Add(-age), func(*stranger) bool { return true }) {
+	for ss.shares[s.remote]+n > ss.share || ss.used+n > ss.size {
+		own := ss.shares[s.remote]+n > ss.share
+		if !ss.evict(s, latest, func(other *stranger) bool { return !own || other.remote == s.remote }) {
 			return errStrangers
 		}
 	}
@@ -91,15 +87,14 @@ func (ss *strangers) grow(s *stranger, n int64, now time.Time) error {
 	return nil
 }
 
-// evict takes the memory of the oldest body that is like, if it began before latest. It
-// takes none for s from a younger one than s.
-func (ss *strangers) evict(s *stranger, latest time.Time, like func(*stranger) bool) bool {
+// evict evicts the oldest body that may go, if it began no later than latest. It evicts no younger body than s.
+func (ss *strangers) evict(s *stranger, latest time.Time, mayGo func(*stranger) bool) bool {
 	for e := ss.coming.Front(); e != nil; e = e.Next() {
 		oldest := e.Value.(*stranger)
 		if oldest == s || oldest.began.After(latest) {
 			return false
 		}
-		if like(oldest) {
+		if mayGo(oldest) {
 			ss.forget(oldest)
 			oldest.evicted.Store(true)
 			_ = oldest.connection.SetReadDeadline(time.Unix(1, 0)) // ends its read
@@ -109,8 +104,7 @@ func (ss *strangers) evict(s *stranger, latest time.Time, like func(*stranger) b
 	return false
 }
 
-// complete says that s has come whole, so that its connection is left alone. Its memory
-// stays reserved.
+// complete marks s as complete, after which it cannot be evicted. Its memory stays reserved.
 func (ss *strangers) complete(s *stranger) error {
 	if s == nil {
 		return nil
@@ -124,7 +118,7 @@ func (ss *strangers) complete(s *stranger) error {
 	return nil
 }
 
-// leave gives back what s has reserved. It fails if s was evicted.
+// leave releases the reservation of s. It fails if s was evicted.
 func (ss *strangers) leave(s *stranger) error {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()

@@ -8,26 +8,25 @@ import (
 	"time"
 )
 
-// errCompressedTooLong is not told: unpack looks at the limit too.
+// errCompressedTooLong is internal: unpack checks the limit too.
 var errCompressedTooLong = errors.New("the compressed body is too long")
 
 const (
-	// leastRate is what a body must come at in the long run, in bytes a second.
+	// leastRate is the least rate of a body in the long run, in bytes a second.
 	leastRate = 16 << 10
-	// stallTime is how long a body may come at less.
+	// stallTime bounds the time in which a body may be slower.
 	stallTime = 2 * time.Second
-	// bodyTime is how long a body may take as a whole.
+	// bodyTime bounds the time of a whole body.
 	bodyTime = 30 * time.Second
 )
 
-// transit reads a body from its connection. It ends one that stalls: each byte gives
-// the body the time that it takes at leastRate, and no body has more than stallTime
-// ahead of it, however many bytes have come before. The connection must support read
+// transit reads a body from its connection, and ends a body that stalls. Each byte extends the deadline by its time at
+// leastRate, to at most stallTime from now, however many bytes have arrived before. The connection must support read
 // deadlines; net/http's do.
 type transit struct {
 	from       io.Reader
 	connection *http.ResponseController
-	stranger   *stranger // nil for a sender with a credential
+	stranger   *stranger // nil for a verified sender
 	now        func() time.Time
 	deadline   time.Time // of the next byte
 	latest     time.Time // of the last byte
@@ -43,8 +42,7 @@ func newTransit(a *arrival, s *stranger, now func() time.Time) *transit {
 		deadline: began.Add(stallTime), latest: began.Add(bodyTime)}
 }
 
-// deadlineStep is how far the connection's deadline may lag behind, which saves moving
-// it for each read.
+// deadlineStep bounds how far the connection's deadline may lag behind, so that not every read moves it.
 const deadlineStep = stallTime / 8
 
 func (t *transit) Read(p []byte) (int, error) {
@@ -59,13 +57,13 @@ func (t *transit) Read(p []byte) (int, error) {
 		t.set = next
 		_ = t.connection.SetReadDeadline(next) // only tests have none
 	}
-	if t.stranger.isEvicted() { // after the deadline is set, or it would undo that of the eviction
+	if t.stranger.isEvicted() { // checked after the deadline is set, which may undo the eviction's
 		t.err = errStrangers
 		return 0, t.err
 	}
 	n, err := t.from.Read(p)
 	if t.stranger != nil && t.received > 0 {
-		runtime.Gosched() // hundreds of fast strangers keep no other sender waiting
+		runtime.Gosched() // so that other senders need not wait for hundreds of fast strangers
 	}
 	now := t.now()
 	t.received += int64(n)
@@ -79,13 +77,12 @@ func (t *transit) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// pause puts off the deadlines by the time in which the body was not read.
+// pause extends the deadlines by a time in which the body was not read.
 func (t *transit) pause(d time.Duration) {
 	t.deadline, t.latest = t.deadline.Add(d), t.latest.Add(d)
 }
 
-// end lifts the deadline. While the request is handled net/http goes on reading from
-// the connection, to see whether the sender hangs up.
+// end removes the deadline: net/http goes on reading from the connection, to see whether the sender hangs up.
 func (t *transit) end() {
 	_ = t.connection.SetReadDeadline(time.Time{})
 }

@@ -8,80 +8,73 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
 )
 
-// Credentials are what a request must bring. Every kind that is configured must
-// be satisfied, by any one of its values; several values are for rotation, since
-// Segment throws away what is answered with 401. Bearer tokens and Basic keys
+// Credentials authenticate the requests of a connection. A request must satisfy each configured kind, by any one of
+// its values. Several values are for rotation, since Segment drops a request after 401. Bearer tokens and Basic keys
 // share a header, so they are one kind.
 type Credentials struct {
-	// SharedSecrets are the keys of X-Signature, the hex HMAC-SHA1 of the body.
-	// Of an array, Segment signs the first element only; it has announced to sign
-	// the whole. A signature of the first element leaves the others
-	// unauthenticated: it is accepted if the array has no others, if another kind
-	// of credential is configured, or by AllowFirstElementSignature.
+	// SharedSecrets are the keys of X-Signature, the hex HMAC-SHA1 of the body. Of an array, Segment signs only the
+	// first element; it has announced to sign the whole. A signature of the first element leaves the others
+	// unauthenticated. It is accepted if the array has no others, if another kind of credential is configured, or by
+	// AllowFirstElementSignature.
 	SharedSecrets []adapter.Secret
-	// BearerTokens are accepted in Authorization: Bearer.
+	// BearerTokens are the tokens in Authorization: Bearer.
 	BearerTokens []adapter.Secret
-	// BasicKeys are accepted as the user name of Basic authentication, where
-	// Segment's partner webhooks put the customer's key.
+	// BasicKeys are the user names of Basic authentication, where Segment's partner webhooks put the customer's key.
 	BasicKeys []adapter.Secret
 	// HeaderName and HeaderValues are a header of the customer's own.
 	HeaderName   string
 	HeaderValues []adapter.Secret
-	// AllowFirstElementSignature accepts an array whose signature covers its first
-	// element, without anything else. Whoever holds one signed event can then
-	// append any others to it.
+	// AllowFirstElementSignature accepts an array whose signature covers only its first element, without another
+	// credential. A sender with one signed event can then append any others to it.
 	AllowFirstElementSignature bool
-	// Insecure accepts a connection without any credential. It does not lift
-	// those that are configured.
+	// Insecure allows a connection without any credential. It does not disable configured ones.
 	Insecure bool
 }
 
 // verifier checks a connection's credentials, in constant time for each value.
 type verifier struct {
 	Credentials
-	authorizations [][sha256.Size]byte // digests of whole values, so that lengths do not show
+	authorizations [][sha256.Size]byte // digests, so that the time of a comparison tells no length
 	headerValues   [][sha256.Size]byte
 }
 
 func newVerifier(c Credentials) (*verifier, error) {
 	v := &verifier{Credentials: c}
+	for _, values := range [][]adapter.Secret{c.SharedSecrets, c.BearerTokens, c.BasicKeys, c.HeaderValues} {
+		if slices.ContainsFunc(values, adapter.Secret.IsZero) {
+			return nil, errors.New("a credential is empty")
+		}
+	}
 	for _, token := range c.BearerTokens {
 		v.authorizations = append(v.authorizations, digest("bearer "+token.Reveal()))
-	}
-	for _, key := range c.BasicKeys {
-		v.authorizations = append(v.authorizations, digest("basic "+key.Reveal()))
-	}
-	for _, value := range c.HeaderValues {
-		v.headerValues = append(v.headerValues, digest(value.Reveal()))
-	}
-	for _, values := range [][]adapter.Secret{c.SharedSecrets, c.BearerTokens, c.BasicKeys, c.HeaderValues} {
-		for _, value := range values {
-			if value.IsZero() {
-				return nil, errors.New("a credential is empty")
-			}
-		}
 	}
 	for _, key := range c.BasicKeys {
 		if strings.Contains(key.Reveal(), ":") {
 			return nil, errors.New("a Basic key has a colon, which ends a user name: no request could match it")
 		}
+		v.authorizations = append(v.authorizations, digest("basic "+key.Reveal()))
+	}
+	for _, value := range c.HeaderValues {
+		v.headerValues = append(v.headerValues, digest(value.Reveal()))
 	}
 	if (c.HeaderName == "") != (len(c.HeaderValues) == 0) {
 		return nil, errors.New("a secret header needs both a name and a value")
 	}
 	if len(c.SharedSecrets) == 0 && !v.hasOther() && !c.Insecure {
-		return nil, errors.New("no credential is configured, so anybody could send events: configure a shared secret, or say that it is insecure")
+		return nil, errors.New("no credential is configured, so anybody could send events: " +
+			"configure a shared secret, or say that it is insecure")
 	}
 	return v, nil
 }
 
-// hasOther reports whether there is another kind of credential than the signature.
+// hasOther reports whether a kind of credential other than the signature is configured.
 func (v *verifier) hasOther() bool { return len(v.authorizations)+len(v.headerValues) > 0 }
 
 func digest(text string) [sha256.Size]byte { return sha256.Sum256([]byte(text)) }
@@ -97,9 +90,8 @@ func (v *verifier) checkHeaders(header http.Header) error {
 	return nil
 }
 
-// authorization returns the Authorization header in the form whose digests are
-// kept, and nothing for what is neither Bearer nor well-formed Basic. The password
-// of Basic is not looked at: Segment's partner webhooks leave it empty.
+// authorization returns the Authorization header in the form of the digests, and nothing for a header that is neither
+// Bearer nor valid Basic. It ignores the password of Basic, which Segment's partner webhooks leave empty.
 func authorization(header http.Header) string {
 	if user, _, ok := (&http.Request{Header: header}).BasicAuth(); ok {
 		return "basic " + user
@@ -119,7 +111,7 @@ func matches(want [][sha256.Size]byte, got string) bool {
 	return found == 1
 }
 
-// What verified a request, for the log.
+// The values of verified_by in the log.
 const (
 	verifiedByNothing = "nothing"
 	verifiedByHeader  = "header"
@@ -127,23 +119,21 @@ const (
 	verifiedByFirst   = "signature of the first event"
 )
 
-// checkSigned checks what can be known of the signature before the body is read:
-// that there is one of the right form, unless its absence may be excused.
+// checkSigned checks before the body is read that there is a signature in the right form, unless checkBody may excuse
+// its absence.
 func (v *verifier) checkSigned(header http.Header) error {
 	if len(v.SharedSecrets) == 0 {
 		return nil
 	}
 	signature, err := signatureOf(header)
-	if err != nil {
-		return err
-	}
-	if signature == nil && !v.hasOther() {
+	if err == nil && signature == nil && !v.hasOther() {
 		return errUnsigned
 	}
-	return nil
+	return err
 }
 
-var errUnsigned = refuse(http.StatusUnauthorized, "X-Signature is missing: set the shared secret in Segment's destination settings, and map `data` to the whole event, because Segment does not sign what is empty")
+var errUnsigned = refuse(http.StatusUnauthorized, "X-Signature is missing: set the shared secret in Segment's "+
+	"destination settings, and map `data` to the whole event, because Segment does not sign empty data")
 
 // signatureOf returns the bytes of X-Signature, nil if it is absent.
 func signatureOf(header http.Header) ([]byte, error) {
@@ -158,14 +148,14 @@ func signatureOf(header http.Header) ([]byte, error) {
 	return signature, nil
 }
 
-// vouching returns a function that reports whether the beginning of a body proves that
-// its sender holds a secret, because the first element of an array has come whole and the
-// signature covers it. It is nil if checkHeaders has proved that, or nothing can.
+// vouching returns a function that reports whether the beginning of a body verifies its sender: the first element of
+// an array is complete, and the signature covers it. It returns nil if checkHeaders has verified the sender, or
+// nothing can.
 func (v *verifier) vouching(header http.Header) func(beginning []byte) bool {
 	if len(v.SharedSecrets) == 0 || v.hasOther() {
 		return nil
 	}
-	signature, _ := signatureOf(header) // checkBody tells the error
+	signature, _ := signatureOf(header) // checkBody returns the error
 	tried := signature == nil
 	return func(beginning []byte) bool {
 		if tried {
@@ -177,8 +167,7 @@ func (v *verifier) vouching(header http.Header) func(beginning []byte) bool {
 	}
 }
 
-// checkBody checks the signature, once checkHeaders has passed, and returns what
-// verified the request.
+// checkBody checks the signature after checkHeaders, and returns which credential verified the request.
 func (v *verifier) checkBody(header http.Header, body []byte, events batch) (variant string, err error) {
 	if len(v.SharedSecrets) == 0 {
 		if v.hasOther() {
@@ -191,16 +180,14 @@ func (v *verifier) checkBody(header http.Header, body []byte, events batch) (var
 		return "", err
 	}
 	if signature == nil {
-		// Segment does not sign a batch whose first event its mapping left empty. The
-		// absence is excused only where nothing could be delivered, or a null in front
-		// would spare a sender the signature of what follows it.
+		// Segment does not sign a batch whose first event its mapping left empty. Only a batch of nulls is excused:
+		// else a sender could put a null in front and leave the events after it unsigned.
 		if events.onlyNulls() && v.hasOther() {
 			return verifiedByHeader, nil
 		}
 		return "", errUnsigned
 	}
-	// The first element comes first: it is what Segment signs today, and far
-	// shorter than the array.
+	// The first element comes first: Segment signs it today, and it is far shorter than the array.
 	if !v.signedFirst(signature, events) {
 		if v.signed(signature, body) {
 			return verifiedByBody, nil
@@ -216,26 +203,23 @@ func (v *verifier) checkBody(header http.Header, body []byte, events batch) (var
 		return verifiedByBody, nil
 	}
 	if !v.hasOther() && !v.AllowFirstElementSignature {
-		return "", refuse(http.StatusUnauthorized, "X-Signature covers only the first of %d events: configure a second credential, such as a bearer token, in Segment and here, or set allow_first_element_signature",
+		return "", refuse(http.StatusUnauthorized, "X-Signature covers only the first of %d events: configure a "+
+			"second credential, such as a bearer token, in Segment and here, or set allow_first_element_signature",
 			len(events.elements))
 	}
 	return verifiedByFirst, nil
 }
 
-// signedFirst reports whether signature is that of an array's first element, as
-// it stands in the array or unwrapped.
+// signedFirst reports whether the signature is of an array's first element, as it stands in the array or unwrapped.
 func (v *verifier) signedFirst(signature []byte, events batch) bool {
-	if !events.array || len(events.elements) == 0 {
-		return false
-	}
-	return v.signedElement(signature, events.first, events.elements[0])
+	return events.array && len(events.elements) > 0 && v.signedElement(signature, events.first, events.elements[0])
 }
 
 func (v *verifier) signedElement(signature, element, unwrapped []byte) bool {
 	return v.signed(signature, element) || len(unwrapped) < len(element) && v.signed(signature, unwrapped)
 }
 
-// signed reports whether signature is that of signed under any of the secrets.
+// signed reports whether the signature is of signed, by any of the secrets.
 func (v *verifier) signed(signature, signed []byte) bool {
 	found := false
 	for _, secret := range v.SharedSecrets {
