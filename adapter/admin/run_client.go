@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,40 +33,30 @@ func ofConnection(path, connection string) string {
 	return path + "?" + url.Values{"connection": {connection}}.Encode()
 }
 
-// owned returns the run of an answer with its owner.
-func (a *runAnswer) owned() *adapter.Run {
-	if a.Run == nil {
-		a.Run = &adapter.Run{}
+// owned returns the run of an answer with its owner, and its objects.
+func owned(answer runAnswer, err error) (*adapter.Run, []adapter.ObjectProgress, error) {
+	if err != nil {
+		return nil, nil, err
 	}
-	a.Run.Owner = a.Owner
-	return a.Run
+	run := cmp.Or(answer.Run, &adapter.Run{})
+	run.Owner = answer.Owner
+	return run, answer.Objects, nil
 }
 
 // BeginRun makes a run of the server's connection with that name, for the server's tenant. See [adapter.RunStore].
 func (c *Client) BeginRun(ctx context.Context, connection, _ string, spec json.RawMessage) (*adapter.Run, error) {
-	answer, err := send[runAnswer](ctx, c, ofConnection("/runs", connection), spec)
-	if err != nil {
-		return nil, err
-	}
-	return answer.owned(), nil
+	run, _, err := owned(send[runAnswer](ctx, c, ofConnection("/runs", connection), spec))
+	return run, err
 }
 
 // TakeRun makes the caller the owner of a run; see [adapter.RunStore].
 func (c *Client) TakeRun(ctx context.Context, id int64) (*adapter.Run, []adapter.ObjectProgress, error) {
-	answer, err := send[runAnswer](ctx, c, runPath(id, "/take"), struct{}{})
-	if err != nil {
-		return nil, nil, err
-	}
-	return answer.owned(), answer.Objects, nil
+	return owned(send[runAnswer](ctx, c, runPath(id, "/take"), struct{}{}))
 }
 
 // Run returns a run as it stands; see [adapter.RunStore].
 func (c *Client) Run(ctx context.Context, id int64) (*adapter.Run, []adapter.ObjectProgress, error) {
-	answer, err := fetch[runAnswer](ctx, c, http.MethodGet, runPath(id, ""), nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	return answer.owned(), answer.Objects, nil
+	return owned(fetch[runAnswer](ctx, c, http.MethodGet, runPath(id, ""), nil))
 }
 
 // Runs returns all runs; see [adapter.RunStore].

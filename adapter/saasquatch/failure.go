@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -44,7 +45,7 @@ func (e *apiError) detail(status int, private *mask) string {
 	}
 	message := e.Message
 	for _, code := range []string{e.APIErrorCode, e.RSCode} {
-		if isCode(code) {
+		if codeForm.MatchString(code) {
 			words = append(words, code)
 		} else {
 			message = code + " " + message
@@ -53,15 +54,8 @@ func (e *apiError) detail(status int, private *mask) string {
 	return tidy(strings.Join(append(words, private.hide(message)), " "))
 }
 
-// isCode reports whether a text has the form of SaaSquatch's codes. In a code there is no user id to hide.
-func isCode(text string) bool {
-	for i := range len(text) {
-		if c := text[i]; !('A' <= c && c <= 'Z' || i > 0 && ('0' <= c && c <= '9' || c == '_')) {
-			return false
-		}
-	}
-	return 0 < len(text) && len(text) <= 64
-}
+// codeForm matches SaaSquatch's codes. In a code there is no user id to hide.
+var codeForm = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,63}$`)
 
 // describe describes an answer that is not SaaSquatch's by its content type and its beginning.
 func (r *response) describe(private *mask) string {

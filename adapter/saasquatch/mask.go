@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"html"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -193,69 +194,37 @@ func unescape(text string) string {
 	return text
 }
 
+var (
+	percentEscape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+	// jsonEscape matches an escape in a JSON string. A surrogate takes the escape after it along.
+	jsonEscape = regexp.MustCompile(`\\(?:["\\/]|u[Dd][89A-Fa-f][0-9A-Fa-f]{2}(?:\\u[0-9A-Fa-f]{4})?|u[0-9A-Fa-f]{4})`)
+)
+
 // unescapePercent decodes each valid escape; url.PathUnescape decodes nothing if one is invalid.
 func unescapePercent(text string) string {
-	if !strings.Contains(text, "%") {
-		return text
-	}
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		if text[i] == '%' && i+2 < len(text) {
-			if c, err := strconv.ParseUint(text[i+1:i+3], 16, 8); err == nil {
-				b.WriteByte(byte(c))
-				i += 2
-				continue
-			}
-		}
-		b.WriteByte(text[i])
-	}
-	return b.String()
+	return percentEscape.ReplaceAllStringFunc(text, func(escape string) string {
+		return string([]byte{byte(hexUnit(escape[1:]))})
+	})
 }
 
-// unescapeJSON decodes the escapes of JSON's strings within any text.
+// unescapeJSON decodes the escapes of JSON strings in any text.
 func unescapeJSON(text string) string {
-	if !strings.Contains(text, `\`) {
-		return text
-	}
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		if text[i] != '\\' || i+1 == len(text) {
-			b.WriteByte(text[i])
-			continue
+	return jsonEscape.ReplaceAllStringFunc(text, func(escape string) string {
+		if escape[1] != 'u' {
+			return escape[1:]
 		}
-		i++
-		switch c := text[i]; c {
-		case '"', '\\', '/':
-			b.WriteByte(c)
-		case 'u':
-			unit, ok := hexUnit(text[i+1:])
-			if !ok {
-				b.WriteString(`\u`)
-				continue
-			}
-			i += 4
-			if utf16.IsSurrogate(unit) && strings.HasPrefix(text[i+1:], `\u`) {
-				if low, ok := hexUnit(text[i+3:]); ok {
-					unit = utf16.DecodeRune(unit, low)
-					i += 6
-				}
-			}
-			b.WriteRune(unit)
-		default:
-			b.WriteByte('\\')
-			b.WriteByte(c)
+		unit := hexUnit(escape[2:6])
+		if len(escape) > 6 {
+			unit = utf16.DecodeRune(unit, hexUnit(escape[8:]))
 		}
-	}
-	return b.String()
+		return string(unit)
+	})
 }
 
-// hexUnit reads the four digits of an escape.
-func hexUnit(text string) (rune, bool) {
-	if len(text) < 4 {
-		return 0, false
-	}
-	unit, err := strconv.ParseUint(text[:4], 16, 16)
-	return rune(unit), err == nil
+// hexUnit reads hexadecimal digits.
+func hexUnit(digits string) rune {
+	unit, _ := strconv.ParseUint(digits, 16, 16)
+	return rune(unit)
 }
 
 // bodyValues returns the values in a JSON body: strings of two or more bytes, and numbers of four or more, since
