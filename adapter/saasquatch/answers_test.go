@@ -16,18 +16,17 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// shape is what the body of an answer may look like.
+// shape is a shape of an answer's body.
 type shape struct {
 	contentType string
 	body        string
-	// How the body is cut off: the header promises more, a chunk is missing, or it ends
-	// with the connection.
+	// How the body is cut off: the header promises more, a chunk is missing, or it ends with the connection.
 	cut cut
-	// plain says that a 2xx with the body is a success.
+	// plain: a 2xx with the body is a success.
 	plain bool
 	// embedded is the status by which a 2xx counts instead, 0 if there is none.
 	embedded int
-	// object says that the body has SaaSquatch's error object.
+	// object: the body has SaaSquatch's error object.
 	object bool
 	// codes that come before the status
 	code string
@@ -62,23 +61,26 @@ const (
 	htmlType   = "text/html; charset=utf-8"
 	plainJSON  = "application/json"
 	page       = "<html><body><h1>Down for maintenance</h1></body></html>"
-	eventTaken = `{"userId":"u","accountId":"u","events":[{"id":"1","key":"x","fields":{"statusCode":400,"apiErrorCode":"BAD_REQUEST"},"dateTriggered":1}]}`
-	userTaken  = `{"id":"u","accountId":"u","customFields":{"rsCode":"RS050"}}`
+	eventTaken = `{"userId":"u","accountId":"u","events":[{"id":"1","key":"x","fields":{"statusCode":400,` +
+		`"apiErrorCode":"BAD_REQUEST"},"dateTriggered":1}]}`
+	userTaken = `{"id":"u","accountId":"u","customFields":{"rsCode":"RS050"}}`
 )
 
-// shapes are the bodies that SaaSquatch, gateways and proxies answer with.
+// shapes are the bodies of answers by SaaSquatch, gateways and proxies.
 var shapes = map[string]shape{
-	"none":                 {plain: true},
-	"space":                {contentType: plainJSON, body: " \r\n", plain: true},
-	"event":                {contentType: plainJSON, body: eventTaken, plain: true},
-	"user":                 {contentType: plainJSON, body: userTaken, plain: true},
-	"object":               {contentType: plainJSON, body: "{}", plain: true},
-	"object, status 200":   {contentType: plainJSON, body: `{"statusCode":200,"message":"ok","apiErrorCode":"","rsCode":null}`, plain: true},
-	"object as HTML":       {contentType: htmlType, body: "{}", plain: true},
-	"object after a BOM":   {contentType: plainJSON, body: "\ufeff" + eventTaken, plain: true},
-	"object, gzip":         {contentType: plainJSON, body: zipped(eventTaken), plain: true},
-	"object, not UTF-8":    {contentType: plainJSON, body: "{\"a\":\"\xff\",\"a\":1}", plain: true},
-	"object, long":         {contentType: plainJSON, body: `{"a":"` + strings.Repeat("x", 300<<10) + `"}`, plain: true},
+	"none":   {plain: true},
+	"space":  {contentType: plainJSON, body: " \r\n", plain: true},
+	"event":  {contentType: plainJSON, body: eventTaken, plain: true},
+	"user":   {contentType: plainJSON, body: userTaken, plain: true},
+	"object": {contentType: plainJSON, body: "{}", plain: true},
+	"object, status 200": {contentType: plainJSON, body: `{"statusCode":200,"message":"ok","apiErrorCode":"",` +
+		`"rsCode":null}`, plain: true},
+	"object as HTML":     {contentType: htmlType, body: "{}", plain: true},
+	"object after a BOM": {contentType: plainJSON, body: "\ufeff" + eventTaken, plain: true},
+	"object, gzip":       {contentType: plainJSON, body: zipped(eventTaken), plain: true},
+	"object, not UTF-8":  {contentType: plainJSON, body: "{\"a\":\"\xff\",\"a\":1}", plain: true},
+	"object, long": {contentType: plainJSON, body: `{"a":"` + strings.Repeat("x", 300<<10) + `"}`,
+		plain: true},
 	"object, too short":    {contentType: plainJSON, body: "{}", cut: tooShort, plain: true},
 	"object cut off":       {contentType: plainJSON, body: `{"userId":"u","ev`, cut: tooShort, plain: true},
 	"chunked cut off":      {contentType: plainJSON, body: `{"userId":"u",`, cut: missingChunk, plain: true},
@@ -108,29 +110,42 @@ var shapes = map[string]shape{
 	"error of a gateway": {contentType: plainJSON, body: `{"message":"Not Found"}`, plain: true},
 	"error within":       {contentType: plainJSON, body: `{"error":{"statusCode":404,"rsCode":"RS042"}}`, plain: true},
 
-	"error 400":          {contentType: plainJSON, body: `{"statusCode":400,"message":"no","apiErrorCode":"BAD_REQUEST"}`, object: true, embedded: 400, code: "BAD_REQUEST"},
-	"error 400, gzip":    {contentType: plainJSON, body: zipped(`{"statusCode":400,"message":"no"}`), object: true, embedded: 400},
-	"error 400 as text":  {contentType: "text/plain", body: "\ufeff" + ` {"message":"no","statusCode":"400"}`, object: true, embedded: 400},
-	"error 409":          {contentType: plainJSON, body: `{"statusCode":409,"message":"again"}`, object: true, embedded: 409},
-	"error 429":          {contentType: plainJSON, body: `{"statusCode":429,"message":"slow"}`, object: true, embedded: 429},
-	"error 503":          {contentType: plainJSON, body: `{"statusCode":503,"message":"down"}`, object: true, embedded: 503},
-	"error 404":          {contentType: plainJSON, body: `{"message":5,"statusCode":404}`, object: true, embedded: 404},
-	"error 401":          {contentType: plainJSON, body: `{"statusCode":401}`, object: true, embedded: 401},
-	"tenant unknown":     {contentType: plainJSON, body: `{"message":"Missing or invalid tenant alias.","statusCode":404,"apiErrorCode":"TENANT_NOT_FOUND","rsCode":"RS045"}`, object: true, embedded: 404, code: "TENANT_NOT_FOUND"},
-	"do not track":       {contentType: plainJSON, body: `{"rsCode":"RS050"}`, object: true, embedded: 400, code: "RS050"},
-	"user unknown":       {contentType: plainJSON, body: `{"rsCode":"RS042"}`, object: true, embedded: 404, code: "RS042"},
-	"error cut off":      {contentType: plainJSON, body: `{"statusCode":404,"rsCode":"RS042","mess`, cut: tooShort, object: true, embedded: 404, code: "RS042"},
-	"error of no status": {contentType: plainJSON, body: `{"apiErrorCode":"SOMETHING_NEW"}`, object: true, code: "SOMETHING_NEW"},
+	"error 400": {contentType: plainJSON, body: `{"statusCode":400,"message":"no",` +
+		`"apiErrorCode":"BAD_REQUEST"}`, object: true, embedded: 400, code: "BAD_REQUEST"},
+	"error 400, gzip": {contentType: plainJSON, body: zipped(`{"statusCode":400,"message":"no"}`), object: true,
+		embedded: 400},
+	"error 400 as text": {contentType: "text/plain", body: "\ufeff" + ` {"message":"no","statusCode":"400"}`,
+		object: true, embedded: 400},
+	"error 409": {contentType: plainJSON, body: `{"statusCode":409,"message":"again"}`, object: true,
+		embedded: 409},
+	"error 429": {contentType: plainJSON, body: `{"statusCode":429,"message":"slow"}`, object: true,
+		embedded: 429},
+	"error 503": {contentType: plainJSON, body: `{"statusCode":503,"message":"down"}`, object: true,
+		embedded: 503},
+	"error 404": {contentType: plainJSON, body: `{"message":5,"statusCode":404}`, object: true,
+		embedded: 404},
+	"error 401": {contentType: plainJSON, body: `{"statusCode":401}`, object: true, embedded: 401},
+	"tenant unknown": {contentType: plainJSON, body: `{"message":"Missing or invalid tenant alias.",` +
+		`"statusCode":404,"apiErrorCode":"TENANT_NOT_FOUND","rsCode":"RS045"}`, object: true, embedded: 404,
+		code: "TENANT_NOT_FOUND"},
+	"do not track": {contentType: plainJSON, body: `{"rsCode":"RS050"}`, object: true, embedded: 400,
+		code: "RS050"},
+	"user unknown": {contentType: plainJSON, body: `{"rsCode":"RS042"}`, object: true, embedded: 404,
+		code: "RS042"},
+	"error cut off": {contentType: plainJSON, body: `{"statusCode":404,"rsCode":"RS042","mess`, cut: tooShort,
+		object: true, embedded: 404, code: "RS042"},
+	"error of no status": {contentType: plainJSON, body: `{"apiErrorCode":"SOMETHING_NEW"}`, object: true,
+		code: "SOMETHING_NEW"},
 }
 
-// verdict is what an answer means.
+// verdict is the meaning of an answer.
 type verdict struct {
 	outcome                             adapter.Outcome
 	reason                              mapping.Reason
 	misconfigured, foreign, unprocessed bool
 }
 
-// wantAnswer says what an answer means for an event with a key, or for an upsert.
+// wantAnswer returns the verdict on an answer to an event with a key, or to an upsert.
 func wantAnswer(status int, s shape, upsert bool) verdict {
 	if status <= 299 {
 		switch {
@@ -201,8 +216,7 @@ func (s shape) write(w http.ResponseWriter, status int) {
 	_ = out.Flush()
 }
 
-// TestEveryAnswer checks what every status with every shape of a body means for events
-// and upserts.
+// TestEveryAnswer checks the verdict on every status with every shape of a body, for events and upserts.
 func TestEveryAnswer(t *testing.T) {
 	for name, shape := range shapes {
 		t.Run(name, func(t *testing.T) {
@@ -216,7 +230,8 @@ func TestEveryAnswer(t *testing.T) {
 				shape.write(w, status)
 			}))
 			defer server.Close()
-			client, err := saasquatch.New(saasquatch.Options{BaseURL: server.URL, TenantAlias: "test_tenant", UserAgent: "test"})
+			client, err := saasquatch.New(saasquatch.Options{BaseURL: server.URL, TenantAlias: "test_tenant",
+				UserAgent: "test"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -226,11 +241,14 @@ func TestEveryAnswer(t *testing.T) {
 					sent = shapes["none"]
 				}
 				id := strconv.Itoa(status)
-				event := client.Track(t.Context(), &mapping.UserEvent{UserID: id, AccountID: id, IdempotencyKey: "12345678", Body: []byte("{}")})
-				upsert := client.Upsert(t.Context(), &mapping.UserUpsert{UserID: id, AccountID: id, Body: []byte("{}")})
+				event := client.Track(t.Context(), &mapping.UserEvent{UserID: id, AccountID: id,
+					IdempotencyKey: "12345678", Body: []byte("{}")})
+				upsert := client.Upsert(t.Context(), &mapping.UserUpsert{UserID: id, AccountID: id,
+					Body: []byte("{}")})
 				for kind, got := range map[string]adapter.Attempt{"event": event, "upsert": upsert} {
 					want := wantAnswer(status, sent, kind == "upsert")
-					if is := (verdict{got.Outcome, got.Reason, got.Misconfigured, got.Foreign, got.Unprocessed}); is != want || got.Status != status {
+					if is := (verdict{got.Outcome, got.Reason, got.Misconfigured, got.Foreign,
+						got.Unprocessed}); is != want || got.Status != status {
 						t.Errorf("%d to an %s: got %+v\nwant %+v", status, kind, got, want)
 					}
 					if (got.Detail == "") != (got.Outcome == adapter.Delivered) {

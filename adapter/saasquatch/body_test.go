@@ -9,11 +9,13 @@ import (
 	"testing/iotest"
 )
 
-// FuzzReadBody holds what is found in a body against what encoding/json finds.
+// FuzzReadBody compares the members that readBody and encoding/json find in a body.
 func FuzzReadBody(f *testing.F) {
 	for _, seed := range []string{
-		"", " ", "{}", "\ufeff{}", `{"statusCode":400,"rsCode":"RS042"}`, `{"statusCode":"404"}`, `{"a":{"statusCode":400}}`, `{"statusCode":1e999}`,
-		`{"apiErrorCode":"A","apiErrorCode":""}`, "<html>", "[]", "{} x", `{"message":"\u00e9`, "\x1f\x8b\x08\x00", `{"statusCode":4`,
+		"", " ", "{}", "\ufeff{}", `{"statusCode":400,"rsCode":"RS042"}`, `{"statusCode":"404"}`,
+		`{"a":{"statusCode":400}}`, `{"statusCode":1e999}`,
+		`{"apiErrorCode":"A","apiErrorCode":""}`, "<html>", "[]", "{} x", `{"message":"\u00e9`, "\x1f\x8b\x08\x00",
+		`{"statusCode":4`,
 	} {
 		f.Add([]byte(seed), true)
 		f.Add([]byte(seed), false)
@@ -46,7 +48,8 @@ func FuzzReadBody(f *testing.F) {
 				t.Errorf("%q: got %+v, want %+v", body, got.failure, want)
 			}
 			var status float64
-			if json.Unmarshal(members["statusCode"], &status) == nil && 300 <= status && status < 1000 && status == float64(int(status)) && got.failure.StatusCode != int(status) {
+			if json.Unmarshal(members["statusCode"], &status) == nil && 300 <= status && status < 1000 &&
+				status == float64(int(status)) && got.failure.StatusCode != int(status) {
 				t.Errorf("%q: status %d", body, got.failure.StatusCode)
 			}
 		case got.form == formEmpty, got.form == formBroken && (whole || text[0] != '{'):
@@ -58,12 +61,13 @@ func FuzzReadBody(f *testing.F) {
 	})
 }
 
-// BenchmarkReadBody reads what SaaSquatch answers to an order of 2 KB, which it
-// repeats.
+// BenchmarkReadBody reads SaaSquatch's answer to an order of 2 KB, which repeats the order.
 func BenchmarkReadBody(b *testing.B) {
 	body := []byte(`{"userId":"u","accountId":"u","events":[{"id":"1","key":"purchase","fields":{"products":[` +
-		strings.TrimSuffix(strings.Repeat(`{"product_id":"507f1f77bcf86cd799439011","sku":"45790-32","name":"Monopoly","price":19.5,"quantity":1,"category":"Games"},`, 16), ",") + `]}}]}`)
-	for name, text := range map[string][]byte{"none": nil, "small": []byte(`{"id":"u","accountId":"u"}`), "order": body} {
+		strings.TrimSuffix(strings.Repeat(`{"product_id":"507f1f77bcf86cd799439011","sku":"45790-32",`+
+			`"name":"Monopoly","price":19.5,"quantity":1,"category":"Games"},`, 16), ",") + `]}}]}`)
+	for name, text := range map[string][]byte{"none": nil, "small": []byte(`{"id":"u","accountId":"u"}`),
+		"order": body} {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()

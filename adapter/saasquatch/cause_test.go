@@ -22,7 +22,7 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// TestCauses holds errors as net, crypto/tls and net/http make them against their causes.
+// TestCauses checks the causes of errors in the form of net, crypto/tls and net/http.
 func TestCauses(t *testing.T) {
 	number := func(op string, n syscall.Errno) error {
 		return &net.OpError{Op: op, Net: "tcp", Err: os.NewSyscallError("connect", n)}
@@ -36,18 +36,25 @@ func TestCauses(t *testing.T) {
 		{verification(x509.UnknownAuthorityError{}), phaseTLS, adapter.CauseUnknownAuthority},
 		{x509.SystemRootsError{Err: os.ErrNotExist}, phaseTLS, adapter.CauseUnknownAuthority},
 		{verification(x509.CertificateInvalidError{Reason: x509.Expired}), phaseTLS, adapter.CauseCertificateExpired},
-		{verification(x509.CertificateInvalidError{Reason: x509.IncompatibleUsage}), phaseTLS, adapter.CauseCertificateInvalid},
+		{verification(x509.CertificateInvalidError{Reason: x509.IncompatibleUsage}), phaseTLS,
+			adapter.CauseCertificateInvalid},
 		{verification(errors.New("revoked")), phaseTLS, adapter.CauseCertificateInvalid},
-		{verification(x509.HostnameError{Certificate: &x509.Certificate{}, Host: "h"}), phaseTLS, adapter.CauseCertificateHost},
+		{verification(x509.HostnameError{Certificate: &x509.Certificate{}, Host: "h"}), phaseTLS,
+			adapter.CauseCertificateHost},
 		{http.ErrSchemeMismatch, phaseTLS, adapter.CauseNotTLS},
 		{tls.RecordHeaderError{}, phaseTLS, adapter.CauseNotTLS},
-		{&net.OpError{Op: "remote error", Err: errors.New("tls: handshake failure")}, phaseTLS, adapter.CauseTLSRefused},
+		{&net.OpError{Op: "remote error", Err: errors.New("tls: handshake failure")}, phaseTLS,
+			adapter.CauseTLSRefused},
 		{context.DeadlineExceeded, phaseTLS, adapter.CauseTLSTimeout},
-		{&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}, phaseStart, adapter.CauseNoSuchHost},
-		{&net.OpError{Op: "dial", Err: &net.DNSError{Err: "i/o timeout", IsTimeout: true}}, phaseStart, adapter.CauseDNSFailed},
+		{&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}, phaseStart,
+			adapter.CauseNoSuchHost},
+		{&net.OpError{Op: "dial", Err: &net.DNSError{Err: "i/o timeout", IsTimeout: true}}, phaseStart,
+			adapter.CauseDNSFailed},
 		{&net.DNSError{Err: "server misbehaving", IsTemporary: true}, phaseStart, adapter.CauseDNSFailed},
-		{&net.OpError{Op: "proxyconnect", Err: number("dial", syscall.ECONNREFUSED)}, phaseStart, adapter.CauseProxyUnreachable},
-		{&net.OpError{Op: "proxyconnect", Err: &net.DNSError{IsNotFound: true}}, phaseStart, adapter.CauseProxyUnreachable},
+		{&net.OpError{Op: "proxyconnect", Err: number("dial", syscall.ECONNREFUSED)}, phaseStart,
+			adapter.CauseProxyUnreachable},
+		{&net.OpError{Op: "proxyconnect", Err: &net.DNSError{IsNotFound: true}}, phaseStart,
+			adapter.CauseProxyUnreachable},
 		{&proxyRefusedError{407}, phaseStart, adapter.CauseProxyRefused},
 		{number("dial", syscall.ECONNREFUSED), phaseStart, adapter.CauseConnectionRefused},
 		{&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}, phaseStart, adapter.CauseConnectTimeout},
@@ -74,7 +81,8 @@ func TestCauses(t *testing.T) {
 		if got.Cause != test.want {
 			t.Errorf("%v: cause %s, want %s", test.err, got.Cause, test.want)
 		}
-		if remedy := test.want.Remedy(); (remedy == "") != (test.want == adapter.CauseUnknown) || !strings.HasSuffix(got.Detail, remedy) {
+		if remedy := test.want.Remedy(); (remedy == "") != (test.want == adapter.CauseUnknown) ||
+			!strings.HasSuffix(got.Detail, remedy) {
 			t.Errorf("%v: detail %q has not the remedy %q", test.err, got.Detail, remedy)
 		}
 		long := classifyError(fmt.Errorf("%s: %w", strings.Repeat("ö", maxDetail), test.err), test.came)
@@ -84,7 +92,7 @@ func TestCauses(t *testing.T) {
 	}
 }
 
-// TestCausesOfRealFailures has net/http make the errors.
+// TestCausesOfRealFailures checks the causes of real errors of net/http.
 func TestCausesOfRealFailures(t *testing.T) {
 	quiet := log.New(io.Discard, "", 0)
 	ok := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
@@ -121,18 +129,20 @@ func TestCausesOfRealFailures(t *testing.T) {
 		{"http://" + silent.Addr().String(), nil, 50 * time.Millisecond, adapter.CauseAnswerTimeout},
 		{"https://" + silent.Addr().String(), nil, 50 * time.Millisecond, adapter.CauseTLSTimeout},
 	} {
-		client, err := New(Options{BaseURL: test.url, TenantAlias: "test", APIKey: adapter.NewSecret("key"), TLS: test.tls, AttemptTimeout: test.timeout})
+		client, err := New(Options{BaseURL: test.url, TenantAlias: "test", APIKey: adapter.NewSecret("key"),
+			TLS: test.tls, AttemptTimeout: test.timeout})
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := client.Track(t.Context(), &mapping.UserEvent{UserID: "secret-user", AccountID: "secret-user", Body: []byte("{}")})
+		got := client.Track(t.Context(), &mapping.UserEvent{UserID: "secret-user", AccountID: "secret-user",
+			Body: []byte("{}")})
 		if got.Cause != test.want || strings.Contains(got.Detail, "secret") {
 			t.Errorf("%s: cause %s of %q, want %s", test.url, got.Cause, got.Detail, test.want)
 		}
 	}
 }
 
-// listen returns a listener that closes its connections at once, or never says anything.
+// listen returns a listener that closes its connections at once, or never answers.
 func listen(t *testing.T, closes bool) net.Listener {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

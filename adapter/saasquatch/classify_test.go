@@ -26,7 +26,8 @@ func TestCodesComeBeforeTheStatus(t *testing.T) {
 		outcome adapter.Outcome
 		reason  mapping.Reason
 	}{
-		{404, apiError{APIErrorCode: "TENANT_NOT_FOUND", RSCode: "RS045"}, true, adapter.Pending, mapping.ReasonTenantNotFound},
+		{404, apiError{APIErrorCode: "TENANT_NOT_FOUND", RSCode: "RS045"}, true, adapter.Pending,
+			mapping.ReasonTenantNotFound},
 		{404, apiError{RSCode: "RS045"}, true, adapter.Pending, mapping.ReasonTenantNotFound},
 		{400, apiError{RSCode: "RS015"}, true, adapter.Pending, mapping.ReasonTenantNotFound},
 		{404, apiError{RSCode: "RS031"}, true, adapter.Pending, mapping.ReasonTenantNotFound},
@@ -38,18 +39,22 @@ func TestCodesComeBeforeTheStatus(t *testing.T) {
 		{409, apiError{APIErrorCode: "TENANT_NOT_FOUND"}, true, adapter.Duplicate, mapping.ReasonConflict},
 		{401, apiError{RSCode: "RS045"}, true, adapter.Pending, mapping.ReasonUnauthorized},
 		{503, apiError{RSCode: "RS050"}, true, adapter.Pending, mapping.ReasonServerError},
-		{400, apiError{APIErrorCode: "BAD_REQUEST", RSCode: "RS033"}, true, adapter.Pending, mapping.ReasonRateLimited},
+		{400, apiError{APIErrorCode: "BAD_REQUEST", RSCode: "RS033"}, true, adapter.Pending,
+			mapping.ReasonRateLimited},
 		{403, apiError{RSCode: "RS033"}, true, adapter.Pending, mapping.ReasonForbidden},
-		{400, apiError{APIErrorCode: "BAD_REQUEST", RSCode: "RS014"}, true, adapter.Pending, mapping.ReasonServerError},
+		{400, apiError{APIErrorCode: "BAD_REQUEST", RSCode: "RS014"}, true, adapter.Pending,
+			mapping.ReasonServerError},
 		{400, apiError{RSCode: "RS049"}, true, adapter.Pending, mapping.ReasonServerError},
 	}
 	for _, test := range tests {
 		test.failure.stated = true
 		got := classify(test.status, test.failure, test.keyed)
 		if got.Outcome != test.outcome || got.Reason != test.reason {
-			t.Errorf("%d %+v: got %v %s, want %v %s", test.status, test.failure, got.Outcome, got.Reason, test.outcome, test.reason)
+			t.Errorf("%d %+v: got %v %s, want %v %s", test.status, test.failure, got.Outcome, got.Reason, test.outcome,
+				test.reason)
 		}
-		if want := slices.Contains([]mapping.Reason{mapping.ReasonTenantNotFound, mapping.ReasonUnauthorized, mapping.ReasonForbidden, mapping.ReasonRateLimited}, test.reason); got.Unprocessed != want {
+		if want := slices.Contains([]mapping.Reason{mapping.ReasonTenantNotFound, mapping.ReasonUnauthorized,
+			mapping.ReasonForbidden, mapping.ReasonRateLimited}, test.reason); got.Unprocessed != want {
 			t.Errorf("%d %+v: unprocessed=%t, want %t", test.status, test.failure, got.Unprocessed, want)
 		}
 	}
@@ -57,7 +62,8 @@ func TestCodesComeBeforeTheStatus(t *testing.T) {
 
 func TestClassifyErrors(t *testing.T) {
 	dial := func(err error) error {
-		return &url.Error{Op: "Post", URL: "https://host/user/secret-user", Err: &net.OpError{Op: "dial", Net: "tcp", Err: err}}
+		return &url.Error{Op: "Post", URL: "https://host/user/secret-user", Err: &net.OpError{Op: "dial", Net: "tcp",
+			Err: err}}
 	}
 	tests := []struct {
 		err         error
@@ -65,7 +71,8 @@ func TestClassifyErrors(t *testing.T) {
 		unprocessed bool // although it had a connection
 	}{
 		{context.DeadlineExceeded, mapping.ReasonTimeout, false},
-		{&url.Error{Op: "Post", URL: "https://host/user/secret-user", Err: context.DeadlineExceeded}, mapping.ReasonTimeout, false},
+		{&url.Error{Op: "Post", URL: "https://host/user/secret-user", Err: context.DeadlineExceeded},
+			mapping.ReasonTimeout, false},
 		{dial(os.ErrDeadlineExceeded), mapping.ReasonTimeout, true},
 		{dial(syscall.ECONNREFUSED), mapping.ReasonNetworkError, true},
 		{dial(syscall.ECONNRESET), mapping.ReasonNetworkError, true},
@@ -80,7 +87,8 @@ func TestClassifyErrors(t *testing.T) {
 	}
 	for _, test := range tests {
 		got := classifyError(test.err, phaseSent)
-		if got.Outcome != adapter.Pending || got.Reason != test.reason || got.Detail == "" || got.Unprocessed != test.unprocessed {
+		if got.Outcome != adapter.Pending || got.Reason != test.reason || got.Detail == "" ||
+			got.Unprocessed != test.unprocessed {
 			t.Errorf("%v: got %+v, want pending %s unprocessed=%t", test.err, got, test.reason, test.unprocessed)
 		}
 		if strings.Contains(got.Detail, "secret-user") {

@@ -38,15 +38,18 @@ func newClient(t *testing.T, handler http.HandlerFunc) *Client {
 }
 
 func testEvent(userID string) *mapping.UserEvent {
-	return &mapping.UserEvent{UserID: userID, AccountID: "account " + userID, IdempotencyKey: "12345678", Body: []byte(`{"a":1}`)}
+	return &mapping.UserEvent{UserID: userID, AccountID: "account " + userID, IdempotencyKey: "12345678",
+		Body: []byte(`{"a":1}`)}
 }
 
 func TestTrackMakesTheDocumentedRequest(t *testing.T) {
 	client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		user, password, ok := r.BasicAuth()
-		got := fmt.Sprint(r.Method, " ", r.RequestURI, " ", r.Header.Get("Content-Type"), " ", string(body), " ", user, ":", password, " ", ok, err)
-		want := `POST /api/v1/test_tenant/open/account/account%20u1/user/u1/events application/json {"a":1} :` + testKey + ` true <nil>`
+		got := fmt.Sprint(r.Method, " ", r.RequestURI, " ", r.Header.Get("Content-Type"), " ", string(body), " ", user,
+			":", password, " ", ok, err)
+		want := `POST /api/v1/test_tenant/open/account/account%20u1/user/u1/events application/json {"a":1} :` +
+			testKey + ` true <nil>`
 		if got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
@@ -56,12 +59,12 @@ func TestTrackMakesTheDocumentedRequest(t *testing.T) {
 	}
 }
 
-// TestNoIDLeavesItsPlace checks that every id arrives as one segment of the path,
-// byte for byte.
+// TestNoIDLeavesItsPlace checks that every id arrives as one segment of the path, byte for byte.
 func TestNoIDLeavesItsPlace(t *testing.T) {
 	var got string
 	client := newClient(t, func(_ http.ResponseWriter, r *http.Request) { got = r.RequestURI })
-	ids := []string{"../../../x", "...", "a/b", `a\b`, "a?b=c", "a#b", "a%2Fb", "%2e%2e", "a b", "a+b", "a@b.c", "a:b;c=d&e$f,g", "日本", "\u00a0", "/", "//", "~-._", "x/../../y", "a\u2028b"}
+	ids := []string{"../../../x", "...", "a/b", `a\b`, "a?b=c", "a#b", "a%2Fb", "%2e%2e", "a b", "a+b", "a@b.c",
+		"a:b;c=d&e$f,g", "日本", "\u00a0", "/", "//", "~-._", "x/../../y", "a\u2028b"}
 	for c := range 128 {
 		if c >= ' ' && c < 0x7f && c != '.' {
 			ids = append(ids, string(rune(c)))
@@ -78,7 +81,9 @@ func TestNoIDLeavesItsPlace(t *testing.T) {
 		if user, err := url.PathUnescape(segments[2]); err != nil || user != id {
 			t.Errorf("id %q arrived as %q", id, user)
 		}
-		if strings.ContainsFunc(segments[2], func(r rune) bool { return r != '%' && (r > 127 || !unreserved(byte(r))) }) {
+		if strings.ContainsFunc(segments[2], func(r rune) bool {
+			return r != '%' && (r > 127 || !unreserved(byte(r)))
+		}) {
 			t.Errorf("id %q: segment %q has more than unreserved characters", id, segments[2])
 		}
 	}
@@ -104,13 +109,16 @@ func TestErrorsAreReadAndDescribed(t *testing.T) {
 		outcome adapter.Outcome
 		detail  string
 	}{
-		{400, `{"message":"User 'secret-user' is bad","statusCode":400,"apiErrorCode":"BAD_REQUEST","rsCode":"RS043"}`, adapter.Dead, "HTTP 400 BAD_REQUEST RS043 User '[id]' is bad"},
-		{404, `{"message":"Missing or invalid tenant alias.","statusCode":404,"apiErrorCode":"TENANT_NOT_FOUND","rsCode":"RS045"}`, adapter.Pending, "HTTP 404 TENANT_NOT_FOUND RS045 Missing or invalid tenant alias."},
+		{400, `{"message":"User 'secret-user' is bad","statusCode":400,"apiErrorCode":"BAD_REQUEST","rsCode":"RS043"}`,
+			adapter.Dead, "HTTP 400 BAD_REQUEST RS043 User '[id]' is bad"},
+		{404, `{"message":"Missing or invalid tenant alias.","statusCode":404,"apiErrorCode":"TENANT_NOT_FOUND",` +
+			`"rsCode":"RS045"}`, adapter.Pending, "HTTP 404 TENANT_NOT_FOUND RS045 Missing or invalid tenant alias."},
 		{404, `{"message":5,"apiErrorCode":"TENANT_NOT_FOUND"}`, adapter.Pending, "HTTP 404 TENANT_NOT_FOUND"},
 		{502, "<html>Bad Gateway</html>", adapter.Pending, "HTTP 502"},
 		{500, "", adapter.Pending, "HTTP 500"},
 		{400, `{"message":"line\nbreak\u0000","statusCode":400}`, adapter.Dead, "HTTP 400 line break"},
-		{400, `{"message":"` + strings.Repeat("é", 500) + `","rsCode":"RS043"}`, adapter.Dead, "HTTP 400 RS043 " + strings.Repeat("é", 142) + "…"},
+		{400, `{"message":"` + strings.Repeat("é", 500) + `","rsCode":"RS043"}`, adapter.Dead, "HTTP 400 RS043 " +
+			strings.Repeat("é", 142) + "…"},
 	}
 	for _, test := range tests {
 		client := newClient(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -120,7 +128,8 @@ func TestErrorsAreReadAndDescribed(t *testing.T) {
 		})
 		got := client.Track(t.Context(), testEvent("secret-user"))
 		if got.Outcome != test.outcome || got.Detail != test.detail || got.RetryAfter != 3*time.Second {
-			t.Errorf("%d %.80s:\n got %v %q %v\nwant %v %q", test.status, test.body, got.Outcome, got.Detail, got.RetryAfter, test.outcome, test.detail)
+			t.Errorf("%d %.80s:\n got %v %q %v\nwant %v %q", test.status, test.body, got.Outcome, got.Detail,
+				got.RetryAfter, test.outcome, test.detail)
 		}
 	}
 }
@@ -148,7 +157,8 @@ func TestNoAnswer(t *testing.T) {
 				_ = conn.Close()
 			}
 		})
-		if got := client.Track(t.Context(), testEvent("u1")); got.Reason != mapping.ReasonNetworkError || got.Outcome != adapter.Pending || got.Unprocessed {
+		if got := client.Track(t.Context(), testEvent("u1")); got.Reason != mapping.ReasonNetworkError ||
+			got.Outcome != adapter.Pending || got.Unprocessed {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -157,7 +167,8 @@ func TestNoAnswer(t *testing.T) {
 		client := newClient(t, func(http.ResponseWriter, *http.Request) { <-release })
 		defer close(release)
 		client.timeout = 20 * time.Millisecond
-		if got := client.Track(t.Context(), testEvent("u1")); got.Reason != mapping.ReasonTimeout || got.Outcome != adapter.Pending || got.Unprocessed {
+		if got := client.Track(t.Context(), testEvent("u1")); got.Reason != mapping.ReasonTimeout ||
+			got.Outcome != adapter.Pending || got.Unprocessed {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -171,14 +182,14 @@ func TestNoAnswer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := client.Track(context.Background(), testEvent("u1")); got.Reason != mapping.ReasonNetworkError || !got.Unprocessed {
+		if got := client.Track(context.Background(), testEvent("u1")); got.Reason != mapping.ReasonNetworkError ||
+			!got.Unprocessed {
 			t.Errorf("got %+v", got)
 		}
 	})
 }
 
-// TestNoConnection checks that an event that was never sent is known not to have
-// been processed, whatever kept it from being sent.
+// TestNoConnection checks that an event counts as unprocessed if it was never sent, for any cause.
 func TestNoConnection(t *testing.T) {
 	never := func(t *testing.T) http.Handler {
 		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the event was sent") })
@@ -187,7 +198,8 @@ func TestNoConnection(t *testing.T) {
 	for name, connect := range map[string]func(t *testing.T, client *Client, transport *http.Transport){
 		"unknown host": func(_ *testing.T, _ *Client, transport *http.Transport) {
 			transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
-				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "host", IsNotFound: true}}
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "host",
+					IsNotFound: true}}
 			}
 		},
 		"certificate": func(t *testing.T, client *Client, _ *http.Transport) {
@@ -225,21 +237,25 @@ func TestNoConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client := newClient(t, never(t).ServeHTTP)
 			connect(t, client, client.transport.(finalOnly).RoundTripper.(*http.Transport))
-			if got := client.Track(t.Context(), testEvent("u1")); !got.Unprocessed || got.Outcome != adapter.Pending || got.Status != 0 {
+			if got := client.Track(t.Context(), testEvent("u1")); !got.Unprocessed || got.Outcome != adapter.Pending ||
+				got.Status != 0 {
 				t.Errorf("got %+v", got)
 			}
 		})
 	}
 }
 
-// TestBrokenConnectionIsAmbiguous checks that an event that went out over a
-// connection of HTTP/2 is not taken for unprocessed when that breaks.
+// TestBrokenConnectionIsAmbiguous checks that an event does not count as unprocessed if it was sent over a connection
+// of HTTP/2 that breaks.
 func TestBrokenConnectionIsAmbiguous(t *testing.T) {
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		panic(http.ErrAbortHandler)
+	}))
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	client, err := New(Options{BaseURL: server.URL, TenantAlias: "t", UserAgent: "test", TLS: server.Client().Transport.(*http.Transport).TLSClientConfig})
+	client, err := New(Options{BaseURL: server.URL, TenantAlias: "t", UserAgent: "test",
+		TLS: server.Client().Transport.(*http.Transport).TLSClientConfig})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +273,8 @@ func TestHTTP2(t *testing.T) {
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	client, err := New(Options{BaseURL: server.URL, TenantAlias: "t", UserAgent: "test", TLS: server.Client().Transport.(*http.Transport).TLSClientConfig})
+	client, err := New(Options{BaseURL: server.URL, TenantAlias: "t", UserAgent: "test",
+		TLS: server.Client().Transport.(*http.Transport).TLSClientConfig})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,22 +43,32 @@ func zipped(text string) string {
 }
 
 func TestDownloadErrors(t *testing.T) {
-	missing := adapter.RecordError{Record: 2, Message: "requires a valid non-empty id", APIErrorCode: "BAD_REQUEST", StatusCode: 400}
-	two := []adapter.RecordError{missing, {Record: 7, Message: `says "no", twice`, APIErrorCode: "CONFLICT", StatusCode: 409, RSCode: "RS999"}}
+	missing := adapter.RecordError{Record: 2, Message: "requires a valid non-empty id", APIErrorCode: "BAD_REQUEST",
+		StatusCode: 400}
+	two := []adapter.RecordError{missing, {Record: 7, Message: `says "no", twice`, APIErrorCode: "CONFLICT",
+		StatusCode: 409, RSCode: "RS999"}}
 	for name, test := range map[string]struct {
 		file string
 		want []adapter.RecordError
 	}{
-		"csv": {"recordNumber,message,apiErrorCode,statusCode,rsCode\r\n2,requires a valid non-empty id,BAD_REQUEST,400,\r\n7,\"says \"\"no\"\",\r\ntwice\",CONFLICT,409,RS999\r\n", two},
+		"csv": {"recordNumber,message,apiErrorCode,statusCode,rsCode\r\n2,requires a valid non-empty " +
+			"id,BAD_REQUEST,400,\r\n7,\"says \"\"no\"\",\r\ntwice\",CONFLICT,409,RS999\r\n", two},
 		"csv as in the example, other order": {"message, recordNumber, statusCode, apiErrorCode, rsCode, more\n" +
-			`"requires a valid non-empty id", 2, 400, BAD_REQUEST` + "\n" + `"says ""no"", twice", 7, 409, CONFLICT, RS999, x` + "\n", two},
-		"json lines": {`{"recordNumber":2,"message":"requires a valid non-empty id","apiErrorCode":"BAD_REQUEST","statusCode":400}` + "\n\n" +
-			`{"recordNumber":"7","message":"says \"no\", twice","apiErrorCode":"CONFLICT","statusCode":409,"rsCode":"RS999"}`, two},
-		"nested json": {`{"recordNumber":2,"error":{"message":"requires a valid non-empty id","apiErrorCode":"BAD_REQUEST","statusCode":400}}`, []adapter.RecordError{missing}},
-		"flat json":   {"\ufeff\n" + `{"recordNumber":2,"error.message":"requires a valid non-empty id","error.apiErrorCode":"BAD_REQUEST","error.statusCode":400}`, []adapter.RecordError{missing}},
+			`"requires a valid non-empty id", 2, 400, BAD_REQUEST` + "\n" +
+			`"says ""no"", twice", 7, 409, CONFLICT, RS999, x` + "\n", two},
+		"json lines": {`{"recordNumber":2,"message":"requires a valid non-empty id","apiErrorCode":"BAD_REQUEST",` +
+			`"statusCode":400}` + "\n\n" +
+			`{"recordNumber":"7","message":"says \"no\", twice","apiErrorCode":"CONFLICT","statusCode":409,` +
+			`"rsCode":"RS999"}`, two},
+		"nested json": {`{"recordNumber":2,"error":{"message":"requires a valid non-empty id",` +
+			`"apiErrorCode":"BAD_REQUEST","statusCode":400}}`, []adapter.RecordError{missing}},
+		"flat json": {"\ufeff\n" + `{"recordNumber":2,"error.message":"requires a valid non-empty id",` +
+			`"error.apiErrorCode":"BAD_REQUEST","error.statusCode":400}`, []adapter.RecordError{missing}},
 		"with a mark": {"\ufeffrecordNumber,message\n2,m\n", []adapter.RecordError{{Record: 2, Message: "m"}}},
-		"unprintable": {`{"recordNumber":0,"message":"a\u001b[31m\nb` + strings.Repeat("é", 500) + `"}`, []adapter.RecordError{{Record: 0, Message: "a [31m b" + strings.Repeat("é", 146) + "…"}}},
-		"no numbers":  {`{"recordNumber":null,"statusCode":"x"}` + "\n" + `{"recordNumber":-5,"statusCode":99999}`, []adapter.RecordError{{Record: -1}, {Record: -1}}},
+		"unprintable": {`{"recordNumber":0,"message":"a\u001b[31m\nb` + strings.Repeat("é", 500) + `"}`,
+			[]adapter.RecordError{{Record: 0, Message: "a [31m b" + strings.Repeat("é", 146) + "…"}}},
+		"no numbers": {`{"recordNumber":null,"statusCode":"x"}` + "\n" + `{"recordNumber":-5,"statusCode":99999}`,
+			[]adapter.RecordError{{Record: -1}, {Record: -1}}},
 		"empty":       {"", nil},
 		"header only": {"recordNumber,message\n", nil},
 	} {
@@ -78,12 +88,16 @@ func TestDownloadResults(t *testing.T) {
 		{UserID: "u2", AccountID: "a2", EventID: "e2", Key: "k"},
 	}
 	for name, file := range map[string]string{
-		"csv": "user.accountId,user.id,event.id,event.key,event.dateTriggered,event.dateReceived,event.dateProcessed,event.fields\n" +
+		"csv": "user.accountId,user.id,event.id,event.key,event.dateTriggered," +
+			"event.dateReceived,event.dateProcessed,event.fields\n" +
 			"a,\" u,1\",e1,purchase,1538496397475,1,2,\"{\"\"a\"\":\"\"b\nc\"\"}\"\na2,u2,e2,k,,1,2,{}\n",
-		"dates in words": "user.accountId,user.id,event.id,event.key,event.dateTriggered\na,\" u,1\",e1,purchase,2018-10-02T16:06:37.475Z\na2,u2,e2,k,never\n",
-		"nested json": `{"user":{"id":" u,1","accountId":"a"},"event":{"id":"e1","key":"purchase","dateTriggered":1538496397475,"fields":{"key":"no"}}}` + "\n" +
+		"dates in words": "user.accountId,user.id,event.id,event.key,event.dateTriggered\na,\" " +
+			"u,1\",e1,purchase,2018-10-02T16:06:37.475Z\na2,u2,e2,k,never\n",
+		"nested json": `{"user":{"id":" u,1","accountId":"a"},"event":{"id":"e1","key":"purchase",` +
+			`"dateTriggered":1538496397475,"fields":{"key":"no"}}}` + "\n" +
 			`{"user":{"id":"u2","accountId":"a2"},"event":{"id":"e2","key":"k","dateTriggered":null}}` + "\n",
-		"flat json": `{"user.id":" u,1","user.accountId":"a","event.id":"e1","event.key":"purchase","event.dateTriggered":1.538496397475e12}` + "\n" +
+		"flat json": `{"user.id":" u,1","user.accountId":"a","event.id":"e1","event.key":"purchase",` +
+			`"event.dateTriggered":1.538496397475e12}` + "\n" +
 			`{"userId":"u2","accountId":"a2","event":{"id":"e2","key":"k"}}`,
 	} {
 		importer := newImporter(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, file) })
@@ -100,8 +114,7 @@ func TestDownloadResults(t *testing.T) {
 	}
 }
 
-// TestBadFiles checks that what is before a fault is yielded, and the fault told
-// without what the file says.
+// TestBadFiles checks that a download yields the rows before a fault, and an error without the text of the file.
 func TestBadFiles(t *testing.T) {
 	const secret = "secret-user"
 	long := strings.Repeat("x", maxRow+1<<20)
@@ -123,15 +136,18 @@ func TestBadFiles(t *testing.T) {
 		"broken gzip":    {"\x1f\x8b" + secret, 0, "gzip"},
 		"cut gzip":       {zipped("recordNumber,message\n1,a\n")[:30], 0, "unexpected EOF"},
 	} {
-		importer := newImporter(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, test.file) })
+		importer := newImporter(t, func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, test.file)
+		})
 		got, err := downloadErrors(t, importer, fileAt("/file"))
-		if len(got) != test.rows || err == nil || !strings.Contains(err.Error(), test.text) || strings.Contains(err.Error(), secret) {
+		if len(got) != test.rows || err == nil || !strings.Contains(err.Error(), test.text) ||
+			strings.Contains(err.Error(), secret) {
 			t.Errorf("%s: %d rows, %v", name, len(got), err)
 		}
 	}
 }
 
-// TestDownloadThatBreaksOff checks that a cut file is not taken for a whole one.
+// TestDownloadThatBreaksOff checks that a truncated file does not pass for a whole one.
 func TestDownloadThatBreaksOff(t *testing.T) {
 	for name, file := range map[string]string{
 		"json":                      `{"recordNumber":1}` + "\n" + `{"recordNumber":2,"mess`,
@@ -192,7 +208,8 @@ func TestNoFile(t *testing.T) {
 
 func TestDownloadAnswers(t *testing.T) {
 	for status, want := range map[int]string{
-		204: "retryable", 206: "retryable", 304: "refused", 400: "refused", 401: "misconfigured", 403: "misconfigured", 404: "refused",
+		204: "retryable", 206: "retryable", 304: "refused", 400: "refused", 401: "misconfigured", 403: "misconfigured",
+		404: "refused",
 		410: "refused", 429: "retryable", 500: "retryable", 503: "retryable",
 	} {
 		here := newImporter(t, answer(status, "<Error>x</Error>"))
@@ -210,14 +227,15 @@ func TestDownloadAnswers(t *testing.T) {
 	}
 }
 
-// TestCredentialsStayHere checks that no host but SaaSquatch's gets the key,
-// however a download comes there, and not even that once it has been left.
+// TestCredentialsStayHere checks that no host but SaaSquatch's gets the key, by any way of a download. After a
+// redirect to another host not even SaaSquatch's gets it.
 func TestCredentialsStayHere(t *testing.T) {
 	const file = "recordNumber\n1\n"
 	var seen []string
 	see := func(where string, r *http.Request) {
 		_, password, _ := r.BasicAuth()
-		seen = append(seen, fmt.Sprintf("%s%s:%t", where, r.URL.Path, password == testKey || strings.Contains(fmt.Sprint(r.Header, r.URL), testKey)))
+		seen = append(seen, fmt.Sprintf("%s%s:%t", where, r.URL.Path, password == testKey ||
+			strings.Contains(fmt.Sprint(r.Header, r.URL), testKey)))
 		if r.Header.Get("Authorization") != "" && password != testKey {
 			seen = append(seen, "another Authorization")
 		}
@@ -281,7 +299,8 @@ func TestRedirectsOfDownloads(t *testing.T) {
 	if _, err := downloadErrors(t, importer, fileAt("/x")); kind(t, err) != "refused" || requests != 4 {
 		t.Errorf("%d requests, %v", requests, err)
 	}
-	if _, err := downloadErrors(t, importer, fileAt("/unsafe")); !errors.Is(err, ErrUnsafeLink) || strings.Contains(err.Error(), "secret-link") {
+	if _, err := downloadErrors(t, importer, fileAt("/unsafe")); !errors.Is(err, ErrUnsafeLink) ||
+		strings.Contains(err.Error(), "secret-link") {
 		t.Errorf("unsafe: %v", err)
 	}
 	if _, err := downloadErrors(t, importer, fileAt("/nowhere")); kind(t, err) != "refused" {
@@ -321,7 +340,8 @@ func TestUnsafeLinks(t *testing.T) {
 	}
 	importer := newImporterOf(t, Options{BaseURL: tls})
 	for _, link := range []string{"http://app.example.com/secret-link", "https://%zz/secret-link"} {
-		if _, err := downloadErrors(t, importer, fileAt(link)); !errors.Is(err, ErrUnsafeLink) || strings.Contains(err.Error(), "secret-link") {
+		if _, err := downloadErrors(t, importer, fileAt(link)); !errors.Is(err, ErrUnsafeLink) ||
+			strings.Contains(err.Error(), "secret-link") {
 			t.Errorf("%s: %v", link, err)
 		}
 	}

@@ -13,15 +13,15 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// holdFor is the timeout of the attempts of TestNoAnswerHoldsAWorker, and heldFor the
-// time after which an attempt has outlived it, on a busy machine too.
+// holdFor is the timeout of the attempts of TestNoAnswerHoldsAWorker. After heldFor an attempt has outlived it, on a
+// busy machine too.
 const (
 	holdFor = 300 * time.Millisecond
 	heldFor = 20 * time.Second
 )
 
-// rawServer answers every request with bytes of its own, and then keeps the connection
-// open. An answer that ends in an ellipsis repeats what precedes it without an end.
+// rawServer answers every request with the given bytes, and then keeps the connection open. It repeats an answer that
+// ends in an ellipsis without an end.
 func rawServer(t *testing.T, answer string) (url string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -65,26 +65,28 @@ func rawServer(t *testing.T, answer string) (url string) {
 	return "http://" + listener.Addr().String()
 }
 
-// TestNoAnswerHoldsAWorker checks that no answer of any shape holds an attempt beyond
-// its timeout, and that an answer below 200 is never taken for a success.
+// TestNoAnswerHoldsAWorker checks that no answer holds an attempt beyond its timeout, and that a status below 200 is
+// never a success.
 func TestNoAnswerHoldsAWorker(t *testing.T) {
 	const ok = "HTTP/1.1 200 OK\r\n"
 	for name, test := range map[string]struct {
 		answer string
 		reason mapping.Reason // empty: delivered; endless ones may also time out
 	}{
-		"silence":                  {"", mapping.ReasonTimeout},
-		"half a status line":       {"HTTP/1.1 20", mapping.ReasonTimeout},
-		"half a header":            {ok + "Content-Le", mapping.ReasonTimeout},
-		"endless header":           {ok + "X: |aaaaaaaaaaaaaaaa…", mapping.ReasonNetworkError},
-		"endless headers":          {ok + "|X: aaaaaaaaaaaaaa\r\n…", mapping.ReasonNetworkError},
-		"100":                      {"HTTP/1.1 100 Continue\r\n\r\n", mapping.ReasonTimeout},
-		"103":                      {"HTTP/1.1 103 Early Hints\r\n\r\n", mapping.ReasonTimeout},
-		"endless 103":              {"|HTTP/1.1 103 Early Hints\r\n\r\n…", mapping.ReasonNetworkError},
-		"101":                      {"HTTP/1.1 101 Switching Protocols\r\n\r\n", mapping.ReasonServerError},
-		"101 upgrade":              {"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", mapping.ReasonServerError},
-		"101 endless":              {"HTTP/1.1 101 Switching Protocols\r\n\r\n|{}…", mapping.ReasonServerError},
-		"101 with a length":        {"HTTP/1.1 101 Switching Protocols\r\nContent-Length: 2\r\n\r\n{}", mapping.ReasonServerError},
+		"silence":            {"", mapping.ReasonTimeout},
+		"half a status line": {"HTTP/1.1 20", mapping.ReasonTimeout},
+		"half a header":      {ok + "Content-Le", mapping.ReasonTimeout},
+		"endless header":     {ok + "X: |aaaaaaaaaaaaaaaa…", mapping.ReasonNetworkError},
+		"endless headers":    {ok + "|X: aaaaaaaaaaaaaa\r\n…", mapping.ReasonNetworkError},
+		"100":                {"HTTP/1.1 100 Continue\r\n\r\n", mapping.ReasonTimeout},
+		"103":                {"HTTP/1.1 103 Early Hints\r\n\r\n", mapping.ReasonTimeout},
+		"endless 103":        {"|HTTP/1.1 103 Early Hints\r\n\r\n…", mapping.ReasonNetworkError},
+		"101":                {"HTTP/1.1 101 Switching Protocols\r\n\r\n", mapping.ReasonServerError},
+		"101 upgrade": {"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " +
+			"websocket\r\n\r\n", mapping.ReasonServerError},
+		"101 endless": {"HTTP/1.1 101 Switching Protocols\r\n\r\n|{}…", mapping.ReasonServerError},
+		"101 with a length": {"HTTP/1.1 101 Switching Protocols\r\nContent-Length: 2\r\n\r\n{}",
+			mapping.ReasonServerError},
 		"status 000":               {"HTTP/1.1 000 X\r\nContent-Length: 2\r\n\r\n{}", mapping.ReasonServerError},
 		"status 042":               {"HTTP/1.1 042 X\r\nContent-Length: 2\r\n\r\n{}", mapping.ReasonServerError},
 		"199 and then a success":   {"HTTP/1.1 199 X\r\n\r\n" + ok + "Content-Length: 2\r\n\r\n{}", ""},

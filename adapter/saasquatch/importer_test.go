@@ -35,7 +35,7 @@ func newImporterOf(t *testing.T, opts Options) *Importer {
 	return importer
 }
 
-// answer returns a handler that always answers the same.
+// answer returns a handler with a constant answer.
 func answer(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -44,7 +44,7 @@ func answer(status int, body string) http.HandlerFunc {
 	}
 }
 
-// reset breaks the connection once the request is read.
+// reset reads the request and breaks the connection.
 func reset(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
@@ -53,7 +53,7 @@ func reset(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// refusedURL returns the URL of a port where nobody listens.
+// refusedURL returns the URL of a port without a listener.
 func refusedURL(t *testing.T) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -63,14 +63,15 @@ func refusedURL(t *testing.T) string {
 	return "http://" + listener.Addr().String()
 }
 
-// kind names what a caller can do about an error.
+// kind returns the kind of an error, by the caller's remedy.
 func kind(t *testing.T, err error) string {
 	t.Helper()
 	var failure *adapter.APIError
 	if !errors.As(err, &failure) {
 		return fmt.Sprintf("not an APIError: %v", err)
 	}
-	if strings.Contains(err.Error(), testKey) || strings.Contains(err.Error(), "://") || strings.Contains(err.Error(), "127.0.0.1") && failure.Reason != mapping.ReasonNetworkError {
+	if strings.Contains(err.Error(), testKey) || strings.Contains(err.Error(), "://") ||
+		strings.Contains(err.Error(), "127.0.0.1") && failure.Reason != mapping.ReasonNetworkError {
 		t.Errorf("the error tells too much: %v", err)
 	}
 	switch {
@@ -90,7 +91,7 @@ func ambiguous(err error) bool {
 	return errors.As(err, &failure) && failure.Ambiguous()
 }
 
-// calls are the calls that get one answer.
+// calls are the calls with one answer.
 var calls = map[string]func(context.Context, *Importer) error{
 	"upload": func(ctx context.Context, i *Importer) error {
 		_, err := i.Upload(ctx, "events.jsonl", 2, text("{}"))
@@ -111,10 +112,11 @@ var calls = map[string]func(context.Context, *Importer) error{
 	},
 }
 
-// TestCallsThatFail has every call answered by every kind of failure.
+// TestCallsThatFail answers every call with every kind of failure.
 func TestCallsThatFail(t *testing.T) {
 	apiBody := func(status int, code, rs string) string {
-		return fmt.Sprintf(`{"message":"Because\nof it","statusCode":%d,"apiErrorCode":%q,"rsCode":%q}`, status, code, rs)
+		return fmt.Sprintf(`{"message":"Because\nof it","statusCode":%d,"apiErrorCode":%q,"rsCode":%q}`, status, code,
+			rs)
 	}
 	const html = "<html><body>Bad</body></html>"
 	tests := []struct {
@@ -124,11 +126,16 @@ func TestCallsThatFail(t *testing.T) {
 		ambiguous bool
 		text      string // part of the error
 	}{
-		{"wrong key", answer(401, apiBody(401, "UNAUTHORIZED", "")), "misconfigured", false, "HTTP 401 UNAUTHORIZED Because of it"},
+		{"wrong key", answer(401, apiBody(401, "UNAUTHORIZED", "")), "misconfigured", false,
+			"HTTP 401 UNAUTHORIZED Because of it"},
 		{"forbidden", answer(403, html), "misconfigured", false, "HTTP 403"},
-		{"wrong tenant", answer(404, apiBody(404, "TENANT_NOT_FOUND", "RS045")), "misconfigured", false, "HTTP 404 TENANT_NOT_FOUND RS045 Because of it"},
-		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", http.StatusTemporaryRedirect) }, "misconfigured", false, "HTTP 307"},
-		{"bad request", answer(400, apiBody(400, "BAD_REQUEST", "")), "refused", false, "HTTP 400 BAD_REQUEST Because of it"},
+		{"wrong tenant", answer(404, apiBody(404, "TENANT_NOT_FOUND", "RS045")), "misconfigured", false,
+			"HTTP 404 TENANT_NOT_FOUND RS045 Because of it"},
+		{"redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/x", http.StatusTemporaryRedirect)
+		}, "misconfigured", false, "HTTP 307"},
+		{"bad request", answer(400, apiBody(400, "BAD_REQUEST", "")), "refused", false,
+			"HTTP 400 BAD_REQUEST Because of it"},
 		{"too large", answer(413, html), "refused", false, "HTTP 413"},
 		{"conflict", answer(409, ""), "refused", false, "HTTP 409"},
 		{"time out", answer(408, ""), "retryable", true, "HTTP 408"},
@@ -158,8 +165,10 @@ func TestCallsThatFail(t *testing.T) {
 				importer := newImporter(t, test.handler)
 				importer.here.(finalOnly).RoundTripper.(*http.Transport).ExpectContinueTimeout = time.Minute
 				err := call(t.Context(), importer)
-				if got := kind(t, err); got != test.kind || ambiguous(err) != test.ambiguous || !strings.Contains(fmt.Sprint(err), test.text) {
-					t.Errorf("got %s, ambiguous=%t, %v\nwant %s, ambiguous=%t, %s", got, ambiguous(err), err, test.kind, test.ambiguous, test.text)
+				if got := kind(t, err); got != test.kind || ambiguous(err) != test.ambiguous ||
+					!strings.Contains(fmt.Sprint(err), test.text) {
+					t.Errorf("got %s, ambiguous=%t, %v\nwant %s, ambiguous=%t, %s", got, ambiguous(err), err,
+						test.kind, test.ambiguous, test.text)
 				}
 			})
 		}
@@ -182,18 +191,19 @@ func TestCallsThatGetNoAnswer(t *testing.T) {
 			release := make(chan struct{})
 			importer := newImporter(t, func(http.ResponseWriter, *http.Request) { <-release })
 			defer close(release)
-			// Long enough for a connection, without which nothing is ambiguous.
+			// Long enough for a connection: without one no failure is ambiguous.
 			importer.callTimeout, importer.stallTimeout = time.Second, time.Second
 			err := call(t.Context(), importer)
 			var failure *adapter.APIError
-			if !errors.As(err, &failure) || failure.Reason != mapping.ReasonTimeout || !failure.Retryable || !failure.Ambiguous() {
+			if !errors.As(err, &failure) || failure.Reason != mapping.ReasonTimeout || !failure.Retryable ||
+				!failure.Ambiguous() {
 				t.Errorf("got %v", err)
 			}
 		})
 	}
 }
 
-// TestCallsThatAreEnded checks that a caller knows its own end of a call.
+// TestCallsThatAreEnded checks that a caller can tell that it ended the call itself.
 func TestCallsThatAreEnded(t *testing.T) {
 	for name, call := range calls {
 		t.Run(name, func(t *testing.T) {
@@ -230,7 +240,8 @@ func TestNewImporterRefusesBaseURLs(t *testing.T) {
 }
 
 func TestImporterHasTheDocumentedTimeouts(t *testing.T) {
-	for given, want := range map[time.Duration]time.Duration{0: time.Minute, time.Second: time.Minute, 2 * time.Minute: 2 * time.Minute} {
+	for given, want := range map[time.Duration]time.Duration{0: time.Minute, time.Second: time.Minute,
+		2 * time.Minute: 2 * time.Minute} {
 		if got := newImporterOf(t, Options{AttemptTimeout: given}).callTimeout; got != want {
 			t.Errorf("attempt timeout %v: got %v, want %v", given, got, want)
 		}
@@ -253,7 +264,8 @@ func TestProgress(t *testing.T) {
 		}
 		progress.moves()
 		<-ctx.Done()
-		if since := time.Since(start); since != 27*time.Second || context.Cause(ctx) != error(stalled{2 * time.Second}) {
+		if since := time.Since(start); since != 27*time.Second ||
+			context.Cause(ctx) != error(stalled{2 * time.Second}) {
 			t.Errorf("ended after %v: %v", since, context.Cause(ctx))
 		}
 	})

@@ -21,8 +21,11 @@ func graphQLServer(t *testing.T, body string) (*Importer, *graphQLRequest) {
 	return newImporter(t, func(w http.ResponseWriter, r *http.Request) {
 		text, err := io.ReadAll(r.Body)
 		user, password, ok := r.BasicAuth()
-		if r.Method != "POST" || r.RequestURI != "/api/v1/test_tenant/graphql" || r.Header.Get("Content-Type") != "application/json" || user != "" || password != testKey || !ok || err != nil {
-			t.Errorf("%s %s %s as %s:%s (%v)", r.Method, r.RequestURI, r.Header.Get("Content-Type"), user, password, err)
+		if r.Method != "POST" || r.RequestURI != "/api/v1/test_tenant/graphql" ||
+			r.Header.Get("Content-Type") != "application/json" || user != "" || password != testKey || !ok ||
+			err != nil {
+			t.Errorf("%s %s %s as %s:%s (%v)", r.Method, r.RequestURI, r.Header.Get("Content-Type"), user, password,
+				err)
 		}
 		if err := json.Unmarshal(text, &got); err != nil {
 			t.Error(err)
@@ -39,11 +42,14 @@ func TestJobInputIsSentWhole(t *testing.T) {
 	}{
 		{
 			adapter.JobInput{Type: adapter.JobTypeUserEvents, FileRef: "imports/r.jsonl"},
-			`{"jobInput":{"type":"MUTATION/USER_EVENT","outputFormat":"JSONL","fileRef":"imports/r.jsonl","params":{"importEvaluationOptions":{"programs":false,"webhooks":false}}}}`,
+			`{"jobInput":{"type":"MUTATION/USER_EVENT","outputFormat":"JSONL","fileRef":"imports/r.jsonl",` +
+				`"params":{"importEvaluationOptions":{"programs":false,"webhooks":false}}}}`,
 		},
 		{
-			adapter.JobInput{Type: "T", Name: "n", Requester: "me", OutputFormat: "CSV", FileRef: "r", Programs: true, Webhooks: true, Analytics: &yes},
-			`{"jobInput":{"type":"T","name":"n","requester":"me","outputFormat":"CSV","fileRef":"r","params":{"importEvaluationOptions":{"programs":true,"webhooks":true,"analytics":true}}}}`,
+			adapter.JobInput{Type: "T", Name: "n", Requester: "me", OutputFormat: "CSV", FileRef: "r", Programs: true,
+				Webhooks: true, Analytics: &yes},
+			`{"jobInput":{"type":"T","name":"n","requester":"me","outputFormat":"CSV","fileRef":"r",` +
+				`"params":{"importEvaluationOptions":{"programs":true,"webhooks":true,"analytics":true}}}}`,
 		},
 	} {
 		importer, got := graphQLServer(t, `{"data":{"validateJobCreation":{"errors":[]},"createJob":{"id":"j"}}}`)
@@ -63,9 +69,11 @@ func TestJobInputIsSentWhole(t *testing.T) {
 }
 
 func TestValidateJob(t *testing.T) {
-	importer, _ := graphQLServer(t, `{"data":{"validateJobCreation":{"errors":["line 1\nis bad","`+strings.Repeat("x", 1000)+`",{"a":1},null]}}}`)
+	importer, _ := graphQLServer(t, `{"data":{"validateJobCreation":{"errors":["line 1\nis bad","`+
+		strings.Repeat("x", 1000)+`",{"a":1},null]}}}`)
 	want := []string{"line 1 is bad", strings.Repeat("x", 300) + "…", `{"a":1}`, ""}
-	if faults, err := importer.ValidateJob(t.Context(), adapter.JobInput{}); !slices.Equal(faults, want) || err != nil {
+	if faults, err := importer.ValidateJob(t.Context(), adapter.JobInput{}); !slices.Equal(faults, want) ||
+		err != nil {
 		t.Errorf("got %q, %v", faults, err)
 	}
 	importer, _ = graphQLServer(t, `{"data":{"validateJobCreation":{"errors":["`+strings.Repeat(`x","`, 500)+`"]}}}`)
@@ -75,8 +83,10 @@ func TestValidateJob(t *testing.T) {
 }
 
 func TestJob(t *testing.T) {
-	importer, got := graphQLServer(t, `{"data":{"job":{"id":"j","type":"MUTATION/USER_EVENT","requester":"API","status":"COMPLETED","dateCreated":1664818419661,`+
-		`"dateCompleted":"1664818420000","dateExpires":null,"stats":{"recordsProcessed":22,"errors":3},"downloadUrl":"https://s/ok?sig=secret-sig","downloadErrorUrl":"/api/v1/e"}}}`)
+	importer, got := graphQLServer(t, `{"data":{"job":{"id":"j","type":"MUTATION/USER_EVENT","requester":"API",`+
+		`"status":"COMPLETED","dateCreated":1664818419661,`+
+		`"dateCompleted":"1664818420000","dateExpires":null,"stats":{"recordsProcessed":22,"errors":3},`+
+		`"downloadUrl":"https://s/ok?sig=secret-sig","downloadErrorUrl":"/api/v1/e"}}}`)
 	job, err := importer.Job(t.Context(), `j"`)
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +101,8 @@ func TestJob(t *testing.T) {
 		t.Error("a signed link prints")
 	}
 	want := adapter.ImportJob{
-		ID: "j", Type: "MUTATION/USER_EVENT", Requester: "API", Status: adapter.JobCompleted, RecordsProcessed: 22, Errors: 3,
+		ID: "j", Type: "MUTATION/USER_EVENT", Requester: "API", Status: adapter.JobCompleted, RecordsProcessed: 22,
+		Errors:  3,
 		Created: time.UnixMilli(1664818419661).UTC(), Completed: time.UnixMilli(1664818420000).UTC(),
 		ResultsURL: job.ResultsURL, ErrorsURL: job.ErrorsURL,
 	}
@@ -101,7 +112,8 @@ func TestJob(t *testing.T) {
 }
 
 func TestJobStatuses(t *testing.T) {
-	for name, want := range map[string]adapter.JobStatus{`"PENDING"`: adapter.JobPending, `"COMPLETED"`: adapter.JobCompleted, `"ABORTED"`: adapter.JobAborted, `"RUNNING"`: 0, `null`: 0, `""`: 0} {
+	for name, want := range map[string]adapter.JobStatus{`"PENDING"`: adapter.JobPending,
+		`"COMPLETED"`: adapter.JobCompleted, `"ABORTED"`: adapter.JobAborted, `"RUNNING"`: 0, `null`: 0, `""`: 0} {
 		importer, _ := graphQLServer(t, `{"data":{"job":{"status":`+name+`,"stats":null}}}`)
 		job, err := importer.Job(t.Context(), "j")
 		if job.Status != want || job.ID != "j" || err != nil {
@@ -113,10 +125,10 @@ func TestJobStatuses(t *testing.T) {
 	}
 }
 
-// TestJobWithErrors checks that an error of a part hides no status, unless the
-// part is one that a completed job is asked for.
+// TestJobWithErrors checks that an error of a member hides no status, except an error of a completed job's files.
 func TestJobWithErrors(t *testing.T) {
-	const failed = `"downloadUrl":null}},"errors":[{"message":"no file","path":["job","downloadUrl"],"extensions":{"apiError":{"statusCode":503}}}]}`
+	const failed = `"downloadUrl":null}},"errors":[{"message":"no file","path":["job","downloadUrl"],` +
+		`"extensions":{"apiError":{"statusCode":503}}}]}`
 	for _, status := range []string{"PENDING", "ABORTED"} {
 		importer, _ := graphQLServer(t, `{"data":{"job":{"status":"`+status+`",`+failed)
 		if job, err := importer.Job(t.Context(), "j"); job.Status.String() != status || err != nil {
@@ -134,14 +146,16 @@ func TestJobWithErrors(t *testing.T) {
 func TestNoJob(t *testing.T) {
 	for _, body := range []string{
 		`{"data":{"job":null}}`,
-		`{"data":{"job":null},"errors":[{"message":"x","extensions":{"apiError":{"statusCode":404,"apiErrorCode":"JOB_NOT_FOUND"}}}]}`,
+		`{"data":{"job":null},"errors":[{"message":"x","extensions":{"apiError":{"statusCode":404,` +
+			`"apiErrorCode":"JOB_NOT_FOUND"}}}]}`,
 	} {
 		importer, _ := graphQLServer(t, body)
 		if _, err := importer.Job(t.Context(), "j"); !errors.Is(err, adapter.ErrNoJob) || kind(t, err) != "refused" {
 			t.Errorf("%s: %v", body, err)
 		}
 	}
-	importer, _ := graphQLServer(t, `{"errors":[{"message":"x","extensions":{"apiError":{"statusCode":404,"apiErrorCode":"TENANT_NOT_FOUND"}}}]}`)
+	importer, _ := graphQLServer(t, `{"errors":[{"message":"x","extensions":{"apiError":{"statusCode":404,`+
+		`"apiErrorCode":"TENANT_NOT_FOUND"}}}]}`)
 	if _, err := importer.Job(t.Context(), "j"); errors.Is(err, adapter.ErrNoJob) || kind(t, err) != "misconfigured" {
 		t.Errorf("an unknown tenant: %v", err)
 	}
@@ -163,8 +177,8 @@ func TestTenantMode(t *testing.T) {
 	}
 }
 
-// TestGraphQLErrors checks what errors in answers with the status 200 mean, and
-// whether createJob may have made a job.
+// TestGraphQLErrors checks the meaning of errors in answers with the status 200, and whether createJob may have made a
+// job.
 func TestGraphQLErrors(t *testing.T) {
 	tests := []struct {
 		body      string
@@ -172,13 +186,23 @@ func TestGraphQLErrors(t *testing.T) {
 		ambiguous bool
 		text      string
 	}{
-		{`{"data":null,"errors":[{"message":"m","extensions":{"apiError":{"message":"No such file","statusCode":400,"apiErrorCode":"BAD_REQUEST","rsCode":"RS999"}}}]}`, "refused", false, "create import job: HTTP 400 BAD_REQUEST RS999 No such file"},
-		{`{"data":{"createJob":null},"errors":[{"message":"first"},{"message":"m","extensions":{"apiError":{"statusCode":401}}}]}`, "misconfigured", false, "create import job: HTTP 401 m"},
-		{`{"errors":[{"message":"m"}],"extensions":{"apiError":{"message":"Wait","statusCode":429}}}`, "retryable", false, "create import job: HTTP 429 Wait"},
-		{`{"extensions":{"apiError":{"message":"Gone wrong","statusCode":500}}}`, "retryable", true, "create import job: HTTP 500 Gone wrong"},
-		{`{"data":null,"errors":[{"message":"Validation error: no such field","extensions":{"classification":"ValidationError"}}]}`, "refused", false, "create import job: Validation error: no such field"},
-		{`{"data":null,"errors":[{"message":"boom","extensions":{"classification":"DataFetchingException"}}]}`, "retryable", true, "create import job: boom"},
-		{`{"data":null,"errors":[{"message":"boom","extensions":{"classification":"DataFetchingException","apiError":{"statusCode":422}}}]}`, "refused", false, "create import job: HTTP 422 boom"},
+		{`{"data":null,"errors":[{"message":"m","extensions":{"apiError":{"message":"No such file","statusCode":400,` +
+			`"apiErrorCode":"BAD_REQUEST","rsCode":"RS999"}}}]}`, "refused", false,
+			"create import job: HTTP 400 BAD_REQUEST RS999 No such file"},
+		{`{"data":{"createJob":null},"errors":[{"message":"first"},{"message":"m",` +
+			`"extensions":{"apiError":{"statusCode":401}}}]}`, "misconfigured", false,
+			"create import job: HTTP 401 m"},
+		{`{"errors":[{"message":"m"}],"extensions":{"apiError":{"message":"Wait","statusCode":429}}}`, "retryable",
+			false, "create import job: HTTP 429 Wait"},
+		{`{"extensions":{"apiError":{"message":"Gone wrong","statusCode":500}}}`, "retryable", true,
+			"create import job: HTTP 500 Gone wrong"},
+		{`{"data":null,"errors":[{"message":"Validation error: no such field",` +
+			`"extensions":{"classification":"ValidationError"}}]}`, "refused", false,
+			"create import job: Validation error: no such field"},
+		{`{"data":null,"errors":[{"message":"boom","extensions":{"classification":"DataFetchingException"}}]}`,
+			"retryable", true, "create import job: boom"},
+		{`{"data":null,"errors":[{"message":"boom","extensions":{"classification":"DataFetchingException",` +
+			`"apiError":{"statusCode":422}}}]}`, "refused", false, "create import job: HTTP 422 boom"},
 		{`{"data":null,"errors":[{"message":"m"}]}`, "refused", false, "create import job: m"},
 		{`{"data":null,"errors":[{}]}`, "refused", false, "create import job: refused"},
 		{`{"data":{"createJob":{"id":null}},"errors":[{"message":"m"}]}`, "refused", true, "create import job: m"},
@@ -187,23 +211,28 @@ func TestGraphQLErrors(t *testing.T) {
 		{`{"data":{"createJob":{"id":5}}}`, "retryable", true, "documented form"},
 		{`{"data":{"createJob":null},"errors":{"message":"m"}}`, "retryable", true, "no list"},
 		{`{"errors":null}`, "retryable", true, "neither data nor errors"},
-		{`{"data":null,"errors":[{"message":5,"extensions":{"apiError":{"statusCode":"x","message":"m"}}}]}`, "refused", false, "create import job: m"},
-		{`{"data":null,"errors":[{"extensions":{"apiError":{"statusCode":200,"message":"m"}}}]}`, "refused", false, "create import job: m"},
-		{`{"data":null,"errors":[{"extensions":{"apiError":{"rsCode":"RS045","message":"m"}}}]}`, "misconfigured", false, "create import job: RS045 m"},
+		{`{"data":null,"errors":[{"message":5,"extensions":{"apiError":{"statusCode":"x","message":"m"}}}]}`,
+			"refused", false, "create import job: m"},
+		{`{"data":null,"errors":[{"extensions":{"apiError":{"statusCode":200,"message":"m"}}}]}`, "refused", false,
+			"create import job: m"},
+		{`{"data":null,"errors":[{"extensions":{"apiError":{"rsCode":"RS045","message":"m"}}}]}`, "misconfigured",
+			false, "create import job: RS045 m"},
 	}
 	for _, test := range tests {
 		importer, _ := graphQLServer(t, test.body)
 		_, err := importer.CreateJob(t.Context(), adapter.JobInput{})
-		if got := kind(t, err); got != test.kind || ambiguous(err) != test.ambiguous || !strings.Contains(fmt.Sprint(err), test.text) {
-			t.Errorf("%s:\n got %s, ambiguous=%t, %v\nwant %s, ambiguous=%t, %s", test.body, got, ambiguous(err), err, test.kind, test.ambiguous, test.text)
+		if got := kind(t, err); got != test.kind || ambiguous(err) != test.ambiguous ||
+			!strings.Contains(fmt.Sprint(err), test.text) {
+			t.Errorf("%s:\n got %s, ambiguous=%t, %v\nwant %s, ambiguous=%t, %s", test.body, got, ambiguous(err), err,
+				test.kind, test.ambiguous, test.text)
 		}
 	}
 }
 
-// TestCreateJobWithPartialData checks that a job with an id was made, whatever
-// else went wrong.
+// TestCreateJobWithPartialData checks that an id proves that there is a job, in spite of errors.
 func TestCreateJobWithPartialData(t *testing.T) {
-	importer, _ := graphQLServer(t, `{"data":{"createJob":{"id":"j","dateCreated":null}},"errors":[{"message":"no date"}]}`)
+	importer, _ := graphQLServer(t, `{"data":{"createJob":{"id":"j","dateCreated":null}},"errors":[{"message":"no `+
+		`date"}]}`)
 	if job, err := importer.CreateJob(t.Context(), adapter.JobInput{}); job.ID != "j" || err != nil {
 		t.Errorf("got %+v, %v", job, err)
 	}
@@ -211,8 +240,10 @@ func TestCreateJobWithPartialData(t *testing.T) {
 
 func FuzzGraphQLAnswer(f *testing.F) {
 	for _, seed := range []string{
-		`{"data":{"createJob":{"id":"j","dateCreated":1}}}`, `{"data":null,"errors":[{"message":"m","extensions":{"apiError":{"statusCode":400}}}]}`,
-		`{"extensions":{"apiError":{"statusCode":500}}}`, `{"errors":{}}`, `[]`, `<html>`, `{"data":{"createJob":[]},"errors":[1]}`,
+		`{"data":{"createJob":{"id":"j","dateCreated":1}}}`,
+		`{"data":null,"errors":[{"message":"m","extensions":{"apiError":{"statusCode":400}}}]}`,
+		`{"extensions":{"apiError":{"statusCode":500}}}`, `{"errors":{}}`, `[]`, `<html>`,
+		`{"data":{"createJob":[]},"errors":[1]}`,
 	} {
 		f.Add([]byte(seed))
 	}

@@ -13,8 +13,7 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// pagedServer serves lists of the names in pages of at most atOnce, and counts the
-// calls.
+// pagedServer serves lists of the names in pages of at most atOnce, and counts the calls.
 func pagedServer(t *testing.T, names []string, atOnce int, total bool) (*Importer, *int) {
 	t.Helper()
 	calls := 0
@@ -48,7 +47,8 @@ func pagedServer(t *testing.T, names []string, atOnce int, total bool) (*Importe
 			list = "segments"
 			segments := []map[string]any{}
 			for i, name := range page {
-				segments = append(segments, map[string]any{"key": name, "status": []any{"ACTIVE", "ARCHIVED", nil}[(from+i)%3]})
+				segments = append(segments, map[string]any{"key": name, "status": []any{"ACTIVE", "ARCHIVED",
+					nil}[(from+i)%3]})
 			}
 			answer["data"] = segments
 		default:
@@ -98,7 +98,8 @@ func TestNamesComeInPages(t *testing.T) {
 			importer, calls := pagedServer(t, names, test.atOnce, test.total)
 			got, err := list(importer, t.Context())
 			if err != nil || !slices.Equal(got, names) || *calls != test.calls {
-				t.Errorf("%d %s by %d: got %d, %v in %d calls, want %d", test.names, kind, test.atOnce, len(got), err, *calls, test.calls)
+				t.Errorf("%d %s by %d: got %d, %v in %d calls, want %d", test.names, kind, test.atOnce, len(got), err,
+					*calls, test.calls)
 			}
 		}
 	}
@@ -107,7 +108,8 @@ func TestNamesComeInPages(t *testing.T) {
 func TestArchivedSegments(t *testing.T) {
 	importer, _ := pagedServer(t, []string{"a", "b", "c", "d", "e"}, 2, true)
 	segments, archived, err := importer.Segments(t.Context())
-	if err != nil || !slices.Equal(segments, []string{"a", "b", "c", "d", "e"}) || !slices.Equal(archived, []string{"b", "e"}) {
+	if err != nil || !slices.Equal(segments, []string{"a", "b", "c", "d", "e"}) ||
+		!slices.Equal(archived, []string{"b", "e"}) {
 		t.Errorf("got %q, archived %q, %v", segments, archived, err)
 	}
 }
@@ -121,12 +123,14 @@ func TestNamesThatCannotBeRead(t *testing.T) {
 		"blank for ever":    {`{"data":{"userEventKeys":{"data":[""]}}}`, "no new name"},
 		"too many":          {`{"data":{"userEventKeys":{"data":["a"],"totalCount":10001}}}`, "more than 10000"},
 		"no JSON":           {`<html>`, "no JSON object"},
-		"an error":          {`{"data":null,"errors":[{"message":"no","extensions":{"apiError":{"statusCode":403,"message":"not allowed"}}}]}`, "not allowed"},
+		"an error": {`{"data":null,"errors":[{"message":"no","extensions":{"apiError":{"statusCode":403,` +
+			`"message":"not allowed"}}}]}`, "not allowed"},
 	} {
 		importer, _ := graphQLServer(t, test.body)
 		names, err := importer.EventKeys(t.Context())
 		var failure *adapter.APIError
-		if names != nil || !errors.As(err, &failure) || failure.Op != "list event keys" || !strings.Contains(err.Error(), test.text) {
+		if names != nil || !errors.As(err, &failure) || failure.Op != "list event keys" ||
+			!strings.Contains(err.Error(), test.text) {
 			t.Errorf("%s: got %q, %v", name, names, err)
 		}
 	}

@@ -7,12 +7,13 @@ import (
 	"testing"
 )
 
-// fuzzRows checks that a file of any bytes is read to its end or to an error,
-// which is the last element.
+// fuzzRows checks that rows reads any file to its end or to an error, which is the last element.
 func fuzzRows(f *testing.F, form rowForm, check func(t *testing.T, row row)) {
 	for _, seed := range []string{
-		"recordNumber,message,apiErrorCode,statusCode\n2, \"m\", BAD_REQUEST, 400\n", "user.accountId,user.id,event.id,event.key,event.dateTriggered\na,u,e,k,1\n",
-		`{"recordNumber":2,"error":{"message":"m"}}` + "\n", `{"user":{"id":"u"},"event":{"dateTriggered":1e400}}`, "\ufeff{}", zipped("recordNumber\n1\n"), "\x1f\x8b", "", "\n\n{", `"`,
+		"recordNumber,message,apiErrorCode,statusCode\n2, \"m\", BAD_REQUEST, 400\n",
+		"user.accountId,user.id,event.id,event.key,event.dateTriggered\na,u,e,k,1\n",
+		`{"recordNumber":2,"error":{"message":"m"}}` + "\n", `{"user":{"id":"u"},"event":{"dateTriggered":1e400}}`,
+		"\ufeff{}", zipped("recordNumber\n1\n"), "\x1f\x8b", "", "\n\n{", `"`,
 	} {
 		f.Add([]byte(seed))
 	}

@@ -15,25 +15,30 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// TestEchoedCredentials has a proxy repeat the request in its answer, in each way that
-// debug pages do, and looks for the credentials in what the calls tell.
+// TestEchoedCredentials checks that results of calls have no credentials when a proxy repeats the request in its
+// answer, in each way of debug pages.
 func TestEchoedCredentials(t *testing.T) {
 	const key, user = "TEST_k+y/with:signs~1234", "AC-user"
 	for name, echo := range map[string]func(header, authorization string) string{
-		"headers":         func(header, _ string) string { return header },
-		"a page":          func(header, _ string) string { return "<html><pre>" + header + "</pre></html>" },
-		"JSON":            func(header, _ string) string { return mustJSON(map[string]string{"request": header}) },
-		"an error":        func(header, _ string) string { return mustJSON(apiError{Message: header, StatusCode: 400}) },
-		"the value alone": func(_, authorization string) string { return "what is " + authorization + "?" },
-		"percent-encoded": func(_, authorization string) string { return "what is " + url.QueryEscape(authorization) + "?" },
-		"the key":         func(string, string) string { return "wrong key " + key },
+		"headers": func(header, _ string) string { return header },
+		"a page":  func(header, _ string) string { return "<html><pre>" + header + "</pre></html>" },
+		"JSON":    func(header, _ string) string { return mustJSON(map[string]string{"request": header}) },
+		"an error": func(header, _ string) string {
+			return mustJSON(apiError{Message: header, StatusCode: 400})
+		},
+		"the value alone": func(_, authorization string) string { return "wrong: " + authorization + "?" },
+		"percent-encoded": func(_, authorization string) string {
+			return "wrong: " + url.QueryEscape(authorization) + "?"
+		},
+		"the key": func(string, string) string { return "wrong key " + key },
 		"the key, percent-encoded": func(string, string) string {
 			return "wrong key " + url.QueryEscape(key) + " or " + url.PathEscape(key)
 		},
 		"the key in base64": func(string, string) string {
-			return "wrong " + base64.URLEncoding.EncodeToString([]byte(key)) + " " + base64.StdEncoding.EncodeToString([]byte(":"+key))
+			return "wrong " + base64.URLEncoding.EncodeToString([]byte(key)) + " " +
+				base64.StdEncoding.EncodeToString([]byte(":"+key))
 		},
-		"at the end of what is read": func(_, authorization string) string {
+		"at the end of the part that is read": func(_, authorization string) string {
 			return strings.Repeat("x", maxStart-len(authorization)+5) + authorization
 		},
 	} {
@@ -44,7 +49,8 @@ func TestEchoedCredentials(t *testing.T) {
 					w.WriteHeader(status)
 					fmt.Fprint(w, echo(string(header), r.Header.Get("Authorization")))
 				}))
-				opts := Options{BaseURL: server.URL, TenantAlias: "t", UserAgent: "test", APIKey: adapter.NewSecret(key), UserName: userName}
+				opts := Options{BaseURL: server.URL, TenantAlias: "t", UserAgent: "test",
+					APIKey: adapter.NewSecret(key), UserName: userName}
 				client, err := New(opts)
 				if err != nil {
 					t.Fatal(err)
@@ -54,8 +60,10 @@ func TestEchoedCredentials(t *testing.T) {
 					t.Fatal(err)
 				}
 				told := []string{
-					client.Track(t.Context(), &mapping.UserEvent{UserID: "u", AccountID: "a", Body: []byte(`{}`)}).Detail,
-					client.Upsert(t.Context(), &mapping.UserUpsert{UserID: "u", AccountID: "a", Body: []byte(`{}`)}).Detail,
+					client.Track(t.Context(), &mapping.UserEvent{UserID: "u", AccountID: "a",
+						Body: []byte(`{}`)}).Detail,
+					client.Upsert(t.Context(), &mapping.UserUpsert{UserID: "u", AccountID: "a",
+						Body: []byte(`{}`)}).Detail,
 				}
 				_, err = importer.TenantMode(t.Context())
 				told = append(told, fmt.Sprint(err))
@@ -78,7 +86,7 @@ func TestEchoedCredentials(t *testing.T) {
 	}
 }
 
-// TestAuthorizationInWords keeps SaaSquatch's own message about credentials readable.
+// TestAuthorizationInWords checks that SaaSquatch's own message about credentials stays readable.
 func TestAuthorizationInWords(t *testing.T) {
 	const message = "The call lacks authorization credentials."
 	if got := credentialForms("", adapter.NewSecret("TEST_secret")).hide(message); got != message {

@@ -20,7 +20,8 @@ func TestUploadMakesTheDocumentedRequest(t *testing.T) {
 	var closed atomic.Int32
 	importer := newImporter(t, func(w http.ResponseWriter, r *http.Request) {
 		user, password, ok := r.BasicAuth()
-		if r.Method != "POST" || r.RequestURI != "/api/v1/test_tenant/export/upload" || user != "" || password != testKey || !ok {
+		if r.Method != "POST" || r.RequestURI != "/api/v1/test_tenant/export/upload" || user != "" ||
+			password != testKey || !ok {
 			t.Errorf("%s %s as %s:%s", r.Method, r.RequestURI, user, password)
 		}
 		length := r.ContentLength
@@ -67,7 +68,7 @@ type closer struct {
 
 func (c *closer) Close() error { c.closed.Add(1); return nil }
 
-// TestUploadOfABadFile checks that faults of the file are told as such.
+// TestUploadOfABadFile checks that an error names a fault of the file.
 func TestUploadOfABadFile(t *testing.T) {
 	importer := newImporter(t, answer(200, `{"fileRef":"r"}`))
 	broken := errors.New("broken disk")
@@ -119,7 +120,7 @@ func TestUploadRefusedEarly(t *testing.T) {
 	}
 }
 
-// TestUploadAnsweredEarly checks that a success before the end is none.
+// TestUploadAnsweredEarly checks that an early success is an error.
 func TestUploadAnsweredEarly(t *testing.T) {
 	hold := make(chan struct{})
 	importer := newImporter(t, func(w http.ResponseWriter, r *http.Request) {
@@ -139,7 +140,7 @@ func TestUploadAnsweredEarly(t *testing.T) {
 	}
 }
 
-// TestUploadThatStalls checks that a file which no longer comes ends the upload.
+// TestUploadThatStalls checks that a file that stalls ends the upload.
 func TestUploadThatStalls(t *testing.T) {
 	importer := newImporter(t, answer(200, `{"fileRef":"r"}`))
 	importer.stallTimeout = 20 * time.Millisecond

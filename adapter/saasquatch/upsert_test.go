@@ -14,15 +14,18 @@ import (
 )
 
 func testUpsert(userID string) *mapping.UserUpsert {
-	return &mapping.UserUpsert{UserID: userID, AccountID: "account " + userID, Body: []byte(`{"id":"u","email":"bob@example.com","customFields":{"plan":"gold plated"}}`)}
+	return &mapping.UserUpsert{UserID: userID, AccountID: "account " + userID,
+		Body: []byte(`{"id":"u","email":"bob@example.com","customFields":{"plan":"gold plated"}}`)}
 }
 
 func TestUpsertMakesTheDocumentedRequest(t *testing.T) {
 	client := newClient(t, func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		user, password, ok := r.BasicAuth()
-		got := fmt.Sprint(r.Method, " ", r.RequestURI, " ", r.Header.Get("Content-Type"), " ", string(body), " ", user, ":", password, " ", ok, err)
-		want := `PUT /api/v1/test_tenant/open/account/account%20u%2F1/user/u%2F1?fields=id,accountId application/json ` + string(testUpsert("").Body) + ` :` + testKey + ` true <nil>`
+		got := fmt.Sprint(r.Method, " ", r.RequestURI, " ", r.Header.Get("Content-Type"), " ", string(body), " ", user,
+			":", password, " ", ok, err)
+		want := `PUT /api/v1/test_tenant/open/account/account%20u%2F1/user/u%2F1?fields=id,accountId ` +
+			`application/json ` + string(testUpsert("").Body) + ` :` + testKey + ` true <nil>`
 		if got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
@@ -73,24 +76,28 @@ func TestClassifyUpsertByCode(t *testing.T) {
 		{500, "BAD_REQUEST", "", adapter.Pending, mapping.ReasonServerError, ""},
 	} {
 		got := classifyUpsert(test.status, apiError{APIErrorCode: test.code, RSCode: test.rsCode, stated: true})
-		if got.Outcome != test.outcome || got.Reason != test.reason || strings.Join(got.RefusedFields, " ") != test.fields || got.Status != test.status {
+		if got.Outcome != test.outcome || got.Reason != test.reason || strings.Join(got.RefusedFields,
+			" ") != test.fields || got.Status != test.status {
 			t.Errorf("%d %s %s: got %+v", test.status, test.code, test.rsCode, got)
 		}
-		if got.Misconfigured != slices.Contains([]mapping.Reason{mapping.ReasonTenantNotFound, mapping.ReasonForbidden, mapping.ReasonUnauthorized}, got.Reason) {
+		if got.Misconfigured != slices.Contains([]mapping.Reason{mapping.ReasonTenantNotFound, mapping.ReasonForbidden,
+			mapping.ReasonUnauthorized}, got.Reason) {
 			t.Errorf("%d %s %s: misconfigured=%t", test.status, test.code, test.rsCode, got.Misconfigured)
 		}
 	}
 }
 
-// TestUpsertFailuresTellNothingPrivate has SaaSquatch quote what it was sent.
+// TestUpsertFailuresTellNothingPrivate checks an answer of SaaSquatch that quotes the request.
 func TestUpsertFailuresTellNothingPrivate(t *testing.T) {
 	client := newClient(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "3")
 		w.WriteHeader(400)
-		_, _ = io.WriteString(w, `{"message":"email bob@example.com of secret-user (gold plated) is bad","statusCode":400,"apiErrorCode":"BAD_REQUEST","rsCode":"RS023"}`)
+		_, _ = io.WriteString(w, `{"message":"email bob@example.com of secret-user (gold plated) is bad",`+
+			`"statusCode":400,"apiErrorCode":"BAD_REQUEST","rsCode":"RS023"}`)
 	})
 	got := client.Upsert(t.Context(), testUpsert("secret-user"))
-	if want := "HTTP 400 BAD_REQUEST RS023 email [value] of [id] ([value]) is bad"; got.Detail != want || got.RetryAfter != 3*time.Second || !slices.Equal(got.RefusedFields, []string{"email"}) {
+	if want := "HTTP 400 BAD_REQUEST RS023 email [value] of [id] ([value]) is bad"; got.Detail != want ||
+		got.RetryAfter != 3*time.Second || !slices.Equal(got.RefusedFields, []string{"email"}) {
 		t.Errorf("got  %+v\nwant %s", got, want)
 	}
 }
