@@ -64,8 +64,7 @@ var codes = map[string]code{
 	"RS053": {status: http.StatusBadRequest, fields: []string{"shareLinks"}},
 }
 
-// code returns the meaning of the error's codes together. The apiErrorCode, the most reliable, comes before the
-// rsCode.
+// code returns the meaning of the error's codes together. The apiErrorCode, the most reliable, precedes the rsCode.
 func (e apiError) code() code {
 	api, rs := codes[e.APIErrorCode], codes[e.RSCode]
 	return code{
