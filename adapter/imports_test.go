@@ -15,22 +15,23 @@ import (
 // allowedImports draws the architecture: which of our packages each package may
 // import. Imports run one way, and siblings know nothing of each other.
 var allowedImports = map[string][]string{
-	"mapping":                     {"mapping/jsonata"},
-	"mapping/jsonata":             nil,
-	"adapter":                     {"mapping"},
-	"adapter/delivery":            {"adapter", "mapping"},
-	"adapter/store":               {"adapter", "mapping"},
-	"adapter/saasquatch":          {"adapter", "mapping"},
-	"adapter/archive":             nil,
-	"adapter/archive/archivetest": nil, // for tests
-	"adapter/webhook":             {"adapter", "mapping"},
-	"adapter/admin":               {"adapter", "adapter/delivery", "mapping"},
-	"adapter/replay":              {"adapter", "adapter/archive", "adapter/delivery", "mapping"},
-	"adapter/replay/importjob":    {"adapter", "adapter/delivery", "adapter/replay", "adapter/saasquatch", "mapping"},
-	"adapter/migratecheck":        {"mapping"},
-	"adapter/sandbox":             nil,
-	"adapter/config":              {"adapter", "mapping"},
-	"adapter/httpserver":          nil,
+	"mapping":                       {"mapping/jsonata"},
+	"mapping/jsonata":               nil,
+	"adapter":                       {"mapping"},
+	"adapter/delivery":              {"adapter", "mapping"},
+	"adapter/delivery/deliverytest": {"adapter", "mapping"}, // for tests
+	"adapter/store":                 {"adapter", "mapping"},
+	"adapter/saasquatch":            {"adapter", "mapping"},
+	"adapter/archive":               nil,
+	"adapter/archive/archivetest":   nil, // for tests
+	"adapter/webhook":               {"adapter", "mapping"},
+	"adapter/admin":                 {"adapter", "adapter/delivery", "mapping"},
+	"adapter/replay":                {"adapter", "adapter/archive", "adapter/delivery", "mapping"},
+	"adapter/replay/importjob":      {"adapter", "adapter/delivery", "adapter/replay", "adapter/saasquatch", "mapping"},
+	"adapter/migratecheck":          {"mapping"},
+	"adapter/sandbox":               nil,
+	"adapter/config":                {"adapter", "mapping"},
+	"adapter/httpserver":            nil,
 	"adapter/replay/replaytest": { // for tests
 		"adapter", "adapter/archive", "adapter/archive/archivetest", "adapter/replay", "adapter/store", "mapping",
 	},
@@ -107,7 +108,11 @@ func TestImports(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for from := range allowedImports {
+	for from, allowed := range allowedImports {
+		isForTests := func(name string) bool { return strings.HasSuffix(name, "test") }
+		if !isForTests(from) && slices.ContainsFunc(allowed, isForTests) {
+			t.Errorf("the drawing lets %s import a package that is for tests", from)
+		}
 		if !seen[from] {
 			t.Errorf("the drawing has a package %s that does not exist", from)
 		}

@@ -86,14 +86,14 @@ func TestHoldsAreBounded(t *testing.T) {
 	h := newBarriers()
 	for i := range maxBarriers {
 		if !h.begin(leasedEvent(1, fmt.Sprint(i)), true, now, now) {
-			t.Fatalf("upsert %d barriers nothing back", i)
+			t.Fatalf("upsert %d holds nothing back", i)
 		}
 	}
 	if h.begin(leasedEvent(1, "u"), true, now, now) || len(h.byUser) != maxBarriers {
 		t.Errorf("%d users", len(h.byUser))
 	}
 	if !h.begin(leasedEvent(1, "0"), true, now, now) {
-		t.Error("one that barriers something back already does not any more")
+		t.Error("one that held something back does not any more")
 	}
 	if !h.begin(leasedEvent(1, "u"), true, now, now.Add(barrierGrace)) || len(h.byUser) != 1 || h.number.Load() != 1 {
 		t.Errorf("%d users after those have gone", len(h.byUser))
@@ -116,6 +116,6 @@ func TestTakeBehind(t *testing.T) {
 		t.Errorf("left %d in the userQueue, %d events of %d bytes", len(userQueue.events), l.events, l.bytes)
 	}
 	if behind := l.takeBehind(leasedEvent(9, "none"), time.Now()); behind != nil {
-		t.Errorf("took %+v of nobody", behind)
+		t.Errorf("took %+v of no user", behind)
 	}
 }

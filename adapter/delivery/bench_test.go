@@ -41,7 +41,7 @@ var benchNow = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 // BenchmarkDelivery takes signed batches of 1000 events over HTTP through the
 // whole adapter to the sandbox, and in turn with them posts the same prepared
 // bodies with a bare net/http client of the same concurrency. Reported are events
-// per second and CPU time per event of the whole process, which barriers both ends,
+// per second and CPU time per event of the whole process, which runs both ends,
 // and the share of the bare client's rate that the adapter reaches.
 func BenchmarkDelivery(b *testing.B) {
 	bareTarget := startSandbox(b)

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// BenchmarkGate measures a request's share of the breaker, from Acquire to Done.
-func BenchmarkGate(b *testing.B) {
+// BenchmarkBreaker measures a request's share of the breaker, from Acquire to Done.
+func BenchmarkBreaker(b *testing.B) {
 	once := func(b *testing.B, g *Breaker, ctx context.Context) {
 		permit, err := g.Acquire(ctx)
 		if err != nil {

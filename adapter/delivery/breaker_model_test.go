@@ -11,10 +11,10 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-// gateModel takes a Breaker through random steps, one at a time, and checks after
-// each what must hold whatever happened before.
-type gateModel struct {
-	*gateTest
+// breakerModel takes a Breaker through random steps, one at a time, and checks after
+// each the invariants.
+type breakerModel struct {
+	*breakerTest
 	random   *rand.Rand
 	floor    int
 	ceiling  int
@@ -29,14 +29,14 @@ type gateModel struct {
 	probes   int
 }
 
-func TestGateModel(t *testing.T) {
+func TestBreakerModel(t *testing.T) {
 	starts, probes, changes := 0, 0, 0
 	for seed := range uint64(50) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
-			m := &gateModel{random: random, floor: 1 + random.IntN(8), arrived: make(chan *Permit, 1000), left: make(chan struct{}, 1000)}
+			m := &breakerModel{random: random, floor: 1 + random.IntN(8), arrived: make(chan *Permit, 1000), left: make(chan struct{}, 1000)}
 			m.ceiling = m.floor + random.IntN(60)
-			m.gateTest = &gateTest{t: t, start: time.Now()}
+			m.breakerTest = &breakerTest{t: t, start: time.Now()}
 			m.Breaker = NewBreaker(BreakerOptions{
 				Floor: m.floor, Ceiling: m.ceiling, RateLimit: float64(random.IntN(2) * 100), Random: random.Float64,
 				OnChange: func(state BreakerState) { m.changes = append(m.changes, state) },
@@ -51,7 +51,7 @@ func TestGateModel(t *testing.T) {
 	}
 }
 
-func (m *gateModel) run(seed uint64) {
+func (m *breakerModel) run(seed uint64) {
 	moods := [][]adapter.Attempt{
 		{delivered}, {delivered, conflict, refused, busy}, {busy, timedOut, unreachable}, {tooMany, delivered},
 		{wrongKey}, {wrongKey, delivered}, {askingFor(tooMany, 3*time.Second), busy}, {delivered, ownFault},
@@ -93,7 +93,7 @@ func (m *gateModel) run(seed uint64) {
 		}
 	}
 
-	// The tenant is well again, so everybody has their turn.
+	// The tenant is well again, so every request has its turn.
 	for m.waiting > 0 || len(m.inFlight) > 0 {
 		before := m.State()
 		if len(m.inFlight) > 0 {
@@ -113,14 +113,14 @@ func (m *gateModel) run(seed uint64) {
 	}
 }
 
-func (m *gateModel) pick(n int) int {
+func (m *breakerModel) pick(n int) int {
 	if n == 0 {
 		return -1
 	}
 	return m.random.IntN(n)
 }
 
-func (m *gateModel) arrive() {
+func (m *breakerModel) arrive() {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.waiters = append(m.waiters, cancel)
 	if len(m.waiters) > 200 {
@@ -136,7 +136,7 @@ func (m *gateModel) arrive() {
 	}()
 }
 
-func (m *gateModel) take(i int) *Permit {
+func (m *breakerModel) take(i int) *Permit {
 	permit := m.inFlight[i]
 	m.inFlight = append(m.inFlight[:i], m.inFlight[i+1:]...)
 	if permit == m.probe {
@@ -146,7 +146,7 @@ func (m *gateModel) take(i int) *Permit {
 }
 
 // check lets the step come to its end and looks at what it did.
-func (m *gateModel) check(before BreakerState) {
+func (m *breakerModel) check(before BreakerState) {
 	synctest.Wait()
 	after := m.State()
 	started := 0
@@ -182,14 +182,14 @@ func (m *gateModel) check(before BreakerState) {
 	case !after.Paused && (!after.Since.IsZero() || after.Reason != "" || !after.Until.IsZero()):
 		m.t.Errorf("no pause, but %+v", after)
 	case m.probe != nil && !after.Until.IsZero():
-		m.t.Errorf("a probe is under way, yet another may start at %v", after.Until)
+		m.t.Errorf("a probe is in flight, yet another may start at %v", after.Until)
 	case !after.Paused && free > 0 && m.waiting > 0 && m.rate == nil:
 		m.t.Errorf("%d wait although %d may start", m.waiting, free)
 	}
 }
 
 // Many goroutines in real time, for the race detector.
-func TestGateLeaksNothing(t *testing.T) {
+func TestBreakerLeaksNothing(t *testing.T) {
 	g := NewBreaker(BreakerOptions{Ceiling: 8})
 	var wait sync.WaitGroup
 	for worker := range uint64(16) {

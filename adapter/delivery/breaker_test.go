@@ -30,8 +30,8 @@ func askingFor(a adapter.Attempt, d time.Duration) adapter.Attempt {
 	return a
 }
 
-// gateTest is a Breaker without jitter, and what it told. Times are since the start.
-type gateTest struct {
+// breakerTest is a Breaker without jitter, and what it told. Times are since the start.
+type breakerTest struct {
 	*Breaker
 	t     *testing.T
 	start time.Time
@@ -39,8 +39,8 @@ type gateTest struct {
 	told  []string
 }
 
-func newGateTest(t *testing.T, opts BreakerOptions) *gateTest {
-	g := &gateTest{t: t, start: time.Now()}
+func newBreakerTest(t *testing.T, opts BreakerOptions) *breakerTest {
+	g := &breakerTest{t: t, start: time.Now()}
 	opts.Random = func() float64 { return 0.5 }
 	opts.OnChange = func(state BreakerState) {
 		g.mu.Lock()
@@ -55,10 +55,10 @@ func newGateTest(t *testing.T, opts BreakerOptions) *gateTest {
 	return g
 }
 
-func (g *gateTest) now() time.Duration { return time.Since(g.start) }
+func (g *breakerTest) now() time.Duration { return time.Since(g.start) }
 
 // acquire is Acquire without an end.
-func (g *gateTest) acquire() *Permit {
+func (g *breakerTest) acquire() *Permit {
 	permit, err := g.Acquire(context.Background())
 	if err != nil {
 		g.t.Errorf("Acquire: %v", err)
@@ -67,7 +67,7 @@ func (g *gateTest) acquire() *Permit {
 }
 
 // at sends one request, which is answered at once, and checks when it started.
-func (g *gateTest) at(want time.Duration, a adapter.Attempt) {
+func (g *breakerTest) at(want time.Duration, a adapter.Attempt) {
 	g.t.Helper()
 	permit := g.acquire()
 	if got := g.now(); got != want {
@@ -76,7 +76,7 @@ func (g *gateTest) at(want time.Duration, a adapter.Attempt) {
 	permit.Done(a)
 }
 
-func (g *gateTest) wantTold(want ...string) {
+func (g *breakerTest) wantTold(want ...string) {
 	g.t.Helper()
 	g.State() // notices that a hold is over
 	g.mu.Lock()
@@ -86,8 +86,8 @@ func (g *gateTest) wantTold(want ...string) {
 	}
 }
 
-// wantNoPass checks that no request may start for d from now on.
-func (g *gateTest) wantNoPass(d time.Duration) {
+// wantNoPermit checks that no request may start for d from now on.
+func (g *breakerTest) wantNoPermit(d time.Duration) {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
@@ -97,9 +97,9 @@ func (g *gateTest) wantNoPass(d time.Duration) {
 	}
 }
 
-// gateTenant is a tenant under the load of many senders.
-type gateTenant struct {
-	*gateTest
+// loadedTenant is a tenant under the load of many senders.
+type loadedTenant struct {
+	*breakerTest
 	answer func(inFlight int) (adapter.Attempt, time.Duration)
 
 	mu       sync.Mutex
@@ -110,7 +110,7 @@ type gateTenant struct {
 
 // load has the given number of senders go on for d or until stop, and returns when
 // they ended.
-func (tenant *gateTenant) load(senders int, d time.Duration) {
+func (tenant *loadedTenant) load(senders int, d time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
 	tenant.stop = cancel
@@ -139,7 +139,7 @@ func (tenant *gateTenant) load(senders int, d time.Duration) {
 }
 
 // startsBetween counts the requests that started from one time until another.
-func (tenant *gateTenant) startsBetween(from, to time.Duration) int {
+func (tenant *loadedTenant) startsBetween(from, to time.Duration) int {
 	n := 0
 	for _, at := range tenant.starts {
 		if from <= at && at < to {
@@ -149,7 +149,7 @@ func (tenant *gateTenant) startsBetween(from, to time.Duration) int {
 	return n
 }
 
-func TestGateOpensAtHalfFailuresOfTwenty(t *testing.T) {
+func TestBreakerOpensAtHalfFailuresOfTwenty(t *testing.T) {
 	mix := func(parts ...any) (attempts []adapter.Attempt) {
 		for i := 0; i < len(parts); i += 2 {
 			attempts = append(attempts, slices.Repeat([]adapter.Attempt{parts[i+1].(adapter.Attempt)}, parts[i].(int))...)
@@ -178,7 +178,7 @@ func TestGateOpensAtHalfFailuresOfTwenty(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := newGateTest(t, BreakerOptions{})
+				g := newBreakerTest(t, BreakerOptions{})
 				for i, attempt := range test.attempts {
 					if g.State().Paused {
 						t.Fatalf("paused before attempt %d", i)
@@ -200,9 +200,9 @@ func TestGateOpensAtHalfFailuresOfTwenty(t *testing.T) {
 	}
 }
 
-func TestGateForgetsFailuresAfterTenSeconds(t *testing.T) {
+func TestBreakerForgetsFailuresAfterTenSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, BreakerOptions{})
+		g := newBreakerTest(t, BreakerOptions{})
 		for i := range 100 { // 19 in any ten seconds
 			g.at(time.Duration(i)*600*time.Millisecond, busy)
 			time.Sleep(600 * time.Millisecond)
@@ -211,9 +211,9 @@ func TestGateForgetsFailuresAfterTenSeconds(t *testing.T) {
 	})
 }
 
-func TestGateProbesAnOutage(t *testing.T) {
+func TestBreakerProbesAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, BreakerOptions{})
+		g := newBreakerTest(t, BreakerOptions{})
 		for range 20 {
 			g.at(0, busy)
 		}
@@ -231,7 +231,7 @@ func TestGateProbesAnOutage(t *testing.T) {
 			if state := g.State(); !state.Paused || !state.Until.IsZero() || state.InFlight != 1 {
 				t.Errorf("state during the probe: %+v", state)
 			}
-			g.wantNoPass(3 * time.Second)
+			g.wantNoPermit(3 * time.Second)
 			at += 3 * time.Second
 			probe.Done(busy)
 		}
@@ -250,9 +250,9 @@ func TestGateProbesAnOutage(t *testing.T) {
 	})
 }
 
-func TestGateProbesTheConfiguration(t *testing.T) {
+func TestBreakerProbesTheConfiguration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, BreakerOptions{})
+		g := newBreakerTest(t, BreakerOptions{})
 		for range 3 {
 			g.at(0, wrongKey)
 		}
@@ -269,7 +269,7 @@ func TestGateProbesTheConfiguration(t *testing.T) {
 	})
 }
 
-func TestGateProbeDecides(t *testing.T) {
+func TestBreakerProbeDecides(t *testing.T) {
 	outage, configuration := slices.Repeat([]adapter.Attempt{busy}, 20), slices.Repeat([]adapter.Attempt{wrongKey}, 3)
 	for name, test := range map[string]struct {
 		before []adapter.Attempt
@@ -291,7 +291,7 @@ func TestGateProbeDecides(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := newGateTest(t, BreakerOptions{})
+				g := newBreakerTest(t, BreakerOptions{})
 				for _, attempt := range test.before {
 					g.at(0, attempt)
 				}
@@ -305,9 +305,9 @@ func TestGateProbeDecides(t *testing.T) {
 	}
 }
 
-func TestGateProbeOfAnotherCauseWaitsAnew(t *testing.T) {
+func TestBreakerProbeOfAnotherCauseWaitsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, BreakerOptions{})
+		g := newBreakerTest(t, BreakerOptions{})
 		for range 20 {
 			g.at(0, busy)
 		}
@@ -323,9 +323,9 @@ func TestGateProbeOfAnotherCauseWaitsAnew(t *testing.T) {
 	})
 }
 
-func TestGateCancelledProbeLetsAnotherStart(t *testing.T) {
+func TestBreakerCancelledProbeLetsAnotherStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, BreakerOptions{})
+		g := newBreakerTest(t, BreakerOptions{})
 		for range 20 {
 			g.at(0, busy)
 		}
@@ -336,7 +336,7 @@ func TestGateCancelledProbeLetsAnotherStart(t *testing.T) {
 			t.Errorf("state %+v", state)
 		}
 		probe := g.acquire()
-		g.wantNoPass(time.Second)
+		g.wantNoPermit(time.Second)
 		probe.Done(busy)
 		probe.Cancel() // must not let another start
 		g.at(16*time.Second, delivered)
@@ -344,9 +344,9 @@ func TestGateCancelledProbeLetsAnotherStart(t *testing.T) {
 	})
 }
 
-func TestGateIgnoresLateAnswers(t *testing.T) {
+func TestBreakerIgnoresLateAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, BreakerOptions{Floor: 64})
+		g := newBreakerTest(t, BreakerOptions{Floor: 64})
 		late := make([]*Permit, 40)
 		for i := range late {
 			late[i] = g.acquire()
@@ -364,7 +364,7 @@ func TestGateIgnoresLateAnswers(t *testing.T) {
 			permit.Done(delivered)
 		}
 		late[20].Done(busy)
-		g.wantNoPass(time.Second)
+		g.wantNoPermit(time.Second)
 		probe.Done(delivered)
 		for _, permit := range late[21:] {
 			permit.Done(wrongKey)
@@ -376,7 +376,7 @@ func TestGateIgnoresLateAnswers(t *testing.T) {
 	})
 }
 
-func TestGateHonoursRetryAfter(t *testing.T) {
+func TestBreakerHonoursRetryAfter(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer adapter.Attempt
 		want   time.Duration
@@ -392,7 +392,7 @@ func TestGateHonoursRetryAfter(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := newGateTest(t, BreakerOptions{})
+				g := newBreakerTest(t, BreakerOptions{})
 				g.at(0, test.answer)
 				if state := g.State(); state.Paused != (test.want > 0) ||
 					state.Paused && (state.Reason != test.answer.Reason || !state.Until.Equal(g.start.Add(test.want))) {
@@ -409,9 +409,9 @@ func TestGateHonoursRetryAfter(t *testing.T) {
 	}
 }
 
-func TestGateResumeIsToldWithoutWaiters(t *testing.T) {
+func TestBreakerResumeIsToldWithoutWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, BreakerOptions{})
+		g := newBreakerTest(t, BreakerOptions{})
 		straggler := g.acquire()
 		g.at(0, askingFor(busy, time.Second))
 		time.Sleep(time.Minute)
@@ -421,9 +421,9 @@ func TestGateResumeIsToldWithoutWaiters(t *testing.T) {
 	})
 }
 
-func TestGateThrottlesAtTheFloor(t *testing.T) {
+func TestBreakerThrottlesAtTheFloor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, BreakerOptions{})
+		g := newBreakerTest(t, BreakerOptions{})
 		at := time.Duration(0)
 		for _, wait := range []time.Duration{0, 1, 2, 4, 8, 16, 32, 60, 60} {
 			at += wait * time.Second
@@ -438,12 +438,12 @@ func TestGateThrottlesAtTheFloor(t *testing.T) {
 
 // A tenant that grants 5 requests a second should get about that many, and not
 // be asked for many more.
-func TestGateFindsTheRateOfATenant(t *testing.T) {
+func TestBreakerFindsTheRateOfATenant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		granted, refused := 0, 0
 		second := time.Duration(-1)
 		left := 0
-		tenant := &gateTenant{gateTest: newGateTest(t, BreakerOptions{})}
+		tenant := &loadedTenant{breakerTest: newBreakerTest(t, BreakerOptions{})}
 		tenant.answer = func(int) (adapter.Attempt, time.Duration) {
 			if now := tenant.now().Truncate(time.Second); now != second {
 				second, left = now, 5
@@ -464,7 +464,7 @@ func TestGateFindsTheRateOfATenant(t *testing.T) {
 	})
 }
 
-func TestGateRecoversWithoutAStorm(t *testing.T) {
+func TestBreakerRecoversWithoutAStorm(t *testing.T) {
 	for name, test := range map[string]struct {
 		failure adapter.Attempt
 		end     time.Duration // of the outage
@@ -476,7 +476,7 @@ func TestGateRecoversWithoutAStorm(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const latency = 100 * time.Millisecond
-				tenant := &gateTenant{gateTest: newGateTest(t, BreakerOptions{})}
+				tenant := &loadedTenant{breakerTest: newBreakerTest(t, BreakerOptions{})}
 				recovered := 0
 				tenant.answer = func(int) (adapter.Attempt, time.Duration) {
 					now := tenant.now()
@@ -525,9 +525,9 @@ func TestGateRecoversWithoutAStorm(t *testing.T) {
 	}
 }
 
-func TestGateHonoursTheRateLimit(t *testing.T) {
+func TestBreakerHonoursTheRateLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tenant := &gateTenant{gateTest: newGateTest(t, BreakerOptions{RateLimit: 50})}
+		tenant := &loadedTenant{breakerTest: newBreakerTest(t, BreakerOptions{RateLimit: 50})}
 		tenant.answer = func(int) (adapter.Attempt, time.Duration) { return delivered, time.Millisecond }
 		tenant.load(100, 20*time.Second)
 		for second := range time.Duration(20) {
@@ -543,9 +543,9 @@ func TestGateHonoursTheRateLimit(t *testing.T) {
 	})
 }
 
-func TestGateIsFirstComeFirstServed(t *testing.T) {
+func TestBreakerIsFirstComeFirstServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, BreakerOptions{Floor: 1, Ceiling: 1})
+		g := newBreakerTest(t, BreakerOptions{Floor: 1, Ceiling: 1})
 		held := g.acquire()
 		var order []int
 		var wait sync.WaitGroup
@@ -565,9 +565,9 @@ func TestGateIsFirstComeFirstServed(t *testing.T) {
 	})
 }
 
-func TestGateAcquireEndsWithItsContext(t *testing.T) {
+func TestBreakerAcquireEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGateTest(t, BreakerOptions{Floor: 1, Ceiling: 1})
+		g := newBreakerTest(t, BreakerOptions{Floor: 1, Ceiling: 1})
 		held := g.acquire()
 		cause := errors.New("enough")
 		ctx, cancel := context.WithCancelCause(context.Background())
@@ -596,13 +596,13 @@ func TestGateAcquireEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// The first of those who wait keeps the time for all, so somebody else must when
+// The first waiting request keeps the time for all, so another must when
 // it leaves.
-func TestGateKeepsTimeWhenTheFirstLeaves(t *testing.T) {
+func TestBreakerKeepsTimeWhenTheFirstLeaves(t *testing.T) {
 	for name, opts := range map[string]BreakerOptions{"pause": {}, "rate limit": {RateLimit: 1.0 / 30}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := newGateTest(t, opts)
+				g := newBreakerTest(t, opts)
 				g.at(0, askingFor(busy, 30*time.Second))
 				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 				defer cancel()
@@ -618,7 +618,7 @@ func TestGateKeepsTimeWhenTheFirstLeaves(t *testing.T) {
 	}
 }
 
-func TestGateOnChangeMayUseTheGate(t *testing.T) {
+func TestBreakerOnChangeMayUseTheBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var (
 			g     *Breaker

@@ -9,7 +9,7 @@ import (
 	"segment-saasquatch/adapter"
 )
 
-func TestGateLimitStaysWithinItsBounds(t *testing.T) {
+func TestBreakerLimitStaysWithinItsBounds(t *testing.T) {
 	for name, test := range map[string]struct {
 		opts           BreakerOptions
 		floor, ceiling int
@@ -24,7 +24,7 @@ func TestGateLimitStaysWithinItsBounds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				tenant := &gateTenant{gateTest: newGateTest(t, test.opts)}
+				tenant := &loadedTenant{breakerTest: newBreakerTest(t, test.opts)}
 				if got := tenant.State().Limit; got != test.floor {
 					t.Errorf("the limit is %d at first, want %d", got, test.floor)
 				}
@@ -46,7 +46,7 @@ func TestGateLimitStaysWithinItsBounds(t *testing.T) {
 // However a healthy tenant's latencies spread, the limit has to reach the ceiling
 // soon and stay near it. Half very quick and half slow answers are the worst case:
 // chance alone makes a round slow now and then.
-func TestGateLimitReachesTheCeiling(t *testing.T) {
+func TestBreakerLimitReachesTheCeiling(t *testing.T) {
 	for name, latency := range map[string]func(random *rand.Rand) time.Duration{
 		"20 ms":         func(*rand.Rand) time.Duration { return 20 * time.Millisecond },
 		"300 ms":        func(*rand.Rand) time.Duration { return 300 * time.Millisecond },
@@ -58,7 +58,7 @@ func TestGateLimitReachesTheCeiling(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				random := rand.New(rand.NewPCG(1, 2))
-				tenant := &gateTenant{gateTest: newGateTest(t, BreakerOptions{})}
+				tenant := &loadedTenant{breakerTest: newBreakerTest(t, BreakerOptions{})}
 				reached := time.Duration(0)
 				sum, n := 0, 0
 				tenant.answer = func(int) (adapter.Attempt, time.Duration) {
@@ -84,10 +84,10 @@ func TestGateLimitReachesTheCeiling(t *testing.T) {
 	}
 }
 
-func TestGateLimitBearsFewFailures(t *testing.T) {
+func TestBreakerLimitBearsFewFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		random := rand.New(rand.NewPCG(1, 2))
-		tenant := &gateTenant{gateTest: newGateTest(t, BreakerOptions{})}
+		tenant := &loadedTenant{breakerTest: newBreakerTest(t, BreakerOptions{})}
 		tenant.answer = func(int) (adapter.Attempt, time.Duration) {
 			if random.IntN(20) == 0 {
 				return busy, 100 * time.Millisecond
@@ -105,10 +105,10 @@ func TestGateLimitBearsFewFailures(t *testing.T) {
 
 // A tenant that works on 16 requests at once and lets the others queue should see
 // few in its queue.
-func TestGateLimitFollowsGrowingLatency(t *testing.T) {
+func TestBreakerLimitFollowsGrowingLatency(t *testing.T) {
 	const capacity, work = 16, 100 * time.Millisecond
 	synctest.Test(t, func(t *testing.T) {
-		tenant := &gateTenant{gateTest: newGateTest(t, BreakerOptions{})}
+		tenant := &loadedTenant{breakerTest: newBreakerTest(t, BreakerOptions{})}
 		sum, n, most := 0, 0, 0
 		tenant.answer = func(inFlight int) (adapter.Attempt, time.Duration) {
 			if tenant.now() > 5*time.Second {
@@ -125,9 +125,9 @@ func TestGateLimitFollowsGrowingLatency(t *testing.T) {
 }
 
 // Answers that stay slow at the floor are not slow because of the limit.
-func TestGateLimitLearnsANewLatency(t *testing.T) {
+func TestBreakerLimitLearnsANewLatency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tenant := &gateTenant{gateTest: newGateTest(t, BreakerOptions{})}
+		tenant := &loadedTenant{breakerTest: newBreakerTest(t, BreakerOptions{})}
 		lowest := adapter.DefaultConcurrency
 		tenant.answer = func(int) (adapter.Attempt, time.Duration) {
 			if tenant.now() < 10*time.Second {
@@ -146,9 +146,9 @@ func TestGateLimitLearnsANewLatency(t *testing.T) {
 	})
 }
 
-func TestGateLimitDoesNotGrowUnused(t *testing.T) {
+func TestBreakerLimitDoesNotGrowUnused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tenant := &gateTenant{gateTest: newGateTest(t, BreakerOptions{})}
+		tenant := &loadedTenant{breakerTest: newBreakerTest(t, BreakerOptions{})}
 		tenant.answer = func(int) (adapter.Attempt, time.Duration) { return delivered, 50 * time.Millisecond }
 		tenant.load(3, time.Minute)
 		if got := tenant.State().Limit; got != DefaultFloor {
@@ -158,9 +158,9 @@ func TestGateLimitDoesNotGrowUnused(t *testing.T) {
 }
 
 // Only the request's own time counts, not that of waiting for the breaker.
-func TestGateLimitDoesNotCountWaiting(t *testing.T) {
+func TestBreakerLimitDoesNotCountWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tenant := &gateTenant{gateTest: newGateTest(t, BreakerOptions{})}
+		tenant := &loadedTenant{breakerTest: newBreakerTest(t, BreakerOptions{})}
 		tenant.answer = func(int) (adapter.Attempt, time.Duration) { return delivered, 20 * time.Millisecond }
 		tenant.load(1, time.Minute)
 		tenant.load(5000, 10*time.Second) // who wait 1.5 s each

@@ -9,17 +9,11 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/mapping"
 )
 
 var foreignPage = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonUnexpectedAnswer, Detail: "HTTP 404, a page", Status: 404, Foreign: true, Unprocessed: true}
-
-// requests returns how many were sent.
-func (s *script) requests() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.sent)
-}
 
 // firewall answers the events of users whose name begins with odd, after a while.
 func firewall(event *mapping.UserEvent, _ int) adapter.Attempt {
@@ -34,7 +28,7 @@ func firewall(event *mapping.UserEvent, _ int) adapter.Attempt {
 // dead by the time of the answer, and Segment need not send the request again.
 func TestDirectOddEventAmongGoodOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: firewall}
+		sender := deliverytest.NewNumberedSender(firewall)
 		d := newDirect(t, sender, BreakerOptions{Random: func() float64 { return 0.5 }}, nil)
 		events := ofUsers(50)
 		events = append(events, track("odd", "x", "message-odd"))
@@ -52,10 +46,10 @@ func TestDirectOddEventAmongGoodOnes(t *testing.T) {
 }
 
 // TestDirectLoneEventIsNotGivenUp sends an event alone, again and again: whether it is
-// the event or the tenant shows once another request's event permits.
+// the event or the tenant shows once another request's event passes.
 func TestDirectLoneEventIsNotGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDirect(t, &script{answer: firewall}, BreakerOptions{Random: func() float64 { return 0.5 }}, nil)
+		d := newDirect(t, deliverytest.NewNumberedSender(firewall), BreakerOptions{Random: func() float64 { return 0.5 }}, nil)
 		for _, odd := range [][]byte{track("odd", "x", "message-odd"), []byte(`{"type":"track","userId":"odd-2","event":"no id"}`)} {
 			for range 5 {
 				receipt := accept(t, d, odd)
@@ -83,19 +77,19 @@ func TestDirectWrongBaseURL(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var wrong atomic.Bool
-				sender := &script{answer: func(event *mapping.UserEvent, attempt int) adapter.Attempt {
+				sender := deliverytest.NewNumberedSender(func(event *mapping.UserEvent, attempt int) adapter.Attempt {
 					if wrong.Load() {
 						time.Sleep(50 * time.Millisecond)
 						return foreignPage
 					}
 					return firewall(event, attempt)
-				}}
+				})
 				d := newDirect(t, sender, BreakerOptions{Ceiling: 8}, nil)
 				if before > 0 {
 					accept(t, d, ofUsers(before)...)
 				}
 				wrong.Store(true)
-				already, began := sender.requests(), time.Now()
+				already, began := sender.Requests(), time.Now()
 				for range 3 {
 					receipt := accept(t, d, ofUsers(1000)[before:]...)
 					for i, result := range receipt.Results {
@@ -104,7 +98,7 @@ func TestDirectWrongBaseURL(t *testing.T) {
 						}
 					}
 				}
-				if took, n := time.Since(began), sender.requests()-already; took > 3*time.Second || n > 60 {
+				if took, n := time.Since(began), sender.Requests()-already; took > 3*time.Second || n > 60 {
 					t.Errorf("%d requests in %v", n, took)
 				}
 				wrong.Store(false)
@@ -122,32 +116,32 @@ func TestDirectWrongBaseURL(t *testing.T) {
 // are at last, each sent once.
 func TestKnownEventsTakeNoToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(*mapping.UserEvent, int) adapter.Attempt {
+		sender := deliverytest.NewNumberedSender(func(*mapping.UserEvent, int) adapter.Attempt {
 			time.Sleep(20 * time.Millisecond)
 			return delivered
-		}}
+		})
 		d := newDirect(t, sender, BreakerOptions{RateLimit: 50}, nil)
 		events := ofUsers(1000)
 		rounds := 0
 		for redeliver := true; redeliver; rounds++ {
 			if rounds > 10 {
-				t.Fatalf("%d events were sent in %d rounds", sender.requests(), rounds)
+				t.Fatalf("%d events were sent in %d rounds", sender.Requests(), rounds)
 			}
-			before := sender.requests()
+			before := sender.Requests()
 			receipt := accept(t, d, events...)
 			redeliver = receipt.Redeliver
 			// Four seconds at 50 a second, and the burst.
-			if n := sender.requests() - before; redeliver && n < 150 {
+			if n := sender.Requests() - before; redeliver && n < 150 {
 				t.Errorf("round %d: %d events were sent, %v", rounds, n, receipt.Counts())
 			}
 		}
-		if n := sender.requests(); rounds > 6 || n != 1000 {
+		if n := sender.Requests(); rounds > 6 || n != 1000 {
 			t.Errorf("%d events were sent in %d rounds", n, rounds)
 		}
 		began := time.Now()
 		receipt := accept(t, d, events...)
 		if took := time.Since(began); took > 0 || receipt.Counts()[adapter.Duplicate] != 1000 {
-			t.Errorf("what is known took %v: %v", took, receipt.Counts())
+			t.Errorf("the known events took %v: %v", took, receipt.Counts())
 		}
 	})
 }
@@ -156,12 +150,12 @@ func TestKnownEventsTakeNoToken(t *testing.T) {
 func TestKnownEventsTakeNoSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var slow atomic.Bool
-		sender := &script{answer: func(*mapping.UserEvent, int) adapter.Attempt {
+		sender := deliverytest.NewNumberedSender(func(*mapping.UserEvent, int) adapter.Attempt {
 			if slow.Load() {
 				time.Sleep(time.Minute)
 			}
 			return delivered
-		}}
+		})
 		d := newDirect(t, sender, BreakerOptions{Ceiling: 2}, nil)
 		known := ofUsers(10)
 		accept(t, d, known...)
@@ -170,7 +164,7 @@ func TestKnownEventsTakeNoSlot(t *testing.T) {
 		began := time.Now()
 		receipt := accept(t, d, known...)
 		if took := time.Since(began); took > 0 || receipt.Counts()[adapter.Duplicate] != 10 {
-			t.Errorf("what is known took %v: %v", took, receipt.Counts())
+			t.Errorf("the known events took %v: %v", took, receipt.Counts())
 		}
 		time.Sleep(2 * time.Minute)
 	})

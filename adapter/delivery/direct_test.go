@@ -11,42 +11,9 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/mapping"
 )
-
-// script is a Sender that answers by a function and keeps what was sent.
-type script struct {
-	answer func(event *mapping.UserEvent, attempt int) adapter.Attempt
-	mu     sync.Mutex
-	sent   []string // "user/key" in the order of the requests
-	tries  map[string]int
-	under  int
-	most   int
-}
-
-func (s *script) Send(_ context.Context, mapped *mapping.Result) adapter.Attempt {
-	event := &mapped.UserEvent
-	s.mu.Lock()
-	name := event.UserID + "/" + event.Key
-	s.sent = append(s.sent, name)
-	if s.tries == nil {
-		s.tries = make(map[string]int)
-	}
-	s.tries[name]++
-	attempt := s.tries[name]
-	s.under++
-	s.most = max(s.most, s.under)
-	s.mu.Unlock()
-	result := s.answer(event, attempt)
-	s.mu.Lock()
-	s.under--
-	s.mu.Unlock()
-	return result
-}
-
-func always(a adapter.Attempt) func(*mapping.UserEvent, int) adapter.Attempt {
-	return func(*mapping.UserEvent, int) adapter.Attempt { return a }
-}
 
 var (
 	delivered = adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
@@ -91,7 +58,7 @@ func accept(t *testing.T, d *Direct, events ...[]byte) adapter.Receipt {
 
 func TestDirectReportsEveryOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(event *mapping.UserEvent, _ int) adapter.Attempt {
+		sender := deliverytest.NewNumberedSender(func(event *mapping.UserEvent, _ int) adapter.Attempt {
 			switch event.Key {
 			case "again":
 				return conflict
@@ -99,7 +66,7 @@ func TestDirectReportsEveryOutcome(t *testing.T) {
 				return refused
 			}
 			return delivered
-		}}
+		})
 		var (
 			mu       sync.Mutex
 			recorded = make(map[int]adapter.Outcome)
@@ -121,7 +88,7 @@ func TestDirectReportsEveryOutcome(t *testing.T) {
 			}
 		}
 		if receipt.Redeliver {
-			t.Error("asks to send again what is settled")
+			t.Error("asks to send settled events again")
 		}
 		for i := range want {
 			if recorded[i] != want[i] {
@@ -136,12 +103,12 @@ func TestDirectReportsEveryOutcome(t *testing.T) {
 
 func TestDirectRetriesWithinItsBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(_ *mapping.UserEvent, attempt int) adapter.Attempt {
+		sender := deliverytest.NewNumberedSender(func(_ *mapping.UserEvent, attempt int) adapter.Attempt {
 			if attempt < 4 {
 				return busy
 			}
 			return delivered
-		}}
+		})
 		d := newDirect(t, sender, BreakerOptions{}, nil)
 		receipt := accept(t, d, track("u", "e", "00000001"))
 		if r := receipt.Results[0]; r.Outcome != adapter.Delivered || r.Attempts != 4 || receipt.Redeliver {
@@ -152,7 +119,7 @@ func TestDirectRetriesWithinItsBudget(t *testing.T) {
 
 func TestDirectGivesUpWithItsBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: always(busy)}
+		sender := deliverytest.Always(busy)
 		d := newDirect(t, sender, BreakerOptions{}, nil)
 		started := time.Now()
 		receipt := accept(t, d, track("u", "first", "00000001"), track("u", "second", "00000002"))
@@ -173,10 +140,10 @@ func TestDirectGivesUpWithItsBudget(t *testing.T) {
 // attempt longer than the budget, and that its outcome is recorded all the same.
 func TestDirectLeavesAnAttemptRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(*mapping.UserEvent, int) adapter.Attempt {
+		sender := deliverytest.NewNumberedSender(func(*mapping.UserEvent, int) adapter.Attempt {
 			time.Sleep(9 * time.Second) // on the fake clock
 			return delivered
-		}}
+		})
 		var (
 			mu       sync.Mutex
 			recorded []adapter.Result
@@ -202,17 +169,17 @@ func TestDirectLeavesAnAttemptRunning(t *testing.T) {
 		if err := d.Stop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := soFar(); len(got) != 3 || got[2].Outcome != adapter.Delivered || len(sender.sent) != 1 {
-			t.Fatalf("recorded %+v, sent %v", got, sender.sent)
+		if got := soFar(); len(got) != 3 || got[2].Outcome != adapter.Delivered || sender.Requests() != 1 {
+			t.Fatalf("recorded %+v, sent %v", got, sender.Sent())
 		}
 		// Segment sends both again; the first has no key but is not sent twice.
-		sender.answer = always(delivered)
+		sender.Answer = deliverytest.Always(delivered).Answer
 		receipt = accept(t, d, track("u", "e", "no key!"), track("u", "after", "00000002"))
 		if r := receipt.Results[0]; r.Outcome != adapter.Duplicate || r.Reason != mapping.ReasonRecentlyDelivered || receipt.Redeliver {
 			t.Errorf("got %+v", r)
 		}
-		if want := []string{"u/e", "u/after"}; !slices.Equal(sender.sent, want) {
-			t.Errorf("sent %v, want %v", sender.sent, want)
+		if want := []string{"u/e", "u/after"}; !slices.Equal(sender.Sent(), want) {
+			t.Errorf("sent %v, want %v", sender.Sent(), want)
 		}
 	})
 }
@@ -220,16 +187,16 @@ func TestDirectLeavesAnAttemptRunning(t *testing.T) {
 func TestStopIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		sender := &script{answer: func(*mapping.UserEvent, int) adapter.Attempt {
+		sender := deliverytest.NewNumberedSender(func(*mapping.UserEvent, int) adapter.Attempt {
 			<-release
 			return delivered
-		}}
+		})
 		d := newDirect(t, sender, BreakerOptions{}, nil)
 		accept(t, d, track("u", "e", "00000001"))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := d.Stop(ctx); err == nil {
-			t.Error("Stop did not say that an attempt is under way")
+			t.Error("Stop did not say that an attempt is in flight")
 		}
 		close(release)
 		if err := d.Stop(t.Context()); err != nil {
@@ -241,15 +208,14 @@ func TestStopIsBounded(t *testing.T) {
 func TestCallerThatGoesAwayStopsNewAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		sender := &script{}
-		sender.answer = func(*mapping.UserEvent, int) adapter.Attempt {
+		sender := deliverytest.NewSender(func(*mapping.UserEvent) adapter.Attempt {
 			cancel()
 			return delivered
-		}
+		})
 		d := newDirect(t, sender, BreakerOptions{Ceiling: 1}, nil)
 		receipt, err := d.Accept(ctx, [][]byte{track("u", "e", "00000001"), track("v", "e", "00000002")})
-		if err != nil || !receipt.Redeliver || len(sender.sent) != 1 {
-			t.Errorf("%v, sent %v, %v", receipt, sender.sent, err)
+		if err != nil || !receipt.Redeliver || sender.Requests() != 1 {
+			t.Errorf("%v, sent %v, %v", receipt, sender.Sent(), err)
 		}
 		synctest.Wait()
 	})
@@ -257,12 +223,12 @@ func TestCallerThatGoesAwayStopsNewAttempts(t *testing.T) {
 
 func TestOneUsersEventsKeepTheirOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(_ *mapping.UserEvent, attempt int) adapter.Attempt {
+		sender := deliverytest.NewNumberedSender(func(_ *mapping.UserEvent, attempt int) adapter.Attempt {
 			if attempt == 1 {
 				return busy
 			}
 			return delivered
-		}}
+		})
 		d := newDirect(t, sender, BreakerOptions{}, nil)
 		var events [][]byte
 		for i := range 6 {
@@ -271,20 +237,20 @@ func TestOneUsersEventsKeepTheirOrder(t *testing.T) {
 		if accept(t, d, events...).Redeliver {
 			t.Error("not all delivered")
 		}
-		if want := []string{"u/e0", "u/e0", "u/e1", "u/e1", "u/e2", "u/e2", "u/e3", "u/e3", "u/e4", "u/e4", "u/e5", "u/e5"}; !slices.Equal(sender.sent, want) {
-			t.Errorf("sent %v", sender.sent)
+		if want := []string{"u/e0", "u/e0", "u/e1", "u/e1", "u/e2", "u/e2", "u/e3", "u/e3", "u/e4", "u/e4", "u/e5", "u/e5"}; !slices.Equal(sender.Sent(), want) {
+			t.Errorf("sent %v", sender.Sent())
 		}
 	})
 }
 
 func TestDeadEventDoesNotHoldUpTheUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(event *mapping.UserEvent, _ int) adapter.Attempt {
+		sender := deliverytest.NewNumberedSender(func(event *mapping.UserEvent, _ int) adapter.Attempt {
 			if event.Key == "bad" {
 				return refused
 			}
 			return delivered
-		}}
+		})
 		d := newDirect(t, sender, BreakerOptions{}, nil)
 		receipt := accept(t, d, track("u", "bad", "00000001"), track("u", "good", "00000002"))
 		if receipt.Results[0].Outcome != adapter.Dead || receipt.Results[1].Outcome != adapter.Delivered {
@@ -295,10 +261,10 @@ func TestDeadEventDoesNotHoldUpTheUser(t *testing.T) {
 
 func TestConcurrencyIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(*mapping.UserEvent, int) adapter.Attempt {
+		sender := deliverytest.NewNumberedSender(func(*mapping.UserEvent, int) adapter.Attempt {
 			time.Sleep(100 * time.Millisecond)
 			return delivered
-		}}
+		})
 		d := newDirect(t, sender, BreakerOptions{Ceiling: 5}, nil)
 		var events [][]byte
 		for i := range 50 {
@@ -310,15 +276,15 @@ func TestConcurrencyIsLimited(t *testing.T) {
 			both.Go(func() { accept(t, d, events[25:]...) })
 		}
 		both.Wait()
-		if sender.most != 5 {
-			t.Errorf("%d requests under way at once, want 5", sender.most)
+		if sender.MostInFlight() != 5 {
+			t.Errorf("%d requests in flight at once, want 5", sender.MostInFlight())
 		}
 	})
 }
 
 func TestRateLimitSpacesRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: always(delivered)}
+		sender := deliverytest.Always(delivered)
 		d := newDirect(t, sender, BreakerOptions{RateLimit: 10}, nil)
 		var events [][]byte
 		for i := range 11 {
@@ -336,11 +302,11 @@ func TestRateLimitSpacesRequests(t *testing.T) {
 
 func TestWrongConfigurationEndsTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: always(wrongKey)}
+		sender := deliverytest.Always(wrongKey)
 		d := newDirect(t, sender, BreakerOptions{Ceiling: 2}, nil)
 		receipt := accept(t, d, ofUsers(100)...)
-		// The second request under way may see its answer after the third refusal.
-		if got := len(sender.sent); got < 3 || got > 4 || !receipt.Redeliver {
+		// The second request in flight may see its answer after the third refusal.
+		if got := sender.Requests(); got < 3 || got > 4 || !receipt.Redeliver {
 			t.Errorf("%d requests with a wrong key", got)
 		}
 		for _, result := range receipt.Results {
@@ -359,7 +325,7 @@ func TestSomeRefusalsDoNotEndTheRequest(t *testing.T) {
 		"two of three":  func(user int) bool { return user%3 > 0 },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			sender := &script{answer: func(event *mapping.UserEvent, _ int) adapter.Attempt {
+			sender := deliverytest.NewNumberedSender(func(event *mapping.UserEvent, _ int) adapter.Attempt {
 				var user int
 				if _, err := fmt.Sscanf(event.UserID, "u%d", &user); err != nil {
 					t.Error(err)
@@ -368,7 +334,7 @@ func TestSomeRefusalsDoNotEndTheRequest(t *testing.T) {
 					return wrongKey
 				}
 				return delivered
-			}}
+			})
 			d := newDirect(t, sender, BreakerOptions{Ceiling: 1}, nil)
 			for i, result := range accept(t, d, ofUsers(10)...).Results {
 				if want := map[bool]adapter.Outcome{true: adapter.Pending, false: adapter.Delivered}[refused(i)]; result.Outcome != want || result.Attempts != 1 {
@@ -388,9 +354,9 @@ func ofUsers(n int) [][]byte {
 	return events
 }
 
-// TestRedeliveryWaitsForTheAttemptUnderWay sends events again whose first attempt
+// TestRedeliveryWaitsForTheAttemptInFlight sends events again whose first attempt
 // outlives the answer.
-func TestRedeliveryWaitsForTheAttemptUnderWay(t *testing.T) {
+func TestRedeliveryWaitsForTheAttemptInFlight(t *testing.T) {
 	for name, test := range map[string]struct {
 		first  adapter.Attempt // what the first attempt comes to, 9 s after it began
 		after  time.Duration
@@ -407,13 +373,13 @@ func TestRedeliveryWaitsForTheAttemptUnderWay(t *testing.T) {
 	} {
 		for _, messageID := range []string{"no key!", "valid-key"} {
 			synctest.Test(t, func(t *testing.T) {
-				sender := &script{answer: func(_ *mapping.UserEvent, attempt int) adapter.Attempt {
+				sender := deliverytest.NewNumberedSender(func(_ *mapping.UserEvent, attempt int) adapter.Attempt {
 					if attempt > 1 {
 						return delivered
 					}
 					time.Sleep(9 * time.Second)
 					return test.first
-				}}
+				})
 				d := newDirect(t, sender, BreakerOptions{}, nil)
 				accept(t, d, track("u", "e", messageID)) // takes 4 s
 				time.Sleep(test.after)
@@ -429,11 +395,11 @@ func TestRedeliveryWaitsForTheAttemptUnderWay(t *testing.T) {
 				if err := d.Stop(t.Context()); err != nil {
 					t.Error(err)
 				}
-				if len(sender.sent) != test.sent || sender.most != 1 {
-					t.Errorf("%s %s: sent %d times, %d at once", name, messageID, len(sender.sent), sender.most)
+				if sender.Requests() != test.sent || sender.MostInFlight() != 1 {
+					t.Errorf("%s %s: sent %d times, %d at once", name, messageID, sender.Requests(), sender.MostInFlight())
 				}
 				if n := len(d.retrier.cache.inFlight.ended); n != 0 {
-					t.Errorf("%s %s: %d attempts are taken to be under way", name, messageID, n)
+					t.Errorf("%s %s: %d attempts are taken to be in flight", name, messageID, n)
 				}
 			})
 		}
@@ -443,10 +409,10 @@ func TestRedeliveryWaitsForTheAttemptUnderWay(t *testing.T) {
 // TestManyAtOnceSendOnce sends one event in many requests at once.
 func TestManyAtOnceSendOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(*mapping.UserEvent, int) adapter.Attempt {
+		sender := deliverytest.NewNumberedSender(func(*mapping.UserEvent, int) adapter.Attempt {
 			time.Sleep(100 * time.Millisecond)
 			return delivered
-		}}
+		})
 		d := newDirect(t, sender, BreakerOptions{}, nil)
 		var requests sync.WaitGroup
 		for range 50 {
@@ -457,12 +423,12 @@ func TestManyAtOnceSendOnce(t *testing.T) {
 			})
 		}
 		requests.Wait()
-		if len(sender.sent) != 1 {
-			t.Errorf("sent %d times", len(sender.sent))
+		if sender.Requests() != 1 {
+			t.Errorf("sent %d times", sender.Requests())
 		}
 		accept(t, d, track("u", "e", ""), track("u", "e", ""))
-		if len(sender.sent) != 3 {
-			t.Errorf("events without a messageId: sent %d times", len(sender.sent)-1)
+		if sender.Requests() != 3 {
+			t.Errorf("events without a messageId: sent %d times", sender.Requests()-1)
 		}
 	})
 }
@@ -487,12 +453,12 @@ func TestPanicsCostOneEvent(t *testing.T) {
 	for where, wantPending := range map[string]bool{"map": true, "send": true, "record": false} {
 		synctest.Test(t, func(t *testing.T) {
 			const victim = "u70"
-			sender := &script{answer: func(event *mapping.UserEvent, _ int) adapter.Attempt {
+			sender := deliverytest.NewNumberedSender(func(event *mapping.UserEvent, _ int) adapter.Attempt {
 				if where == "send" && event.UserID == victim {
 					panic("secret of the sender")
 				}
 				return delivered
-			}}
+			})
 			var (
 				mu     sync.Mutex
 				causes []string
@@ -540,15 +506,15 @@ func TestPanicsCostOneEvent(t *testing.T) {
 }
 
 // TestPanicInSendingIsAFailure checks that a 409 behind a panic of the sender is
-// told from an ordinary one, and that nobody need listen to panics.
+// told from an ordinary one, and that OnPanic may be nil.
 func TestPanicInSendingIsAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(_ *mapping.UserEvent, attempt int) adapter.Attempt {
+		sender := deliverytest.NewNumberedSender(func(_ *mapping.UserEvent, attempt int) adapter.Attempt {
 			if attempt == 1 {
 				panic("after the event was sent")
 			}
 			return conflict
-		}}
+		})
 		d := newDirect(t, sender, BreakerOptions{Ceiling: 1}, nil)
 		if r := accept(t, d, track("u", "e", "00000001"), track("u", "after", "00000002")); r.Results[1].Attempts != 0 || !r.Redeliver {
 			t.Errorf("an event overtook the one that panicked: %+v", r)
@@ -563,12 +529,12 @@ func TestPanicInSendingIsAFailure(t *testing.T) {
 // told from an ordinary one, within a request and across two.
 func TestConflictAfterFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(event *mapping.UserEvent, attempt int) adapter.Attempt {
+		sender := deliverytest.NewNumberedSender(func(event *mapping.UserEvent, attempt int) adapter.Attempt {
 			if event.Key == "e" && attempt == 1 {
 				return busy
 			}
 			return conflict
-		}}
+		})
 		d := newDirect(t, sender, BreakerOptions{}, nil)
 		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Outcome != adapter.Duplicate || r.Reason != mapping.ReasonConflictAfterFailure {
 			t.Errorf("got %+v", r)
@@ -578,12 +544,12 @@ func TestConflictAfterFailure(t *testing.T) {
 		}
 
 		down := true
-		sender = &script{answer: func(*mapping.UserEvent, int) adapter.Attempt {
+		sender = deliverytest.NewNumberedSender(func(*mapping.UserEvent, int) adapter.Attempt {
 			if down {
 				return busy
 			}
 			return conflict
-		}}
+		})
 		d = newDirect(t, sender, BreakerOptions{}, nil)
 		if !accept(t, d, track("u", "e", "00000001")).Redeliver {
 			t.Error("settled while SaaSquatch was down")
@@ -599,12 +565,12 @@ func TestConflictAfterFailure(t *testing.T) {
 // told from an ordinary one: the refused attempt may have used up the key.
 func TestConflictAfterRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: func(_ *mapping.UserEvent, attempt int) adapter.Attempt {
+		sender := deliverytest.NewNumberedSender(func(_ *mapping.UserEvent, attempt int) adapter.Attempt {
 			if attempt == 1 {
 				return refused
 			}
 			return conflict
-		}}
+		})
 		d := newDirect(t, sender, BreakerOptions{}, nil)
 		accept(t, d, track("u", "e", "00000001"))
 		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Reason != mapping.ReasonConflictAfterFailure {
@@ -613,10 +579,10 @@ func TestConflictAfterRefusal(t *testing.T) {
 	})
 }
 
-// TestRedelivery checks what is and what is not taken for a redelivery.
+// TestRedelivery checks which events are taken for a redelivery.
 func TestRedelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sender := &script{answer: always(delivered)}
+		sender := deliverytest.Always(delivered)
 		d := newDirect(t, sender, BreakerOptions{}, nil)
 		accept(t, d, track("u", "e", "short"), track("u", "e", "valid-key"))
 		for _, test := range []struct {
@@ -649,13 +615,13 @@ func TestRedeliveryOfAnEventWithoutAKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		bodies := make(map[string]bool)
-		sender := &script{answer: func(event *mapping.UserEvent, _ int) adapter.Attempt {
+		sender := deliverytest.NewNumberedSender(func(event *mapping.UserEvent, _ int) adapter.Attempt {
 			if event.IdempotencyKey != "" {
 				t.Errorf("sent with the key %s", event.IdempotencyKey)
 			}
 			bodies[string(event.Body)] = true
 			return delivered
-		}}
+		})
 		d := NewDirect(mapper, NewRetrier(sender, NewBreaker(BreakerOptions{}), RetrierOptions{}), DirectOptions{})
 		number := []byte(`{"type":"track","userId":"u","event":"e","messageId":12345678}`)
 		other := []byte(`{"type":"track","userId":"u","event":"e","messageId":12345679}`)
@@ -688,10 +654,10 @@ func TestRedeliveryOfAnEventWithoutAKey(t *testing.T) {
 func TestDirectAnswersAtOnceWhilePaused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fault := wrongKey
-		sender := &script{answer: func(*mapping.UserEvent, int) adapter.Attempt {
+		sender := deliverytest.NewNumberedSender(func(*mapping.UserEvent, int) adapter.Attempt {
 			time.Sleep(100 * time.Millisecond)
 			return fault
-		}}
+		})
 		d := newDirect(t, sender, BreakerOptions{Random: func() float64 { return 0.5 }}, nil)
 		for range 2 {
 			began := time.Now()
@@ -705,7 +671,7 @@ func TestDirectAnswersAtOnceWhilePaused(t *testing.T) {
 				}
 			}
 		}
-		if n := sender.requests(); n > 8 {
+		if n := sender.Requests(); n > 8 {
 			t.Errorf("%d requests with a wrong key", n)
 		}
 		// What waits for the probe does not wait for the next one.

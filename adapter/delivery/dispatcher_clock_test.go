@@ -7,36 +7,19 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/mapping"
 )
 
-// jumping is the clock of a process whose wall clock tests move.
-type jumping struct {
-	*adapter.Clock
-	ahead atomic.Int64 // of the wall clock, to the time that permits
-}
-
-func newJumping() *jumping {
-	j := &jumping{}
-	began := time.Now()
-	j.Clock = adapter.NewClock(adapter.ClockOptions{Read: func() (time.Time, time.Duration) {
-		return time.Now().Round(0).Add(time.Duration(j.ahead.Load())), time.Since(began)
-	}})
-	return j
-}
-
-// jump moves the wall clock.
-func (j *jumping) jump(d time.Duration) { j.ahead.Add(int64(d)) }
-
-// onClock has the dispatcher and its queue use a clock that jumps.
-func (s *simulation) onClock() *jumping {
-	j := newJumping()
-	s.options.Now, s.queue.now = j.Now, j.Now
-	return j
+// onClock has the dispatcher and its queue use a clock that the test moves.
+func (s *simulation) onClock() *deliverytest.Clock {
+	clock := deliverytest.NewClock()
+	s.options.Now, s.queue.Now = clock.Process.Now, clock.Process.Now
+	return clock
 }
 
 // TestClockGoesBack sets the clock back by an hour while events wait for their next
-// attempt. They must not wait for the hour to permit again.
+// attempt. They must not wait for the hour to pass again.
 func TestClockGoesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
@@ -49,19 +32,17 @@ func TestClockGoesBack(t *testing.T) {
 		clock := s.onClock()
 		s.accept("u", "message-1")
 		stop := s.start()
-		pass(10 * time.Second)
-		clock.jump(-time.Hour)
+		sleep(10 * time.Second)
+		clock.Jump(-time.Hour, 0)
 		s.accept("v", "message-2")
-		pass(2 * time.Minute)
+		sleep(2 * time.Minute)
 		for _, id := range []string{"message-1", "message-2"} {
 			got := s.result(id)
 			if got.Outcome != adapter.Delivered || got.Lag < 0 || got.Lag > 2*time.Minute || got.Duration < 0 {
 				t.Errorf("%s: got %+v", id, got)
 			}
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 
@@ -77,18 +58,16 @@ func TestKeyEndsBySuspendedTime(t *testing.T) {
 		clock := s.onClock()
 		s.accept("u", "message-1")
 		stop := s.start()
-		pass(time.Minute)
-		clock.jump(-2 * time.Hour)
-		pass(time.Minute)
+		sleep(time.Minute)
+		clock.Jump(-2*time.Hour, 0)
+		sleep(time.Minute)
 		before := sent.Load()
-		clock.jump(adapter.DefaultHorizon) // that no monotonic clock has seen
-		pass(time.Hour)
+		clock.Jump(adapter.DefaultHorizon, 0) // that no monotonic clock has seen
+		sleep(time.Hour)
 		if got := s.result("message-1"); got.Reason != mapping.ReasonHorizonOver || sent.Load() > before {
 			t.Errorf("sent %d times beyond the horizon, got %+v", sent.Load()-before, got)
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 
@@ -101,7 +80,7 @@ func TestNothingDiesAsleep(t *testing.T) {
 		leaseFor time.Duration
 		upserts  bool // in front of the events
 		after    time.Duration
-		sleep    func(s *simulation, clock *jumping, stop func() error) (again func() error)
+		sleep    sleeper
 	}{
 		"jump between attempts": {after: 3 * time.Second, sleep: jumpBy(asleep)},
 		// Attempts take 2 s and begin when the event is accepted.
@@ -127,7 +106,7 @@ func TestNothingDiesAsleep(t *testing.T) {
 					return unreachable
 				})
 				s.mapper = identifies(t, mapping.EnsureNever)
-				s.queue.leaseFor = test.leaseFor
+				s.queue.LeaseFor = test.leaseFor
 				clock := s.onClock()
 				ids := messages("message", 20)
 				for _, id := range ids {
@@ -137,40 +116,39 @@ func TestNothingDiesAsleep(t *testing.T) {
 					s.accept("user-"+id, id)
 				}
 				stop := s.start()
-				pass(test.after)
+				sleep(test.after)
 				stop = test.sleep(s, clock, stop)
-				pass(10 * time.Minute) // SaaSquatch stays down
+				sleep(10 * time.Minute) // SaaSquatch stays down
 				up.Store(true)
-				pass(time.Hour)
+				sleep(time.Hour)
 				for _, id := range ids {
 					if got := s.result(id); got.Outcome != adapter.Delivered {
 						t.Errorf("%s: got %+v", id, got)
 					}
 				}
-				if err := stop(); err != nil {
-					t.Error(err)
-				}
+				stop()
 			})
 		})
 	}
 }
 
-func jumpBy(jumps ...time.Duration) func(*simulation, *jumping, func() error) func() error {
-	return func(_ *simulation, clock *jumping, stop func() error) func() error {
+// sleeper moves the clock, or stops the Dispatcher for a while. It returns what stops the Dispatcher.
+type sleeper func(s *simulation, clock *deliverytest.Clock, stop func()) func()
+
+func jumpBy(jumps ...time.Duration) sleeper {
+	return func(_ *simulation, clock *deliverytest.Clock, stop func()) func() {
 		for _, d := range jumps {
-			clock.jump(d)
-			pass(4 * time.Second)
+			clock.Jump(d, 0)
+			sleep(4 * time.Second)
 		}
 		return stop
 	}
 }
 
-func restartAfter(d time.Duration) func(*simulation, *jumping, func() error) func() error {
-	return func(s *simulation, _ *jumping, stop func() error) func() error {
-		if err := stop(); err != nil {
-			s.Error(err)
-		}
-		pass(d)
+func restartAfter(d time.Duration) sleeper {
+	return func(s *simulation, _ *deliverytest.Clock, stop func()) func() {
+		stop()
+		sleep(d)
 		return s.start()
 	}
 }
@@ -181,20 +159,19 @@ func TestTrialEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSimulation(t, func(*mapping.UserEvent) adapter.Attempt { return unreachable })
 		s.accept("u", "message-1")
-		event := s.queue.events[0]
-		event.Attempts, event.Failed, event.FirstAttempt = 5, 5, time.Now().Add(-72*time.Hour)
+		s.queue.Change(0, func(event *deliverytest.Event) {
+			event.Attempts, event.Failed, event.FirstAttempt = 5, 5, time.Now().Add(-72*time.Hour)
+		})
 		stop := s.start()
-		pass(59 * time.Minute)
-		if n := s.queue.pending(); n != 1 {
+		sleep(59 * time.Minute)
+		if n := s.queue.Pending(); n != 1 {
 			t.Error("given up early")
 		}
-		pass(2 * time.Hour)
+		sleep(2 * time.Hour)
 		got := s.result("message-1")
 		if got.Outcome != adapter.Dead || got.Reason != mapping.ReasonHorizonOver || got.Attempts < 7 {
 			t.Errorf("got %+v", got)
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
-	"segment-saasquatch/adapter/delivery"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/mapping"
 )
 
@@ -19,7 +19,7 @@ import (
 // equally likely.
 type weather []string
 
-// The answers: whether the event is processed, and what is known of it.
+// The answers say whether the event is processed, and what the sender learns of it.
 var weathers = []weather{
 	{"processed"},
 	{"processed", "processed", "processed", "lost answer", "error", "refused"},
@@ -42,7 +42,7 @@ type tenant struct {
 	weather   weather
 	processed map[string][]time.Time // by messageId
 	attempts  map[string]int         // by messageId
-	busy      map[string]bool        // users with an attempt under way
+	busy      map[string]bool        // users with an attempt in flight
 	sent      int
 }
 
@@ -72,8 +72,8 @@ func (s *tenant) Send(event *mapping.UserEvent) adapter.Attempt {
 	s.sent++
 	s.mu.Unlock()
 	// By the clock of the process, which the queue was told the time by.
-	if since := s.event(id).AmbiguousSince; !since.IsZero() && s.queue.now().Sub(since) >= adapter.DefaultHorizon {
-		s.Errorf("%s was sent %v after SaaSquatch may have processed it", id, s.queue.now().Sub(since))
+	if since := s.event(id).AmbiguousSince; !since.IsZero() && s.queue.Now().Sub(since) >= adapter.DefaultHorizon {
+		s.Errorf("%s was sent %v after SaaSquatch may have processed it", id, s.queue.Now().Sub(since))
 	}
 	time.Sleep(latency)
 
@@ -166,28 +166,28 @@ func runExactlyOnce(t *testing.T, seed uint64) (sum tally) {
 		processed: make(map[string][]time.Time), attempts: make(map[string]int), busy: make(map[string]bool),
 	}
 	s.simulation = newSimulation(t, s.Send)
-	s.longPolls = true
+	s.queue.LongPoll = true
 	s.options.UnkeyedDead = seed%2 == 1
 	if seed%4 >= 2 {
 		// The clock of the process is not the database's, by which leases end. At times it
 		// stands still, so that only a mark tells of a lease that is lost.
-		s.queue.leaseFor = 3 * time.Minute
-		s.queue.overstated = 10 * time.Minute
+		s.queue.LeaseFor = 3 * time.Minute
+		s.queue.Overstated = 10 * time.Minute
 		skew := []time.Duration{5 * time.Minute, -5 * time.Minute}[seed%2]
-		s.queue.now = func() time.Time { return time.Now().Add(skew) }
-		s.options.Now = s.queue.now
+		s.queue.Now = func() time.Time { return time.Now().Add(skew) }
+		s.options.Now = s.queue.Now
 	}
 	var crashed atomic.Bool
 	var faults, lost atomic.Int64
 	var faulty sync.Mutex // guards its random numbers and the share
 	unlucky, share := rand.New(rand.NewPCG(seed, 3)), 0.0
-	s.queue.fault = func(operation string) error {
+	s.queue.Fault = func(operation string) error {
 		faulty.Lock()
-		frozen := operation == "mark" && s.queue.leaseFor > 0 && unlucky.IntN(8) == 0
+		frozen := operation == "mark" && s.queue.LeaseFor > 0 && unlucky.IntN(8) == 0
 		faulty.Unlock()
 		if frozen { // until its lease is another's, while its own clocks stand still
 			lost.Add(1)
-			time.Sleep(s.queue.leaseFor + time.Minute)
+			time.Sleep(s.queue.LeaseFor + time.Minute)
 		}
 		faulty.Lock()
 		defer faulty.Unlock()
@@ -201,7 +201,7 @@ func runExactlyOnce(t *testing.T, seed uint64) (sum tally) {
 		return nil
 	}
 	var unknown int64
-	s.queue.unknown = func() bool {
+	s.queue.Unknown = func() bool {
 		faulty.Lock()
 		defer faulty.Unlock()
 		if unlucky.Float64() < share/4 {
@@ -216,14 +216,14 @@ func runExactlyOnce(t *testing.T, seed uint64) (sum tally) {
 		share = to
 	}
 
-	stop := s.start()
+	stop := s.run()
 	crash := func() {
 		sum.Crashes++
 		crashed.Store(true)
 		_ = stop() // it cannot record or release anything
-		s.queue.restart()
+		s.queue.Restart()
 		crashed.Store(false)
-		stop = s.start()
+		stop = s.run()
 	}
 	const events = 300
 	for accepted := 0; accepted < events; {
@@ -255,7 +255,7 @@ func runExactlyOnce(t *testing.T, seed uint64) (sum tally) {
 			t.Error(err)
 		}
 		time.Sleep(time.Duration(ours.IntN(40)) * time.Hour) // keys may be forgotten by then
-		stop = s.start()
+		stop = s.run()
 	}
 	s.set(weathers[0])
 	spoil(0)
@@ -274,49 +274,44 @@ func runExactlyOnce(t *testing.T, seed uint64) (sum tally) {
 
 // acceptNamed puts a track call in the queue whose event key tells what it is.
 func (s *tenant) acceptNamed(user, key, messageID string) {
-	event := fmt.Appendf(nil, `{"type":"track","userId":%q,"event":%q,"messageId":%q}`, user, key, messageID)
-	if _, err := delivery.NewDurable(s.mapper, s.queue, delivery.DurableOptions{}).Accept(s.Context(), [][]byte{event}); err != nil {
-		s.Fatal(err)
-	}
+	s.acceptEvents([][]byte{track(user, key, messageID)})
 }
 
 // event returns what the queue knows of an event.
-func (s *tenant) event(id string) simulatedEvent {
+func (s *tenant) event(id string) deliverytest.Event {
 	var n int
 	if _, err := fmt.Sscanf(id, "event%06d", &n); err != nil {
 		s.Error(err)
 	}
-	s.queue.mu.Lock()
-	defer s.queue.mu.Unlock()
-	return *s.queue.events[n]
+	return s.queue.Numbered(n)
 }
 
 // check looks at every event when all is over.
 func (s *tenant) check(sum *tally, unkeyedDead bool) {
-	if s.queue.inHand != 0 {
-		s.Errorf("%d events are in hand still", s.queue.inHand)
+	if s.queue.Stats().InHand != 0 {
+		s.Errorf("%d events are in hand still", s.queue.Stats().InHand)
 	}
-	for _, event := range s.queue.events {
+	for _, event := range s.queue.Events() {
 		keyed := !strings.HasPrefix(event.MessageID, "no key")
 		id := strings.TrimPrefix(event.MessageID, "no key ")
 		processed, sent := len(s.processed[id]), s.attempts[id]
 		results := s.results[event.MessageID]
 		sum.Events++
 		sum.Attempts += sent
-		if event.untold && event.outcome != adapter.Pending && len(results) == 0 {
+		if event.Untold && event.Outcome != adapter.Pending && len(results) == 0 {
 			continue // the process ended before it learned that the outcome was recorded
 		}
-		if event.outcome == adapter.Pending || len(results) != 1 {
-			s.Errorf("%s is %v in the end, and was told %d times", id, event.outcome, len(results))
+		if event.Outcome == adapter.Pending || len(results) != 1 {
+			s.Errorf("%s is %v in the end, and was told %d times", id, event.Outcome, len(results))
 			continue
 		}
 		result := results[0]
-		if result.Outcome != event.outcome || result.Reason != event.last.Reason {
-			s.Errorf("%s was told as %v %s, and recorded as %v %s", id, result.Outcome, result.Reason, event.outcome, event.last.Reason)
+		if result.Outcome != event.Outcome || result.Reason != event.Last.Reason {
+			s.Errorf("%s was told as %v %s, and recorded as %v %s", id, result.Outcome, result.Reason, event.Outcome, event.Last.Reason)
 		}
-		unrecorded := sent - event.attempts
+		unrecorded := sent - event.Recorded
 		if unrecorded < 0 {
-			s.Errorf("%s has %d attempts recorded, and was sent %d times", id, event.attempts, sent)
+			s.Errorf("%s has %d attempts recorded, and was sent %d times", id, event.Recorded, sent)
 		}
 		if unrecorded > 0 {
 			sum.Unrecorded++

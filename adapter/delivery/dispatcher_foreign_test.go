@@ -51,14 +51,14 @@ func (a *answersByUser) set(foreign func(user string) bool) (before int) {
 	return before
 }
 
-func everybody(string) bool       { return true }
-func nobody(string) bool          { return false }
-func theOddOnes(user string) bool { return strings.HasPrefix(user, "odd") }
+func allUsers(string) bool      { return true }
+func noUser(string) bool        { return false }
+func oddUsers(user string) bool { return strings.HasPrefix(user, "odd") }
 
 // newForeignSimulation returns a simulation that counts the pauses of its breaker.
 func newForeignSimulation(t *testing.T, tenant *answersByUser) (s *simulation, pauses func() []mapping.Reason) {
 	s = newSimulation(t, tenant.send)
-	s.longPolls = true
+	s.queue.LongPoll = true
 	var mu sync.Mutex
 	var reasons []mapping.Reason
 	s.breaker = delivery.NewBreaker(delivery.BreakerOptions{OnChange: func(state delivery.BreakerState) {
@@ -82,7 +82,7 @@ func TestOddEventAmongGoodOnes(t *testing.T) {
 	for name, every := range map[string]time.Duration{"busy": 10 * time.Second, "quiet": 7 * time.Hour, "one batch": 1000 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				tenant := &answersByUser{foreign: theOddOnes}
+				tenant := &answersByUser{foreign: oddUsers}
 				s, pauses := newForeignSimulation(t, tenant)
 				for i, id := range messages("good", 20) {
 					if i == 10 {
@@ -96,10 +96,8 @@ func TestOddEventAmongGoodOnes(t *testing.T) {
 					time.Sleep(min(every, 30*time.Hour))
 					s.accept("later", fmt.Sprintf("later-%06d", last))
 				}
-				pass(time.Hour)
-				if err := stop(); err != nil {
-					t.Error(err)
-				}
+				sleep(time.Hour)
+				stop()
 				got := s.result("message-odd")
 				if got.Outcome != adapter.Dead || got.Reason != mapping.ReasonUnexpectedAnswer || got.Status != 404 || !strings.Contains(got.Detail, foreign.Detail) {
 					t.Errorf("got %+v", got)
@@ -127,20 +125,20 @@ func TestWrongBaseURLKillsNothing(t *testing.T) {
 		for _, before := range []time.Duration{0, time.Hour} {
 			t.Run(fmt.Sprintf("%s after %v", name, before), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					tenant := &answersByUser{foreign: everybody}
+					tenant := &answersByUser{foreign: allUsers}
 					s, pauses := newForeignSimulation(t, tenant)
 					stop := s.start()
 					if before > 0 {
-						tenant.set(nobody)
+						tenant.set(noUser)
 						s.accept("early", "message-early")
-						pass(before)
-						tenant.set(everybody)
+						sleep(before)
+						tenant.set(allUsers)
 					}
 					ids := messages("message", events)
 					for i, id := range ids {
 						s.accept(fmt.Sprintf("user-%d", i), id)
 					}
-					pass(60 * time.Hour)
+					sleep(60 * time.Hour)
 					reasons := pauses()
 					if len(reasons) != 1 || reasons[0] != mapping.ReasonUnexpectedAnswer {
 						t.Errorf("paused for %v", reasons)
@@ -148,21 +146,19 @@ func TestWrongBaseURLKillsNothing(t *testing.T) {
 					if state := s.breaker.State(); !state.Paused || state.Reason != mapping.ReasonUnexpectedAnswer {
 						t.Errorf("the breaker is %+v", state)
 					}
-					if n := tenant.set(nobody); n > 200+60*60/4 {
+					if n := tenant.set(noUser); n > 200+60*60/4 {
 						t.Errorf("%d requests", n)
 					}
-					if got := s.queue.pending(); got != events {
+					if got := s.queue.Pending(); got != events {
 						t.Errorf("%d of %d are pending", got, events)
 					}
-					pass(20 * time.Minute)
+					sleep(20 * time.Minute)
 					for _, id := range ids {
 						if got := s.result(id); got.Outcome != adapter.Delivered || got.Attempts > 10 {
 							t.Fatalf("got %+v", got)
 						}
 					}
-					if err := stop(); err != nil {
-						t.Error(err)
-					}
+					stop()
 				})
 			})
 		}
@@ -173,12 +169,12 @@ func TestWrongBaseURLKillsNothing(t *testing.T) {
 // fault may be its own or the tenant's. Once another gets an answer, it is the event's.
 func TestLoneEventIsNotGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tenant := &answersByUser{foreign: theOddOnes}
+		tenant := &answersByUser{foreign: oddUsers}
 		s, pauses := newForeignSimulation(t, tenant)
 		stop := s.start()
 		s.accept("odd", "message-odd")
-		pass(100 * time.Hour)
-		if event := s.queue.event("message-odd"); event.outcome != adapter.Pending || event.Attempts != 0 {
+		sleep(100 * time.Hour)
+		if event := s.queue.Event("message-odd"); event.Outcome != adapter.Pending || event.Attempts != 0 {
 			t.Errorf("got %+v", event)
 		}
 		for i := range 30 * 60 {
@@ -192,9 +188,7 @@ func TestLoneEventIsNotGivenUp(t *testing.T) {
 		if pauses := pauses(); len(pauses) > 0 {
 			t.Errorf("paused for %v", pauses)
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 
@@ -202,14 +196,14 @@ func TestLoneEventIsNotGivenUp(t *testing.T) {
 // tenant, which is not paused for that.
 func TestManyOddEventsAmongGoodOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tenant := &answersByUser{foreign: theOddOnes}
+		tenant := &answersByUser{foreign: oddUsers}
 		s, pauses := newForeignSimulation(t, tenant)
 		s.options.Horizon = time.Hour
 		stop := s.start()
 		// The first answers are in any order. Without a proper one before them, three odd
 		// ones in front would speak of the tenant.
 		s.accept("good", "first")
-		pass(time.Second)
+		sleep(time.Second)
 		const events = 2000
 		ids := messages("message", events)
 		for i, id := range ids {
@@ -242,9 +236,7 @@ func TestManyOddEventsAmongGoodOnes(t *testing.T) {
 		if pauses := pauses(); len(pauses) > 0 {
 			t.Errorf("paused for %v", pauses)
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 
@@ -266,14 +258,12 @@ func TestPageInThePlaceOfASuccess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSimulation(t, func(*mapping.UserEvent) adapter.Attempt { return pageFor200 })
-				s.longPolls = true
+				s.queue.LongPoll = true
 				s.options.UnkeyedDead = test.unkeyedDead
 				s.accept("u", test.messageID)
 				stop := s.start()
-				pass(30 * time.Hour)
-				if err := stop(); err != nil {
-					t.Error(err)
-				}
+				sleep(30 * time.Hour)
+				stop()
 				got := s.result(test.messageID)
 				if got.Outcome != test.outcome || got.Reason != test.reason || got.Attempts < test.least || !strings.Contains(got.Detail, "unexpected_answer") {
 					t.Errorf("got %+v", got)
@@ -288,13 +278,11 @@ func TestPageInThePlaceOfASuccess(t *testing.T) {
 				s.accept(fmt.Sprintf("user-%d", i), id)
 			}
 			stop := s.start()
-			pass(time.Second)
+			sleep(time.Second)
 			if state := s.breaker.State(); !state.Paused || state.Reason != mapping.ReasonUnexpectedAnswer {
 				t.Errorf("the breaker is %+v", state)
 			}
-			if err := stop(); err != nil {
-				t.Error(err)
-			}
+			stop()
 		})
 	})
 }

@@ -11,12 +11,13 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/delivery"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/mapping"
 )
 
 // freezing is the queue as one process sees it that freezes once, at a point.
 type freezing struct {
-	*simulatedQueue
+	*deliverytest.Queue
 	point  string
 	freeze func()
 	once   sync.Once
@@ -29,7 +30,7 @@ func (f *freezing) at(point string) {
 }
 
 func (f *freezing) Lease(ctx context.Context, limit int, maxBytes int64) ([]adapter.Leased, error) {
-	leased, err := f.simulatedQueue.Lease(ctx, limit, maxBytes)
+	leased, err := f.Queue.Lease(ctx, limit, maxBytes)
 	if len(leased) > 0 {
 		f.at("after the lease")
 	}
@@ -39,7 +40,7 @@ func (f *freezing) Lease(ctx context.Context, limit int, maxBytes int64) ([]adap
 func (f *freezing) MarkSending(ctx context.Context, leased *adapter.Leased) error {
 	f.at("before the mark")
 	defer f.at("after the mark")
-	return f.simulatedQueue.MarkSending(ctx, leased)
+	return f.Queue.MarkSending(ctx, leased)
 }
 
 // TestFrozenReplica freezes one of two replicas between the lease of an event and its
@@ -67,36 +68,25 @@ func TestFrozenReplica(t *testing.T) {
 								sent.Add(1)
 								return delivered
 							})
-							s.queue.leaseFor = leaseFor
+							s.queue.LeaseFor = leaseFor
 							s.options.UnkeyedDead = dead
 							s.accept("u", "no key")
 
-							began := time.Now()
-							var wall, monotonic atomic.Int64
-							clock := adapter.NewClock(adapter.ClockOptions{Read: func() (time.Time, time.Duration) {
-								return time.Now().Round(0).Add(time.Duration(wall.Load())), time.Since(began) + time.Duration(monotonic.Load())
-							}})
-							replica := &freezing{simulatedQueue: s.queue, point: point, freeze: func() {
+							clock := deliverytest.NewClock()
+							replica := &freezing{Queue: s.queue, point: point, freeze: func() {
 								time.Sleep(frozen)
-								wall.Add(int64(jump[0]))
-								monotonic.Add(int64(jump[1]))
+								clock.Jump(jump[0], jump[1])
 							}}
 							options := s.options
-							options.Now = clock.Now
-							ctx, cancel := context.WithCancel(t.Context())
-							ended := make(chan error)
-							d := delivery.NewDispatcher(s.mapper, s.send, s.breaker, replica, options)
-							go func() { ended <- d.Run(ctx) }()
+							options.Now = clock.Process.Now
+							stopReplica := s.runOn(replica, options)
 							synctest.Wait()
 							stop := s.start() // the other replica
-							pass(30 * time.Minute)
-							cancel()
-							if err := <-ended; err != nil {
+							sleep(30 * time.Minute)
+							if err := stopReplica(); err != nil {
 								t.Error(err)
 							}
-							if err := stop(); err != nil {
-								t.Error(err)
-							}
+							stop()
 							got := s.result("no key")
 							switch {
 							case sent.Load() == 1 && got.Outcome == adapter.Delivered:
@@ -113,17 +103,17 @@ func TestFrozenReplica(t *testing.T) {
 	}
 }
 
-// TestLeaseEndsAtTheGate suspends the machine while an event waits for the breaker. No timer
+// TestLeaseEndsAtTheBreaker suspends the machine while an event waits for the breaker. No timer
 // of the process notices, and the event must be leased anew before it is sent.
-func TestLeaseEndsAtTheGate(t *testing.T) {
+func TestLeaseEndsAtTheBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		leases := int64(0)
 		s := newSimulation(t, nil)
-		s.send = func(*mapping.UserEvent) adapter.Attempt {
-			leases = s.queue.event("message-1").lease
+		s.sender = deliverytest.NewSender(func(*mapping.UserEvent) adapter.Attempt {
+			leases = s.queue.Event("message-1").Lease
 			return delivered
-		}
-		s.queue.leaseFor = 90 * time.Second
+		})
+		s.queue.LeaseFor = 90 * time.Second
 		s.breaker = delivery.NewBreaker(delivery.BreakerOptions{Floor: 1, Ceiling: 1})
 		before, err := s.breaker.Acquire(t.Context())
 		if err != nil {
@@ -132,16 +122,14 @@ func TestLeaseEndsAtTheGate(t *testing.T) {
 		clock := s.onClock()
 		s.accept("u", "message-1")
 		stop := s.start()
-		pass(10 * time.Second)
-		clock.jump(2 * time.Minute)
+		sleep(10 * time.Second)
+		clock.Jump(2*time.Minute, 0)
 		before.Done(delivered)
-		pass(time.Minute)
+		sleep(time.Minute)
 		if got := s.result("message-1"); got.Outcome != adapter.Delivered || leases != 2 {
 			t.Errorf("sent under lease %d, got %+v", leases, got)
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 
@@ -171,7 +159,7 @@ func TestNoAttemptWithoutRecording(t *testing.T) {
 					return delivered
 				})
 				began := time.Now()
-				s.queue.fault = func(operation string) error {
+				s.queue.Fault = func(operation string) error {
 					if left := until - time.Since(began); operation == "record" && left > 0 {
 						if test.fault == nil {
 							time.Sleep(left)
@@ -187,20 +175,18 @@ func TestNoAttemptWithoutRecording(t *testing.T) {
 				for i := range events {
 					s.accept(fmt.Sprint("user-", i), fmt.Sprintf("message-%06d", i))
 					if !test.atOnce {
-						pass(time.Second)
+						sleep(time.Second)
 					}
 				}
 				time.Sleep(time.Until(began.Add(until - time.Second)))
 				if n := sent.Load(); n > test.most || n < test.least {
 					t.Errorf("%d events were sent whose outcome could not be recorded", n)
 				}
-				pass(3 * time.Minute)
-				if sent.Load() != events || s.queue.pending() != 0 {
-					t.Errorf("sent %d, %d pending", sent.Load(), s.queue.pending())
+				sleep(3 * time.Minute)
+				if sent.Load() != events || s.queue.Pending() != 0 {
+					t.Errorf("sent %d, %d pending", sent.Load(), s.queue.Pending())
 				}
-				if err := stop(); err != nil {
-					t.Error(err)
-				}
+				stop()
 			})
 		})
 	}

@@ -11,6 +11,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/delivery"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/mapping"
 )
 
@@ -49,20 +50,18 @@ func TestLongBacklogOfOneUser(t *testing.T) {
 						time.Sleep(takes)
 						return delivered
 					})
-					s.queue.leaseFor = 90 * time.Second
+					s.queue.LeaseFor = 90 * time.Second
 					s.accept("user", messages("message", n)...)
 					began := time.Now()
 					stop := s.start()
-					pass(time.Duration(n) * takes)
-					if pending := s.queue.pending(); pending > 0 {
+					sleep(time.Duration(n) * takes)
+					if pending := s.queue.Pending(); pending > 0 {
 						t.Errorf("%d are pending after %v", pending, time.Since(began))
 					}
 					if !slices.IsSorted(got.of("user")) {
 						t.Error("they came in another order")
 					}
-					if err := stop(); err != nil {
-						t.Error(err)
-					}
+					stop()
 				})
 			})
 		}
@@ -87,16 +86,14 @@ func TestBacklogAfterAnOutage(t *testing.T) {
 		away.Lock()
 		s.accept("user", messages("message", n)...)
 		stop := s.start()
-		pass(5 * time.Minute)
+		sleep(5 * time.Minute)
 		away.Unlock()
 		// The tenant's next probe is due within a minute, and retries within some more.
-		pass(time.Minute + 15*time.Second)
-		if pending := s.queue.pending(); pending > 20 {
+		sleep(time.Minute + 15*time.Second)
+		if pending := s.queue.Pending(); pending > 20 {
 			t.Errorf("%d are pending still", pending)
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 
@@ -109,21 +106,19 @@ func TestParkedEventsKeepTheirOrder(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 			return delivered
 		})
-		s.queue.takes = time.Millisecond
+		s.queue.Takes = time.Millisecond
 		ids := messages("message", 12_000)
 		s.accept("user", ids[:6000]...)
 		stop := s.start()
 		for i := 6000; i < len(ids); i += 100 {
-			pass(time.Second)
+			sleep(time.Second)
 			s.accept("user", ids[i:i+100]...)
 		}
-		pass(2 * time.Minute)
+		sleep(2 * time.Minute)
 		if !slices.Equal(got.of("user"), ids) {
 			t.Errorf("%d came, or came in another order", len(got.of("user")))
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 
@@ -138,27 +133,25 @@ func TestLongBacklogLeavesRoom(t *testing.T) {
 				for i := range 3 {
 					s.accept(fmt.Sprint("heavy-", i), messages(fmt.Sprint("heavy-", i), backlog)...)
 				}
-				for _, event := range s.queue.events {
-					event.Payload = body
+				for i := range s.queue.Events() {
+					s.queue.Change(i, func(event *deliverytest.Event) { event.Payload = body })
 				}
 				s.accept("other", "message-other")
 				s.mapper = mapperFunc(func([]byte, time.Time) mapping.Result {
 					return mapping.Result{Kind: mapping.KindSkip, Reason: "identify_disabled"}
 				})
-				s.queue.takes = 50 * time.Millisecond
+				s.queue.Takes = 50 * time.Millisecond
 				stop := s.start()
-				pass(5 * time.Second)
+				sleep(5 * time.Second)
 				s.result("message-other")
-				pass(backlog * 60 * time.Millisecond)
-				if n := s.queue.pending(); n > 0 {
+				sleep(backlog * 60 * time.Millisecond)
+				if n := s.queue.Pending(); n > 0 {
 					t.Errorf("%d are pending still", n)
 				}
-				if most := s.queue.mostBytes; most > 32<<20+2*int64(size) {
+				if most := s.queue.Stats().MostBytes; most > 32<<20+2*int64(size) {
 					t.Errorf("%d bytes in hand at most", most)
 				}
-				if err := stop(); err != nil {
-					t.Error(err)
-				}
+				stop()
 			})
 		})
 	}
@@ -177,18 +170,14 @@ func TestParkedEventsAreDueForTheNextProcess(t *testing.T) {
 		ids := messages("message", n)
 		s.accept("user", ids...)
 		stop := s.start()
-		pass(time.Second)
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		sleep(time.Second)
+		stop()
 		stop = s.start()
-		pass(n*2*time.Millisecond - time.Second)
+		sleep(n*2*time.Millisecond - time.Second)
 		if !slices.Equal(got.of("user"), ids) {
 			t.Errorf("%d came, or came in another order", len(got.of("user")))
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 
@@ -204,17 +193,15 @@ func TestForgottenEventsComeBack(t *testing.T) {
 		s.accept("user", messages("message", 10_000)...)
 		s.accept("other", "message-other")
 		stop := s.start()
-		pass(2 * time.Millisecond)
+		sleep(2 * time.Millisecond)
 		s.result("message-other")
-		pass(time.Hour)
-		if n := s.queue.pending(); n > 0 {
+		sleep(time.Hour)
+		if n := s.queue.Pending(); n > 0 {
 			t.Errorf("%d are pending still", n)
 		}
 		s.accept("user", "message-last")
-		pass(2 * time.Millisecond)
+		sleep(2 * time.Millisecond)
 		s.result("message-last")
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }

@@ -13,12 +13,11 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
-	"segment-saasquatch/adapter/delivery"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/mapping"
 )
 
 var (
-	conflict  = adapter.Attempt{Outcome: adapter.Duplicate, Reason: mapping.ReasonConflict, Status: 409}
 	forbidden = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonForbidden, Status: 403, Misconfigured: true, Unprocessed: true}
 )
 
@@ -27,7 +26,7 @@ func TestHistoryDecides(t *testing.T) {
 	const keyed, unkeyed = "message-1", "no key"
 	for name, test := range map[string]struct {
 		messageID   string
-		history     func(event *simulatedEvent, now time.Time)
+		history     func(event *deliverytest.Event, now time.Time)
 		unkeyedDead bool
 		answer      adapter.Attempt
 		sent        int
@@ -35,29 +34,29 @@ func TestHistoryDecides(t *testing.T) {
 		reason      mapping.Reason
 		attempts    int
 	}{
-		"new": {keyed, func(*simulatedEvent, time.Time) {}, false, conflict, 1, adapter.Duplicate, mapping.ReasonConflict, 1},
-		"failed before": {keyed, func(e *simulatedEvent, now time.Time) {
+		"new": {keyed, func(*deliverytest.Event, time.Time) {}, false, conflict, 1, adapter.Duplicate, mapping.ReasonConflict, 1},
+		"failed before": {keyed, func(e *deliverytest.Event, now time.Time) {
 			e.Attempts, e.Failed, e.FirstAttempt = 2, 2, now
 		}, false, conflict, 1, adapter.Duplicate, mapping.ReasonConflictAfterFailure, 3},
-		"redriven": {keyed, func(e *simulatedEvent, _ time.Time) { e.Redriven = true }, false, conflict, 1, adapter.Duplicate, mapping.ReasonConflictAfterFailure, 1},
-		"ambiguous within the horizon": {keyed, func(e *simulatedEvent, now time.Time) {
+		"redriven": {keyed, func(e *deliverytest.Event, _ time.Time) { e.Redriven = true }, false, conflict, 1, adapter.Duplicate, mapping.ReasonConflictAfterFailure, 1},
+		"ambiguous within the horizon": {keyed, func(e *deliverytest.Event, now time.Time) {
 			e.Attempts, e.FirstAttempt, e.AmbiguousSince = 1, now.Add(-23*time.Hour+time.Second), now.Add(-23*time.Hour+time.Second)
 		}, false, delivered, 1, adapter.Delivered, "", 2},
-		"ambiguous beyond the horizon": {keyed, func(e *simulatedEvent, now time.Time) {
+		"ambiguous beyond the horizon": {keyed, func(e *deliverytest.Event, now time.Time) {
 			e.Attempts, e.FirstAttempt, e.AmbiguousSince = 1, now.Add(-23*time.Hour), now.Add(-23*time.Hour)
 		}, false, delivered, 0, adapter.Dead, mapping.ReasonHorizonOver, 1},
-		"never processed, days ago": {keyed, func(e *simulatedEvent, now time.Time) {
+		"never processed, days ago": {keyed, func(e *deliverytest.Event, now time.Time) {
 			e.Attempts, e.FirstAttempt = 5, now.Add(-72*time.Hour)
 		}, false, delivered, 1, adapter.Delivered, "", 6},
-		"received days ago":       {keyed, func(e *simulatedEvent, now time.Time) { e.ReceivedAt = now.Add(-240 * time.Hour) }, false, delivered, 1, adapter.Delivered, "", 1},
-		"keyed, interrupted":      {keyed, func(e *simulatedEvent, _ time.Time) { e.marked = true }, true, delivered, 1, adapter.Delivered, "", 1},
-		"unkeyed, interrupted":    {unkeyed, func(e *simulatedEvent, _ time.Time) { e.marked = true }, true, delivered, 0, adapter.Dead, mapping.ReasonUnkeyedAmbiguous, 0},
-		"unkeyed, to be retried":  {unkeyed, func(e *simulatedEvent, _ time.Time) { e.marked = true }, false, delivered, 1, adapter.Delivered, "", 1},
-		"unkeyed, once ambiguous": {unkeyed, func(e *simulatedEvent, now time.Time) { e.Attempts, e.AmbiguousSince = 1, now }, true, delivered, 0, adapter.Dead, mapping.ReasonUnkeyedAmbiguous, 1},
-		"unkeyed, ambiguous for too long": {unkeyed, func(e *simulatedEvent, now time.Time) {
+		"received days ago":       {keyed, func(e *deliverytest.Event, now time.Time) { e.ReceivedAt = now.Add(-240 * time.Hour) }, false, delivered, 1, adapter.Delivered, "", 1},
+		"keyed, interrupted":      {keyed, func(e *deliverytest.Event, _ time.Time) { e.Marked = true }, true, delivered, 1, adapter.Delivered, "", 1},
+		"unkeyed, interrupted":    {unkeyed, func(e *deliverytest.Event, _ time.Time) { e.Marked = true }, true, delivered, 0, adapter.Dead, mapping.ReasonUnkeyedAmbiguous, 0},
+		"unkeyed, to be retried":  {unkeyed, func(e *deliverytest.Event, _ time.Time) { e.Marked = true }, false, delivered, 1, adapter.Delivered, "", 1},
+		"unkeyed, once ambiguous": {unkeyed, func(e *deliverytest.Event, now time.Time) { e.Attempts, e.AmbiguousSince = 1, now }, true, delivered, 0, adapter.Dead, mapping.ReasonUnkeyedAmbiguous, 1},
+		"unkeyed, ambiguous for too long": {unkeyed, func(e *deliverytest.Event, now time.Time) {
 			e.Attempts, e.AmbiguousSince = 1, now.Add(-23*time.Hour)
 		}, false, delivered, 0, adapter.Dead, mapping.ReasonHorizonOver, 1},
-		"unkeyed, never processed": {unkeyed, func(e *simulatedEvent, now time.Time) { e.Attempts, e.FirstAttempt = 1, now }, true, delivered, 1, adapter.Delivered, "", 2},
+		"unkeyed, never processed": {unkeyed, func(e *deliverytest.Event, now time.Time) { e.Attempts, e.FirstAttempt = 1, now }, true, delivered, 1, adapter.Delivered, "", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -68,12 +67,10 @@ func TestHistoryDecides(t *testing.T) {
 				})
 				s.options.UnkeyedDead = test.unkeyedDead
 				s.accept("u", test.messageID)
-				test.history(s.queue.events[0], time.Now())
+				s.queue.Change(0, func(event *deliverytest.Event) { test.history(event, time.Now()) })
 				stop := s.start()
-				pass(time.Second)
-				if err := stop(); err != nil {
-					t.Error(err)
-				}
+				sleep(time.Second)
+				stop()
 				got := s.result(test.messageID)
 				if sent != test.sent || got.Outcome != test.outcome || got.Reason != test.reason || got.Attempts != test.attempts {
 					t.Errorf("sent %d times, got %+v", sent, got)
@@ -97,13 +94,11 @@ func TestLastTryIsBeforeTheHorizon(t *testing.T) {
 					time.Sleep(2 * time.Second)
 					return answer
 				})
-				s.longPolls = true
+				s.queue.LongPoll = true
 				s.accept("u", "message-1")
 				stop := s.start()
-				pass(30 * time.Hour)
-				if err := stop(); err != nil {
-					t.Error(err)
-				}
+				sleep(30 * time.Hour)
+				stop()
 				got := s.result("message-1")
 				if got.Outcome != adapter.Dead || got.Reason != mapping.ReasonHorizonOver || got.Attempts != len(sent) || !strings.Contains(got.Detail, string(answer.Reason)) {
 					t.Errorf("got %+v after %d attempts", got, len(sent))
@@ -126,10 +121,10 @@ func TestRetriesAreSpaced(t *testing.T) {
 		s.accept("u", "message-1")
 		stop := s.start()
 		var waits []time.Duration
-		for attempts := 0; len(waits) < 13; pass(100 * time.Millisecond) {
-			if event := s.queue.event("message-1"); event.attempts > attempts {
-				attempts = event.attempts
-				waits = append(waits, event.dueBefore.Round(time.Second))
+		for attempts := 0; len(waits) < 13; sleep(100 * time.Millisecond) {
+			if event := s.queue.Event("message-1"); event.Recorded > attempts {
+				attempts = event.Recorded
+				waits = append(waits, event.Wait.Round(time.Second))
 			}
 		}
 		second := time.Second
@@ -137,9 +132,7 @@ func TestRetriesAreSpaced(t *testing.T) {
 		if !slices.Equal(waits, want) {
 			t.Errorf("waits %v", waits)
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 
@@ -150,13 +143,11 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 		})
 		s.accept("u", "message-1")
 		stop := s.start()
-		pass(time.Second)
-		if wait := s.queue.event("message-1").dueBefore; wait < 10*time.Minute || wait > 10*time.Minute+4*time.Second {
+		sleep(time.Second)
+		if wait := s.queue.Event("message-1").Wait; wait < 10*time.Minute || wait > 10*time.Minute+4*time.Second {
 			t.Errorf("waits %v", wait)
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 
@@ -171,7 +162,7 @@ func TestRefusedEventIsTriedSeldom(t *testing.T) {
 			}
 			return delivered
 		})
-		s.longPolls = true
+		s.queue.LongPoll = true
 		s.accept("forbidden", "message-1")
 		stop := s.start()
 		for i := range days * 24 * 60 {
@@ -179,17 +170,15 @@ func TestRefusedEventIsTriedSeldom(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		synctest.Wait()
-		event := s.queue.event("message-1")
-		if event.outcome != adapter.Pending || event.Attempts != 0 || event.last.Reason != mapping.ReasonForbidden {
+		event := s.queue.Event("message-1")
+		if event.Outcome != adapter.Pending || event.Attempts != 0 || event.Last.Reason != mapping.ReasonForbidden {
 			t.Errorf("got %+v", event)
 		}
 		// On average it waits for five minutes.
-		if event.attempts < days*24*6 || event.attempts > days*24*20 {
-			t.Errorf("%d attempts", event.attempts)
+		if event.Recorded < days*24*6 || event.Recorded > days*24*20 {
+			t.Errorf("%d attempts", event.Recorded)
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 
@@ -205,7 +194,7 @@ func TestWrongConfigurationKillsNothing(t *testing.T) {
 			sent++
 			return answer
 		})
-		s.longPolls = true
+		s.queue.LongPoll = true
 		set := func(a adapter.Attempt) (before int) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -217,30 +206,21 @@ func TestWrongConfigurationKillsNothing(t *testing.T) {
 			s.accept(fmt.Sprintf("user-%d", i), id)
 		}
 		stop := s.start()
-		pass(time.Minute)
+		sleep(time.Minute)
 		set(wrongKey)
-		pass(60 * time.Hour)
-		// Three, those under way with them, and a probe every five minutes.
+		sleep(60 * time.Hour)
+		// Three, the ones in flight with them, and a probe every five minutes.
 		if n := set(delivered); n < 60*12/2 || n > 100+60*60/4 {
 			t.Errorf("%d attempts with a wrong key", n)
 		}
-		pass(20 * time.Minute)
+		sleep(20 * time.Minute)
 		for _, id := range ids {
 			if got := s.result(id); got.Outcome != adapter.Delivered {
 				t.Fatalf("got %+v", got)
 			}
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
-}
-
-// mapperFunc is a Mapper.
-type mapperFunc func(event []byte, now time.Time) mapping.Result
-
-func (f mapperFunc) MapWith(event []byte, now time.Time, _ mapping.Options) mapping.Result {
-	return f(event, now)
 }
 
 // TestTodaysRulesDecide changes the rules between acceptance and delivery.
@@ -266,12 +246,10 @@ func TestTodaysRulesDecide(t *testing.T) {
 					}
 					return test.mapped
 				})
-				pass(time.Hour)
+				sleep(time.Hour)
 				stop := s.start()
-				pass(time.Second)
-				if err := stop(); err != nil {
-					t.Error(err)
-				}
+				sleep(time.Second)
+				stop()
 				got := s.result("message-1")
 				if got.Outcome != test.outcome || string(got.Reason) != string(test.mapped.Reason) || got.Detail != test.mapped.Detail || got.Attempts != 0 || got.Lag < time.Hour {
 					t.Errorf("got %+v", got)
@@ -300,19 +278,17 @@ func TestPanicInMappingIsRetried(t *testing.T) {
 			return sound.MapWith(event, now, mapping.Options{})
 		})
 		stop := s.start()
-		pass(time.Minute)
-		event := s.queue.event("message-1")
-		if sent != 1 || s.panics < 2 || event.Attempts != s.panics || event.last.Reason != mapping.ReasonInternalError || !event.AmbiguousSince.IsZero() {
+		sleep(time.Minute)
+		event := s.queue.Event("message-1")
+		if sent != 1 || s.panics < 2 || event.Attempts != s.panics || event.Last.Reason != mapping.ReasonInternalError || !event.AmbiguousSince.IsZero() {
 			t.Errorf("%d sent, %d panics, %+v", sent, s.panics, event)
 		}
 		mended.Store(true, true)
-		pass(time.Hour)
+		sleep(time.Hour)
 		if got := s.result("message-1"); got.Outcome != adapter.Delivered {
 			t.Errorf("got %+v", got)
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 
@@ -323,9 +299,9 @@ func TestPanicInRecordIsContained(t *testing.T) {
 		s.options.Record = func(adapter.Result) { panic("a fault") }
 		s.accept("u", "message-1", "message-2")
 		stop := s.start()
-		pass(time.Second)
-		if err := stop(); err != nil || s.queue.pending() != 0 || s.panics != 2 {
-			t.Errorf("%d pending, %d panics, %v", s.queue.pending(), s.panics, err)
+		sleep(time.Second)
+		if stop(); s.queue.Pending() != 0 || s.panics != 2 {
+			t.Errorf("%d pending, %d panics", s.queue.Pending(), s.panics)
 		}
 	})
 }
@@ -334,19 +310,14 @@ func TestPanicInRecordIsContained(t *testing.T) {
 func TestLostLeaseIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSimulation(t, nil)
-		s.send = func(*mapping.UserEvent) adapter.Attempt {
-			s.queue.mu.Lock()
-			defer s.queue.mu.Unlock()
-			s.queue.drop(s.queue.events[0])
-			s.queue.events[0].outcome = adapter.Dead
+		s.sender = deliverytest.NewSender(func(*mapping.UserEvent) adapter.Attempt {
+			s.queue.Purge(0)
 			return delivered
-		}
+		})
 		s.accept("u", "message-1")
 		stop := s.start()
-		pass(time.Minute)
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		sleep(time.Minute)
+		stop()
 		if len(s.results) != 0 || len(s.errors) != 1 || !errors.Is(s.errors[0], adapter.ErrLeaseLost) {
 			t.Errorf("told %v and %v", s.results, s.errors)
 		}
@@ -360,8 +331,8 @@ func TestAttemptsEndBeforeTheirLeases(t *testing.T) {
 		s := newSimulation(t, nil)
 		sent := make(map[string]int)
 		var mu sync.Mutex
-		s.send = func(event *mapping.UserEvent) adapter.Attempt {
-			left := time.Until(s.queue.event(event.IdempotencyKey).Until)
+		s.sender = deliverytest.NewSender(func(event *mapping.UserEvent) adapter.Attempt {
+			left := time.Until(s.queue.Event(event.IdempotencyKey).Until)
 			if left < 10*time.Second {
 				t.Errorf("an attempt began %v before the end of its lease", left)
 			}
@@ -370,17 +341,15 @@ func TestAttemptsEndBeforeTheirLeases(t *testing.T) {
 			mu.Unlock()
 			time.Sleep(4 * time.Second)
 			return delivered
-		}
-		s.queue.leaseFor = 30 * time.Second
+		})
+		s.queue.LeaseFor = 30 * time.Second
 		for i := range 10 {
 			s.accept(fmt.Sprintf("user-%d", i), messages(fmt.Sprintf("message-%d", i), 30)...)
 		}
 		stop := s.start()
-		pass(10 * time.Minute)
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
-		if n := s.queue.pending(); n != 0 || len(sent) != 300 {
+		sleep(10 * time.Minute)
+		stop()
+		if n := s.queue.Pending(); n != 0 || len(sent) != 300 {
 			t.Errorf("%d pending, %d sent", n, len(sent))
 		}
 		for id, n := range sent {
@@ -395,35 +364,24 @@ func TestAttemptsEndBeforeTheirLeases(t *testing.T) {
 // twice.
 func TestNothingUnmarkedIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var broken sync.Map
-		broken.Store("mark", true)
 		s := newSimulation(t, nil)
-		s.send = func(*mapping.UserEvent) adapter.Attempt {
-			s.queue.mu.Lock()
-			defer s.queue.mu.Unlock()
-			if !s.queue.events[0].marked {
+		s.queue.Fail(errStore, "mark")
+		s.sender = deliverytest.NewSender(func(*mapping.UserEvent) adapter.Attempt {
+			if !s.queue.Numbered(0).Marked {
 				t.Error("it was sent unmarked")
 			}
 			return delivered
-		}
-		s.queue.fault = func(operation string) error {
-			if _, ok := broken.Load(operation); ok {
-				return errStore
-			}
-			return nil
-		}
+		})
 		s.options.UnkeyedDead = true
 		s.accept("u", "no key")
 		stop := s.start()
-		pass(time.Minute)
-		if state := s.breaker.State(); state.InFlight != 0 || s.queue.pending() != 1 || len(s.errors) != 1 {
-			t.Errorf("breaker %+v, %d pending, told %v", state, s.queue.pending(), s.errors)
+		sleep(time.Minute)
+		if state := s.breaker.State(); state.InFlight != 0 || s.queue.Pending() != 1 || len(s.errors) != 1 {
+			t.Errorf("breaker %+v, %d pending, told %v", state, s.queue.Pending(), s.errors)
 		}
-		broken.Delete("mark")
-		pass(time.Second)
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		s.queue.Fail(nil, "mark")
+		sleep(time.Second)
+		stop()
 		if got := s.result("no key"); got.Outcome != adapter.Delivered {
 			t.Errorf("got %+v", got)
 		}
@@ -433,36 +391,27 @@ func TestNothingUnmarkedIsSent(t *testing.T) {
 // TestLeaseFailureIsToldOnce has the store hand out nothing for an hour, twice.
 func TestLeaseFailureIsToldOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var broken sync.Map
 		s := newSimulation(t, func(*mapping.UserEvent) adapter.Attempt { return delivered })
-		s.queue.fault = func(operation string) error {
-			if _, ok := broken.Load(operation); ok {
-				return errStore
-			}
-			return nil
-		}
 		stop := s.start()
 		for i := range 2 {
-			broken.Store("lease", true)
+			s.queue.Fail(errStore, "lease")
 			id := fmt.Sprintf("message-%d", i)
 			s.accept("u", id)
-			pass(time.Hour)
+			sleep(time.Hour)
 			if len(s.errors) != i+1 || !errors.Is(s.errors[i], errStore) {
 				t.Errorf("told %v", s.errors)
 			}
-			broken.Delete("lease")
-			pass(6 * time.Second)
+			s.queue.Fail(nil, "lease")
+			sleep(6 * time.Second)
 			if got := s.result(id); got.Outcome != adapter.Delivered {
 				t.Errorf("got %+v", got)
 			}
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 
-// TestStopIsBoundedWhileTheStoreFails stops with attempts under way whose outcomes
+// TestStopIsBoundedWhileTheStoreFails stops with attempts in flight whose outcomes
 // cannot be recorded.
 func TestStopIsBoundedWhileTheStoreFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -470,19 +419,12 @@ func TestStopIsBoundedWhileTheStoreFails(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			return delivered
 		})
-		var broken sync.Map
-		s.queue.fault = func(operation string) error {
-			if _, ok := broken.Load(true); ok {
-				return errStore
-			}
-			return nil
-		}
 		for i := range 100 {
 			s.accept(fmt.Sprintf("user-%d", i), fmt.Sprintf("message-%06d", i))
 		}
-		stop := s.start()
-		pass(time.Second)
-		broken.Store(true, true)
+		stop := s.run()
+		sleep(time.Second)
+		s.queue.Fail(errStore)
 		began := time.Now()
 		err := stop()
 		if took := time.Since(began); took < 2*time.Second || took > 8*time.Second {
@@ -500,7 +442,7 @@ func TestNewEventIsNoticedAtOnce(t *testing.T) {
 		s := newSimulation(t, func(*mapping.UserEvent) adapter.Attempt { return delivered })
 		stop := s.start()
 		for i := range 10 {
-			pass(10*time.Minute + 123*time.Millisecond)
+			sleep(10*time.Minute + 123*time.Millisecond)
 			id := fmt.Sprintf("message-%d", i)
 			s.accept("u", id)
 			synctest.Wait()
@@ -508,36 +450,28 @@ func TestNewEventIsNoticedAtOnce(t *testing.T) {
 				t.Errorf("got %+v", got)
 			}
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 
-// patientSender takes three seconds for an attempt, unless it is cut short.
-type patientSender struct{}
-
-func (patientSender) Send(ctx context.Context, _ *mapping.Result) adapter.Attempt {
-	select {
-	case <-time.After(3 * time.Second):
-		return delivered
-	case <-ctx.Done():
-		return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonNetworkError}
-	}
-}
-
-// TestStopCutsNoAttemptShort checks that attempts under way end by themselves, and
+// TestStopCutsNoAttemptShort checks that attempts in flight end by themselves, and
 // are recorded.
 func TestStopCutsNoAttemptShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSimulation(t, nil)
 		s.accept("u", "message-1")
 		s.accept("v", "message-2")
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if err := delivery.NewDispatcher(s.mapper, patientSender{}, s.breaker, s.queue, s.options).Run(ctx); err != nil {
-			t.Error(err)
-		}
+		s.sender = &deliverytest.Sender{Answer: func(ctx context.Context, _ *deliverytest.Call) adapter.Attempt {
+			select {
+			case <-time.After(3 * time.Second):
+				return delivered
+			case <-ctx.Done():
+				return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonNetworkError}
+			}
+		}}
+		stop := s.start()
+		sleep(time.Second)
+		stop()
 		for _, id := range []string{"message-1", "message-2"} {
 			if got := s.result(id); got.Outcome != adapter.Delivered || got.Duration != 3*time.Second {
 				t.Errorf("%s: got %+v", id, got)
@@ -565,13 +499,13 @@ func TestStopDuringAPause(t *testing.T) {
 			s.accept(fmt.Sprintf("user-%d", i), fmt.Sprintf("message-%06d", i))
 		}
 		stop := s.start()
-		pass(time.Second)
-		if s.queue.inHand != 2048 {
-			t.Errorf("%d events in hand", s.queue.inHand)
+		sleep(time.Second)
+		if s.queue.Stats().InHand != 2048 {
+			t.Errorf("%d events in hand", s.queue.Stats().InHand)
 		}
 		began := time.Now()
-		if err := stop(); err != nil || time.Since(began) != 0 || s.queue.inHand != 0 || sent != 0 {
-			t.Errorf("%v after %v, %d in hand, %d sent", err, time.Since(began), s.queue.inHand, sent)
+		if stop(); time.Since(began) != 0 || sent != 0 {
+			t.Errorf("stopped after %v, %d sent", time.Since(began), sent)
 		}
 	})
 }
@@ -597,24 +531,22 @@ func TestWindowIsBounded(t *testing.T) {
 					user := fmt.Sprintf("user-%d", i)
 					s.accept(user, fmt.Sprintf("message-%06d", i))
 					if len(body) > 0 {
-						s.queue.events[i].Payload = body
+						s.queue.Change(i, func(event *deliverytest.Event) { event.Payload = body })
 					}
 				}
 				if len(body) > 0 {
 					s.mapper = mapperFunc(func([]byte, time.Time) mapping.Result {
 						return mapping.Result{Kind: mapping.KindSkip, Reason: "identify_disabled"}
 					})
-					s.queue.takes = time.Second
+					s.queue.Takes = time.Second
 				}
 				stop := s.start()
-				pass(10 * time.Minute)
-				if err := stop(); err != nil {
-					t.Error(err)
+				sleep(10 * time.Minute)
+				stop()
+				if n := s.queue.Pending(); n != 0 || s.queue.Stats().MostInHand > test.mostInHand || s.queue.Stats().MostInHand < test.leastFew {
+					t.Errorf("%d pending, %d events in hand at most", n, s.queue.Stats().MostInHand)
 				}
-				if n := s.queue.pending(); n != 0 || s.queue.mostInHand > test.mostInHand || s.queue.mostInHand < test.leastFew {
-					t.Errorf("%d pending, %d events in hand at most", n, s.queue.mostInHand)
-				}
-				if most := s.queue.mostBytes; most > 32<<20+int64(test.bytes) {
+				if most := s.queue.Stats().MostBytes; most > 32<<20+int64(test.bytes) {
 					t.Errorf("%d bytes in hand at most", most)
 				}
 			})

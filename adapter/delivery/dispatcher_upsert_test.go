@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -14,6 +13,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/delivery"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/mapping"
 )
 
@@ -44,57 +44,39 @@ func identifies(t testing.TB, ensure mapping.Ensure) delivery.Mapper {
 	})
 }
 
-// callsFunc is SaaSquatch by a function. It keeps the calls in their order, those
-// that were answered with success.
-type callsFunc struct {
-	answer func(call, user string, number int) adapter.Attempt
+// calls is a simulated SaaSquatch that takes 50 ms for each call.
+type calls struct{ *deliverytest.Sender }
 
-	mu   sync.Mutex
-	n    map[string]int
-	made []string // "track message-1" of those that succeeded
-	all  []string
-	last time.Time // when the last of them succeeded
-}
-
-func (c *callsFunc) call(kind, user, id string) adapter.Attempt {
-	time.Sleep(50 * time.Millisecond)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.n == nil {
-		c.n = make(map[string]int)
+// succeeded returns the calls that succeeded, such as "track message-1", in the order of the answers.
+func (c calls) succeeded() (list []*deliverytest.Call) {
+	for _, call := range c.Ended() {
+		if call.Attempt.Outcome == adapter.Delivered {
+			list = append(list, call)
+		}
 	}
-	c.n[id]++
-	attempt := c.answer(kind, user, c.n[id])
-	c.all = append(c.all, kind+" "+id)
-	if attempt.Outcome == adapter.Delivered {
-		c.made, c.last = append(c.made, kind+" "+id), time.Now()
+	return list
+}
+
+func namesOf(list []*deliverytest.Call) string {
+	names := make([]string, len(list))
+	for i, call := range list {
+		names[i] = call.Kind + " " + call.ID
 	}
-	return attempt
+	return strings.Join(names, ", ")
 }
 
-func (c *callsFunc) Track(_ context.Context, event *mapping.UserEvent) adapter.Attempt {
-	return c.call("track", event.UserID, event.IdempotencyKey)
-}
-
-func (c *callsFunc) Upsert(_ context.Context, upsert *mapping.UserUpsert) adapter.Attempt {
-	var body struct{ CustomFields struct{ M string } }
-	_ = json.Unmarshal(upsert.Body, &body) // one without is that of an event
-	return c.call("upsert", upsert.UserID, body.CustomFields.M)
-}
-
-func (c *callsFunc) succeeded() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return strings.Join(c.made, ", ")
-}
-
-// newUpsertSimulation is a simulation with identify calls over the calls.
-func newUpsertSimulation(t *testing.T, answer func(call, user string, number int) adapter.Attempt) (*simulation, *callsFunc) {
+// newUpsertSimulation is a simulation of identify calls and events.
+func newUpsertSimulation(
+	t *testing.T, answer func(kind, user string, number int) adapter.Attempt,
+) (*simulation, calls) {
 	s := newSimulation(t, nil)
-	calls := &callsFunc{answer: answer}
+	client := &deliverytest.Sender{Answer: func(_ context.Context, call *deliverytest.Call) adapter.Attempt {
+		time.Sleep(50 * time.Millisecond)
+		return answer(call.Kind, call.UserID, call.Number)
+	}}
 	s.mapper = identifies(t, mapping.EnsureNever)
-	s.sender = delivery.NewSender(calls, delivery.SenderOptions{})
-	return s, calls
+	s.sender = delivery.NewSender(client, delivery.SenderOptions{})
+	return s, calls{client}
 }
 
 // acceptCalls accepts calls such as "identify u message-1", all in one request.
@@ -105,9 +87,7 @@ func (s *simulation) acceptCalls(calls ...string) {
 		words := strings.Fields(call)
 		events = append(events, fmt.Appendf(nil, `{"type":%q,"userId":%q,"event":"x","messageId":%q}`, words[0], words[1], words[2]))
 	}
-	if _, err := delivery.NewDurable(s.mapper, s.queue, delivery.DurableOptions{}).Accept(context.Background(), events); err != nil {
-		s.Fatal(err)
-	}
+	s.acceptEvents(events)
 }
 
 // failing answers the first upserts with 503, and everything else with success.
@@ -129,14 +109,14 @@ func TestIdentifyHoldsBackNoLonger(t *testing.T) {
 		stop := s.start()
 		began := time.Now()
 		s.acceptCalls("identify u message-1", "track u message-2", "track u message-3")
-		pass(time.Minute)
+		sleep(time.Minute)
 		// The attempts, the wait of 3.6 s, and the time until the queue is looked at.
-		if took := calls.last.Sub(began); calls.succeeded() != "upsert message-1, track message-2, track message-3" || took > 4500*time.Millisecond {
-			t.Errorf("%s after %v", calls.succeeded(), took)
+		done := calls.succeeded()
+		took := done[len(done)-1].Ended.Sub(began)
+		if namesOf(done) != "upsert message-1, track message-2, track message-3" || took > 4500*time.Millisecond {
+			t.Errorf("%s after %v", namesOf(done), took)
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 
@@ -145,24 +125,22 @@ func TestIdentifyIsDelivered(t *testing.T) {
 		s, calls := newUpsertSimulation(t, failing(0))
 		stop := s.start()
 		s.acceptCalls("identify u message-1", "track u message-2")
-		pass(time.Second)
+		sleep(time.Second)
 		if got := s.result("message-1"); got.Outcome != adapter.Delivered || got.EventKey != adapter.UpsertEventKey || got.IdempotencyKey != "" || got.Attempts != 1 {
 			t.Errorf("got %+v", got)
 		}
-		if event := s.queue.event("message-1"); event.UserID != "u" || event.AccountID != "u" || event.last.EventKey != adapter.UpsertEventKey {
+		if event := s.queue.Event("message-1"); event.UserID != "u" || event.AccountID != "u" || event.Last.EventKey != adapter.UpsertEventKey {
 			t.Errorf("stored %+v", event)
 		}
-		if got := calls.succeeded(); got != "upsert message-1, track message-2" {
+		if got := namesOf(calls.succeeded()); got != "upsert message-1, track message-2" {
 			t.Error(got)
 		}
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 
-// TestUpsertsAreNeverAmbiguous has upserts without a valid key that nobody knows the
-// outcome of, where events like that are given up at once.
+// TestUpsertsAreNeverAmbiguous has upserts without a valid key and with unknown
+// outcomes, where such events are dead at once.
 func TestUpsertsAreNeverAmbiguous(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer adapter.Attempt
@@ -180,9 +158,9 @@ func TestUpsertsAreNeverAmbiguous(t *testing.T) {
 				}
 				return delivered
 			})
-			s.longPolls = true
+			s.queue.LongPoll = true
 			s.options.UnkeyedDead = true
-			s.queue.fault = func(operation string) error {
+			s.queue.Fault = func(operation string) error {
 				if operation == "mark" {
 					t.Errorf("%s: an upsert is marked as not to be repeated", name)
 				}
@@ -192,17 +170,15 @@ func TestUpsertsAreNeverAmbiguous(t *testing.T) {
 			s.acceptCalls("identify u m")
 			for range 24 * 60 * 4 { // others keep the tenant from being paused
 				s.acceptCalls(fmt.Sprintf("track v message-%d", time.Now().UnixNano()))
-				pass(15 * time.Second)
+				sleep(15 * time.Second)
 			}
 			if got := s.result("m"); got.Reason != test.want || got.Outcome.Settled() != true {
 				t.Errorf("%s: got %+v", name, got)
 			}
-			if event := s.queue.event("m"); event.marked || event.Interrupted || !event.AmbiguousSince.IsZero() {
+			if event := s.queue.Event("m"); event.Marked || event.Interrupted || !event.AmbiguousSince.IsZero() {
 				t.Errorf("%s: stored %+v", name, event)
 			}
-			if err := stop(); err != nil {
-				t.Error(err)
-			}
+			stop()
 		})
 	}
 }
@@ -216,27 +192,25 @@ func TestEventsWaitForTheIdentify(t *testing.T) {
 			s.options.Random = func() float64 { return 0.9 }
 			stop := s.start()
 			s.acceptCalls("track u message-1", "identify u message-2", "track u message-3", "identify u message-4", "track u message-5", "track v message-6")
-			pass(time.Second)
+			sleep(time.Second)
 			s.acceptCalls("track u message-7")
-			if got := calls.succeeded(); got != "track message-1, track message-6" && got != "track message-6, track message-1" {
+			if got := namesOf(calls.succeeded()); got != "track message-1, track message-6" && got != "track message-6, track message-1" {
 				t.Errorf("%d failures: after a second %s", fails, got)
 			}
 			for i := range 100 {
-				pass(10 * time.Second)
+				sleep(10 * time.Second)
 				if i == 0 {
 					s.acceptCalls("track u message-8")
 				}
 			}
-			own := slices.DeleteFunc(calls.made, func(call string) bool { return call == "track message-6" })
-			if got := strings.Join(own, ", "); got != "track message-1, upsert message-2, track message-3, upsert message-4, track message-5, track message-7, track message-8" {
+			own := slices.DeleteFunc(calls.succeeded(), func(call *deliverytest.Call) bool { return call.ID == "message-6" })
+			if got := namesOf(own); got != "track message-1, upsert message-2, track message-3, upsert message-4, track message-5, track message-7, track message-8" {
 				t.Errorf("%d failures: %s", fails, got)
 			}
-			if n := len(calls.all); n != 8+2*fails {
+			if n := calls.Requests(); n != 8+2*fails {
 				t.Errorf("%d failures: %d calls", fails, n)
 			}
-			if err := stop(); err != nil {
-				t.Error(err)
-			}
+			stop()
 		})
 	}
 }
@@ -255,29 +229,28 @@ func TestIdentifyHoldsBackForAWhile(t *testing.T) {
 			stop := s.start()
 			s.acceptCalls("identify u message-1", "track u message-2")
 			began := time.Now()
-			for time.Since(began) < 3*time.Hour && calls.succeeded() == "" {
-				pass(time.Second)
+			for time.Since(began) < 3*time.Hour && len(calls.succeeded()) == 0 {
+				sleep(time.Second)
 			}
-			t.Logf("an identify that %s held up the event for %v and %d attempts", name, time.Since(began), calls.n["message-1"])
+			attempts := strings.Count(strings.Join(calls.Kinds(), " "), "upsert")
+			t.Logf("an identify that %s held up the event for %v and %d attempts", name, time.Since(began), attempts)
 			// A tenant that refuses the configuration is probed by either.
-			if n := calls.n["message-1"]; calls.succeeded() != "track message-2" || n < 10 || n > 12 {
-				t.Errorf("%s: %s after %d attempts at the identify", name, calls.succeeded(), n)
+			if got := namesOf(calls.succeeded()); got != "track message-2" || attempts < 10 || attempts > 12 {
+				t.Errorf("%s: %s after %d attempts at the identify", name, got, attempts)
 			}
-			pass(time.Minute)
+			sleep(time.Minute)
 			s.acceptCalls("track u message-3")
-			pass(15 * time.Minute) // for a pause of the tenant to end
-			if got := calls.succeeded(); got != "track message-2, track message-3" {
+			sleep(15 * time.Minute) // for a pause of the tenant to end
+			if got := namesOf(calls.succeeded()); got != "track message-2, track message-3" {
 				t.Errorf("%s: a later event waits still: %s", name, got)
 			}
-			if err := stop(); err != nil {
-				t.Error(err)
-			}
+			stop()
 		})
 	}
 }
 
 // TestOrderOutlivesTheProcess ends the process while an identify waits for its next
-// attempt, in order or by a crash. The next one must not send what is behind it.
+// attempt, in order or by a crash. The next process must not send the events behind it.
 func TestOrderOutlivesTheProcess(t *testing.T) {
 	for _, crash := range []bool{false, true} {
 		// The attempt takes 50 ms, and each record of the queue 100 ms.
@@ -285,35 +258,33 @@ func TestOrderOutlivesTheProcess(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, calls := newUpsertSimulation(t, failing(5))
 				s.options.Random = func() float64 { return 0.9 }
-				s.queue.takes = 100 * time.Millisecond
+				s.queue.Takes = 100 * time.Millisecond
 				var crashed atomic.Bool
-				s.queue.fault = func(string) error {
+				s.queue.Fault = func(string) error {
 					if crashed.Load() {
 						return errStore
 					}
 					return nil
 				}
-				stop := s.start()
+				stop := s.run()
 				s.acceptCalls("identify u message-1", "track u message-2", "track u message-3")
-				pass(after)
+				sleep(after)
 				crashed.Store(crash)
 				if err := stop(); err != nil && !crash {
 					t.Error(err)
 				}
 				crashed.Store(false)
-				s.queue.restart()
-				s.sender = delivery.NewSender(calls, delivery.SenderOptions{})
-				s.longPolls = true
-				stop = s.start()
+				s.queue.Restart()
+				s.sender = delivery.NewSender(calls.Sender, delivery.SenderOptions{})
+				s.queue.LongPoll = true
+				end := s.start()
 				for range 60 {
-					pass(10 * time.Second)
+					sleep(10 * time.Second)
 				}
-				if got := calls.succeeded(); got != "upsert message-1, track message-2, track message-3" {
+				if got := namesOf(calls.succeeded()); got != "upsert message-1, track message-2, track message-3" {
 					t.Errorf("crash=%t after %v: %s", crash, after, got)
 				}
-				if err := stop(); err != nil {
-					t.Error(err)
-				}
+				end()
 			})
 		}
 	}
@@ -331,12 +302,12 @@ func TestOrderOutlivesAnOutage(t *testing.T) {
 				}
 				return delivered
 			})
-			s.queue.leaseFor = lease
+			s.queue.LeaseFor = lease
 			back = time.Now().Add(10 * time.Minute)
 			stop := s.start()
 			want := make(map[string][]string)
 			for j, kind := range []string{"identify", "track", "identify", "track"} {
-				pass(time.Duration(j) * 10 * time.Second)
+				sleep(time.Duration(j) * 10 * time.Second)
 				for i := range 50 {
 					user := fmt.Sprintf("user-%d", i)
 					id := fmt.Sprintf("message-%03d-%d", i, j)
@@ -344,27 +315,19 @@ func TestOrderOutlivesAnOutage(t *testing.T) {
 					want[user] = append(want[user], map[string]string{"identify": "upsert "}[kind]+id)
 				}
 			}
-			for s.queue.pending() > 0 && time.Since(back) < 2*time.Hour {
-				pass(time.Minute)
+			for s.queue.Pending() > 0 && time.Since(back) < 2*time.Hour {
+				sleep(time.Minute)
 			}
 			got := make(map[string][]string)
-			for _, call := range calls.made {
-				kind, id, _ := strings.Cut(call, " ")
-				var i, j int
-				if _, err := fmt.Sscanf(id, "message-%03d-%d", &i, &j); err != nil {
-					t.Fatal(err)
-				}
-				user := fmt.Sprintf("user-%d", i)
-				got[user] = append(got[user], map[string]string{"upsert": "upsert "}[kind]+id)
+			for _, call := range calls.succeeded() {
+				got[call.UserID] = append(got[call.UserID], map[string]string{"upsert": "upsert "}[call.Kind]+call.ID)
 			}
 			for user, calls := range want {
 				if !slices.Equal(got[user], calls) {
 					t.Errorf("leases of %v, %s: %v", lease, user, got[user])
 				}
 			}
-			if err := stop(); err != nil {
-				t.Error(err)
-			}
+			stop()
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,33 +14,45 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/delivery"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/mapping"
 )
 
-// arrivalsQueue is a Queue that keeps what it is given.
-type arrivalsQueue struct {
-	adapter.Queue
-	arrivals []adapter.Arrival
-	answer   func([]adapter.Arrival) error
-}
-
-func (q *arrivalsQueue) Accept(_ context.Context, arrivals []adapter.Arrival) error {
-	q.arrivals = slices.Clone(arrivals)
-	if q.answer == nil {
-		return nil
+func TestDurableAccept(t *testing.T) {
+	queue := deliverytest.NewQueue(t)
+	told := make(map[string][]adapter.Result) // by messageId
+	durable := delivery.NewDurable(newMapper(t), queue, delivery.DurableOptions{Record: func(r adapter.Result) {
+		told[r.MessageID] = append(told[r.MessageID], r)
+	}})
+	receipt, err := durable.Accept(context.Background(), [][]byte{
+		[]byte(`{"type":"track","userId":"u","event":"x","messageId":"message-1"}`),
+		[]byte(`{"type":"track","userId":"u","event":"x","messageId":"message-1"}`),
+		[]byte(`{"type":"page","userId":"u","messageId":"message-2"}`),
+		[]byte(`{"type":"track","userId":"u","messageId":"message-3"}`),
+	})
+	if err != nil || receipt.Redeliver {
+		t.Fatalf("got %+v, %v", receipt, err)
 	}
-	return q.answer(arrivals)
-}
-
-func newMapper(t *testing.T) *mapping.Mapper {
-	t.Helper()
-	rules := mapping.DefaultRules()
-	rules.AnyAge = true
-	mapper, err := mapping.New(rules)
-	if err != nil {
-		t.Fatal(err)
+	var got []string
+	for i, result := range receipt.Results {
+		if result.Index != i {
+			t.Errorf("result %d has index %d", i, result.Index)
+		}
+		got = append(got, result.Outcome.String()+" "+string(result.Reason))
 	}
-	return mapper
+	want := "pending accepted, duplicate already_accepted, skipped unsupported_type, rejected missing_event_name"
+	if strings.Join(got, ", ") != want {
+		t.Errorf("got %s", strings.Join(got, ", "))
+	}
+	if len(told["message-1"]) != 1 || len(told["message-2"]) != 1 || len(told["message-3"]) != 1 ||
+		told["message-1"][0].Outcome != adapter.Duplicate {
+		t.Errorf("told %v", told)
+	}
+	full := &adapter.UnavailableError{Message: "the disk is full"}
+	queue.Fail(full)
+	if _, err := durable.Accept(context.Background(), [][]byte{[]byte(`{}`)}); !errors.Is(err, full) {
+		t.Errorf("got %v", err)
+	}
 }
 
 // TestArrivals looks at what the queue is given of each kind of event.
@@ -67,11 +80,11 @@ func TestArrivals(t *testing.T) {
 			adapter.Arrival{MessageID: "m", Outcome: adapter.Rejected, Reason: "missing_event_name"}},
 		{`not JSON`, adapter.Arrival{Outcome: adapter.Rejected, Reason: "invalid_json"}},
 	} {
-		queue := &arrivalsQueue{}
+		queue := deliverytest.NewQueue(t)
 		if _, err := delivery.NewDurable(newMapper(t), queue, delivery.DurableOptions{}).Accept(t.Context(), [][]byte{[]byte(test.event)}); err != nil {
 			t.Fatal(err)
 		}
-		got := queue.arrivals[0]
+		got := queue.Arrivals()[0]
 		if string(got.Payload) != test.event {
 			t.Errorf("%s: payload %s", test.event, got.Payload)
 		}
@@ -92,7 +105,7 @@ func TestFingerprintsDiffer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	queue := &arrivalsQueue{}
+	queue := deliverytest.NewQueue(t)
 	var events [][]byte
 	for _, who := range [][2]string{{"ab", "c"}, {"a", "bc"}, {"abc", "d"}, {"c", "ab"}} {
 		for _, event := range []string{"x", "y"} {
@@ -103,7 +116,7 @@ func TestFingerprintsDiffer(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := make(map[int64]int)
-	for i, arrival := range queue.arrivals {
+	for i, arrival := range queue.Arrivals() {
 		if arrival.Fingerprint == 0 || arrival.AccountID == arrival.UserID {
 			t.Errorf("event %d: %+v", i, arrival)
 		}
@@ -114,14 +127,15 @@ func TestFingerprintsDiffer(t *testing.T) {
 	}
 }
 
-// TestDurableTellsWhatIsSettled checks that every outcome is told once: what is
-// settled here, by Durable, and what is pending, by the Dispatcher later.
+// TestDurableTellsWhatIsSettled checks that Durable tells settled outcomes once. The
+// Dispatcher tells those of pending events later.
 func TestDurableTellsWhatIsSettled(t *testing.T) {
 	var told []adapter.Result
-	queue := &arrivalsQueue{answer: func(arrivals []adapter.Arrival) error {
+	queue := deliverytest.NewQueue(t)
+	queue.OnAccept = func(_ context.Context, arrivals []adapter.Arrival) error {
 		arrivals[1].Outcome, arrivals[1].Reason = adapter.Duplicate, mapping.ReasonAlreadyDelivered
 		return nil
-	}}
+	}
 	d := delivery.NewDurable(newMapper(t), queue, delivery.DurableOptions{Record: func(r adapter.Result) { told = append(told, r) }})
 	receipt, err := d.Accept(t.Context(), [][]byte{
 		[]byte(`{"type":"track","userId":"u","event":"x","messageId":"message-1"}`),
@@ -145,11 +159,13 @@ func TestDurableTellsWhatIsSettled(t *testing.T) {
 	}
 }
 
-// TestDurableReturnsTheQueuesError checks that nobody is told of what may not be
-// stored.
+// TestDurableReturnsTheQueuesError checks that no outcome is told of events that may
+// not be stored.
 func TestDurableReturnsTheQueuesError(t *testing.T) {
 	full := &adapter.UnavailableError{Message: "the disk is full"}
-	d := delivery.NewDurable(newMapper(t), &arrivalsQueue{answer: func([]adapter.Arrival) error { return full }}, delivery.DurableOptions{
+	queue := deliverytest.NewQueue(t)
+	queue.Fail(full)
+	d := delivery.NewDurable(newMapper(t), queue, delivery.DurableOptions{
 		Record: func(r adapter.Result) { t.Errorf("told %+v", r) },
 	})
 	receipt, err := d.Accept(t.Context(), [][]byte{[]byte(`{"type":"page"}`), []byte(`{}`)})
@@ -161,7 +177,7 @@ func TestDurableReturnsTheQueuesError(t *testing.T) {
 // TestDurableKeepsWhatItCannotMap has the mapping panic at some of many events.
 func TestDurableKeepsWhatItCannotMap(t *testing.T) {
 	const events = 1000
-	queue, sound := &arrivalsQueue{}, newMapper(t)
+	queue, sound := deliverytest.NewQueue(t), newMapper(t)
 	var mu sync.Mutex
 	panics := 0
 	d := delivery.NewDurable(mapperFunc(func(event []byte, now time.Time) mapping.Result {
@@ -186,7 +202,7 @@ func TestDurableKeepsWhatItCannotMap(t *testing.T) {
 		t.Fatalf("%d panics, %v", panics, err)
 	}
 	for i, result := range receipt.Results {
-		arrival := queue.arrivals[i]
+		arrival := queue.Arrivals()[i]
 		want := mapping.ReasonAccepted
 		if i%10 == 7 {
 			want = mapping.ReasonInternalError
@@ -201,7 +217,11 @@ func TestDurableKeepsWhatItCannotMap(t *testing.T) {
 // stored.
 func TestStoringOutlastsTheSender(t *testing.T) {
 	ctx, hangUp := context.WithCancel(t.Context())
-	queue := &lastingQueue{hangUp: hangUp}
+	queue := deliverytest.NewQueue(t)
+	queue.OnAccept = func(ctx context.Context, _ []adapter.Arrival) error {
+		hangUp()
+		return ctx.Err()
+	}
 	receipt, err := delivery.NewDurable(newMapper(t), queue, delivery.DurableOptions{}).
 		Accept(ctx, [][]byte{[]byte(`{"type":"track","userId":"u","event":"e","messageId":"message-1"}`)})
 	if err != nil || ctx.Err() == nil || len(receipt.Results) != 1 || receipt.Results[0].Outcome != adapter.Pending {
@@ -209,25 +229,20 @@ func TestStoringOutlastsTheSender(t *testing.T) {
 	}
 }
 
-// lastingQueue is a Queue whose Accept lasts until the sender has left, and heeds its
-// context.
-type lastingQueue struct {
-	adapter.Queue
-	hangUp func()
-}
-
-func (q *lastingQueue) Accept(ctx context.Context, _ []adapter.Arrival) error {
-	q.hangUp()
-	return ctx.Err()
-}
-
 // TestDurableIsLate has the queue answer later than Accept may take. The answer comes in
 // time, the queue is told to withdraw, and what it has stored all the same is recorded.
 func TestDurableIsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, stored := range []bool{true, false} {
-			told := 0
-			queue := &hangingQueue{stored: stored}
+			told, withdrawn := 0, false
+			queue := deliverytest.NewQueue(t)
+			queue.OnAccept = func(ctx context.Context, _ []adapter.Arrival) error {
+				time.Sleep(30 * time.Second)
+				if withdrawn = ctx.Err() != nil; !stored {
+					return &adapter.UnavailableError{Message: "busy"}
+				}
+				return nil
+			}
 			durable := delivery.NewDurable(newMapper(t), queue, delivery.DurableOptions{Record: func(adapter.Result) { told++ }})
 			began := time.Now()
 			_, err := durable.Accept(context.Background(), [][]byte{[]byte(`{"type":"page","userId":"u"}`)})
@@ -245,30 +260,17 @@ func TestDurableIsLate(t *testing.T) {
 			if stored {
 				want = 1
 			}
-			if took := time.Since(began); took != 30*time.Second || told != want || !queue.withdrawn {
-				t.Errorf("done after %v, %d results recorded, withdrawn %v", took, told, queue.withdrawn)
+			if took := time.Since(began); took != 30*time.Second || told != want || !withdrawn {
+				t.Errorf("done after %v, %d results recorded, withdrawn %v", took, told, withdrawn)
 			}
 		}
 	})
 }
 
-// hangingQueue is a Queue that takes 30 s.
-type hangingQueue struct {
-	adapter.Queue
-	stored, withdrawn bool
-}
-
-func (q *hangingQueue) Accept(ctx context.Context, _ []adapter.Arrival) error {
-	time.Sleep(30 * time.Second)
-	if q.withdrawn = ctx.Err() != nil; !q.stored {
-		return &adapter.UnavailableError{Message: "busy"}
-	}
-	return nil
-}
-
 // TestDurableSurvivesAPanic has the queue panic, which costs its request alone.
 func TestDurableSurvivesAPanic(t *testing.T) {
-	queue := &arrivalsQueue{answer: func([]adapter.Arrival) error { panic("fault") }}
+	queue := deliverytest.NewQueue(t)
+	queue.OnAccept = func(context.Context, []adapter.Arrival) error { panic("fault") }
 	told := 0
 	durable := delivery.NewDurable(newMapper(t), queue, delivery.DurableOptions{OnPanic: func(any, []byte) { told++ }})
 	_, err := durable.Accept(t.Context(), [][]byte{[]byte(`{"type":"page","userId":"u"}`)})

@@ -9,6 +9,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/delivery"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/mapping"
 )
 
@@ -47,7 +48,7 @@ func TestNoExpressionBeforeTheAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	queue := newMemoryQueue()
+	queue := deliverytest.NewQueue(t)
 	results := make(chan adapter.Result, 10)
 	record := func(r adapter.Result) { results <- r }
 	durable := delivery.NewDurable(mapper, queue, delivery.DurableOptions{Record: record})
@@ -70,7 +71,7 @@ func TestNoExpressionBeforeTheAnswer(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 
-	sender := senderFunc(func(*mapping.UserEvent) adapter.Attempt { return delivered })
+	sender := deliverytest.Always(delivered)
 	dispatcher := delivery.NewDispatcher(mapper, sender, delivery.NewBreaker(delivery.BreakerOptions{}), queue, delivery.DispatcherOptions{Record: record})
 	ctx, stop := context.WithCancel(t.Context())
 	stopped := make(chan error)
@@ -100,11 +101,11 @@ func TestNoExpressionBeforeTheAnswer(t *testing.T) {
 }
 
 // TestSlowExpressionsOfOneConnection delivers two connections, whose mappers take their
-// time by themselves. The slow one barriers up nothing of the other, and ends at once.
+// time by themselves. The slow one delays nothing of the other, and ends at once.
 func TestSlowExpressionsOfOneConnection(t *testing.T) {
 	const events = 100
 	type connection struct {
-		queue   *memoryQueue
+		queue   *deliverytest.Queue
 		stopped chan error
 		mu      sync.Mutex
 		told    map[adapter.Outcome]int
@@ -113,12 +114,12 @@ func TestSlowExpressionsOfOneConnection(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	breaker := delivery.NewBreaker(delivery.BreakerOptions{})
 	begin := func(transform string) *connection {
-		c := &connection{queue: newMemoryQueue(), stopped: make(chan error), told: make(map[adapter.Outcome]int), all: make(chan struct{})}
+		c := &connection{queue: deliverytest.NewQueue(t), stopped: make(chan error), told: make(map[adapter.Outcome]int), all: make(chan struct{})}
 		mapper := transforming(t, transform)
 		if _, err := delivery.NewDurable(mapper, c.queue, delivery.DurableOptions{}).Accept(ctx, trackCalls("u", events)); err != nil {
 			t.Fatal(err)
 		}
-		sender := senderFunc(func(*mapping.UserEvent) adapter.Attempt { return delivered })
+		sender := deliverytest.Always(delivered)
 		dispatcher := delivery.NewDispatcher(mapper, sender, breaker, c.queue, delivery.DispatcherOptions{Record: func(r adapter.Result) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -148,7 +149,7 @@ func TestSlowExpressionsOfOneConnection(t *testing.T) {
 	// What was cut short is pending as it was.
 	slow.mu.Lock()
 	defer slow.mu.Unlock()
-	if pending, taken := slow.queue.left(); taken != 0 || pending+slow.told[adapter.Rejected] != events {
+	if pending, taken := slow.queue.Pending(), slow.queue.Stats().InHand; taken != 0 || pending+slow.told[adapter.Rejected] != events {
 		t.Errorf("%d are pending and %d in hand; told %v", pending, taken, slow.told)
 	}
 }
@@ -158,7 +159,7 @@ func TestSlowExpressionsOfOneConnection(t *testing.T) {
 func TestDirectEvaluatesWithinItsBudget(t *testing.T) {
 	const events = 200
 	mapper := transforming(t, endless)
-	sender := senderFunc(func(*mapping.UserEvent) adapter.Attempt { return delivered })
+	sender := deliverytest.Always(delivered)
 	for name, test := range map[string]struct{ budget, leaves time.Duration }{
 		"budget":      {100 * time.Millisecond, time.Hour},
 		"sender left": {time.Hour, 100 * time.Millisecond},
@@ -186,18 +187,6 @@ func TestDirectEvaluatesWithinItsBudget(t *testing.T) {
 	}
 }
 
-// releasesQueue tells of the events that are given back.
-type releasesQueue struct {
-	*memoryQueue
-	released chan struct{}
-}
-
-func (q *releasesQueue) Release(ctx context.Context, leased []*adapter.Leased) error {
-	err := q.memoryQueue.Release(ctx, leased)
-	q.released <- struct{}{}
-	return err
-}
-
 // TestEvaluationEndsWithTheLease has the lease of an identify end during its evaluation.
 // It is given back as it was, and its user's next event does not overtake it.
 func TestEvaluationEndsWithTheLease(t *testing.T) {
@@ -207,10 +196,16 @@ func TestEvaluationEndsWithTheLease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	queue := &releasesQueue{newMemoryQueue(), make(chan struct{})}
+	queue, released := deliverytest.NewQueue(t), make(chan struct{})
+	queue.Fault = func(operation string) error {
+		if operation == "release" {
+			released <- struct{}{}
+		}
+		return nil
+	}
 	told := make(chan adapter.Result, 2)
 	// Half a second is left for the evaluation, a quarter of what it takes.
-	queue.lease = 5*time.Second + 500*time.Millisecond
+	queue.LeaseFor = 5*time.Second + 500*time.Millisecond
 	_, err = delivery.NewDurable(mapper, queue, delivery.DurableOptions{}).Accept(t.Context(), [][]byte{
 		[]byte(`{"type":"identify","userId":"u","messageId":"message-1"}`),
 		[]byte(`{"type":"track","userId":"u","event":"x","messageId":"message-2"}`),
@@ -218,7 +213,7 @@ func TestEvaluationEndsWithTheLease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sender := senderFunc(func(*mapping.UserEvent) adapter.Attempt {
+	sender := deliverytest.NewSender(func(*mapping.UserEvent) adapter.Attempt {
 		panic("an event overtook the identify of its user")
 	})
 	dispatcher := delivery.NewDispatcher(mapper, sender, delivery.NewBreaker(delivery.BreakerOptions{}), queue, delivery.DispatcherOptions{
@@ -231,7 +226,7 @@ func TestEvaluationEndsWithTheLease(t *testing.T) {
 	go func() { stopped <- dispatcher.Run(ctx) }()
 	for range 2 { // the second time without an end of the first
 		select {
-		case <-queue.released:
+		case <-released:
 		case r := <-told:
 			t.Fatalf("told %+v", r)
 		}
@@ -239,7 +234,7 @@ func TestEvaluationEndsWithTheLease(t *testing.T) {
 	stop()
 	for {
 		select {
-		case <-queue.released:
+		case <-released:
 			continue
 		case err := <-stopped:
 			if err != nil {
@@ -248,7 +243,7 @@ func TestEvaluationEndsWithTheLease(t *testing.T) {
 		}
 		break
 	}
-	if pending, taken := queue.left(); pending != 2 || taken != 0 {
+	if pending, taken := queue.Pending(), queue.Stats().InHand; pending != 2 || taken != 0 {
 		t.Errorf("%d are pending, %d in hand", pending, taken)
 	}
 }

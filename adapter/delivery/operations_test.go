@@ -14,6 +14,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/delivery"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/mapping"
 )
 
@@ -143,7 +144,7 @@ func (faultyMapper) MapWith([]byte, time.Time, mapping.Options) mapping.Result {
 
 var received = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 
-// mixedLog barriers a delivery of every kind that a redrive tells apart.
+// mixedLog has a delivery of every kind that a redrive tells apart.
 func mixedLog() *heldLog {
 	l := &heldLog{}
 	l.add(adapter.Delivery{Outcome: adapter.Dead, ReceivedAt: received}, trackOf("u", "message-1"))
@@ -218,7 +219,7 @@ func TestRedriveTellsApart(t *testing.T) {
 			if !slices.Equal(log.redriven, test.redriven) {
 				t.Errorf("redriven %v, want %v", log.redriven, test.redriven)
 			}
-			planned := test.want // what is a duplicate is only known once it is done
+			planned := test.want // a dry run cannot know the duplicates
 			planned.Sent, planned.Duplicate = planned.Sent+planned.Duplicate, 0
 			if !reflect.DeepEqual(*dry, planned) {
 				t.Errorf("dry: got %+v, want %+v", dry, planned)
@@ -227,7 +228,7 @@ func TestRedriveTellsApart(t *testing.T) {
 	}
 }
 
-// formerLog barriers deliveries that were accepted for other tenants than their
+// formerLog has deliveries that were accepted for other tenants than their
 // connection has, among those of its own.
 func formerLog() *heldLog {
 	due := received
@@ -366,7 +367,7 @@ func TestRedriveKeepsTheIdentity(t *testing.T) {
 	if _, err := operationsOn(t, log).Redrive(t.Context(), adapter.Filter{}, 0, "", false); err != nil {
 		t.Fatal(err)
 	}
-	queue := &acceptingQueue{}
+	queue := deliverytest.NewQueue(t)
 	mapper, err := mapping.New(mapping.DefaultRules())
 	if err != nil {
 		t.Fatal(err)
@@ -377,7 +378,7 @@ func TestRedriveKeepsTheIdentity(t *testing.T) {
 		if _, err := durable.Accept(t.Context(), [][]byte{log.payloads[id]}); err != nil {
 			t.Fatal(err)
 		}
-		a := queue.arrivals[0]
+		a := queue.Arrivals()[0]
 		want := adapter.Redelivery{ID: id, UserID: a.UserID, AccountID: a.AccountID, Event: a.Event, EventKey: a.EventKey, Keyed: a.Keyed, Identity: a.Identity, Fingerprint: a.Fingerprint,
 			Bytes: len(log.payloads[id])}
 		if got := log.redeliveries[id]; got != want {
@@ -387,17 +388,6 @@ func TestRedriveKeepsTheIdentity(t *testing.T) {
 	if keyed, not := log.redeliveries[1], log.redeliveries[6]; !keyed.Keyed || keyed.Fingerprint != 0 || not.Keyed || not.Identity == 0 || not.Fingerprint == 0 {
 		t.Errorf("got %+v and %+v", keyed, not)
 	}
-}
-
-// acceptingQueue is a Queue that only accepts.
-type acceptingQueue struct {
-	adapter.Queue
-	arrivals []adapter.Arrival
-}
-
-func (q *acceptingQueue) Accept(_ context.Context, arrivals []adapter.Arrival) error {
-	q.arrivals = arrivals
-	return nil
 }
 
 func TestRedriveRefuses(t *testing.T) {

@@ -9,11 +9,12 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/delivery"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/mapping"
 )
 
 // TestRejectedEventsShareResults rejects many events of one request for two reasons, in
-// both kinds of delivery. The receipt and the sum of what is recorded have all of them.
+// both kinds of delivery. The receipt has all of them, and so has the sum of the records.
 func TestRejectedEventsShareResults(t *testing.T) {
 	const n = 1000
 	var events [][]byte
@@ -29,11 +30,11 @@ func TestRejectedEventsShareResults(t *testing.T) {
 		defer mu.Unlock()
 		told = append(told, r)
 	}
-	sender := senderFunc(func(*mapping.UserEvent) adapter.Attempt { return delivered })
+	sender := deliverytest.Always(delivered)
 	for name, acceptor := range map[string]interface {
 		Accept(context.Context, [][]byte) (adapter.Receipt, error)
 	}{
-		"durable": delivery.NewDurable(newMapper(t), &arrivalsQueue{}, delivery.DurableOptions{Record: record}),
+		"durable": delivery.NewDurable(newMapper(t), deliverytest.NewQueue(t), delivery.DurableOptions{Record: record}),
 		"direct":  delivery.NewDirect(newMapper(t), delivery.NewRetrier(sender, delivery.NewBreaker(delivery.BreakerOptions{}), delivery.RetrierOptions{}), delivery.DirectOptions{Record: record}),
 	} {
 		told = nil
@@ -69,7 +70,7 @@ func TestRejectedEventsShareResults(t *testing.T) {
 // TestFewRejectedEventsShareNothing has a hundred of each reason.
 func TestFewRejectedEventsShareNothing(t *testing.T) {
 	var told []adapter.Result
-	d := delivery.NewDurable(newMapper(t), &arrivalsQueue{}, delivery.DurableOptions{Record: func(r adapter.Result) { told = append(told, r) }})
+	d := delivery.NewDurable(newMapper(t), deliverytest.NewQueue(t), delivery.DurableOptions{Record: func(r adapter.Result) { told = append(told, r) }})
 	for range 2 { // requests
 		var events [][]byte
 		for range 100 {

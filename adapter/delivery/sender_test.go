@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,36 +9,11 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/mapping"
 )
 
-// calls is Client by a script. Each answer is used once, the last one for ever.
-type fakeClient struct {
-	tracks, upserts []adapter.Attempt
-	takes           time.Duration // by each call, on the clock of the test
-	made            []string
-	bodies          []string // of upserts
-}
-
-func (c *fakeClient) next(answers *[]adapter.Attempt) adapter.Attempt {
-	time.Sleep(c.takes)
-	answer := (*answers)[0]
-	if len(*answers) > 1 {
-		*answers = (*answers)[1:]
-	}
-	return answer
-}
-
-func (c *fakeClient) Track(_ context.Context, event *mapping.UserEvent) adapter.Attempt {
-	c.made = append(c.made, "track")
-	return c.next(&c.tracks)
-}
-
-func (c *fakeClient) Upsert(_ context.Context, upsert *mapping.UserUpsert) adapter.Attempt {
-	c.made = append(c.made, "upsert")
-	c.bodies = append(c.bodies, string(upsert.Body))
-	return c.next(&c.upserts)
-}
+type attempts = []adapter.Attempt
 
 var (
 	unknownUser = adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonUserNotFound, Status: 404}
@@ -62,9 +36,9 @@ func mappedUpserts(bodies ...string) *mapping.Result {
 	return mapped
 }
 
-// TestCourierDecides goes through every course that an attempt at an event can take.
-// It compares the courier with the rules as they are written down: in words, here.
-func TestCourierDecides(t *testing.T) {
+// TestSenderDecides goes through every course that an attempt at an event can take.
+// It compares the sender with the rules as they are written down: in words, here.
+func TestSenderDecides(t *testing.T) {
 	tracks := map[string]adapter.Attempt{
 		"delivered": delivered, "conflict": conflict, "unknown user": unknownUser, "refused": refused, "do not track": doNotTrack,
 		"busy": busy, "timeout": timedOut, "wrong key": wrongKey,
@@ -80,13 +54,14 @@ func TestCourierDecides(t *testing.T) {
 					for upsert := range upserts {
 						for second := range tracks {
 							name := fmt.Sprintf("ensure %d before %t known %t: %s, %s, %s", ensure, before, known, first, upsert, second)
-							script := &fakeClient{tracks: []adapter.Attempt{tracks[first], tracks[second]}, upserts: []adapter.Attempt{upserts[upsert]}}
+							script := deliverytest.Script(0, attempts{tracks[first], tracks[second]}, attempts{upserts[upsert]})
 							c := NewSender(script, SenderOptions{EnsureBefore: before})
 							if known {
 								c.known.add("a", "u")
 							}
 							got := c.Send(t.Context(), mappedEvent(ensure))
-							made := strings.Join(script.made, " ")
+							calls := script.Kinds()
+							made := strings.Join(calls, " ")
 							courses++
 
 							ahead := ensure == mapping.EnsureAlways || ensure == mapping.EnsureMissing && before && !known
@@ -107,17 +82,17 @@ func TestCourierDecides(t *testing.T) {
 							if made != wantMade || got.Outcome != decides.Outcome || got.Reason != reason || got.Status != decides.Status || got.Misconfigured != decides.Misconfigured {
 								t.Errorf("%s: %s gives %+v, want %s and %v %s", name, made, got, wantMade, decides.Outcome, reason)
 							}
-							if got.Requests != len(script.made) {
-								t.Errorf("%s: %d requests, counted %d", name, len(script.made), got.Requests)
+							if got.Requests != len(calls) {
+								t.Errorf("%s: %d requests, counted %d", name, len(calls), got.Requests)
 							}
-							if last := script.made[len(script.made)-1]; got.Outcome == adapter.Pending && got.Unprocessed != (last == "upsert" || decides.Unprocessed) {
+							if last := calls[len(calls)-1]; got.Outcome == adapter.Pending && got.Unprocessed != (last == "upsert" || decides.Unprocessed) {
 								t.Errorf("%s: %s is unprocessed=%t", name, made, got.Unprocessed)
 							}
 							wantKnown := known
-							for i, call := range script.made {
+							for i, call := range calls {
 								answer := upserts[upsert]
 								if call == "track" {
-									answer = tracks[map[bool]string{true: first, false: second}[!slices.Contains(script.made[:i], "track")]]
+									answer = tracks[map[bool]string{true: first, false: second}[!slices.Contains(calls[:i], "track")]]
 								}
 								wantKnown = (wantKnown || answer.Outcome == adapter.Delivered) && answer.Reason != mapping.ReasonUserNotFound
 							}
@@ -139,7 +114,7 @@ func TestCourierDecides(t *testing.T) {
 	}
 }
 
-func TestCourierMakesTheUserOfAnEvent(t *testing.T) {
+func TestSenderMakesTheUserOfAnEvent(t *testing.T) {
 	for _, test := range []struct {
 		upserts []mapping.UserUpsert
 		want    string
@@ -151,32 +126,32 @@ func TestCourierMakesTheUserOfAnEvent(t *testing.T) {
 		if mapped.Upserts = test.upserts; test.upserts == nil {
 			mapped.UserEvent.UserID, mapped.UserEvent.AccountID = `u "1"`, "日本"
 		}
-		script := &fakeClient{tracks: []adapter.Attempt{unknownUser, delivered}, upserts: []adapter.Attempt{delivered}}
-		if got := NewSender(script, SenderOptions{}).Send(t.Context(), mapped); got.Outcome != adapter.Delivered || script.bodies[0] != test.want {
-			t.Errorf("%+v: %s, want %s", got, script.bodies[0], test.want)
+		script := deliverytest.Script(0, attempts{unknownUser, delivered}, attempts{delivered})
+		if got := NewSender(script, SenderOptions{}).Send(t.Context(), mapped); got.Outcome != adapter.Delivered || script.Bodies()[0] != test.want {
+			t.Errorf("%+v: %s, want %s", got, script.Bodies()[0], test.want)
 		}
 	}
 }
 
-func TestCourierSendsUpsertsInOrder(t *testing.T) {
+func TestSenderSendsUpsertsInOrder(t *testing.T) {
 	for _, test := range []struct {
-		answers []adapter.Attempt
+		answers attempts
 		made    int
 		want    adapter.Outcome
 	}{
-		{[]adapter.Attempt{delivered}, 3, adapter.Delivered},
-		{[]adapter.Attempt{delivered, busy, delivered}, 2, adapter.Pending},
-		{[]adapter.Attempt{timedOut}, 1, adapter.Pending},
-		{[]adapter.Attempt{delivered, delivered, refused}, 3, adapter.Dead},
-		{[]adapter.Attempt{doNotTrack}, 1, adapter.Dead},
+		{attempts{delivered}, 3, adapter.Delivered},
+		{attempts{delivered, busy, delivered}, 2, adapter.Pending},
+		{attempts{timedOut}, 1, adapter.Pending},
+		{attempts{delivered, delivered, refused}, 3, adapter.Dead},
+		{attempts{doNotTrack}, 1, adapter.Dead},
 	} {
-		script := &fakeClient{upserts: test.answers}
+		script := deliverytest.Script(0, nil, test.answers)
 		c := NewSender(script, SenderOptions{})
 		got := c.Send(t.Context(), mappedUpserts(`{"n":0}`, `{"n":1}`, `{"n":2}`))
-		if len(script.made) != test.made || got.Outcome != test.want || got.Unprocessed != (test.want == adapter.Pending) {
-			t.Errorf("%v: %d calls, %+v", test.answers, len(script.made), got)
+		if calls := script.Requests(); calls != test.made || got.Outcome != test.want || got.Unprocessed != (test.want == adapter.Pending) {
+			t.Errorf("%v: %d calls, %+v", test.answers, calls, got)
 		}
-		for i, body := range script.bodies {
+		for i, body := range script.Bodies() {
 			if body != fmt.Sprintf(`{"n":%d}`, i) {
 				t.Errorf("upsert %d is %s", i, body)
 			}
@@ -187,55 +162,55 @@ func TestCourierSendsUpsertsInOrder(t *testing.T) {
 	}
 }
 
-// TestRefusedFieldsBlockNobody has SaaSquatch refuse one field after the other.
-func TestRefusedFieldsBlockNobody(t *testing.T) {
+// TestRefusedFieldsBlockNoUser has SaaSquatch refuse one field after the other.
+func TestRefusedFieldsBlockNoUser(t *testing.T) {
 	const body = `{"id":"u","accountId":"a","locale":"x","email":"x","firstName":"B","customFields":{"locale":1.50}}`
 	refuse := func(fields ...string) adapter.Attempt {
 		return adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400, RefusedFields: fields}
 	}
 	for name, test := range map[string]struct {
-		answers []adapter.Attempt
+		answers attempts
 		bodies  []string
 		want    adapter.Attempt
 	}{
 		"one": {
-			[]adapter.Attempt{refuse("locale"), delivered},
+			attempts{refuse("locale"), delivered},
 			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`},
 			adapter.Attempt{Outcome: adapter.Delivered, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 		"another then": {
-			[]adapter.Attempt{refuse("locale"), refuse("email"), delivered},
+			attempts{refuse("locale"), refuse("email"), delivered},
 			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`, `{"id":"u","accountId":"a","firstName":"B","customFields":{"locale":1.50}}`},
 			adapter.Attempt{Outcome: adapter.Delivered, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 		"yet another": {
-			[]adapter.Attempt{refuse("locale"), refuse("email"), refuse("shareLinks"), refuse("cookies")},
+			attempts{refuse("locale"), refuse("email"), refuse("shareLinks"), refuse("cookies")},
 			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`, `{"id":"u","accountId":"a","firstName":"B","customFields":{"locale":1.50}}`, `{"id":"u","accountId":"a","customFields":{"locale":1.50}}`},
 			adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 		"any": {
-			[]adapter.Attempt{refuse("locale", "email", "imageUrl"), refused},
+			attempts{refuse("locale", "email", "imageUrl"), refused},
 			[]string{body, `{"id":"u","accountId":"a","firstName":"B","customFields":{"locale":1.50}}`},
 			adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 		"none that there is": {
-			[]adapter.Attempt{refuse("imageUrl")}, []string{body}, adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused},
+			attempts{refuse("imageUrl")}, []string{body}, adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused},
 		},
 		"the same then": {
-			[]adapter.Attempt{refuse("locale"), refuse("locale")},
+			attempts{refuse("locale"), refuse("locale")},
 			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`},
 			adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 		"busy then": {
-			[]adapter.Attempt{refuse("locale"), busy},
+			attempts{refuse("locale"), busy},
 			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`},
 			adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 	} {
-		script := &fakeClient{upserts: test.answers}
+		script := deliverytest.Script(0, nil, test.answers)
 		got := NewSender(script, SenderOptions{}).Send(t.Context(), mappedUpserts(body))
-		if !slices.Equal(script.bodies, test.bodies) {
-			t.Errorf("%s: upserts\n%s", name, strings.Join(script.bodies, "\n"))
+		if !slices.Equal(script.Bodies(), test.bodies) {
+			t.Errorf("%s: upserts\n%s", name, strings.Join(script.Bodies(), "\n"))
 		}
 		if got.Outcome != test.want.Outcome || got.Reason != test.want.Reason || !slices.Equal(got.Warnings, test.want.Warnings) || got.RefusedFields != nil {
 			t.Errorf("%s: got %+v", name, got)
@@ -243,8 +218,8 @@ func TestRefusedFieldsBlockNobody(t *testing.T) {
 	}
 }
 
-// TestCourierKeepsItsTime has calls that leave no time for the next.
-func TestCourierKeepsItsTime(t *testing.T) {
+// TestSenderKeepsItsTime has calls that leave no time for the next.
+func TestSenderKeepsItsTime(t *testing.T) {
 	for name, test := range map[string]struct {
 		takes time.Duration
 		made  string
@@ -254,13 +229,13 @@ func TestCourierKeepsItsTime(t *testing.T) {
 		"quick enough": {2499 * time.Millisecond, "track upsert track"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			script := &fakeClient{tracks: []adapter.Attempt{unknownUser, delivered}, upserts: []adapter.Attempt{delivered}, takes: test.takes}
+			script := deliverytest.Script(test.takes, attempts{unknownUser, delivered}, attempts{delivered})
 			c := NewSender(script, SenderOptions{})
 			got := c.Send(t.Context(), mappedEvent(mapping.EnsureMissing))
-			if made := strings.Join(script.made, " "); made != test.made {
+			if made := strings.Join(script.Kinds(), " "); made != test.made {
 				t.Errorf("%s: %s", name, made)
 			}
-			if len(script.made) < 3 && (got.Outcome != adapter.Pending || got.Reason != mapping.ReasonTimeout || !got.Unprocessed) {
+			if script.Requests() < 3 && (got.Outcome != adapter.Pending || got.Reason != mapping.ReasonTimeout || !got.Unprocessed) {
 				t.Errorf("%s: got %+v", name, got)
 			}
 		})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/mapping"
 )
 
@@ -34,7 +35,7 @@ func (upsertMapper) MapWith(event []byte, _ time.Time, _ mapping.Options) mappin
 func TestDirectUpserts(t *testing.T) {
 	refuse := adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400, RefusedFields: []string{"locale"}}
 	synctest.Test(t, func(t *testing.T) {
-		script := &fakeClient{upserts: []adapter.Attempt{busy, refuse, delivered}, tracks: []adapter.Attempt{delivered}}
+		script := deliverytest.Script(0, attempts{delivered}, attempts{busy, refuse, delivered})
 		var mu sync.Mutex
 		var told []adapter.Result
 		d := NewDirect(upsertMapper{}, NewRetrier(NewSender(script, SenderOptions{}), NewBreaker(BreakerOptions{}), RetrierOptions{}), DirectOptions{Record: func(r adapter.Result) {
@@ -44,7 +45,7 @@ func TestDirectUpserts(t *testing.T) {
 		}})
 		events := [][]byte{[]byte(`u message-1 {"locale":1} {"n":1}`), []byte("u message-2 track")}
 		receipt := accept(t, d, events...)
-		if made := strings.Join(script.made, " "); made != "upsert upsert upsert upsert track" {
+		if made := strings.Join(script.Kinds(), " "); made != "upsert upsert upsert upsert track" {
 			t.Errorf("made %s", made)
 		}
 		first := receipt.Results[0]
@@ -56,12 +57,12 @@ func TestDirectUpserts(t *testing.T) {
 		}
 		// Segment sends the request again.
 		receipt = accept(t, d, events...)
-		if len(script.made) != 5 || receipt.Results[0].Reason != mapping.ReasonRecentlyDelivered || receipt.Results[1].Reason != mapping.ReasonRecentlyDelivered {
-			t.Errorf("the redelivery made %v: %+v", script.made[5:], receipt.Results)
+		if script.Requests() != 5 || receipt.Results[0].Reason != mapping.ReasonRecentlyDelivered || receipt.Results[1].Reason != mapping.ReasonRecentlyDelivered {
+			t.Errorf("the redelivery made %v: %+v", script.Kinds()[5:], receipt.Results)
 		}
 		// Another identify with the same messageId is another.
 		accept(t, d, []byte(`u message-1 {"n":2}`))
-		if len(script.made) != 6 {
+		if script.Requests() != 6 {
 			t.Error("other upserts with the same messageId were taken for sent")
 		}
 	})
@@ -70,11 +71,12 @@ func TestDirectUpserts(t *testing.T) {
 // TestDirectKeepsOrder has an identify stay pending beyond the answer.
 func TestDirectKeepsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		script := &fakeClient{upserts: []adapter.Attempt{busy}, tracks: []adapter.Attempt{delivered}}
+		script := deliverytest.Script(0, attempts{delivered}, attempts{busy})
 		d := NewDirect(upsertMapper{}, NewRetrier(NewSender(script, SenderOptions{}), NewBreaker(BreakerOptions{}), RetrierOptions{}), DirectOptions{})
 		receipt := accept(t, d, []byte(`u message-1 {}`), []byte("u message-2 track"), []byte("v message-3 track"))
-		if slices.Index(script.made, "track") != slices.Index(script.made, "upsert")+1 && script.made[0] != "track" || strings.Count(strings.Join(script.made, " "), "track") != 1 {
-			t.Errorf("made %v", script.made)
+		made := script.Kinds()
+		if slices.Index(made, "track") != slices.Index(made, "upsert")+1 && made[0] != "track" || strings.Count(strings.Join(made, " "), "track") != 1 {
+			t.Errorf("made %v", made)
 		}
 		if r := receipt.Results; r[0].Outcome != adapter.Pending || r[1].Outcome != adapter.Pending || r[2].Outcome != adapter.Delivered || !receipt.Redeliver {
 			t.Errorf("got %+v", r)

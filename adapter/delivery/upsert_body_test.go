@@ -33,7 +33,7 @@ func TestDropMembers(t *testing.T) {
 	}
 }
 
-// FuzzDropMembers barriers that what is left is the rest of the body, in its order.
+// FuzzDropMembers checks that the rest of the body stays, in its order.
 func FuzzDropMembers(f *testing.F) {
 	f.Add([]byte(`{"id":"u","locale":"en","customFields":{"a":1.50},"email":null}`))
 	f.Add([]byte(`{"loc\u0061le":1}`))

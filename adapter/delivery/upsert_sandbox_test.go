@@ -11,13 +11,14 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/delivery"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/saasquatch"
 	"segment-saasquatch/adapter/sandbox"
 	"segment-saasquatch/mapping"
 )
 
-// newCourierTo returns a Sender to a sandbox over HTTP.
-func newCourierTo(t *testing.T, opts sandbox.Options, courier delivery.SenderOptions) (*delivery.Sender, *sandbox.Server) {
+// newSenderTo returns a Sender to a sandbox over HTTP.
+func newSenderTo(t *testing.T, opts sandbox.Options, sender delivery.SenderOptions) (*delivery.Sender, *sandbox.Server) {
 	server, err := sandbox.New(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +29,7 @@ func newCourierTo(t *testing.T, opts sandbox.Options, courier delivery.SenderOpt
 	if err != nil {
 		t.Fatal(err)
 	}
-	return delivery.NewSender(client, courier), server
+	return delivery.NewSender(client, sender), server
 }
 
 // mappedTrack returns an event whose user is created if need be, by the upserts.
@@ -55,8 +56,8 @@ func mappedIdentify(user, messageID string, members ...string) *mapping.Result {
 	return mapped
 }
 
-// TestCourierAtTheSandbox sends results to a SaaSquatch that knows no user at first.
-func TestCourierAtTheSandbox(t *testing.T) {
+// TestSenderAtTheSandbox sends results to a SaaSquatch that knows no user at first.
+func TestSenderAtTheSandbox(t *testing.T) {
 	type step struct {
 		mapped   *mapping.Result
 		outcome  adapter.Outcome
@@ -66,7 +67,7 @@ func TestCourierAtTheSandbox(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		opts    sandbox.Options
-		courier delivery.SenderOptions
+		sender  delivery.SenderOptions
 		prepare func(*sandbox.Server)
 		steps   []step
 		events  uint64 // accepted in the end
@@ -96,7 +97,7 @@ func TestCourierAtTheSandbox(t *testing.T) {
 			events: 0, users: 1,
 		},
 		"no key is burnt by ensuring before": {
-			opts: sandbox.Options{BurnKeys: true}, courier: delivery.SenderOptions{EnsureBefore: true},
+			opts: sandbox.Options{BurnKeys: true}, sender: delivery.SenderOptions{EnsureBefore: true},
 			steps: []step{
 				{mappedTrack("u", "message-1", mapping.EnsureMissing), adapter.Delivered, "", 2, ""},
 				{mappedTrack("u", "message-2", mapping.EnsureMissing), adapter.Delivered, "", 1, ""},
@@ -142,12 +143,12 @@ func TestCourierAtTheSandbox(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			courier, server := newCourierTo(t, test.opts, test.courier)
+			sender, server := newSenderTo(t, test.opts, test.sender)
 			if test.prepare != nil {
 				test.prepare(server)
 			}
 			for i, step := range test.steps {
-				got := courier.Send(t.Context(), step.mapped)
+				got := sender.Send(t.Context(), step.mapped)
 				var warnings []string
 				for _, warning := range got.Warnings {
 					warnings = append(warnings, string(warning))
@@ -189,8 +190,8 @@ func TestUpsertsOverEitherDelivery(t *testing.T) {
 		}
 	}
 	t.Run("direct", func(t *testing.T) {
-		courier, server := newCourierTo(t, sandbox.Options{}, delivery.SenderOptions{})
-		direct := delivery.NewDirect(mapper, delivery.NewRetrier(courier, delivery.NewBreaker(delivery.BreakerOptions{}), delivery.RetrierOptions{}), delivery.DirectOptions{Budget: time.Minute})
+		sender, server := newSenderTo(t, sandbox.Options{}, delivery.SenderOptions{})
+		direct := delivery.NewDirect(mapper, delivery.NewRetrier(sender, delivery.NewBreaker(delivery.BreakerOptions{}), delivery.RetrierOptions{}), delivery.DirectOptions{Budget: time.Minute})
 		receipt, err := direct.Accept(t.Context(), events)
 		if err != nil {
 			t.Fatal(err)
@@ -198,9 +199,9 @@ func TestUpsertsOverEitherDelivery(t *testing.T) {
 		check(t, server, receipt.Results)
 	})
 	t.Run("durable", func(t *testing.T) {
-		courier, server := newCourierTo(t, sandbox.Options{}, delivery.SenderOptions{})
-		queue, told := newMemoryQueue(), make(chan adapter.Result, len(events))
-		dispatcher := delivery.NewDispatcher(mapper, courier, delivery.NewBreaker(delivery.BreakerOptions{}), queue, delivery.DispatcherOptions{Record: func(r adapter.Result) { told <- r }})
+		sender, server := newSenderTo(t, sandbox.Options{}, delivery.SenderOptions{})
+		queue, told := deliverytest.NewQueue(t), make(chan adapter.Result, len(events))
+		dispatcher := delivery.NewDispatcher(mapper, sender, delivery.NewBreaker(delivery.BreakerOptions{}), queue, delivery.DispatcherOptions{Record: func(r adapter.Result) { told <- r }})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- dispatcher.Run(ctx) }()
