@@ -28,16 +28,25 @@ func TestHolds(t *testing.T) {
 		now     time.Time
 		want    string
 	}{
-		"nothing":                   {func(*barriers) {}, leasedEvent(2, "u"), now, "free"},
-		"later event":               {func(h *barriers) { h.begin(leasedEvent(1, "u"), true, due, now) }, leasedEvent(2, "u"), now, "10s"},
-		"itself":                    {func(h *barriers) { h.begin(leasedEvent(1, "u"), true, due, now) }, leasedEvent(1, "u"), now, "free"},
-		"earlier event":             {func(h *barriers) { h.begin(leasedEvent(3, "u"), true, due, now) }, leasedEvent(2, "u"), now, "free"},
-		"another user":              {func(h *barriers) { h.begin(leasedEvent(1, "u"), true, due, now) }, leasedEvent(2, "v"), now, "free"},
-		"another account":           {func(h *barriers) { h.begin(leasedEvent(1, "u"), true, due, now) }, &adapter.Leased{ID: 2, UserID: "u", AccountID: "v"}, now, "free"},
-		"one that may be processed": {func(h *barriers) { h.begin(leasedEvent(1, "u"), true, due, now) }, &adapter.Leased{ID: 2, UserID: "u", AccountID: "u", AmbiguousSince: now}, now, "free"},
-		"when it is due":            {func(h *barriers) { h.begin(leasedEvent(1, "u"), true, due, now) }, leasedEvent(2, "u"), due, "2s"},
-		"a moment before":           {func(h *barriers) { h.begin(leasedEvent(1, "u"), true, due, now) }, leasedEvent(2, "u"), due.Add(-time.Second), "2s"},
-		"long after it was due":     {func(h *barriers) { h.begin(leasedEvent(1, "u"), true, due, now) }, leasedEvent(2, "u"), due.Add(barrierGrace), "free"},
+		"nothing": {func(*barriers) {}, leasedEvent(2, "u"), now, "free"},
+		"later event": {func(h *barriers) { h.begin(leasedEvent(1, "u"), true, due, now) },
+			leasedEvent(2, "u"), now, "10s"},
+		"itself": {func(h *barriers) { h.begin(leasedEvent(1, "u"), true, due, now) },
+			leasedEvent(1, "u"), now, "free"},
+		"earlier event": {func(h *barriers) { h.begin(leasedEvent(3, "u"), true, due, now) },
+			leasedEvent(2, "u"), now, "free"},
+		"another user": {func(h *barriers) { h.begin(leasedEvent(1, "u"), true, due, now) },
+			leasedEvent(2, "v"), now, "free"},
+		"another account": {func(h *barriers) { h.begin(leasedEvent(1, "u"), true, due, now) },
+			&adapter.Leased{ID: 2, UserID: "u", AccountID: "v"}, now, "free"},
+		"one that may be processed": {func(h *barriers) { h.begin(leasedEvent(1, "u"), true, due, now) },
+			&adapter.Leased{ID: 2, UserID: "u", AccountID: "u", AmbiguousSince: now}, now, "free"},
+		"when it is due": {func(h *barriers) { h.begin(leasedEvent(1, "u"), true, due, now) },
+			leasedEvent(2, "u"), due, "2s"},
+		"a moment before": {func(h *barriers) { h.begin(leasedEvent(1, "u"), true, due, now) },
+			leasedEvent(2, "u"), due.Add(-time.Second), "2s"},
+		"long after it was due": {func(h *barriers) { h.begin(leasedEvent(1, "u"), true, due, now) },
+			leasedEvent(2, "u"), due.Add(barrierGrace), "free"},
 		"after it was due, leases end": {func(h *barriers) {
 			h.begin(&adapter.Leased{ID: 1, UserID: "u", AccountID: "u", Until: now.Add(time.Hour)}, true, due, now)
 		}, leasedEvent(2, "u"), due.Add(sharedBarrierGrace), "free"},
@@ -112,7 +121,8 @@ func TestTakeBehind(t *testing.T) {
 	if len(behind) != 2 || behind[0].leased.ID != 5 || behind[1].leased.ID != 7 {
 		t.Errorf("took %+v", behind)
 	}
-	if len(userQueue.events) != 3 || userQueue.events[1].ID != 1 || userQueue.events[2].ID != 6 || l.events != 4 || l.bytes != 3 {
+	if len(userQueue.events) != 3 || userQueue.events[1].ID != 1 || userQueue.events[2].ID != 6 || l.events != 4 ||
+		l.bytes != 3 {
 		t.Errorf("left %d in the userQueue, %d events of %d bytes", len(userQueue.events), l.events, l.bytes)
 	}
 	if behind := l.takeBehind(leasedEvent(9, "none"), time.Now()); behind != nil {

@@ -45,7 +45,8 @@ var benchNow = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 // and the share of the bare client's rate that the adapter reaches.
 func BenchmarkDelivery(b *testing.B) {
 	bareTarget := startSandbox(b)
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: benchConcurrency, MaxConnsPerHost: benchConcurrency}}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: benchConcurrency,
+		MaxConnsPerHost: benchConcurrency}}
 	mapper := benchMapper(b)
 	url := startAdapter(b, startSandbox(b))
 	var bare, adapted cost
@@ -110,7 +111,8 @@ func benchEvent(b *testing.B, round, i int) []byte {
 		b.Fatal(err)
 	}
 	event = bytes.TrimSpace(event)
-	event = bytes.Replace(event, []byte("ajs-next-1790812800123-2324d7d3-9791-4b0e-a6f2-1bd1b7308241"), fmt.Appendf(nil, "ajs-next-%013d-2324d7d3-9791-4b0e-a6f2-%012d", round, i), 1)
+	event = bytes.Replace(event, []byte("ajs-next-1790812800123-2324d7d3-9791-4b0e-a6f2-1bd1b7308241"),
+		fmt.Appendf(nil, "ajs-next-%013d-2324d7d3-9791-4b0e-a6f2-%012d", round, i), 1)
 	return bytes.Replace(event, []byte(`"userId":"97980cfea0067"`), fmt.Appendf(nil, `"userId":"user-%08d"`, i), 1)
 }
 
@@ -144,7 +146,8 @@ func listen(b *testing.B, handler http.Handler) (url string) {
 }
 
 func startSandbox(b *testing.B) (url string) {
-	server, err := sandbox.New(sandbox.Options{Tenants: map[string]string{benchTenant: benchKey}, Users: sandbox.AnyUser, MaxEvents: 1})
+	server, err := sandbox.New(sandbox.Options{Tenants: map[string]string{benchTenant: benchKey},
+		Users: sandbox.AnyUser, MaxEvents: 1})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -152,15 +155,20 @@ func startSandbox(b *testing.B) (url string) {
 }
 
 func startAdapter(b *testing.B, target string) (url string) {
-	client, err := saasquatch.New(saasquatch.Options{BaseURL: target, TenantAlias: benchTenant, APIKey: adapter.NewSecret(benchKey), Concurrency: benchConcurrency, UserAgent: "bench"})
+	client, err := saasquatch.New(saasquatch.Options{BaseURL: target, TenantAlias: benchTenant,
+		APIKey: adapter.NewSecret(benchKey), Concurrency: benchConcurrency, UserAgent: "bench"})
 	if err != nil {
 		b.Fatal(err)
 	}
-	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(io.Discard), zap.InfoLevel))
-	direct := delivery.NewDirect(benchMapper(b), delivery.NewRetrier(delivery.NewSender(client, delivery.SenderOptions{}), delivery.NewBreaker(delivery.BreakerOptions{Ceiling: benchConcurrency}), delivery.RetrierOptions{}), delivery.DirectOptions{
+	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()),
+		zapcore.AddSync(io.Discard), zap.InfoLevel))
+	direct := delivery.NewDirect(benchMapper(b), delivery.NewRetrier(delivery.NewSender(client,
+		delivery.SenderOptions{}), delivery.NewBreaker(delivery.BreakerOptions{Ceiling: benchConcurrency}),
+		delivery.RetrierOptions{}), delivery.DirectOptions{
 		Budget: time.Minute,
 		Record: func(r adapter.Result) {
-			log.Info("event", zap.String("message_id", r.MessageID), zap.Stringer("outcome", r.Outcome), zap.String("event_key", r.EventKey), zap.Int("status", r.Status), zap.Duration("duration", r.Duration))
+			log.Info("event", zap.String("message_id", r.MessageID), zap.Stringer("outcome", r.Outcome),
+				zap.String("event_key", r.EventKey), zap.Int("status", r.Status), zap.Duration("duration", r.Duration))
 		},
 	})
 	handler, err := webhook.New([]webhook.Connection{{
@@ -184,7 +192,9 @@ func postAll(b *testing.B, client *http.Client, target string, bodies [][]byte) 
 					return
 				}
 				user := fmt.Sprintf("user-%08d", i)
-				request, err := http.NewRequest(http.MethodPost, target+"/api/v1/"+benchTenant+"/open/account/"+user+"/user/"+user+"/events", bytes.NewReader(bodies[i]))
+				request, err := http.NewRequest(http.MethodPost,
+					target+"/api/v1/"+benchTenant+"/open/account/"+user+"/user/"+user+"/events",
+					bytes.NewReader(bodies[i]))
 				if err != nil {
 					b.Error(err)
 					return

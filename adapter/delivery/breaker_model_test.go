@@ -34,7 +34,8 @@ func TestBreakerModel(t *testing.T) {
 	for seed := range uint64(50) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
-			m := &breakerModel{random: random, floor: 1 + random.IntN(8), arrived: make(chan *Permit, 1000), left: make(chan struct{}, 1000)}
+			m := &breakerModel{random: random, floor: 1 + random.IntN(8), arrived: make(chan *Permit, 1000),
+				left: make(chan struct{}, 1000)}
 			m.ceiling = m.floor + random.IntN(60)
 			m.breakerTest = &breakerTest{t: t, start: time.Now()}
 			m.Breaker = NewBreaker(BreakerOptions{

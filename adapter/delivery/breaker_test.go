@@ -20,8 +20,9 @@ var (
 	timedOut    = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout}
 	unreachable = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonNetworkError}
 	tooMany     = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonRateLimited, Status: 429}
-	forbidden   = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonForbidden, Status: 403, Misconfigured: true}
-	ownFault    = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonInternalError}
+	forbidden   = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonForbidden, Status: 403,
+		Misconfigured: true}
+	ownFault = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonInternalError}
 )
 
 // askingFor returns the answer with Retry-After.
@@ -152,7 +153,8 @@ func (tenant *loadedTenant) startsBetween(from, to time.Duration) int {
 func TestBreakerOpensAtHalfFailuresOfTwenty(t *testing.T) {
 	mix := func(parts ...any) (attempts []adapter.Attempt) {
 		for i := 0; i < len(parts); i += 2 {
-			attempts = append(attempts, slices.Repeat([]adapter.Attempt{parts[i+1].(adapter.Attempt)}, parts[i].(int))...)
+			attempts = append(attempts, slices.Repeat([]adapter.Attempt{parts[i+1].(adapter.Attempt)},
+				parts[i].(int))...)
 		}
 		return attempts
 	}
@@ -221,7 +223,8 @@ func TestBreakerProbesAnOutage(t *testing.T) {
 		for _, wait := range []time.Duration{5, 10, 20, 40, 60, 60} {
 			at += wait * time.Second
 			state := g.State()
-			if want := (BreakerState{Paused: true, Reason: mapping.ReasonServerError, Since: g.start, Until: g.start.Add(at), Limit: 4}); state != want {
+			if want := (BreakerState{Paused: true, Reason: mapping.ReasonServerError, Since: g.start,
+				Until: g.start.Add(at), Limit: 4}); state != want {
 				t.Errorf("state %+v, want %+v", state, want)
 			}
 			probe := g.acquire()
@@ -279,15 +282,21 @@ func TestBreakerProbeDecides(t *testing.T) {
 		reason mapping.Reason
 		next   time.Duration // when the next request starts
 	}{
-		"outage, answered":         {outage, delivered, 5 * time.Second, false, "", 5 * time.Second},
-		"outage, refused event":    {outage, refused, 5 * time.Second, false, "", 5 * time.Second},
-		"outage, throttled":        {outage, askingFor(tooMany, 7*time.Second), 5 * time.Second, true, mapping.ReasonRateLimited, 12 * time.Second},
-		"outage, asks for time":    {outage, askingFor(busy, time.Minute), 5 * time.Second, true, mapping.ReasonServerError, 65 * time.Second},
-		"outage, then a wrong key": {outage, wrongKey, 5 * time.Second, true, mapping.ReasonUnauthorized, 20 * time.Second},
-		"outage, our own fault":    {outage, ownFault, 5 * time.Second, true, mapping.ReasonInternalError, 15 * time.Second},
-		"wrong key, answered":      {configuration, conflict, 15 * time.Second, false, "", 15 * time.Second},
-		"wrong key, then down":     {configuration, timedOut, 15 * time.Second, true, mapping.ReasonTimeout, 20 * time.Second},
-		"wrong key, then tenant":   {configuration, forbidden, 15 * time.Second, true, mapping.ReasonForbidden, 45 * time.Second},
+		"outage, answered":      {outage, delivered, 5 * time.Second, false, "", 5 * time.Second},
+		"outage, refused event": {outage, refused, 5 * time.Second, false, "", 5 * time.Second},
+		"outage, throttled": {outage, askingFor(tooMany, 7*time.Second), 5 * time.Second, true,
+			mapping.ReasonRateLimited, 12 * time.Second},
+		"outage, asks for time": {outage, askingFor(busy, time.Minute), 5 * time.Second, true,
+			mapping.ReasonServerError, 65 * time.Second},
+		"outage, then a wrong key": {outage, wrongKey, 5 * time.Second, true, mapping.ReasonUnauthorized,
+			20 * time.Second},
+		"outage, our own fault": {outage, ownFault, 5 * time.Second, true, mapping.ReasonInternalError,
+			15 * time.Second},
+		"wrong key, answered": {configuration, conflict, 15 * time.Second, false, "", 15 * time.Second},
+		"wrong key, then down": {configuration, timedOut, 15 * time.Second, true, mapping.ReasonTimeout,
+			20 * time.Second},
+		"wrong key, then tenant": {configuration, forbidden, 15 * time.Second, true, mapping.ReasonForbidden,
+			45 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -395,7 +404,8 @@ func TestBreakerHonoursRetryAfter(t *testing.T) {
 				g := newBreakerTest(t, BreakerOptions{})
 				g.at(0, test.answer)
 				if state := g.State(); state.Paused != (test.want > 0) ||
-					state.Paused && (state.Reason != test.answer.Reason || !state.Until.Equal(g.start.Add(test.want))) {
+					state.Paused && (state.Reason != test.answer.Reason ||
+						!state.Until.Equal(g.start.Add(test.want))) {
 					t.Errorf("state %+v", state)
 				}
 				g.at(test.want, delivered)

@@ -48,10 +48,14 @@ func TestBreakerLimitStaysWithinItsBounds(t *testing.T) {
 // chance alone makes a round slow now and then.
 func TestBreakerLimitReachesTheCeiling(t *testing.T) {
 	for name, latency := range map[string]func(random *rand.Rand) time.Duration{
-		"20 ms":         func(*rand.Rand) time.Duration { return 20 * time.Millisecond },
-		"300 ms":        func(*rand.Rand) time.Duration { return 300 * time.Millisecond },
-		"20 to 300 ms":  func(r *rand.Rand) time.Duration { return 20*time.Millisecond + time.Duration(r.Int64N(280e6)) },
-		"one of ten":    func(r *rand.Rand) time.Duration { return []time.Duration{20e6, 300e6}[max(0, r.IntN(10)-8)] },
+		"20 ms":  func(*rand.Rand) time.Duration { return 20 * time.Millisecond },
+		"300 ms": func(*rand.Rand) time.Duration { return 300 * time.Millisecond },
+		"20 to 300 ms": func(r *rand.Rand) time.Duration {
+			return 20*time.Millisecond + time.Duration(r.Int64N(280e6))
+		},
+		"one of ten": func(r *rand.Rand) time.Duration {
+			return []time.Duration{20e6, 300e6}[max(0, r.IntN(10)-8)]
+		},
 		"half and half": func(r *rand.Rand) time.Duration { return []time.Duration{20e6, 300e6}[r.IntN(2)] },
 		"a long tail":   func(r *rand.Rand) time.Duration { return []time.Duration{50e6, 5e9}[max(0, r.IntN(20)-18)] },
 	} {

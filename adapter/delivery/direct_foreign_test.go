@@ -13,7 +13,8 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-var foreignPage = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonUnexpectedAnswer, Detail: "HTTP 404, a page", Status: 404, Foreign: true, Unprocessed: true}
+var foreignPage = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonUnexpectedAnswer,
+	Detail: "HTTP 404, a page", Status: 404, Foreign: true, Unprocessed: true}
 
 // firewall answers the events of users whose name begins with odd, after a while.
 func firewall(event *mapping.UserEvent, _ int) adapter.Attempt {
@@ -39,7 +40,8 @@ func TestDirectOddEventAmongGoodOnes(t *testing.T) {
 			}
 		}
 		odd := receipt.Results[50]
-		if odd.Outcome != adapter.Dead || odd.Reason != mapping.ReasonUnexpectedAnswer || odd.Attempts < 3 || odd.Detail != foreignPage.Detail || receipt.Redeliver {
+		if odd.Outcome != adapter.Dead || odd.Reason != mapping.ReasonUnexpectedAnswer || odd.Attempts < 3 ||
+			odd.Detail != foreignPage.Detail || receipt.Redeliver {
 			t.Errorf("got %+v, redeliver %t", odd, receipt.Redeliver)
 		}
 	})
@@ -49,21 +51,26 @@ func TestDirectOddEventAmongGoodOnes(t *testing.T) {
 // the event or the tenant shows once another request's event passes.
 func TestDirectLoneEventIsNotGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDirect(t, deliverytest.NewNumberedSender(firewall), BreakerOptions{Random: func() float64 { return 0.5 }}, nil)
-		for _, odd := range [][]byte{track("odd", "x", "message-odd"), []byte(`{"type":"track","userId":"odd-2","event":"no id"}`)} {
+		d := newDirect(t, deliverytest.NewNumberedSender(firewall),
+			BreakerOptions{Random: func() float64 { return 0.5 }}, nil)
+		for _, odd := range [][]byte{track("odd", "x", "message-odd"),
+			[]byte(`{"type":"track","userId":"odd-2","event":"no id"}`)} {
 			for range 5 {
 				receipt := accept(t, d, odd)
-				if got := receipt.Results[0]; got.Outcome != adapter.Pending || got.Reason != mapping.ReasonUnexpectedAnswer || got.Attempts < 3 || !receipt.Redeliver {
+				if got := receipt.Results[0]; got.Outcome != adapter.Pending ||
+					got.Reason != mapping.ReasonUnexpectedAnswer || got.Attempts < 3 || !receipt.Redeliver {
 					t.Errorf("got %+v", got)
 				}
 			}
 			go func() {
 				time.Sleep(time.Second)
-				if _, err := d.Accept(t.Context(), [][]byte{track("good", "x", fmt.Sprintf("message-good-%d", time.Now().UnixNano()))}); err != nil {
+				if _, err := d.Accept(t.Context(), [][]byte{track("good", "x", fmt.Sprintf("message-good-%d",
+					time.Now().UnixNano()))}); err != nil {
 					t.Error(err)
 				}
 			}()
-			if got := accept(t, d, odd).Results[0]; got.Outcome != adapter.Dead || got.Reason != mapping.ReasonUnexpectedAnswer {
+			if got := accept(t, d, odd).Results[0]; got.Outcome != adapter.Dead ||
+				got.Reason != mapping.ReasonUnexpectedAnswer {
 				t.Errorf("got %+v", got)
 			}
 		}
@@ -160,7 +167,8 @@ func TestKnownEventsTakeNoSlot(t *testing.T) {
 		known := ofUsers(10)
 		accept(t, d, known...)
 		slow.Store(true)
-		accept(t, d, track("slow-1", "x", "message-slow-1"), track("slow-2", "x", "message-slow-2")) // they go on behind the answer
+		// they go on behind the answer
+		accept(t, d, track("slow-1", "x", "message-slow-1"), track("slow-2", "x", "message-slow-2"))
 		began := time.Now()
 		receipt := accept(t, d, known...)
 		if took := time.Since(began); took > 0 || receipt.Counts()[adapter.Duplicate] != 10 {

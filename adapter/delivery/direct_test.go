@@ -20,7 +20,8 @@ var (
 	conflict  = adapter.Attempt{Outcome: adapter.Duplicate, Reason: mapping.ReasonConflict, Status: 409}
 	busy      = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Status: 503}
 	refused   = adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400}
-	wrongKey  = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonUnauthorized, Status: 401, Misconfigured: true}
+	wrongKey  = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonUnauthorized, Status: 401,
+		Misconfigured: true}
 )
 
 func newDirect(t *testing.T, sender adapter.Sender, opts BreakerOptions, record func(adapter.Result)) *Direct {
@@ -32,7 +33,8 @@ func newDirect(t *testing.T, sender adapter.Sender, opts BreakerOptions, record 
 		t.Fatal(err)
 	}
 	opts.ForeignRest = -1
-	return NewDirect(mapper, NewRetrier(sender, NewBreaker(opts), RetrierOptions{Random: opts.Random}), DirectOptions{Record: record})
+	return NewDirect(mapper, NewRetrier(sender, NewBreaker(opts), RetrierOptions{Random: opts.Random}),
+		DirectOptions{Record: record})
 }
 
 func track(user, event, messageID string) []byte {
@@ -79,9 +81,11 @@ func TestDirectReportsEveryOutcome(t *testing.T) {
 			}
 			recorded[r.Index] = r.Outcome
 		})
-		receipt := accept(t, d, track("u", "fine", "00000001"), track("u", "again", "00000002"), track("v", "bad", "00000003"),
+		receipt := accept(t, d, track("u", "fine", "00000001"), track("u", "again", "00000002"),
+			track("v", "bad", "00000003"),
 			[]byte(`{"type":"page"}`), []byte(`null`))
-		want := []adapter.Outcome{adapter.Delivered, adapter.Duplicate, adapter.Dead, adapter.Skipped, adapter.Rejected}
+		want := []adapter.Outcome{adapter.Delivered, adapter.Duplicate, adapter.Dead, adapter.Skipped,
+			adapter.Rejected}
 		for i, result := range receipt.Results {
 			if result.Outcome != want[i] {
 				t.Errorf("event %d: %v %s, want %v", i, result.Outcome, result.Reason, want[i])
@@ -95,7 +99,8 @@ func TestDirectReportsEveryOutcome(t *testing.T) {
 				t.Errorf("event %d is recorded as %v", i, recorded[i])
 			}
 		}
-		if r := receipt.Results[0]; r.IdempotencyKey != "00000001" || r.EventKey != "fine" || r.Attempts != 1 || r.Status != 200 {
+		if r := receipt.Results[0]; r.IdempotencyKey != "00000001" || r.EventKey != "fine" || r.Attempts != 1 ||
+			r.Status != 200 {
 			t.Errorf("result %+v", r)
 		}
 	})
@@ -127,7 +132,8 @@ func TestDirectGivesUpWithItsBudget(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 		first, second := receipt.Results[0], receipt.Results[1]
-		if !receipt.Redeliver || first.Outcome != adapter.Pending || first.Reason != mapping.ReasonServerError || first.Attempts < 2 || first.Status != 503 {
+		if !receipt.Redeliver || first.Outcome != adapter.Pending || first.Reason != mapping.ReasonServerError ||
+			first.Attempts < 2 || first.Status != 503 {
 			t.Errorf("got %+v", first)
 		}
 		if second.Outcome != adapter.Pending || second.Attempts != 0 {
@@ -163,7 +169,8 @@ func TestDirectLeavesAnAttemptRunning(t *testing.T) {
 		if took := time.Since(started); took != DefaultBudget || !receipt.Redeliver {
 			t.Errorf("answered after %v, %+v", took, receipt)
 		}
-		if got := soFar(); len(got) != 2 || got[0].Outcome != adapter.Pending || got[0].Reason != mapping.ReasonBudgetExceeded {
+		if got := soFar(); len(got) != 2 || got[0].Outcome != adapter.Pending ||
+			got[0].Reason != mapping.ReasonBudgetExceeded {
 			t.Fatalf("recorded %+v", got)
 		}
 		if err := d.Stop(t.Context()); err != nil {
@@ -175,7 +182,8 @@ func TestDirectLeavesAnAttemptRunning(t *testing.T) {
 		// Segment sends both again; the first has no key but is not sent twice.
 		sender.Answer = deliverytest.Always(delivered).Answer
 		receipt = accept(t, d, track("u", "e", "no key!"), track("u", "after", "00000002"))
-		if r := receipt.Results[0]; r.Outcome != adapter.Duplicate || r.Reason != mapping.ReasonRecentlyDelivered || receipt.Redeliver {
+		if r := receipt.Results[0]; r.Outcome != adapter.Duplicate || r.Reason != mapping.ReasonRecentlyDelivered ||
+			receipt.Redeliver {
 			t.Errorf("got %+v", r)
 		}
 		if want := []string{"u/e", "u/after"}; !slices.Equal(sender.Sent(), want) {
@@ -237,7 +245,8 @@ func TestOneUsersEventsKeepTheirOrder(t *testing.T) {
 		if accept(t, d, events...).Redeliver {
 			t.Error("not all delivered")
 		}
-		if want := []string{"u/e0", "u/e0", "u/e1", "u/e1", "u/e2", "u/e2", "u/e3", "u/e3", "u/e4", "u/e4", "u/e5", "u/e5"}; !slices.Equal(sender.Sent(), want) {
+		if want := []string{"u/e0", "u/e0", "u/e1", "u/e1", "u/e2", "u/e2", "u/e3", "u/e3", "u/e4", "u/e4", "u/e5",
+			"u/e5"}; !slices.Equal(sender.Sent(), want) {
 			t.Errorf("sent %v", sender.Sent())
 		}
 	})
@@ -337,7 +346,8 @@ func TestSomeRefusalsDoNotEndTheRequest(t *testing.T) {
 			})
 			d := newDirect(t, sender, BreakerOptions{Ceiling: 1}, nil)
 			for i, result := range accept(t, d, ofUsers(10)...).Results {
-				if want := map[bool]adapter.Outcome{true: adapter.Pending, false: adapter.Delivered}[refused(i)]; result.Outcome != want || result.Attempts != 1 {
+				if want := map[bool]adapter.Outcome{true: adapter.Pending,
+					false: adapter.Delivered}[refused(i)]; result.Outcome != want || result.Attempts != 1 {
 					t.Errorf("%s, user %d: got %+v", name, i, result)
 				}
 			}
@@ -364,12 +374,18 @@ func TestRedeliveryWaitsForTheAttemptInFlight(t *testing.T) {
 		sent   int
 		waited time.Duration
 	}{
-		"delivered":   {delivered, 2 * time.Second, adapter.Result{Outcome: adapter.Duplicate, Reason: mapping.ReasonRecentlyDelivered}, 1, 3 * time.Second},
-		"duplicate":   {conflict, 2 * time.Second, adapter.Result{Outcome: adapter.Duplicate, Reason: mapping.ReasonRecentlyDelivered}, 1, 3 * time.Second},
-		"failed":      {busy, 2 * time.Second, adapter.Result{Outcome: adapter.Delivered, Status: 200, Attempts: 1}, 2, 3 * time.Second},
-		"takes long":  {delivered, 0, adapter.Result{Outcome: adapter.Pending, Reason: mapping.ReasonBudgetExceeded}, 1, DefaultBudget},
-		"has ended":   {delivered, 6 * time.Second, adapter.Result{Outcome: adapter.Duplicate, Reason: mapping.ReasonRecentlyDelivered}, 1, 0},
-		"had to fail": {busy, 6 * time.Second, adapter.Result{Outcome: adapter.Delivered, Status: 200, Attempts: 1}, 2, 0},
+		"delivered": {delivered, 2 * time.Second, adapter.Result{Outcome: adapter.Duplicate,
+			Reason: mapping.ReasonRecentlyDelivered}, 1, 3 * time.Second},
+		"duplicate": {conflict, 2 * time.Second, adapter.Result{Outcome: adapter.Duplicate,
+			Reason: mapping.ReasonRecentlyDelivered}, 1, 3 * time.Second},
+		"failed": {busy, 2 * time.Second, adapter.Result{Outcome: adapter.Delivered, Status: 200, Attempts: 1}, 2,
+			3 * time.Second},
+		"takes long": {delivered, 0, adapter.Result{Outcome: adapter.Pending, Reason: mapping.ReasonBudgetExceeded},
+			1, DefaultBudget},
+		"has ended": {delivered, 6 * time.Second, adapter.Result{Outcome: adapter.Duplicate,
+			Reason: mapping.ReasonRecentlyDelivered}, 1, 0},
+		"had to fail": {busy, 6 * time.Second, adapter.Result{Outcome: adapter.Delivered, Status: 200, Attempts: 1}, 2,
+			0},
 	} {
 		for _, messageID := range []string{"no key!", "valid-key"} {
 			synctest.Test(t, func(t *testing.T) {
@@ -386,17 +402,20 @@ func TestRedeliveryWaitsForTheAttemptInFlight(t *testing.T) {
 				started := time.Now()
 				again := accept(t, d, track("u", "e", messageID))
 				r := again.Results[0]
-				if r.Outcome != test.want.Outcome || r.Reason != test.want.Reason || r.Status != test.want.Status || r.Attempts != test.want.Attempts {
+				if r.Outcome != test.want.Outcome || r.Reason != test.want.Reason || r.Status != test.want.Status ||
+					r.Attempts != test.want.Attempts {
 					t.Errorf("%s %s: got %+v", name, messageID, r)
 				}
-				if waited := time.Since(started); waited != test.waited || again.Redeliver != (r.Outcome == adapter.Pending) {
+				if waited := time.Since(started); waited != test.waited ||
+					again.Redeliver != (r.Outcome == adapter.Pending) {
 					t.Errorf("%s %s: answered after %v, redeliver=%t", name, messageID, waited, again.Redeliver)
 				}
 				if err := d.Stop(t.Context()); err != nil {
 					t.Error(err)
 				}
 				if sender.Requests() != test.sent || sender.MostInFlight() != 1 {
-					t.Errorf("%s %s: sent %d times, %d at once", name, messageID, sender.Requests(), sender.MostInFlight())
+					t.Errorf("%s %s: sent %d times, %d at once", name, messageID, sender.Requests(),
+						sender.MostInFlight())
 				}
 				if n := len(d.retrier.cache.inFlight.ended); n != 0 {
 					t.Errorf("%s %s: %d attempts are taken to be in flight", name, messageID, n)
@@ -465,25 +484,27 @@ func TestPanicsCostOneEvent(t *testing.T) {
 				traces []byte
 			)
 			d := newDirect(t, sender, BreakerOptions{Ceiling: 2}, nil)
-			d = NewDirect(panicMapper{d.mapper, map[bool]string{true: victim}[where == "map"]}, d.retrier, DirectOptions{
-				Record: func(r adapter.Result) {
-					if where == "record" && r.Index == 70 {
-						panic("secret of the record")
-					}
-				},
-				OnPanic: func(cause any, stack []byte) {
-					mu.Lock()
-					defer mu.Unlock()
-					causes, traces = append(causes, fmt.Sprint(cause)), stack
-				},
-			})
+			d = NewDirect(panicMapper{d.mapper, map[bool]string{true: victim}[where == "map"]}, d.retrier,
+				DirectOptions{
+					Record: func(r adapter.Result) {
+						if where == "record" && r.Index == 70 {
+							panic("secret of the record")
+						}
+					},
+					OnPanic: func(cause any, stack []byte) {
+						mu.Lock()
+						defer mu.Unlock()
+						causes, traces = append(causes, fmt.Sprint(cause)), stack
+					},
+				})
 			for range 2 {
 				causes = nil
 				started := time.Now()
 				receipt := accept(t, d, ofUsers(100)...)
 				for i, r := range receipt.Results {
 					switch pending := wantPending && i == 70; {
-					case pending && (r.Outcome != adapter.Pending || r.Reason != mapping.ReasonInternalError || strings.Contains(r.Detail, "secret")):
+					case pending && (r.Outcome != adapter.Pending || r.Reason != mapping.ReasonInternalError ||
+						strings.Contains(r.Detail, "secret")):
 						t.Errorf("%s: got %+v", where, r)
 					case !pending && r.Outcome != adapter.Delivered && r.Outcome != adapter.Duplicate:
 						t.Errorf("%s: another event has %+v", where, r)
@@ -493,7 +514,8 @@ func TestPanicsCostOneEvent(t *testing.T) {
 					t.Errorf("%s: redeliver=%t after %v", where, receipt.Redeliver, time.Since(started))
 				}
 				mu.Lock()
-				if len(causes) != 1 || !strings.HasPrefix(causes[0], "secret of the ") || !strings.Contains(string(traces), "direct_test.go") {
+				if len(causes) != 1 || !strings.HasPrefix(causes[0], "secret of the ") ||
+					!strings.Contains(string(traces), "direct_test.go") {
 					t.Errorf("%s: told of %q with %d bytes of stack", where, causes, len(traces))
 				}
 				mu.Unlock()
@@ -516,7 +538,8 @@ func TestPanicInSendingIsAFailure(t *testing.T) {
 			return conflict
 		})
 		d := newDirect(t, sender, BreakerOptions{Ceiling: 1}, nil)
-		if r := accept(t, d, track("u", "e", "00000001"), track("u", "after", "00000002")); r.Results[1].Attempts != 0 || !r.Redeliver {
+		if r := accept(t, d, track("u", "e", "00000001"), track("u", "after",
+			"00000002")); r.Results[1].Attempts != 0 || !r.Redeliver {
 			t.Errorf("an event overtook the one that panicked: %+v", r)
 		}
 		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Reason != mapping.ReasonConflictAfterFailure {
@@ -536,10 +559,12 @@ func TestConflictAfterFailure(t *testing.T) {
 			return conflict
 		})
 		d := newDirect(t, sender, BreakerOptions{}, nil)
-		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Outcome != adapter.Duplicate || r.Reason != mapping.ReasonConflictAfterFailure {
+		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Outcome != adapter.Duplicate ||
+			r.Reason != mapping.ReasonConflictAfterFailure {
 			t.Errorf("got %+v", r)
 		}
-		if r := accept(t, d, track("u", "changed", "00000001")).Results[0]; r.Outcome != adapter.Duplicate || r.Reason != mapping.ReasonConflict {
+		if r := accept(t, d, track("u", "changed", "00000001")).Results[0]; r.Outcome != adapter.Duplicate ||
+			r.Reason != mapping.ReasonConflict {
 			t.Errorf("the next 409 is an ordinary one, got %+v", r)
 		}
 
@@ -555,7 +580,8 @@ func TestConflictAfterFailure(t *testing.T) {
 			t.Error("settled while SaaSquatch was down")
 		}
 		down = false
-		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Outcome != adapter.Duplicate || r.Reason != mapping.ReasonConflictAfterFailure {
+		if r := accept(t, d, track("u", "e", "00000001")).Results[0]; r.Outcome != adapter.Duplicate ||
+			r.Reason != mapping.ReasonConflictAfterFailure {
 			t.Errorf("got %+v", r)
 		}
 	})

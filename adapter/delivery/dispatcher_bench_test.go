@@ -56,8 +56,10 @@ func (q *endlessQueue) Lease(_ context.Context, limit int, _ int64) ([]adapter.L
 	for i := range leased {
 		q.id++
 		user := fmt.Sprintf("user-%d", q.id%1000)
-		leased[i] = adapter.Leased{ID: q.id, MessageID: "message-1", UserID: user, AccountID: user, ReceivedAt: time.Now(),
-			Payload: fmt.Appendf(nil, `{"type":"track","userId":%q,"event":"Order Completed","messageId":"message-1","properties":{"total":1}}`, user)}
+		leased[i] = adapter.Leased{ID: q.id, MessageID: "message-1", UserID: user, AccountID: user,
+			ReceivedAt: time.Now(),
+			Payload: fmt.Appendf(nil,
+				`{"type":"track","userId":%q,"event":"Order Completed","messageId":"message-1","properties":{"total":1}}`, user)}
 	}
 	return leased, nil
 }

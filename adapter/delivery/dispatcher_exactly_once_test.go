@@ -112,7 +112,8 @@ func (s *tenant) Send(event *mapping.UserEvent) adapter.Attempt {
 	case "unreachable":
 		return unreachable
 	case "throttled":
-		return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonRateLimited, Status: 429, Unprocessed: true, RetryAfter: 2 * time.Second}
+		return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonRateLimited, Status: 429,
+			Unprocessed: true, RetryAfter: 2 * time.Second}
 	case "wrong key":
 		return wrongKey
 	}
@@ -129,7 +130,8 @@ func TestExactlyOnce(t *testing.T) {
 		})
 	}
 	t.Logf("%+v", sum)
-	if sum.Attempts < 2*sum.Events || sum.Delivered < sum.Events/2 || sum.HorizonOver == 0 || sum.Ambiguous == 0 || sum.Crashes == 0 || sum.Unrecorded == 0 || sum.StoreFaults == 0 || sum.Panics == 0 ||
+	if sum.Attempts < 2*sum.Events || sum.Delivered < sum.Events/2 || sum.HorizonOver == 0 || sum.Ambiguous == 0 ||
+		sum.Crashes == 0 || sum.Unrecorded == 0 || sum.StoreFaults == 0 || sum.Panics == 0 ||
 		sum.LostMarks == 0 || sum.Unknown == 0 {
 		t.Error("the model shows little")
 	}
@@ -265,7 +267,8 @@ func runExactlyOnce(t *testing.T, seed uint64) (sum tally) {
 		t.Error(err)
 	}
 	s.check(&sum, s.options.UnkeyedDead)
-	sum.StoreFaults, sum.Panics, sum.LostMarks, sum.Unknown = int(faults.Load()), s.panics, int(lost.Load()), int(unknown)
+	sum.StoreFaults, sum.Panics, sum.LostMarks, sum.Unknown = int(faults.Load()), s.panics, int(lost.Load()),
+		int(unknown)
 	if t.Failed() {
 		t.Fatalf("seed %d", seed)
 	}
@@ -307,7 +310,8 @@ func (s *tenant) check(sum *tally, unkeyedDead bool) {
 		}
 		result := results[0]
 		if result.Outcome != event.Outcome || result.Reason != event.Last.Reason {
-			s.Errorf("%s was told as %v %s, and recorded as %v %s", id, result.Outcome, result.Reason, event.Outcome, event.Last.Reason)
+			s.Errorf("%s was told as %v %s, and recorded as %v %s", id, result.Outcome, result.Reason, event.Outcome,
+				event.Last.Reason)
 		}
 		unrecorded := sent - event.Recorded
 		if unrecorded < 0 {

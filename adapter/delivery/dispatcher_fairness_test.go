@@ -68,7 +68,8 @@ func TestHugeUserDelaysOthersLittle(t *testing.T) {
 				inversions++
 			}
 		}
-		t.Logf("later ones waited for %v at most; %d parks for %d events, %d steps back in the order", slowest, s.queue.Stats().Parks, huge, inversions)
+		t.Logf("later ones waited for %v at most; %d parks for %d events, %d steps back in the order", slowest,
+			s.queue.Stats().Parks, huge, inversions)
 		if s.queue.Stats().Parks > 10*huge {
 			t.Errorf("%d parks for %d events", s.queue.Stats().Parks, huge)
 		}

@@ -15,9 +15,11 @@ import (
 
 var (
 	foreign = adapter.Attempt{
-		Outcome: adapter.Pending, Reason: mapping.ReasonUnexpectedAnswer, Detail: "HTTP 404, a page", Status: 404, Foreign: true, Unprocessed: true,
+		Outcome: adapter.Pending, Reason: mapping.ReasonUnexpectedAnswer, Detail: "HTTP 404, a page", Status: 404,
+		Foreign: true, Unprocessed: true,
 	}
-	pageFor200 = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonUnexpectedAnswer, Detail: "HTTP 200, a page", Status: 200}
+	pageFor200 = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonUnexpectedAnswer,
+		Detail: "HTTP 200, a page", Status: 200}
 )
 
 // answersByUser is a tenant before which a firewall stops the events of some users.
@@ -79,7 +81,8 @@ func newForeignSimulation(t *testing.T, tenant *answersByUser) (s *simulation, p
 // horizon, is dead then, and the tenant is never paused: whether others come all the
 // time or only with it.
 func TestOddEventAmongGoodOnes(t *testing.T) {
-	for name, every := range map[string]time.Duration{"busy": 10 * time.Second, "quiet": 7 * time.Hour, "one batch": 1000 * time.Hour} {
+	for name, every := range map[string]time.Duration{"busy": 10 * time.Second, "quiet": 7 * time.Hour,
+		"one batch": 1000 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tenant := &answersByUser{foreign: oddUsers}
@@ -99,7 +102,8 @@ func TestOddEventAmongGoodOnes(t *testing.T) {
 				sleep(time.Hour)
 				stop()
 				got := s.result("message-odd")
-				if got.Outcome != adapter.Dead || got.Reason != mapping.ReasonUnexpectedAnswer || got.Status != 404 || !strings.Contains(got.Detail, foreign.Detail) {
+				if got.Outcome != adapter.Dead || got.Reason != mapping.ReasonUnexpectedAnswer || got.Status != 404 ||
+					!strings.Contains(got.Detail, foreign.Detail) {
 					t.Errorf("got %+v", got)
 				}
 				if got.Attempts < 10 || got.Lag < 22*time.Hour || got.Lag > 31*time.Hour {
@@ -182,7 +186,8 @@ func TestLoneEventIsNotGivenUp(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		synctest.Wait()
-		if got := s.result("message-odd"); got.Outcome != adapter.Dead || got.Reason != mapping.ReasonUnexpectedAnswer {
+		if got := s.result("message-odd"); got.Outcome != adapter.Dead ||
+			got.Reason != mapping.ReasonUnexpectedAnswer {
 			t.Errorf("got %+v", got)
 		}
 		if pauses := pauses(); len(pauses) > 0 {
@@ -265,7 +270,8 @@ func TestPageInThePlaceOfASuccess(t *testing.T) {
 				sleep(30 * time.Hour)
 				stop()
 				got := s.result(test.messageID)
-				if got.Outcome != test.outcome || got.Reason != test.reason || got.Attempts < test.least || !strings.Contains(got.Detail, "unexpected_answer") {
+				if got.Outcome != test.outcome || got.Reason != test.reason || got.Attempts < test.least ||
+					!strings.Contains(got.Detail, "unexpected_answer") {
 					t.Errorf("got %+v", got)
 				}
 			})

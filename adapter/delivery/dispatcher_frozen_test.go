@@ -90,7 +90,8 @@ func TestFrozenReplica(t *testing.T) {
 							got := s.result("no key")
 							switch {
 							case sent.Load() == 1 && got.Outcome == adapter.Delivered:
-							case sent.Load() <= 1 && got.Reason == mapping.ReasonUnkeyedAmbiguous && point == "after the mark" && frozen > leaseFor:
+							case sent.Load() <= 1 && got.Reason == mapping.ReasonUnkeyedAmbiguous &&
+								point == "after the mark" && frozen > leaseFor:
 								// The other replica cannot know whether it was sent.
 							default:
 								t.Errorf("sent %d times, got %+v", sent.Load(), got)

@@ -18,7 +18,8 @@ import (
 )
 
 var (
-	forbidden = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonForbidden, Status: 403, Misconfigured: true, Unprocessed: true}
+	forbidden = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonForbidden, Status: 403,
+		Misconfigured: true, Unprocessed: true}
 )
 
 // TestHistoryDecides starts with an event that has been through something.
@@ -34,13 +35,16 @@ func TestHistoryDecides(t *testing.T) {
 		reason      mapping.Reason
 		attempts    int
 	}{
-		"new": {keyed, func(*deliverytest.Event, time.Time) {}, false, conflict, 1, adapter.Duplicate, mapping.ReasonConflict, 1},
+		"new": {keyed, func(*deliverytest.Event, time.Time) {}, false, conflict, 1, adapter.Duplicate,
+			mapping.ReasonConflict, 1},
 		"failed before": {keyed, func(e *deliverytest.Event, now time.Time) {
 			e.Attempts, e.Failed, e.FirstAttempt = 2, 2, now
 		}, false, conflict, 1, adapter.Duplicate, mapping.ReasonConflictAfterFailure, 3},
-		"redriven": {keyed, func(e *deliverytest.Event, _ time.Time) { e.Redriven = true }, false, conflict, 1, adapter.Duplicate, mapping.ReasonConflictAfterFailure, 1},
+		"redriven": {keyed, func(e *deliverytest.Event, _ time.Time) { e.Redriven = true }, false, conflict, 1,
+			adapter.Duplicate, mapping.ReasonConflictAfterFailure, 1},
 		"ambiguous within the horizon": {keyed, func(e *deliverytest.Event, now time.Time) {
-			e.Attempts, e.FirstAttempt, e.AmbiguousSince = 1, now.Add(-23*time.Hour+time.Second), now.Add(-23*time.Hour+time.Second)
+			e.Attempts, e.FirstAttempt, e.AmbiguousSince = 1, now.Add(-23*time.Hour+time.Second),
+				now.Add(-23*time.Hour+time.Second)
 		}, false, delivered, 1, adapter.Delivered, "", 2},
 		"ambiguous beyond the horizon": {keyed, func(e *deliverytest.Event, now time.Time) {
 			e.Attempts, e.FirstAttempt, e.AmbiguousSince = 1, now.Add(-23*time.Hour), now.Add(-23*time.Hour)
@@ -48,15 +52,28 @@ func TestHistoryDecides(t *testing.T) {
 		"never processed, days ago": {keyed, func(e *deliverytest.Event, now time.Time) {
 			e.Attempts, e.FirstAttempt = 5, now.Add(-72*time.Hour)
 		}, false, delivered, 1, adapter.Delivered, "", 6},
-		"received days ago":       {keyed, func(e *deliverytest.Event, now time.Time) { e.ReceivedAt = now.Add(-240 * time.Hour) }, false, delivered, 1, adapter.Delivered, "", 1},
-		"keyed, interrupted":      {keyed, func(e *deliverytest.Event, _ time.Time) { e.Marked = true }, true, delivered, 1, adapter.Delivered, "", 1},
-		"unkeyed, interrupted":    {unkeyed, func(e *deliverytest.Event, _ time.Time) { e.Marked = true }, true, delivered, 0, adapter.Dead, mapping.ReasonUnkeyedAmbiguous, 0},
-		"unkeyed, to be retried":  {unkeyed, func(e *deliverytest.Event, _ time.Time) { e.Marked = true }, false, delivered, 1, adapter.Delivered, "", 1},
-		"unkeyed, once ambiguous": {unkeyed, func(e *deliverytest.Event, now time.Time) { e.Attempts, e.AmbiguousSince = 1, now }, true, delivered, 0, adapter.Dead, mapping.ReasonUnkeyedAmbiguous, 1},
+		"received days ago": {keyed, func(e *deliverytest.Event,
+			now time.Time) {
+			e.ReceivedAt = now.Add(-240 * time.Hour)
+		}, false, delivered, 1, adapter.Delivered, "",
+			1},
+		"keyed, interrupted": {keyed, func(e *deliverytest.Event, _ time.Time) { e.Marked = true }, true,
+			delivered, 1, adapter.Delivered, "", 1},
+		"unkeyed, interrupted": {unkeyed, func(e *deliverytest.Event, _ time.Time) { e.Marked = true }, true,
+			delivered, 0, adapter.Dead, mapping.ReasonUnkeyedAmbiguous, 0},
+		"unkeyed, to be retried": {unkeyed, func(e *deliverytest.Event, _ time.Time) { e.Marked = true }, false,
+			delivered, 1, adapter.Delivered, "", 1},
+		"unkeyed, once ambiguous": {unkeyed, func(e *deliverytest.Event, now time.Time) {
+			e.Attempts,
+				e.AmbiguousSince = 1, now
+		}, true, delivered, 0, adapter.Dead, mapping.ReasonUnkeyedAmbiguous, 1},
 		"unkeyed, ambiguous for too long": {unkeyed, func(e *deliverytest.Event, now time.Time) {
 			e.Attempts, e.AmbiguousSince = 1, now.Add(-23*time.Hour)
 		}, false, delivered, 0, adapter.Dead, mapping.ReasonHorizonOver, 1},
-		"unkeyed, never processed": {unkeyed, func(e *deliverytest.Event, now time.Time) { e.Attempts, e.FirstAttempt = 1, now }, true, delivered, 1, adapter.Delivered, "", 2},
+		"unkeyed, never processed": {unkeyed, func(e *deliverytest.Event, now time.Time) {
+			e.Attempts,
+				e.FirstAttempt = 1, now
+		}, true, delivered, 1, adapter.Delivered, "", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -72,7 +89,8 @@ func TestHistoryDecides(t *testing.T) {
 				sleep(time.Second)
 				stop()
 				got := s.result(test.messageID)
-				if sent != test.sent || got.Outcome != test.outcome || got.Reason != test.reason || got.Attempts != test.attempts {
+				if sent != test.sent || got.Outcome != test.outcome || got.Reason != test.reason ||
+					got.Attempts != test.attempts {
 					t.Errorf("sent %d times, got %+v", sent, got)
 				}
 				if got.Outcome == adapter.Dead && got.Detail == "" {
@@ -100,7 +118,8 @@ func TestLastTryIsBeforeTheHorizon(t *testing.T) {
 				sleep(30 * time.Hour)
 				stop()
 				got := s.result("message-1")
-				if got.Outcome != adapter.Dead || got.Reason != mapping.ReasonHorizonOver || got.Attempts != len(sent) || !strings.Contains(got.Detail, string(answer.Reason)) {
+				if got.Outcome != adapter.Dead || got.Reason != mapping.ReasonHorizonOver ||
+					got.Attempts != len(sent) || !strings.Contains(got.Detail, string(answer.Reason)) {
 					t.Errorf("got %+v after %d attempts", got, len(sent))
 				}
 				last := sent[len(sent)-1].Sub(sent[0])
@@ -128,7 +147,8 @@ func TestRetriesAreSpaced(t *testing.T) {
 			}
 		}
 		second := time.Second
-		want := []time.Duration{4 * second, 8 * second, 16 * second, 32 * second, 64 * second, 128 * second, 256 * second, 512 * second, 1024 * second, 1800 * second, 1800 * second, 1800 * second, 1800 * second}
+		want := []time.Duration{4 * second, 8 * second, 16 * second, 32 * second, 64 * second, 128 * second,
+			256 * second, 512 * second, 1024 * second, 1800 * second, 1800 * second, 1800 * second, 1800 * second}
 		if !slices.Equal(waits, want) {
 			t.Errorf("waits %v", waits)
 		}
@@ -139,7 +159,8 @@ func TestRetriesAreSpaced(t *testing.T) {
 func TestRetryAfterIsHonoured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSimulation(t, func(*mapping.UserEvent) adapter.Attempt {
-			return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonRateLimited, Status: 429, Unprocessed: true, RetryAfter: 10 * time.Minute}
+			return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonRateLimited, Status: 429,
+				Unprocessed: true, RetryAfter: 10 * time.Minute}
 		})
 		s.accept("u", "message-1")
 		stop := s.start()
@@ -230,7 +251,8 @@ func TestTodaysRulesDecide(t *testing.T) {
 		outcome adapter.Outcome
 	}{
 		{mapping.Result{Kind: mapping.KindSkip, Reason: "event_not_selected"}, adapter.Skipped},
-		{mapping.Result{Kind: mapping.KindReject, Reason: "empty_event_key", Detail: "nothing is left"}, adapter.Rejected},
+		{mapping.Result{Kind: mapping.KindReject, Reason: "empty_event_key", Detail: "nothing is left"},
+			adapter.Rejected},
 	} {
 		t.Run(test.outcome.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -251,7 +273,8 @@ func TestTodaysRulesDecide(t *testing.T) {
 				sleep(time.Second)
 				stop()
 				got := s.result("message-1")
-				if got.Outcome != test.outcome || string(got.Reason) != string(test.mapped.Reason) || got.Detail != test.mapped.Detail || got.Attempts != 0 || got.Lag < time.Hour {
+				if got.Outcome != test.outcome || string(got.Reason) != string(test.mapped.Reason) ||
+					got.Detail != test.mapped.Detail || got.Attempts != 0 || got.Lag < time.Hour {
 					t.Errorf("got %+v", got)
 				}
 			})
@@ -280,7 +303,8 @@ func TestPanicInMappingIsRetried(t *testing.T) {
 		stop := s.start()
 		sleep(time.Minute)
 		event := s.queue.Event("message-1")
-		if sent != 1 || s.panics < 2 || event.Attempts != s.panics || event.Last.Reason != mapping.ReasonInternalError || !event.AmbiguousSince.IsZero() {
+		if sent != 1 || s.panics < 2 || event.Attempts != s.panics ||
+			event.Last.Reason != mapping.ReasonInternalError || !event.AmbiguousSince.IsZero() {
 			t.Errorf("%d sent, %d panics, %+v", sent, s.panics, event)
 		}
 		mended.Store(true, true)
@@ -543,7 +567,8 @@ func TestWindowIsBounded(t *testing.T) {
 				stop := s.start()
 				sleep(10 * time.Minute)
 				stop()
-				if n := s.queue.Pending(); n != 0 || s.queue.Stats().MostInHand > test.mostInHand || s.queue.Stats().MostInHand < test.leastFew {
+				if n := s.queue.Pending(); n != 0 || s.queue.Stats().MostInHand > test.mostInHand ||
+					s.queue.Stats().MostInHand < test.leastFew {
 					t.Errorf("%d pending, %d events in hand at most", n, s.queue.Stats().MostInHand)
 				}
 				if most := s.queue.Stats().MostBytes; most > 32<<20+int64(test.bytes) {

@@ -27,7 +27,8 @@ func TestDispatchDelivers(t *testing.T) {
 		s.acceptOf(messages("user", 50), ids)
 		sleep(10 * time.Second)
 		for _, id := range ids {
-			if got := s.result(id); got.Outcome != adapter.Delivered || got.Attempts != 1 || got.Lag <= 0 || got.IdempotencyKey != id || got.EventKey != "x" || got.Duration != 100*time.Millisecond {
+			if got := s.result(id); got.Outcome != adapter.Delivered || got.Attempts != 1 || got.Lag <= 0 ||
+				got.IdempotencyKey != id || got.EventKey != "x" || got.Duration != 100*time.Millisecond {
 				t.Fatalf("%s: got %+v", id, got)
 			}
 		}
@@ -48,19 +49,31 @@ func TestDispatchOutcomes(t *testing.T) {
 		reason      mapping.Reason
 		attempts    int
 	}{
-		"delivered":                  {"message-1", false, []adapter.Attempt{delivered}, time.Second, adapter.Delivered, "", 1},
-		"duplicate":                  {"message-1", false, []adapter.Attempt{conflict}, time.Second, adapter.Duplicate, mapping.ReasonConflict, 1},
-		"conflict after failure":     {"message-1", false, []adapter.Attempt{serverError, conflict}, time.Minute, adapter.Duplicate, mapping.ReasonConflictAfterFailure, 2},
-		"dead":                       {"message-1", false, []adapter.Attempt{dead}, time.Second, adapter.Dead, mapping.ReasonUserNotFound, 1},
-		"retried":                    {"message-1", false, []adapter.Attempt{serverError, serverError, delivered}, time.Minute, adapter.Delivered, "", 3},
-		"misconfigured":              {"message-1", false, []adapter.Attempt{wrongKey, wrongKey, delivered}, time.Minute, adapter.Delivered, "", 1},
-		"horizon":                    {"message-1", false, []adapter.Attempt{serverError}, 23 * time.Hour, adapter.Dead, mapping.ReasonHorizonOver, 0},
-		"horizon unreachable":        {"message-1", false, []adapter.Attempt{unreachable}, 23 * time.Hour, adapter.Dead, mapping.ReasonHorizonOver, 0},
-		"misconfigured for days":     {"message-1", false, []adapter.Attempt{wrongKey}, 100 * time.Hour, 0, "", 0},
-		"without a key":              {"m", false, []adapter.Attempt{serverError, delivered}, time.Minute, adapter.Delivered, "", 2},
-		"without a key, ambiguous":   {"m", true, []adapter.Attempt{serverError, delivered}, time.Minute, adapter.Dead, mapping.ReasonUnkeyedAmbiguous, 1},
-		"without a key, unprocessed": {"m", true, []adapter.Attempt{unreachable, delivered}, time.Minute, adapter.Delivered, "", 2},
-		"with a key, ambiguous":      {"message-1", true, []adapter.Attempt{serverError, delivered}, time.Minute, adapter.Delivered, "", 2},
+		"delivered": {"message-1", false, []adapter.Attempt{delivered}, time.Second,
+			adapter.Delivered, "", 1},
+		"duplicate": {"message-1", false, []adapter.Attempt{conflict}, time.Second, adapter.Duplicate,
+			mapping.ReasonConflict, 1},
+		"conflict after failure": {"message-1", false, []adapter.Attempt{serverError, conflict}, time.Minute,
+			adapter.Duplicate, mapping.ReasonConflictAfterFailure, 2},
+		"dead": {"message-1", false, []adapter.Attempt{dead}, time.Second, adapter.Dead,
+			mapping.ReasonUserNotFound, 1},
+		"retried": {"message-1", false, []adapter.Attempt{serverError, serverError, delivered},
+			time.Minute, adapter.Delivered, "", 3},
+		"misconfigured": {"message-1", false, []adapter.Attempt{wrongKey, wrongKey, delivered},
+			time.Minute, adapter.Delivered, "", 1},
+		"horizon": {"message-1", false, []adapter.Attempt{serverError}, 23 * time.Hour,
+			adapter.Dead, mapping.ReasonHorizonOver, 0},
+		"horizon unreachable": {"message-1", false, []adapter.Attempt{unreachable}, 23 * time.Hour,
+			adapter.Dead, mapping.ReasonHorizonOver, 0},
+		"misconfigured for days": {"message-1", false, []adapter.Attempt{wrongKey}, 100 * time.Hour, 0, "", 0},
+		"without a key": {"m", false, []adapter.Attempt{serverError, delivered}, time.Minute,
+			adapter.Delivered, "", 2},
+		"without a key, ambiguous": {"m", true, []adapter.Attempt{serverError, delivered}, time.Minute, adapter.Dead,
+			mapping.ReasonUnkeyedAmbiguous, 1},
+		"without a key, unprocessed": {"m", true, []adapter.Attempt{unreachable, delivered}, time.Minute,
+			adapter.Delivered, "", 2},
+		"with a key, ambiguous": {"message-1", true, []adapter.Attempt{serverError, delivered}, time.Minute,
+			adapter.Delivered, "", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -77,7 +90,8 @@ func TestDispatchOutcomes(t *testing.T) {
 				} else {
 					s.checkToldOnce(0)
 				}
-				if got.Outcome != test.want || got.Reason != test.reason || test.attempts > 0 && got.Attempts != test.attempts {
+				if got.Outcome != test.want || got.Reason != test.reason || test.attempts > 0 &&
+					got.Attempts != test.attempts {
 					t.Errorf("got %+v", got)
 				}
 				marks := s.queue.Stats().Marks
@@ -107,7 +121,8 @@ func TestDamagedPayloadIsNotSent(t *testing.T) {
 			t.Errorf("sent %q", sent)
 		}
 		got := s.result("m-000001")
-		if got.Outcome != adapter.Dead || got.Reason != mapping.ReasonPayloadDamaged || got.Attempts != 0 || got.IdempotencyKey != "" ||
+		if got.Outcome != adapter.Dead || got.Reason != mapping.ReasonPayloadDamaged || got.Attempts != 0 ||
+			got.IdempotencyKey != "" ||
 			!strings.Contains(got.Detail, "replay the event") {
 			t.Errorf("got %+v", got)
 		}
@@ -391,7 +406,8 @@ func TestOutage(t *testing.T) {
 		for hour := range 13 {
 			t.Logf("hour %2d: %5d attempts", hour, perHour[hour])
 		}
-		t.Logf("%d attempts at %d events, at most %d in a second of the outage, %d at once", total, events, worst, most)
+		t.Logf("%d attempts at %d events, at most %d in a second of the outage, %d at once", total, events, worst,
+			most)
 		if total > 3*events || worst > 20 || most > adapter.DefaultConcurrency {
 			t.Error("a storm")
 		}
@@ -413,7 +429,8 @@ func TestDispatchModel(t *testing.T) {
 			var mu sync.Mutex // random is SaaSquatch's
 			first := make(map[string]time.Time)
 			attempts := []adapter.Attempt{delivered, serverError, serverError, unreachable,
-				{Outcome: adapter.Pending, Reason: mapping.ReasonRateLimited, Status: 429, Unprocessed: true, RetryAfter: time.Second},
+				{Outcome: adapter.Pending, Reason: mapping.ReasonRateLimited, Status: 429, Unprocessed: true,
+					RetryAfter: time.Second},
 				{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400}}
 			s := newSimulation(t, func(event *mapping.UserEvent) adapter.Attempt {
 				mu.Lock()

@@ -36,7 +36,8 @@ func identifies(t testing.TB, ensure mapping.Ensure) delivery.Mapper {
 			mapped.Ensure = ensure
 			return mapped
 		}
-		body := fmt.Appendf(nil, `{"id":%q,"accountId":%q,"customFields":{"m":%q}}`, call.UserID, call.UserID, call.MessageID)
+		body := fmt.Appendf(nil, `{"id":%q,"accountId":%q,"customFields":{"m":%q}}`, call.UserID, call.UserID,
+			call.MessageID)
 		return mapping.Result{
 			Kind: mapping.KindUserUpsert, MessageID: call.MessageID,
 			Upserts: []mapping.UserUpsert{{UserID: call.UserID, AccountID: call.UserID, Body: body}},
@@ -85,7 +86,8 @@ func (s *simulation) acceptCalls(calls ...string) {
 	var events [][]byte
 	for _, call := range calls {
 		words := strings.Fields(call)
-		events = append(events, fmt.Appendf(nil, `{"type":%q,"userId":%q,"event":"x","messageId":%q}`, words[0], words[1], words[2]))
+		events = append(events, fmt.Appendf(nil, `{"type":%q,"userId":%q,"event":"x","messageId":%q}`, words[0],
+			words[1], words[2]))
 	}
 	s.acceptEvents(events)
 }
@@ -126,10 +128,12 @@ func TestIdentifyIsDelivered(t *testing.T) {
 		stop := s.start()
 		s.acceptCalls("identify u message-1", "track u message-2")
 		sleep(time.Second)
-		if got := s.result("message-1"); got.Outcome != adapter.Delivered || got.EventKey != adapter.UpsertEventKey || got.IdempotencyKey != "" || got.Attempts != 1 {
+		if got := s.result("message-1"); got.Outcome != adapter.Delivered || got.EventKey != adapter.UpsertEventKey ||
+			got.IdempotencyKey != "" || got.Attempts != 1 {
 			t.Errorf("got %+v", got)
 		}
-		if event := s.queue.Event("message-1"); event.UserID != "u" || event.AccountID != "u" || event.Last.EventKey != adapter.UpsertEventKey {
+		if event := s.queue.Event("message-1"); event.UserID != "u" || event.AccountID != "u" ||
+			event.Last.EventKey != adapter.UpsertEventKey {
 			t.Errorf("stored %+v", event)
 		}
 		if got := namesOf(calls.succeeded()); got != "upsert message-1, track message-2" {
@@ -191,10 +195,12 @@ func TestEventsWaitForTheIdentify(t *testing.T) {
 			s, calls := newUpsertSimulation(t, failing(fails))
 			s.options.Random = func() float64 { return 0.9 }
 			stop := s.start()
-			s.acceptCalls("track u message-1", "identify u message-2", "track u message-3", "identify u message-4", "track u message-5", "track v message-6")
+			s.acceptCalls("track u message-1", "identify u message-2", "track u message-3", "identify u message-4",
+				"track u message-5", "track v message-6")
 			sleep(time.Second)
 			s.acceptCalls("track u message-7")
-			if got := namesOf(calls.succeeded()); got != "track message-1, track message-6" && got != "track message-6, track message-1" {
+			if got := namesOf(calls.succeeded()); got != "track message-1, track message-6" &&
+				got != "track message-6, track message-1" {
 				t.Errorf("%d failures: after a second %s", fails, got)
 			}
 			for i := range 100 {
@@ -203,8 +209,10 @@ func TestEventsWaitForTheIdentify(t *testing.T) {
 					s.acceptCalls("track u message-8")
 				}
 			}
-			own := slices.DeleteFunc(calls.succeeded(), func(call *deliverytest.Call) bool { return call.ID == "message-6" })
-			if got := namesOf(own); got != "track message-1, upsert message-2, track message-3, upsert message-4, track message-5, track message-7, track message-8" {
+			own := slices.DeleteFunc(calls.succeeded(),
+				func(call *deliverytest.Call) bool { return call.ID == "message-6" })
+			if got := namesOf(
+				own); got != "track message-1, upsert message-2, track message-3, upsert message-4, track message-5, track message-7, track message-8" {
 				t.Errorf("%d failures: %s", fails, got)
 			}
 			if n := calls.Requests(); n != 8+2*fails {
@@ -218,7 +226,9 @@ func TestEventsWaitForTheIdentify(t *testing.T) {
 // TestIdentifyHoldsBackForAWhile has an identify that never succeeds while the
 // tenant works.
 func TestIdentifyHoldsBackForAWhile(t *testing.T) {
-	for name, answer := range map[string]adapter.Attempt{"fails": serverError, "is forbidden": {Outcome: adapter.Pending, Reason: mapping.ReasonForbidden, Misconfigured: true, Unprocessed: true}} {
+	for name, answer := range map[string]adapter.Attempt{"fails": serverError,
+		"is forbidden": {Outcome: adapter.Pending, Reason: mapping.ReasonForbidden, Misconfigured: true,
+			Unprocessed: true}} {
 		synctest.Test(t, func(t *testing.T) {
 			s, calls := newUpsertSimulation(t, func(call, _ string, _ int) adapter.Attempt {
 				if call == "upsert" {

@@ -63,25 +63,32 @@ func TestArrivals(t *testing.T) {
 		want  adapter.Arrival
 	}{
 		{`{"type":"track","userId":"u","event":"Signed Up","messageId":"message-1"}`,
-			adapter.Arrival{MessageID: "message-1", UserID: "u", AccountID: "u", Event: "Signed Up", EventKey: "signedUp", Keyed: true, Outcome: adapter.Pending, Reason: mapping.ReasonAccepted}},
+			adapter.Arrival{MessageID: "message-1", UserID: "u", AccountID: "u", Event: "Signed Up",
+				EventKey: "signedUp", Keyed: true, Outcome: adapter.Pending, Reason: mapping.ReasonAccepted}},
 		{`{"type":"track","userId":"u","event":"Signed Up","messageId":"m"}`,
-			adapter.Arrival{MessageID: "m", UserID: "u", AccountID: "u", Event: "Signed Up", EventKey: "signedUp", Identity: 8311934401807003855, Fingerprint: -3999630102292682017,
+			adapter.Arrival{MessageID: "m", UserID: "u", AccountID: "u", Event: "Signed Up", EventKey: "signedUp",
+				Identity: 8311934401807003855, Fingerprint: -3999630102292682017,
 				Outcome: adapter.Pending, Reason: mapping.ReasonAccepted}},
 		{`{"type":"track","userId":"u","event":"Signed Up"}`,
-			adapter.Arrival{UserID: "u", AccountID: "u", Event: "Signed Up", EventKey: "signedUp", Outcome: adapter.Pending, Reason: mapping.ReasonAccepted}},
+			adapter.Arrival{UserID: "u", AccountID: "u", Event: "Signed Up", EventKey: "signedUp",
+				Outcome: adapter.Pending, Reason: mapping.ReasonAccepted}},
 		{`{"type":"page","userId":"u","messageId":"message-2"}`,
-			adapter.Arrival{MessageID: "message-2", Keyed: true, Outcome: adapter.Skipped, Reason: "unsupported_type"}},
+			adapter.Arrival{MessageID: "message-2", Keyed: true, Outcome: adapter.Skipped,
+				Reason: "unsupported_type"}},
 		{`{"type":"track","userId":"u","event":"購入","messageId":12345678}`,
-			adapter.Arrival{MessageID: "12345678", Event: "購入", Identity: -2013695010812853125, Outcome: adapter.Rejected, Reason: "empty_event_key"}},
+			adapter.Arrival{MessageID: "12345678", Event: "購入", Identity: -2013695010812853125,
+				Outcome: adapter.Rejected, Reason: "empty_event_key"}},
 		{`{"type":"track","userId":"u","event":"Signed Up","messageId":12345678}`,
-			adapter.Arrival{MessageID: "12345678", UserID: "u", AccountID: "u", Event: "Signed Up", EventKey: "signedUp", Identity: 7763763577085875309, Fingerprint: -3999630102292682017,
+			adapter.Arrival{MessageID: "12345678", UserID: "u", AccountID: "u", Event: "Signed Up",
+				EventKey: "signedUp", Identity: 7763763577085875309, Fingerprint: -3999630102292682017,
 				Outcome: adapter.Pending, Reason: mapping.ReasonAccepted}},
 		{`{"type":"track","userId":"u","messageId":"m"}`,
 			adapter.Arrival{MessageID: "m", Outcome: adapter.Rejected, Reason: "missing_event_name"}},
 		{`not JSON`, adapter.Arrival{Outcome: adapter.Rejected, Reason: "invalid_json"}},
 	} {
 		queue := deliverytest.NewQueue(t)
-		if _, err := delivery.NewDurable(newMapper(t), queue, delivery.DurableOptions{}).Accept(t.Context(), [][]byte{[]byte(test.event)}); err != nil {
+		if _, err := delivery.NewDurable(newMapper(t), queue, delivery.DurableOptions{}).Accept(t.Context(),
+			[][]byte{[]byte(test.event)}); err != nil {
 			t.Fatal(err)
 		}
 		got := queue.Arrivals()[0]
@@ -109,10 +116,13 @@ func TestFingerprintsDiffer(t *testing.T) {
 	var events [][]byte
 	for _, who := range [][2]string{{"ab", "c"}, {"a", "bc"}, {"abc", "d"}, {"c", "ab"}} {
 		for _, event := range []string{"x", "y"} {
-			events = append(events, fmt.Appendf(nil, `{"type":"track","userId":%q,"event":%q,"messageId":"m","properties":{"account":%q}}`, who[1], event, who[0]))
+			events = append(events,
+				fmt.Appendf(nil, `{"type":"track","userId":%q,"event":%q,"messageId":"m","properties":{"account":%q}}`,
+					who[1], event, who[0]))
 		}
 	}
-	if _, err := delivery.NewDurable(mapper, queue, delivery.DurableOptions{}).Accept(t.Context(), append(events, events...)); err != nil {
+	if _, err := delivery.NewDurable(mapper, queue, delivery.DurableOptions{}).Accept(t.Context(),
+		append(events, events...)); err != nil {
 		t.Fatal(err)
 	}
 	seen := make(map[int64]int)
@@ -136,7 +146,8 @@ func TestDurableTellsWhatIsSettled(t *testing.T) {
 		arrivals[1].Outcome, arrivals[1].Reason = adapter.Duplicate, mapping.ReasonAlreadyDelivered
 		return nil
 	}
-	d := delivery.NewDurable(newMapper(t), queue, delivery.DurableOptions{Record: func(r adapter.Result) { told = append(told, r) }})
+	d := delivery.NewDurable(newMapper(t), queue,
+		delivery.DurableOptions{Record: func(r adapter.Result) { told = append(told, r) }})
 	receipt, err := d.Accept(t.Context(), [][]byte{
 		[]byte(`{"type":"track","userId":"u","event":"x","messageId":"message-1"}`),
 		[]byte(`{"type":"track","userId":"u","event":"x","messageId":"message-2"}`),
@@ -147,11 +158,13 @@ func TestDurableTellsWhatIsSettled(t *testing.T) {
 		t.Fatalf("%+v, %v", receipt, err)
 	}
 	first := receipt.Results[0]
-	if first.Outcome != adapter.Pending || first.Reason != mapping.ReasonAccepted || first.Detail != "" || first.EventKey != "x" || first.IdempotencyKey != "message-1" ||
+	if first.Outcome != adapter.Pending || first.Reason != mapping.ReasonAccepted || first.Detail != "" ||
+		first.EventKey != "x" || first.IdempotencyKey != "message-1" ||
 		!slices.Contains(first.Warnings, mapping.WarningNoTimestamp) {
 		t.Errorf("got %+v", first)
 	}
-	if second := receipt.Results[1]; second.Outcome != adapter.Duplicate || second.Reason != mapping.ReasonAlreadyDelivered || second.Detail != "" {
+	if second := receipt.Results[1]; second.Outcome != adapter.Duplicate ||
+		second.Reason != mapping.ReasonAlreadyDelivered || second.Detail != "" {
 		t.Errorf("got %+v", second)
 	}
 	if len(told) != 3 || fmt.Sprint(told) != fmt.Sprint(receipt.Results[1:]) {
@@ -207,7 +220,8 @@ func TestDurableKeepsWhatItCannotMap(t *testing.T) {
 		if i%10 == 7 {
 			want = mapping.ReasonInternalError
 		}
-		if result.Index != i || result.Outcome != adapter.Pending || result.Reason != want || arrival.Outcome != adapter.Pending || !bytes.Equal(arrival.Payload, batch[i]) {
+		if result.Index != i || result.Outcome != adapter.Pending || result.Reason != want ||
+			arrival.Outcome != adapter.Pending || !bytes.Equal(arrival.Payload, batch[i]) {
 			t.Fatalf("event %d: %+v, %+v", i, result, arrival)
 		}
 	}
@@ -243,7 +257,8 @@ func TestDurableIsLate(t *testing.T) {
 				}
 				return nil
 			}
-			durable := delivery.NewDurable(newMapper(t), queue, delivery.DurableOptions{Record: func(adapter.Result) { told++ }})
+			durable := delivery.NewDurable(newMapper(t), queue,
+				delivery.DurableOptions{Record: func(adapter.Result) { told++ }})
 			began := time.Now()
 			_, err := durable.Accept(context.Background(), [][]byte{[]byte(`{"type":"page","userId":"u"}`)})
 			late, ok := errors.AsType[*adapter.LateError](err)

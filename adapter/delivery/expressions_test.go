@@ -32,7 +32,8 @@ func transforming(t *testing.T, transform string) *mapping.Mapper {
 func trackCalls(user string, count int) [][]byte {
 	events := make([][]byte, count)
 	for i := range events {
-		events[i] = fmt.Appendf(nil, `{"type":"track","userId":"%s-%d","event":"x","messageId":"message-%[2]d"}`, user, i)
+		events[i] = fmt.Appendf(nil, `{"type":"track","userId":"%s-%d","event":"x","messageId":"message-%[2]d"}`, user,
+			i)
 	}
 	return events
 }
@@ -72,7 +73,8 @@ func TestNoExpressionBeforeTheAnswer(t *testing.T) {
 	}
 
 	sender := deliverytest.Always(delivered)
-	dispatcher := delivery.NewDispatcher(mapper, sender, delivery.NewBreaker(delivery.BreakerOptions{}), queue, delivery.DispatcherOptions{Record: record})
+	dispatcher := delivery.NewDispatcher(mapper, sender, delivery.NewBreaker(delivery.BreakerOptions{}), queue,
+		delivery.DispatcherOptions{Record: record})
 	ctx, stop := context.WithCancel(t.Context())
 	stopped := make(chan error)
 	go func() { stopped <- dispatcher.Run(ctx) }()
@@ -94,7 +96,8 @@ func TestNoExpressionBeforeTheAnswer(t *testing.T) {
 		"message-3": {Outcome: adapter.Delivered, EventKey: "kept"},
 		"message-4": {Outcome: adapter.Rejected, Reason: mapping.RejectExpressionFailed},
 	} {
-		if r := got[id]; r.Outcome != want.Outcome || r.Reason != want.Reason || want.EventKey != "" && r.EventKey != want.EventKey {
+		if r := got[id]; r.Outcome != want.Outcome || r.Reason != want.Reason || want.EventKey != "" &&
+			r.EventKey != want.EventKey {
 			t.Errorf("%s is %+v, want %+v", id, r, want)
 		}
 	}
@@ -114,20 +117,23 @@ func TestSlowExpressionsOfOneConnection(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	breaker := delivery.NewBreaker(delivery.BreakerOptions{})
 	begin := func(transform string) *connection {
-		c := &connection{queue: deliverytest.NewQueue(t), stopped: make(chan error), told: make(map[adapter.Outcome]int), all: make(chan struct{})}
+		c := &connection{queue: deliverytest.NewQueue(t), stopped: make(chan error),
+			told: make(map[adapter.Outcome]int), all: make(chan struct{})}
 		mapper := transforming(t, transform)
-		if _, err := delivery.NewDurable(mapper, c.queue, delivery.DurableOptions{}).Accept(ctx, trackCalls("u", events)); err != nil {
+		if _, err := delivery.NewDurable(mapper, c.queue, delivery.DurableOptions{}).Accept(ctx,
+			trackCalls("u", events)); err != nil {
 			t.Fatal(err)
 		}
 		sender := deliverytest.Always(delivered)
-		dispatcher := delivery.NewDispatcher(mapper, sender, breaker, c.queue, delivery.DispatcherOptions{Record: func(r adapter.Result) {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.told[r.Outcome]++
-			if c.told[r.Outcome] == events {
-				close(c.all)
-			}
-		}})
+		dispatcher := delivery.NewDispatcher(mapper, sender, breaker, c.queue,
+			delivery.DispatcherOptions{Record: func(r adapter.Result) {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				c.told[r.Outcome]++
+				if c.told[r.Outcome] == events {
+					close(c.all)
+				}
+			}})
 		go func() { c.stopped <- dispatcher.Run(ctx) }()
 		return c
 	}
@@ -149,7 +155,8 @@ func TestSlowExpressionsOfOneConnection(t *testing.T) {
 	// What was cut short is pending as it was.
 	slow.mu.Lock()
 	defer slow.mu.Unlock()
-	if pending, taken := slow.queue.Pending(), slow.queue.Stats().InHand; taken != 0 || pending+slow.told[adapter.Rejected] != events {
+	if pending, taken := slow.queue.Pending(), slow.queue.Stats().InHand; taken != 0 ||
+		pending+slow.told[adapter.Rejected] != events {
 		t.Errorf("%d are pending and %d in hand; told %v", pending, taken, slow.told)
 	}
 }
@@ -164,7 +171,9 @@ func TestDirectEvaluatesWithinItsBudget(t *testing.T) {
 		"budget":      {100 * time.Millisecond, time.Hour},
 		"sender left": {time.Hour, 100 * time.Millisecond},
 	} {
-		direct := delivery.NewDirect(mapper, delivery.NewRetrier(sender, delivery.NewBreaker(delivery.BreakerOptions{}), delivery.RetrierOptions{}), delivery.DirectOptions{Budget: test.budget})
+		direct := delivery.NewDirect(mapper, delivery.NewRetrier(sender,
+			delivery.NewBreaker(delivery.BreakerOptions{}), delivery.RetrierOptions{}),
+			delivery.DirectOptions{Budget: test.budget})
 		ctx, leave := context.WithTimeout(t.Context(), test.leaves)
 		receipt, err := direct.Accept(ctx, trackCalls("u", events))
 		if err != nil || !receipt.Redeliver || ctx.Err() == nil && name != "budget" {
@@ -191,7 +200,8 @@ func TestDirectEvaluatesWithinItsBudget(t *testing.T) {
 // It is given back as it was, and its user's next event does not overtake it.
 func TestEvaluationEndsWithTheLease(t *testing.T) {
 	rules := mapping.DefaultRules()
-	rules.AnyAge, rules.Segments = true, `$string($reduce([1..60], function($made, $i){{"a": $made, "b": $made}}, {"x": 1}))`
+	rules.AnyAge, rules.Segments = true,
+		`$string($reduce([1..60], function($made, $i){{"a": $made, "b": $made}}, {"x": 1}))`
 	mapper, err := mapping.New(rules)
 	if err != nil {
 		t.Fatal(err)
@@ -216,11 +226,12 @@ func TestEvaluationEndsWithTheLease(t *testing.T) {
 	sender := deliverytest.NewSender(func(*mapping.UserEvent) adapter.Attempt {
 		panic("an event overtook the identify of its user")
 	})
-	dispatcher := delivery.NewDispatcher(mapper, sender, delivery.NewBreaker(delivery.BreakerOptions{}), queue, delivery.DispatcherOptions{
-		AttemptTimeout: time.Millisecond,
-		Record:         func(r adapter.Result) { told <- r },
-		OnPanic:        func(cause any, _ []byte) { told <- adapter.Result{Detail: fmt.Sprint(cause)} },
-	})
+	dispatcher := delivery.NewDispatcher(mapper, sender, delivery.NewBreaker(delivery.BreakerOptions{}), queue,
+		delivery.DispatcherOptions{
+			AttemptTimeout: time.Millisecond,
+			Record:         func(r adapter.Result) { told <- r },
+			OnPanic:        func(cause any, _ []byte) { told <- adapter.Result{Detail: fmt.Sprint(cause)} },
+		})
 	ctx, stop := context.WithCancel(t.Context())
 	stopped := make(chan error)
 	go func() { stopped <- dispatcher.Run(ctx) }()

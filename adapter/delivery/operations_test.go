@@ -19,7 +19,8 @@ import (
 )
 
 // heldLog is a DeliveryLog in memory that knows the filters by outcome,
-// connection, Former and Before. Its connections have the tenant "tenant". It notes how much it is asked for at a time.
+// connection, Former and Before. Its connections have the tenant "tenant". It notes how much it is
+// asked for at a time.
 type heldLog struct {
 	adapter.DeliveryStore
 	held     []adapter.Delivery // oldest first
@@ -66,7 +67,8 @@ func (l *heldLog) Find(_ context.Context, f adapter.Filter, limit int) ([]adapte
 	l.mostRows = max(l.mostRows, limit)
 	var found []adapter.Delivery
 	for _, d := range slices.Backward(l.held) {
-		picked := (len(f.Outcomes) == 0 || slices.Contains(f.Outcomes, d.Outcome)) && (f.Connection == "" || f.Connection == d.Connection) &&
+		picked := (len(f.Outcomes) == 0 || slices.Contains(f.Outcomes, d.Outcome)) && (f.Connection == "" ||
+			f.Connection == d.Connection) &&
 			(f.Before == 0 || d.ID < f.Before) && (!f.Former || d.Tenant != "tenant" || d.Connection == "gone")
 		if picked && len(found) < limit {
 			found = append(found, d)
@@ -156,7 +158,8 @@ func mixedLog() *heldLog {
 	l.add(adapter.Delivery{Outcome: adapter.Pending, ReceivedAt: received}, trackOf("u", "message-7"))
 	l.add(adapter.Delivery{Outcome: adapter.Delivered, ReceivedAt: received}, trackOf("u", "message-8"))
 	l.add(adapter.Delivery{Outcome: adapter.Dead, ReceivedAt: received, Connection: "gone"}, trackOf("u", "message-9"))
-	l.add(adapter.Delivery{Outcome: adapter.Dead, ReceivedAt: received, Connection: "faulty"}, trackOf("u", "message-10"))
+	l.add(adapter.Delivery{Outcome: adapter.Dead, ReceivedAt: received, Connection: "faulty"},
+		trackOf("u", "message-10"))
 	return l
 }
 
@@ -166,13 +169,16 @@ func TestRedriveTellsWhatFiresPrograms(t *testing.T) {
 	for _, dry := range []bool{true, false} {
 		l := &heldLog{runs: map[int64]string{1: `{"via":"import"}`, 2: `{"via":"api"}`, 4: "no JSON"}}
 		for i := range 20 { // of four runs that are known, one that is not, and live traffic
-			l.add(adapter.Delivery{Outcome: adapter.Dead, ReceivedAt: received, Run: int64(i % 5)}, trackOf("u", fmt.Sprintf("message-%02d", i)))
+			l.add(adapter.Delivery{Outcome: adapter.Dead, ReceivedAt: received, Run: int64(i % 5)},
+				trackOf("u", fmt.Sprintf("message-%02d", i)))
 		}
 		l.add(adapter.Delivery{Outcome: adapter.Rejected, ReceivedAt: received, Run: 1}, `{"type":"page"}`)
 		l.add(adapter.Delivery{Outcome: adapter.Pending, ReceivedAt: received, Run: 1}, trackOf("u", "message-held"))
-		l.add(adapter.Delivery{Outcome: adapter.Pending, ReceivedAt: received, Run: 1, DueAt: &received}, trackOf("u", "message-due"))
+		l.add(adapter.Delivery{Outcome: adapter.Pending, ReceivedAt: received, Run: 1, DueAt: &received},
+			trackOf("u", "message-due"))
 		l.add(adapter.Delivery{Outcome: adapter.Rejected, ReceivedAt: received, Run: 1}, trackOf("u", "message-20"))
-		done, err := operationsOn(t, l).Redrive(t.Context(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, adapter.Rejected, adapter.Pending}}, 0, "", dry)
+		done, err := operationsOn(t, l).Redrive(t.Context(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead,
+			adapter.Rejected, adapter.Pending}}, 0, "", dry)
 		if err != nil || done.Sent != 22 || done.FiresPrograms != 6 || done.Held != 1 {
 			t.Errorf("dry %t: %+v %v", dry, done, err)
 		}
@@ -189,14 +195,16 @@ func TestRedriveTellsApart(t *testing.T) {
 		"dead and rejected by default": {
 			want: adapter.Redrive{
 				Before: 1, Matched: 8, Sent: 2, Duplicate: 1, NoPayload: 1, NoConnection: 1,
-				Unsendable: map[mapping.Reason]int{"invalid_json": 1, "unsupported_type": 1, mapping.ReasonInternalError: 1},
+				Unsendable: map[mapping.Reason]int{"invalid_json": 1, "unsupported_type": 1,
+					mapping.ReasonInternalError: 1},
 			},
 			redriven: []int64{6, 2, 1},
 		},
 		"the newest up to the limit": {
-			filter:   adapter.Filter{Connection: "default"},
-			limit:    3,
-			want:     adapter.Redrive{Before: 4, Matched: 3, Sent: 1, Unsendable: map[mapping.Reason]int{"invalid_json": 1, "unsupported_type": 1}},
+			filter: adapter.Filter{Connection: "default"},
+			limit:  3,
+			want: adapter.Redrive{Before: 4, Matched: 3, Sent: 1,
+				Unsendable: map[mapping.Reason]int{"invalid_json": 1, "unsupported_type": 1}},
 			redriven: []int64{6},
 		},
 		"pending ones if asked": {
@@ -234,14 +242,22 @@ func formerLog() *heldLog {
 	due := received
 	l := mixedLog()
 	l.held = slices.DeleteFunc(l.held, func(d adapter.Delivery) bool { return d.ID > 8 })
-	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Pending, DueAt: &due, ReceivedAt: received}, trackOf("u", "message-9"))
-	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Pending, ReceivedAt: received}, trackOf("u", "message-10")) // waits for an import job
-	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Dead, ReceivedAt: received}, trackOf("known", "message-11"))
-	l.add(adapter.Delivery{Tenant: "elsewhere/tenant", Outcome: adapter.Dead, ReceivedAt: received}, trackOf("u", "message-12"))
+	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Pending, DueAt: &due, ReceivedAt: received},
+		trackOf("u", "message-9"))
+	// waits for an import job
+	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Pending, ReceivedAt: received},
+		trackOf("u", "message-10"))
+	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Dead, ReceivedAt: received},
+		trackOf("known", "message-11"))
+	l.add(adapter.Delivery{Tenant: "elsewhere/tenant", Outcome: adapter.Dead, ReceivedAt: received},
+		trackOf("u", "message-12"))
 	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Rejected, ReceivedAt: received}, "no JSON")
-	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Delivered, ReceivedAt: received}, trackOf("u", "message-14"))
-	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Pending, DueAt: &due, ReceivedAt: received}, trackOf("busy", "message-15"))
-	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Dead, Connection: "gone", ReceivedAt: received}, trackOf("u", "message-16"))
+	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Delivered, ReceivedAt: received},
+		trackOf("u", "message-14"))
+	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Pending, DueAt: &due, ReceivedAt: received},
+		trackOf("busy", "message-15"))
+	l.add(adapter.Delivery{Tenant: "host/test_a", Outcome: adapter.Dead, Connection: "gone", ReceivedAt: received},
+		trackOf("u", "message-16"))
 	return l
 }
 
@@ -260,7 +276,8 @@ func TestRedriveToTenant(t *testing.T) {
 		"events of other tenants are left": {
 			filter: adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, adapter.Pending}},
 			want: adapter.Redrive{
-				Before: 1, Matched: 10, Sent: 2, Duplicate: 1, NoPayload: 1, NoConnection: 1, Unsendable: map[mapping.Reason]int{},
+				Before: 1, Matched: 10, Sent: 2, Duplicate: 1, NoPayload: 1, NoConnection: 1,
+				Unsendable:  map[mapping.Reason]int{},
 				OtherTenant: adapter.TenantMoves{move("host/test_a", 4), move("elsewhere/tenant", 1)},
 			},
 			redriven: []int64{7, 2, 1},
@@ -268,8 +285,9 @@ func TestRedriveToTenant(t *testing.T) {
 		"only those are moved, pending ones as well": {
 			toTenant: "tenant",
 			want: adapter.Redrive{
-				Before: 9, Matched: 7, Sent: 2, Duplicate: 1, NoConnection: 1, InHand: 1, Held: 1, Unsendable: map[mapping.Reason]int{"invalid_json": 1},
-				Moved: adapter.TenantMoves{move("host/test_a", 3), move("elsewhere/tenant", 1)},
+				Before: 9, Matched: 7, Sent: 2, Duplicate: 1, NoConnection: 1, InHand: 1, Held: 1,
+				Unsendable: map[mapping.Reason]int{"invalid_json": 1},
+				Moved:      adapter.TenantMoves{move("host/test_a", 3), move("elsewhere/tenant", 1)},
 			},
 			redriven: []int64{15, 12, 11, 9},
 			moved:    []int64{15, 12, 11, 9},
@@ -278,7 +296,8 @@ func TestRedriveToTenant(t *testing.T) {
 			filter:   adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}, Connection: "default"},
 			limit:    1,
 			toTenant: "tenant",
-			want:     adapter.Redrive{Before: 12, Matched: 1, Sent: 1, Unsendable: map[mapping.Reason]int{}, Moved: adapter.TenantMoves{move("elsewhere/tenant", 1)}},
+			want: adapter.Redrive{Before: 12, Matched: 1, Sent: 1, Unsendable: map[mapping.Reason]int{},
+				Moved: adapter.TenantMoves{move("elsewhere/tenant", 1)}},
 			redriven: []int64{12},
 			moved:    []int64{12},
 		},
@@ -325,20 +344,25 @@ func TestRedriveNeedsTheTenants(t *testing.T) {
 		connection, toTenant string
 		want                 string // empty if it is carried out
 	}{
-		"all known":                      {map[string]string{"one": "h/a", "two": "h/b"}, "", "", ""},
-		"one unknown":                    {map[string]string{"one": "h/a", "two": ""}, "", "", "the tenant of connection two is not configured"},
-		"an unknown one is left out":     {map[string]string{"one": "h/a", "two": ""}, "one", "", ""},
-		"to one of them":                 {map[string]string{"one": "h/a", "two": "h/b"}, "", "b", ""},
-		"to none of them":                {map[string]string{"one": "h/a", "two": "h/b"}, "", "c", `no connection has the tenant "c" to which the events are to go: name the alias of one that a connection has (one has a, two has b)`},
-		"by name":                        {map[string]string{"one": "h/a", "two": "h/b"}, "", "h/a", "no connection has"},
-		"to that of another connection":  {map[string]string{"one": "h/a", "two": "h/b"}, "one", "b", "(one has a)"},
-		"of a connection that is not in": {map[string]string{"one": "h/a", "two": "h/b"}, "three", "b", "(none is configured)"},
+		"all known": {map[string]string{"one": "h/a", "two": "h/b"}, "", "", ""},
+		"one unknown": {map[string]string{"one": "h/a", "two": ""}, "", "",
+			"the tenant of connection two is not configured"},
+		"an unknown one is left out": {map[string]string{"one": "h/a", "two": ""}, "one", "", ""},
+		"to one of them":             {map[string]string{"one": "h/a", "two": "h/b"}, "", "b", ""},
+		"to none of them": {map[string]string{"one": "h/a", "two": "h/b"}, "", "c",
+			`no connection has the tenant "c" to which the events are to go: name the alias of one that a connection has (one has a, two has b)`},
+		"by name": {map[string]string{"one": "h/a", "two": "h/b"}, "", "h/a",
+			"no connection has"},
+		"to that of another connection": {map[string]string{"one": "h/a", "two": "h/b"}, "one", "b", "(one has a)"},
+		"of a connection that is not in": {map[string]string{"one": "h/a", "two": "h/b"}, "three", "b",
+			"(none is configured)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := delivery.NewOperations(&heldLog{}, mappers, test.tenants)
 			_, err := o.Redrive(t.Context(), adapter.Filter{Connection: test.connection}, 0, test.toTenant, false)
 			var refused *adapter.RefusedError
-			if test.want == "" && err != nil || test.want != "" && (!errors.As(err, &refused) || !strings.Contains(refused.Problem, test.want)) {
+			if test.want == "" && err != nil || test.want != "" && (!errors.As(err, &refused) ||
+				!strings.Contains(refused.Problem, test.want)) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
 		})
@@ -351,7 +375,8 @@ func TestTenantNames(t *testing.T) {
 		t.Errorf("got %s and %s", name, adapter.TenantAlias(name))
 	}
 	for _, test := range []struct{ from, to, want string }{
-		{"h/test_a", "h/b", "fire programs"}, {"h/b", "h/test_a", "never gets them"}, {"h/a", "h/b", ""}, {"h/test_a", "g/test_a", ""},
+		{"h/test_a", "h/b", "fire programs"}, {"h/b", "h/test_a", "never gets them"}, {"h/a", "h/b", ""},
+		{"h/test_a", "g/test_a", ""},
 	} {
 		move := adapter.TenantMove{From: test.from, To: test.to}
 		if got := move.Warning(); !strings.Contains(got, test.want) || (got == "") != (test.want == "") {
@@ -379,13 +404,15 @@ func TestRedriveKeepsTheIdentity(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := queue.Arrivals()[0]
-		want := adapter.Redelivery{ID: id, UserID: a.UserID, AccountID: a.AccountID, Event: a.Event, EventKey: a.EventKey, Keyed: a.Keyed, Identity: a.Identity, Fingerprint: a.Fingerprint,
+		want := adapter.Redelivery{ID: id, UserID: a.UserID, AccountID: a.AccountID, Event: a.Event,
+			EventKey: a.EventKey, Keyed: a.Keyed, Identity: a.Identity, Fingerprint: a.Fingerprint,
 			Bytes: len(log.payloads[id])}
 		if got := log.redeliveries[id]; got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}
-	if keyed, not := log.redeliveries[1], log.redeliveries[6]; !keyed.Keyed || keyed.Fingerprint != 0 || not.Keyed || not.Identity == 0 || not.Fingerprint == 0 {
+	if keyed, not := log.redeliveries[1], log.redeliveries[6]; !keyed.Keyed || keyed.Fingerprint != 0 || not.Keyed ||
+		not.Identity == 0 || not.Fingerprint == 0 {
 		t.Errorf("got %+v and %+v", keyed, not)
 	}
 }
@@ -396,7 +423,8 @@ func TestRedriveRefuses(t *testing.T) {
 	} {
 		for _, dry := range []bool{true, false} {
 			log := mixedLog()
-			_, err := operationsOn(t, log).Redrive(t.Context(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, outcome}}, 0, "", dry)
+			_, err := operationsOn(t, log).Redrive(t.Context(),
+				adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead, outcome}}, 0, "", dry)
 			var refused *adapter.RefusedError
 			if !errors.As(err, &refused) || !strings.Contains(err.Error(), want) || log.redriven != nil {
 				t.Errorf("%s, dry %v: %v, redriven %v", outcome, dry, err, log.redriven)
@@ -441,7 +469,8 @@ func TestOperationsAreBounded(t *testing.T) {
 			}
 			got, err := operate(operationsOn(t, log), log, limit)
 			if err != nil || !slices.Equal(got, want) {
-				t.Errorf("%s of %d: %d deliveries, not the newest %d once each (%v)", name, limit, len(got), len(want), err)
+				t.Errorf("%s of %d: %d deliveries, not the newest %d once each (%v)", name, limit, len(got), len(want),
+					err)
 			}
 			if log.mostRows > 500 || log.mostWanted > 20 {
 				t.Errorf("%s: up to %d deliveries and %d payloads in hand", name, log.mostRows, log.mostWanted)
@@ -563,7 +592,8 @@ func TestDamagedPayloadsStay(t *testing.T) {
 func TestExport(t *testing.T) {
 	log := mixedLog()
 	var got []string
-	err := operationsOn(t, log).Export(t.Context(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Rejected, adapter.Dead}, Connection: "default"}, 4, func(d *adapter.Delivery) error {
+	err := operationsOn(t, log).Export(t.Context(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Rejected,
+		adapter.Dead}, Connection: "default"}, 4, func(d *adapter.Delivery) error {
 		got = append(got, fmt.Sprintf("%d %s|%s", d.ID, d.Payload, d.PayloadText))
 		return nil
 	})
@@ -572,7 +602,8 @@ func TestExport(t *testing.T) {
 		t.Errorf("got %q, %v\nwant %q", got, err, want)
 	}
 	calls, stop := 0, errors.New("stop")
-	err = operationsOn(t, log).Export(t.Context(), adapter.Filter{}, 0, func(*adapter.Delivery) error { calls++; return stop })
+	err = operationsOn(t, log).Export(t.Context(), adapter.Filter{}, 0,
+		func(*adapter.Delivery) error { calls++; return stop })
 	if !errors.Is(err, stop) || calls != 1 {
 		t.Errorf("after %d calls: %v", calls, err)
 	}
@@ -591,7 +622,8 @@ func TestPagesWaitTheirTurn(t *testing.T) {
 	o := operationsOn(t, log)
 	exported := 0
 	export := func() error {
-		return o.Export(context.Background(), adapter.Filter{}, 0, func(*adapter.Delivery) error { exported++; return nil })
+		return o.Export(context.Background(), adapter.Filter{}, 0,
+			func(*adapter.Delivery) error { exported++; return nil })
 	}
 	if err := export(); err != nil || exported != held {
 		t.Errorf("exported %d, %v", exported, err)

@@ -34,8 +34,11 @@ func TestRejectedEventsShareResults(t *testing.T) {
 	for name, acceptor := range map[string]interface {
 		Accept(context.Context, [][]byte) (adapter.Receipt, error)
 	}{
-		"durable": delivery.NewDurable(newMapper(t), deliverytest.NewQueue(t), delivery.DurableOptions{Record: record}),
-		"direct":  delivery.NewDirect(newMapper(t), delivery.NewRetrier(sender, delivery.NewBreaker(delivery.BreakerOptions{}), delivery.RetrierOptions{}), delivery.DirectOptions{Record: record}),
+		"durable": delivery.NewDurable(newMapper(t), deliverytest.NewQueue(t),
+			delivery.DurableOptions{Record: record}),
+		"direct": delivery.NewDirect(newMapper(t), delivery.NewRetrier(sender,
+			delivery.NewBreaker(delivery.BreakerOptions{}), delivery.RetrierOptions{}),
+			delivery.DirectOptions{Record: record}),
 	} {
 		told = nil
 		receipt, err := acceptor.Accept(t.Context(), events)
@@ -61,7 +64,8 @@ func TestRejectedEventsShareResults(t *testing.T) {
 		if sums["missing_type"] != n || sums["missing_event_name"] != n-1 {
 			t.Errorf("%s: recorded %v events", name, sums)
 		}
-		if want := []string{`rejected missing_type 900 ""`, `rejected missing_event_name 899 ""`}; !slices.Equal(shared, want) {
+		if want := []string{`rejected missing_type 900 ""`, `rejected missing_event_name 899 ""`}; !slices.Equal(
+			shared, want) {
 			t.Errorf("%s: shared %q, want %q", name, shared, want)
 		}
 	}
@@ -70,7 +74,8 @@ func TestRejectedEventsShareResults(t *testing.T) {
 // TestFewRejectedEventsShareNothing has a hundred of each reason.
 func TestFewRejectedEventsShareNothing(t *testing.T) {
 	var told []adapter.Result
-	d := delivery.NewDurable(newMapper(t), deliverytest.NewQueue(t), delivery.DurableOptions{Record: func(r adapter.Result) { told = append(told, r) }})
+	d := delivery.NewDurable(newMapper(t), deliverytest.NewQueue(t),
+		delivery.DurableOptions{Record: func(r adapter.Result) { told = append(told, r) }})
 	for range 2 { // requests
 		var events [][]byte
 		for range 100 {

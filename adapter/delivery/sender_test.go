@@ -23,8 +23,10 @@ var (
 func mappedEvent(ensure mapping.Ensure) *mapping.Result {
 	return &mapping.Result{
 		Kind: mapping.KindUserEvent, MessageID: "message-1", Ensure: ensure,
-		UserEvent: mapping.UserEvent{UserID: "u", AccountID: "a", Key: "x", IdempotencyKey: "message-1", Body: []byte(`{}`)},
-		Upserts:   []mapping.UserUpsert{{UserID: "u", AccountID: "a", Body: []byte(`{"id":"u","accountId":"a","firstName":"B"}`)}},
+		UserEvent: mapping.UserEvent{UserID: "u", AccountID: "a", Key: "x", IdempotencyKey: "message-1",
+			Body: []byte(`{}`)},
+		Upserts: []mapping.UserUpsert{{UserID: "u", AccountID: "a",
+			Body: []byte(`{"id":"u","accountId":"a","firstName":"B"}`)}},
 	}
 }
 
@@ -40,11 +42,13 @@ func mappedUpserts(bodies ...string) *mapping.Result {
 // It compares the sender with the rules as they are written down: in words, here.
 func TestSenderDecides(t *testing.T) {
 	tracks := map[string]adapter.Attempt{
-		"delivered": delivered, "conflict": conflict, "unknown user": unknownUser, "refused": refused, "do not track": doNotTrack,
-		"busy": busy, "timeout": timedOut, "wrong key": wrongKey,
+		"delivered": delivered, "conflict": conflict, "unknown user": unknownUser, "refused": refused,
+		"do not track": doNotTrack,
+		"busy":         busy, "timeout": timedOut, "wrong key": wrongKey,
 	}
 	upserts := map[string]adapter.Attempt{
-		"delivered": delivered, "refused": refused, "do not track": doNotTrack, "busy": busy, "timeout": timedOut, "wrong key": wrongKey,
+		"delivered": delivered, "refused": refused, "do not track": doNotTrack, "busy": busy, "timeout": timedOut,
+		"wrong key": wrongKey,
 	}
 	courses := 0
 	for _, ensure := range []mapping.Ensure{0, mapping.EnsureNever, mapping.EnsureMissing, mapping.EnsureAlways} {
@@ -53,8 +57,10 @@ func TestSenderDecides(t *testing.T) {
 				for first := range tracks {
 					for upsert := range upserts {
 						for second := range tracks {
-							name := fmt.Sprintf("ensure %d before %t known %t: %s, %s, %s", ensure, before, known, first, upsert, second)
-							script := deliverytest.Script(0, attempts{tracks[first], tracks[second]}, attempts{upserts[upsert]})
+							name := fmt.Sprintf("ensure %d before %t known %t: %s, %s, %s", ensure, before, known,
+								first, upsert, second)
+							script := deliverytest.Script(0, attempts{tracks[first], tracks[second]},
+								attempts{upserts[upsert]})
 							c := NewSender(script, SenderOptions{EnsureBefore: before})
 							if known {
 								c.known.add("a", "u")
@@ -64,7 +70,8 @@ func TestSenderDecides(t *testing.T) {
 							made := strings.Join(calls, " ")
 							courses++
 
-							ahead := ensure == mapping.EnsureAlways || ensure == mapping.EnsureMissing && before && !known
+							ahead := ensure == mapping.EnsureAlways || ensure == mapping.EnsureMissing && before &&
+								!known
 							wantMade, decides, reason := "track", tracks[first], tracks[first].Reason
 							switch {
 							case ahead && (upserts[upsert].Outcome == adapter.Pending || upsert == "do not track"):
@@ -79,22 +86,27 @@ func TestSenderDecides(t *testing.T) {
 									reason = mapping.ReasonConflictAfterFailure
 								}
 							}
-							if made != wantMade || got.Outcome != decides.Outcome || got.Reason != reason || got.Status != decides.Status || got.Misconfigured != decides.Misconfigured {
-								t.Errorf("%s: %s gives %+v, want %s and %v %s", name, made, got, wantMade, decides.Outcome, reason)
+							if made != wantMade || got.Outcome != decides.Outcome || got.Reason != reason ||
+								got.Status != decides.Status || got.Misconfigured != decides.Misconfigured {
+								t.Errorf("%s: %s gives %+v, want %s and %v %s", name, made, got, wantMade,
+									decides.Outcome, reason)
 							}
 							if got.Requests != len(calls) {
 								t.Errorf("%s: %d requests, counted %d", name, len(calls), got.Requests)
 							}
-							if last := calls[len(calls)-1]; got.Outcome == adapter.Pending && got.Unprocessed != (last == "upsert" || decides.Unprocessed) {
+							if last := calls[len(calls)-1]; got.Outcome == adapter.Pending &&
+								got.Unprocessed != (last == "upsert" || decides.Unprocessed) {
 								t.Errorf("%s: %s is unprocessed=%t", name, made, got.Unprocessed)
 							}
 							wantKnown := known
 							for i, call := range calls {
 								answer := upserts[upsert]
 								if call == "track" {
-									answer = tracks[map[bool]string{true: first, false: second}[!slices.Contains(calls[:i], "track")]]
+									answer = tracks[map[bool]string{true: first,
+										false: second}[!slices.Contains(calls[:i], "track")]]
 								}
-								wantKnown = (wantKnown || answer.Outcome == adapter.Delivered) && answer.Reason != mapping.ReasonUserNotFound
+								wantKnown = (wantKnown || answer.Outcome == adapter.Delivered) &&
+									answer.Reason != mapping.ReasonUserNotFound
 							}
 							if c.known.has("a", "u") != wantKnown {
 								t.Errorf("%s: %s leaves the user known=%t", name, made, !wantKnown)
@@ -127,7 +139,8 @@ func TestSenderMakesTheUserOfAnEvent(t *testing.T) {
 			mapped.UserEvent.UserID, mapped.UserEvent.AccountID = `u "1"`, "日本"
 		}
 		script := deliverytest.Script(0, attempts{unknownUser, delivered}, attempts{delivered})
-		if got := NewSender(script, SenderOptions{}).Send(t.Context(), mapped); got.Outcome != adapter.Delivered || script.Bodies()[0] != test.want {
+		if got := NewSender(script, SenderOptions{}).Send(t.Context(), mapped); got.Outcome != adapter.Delivered ||
+			script.Bodies()[0] != test.want {
 			t.Errorf("%+v: %s, want %s", got, script.Bodies()[0], test.want)
 		}
 	}
@@ -148,7 +161,8 @@ func TestSenderSendsUpsertsInOrder(t *testing.T) {
 		script := deliverytest.Script(0, nil, test.answers)
 		c := NewSender(script, SenderOptions{})
 		got := c.Send(t.Context(), mappedUpserts(`{"n":0}`, `{"n":1}`, `{"n":2}`))
-		if calls := script.Requests(); calls != test.made || got.Outcome != test.want || got.Unprocessed != (test.want == adapter.Pending) {
+		if calls := script.Requests(); calls != test.made || got.Outcome != test.want ||
+			got.Unprocessed != (test.want == adapter.Pending) {
 			t.Errorf("%v: %d calls, %+v", test.answers, calls, got)
 		}
 		for i, body := range script.Bodies() {
@@ -166,7 +180,8 @@ func TestSenderSendsUpsertsInOrder(t *testing.T) {
 func TestRefusedFieldsBlockNoUser(t *testing.T) {
 	const body = `{"id":"u","accountId":"a","locale":"x","email":"x","firstName":"B","customFields":{"locale":1.50}}`
 	refuse := func(fields ...string) adapter.Attempt {
-		return adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400, RefusedFields: fields}
+		return adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400,
+			RefusedFields: fields}
 	}
 	for name, test := range map[string]struct {
 		answers attempts
@@ -180,31 +195,39 @@ func TestRefusedFieldsBlockNoUser(t *testing.T) {
 		},
 		"another then": {
 			attempts{refuse("locale"), refuse("email"), delivered},
-			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`, `{"id":"u","accountId":"a","firstName":"B","customFields":{"locale":1.50}}`},
+			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`,
+				`{"id":"u","accountId":"a","firstName":"B","customFields":{"locale":1.50}}`},
 			adapter.Attempt{Outcome: adapter.Delivered, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 		"yet another": {
 			attempts{refuse("locale"), refuse("email"), refuse("shareLinks"), refuse("cookies")},
-			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`, `{"id":"u","accountId":"a","firstName":"B","customFields":{"locale":1.50}}`, `{"id":"u","accountId":"a","customFields":{"locale":1.50}}`},
-			adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
+			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`,
+				`{"id":"u","accountId":"a","firstName":"B","customFields":{"locale":1.50}}`,
+				`{"id":"u","accountId":"a","customFields":{"locale":1.50}}`},
+			adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused,
+				Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 		"any": {
 			attempts{refuse("locale", "email", "imageUrl"), refused},
 			[]string{body, `{"id":"u","accountId":"a","firstName":"B","customFields":{"locale":1.50}}`},
-			adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
+			adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused,
+				Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 		"none that there is": {
-			attempts{refuse("imageUrl")}, []string{body}, adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused},
+			attempts{refuse("imageUrl")}, []string{body}, adapter.Attempt{Outcome: adapter.Dead,
+				Reason: mapping.ReasonRefused},
 		},
 		"the same then": {
 			attempts{refuse("locale"), refuse("locale")},
 			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`},
-			adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
+			adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused,
+				Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 		"busy then": {
 			attempts{refuse("locale"), busy},
 			[]string{body, `{"id":"u","accountId":"a","email":"x","firstName":"B","customFields":{"locale":1.50}}`},
-			adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
+			adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonServerError,
+				Warnings: []mapping.Warning{adapter.WarningFieldRefused}},
 		},
 	} {
 		script := deliverytest.Script(0, nil, test.answers)
@@ -212,7 +235,8 @@ func TestRefusedFieldsBlockNoUser(t *testing.T) {
 		if !slices.Equal(script.Bodies(), test.bodies) {
 			t.Errorf("%s: upserts\n%s", name, strings.Join(script.Bodies(), "\n"))
 		}
-		if got.Outcome != test.want.Outcome || got.Reason != test.want.Reason || !slices.Equal(got.Warnings, test.want.Warnings) || got.RefusedFields != nil {
+		if got.Outcome != test.want.Outcome || got.Reason != test.want.Reason || !slices.Equal(got.Warnings,
+			test.want.Warnings) || got.RefusedFields != nil {
 			t.Errorf("%s: got %+v", name, got)
 		}
 	}
@@ -235,7 +259,8 @@ func TestSenderKeepsItsTime(t *testing.T) {
 			if made := strings.Join(script.Kinds(), " "); made != test.made {
 				t.Errorf("%s: %s", name, made)
 			}
-			if script.Requests() < 3 && (got.Outcome != adapter.Pending || got.Reason != mapping.ReasonTimeout || !got.Unprocessed) {
+			if script.Requests() < 3 && (got.Outcome != adapter.Pending || got.Reason != mapping.ReasonTimeout ||
+				!got.Unprocessed) {
 				t.Errorf("%s: got %+v", name, got)
 			}
 		})

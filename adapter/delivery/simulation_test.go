@@ -24,7 +24,8 @@ var (
 	serverError = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Status: 503}
 	unreachable = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonNetworkError, Unprocessed: true}
 	wrongKey    = adapter.Attempt{
-		Outcome: adapter.Pending, Reason: mapping.ReasonUnauthorized, Status: 401, Misconfigured: true, Unprocessed: true,
+		Outcome: adapter.Pending, Reason: mapping.ReasonUnauthorized, Status: 401, Misconfigured: true,
+		Unprocessed: true,
 	}
 )
 

@@ -21,11 +21,14 @@ type upsertMapper struct{}
 func (upsertMapper) MapWith(event []byte, _ time.Time, _ mapping.Options) mapping.Result {
 	words := strings.Fields(string(event))
 	if words[2] == "track" {
-		return mapping.Result{Kind: mapping.KindUserEvent, MessageID: words[1], Ensure: mapping.EnsureNever, UserEvent: mapping.UserEvent{UserID: words[0], AccountID: words[0], Key: "x", Body: event}}
+		return mapping.Result{Kind: mapping.KindUserEvent, MessageID: words[1], Ensure: mapping.EnsureNever,
+			UserEvent: mapping.UserEvent{UserID: words[0], AccountID: words[0], Key: "x", Body: event}}
 	}
-	mapped := mapping.Result{Kind: mapping.KindUserUpsert, MessageID: words[1], Warnings: []mapping.Warning{mapping.WarningStringTruncated}}
+	mapped := mapping.Result{Kind: mapping.KindUserUpsert, MessageID: words[1],
+		Warnings: []mapping.Warning{mapping.WarningStringTruncated}}
 	for _, word := range words[2:] {
-		mapped.Upserts = append(mapped.Upserts, mapping.UserUpsert{UserID: words[0], AccountID: words[0], Body: []byte(word)})
+		mapped.Upserts = append(mapped.Upserts, mapping.UserUpsert{UserID: words[0], AccountID: words[0],
+			Body: []byte(word)})
 	}
 	return mapped
 }
@@ -33,12 +36,14 @@ func (upsertMapper) MapWith(event []byte, _ time.Time, _ mapping.Options) mappin
 // TestDirectUpserts has a request of an identify and a track of one user, with the
 // identify failing at first.
 func TestDirectUpserts(t *testing.T) {
-	refuse := adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400, RefusedFields: []string{"locale"}}
+	refuse := adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400,
+		RefusedFields: []string{"locale"}}
 	synctest.Test(t, func(t *testing.T) {
 		script := deliverytest.Script(0, attempts{delivered}, attempts{busy, refuse, delivered})
 		var mu sync.Mutex
 		var told []adapter.Result
-		d := NewDirect(upsertMapper{}, NewRetrier(NewSender(script, SenderOptions{}), NewBreaker(BreakerOptions{}), RetrierOptions{}), DirectOptions{Record: func(r adapter.Result) {
+		d := NewDirect(upsertMapper{}, NewRetrier(NewSender(script, SenderOptions{}), NewBreaker(BreakerOptions{}),
+			RetrierOptions{}), DirectOptions{Record: func(r adapter.Result) {
 			mu.Lock()
 			defer mu.Unlock()
 			told = append(told, r)
@@ -49,7 +54,9 @@ func TestDirectUpserts(t *testing.T) {
 			t.Errorf("made %s", made)
 		}
 		first := receipt.Results[0]
-		if first.Outcome != adapter.Delivered || first.EventKey != adapter.UpsertEventKey || first.Attempts != 2 || !slices.Equal(first.Warnings, []mapping.Warning{adapter.WarningFieldRefused, mapping.WarningStringTruncated}) {
+		if first.Outcome != adapter.Delivered || first.EventKey != adapter.UpsertEventKey || first.Attempts != 2 ||
+			!slices.Equal(first.Warnings, []mapping.Warning{adapter.WarningFieldRefused,
+				mapping.WarningStringTruncated}) {
 			t.Errorf("got %+v", first)
 		}
 		if len(told) != 2 || receipt.Redeliver {
@@ -57,7 +64,8 @@ func TestDirectUpserts(t *testing.T) {
 		}
 		// Segment sends the request again.
 		receipt = accept(t, d, events...)
-		if script.Requests() != 5 || receipt.Results[0].Reason != mapping.ReasonRecentlyDelivered || receipt.Results[1].Reason != mapping.ReasonRecentlyDelivered {
+		if script.Requests() != 5 || receipt.Results[0].Reason != mapping.ReasonRecentlyDelivered ||
+			receipt.Results[1].Reason != mapping.ReasonRecentlyDelivered {
 			t.Errorf("the redelivery made %v: %+v", script.Kinds()[5:], receipt.Results)
 		}
 		// Another identify with the same messageId is another.
@@ -72,13 +80,16 @@ func TestDirectUpserts(t *testing.T) {
 func TestDirectKeepsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		script := deliverytest.Script(0, attempts{delivered}, attempts{busy})
-		d := NewDirect(upsertMapper{}, NewRetrier(NewSender(script, SenderOptions{}), NewBreaker(BreakerOptions{}), RetrierOptions{}), DirectOptions{})
+		d := NewDirect(upsertMapper{}, NewRetrier(NewSender(script, SenderOptions{}), NewBreaker(BreakerOptions{}),
+			RetrierOptions{}), DirectOptions{})
 		receipt := accept(t, d, []byte(`u message-1 {}`), []byte("u message-2 track"), []byte("v message-3 track"))
 		made := script.Kinds()
-		if slices.Index(made, "track") != slices.Index(made, "upsert")+1 && made[0] != "track" || strings.Count(strings.Join(made, " "), "track") != 1 {
+		if slices.Index(made, "track") != slices.Index(made, "upsert")+1 && made[0] != "track" ||
+			strings.Count(strings.Join(made, " "), "track") != 1 {
 			t.Errorf("made %v", made)
 		}
-		if r := receipt.Results; r[0].Outcome != adapter.Pending || r[1].Outcome != adapter.Pending || r[2].Outcome != adapter.Delivered || !receipt.Redeliver {
+		if r := receipt.Results; r[0].Outcome != adapter.Pending || r[1].Outcome != adapter.Pending ||
+			r[2].Outcome != adapter.Delivered || !receipt.Redeliver {
 			t.Errorf("got %+v", r)
 		}
 	})
@@ -91,7 +102,9 @@ func TestArrivalsOfUpserts(t *testing.T) {
 		return ArrivalOf([]byte(event), &mapped)
 	}
 	got := arrival(`u message-1 {} {}`)
-	if got.UserID != "u" || got.AccountID != "u" || got.EventKey != adapter.UpsertEventKey || !got.Keyed || got.Fingerprint != 0 || got.Outcome != adapter.Pending || !bytes.Equal(got.Payload, []byte(`u message-1 {} {}`)) {
+	if got.UserID != "u" || got.AccountID != "u" || got.EventKey != adapter.UpsertEventKey || !got.Keyed ||
+		got.Fingerprint != 0 || got.Outcome != adapter.Pending || !bytes.Equal(got.Payload,
+		[]byte(`u message-1 {} {}`)) {
 		t.Errorf("got %+v", got)
 	}
 	prints := make(map[int64]string)

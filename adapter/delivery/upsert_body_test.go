@@ -15,8 +15,10 @@ func TestDropMembers(t *testing.T) {
 		{`{"id":"u","locale":"x"}`, `{"id":"u"}`, []string{"locale"}},
 		{`{"locale":"x","id":"u"}`, `{"id":"u"}`, []string{"locale"}},
 		{`{"locale":"x"}`, `{}`, []string{"locale"}},
-		{`{"a":1.50,"b":1e3,"locale":{"a":[1]},"c":12345678901234567890}`, `{"a":1.50,"b":1e3,"c":12345678901234567890}`, []string{"locale", "email"}},
-		{`{"z":1,"email":1,"a":{"email":2},"locale":null,"m":["email"]}`, `{"z":1,"a":{"email":2},"m":["email"]}`, []string{"locale", "email"}},
+		{`{"a":1.50,"b":1e3,"locale":{"a":[1]},"c":12345678901234567890}`,
+			`{"a":1.50,"b":1e3,"c":12345678901234567890}`, []string{"locale", "email"}},
+		{`{"z":1,"email":1,"a":{"email":2},"locale":null,"m":["email"]}`, `{"z":1,"a":{"email":2},"m":["email"]}`,
+			[]string{"locale", "email"}},
 		{`{"loc\u0061le":"x","b":"\u00e9"}`, `{"b":"\u00e9"}`, []string{"locale"}},
 		{"{ \"locale\" : 1 ,\n \"a\" : [ 1, 2 ] }", `{"a":[ 1, 2 ]}`, []string{"locale"}},
 		{`{"id":"u"}`, "", []string{"locale"}},
@@ -27,7 +29,8 @@ func TestDropMembers(t *testing.T) {
 		{`{"locale":1}`, "", nil},
 	} {
 		got, dropped := dropMembers([]byte(test.body), test.names)
-		if dropped != (test.want != "") || dropped && string(got) != test.want || !dropped && string(got) != test.body {
+		if dropped != (test.want != "") || dropped && string(got) != test.want || !dropped &&
+			string(got) != test.body {
 			t.Errorf("%s without %v: %s (%t), want %s", test.body, test.names, got, dropped, test.want)
 		}
 	}
