@@ -98,18 +98,22 @@ func TestIdentity(t *testing.T) {
 		check("a valid key decides alone", accept(t, q, changed), "duplicate already_accepted")
 		check("another connection of the tenant", accept(t, sibling, event("message-1")), "duplicate already_accepted")
 		check("another tenant", accept(t, other, event("message-1")), "pending")
-		check("within a request", accept(t, q, event("message-2"), event("message-2"), event("message-3")), "pending, duplicate already_accepted, pending")
-		check("no valid key", accept(t, q, unkeyed("m", 1), unkeyed("m", 2), unkeyed("m", 1)), "pending, pending, duplicate already_accepted")
+		check("within a request", accept(t, q, event("message-2"), event("message-2"), event("message-3")),
+			"pending, duplicate already_accepted, pending")
+		check("no valid key", accept(t, q, unkeyed("m", 1), unkeyed("m", 2), unkeyed("m", 1)),
+			"pending, pending, duplicate already_accepted")
 		none := event("")
 		check("no messageId", accept(t, q, none, none), "pending, pending")
 		rejected, skipped := event("message-4"), event("message-5")
-		rejected.Outcome, rejected.Reason, skipped.Outcome, skipped.Reason = adapter.Rejected, "invalid_json", adapter.Skipped, "unsupported_type"
+		rejected.Outcome, rejected.Reason, skipped.Outcome, skipped.Reason = adapter.Rejected, "invalid_json",
+			adapter.Skipped, "unsupported_type"
 		check("settled at once", accept(t, q, rejected, skipped), "rejected invalid_json, skipped unsupported_type")
 		check("what was not sent comes again", accept(t, q, rejected, skipped, event("message-4"), event("message-5")),
 			"rejected invalid_json, skipped unsupported_type, pending, pending")
 
 		leased := lease(t, q, 100)
-		outcomes := map[string]adapter.Outcome{"message-1": adapter.Delivered, "message-2": adapter.Duplicate, "message-3": adapter.Dead, "message-4": adapter.Skipped, "message-5": adapter.Rejected}
+		outcomes := map[string]adapter.Outcome{"message-1": adapter.Delivered, "message-2": adapter.Duplicate,
+			"message-3": adapter.Dead, "message-4": adapter.Skipped, "message-5": adapter.Rejected}
 		for i := range leased {
 			outcome, ok := outcomes[leased[i].MessageID]
 			if !ok {
@@ -119,11 +123,14 @@ func TestIdentity(t *testing.T) {
 		}
 		check("delivered", accept(t, q, event("message-1"), event("message-2"), unkeyed("m", 1)),
 			"duplicate already_delivered, duplicate already_delivered, duplicate already_delivered")
-		check("not delivered", accept(t, q, event("message-3"), event("message-4"), event("message-5"), unkeyed("m", 3)), "pending, pending, pending, pending")
-		check("duplicates make duplicates no longer than what they are duplicates of", accept(t, q, event("message-1")), "duplicate already_delivered")
+		check("not delivered", accept(t, q, event("message-3"), event("message-4"), event("message-5"),
+			unkeyed("m", 3)), "pending, pending, pending, pending")
+		check("duplicates make duplicates no longer than what they are duplicates of",
+			accept(t, q, event("message-1")), "duplicate already_delivered")
 
 		long := strings.Repeat("é", 5<<19)
-		check("an endless messageId", accept(t, q, unkeyed(long, 1), unkeyed(long, 2), unkeyed(long, 1)), "pending, pending, duplicate already_accepted")
+		check("an endless messageId", accept(t, q, unkeyed(long, 1), unkeyed(long, 2), unkeyed(long, 1)),
+			"pending, pending, duplicate already_accepted")
 		check("what texts cannot hold", accept(t, q, unkeyed("a\x00b", 1), unkeyed("a\xffb", 2)), "pending, pending")
 		balanced(t, s)
 	})
@@ -194,7 +201,8 @@ func TestSettleWhileAccepted(t *testing.T) {
 			var wait sync.WaitGroup
 			wait.Go(func() {
 				for i := range leased {
-					if err := q.Record(context.Background(), &leased[i], adapter.Step{Outcome: adapter.Delivered, At: leased[i].ReceivedAt}); err != nil {
+					if err := q.Record(context.Background(), &leased[i], adapter.Step{Outcome: adapter.Delivered,
+						At: leased[i].ReceivedAt}); err != nil {
 						t.Error(err)
 					}
 				}
@@ -227,7 +235,8 @@ func TestLimits(t *testing.T) {
 			"bytes":  {{MessageID: "message-5", Keyed: true, Payload: make([]byte, 90), Outcome: adapter.Pending}},
 		} {
 			var unavailable *adapter.UnavailableError
-			if err := q.Accept(context.Background(), list); !errors.As(err, &unavailable) || !strings.Contains(unavailable.Message, "backlog of the connection is full") {
+			if err := q.Accept(context.Background(), list); !errors.As(err, &unavailable) ||
+				!strings.Contains(unavailable.Message, "backlog of the connection is full") {
 				t.Errorf("%s: got %v", name, err)
 			}
 		}
@@ -259,11 +268,13 @@ func TestShares(t *testing.T) {
 			}
 		}
 		s = open(t, opts)
-		full, other, empty := connection(t, s, "full", "tenant"), connection(t, s, "other", "tenant"), connection(t, s, "empty", "tenant")
+		full, other, empty := connection(t, s, "full", "tenant"), connection(t, s, "other", "tenant"),
+			connection(t, s, "empty", "tenant")
 		if err := full.Accept(context.Background(), arrivals(20, 1)); !errors.As(err, new(*adapter.UnavailableError)) {
 			t.Errorf("got %v", err)
 		}
-		if err := other.Accept(context.Background(), arrivals(30, 2)); !errors.As(err, new(*adapter.UnavailableError)) {
+		if err := other.Accept(context.Background(), arrivals(30, 2)); !errors.As(err,
+			new(*adapter.UnavailableError)) {
 			t.Errorf("got %v", err)
 		}
 		accept(t, other, arrivals(40, 1)...)
@@ -286,7 +297,8 @@ func TestAcceptIsAllOrNothing(t *testing.T) {
 		stored := 0
 		for i := range 50 {
 			// Select takes either way, so both happen.
-			if err := q.Accept(ctx, []adapter.Arrival{event(fmt.Sprintf("message-%02d-a", i)), event(fmt.Sprintf("message-%02d-b", i))}); err == nil {
+			if err := q.Accept(ctx, []adapter.Arrival{event(fmt.Sprintf("message-%02d-a", i)),
+				event(fmt.Sprintf("message-%02d-b", i))}); err == nil {
 				stored += 2
 			} else if !errors.Is(err, context.Canceled) {
 				t.Fatal(err)
@@ -339,12 +351,14 @@ func TestOddArrivals(t *testing.T) {
 		long := strings.Repeat("ü", 5<<20)
 		var list []adapter.Arrival
 		for i, outcome := range []adapter.Outcome{adapter.Pending, adapter.Rejected, adapter.Skipped} {
-			for _, text := range []string{"", "\x00", "a\x00b", "\xff\xfe", "\xed\xa0\x80", "'; DROP TABLE queue; --", "\U0001F600", long} {
+			for _, text := range []string{"", "\x00", "a\x00b", "\xff\xfe", "\xed\xa0\x80", "'; DROP TABLE queue; --",
+				"\U0001F600", long} {
 				for k, payload := range [][]byte{nil, {}, {0}, []byte("\xff\x00{"), []byte("{}")} {
 					if text == long && (i > 0 || k < 4) { // once is enough
 						continue
 					}
-					list = append(list, adapter.Arrival{MessageID: text, Identity: int64(k + 1), UserID: text, AccountID: text, Event: text, EventKey: text, Detail: text,
+					list = append(list, adapter.Arrival{MessageID: text, Identity: int64(k + 1), UserID: text,
+						AccountID: text, Event: text, EventKey: text, Detail: text,
 						Outcome: outcome, Reason: "missing_type", Payload: payload})
 				}
 			}
@@ -359,7 +373,8 @@ func TestOddArrivals(t *testing.T) {
 		}
 		leased := lease(t, q, 1000)
 		for i := range leased {
-			record(t, q, leased[i:i+1], adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Detail: strings.Repeat("ü", 300) + "\x00", EventKey: "\xff", At: leased[i].ReceivedAt})
+			record(t, q, leased[i:i+1], adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused,
+				Detail: strings.Repeat("ü", 300) + "\x00", EventKey: "\xff", At: leased[i].ReceivedAt})
 		}
 		if got := balanced(t, s)[0]; got.Accepted != int64(2*len(list)) || got.Events[adapter.Pending] != 0 {
 			t.Errorf("got %+v", got)
@@ -394,7 +409,8 @@ func TestHugeRequest(t *testing.T) {
 			t.Fatalf("leased %d", len(leased))
 		}
 		for i := range leased {
-			if leased[i].MessageID != list[i].MessageID || string(leased[i].Payload) != string(list[i].Payload) || i > 0 && leased[i].ID <= leased[i-1].ID {
+			if leased[i].MessageID != list[i].MessageID || string(leased[i].Payload) != string(list[i].Payload) ||
+				i > 0 && leased[i].ID <= leased[i-1].ID {
 				t.Fatalf("event %d is %s, id %d", i, leased[i].MessageID, leased[i].ID)
 			}
 		}

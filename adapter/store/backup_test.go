@@ -144,7 +144,8 @@ func TestBackupOfEarlierVersion(t *testing.T) {
 	db := raw(t, opts)
 	dropLookUps(t, db)
 	for _, statement := range []string{
-		`DROP TABLE schema_additions`, `DROP TABLE probe`, `DROP TABLE dead_letters`, `DROP TABLE uncounted_dead_letters`,
+		`DROP TABLE schema_additions`, `DROP TABLE probe`, `DROP TABLE dead_letters`,
+		`DROP TABLE uncounted_dead_letters`,
 		`ALTER TABLE queue DROP COLUMN checksum`,
 		`ALTER TABLE payloads DROP COLUMN checksum`, `DELETE FROM schema_version WHERE version_id > 4`,
 	} {

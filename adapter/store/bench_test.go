@@ -35,7 +35,8 @@ func arrivals(first, n int) []adapter.Arrival {
 		user := fmt.Sprintf("user-%08d", (first+i)%100_000)
 		list[i] = adapter.Arrival{
 			MessageID: fmt.Sprintf("5e8a1d3c-7f42-4b6e-9a0d-%012d", first+i), Keyed: true,
-			UserID: user, AccountID: user, Event: "Order Completed", EventKey: "order_completed", Payload: payload, Outcome: adapter.Pending,
+			UserID: user, AccountID: user, Event: "Order Completed", EventKey: "order_completed", Payload: payload,
+			Outcome: adapter.Pending,
 		}
 	}
 	return list
@@ -190,7 +191,8 @@ func drain(b testing.TB, q *store.Queue) {
 						return
 					}
 					at := leased[i].ReceivedAt
-					step := adapter.Step{Outcome: adapter.Delivered, Status: 200, Counted: true, Began: at, At: at.Add(200 * time.Millisecond)}
+					step := adapter.Step{Outcome: adapter.Delivered, Status: 200, Counted: true, Began: at,
+						At: at.Add(200 * time.Millisecond)}
 					if err := q.Record(ctx, &leased[i], step); err != nil {
 						b.Error(err)
 						return
@@ -245,7 +247,8 @@ func databaseSize(b *testing.B, opts store.Options) (ledger, all int64) {
 	if _, err := db.Exec(`VACUUM`); err != nil {
 		b.Fatal(err)
 	}
-	err = db.QueryRow(`SELECT pg_total_relation_size('deliveries'), pg_database_size(current_database())`).Scan(&ledger, &all)
+	err = db.QueryRow(`SELECT pg_total_relation_size('deliveries'), pg_database_size(current_database())`).Scan(
+		&ledger, &all)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -281,7 +284,8 @@ func freeBytes(b *testing.B, path string) int64 {
 	}
 	defer db.Close()
 	var pages, size int64
-	if err := errors.Join(db.QueryRow(`PRAGMA freelist_count`).Scan(&pages), db.QueryRow(`PRAGMA page_size`).Scan(&size)); err != nil {
+	if err := errors.Join(db.QueryRow(`PRAGMA freelist_count`).Scan(&pages),
+		db.QueryRow(`PRAGMA page_size`).Scan(&size)); err != nil {
 		b.Fatal(err)
 	}
 	return pages * size
@@ -303,7 +307,8 @@ func BenchmarkMillionPending(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		child := exec.Command(os.Args[0], "-test.run=^$", "-test.bench=^BenchmarkMillionPending$", "-test.benchtime=1x")
+		child := exec.Command(os.Args[0], "-test.run=^$", "-test.bench=^BenchmarkMillionPending$",
+			"-test.benchtime=1x")
 		child.Env = append(os.Environ(), "BENCH_PENDING="+opts.Path)
 		out, err := child.CombinedOutput()
 		found := regexp.MustCompile(`opened in ([\d.]+) s, ([\d.]+) MB`).FindSubmatch(out)

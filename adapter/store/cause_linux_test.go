@@ -26,18 +26,21 @@ type refusal struct {
 }
 
 var refusals = map[string]refusal{
-	"no locks on files":     {begin: refuse(unix.ENOLCK, unix.SYS_FLOCK), want: "the file system has no locks: lock the store:"},
+	"no locks on files": {begin: refuse(unix.ENOLCK, unix.SYS_FLOCK),
+		want: "the file system has no locks: lock the store:"},
 	"locks not implemented": {begin: refuse(unix.ENOSYS, unix.SYS_FLOCK), want: "such as NFS"},
 	"locks not supported":   {begin: refuse(unix.EOPNOTSUPP, unix.SYS_FLOCK), want: "PostgreSQL"},
 	"no locks on parts":     {begin: refuse(unix.ENOLCK, unix.SYS_FCNTL), want: "the file system has no locks"},
 	"quota":                 {begin: refuse(unix.EDQUOT, unix.SYS_PWRITE64), running: true, want: "raise the quota"},
 	"broken disk":           {begin: refuse(unix.EIO, unix.SYS_PWRITE64), running: true, want: "the kernel's log"},
-	"broken sync":           {begin: refuse(unix.EIO, unix.SYS_FSYNC, unix.SYS_FDATASYNC), running: true, want: "the disk reports an error"},
-	"size of files":         {begin: limit(unix.RLIMIT_FSIZE, 1<<20), running: true, want: "ulimit -f"},
-	"open files":            {begin: refuse(unix.EMFILE, unix.SYS_OPENAT, unix.SYS_OPENAT2), want: "ulimit -n"},
-	"files of the machine":  {begin: refuse(unix.ENFILE, unix.SYS_OPENAT, unix.SYS_OPENAT2), want: "fs.file-max"},
-	"permission":            {begin: refuse(unix.EACCES, unix.SYS_OPENAT, unix.SYS_OPENAT2), want: "must be able to write"},
-	"no shared memory":      {begin: refuseMapping, want: "such as NFS"},
+	"broken sync": {begin: refuse(unix.EIO, unix.SYS_FSYNC, unix.SYS_FDATASYNC), running: true,
+		want: "the disk reports an error"},
+	"size of files":        {begin: limit(unix.RLIMIT_FSIZE, 1<<20), running: true, want: "ulimit -f"},
+	"open files":           {begin: refuse(unix.EMFILE, unix.SYS_OPENAT, unix.SYS_OPENAT2), want: "ulimit -n"},
+	"files of the machine": {begin: refuse(unix.ENFILE, unix.SYS_OPENAT, unix.SYS_OPENAT2), want: "fs.file-max"},
+	"permission": {begin: refuse(unix.EACCES, unix.SYS_OPENAT, unix.SYS_OPENAT2),
+		want: "must be able to write"},
+	"no shared memory": {begin: refuseMapping, want: "such as NFS"},
 }
 
 // TestCauses has the system refuse what the store asks of it, in a process of its own:
@@ -85,7 +88,8 @@ func reportCause(t *testing.T, r refusal) {
 		if err == nil {
 			continue
 		}
-		if unavailable, ok := errors.AsType[*adapter.UnavailableError](err); !ok || !strings.Contains(s.Ready().Error(), unavailable.Message) {
+		if unavailable, ok := errors.AsType[*adapter.UnavailableError](err); !ok ||
+			!strings.Contains(s.Ready().Error(), unavailable.Message) {
 			t.Errorf("ready: %v, but %v", s.Ready(), err)
 		}
 		t.Logf("accept: %v", err)
@@ -147,7 +151,8 @@ func filter(t *testing.T, program []unix.SockFilter) {
 		t.Fatal(err)
 	}
 	list := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&list)))
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC,
+		uintptr(unsafe.Pointer(&list)))
 	if errno != 0 {
 		t.Fatalf("install a seccomp filter: %v", errno)
 	}

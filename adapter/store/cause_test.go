@@ -35,7 +35,8 @@ func TestNoInodes(t *testing.T) {
 func TestPathsThatLeadNowhere(t *testing.T) {
 	dir := t.TempDir()
 	circle, dangling := filepath.Join(dir, "circle"), filepath.Join(dir, "dangling")
-	if err := errors.Join(os.Symlink("circle", circle), os.Symlink("nowhere/adapter.db", dangling), os.WriteFile(filepath.Join(dir, "file"), nil, 0o600)); err != nil {
+	if err := errors.Join(os.Symlink("circle", circle), os.Symlink("nowhere/adapter.db", dangling),
+		os.WriteFile(filepath.Join(dir, "file"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{

@@ -134,15 +134,18 @@ func TestCheckFinds(t *testing.T) {
 		opts store.Options
 		want string
 	}{
-		"foreign file":     {store.Options{Path: foreign}, "another program's"},
-		"garbage":          {store.Options{Path: garbage}, "damaged"},
-		"directory":        {store.Options{Path: dir}, "remove the directory"},
-		"file as dir":      {store.Options{Path: filepath.Join(garbage, "adapter.db")}, "a part of the path is a file"},
-		"small disk":       {store.Options{Path: filepath.Join(dir, "a", "b.db"), Limits: store.Limits{FreeDisk: 1 << 60}}, "larger disk"},
+		"foreign file": {store.Options{Path: foreign}, "another program's"},
+		"garbage":      {store.Options{Path: garbage}, "damaged"},
+		"directory":    {store.Options{Path: dir}, "remove the directory"},
+		"file as dir": {store.Options{Path: filepath.Join(garbage, "adapter.db")},
+			"a part of the path is a file"},
+		"small disk": {store.Options{Path: filepath.Join(dir, "a", "b.db"),
+			Limits: store.Limits{FreeDisk: 1 << 60}}, "larger disk"},
 		"no grants":        {reader, "grant the user"},
 		"no right to make": {visitor, "may not make the tables"},
 		"read-only":        {standby, "name the primary"},
-		"no server":        {store.Options{URL: adapter.NewSecret("postgres://user:hunter2@127.0.0.1:1/x")}, "PostgreSQL runs"},
+		"no server": {store.Options{URL: adapter.NewSecret("postgres://user:hunter2@127.0.0.1:1/x")},
+			"PostgreSQL runs"},
 	} {
 		notes, err := store.Check(context.Background(), test.opts)
 		if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "hunter2") {

@@ -73,7 +73,8 @@ func TestDamagedPayload(t *testing.T) {
 		check := func(name string, queue bool, want bool) {
 			t.Helper()
 			payloads, err := s.Payloads(ctx, []int64{1, 2})
-			if err != nil || payloads[1].Damaged != want || payloads[2].Damaged != (want && name == "exchanged for other") {
+			if err != nil || payloads[1].Damaged != want || payloads[2].Damaged != (want &&
+				name == "exchanged for other") {
 				t.Errorf("%s: damaged %v and %v, %v", name, payloads[1].Damaged, payloads[2].Damaged, err)
 			}
 			shown, err := s.Get(ctx, 1)
@@ -104,7 +105,8 @@ func TestDamagedPayload(t *testing.T) {
 			}
 			if queue {
 				leased := lease(t, q, 2)
-				record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: leased[0].ReceivedAt})
+				record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused,
+					At: leased[0].ReceivedAt})
 			}
 		}
 		damages["a flipped bit"](stored{t, db, false})
@@ -125,7 +127,8 @@ func TestDamagedPayloadOfARun(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		s := open(t, opts)
 		run, ctx := beginRun(t, s), context.Background()
-		acceptBatch(t, s, run, &adapter.Batch{Held: true, Arrivals: []adapter.Arrival{event("message-1"), event("message-2"), bad("{3"), bad("{4"), bad("{5")}})
+		acceptBatch(t, s, run, &adapter.Batch{Held: true, Arrivals: []adapter.Arrival{event("message-1"),
+			event("message-2"), bad("{3"), bad("{4"), bad("{5")}})
 		db := raw(t, opts)
 		damages["the end is missing"](stored{t, db, true})
 		held, err := s.Held(ctx, run, 0, 10, 1<<20)

@@ -17,7 +17,8 @@ func poison(t *testing.T, opts store.Options) {
 	t.Helper()
 	db := raw(t, opts)
 	if opts.Path != "" {
-		execute(t, db, `CREATE TRIGGER poison BEFORE INSERT ON queue WHEN NEW.event_key = 'poison' BEGIN SELECT RAISE(ABORT, 'poisoned'); END`)
+		execute(t, db,
+			`CREATE TRIGGER poison BEFORE INSERT ON queue WHEN NEW.event_key = 'poison' BEGIN SELECT RAISE(ABORT, 'poisoned'); END`)
 		return
 	}
 	execute(t, db, `CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -40,23 +41,27 @@ func TestOneSpoilsNoOther(t *testing.T) {
 		var wait sync.WaitGroup
 		for i := range requests {
 			wait.Go(func() {
-				list := []adapter.Arrival{event(fmt.Sprintf("message-%d-a", i)), event("message-first"), event(fmt.Sprintf("message-%d-b", i))}
+				list := []adapter.Arrival{event(fmt.Sprintf("message-%d-a", i)), event("message-first"),
+					event(fmt.Sprintf("message-%d-b", i))}
 				if i%4 == 0 {
 					list[2].EventKey = "poison"
 				}
 				err := q.Accept(context.Background(), list)
 				var unavailable *adapter.UnavailableError
 				switch {
-				case i%4 == 0 && (err == nil || !strings.Contains(err.Error(), "poisoned") || errors.As(err, &unavailable)):
+				case i%4 == 0 && (err == nil || !strings.Contains(err.Error(), "poisoned") ||
+					errors.As(err, &unavailable)):
 					t.Errorf("request %d: %v", i, err)
-				case i%4 > 0 && (err != nil || list[0].Outcome != adapter.Pending || list[1].Outcome != adapter.Duplicate || list[2].Outcome != adapter.Pending):
+				case i%4 > 0 && (err != nil || list[0].Outcome != adapter.Pending ||
+					list[1].Outcome != adapter.Duplicate || list[2].Outcome != adapter.Pending):
 					t.Errorf("request %d: %v, %v", i, list, err)
 				}
 			})
 		}
 		wait.Wait()
 		got := balanced(t, s)[0]
-		if good := int64(requests * 3 / 4); got.Accepted != 1+3*good || got.Events[adapter.Pending] != 1+2*good || got.Events[adapter.Duplicate] != good {
+		if good := int64(requests * 3 / 4); got.Accepted != 1+3*good || got.Events[adapter.Pending] != 1+2*good ||
+			got.Events[adapter.Duplicate] != good {
 			t.Errorf("got %+v", got)
 		}
 		if err := s.Ready(); err != nil {
@@ -146,7 +151,8 @@ func TestRefusedMakesNoDuplicates(t *testing.T) {
 		var wait sync.WaitGroup
 		for i := range events {
 			wait.Go(func() {
-				if err := refused.Accept(context.Background(), []adapter.Arrival{event(fmt.Sprintf("message-%d", i))}); err == nil {
+				if err := refused.Accept(context.Background(),
+					[]adapter.Arrival{event(fmt.Sprintf("message-%d", i))}); err == nil {
 					t.Error("accepted what the database refuses")
 				}
 			})

@@ -34,7 +34,8 @@ func fillCopied(t *testing.T, opts store.Options, n int) {
 	steps := []adapter.Step{
 		{Outcome: adapter.Delivered, Status: 200, Counted: true},
 		{Outcome: adapter.Dead, Status: 404, Reason: mapping.ReasonUserNotFound, Counted: true},
-		{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Counted: true, Ambiguous: true, Due: time.Now().Add(time.Hour)},
+		{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Counted: true, Ambiguous: true,
+			Due: time.Now().Add(time.Hour)},
 	}
 	for i, l := range lease(t, q, n*2/3) {
 		step := steps[i%len(steps)]
@@ -98,7 +99,8 @@ func TestCopy(t *testing.T) {
 					if broken > 100 {
 						t.Fatal(err)
 					}
-					if _, err := store.Open(context.Background(), target); !errors.As(err, new(*store.UnfinishedCopyError)) {
+					if _, err := store.Open(context.Background(), target); !errors.As(err,
+						new(*store.UnfinishedCopyError)) {
 						t.Fatalf("a copy that is not complete opens: %v", err)
 					}
 				}
@@ -134,7 +136,8 @@ func TestCopyIsRefused(t *testing.T) {
 			t.Error("a store with events was filled")
 		}
 		server := open(t, opts)
-		if _, err := store.Copy(context.Background(), store.CopyOptions{From: opts, To: sqliteOptions(t)}); err == nil {
+		if _, err := store.Copy(context.Background(), store.CopyOptions{From: opts,
+			To: sqliteOptions(t)}); err == nil {
 			t.Error("a store in use was copied")
 		}
 		balanced(t, server)

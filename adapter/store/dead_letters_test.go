@@ -31,7 +31,8 @@ func die(t *testing.T, q *store.Queue, bytes int, messageIDs ...string) {
 	for _, id := range messageIDs {
 		accept(t, q, sized(id, adapter.Pending, bytes))
 		leased := lease(t, q, 1)
-		record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: leased[0].ReceivedAt})
+		record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused,
+			At: leased[0].ReceivedAt})
 	}
 }
 
@@ -174,7 +175,8 @@ func TestDeadLettersOfAnEarlierVersion(t *testing.T) {
 		earlier := func() {
 			db := raw(t, opts)
 			for _, statement := range []string{
-				`DELETE FROM dead_letters`, `UPDATE totals SET bytes = 0 WHERE outcome IN (4, 5)`, `INSERT INTO uncounted_dead_letters VALUES (0)`,
+				`DELETE FROM dead_letters`, `UPDATE totals SET bytes = 0 WHERE outcome IN (4, 5)`,
+				`INSERT INTO uncounted_dead_letters VALUES (0)`,
 				`UPDATE queue SET checksum = NULL`, `UPDATE payloads SET checksum = NULL`,
 			} {
 				execute(t, db, statement)
@@ -236,7 +238,8 @@ func TestVerifyMeasuresDeadLetters(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := "rejected: payloads of 21 bytes counted, but there are 20 bytes; dead: payloads of 50 bytes counted, but there are 0 bytes"
+		want :=
+			"rejected: payloads of 21 bytes counted, but there are 20 bytes; dead: payloads of 50 bytes counted, but there are 0 bytes"
 		wantText(t, "faults", strings.Join(verified[0].Faults, "; "), want)
 	})
 }

@@ -22,7 +22,8 @@ import (
 func smallDisk(t *testing.T, megabytes int, options ...string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	out, err := exec.Command("mount", "-t", "tmpfs", "-o", strings.Join(append(options, fmt.Sprintf("size=%dm", megabytes)), ","), "tmpfs", dir).CombinedOutput()
+	out, err := exec.Command("mount", "-t", "tmpfs", "-o",
+		strings.Join(append(options, fmt.Sprintf("size=%dm", megabytes)), ","), "tmpfs", dir).CombinedOutput()
 	if err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatalf("cannot mount a tmpfs: %v: %s", err, out)
@@ -118,7 +119,8 @@ func TestDiskFull(t *testing.T) {
 	}
 	accept(t, q, arrivals(stored, 10)...)
 	stored += 10
-	if got := balanced(t, s)[0]; got.Accepted != int64(stored) || got.Events[adapter.Dead] != 1 || got.Events[adapter.Pending] != int64(stored-1) {
+	if got := balanced(t, s)[0]; got.Accepted != int64(stored) || got.Events[adapter.Dead] != 1 ||
+		got.Events[adapter.Pending] != int64(stored-1) {
 		t.Errorf("%d were acknowledged, got %+v", stored, got)
 	}
 	if err := s.Close(); err != nil {

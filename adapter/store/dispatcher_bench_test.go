@@ -18,7 +18,8 @@ import (
 // users. Reported are events a second, and how long one user's take against a loop that
 // sends and records one after the other. Target: up to 1.2 times as long.
 func BenchmarkBacklogOfOneUser(b *testing.B) {
-	for name, options := range map[string]func(testing.TB) store.Options{"sqlite": sqliteOptions, "postgres": postgresOptions} {
+	for name, options := range map[string]func(testing.TB) store.Options{"sqlite": sqliteOptions,
+		"postgres": postgresOptions} {
 		b.Run(name, func(b *testing.B) {
 			const events = 2000
 			sender := sleepingSender{}
@@ -53,7 +54,8 @@ func pendingEvents(b *testing.B, opts store.Options, n int, user func(int) strin
 	list := arrivals(0, n)
 	for i := range list {
 		list[i].UserID, list[i].AccountID = user(i), user(i)
-		list[i].Payload = fmt.Appendf(nil, `{"type":"track","userId":%q,"event":"x","messageId":%q,"properties":{"text":%q}}`,
+		list[i].Payload = fmt.Appendf(nil,
+			`{"type":"track","userId":%q,"event":"x","messageId":%q,"properties":{"text":%q}}`,
 			user(i), list[i].MessageID, bytes.Repeat([]byte("x"), payloadBytes-150))
 	}
 	if err := q.Accept(context.Background(), list); err != nil {
@@ -73,7 +75,8 @@ func sendInTurn(b *testing.B, q *store.Queue, sender sleepingSender) time.Durati
 		for i := range leased {
 			at := time.Now()
 			attempt := sender.Send(context.Background(), nil)
-			record(b, q, leased[i:i+1], adapter.Step{Outcome: attempt.Outcome, Status: attempt.Status, Counted: true, Began: at, At: time.Now()})
+			record(b, q, leased[i:i+1], adapter.Step{Outcome: attempt.Outcome, Status: attempt.Status, Counted: true,
+				Began: at, At: time.Now()})
 		}
 	}
 }
@@ -89,17 +92,18 @@ func dispatchAll(b *testing.B, q *store.Queue, sender sleepingSender, events int
 	var left atomic.Int64
 	left.Store(int64(events))
 	delivered, stopped := make(chan struct{}), make(chan error, 1)
-	d := delivery.NewDispatcher(mapper, sender, delivery.NewBreaker(delivery.BreakerOptions{Floor: 64}), q, delivery.DispatcherOptions{
-		Record: func(r adapter.Result) {
-			if r.Outcome != adapter.Delivered {
-				b.Errorf("%s ended as %s", r.MessageID, r.Outcome)
-			}
-			if left.Add(-1) == 0 {
-				close(delivered)
-			}
-		},
-		OnError: func(err error) { b.Error(err) },
-	})
+	d := delivery.NewDispatcher(mapper, sender, delivery.NewBreaker(delivery.BreakerOptions{Floor: 64}), q,
+		delivery.DispatcherOptions{
+			Record: func(r adapter.Result) {
+				if r.Outcome != adapter.Delivered {
+					b.Errorf("%s ended as %s", r.MessageID, r.Outcome)
+				}
+				if left.Add(-1) == 0 {
+					close(delivered)
+				}
+			},
+			OnError: func(err error) { b.Error(err) },
+		})
 	ctx, cancel := context.WithCancel(context.Background())
 	began := time.Now()
 	go func() { stopped <- d.Run(ctx) }()

@@ -22,7 +22,8 @@ import (
 // waits for disks and servers most of the time.
 func forEachEngine(t *testing.T, test func(t *testing.T, opts store.Options)) {
 	t.Parallel()
-	for engine, options := range map[string]func(testing.TB) store.Options{"sqlite": sqliteOptions, "postgres": postgresOptions} {
+	for engine, options := range map[string]func(testing.TB) store.Options{"sqlite": sqliteOptions,
+		"postgres": postgresOptions} {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			test(t, options(t))

@@ -43,7 +43,8 @@ func TestEventNames(t *testing.T) {
 		rejected := named("message-3", "購入")
 		rejected.Outcome, rejected.Reason = adapter.Rejected, "empty_event_key"
 		long := strings.Repeat("é", 300)
-		accept(t, q, named("message-1", "Order Completed"), named("message-2", "Signed Up"), rejected, named("message-4", " \t"), named("message-5", long),
+		accept(t, q, named("message-1", "Order Completed"), named("message-2", "Signed Up"), rejected,
+			named("message-4", " \t"), named("message-5", long),
 			named("message-1", "Order Completed"))
 		record(t, q, lease(t, q, 2), adapter.Step{Outcome: adapter.Delivered, At: time.Now()})
 		if err := s.Close(); err != nil {
@@ -53,15 +54,17 @@ func TestEventNames(t *testing.T) {
 		s = open(t, opts)
 		q = connection(t, s, "default", "tenant")
 		accept(t, q, named("message-6", "Order Completed"))
-		wantText(t, "all", eventsOf(t, s, adapter.Filter{}), "m-1= m-2= m-3= m-3= message-1=Order Completed message-2=Signed Up message-3=購入 message-4= message-5="+
-			long[:512]+" message-1=Order Completed message-6=Order Completed")
+		wantText(t, "all", eventsOf(t, s, adapter.Filter{}),
+			"m-1= m-2= m-3= m-3= message-1=Order Completed message-2=Signed Up message-3=購入 message-4= message-5="+
+				long[:512]+" message-1=Order Completed message-6=Order Completed")
 		beside := opts
 		beside.Shared = true
 		operator := open(t, beside)
 		accept(t, q, named("message-7", "Newest"))
 		for name, want := range map[string]string{
 			"Order Completed": "message-1=Order Completed message-1=Order Completed message-6=Order Completed",
-			"order completed": "", "購入": "message-3=購入", long: "message-5=" + long[:512], "Newest": "message-7=Newest", " ": "",
+			"order completed": "", "購入": "message-3=購入", long: "message-5=" + long[:512], "Newest": "message-7=Newest",
+			" ": "",
 		} {
 			wantText(t, name, eventsOf(t, operator, adapter.Filter{Event: name}), want)
 		}
@@ -89,7 +92,8 @@ func TestEventNamesAreBounded(t *testing.T) {
 				for round := range 5 {
 					list := []adapter.Arrival{named(fmt.Sprintf("message-%d-%d", p, round), "Order Completed")}
 					for i := range 40 {
-						list = append(list, named(fmt.Sprintf("message-%d-%d-%d", p, round, i), fmt.Sprintf("invented %d", 10*p+40*round+i)))
+						list = append(list, named(fmt.Sprintf("message-%d-%d-%d", p, round, i),
+							fmt.Sprintf("invented %d", 10*p+40*round+i)))
 					}
 					accept(t, q, list...)
 				}
@@ -108,11 +112,13 @@ func TestEventNamesAreBounded(t *testing.T) {
 			t.Fatalf("%d deliveries, %v", len(found), err)
 		}
 		for i := range found {
-			if name := found[i].Event; name != "" && name != "Order Completed" && !strings.HasPrefix(name, "invented ") {
+			if name := found[i].Event; name != "" && name != "Order Completed" && !strings.HasPrefix(name,
+				"invented ") {
 				t.Errorf("%s is called %s", found[i].MessageID, name)
 			}
 		}
-		if found, err = stores[0].Find(context.Background(), adapter.Filter{Event: "Order Completed"}, 1000); err != nil || len(found) != 40 {
+		if found, err = stores[0].Find(context.Background(), adapter.Filter{Event: "Order Completed"},
+			1000); err != nil || len(found) != 40 {
 			t.Errorf("%d events of a name from before, %v", len(found), err)
 		}
 	})

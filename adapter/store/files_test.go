@@ -25,8 +25,9 @@ var lostFiles = map[string]struct {
 	// restart says that nothing needs to be saved.
 	restart bool
 }{
-	"database deleted":  {spoil: deleteFile(""), want: "adapter.db was deleted"},
-	"database renamed":  {spoil: renameFile("", ".old"), want: "adapter.db was moved", restore: renameFile(".old", "")},
+	"database deleted": {spoil: deleteFile(""), want: "adapter.db was deleted"},
+	"database renamed": {spoil: renameFile("", ".old"), want: "adapter.db was moved", restore: renameFile(".old",
+		"")},
 	"database replaced": {spoil: replaceFile(""), want: "adapter.db was replaced"},
 	"database replaced by its backup": {
 		spoil: func(t *testing.T, path string) {
@@ -35,8 +36,9 @@ var lostFiles = map[string]struct {
 		},
 		want: "adapter.db was replaced", restore: renameFile(".old", ""),
 	},
-	"log deleted":    {spoil: deleteFile("-wal"), want: "adapter.db-wal was deleted"},
-	"log renamed":    {spoil: renameFile("-wal", ".old"), want: "adapter.db-wal was moved", restore: renameFile(".old", "-wal")},
+	"log deleted": {spoil: deleteFile("-wal"), want: "adapter.db-wal was deleted"},
+	"log renamed": {spoil: renameFile("-wal", ".old"), want: "adapter.db-wal was moved", restore: renameFile(".old",
+		"-wal")},
 	"log replaced":   {spoil: replaceFile("-wal"), want: "adapter.db-wal was replaced"},
 	"index deleted":  {spoil: deleteFile("-shm"), want: "adapter.db-shm was deleted", restart: true},
 	"index replaced": {spoil: replaceFile("-shm"), want: "adapter.db-shm was replaced", restart: true},
@@ -165,7 +167,8 @@ func TestFilesLost(t *testing.T) {
 					}
 				}
 				record(t, q, leased, delivered)
-				if got := accept(t, q, event("message-2"), event("message-3")); got != "duplicate already_accepted, pending" {
+				if got := accept(t, q, event("message-2"),
+					event("message-3")); got != "duplicate already_accepted, pending" {
 					t.Errorf("got %s", got)
 				}
 				if err := s.Ready(); err != nil {
@@ -255,7 +258,8 @@ func TestFilesLostBehindCommit(t *testing.T) {
 	}
 	// The outcome is in the file, wherever that is. To record it twice would not do.
 	spoil.Store(true)
-	if err := q.Record(ctx, &leased[0], adapter.Step{Outcome: adapter.Delivered, At: leased[0].ReceivedAt}); err != nil {
+	if err := q.Record(ctx, &leased[0], adapter.Step{Outcome: adapter.Delivered,
+		At: leased[0].ReceivedAt}); err != nil {
 		t.Errorf("recorded: %v", err)
 	}
 	if err := s.Ready(); !errors.As(err, new(*store.FilesLostError)) {
@@ -304,7 +308,8 @@ func TestSymlinkLeadsElsewhere(t *testing.T) {
 	q := connection(t, s, "default", "tenant")
 	accept(t, q, event("message-1"))
 	point("two")
-	if err := q.Accept(context.Background(), []adapter.Arrival{event("message-2")}); !errors.As(err, new(*store.FilesLostError)) {
+	if err := q.Accept(context.Background(), []adapter.Arrival{event("message-2")}); !errors.As(err,
+		new(*store.FilesLostError)) {
 		t.Errorf("acknowledged: %v", err)
 	}
 	point("one")

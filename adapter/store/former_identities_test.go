@@ -93,18 +93,23 @@ func TestFormerIdentities(t *testing.T) {
 
 		list := []adapter.Arrival{again("m-1", 101, 11), again("m-2", 102, 22), again("m-2", 104, 24)}
 		known, err := s.Known(context.Background(), "default", "tenant", list)
-		if err != nil || known[0] != mapping.ReasonAlreadyAccepted || known[1] != mapping.ReasonAlreadyDelivered || known[2] != "" {
+		if err != nil || known[0] != mapping.ReasonAlreadyAccepted || known[1] != mapping.ReasonAlreadyDelivered ||
+			known[2] != "" {
 			t.Errorf("known %q, %v", known, err)
 		}
 		wantText(t, "live", accept(t, q, list...), "duplicate already_accepted, duplicate already_delivered, pending")
 		run := beginRun(t, s)
-		batch := &adapter.Batch{Arrivals: []adapter.Arrival{again("m-1", 101, 11), again("m-2", 102, 22), again("m-2", 104, 99)}}
-		wantText(t, "replayed", acceptBatch(t, s, run, batch), "duplicate already_accepted, duplicate already_delivered, duplicate already_accepted")
+		batch := &adapter.Batch{Arrivals: []adapter.Arrival{again("m-1", 101, 11), again("m-2", 102, 22),
+			again("m-2", 104, 99)}}
+		wantText(t, "replayed", acceptBatch(t, s, run, batch),
+			"duplicate already_accepted, duplicate already_delivered, duplicate already_accepted")
 
-		wantText(t, "another version's replay", accept(t, q, again("m-9", 0, 55), again("m-9", 0, 55), again("m-9", 0, 56)), "pending, duplicate already_accepted, pending")
+		wantText(t, "another version's replay", accept(t, q, again("m-9", 0, 55), again("m-9", 0, 55),
+			again("m-9", 0, 56)), "pending, duplicate already_accepted, pending")
 
 		// A dead letter of before, whose fingerprint is another by today's rules.
-		redriven, err := s.Redrive(context.Background(), []adapter.Redelivery{{ID: 3, UserID: "u", AccountID: "u", EventKey: "key", Identity: 103, Fingerprint: 34}})
+		redriven, err := s.Redrive(context.Background(), []adapter.Redelivery{{ID: 3, UserID: "u", AccountID: "u",
+			EventKey: "key", Identity: 103, Fingerprint: 34}})
 		if err != nil || redriven != (adapter.Redriven{Duplicate: 1}) {
 			t.Errorf("redriven %+v, %v", redriven, err)
 		}
@@ -163,7 +168,8 @@ func TestFormerDeadLetter(t *testing.T) {
 		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: c.now()})
 		c.advance(91 * 24 * time.Hour)
 		retain(t, s)
-		redriven, err := s.Redrive(context.Background(), []adapter.Redelivery{{ID: 3, UserID: "u", AccountID: "u", EventKey: "key", Identity: 103, Fingerprint: 34}})
+		redriven, err := s.Redrive(context.Background(), []adapter.Redelivery{{ID: 3, UserID: "u", AccountID: "u",
+			EventKey: "key", Identity: 103, Fingerprint: 34}})
 		if err != nil || redriven != (adapter.Redriven{Pending: 1}) {
 			t.Errorf("redriven %+v, %v", redriven, err)
 		}

@@ -53,7 +53,8 @@ func (f formerProgram) lease(d time.Duration) (leased []formerLease) {
 		f.t.Fatal(err)
 	}
 	const token = 77
-	rows, err = tx.Query(`UPDATE queue SET due_at = `+formerNow+` + $1, lease = $2 WHERE id = ANY ($3) RETURNING id, sending_at IS NOT NULL`,
+	rows, err = tx.Query(
+		`UPDATE queue SET due_at = `+formerNow+` + $1, lease = $2 WHERE id = ANY ($3) RETURNING id, sending_at IS NOT NULL`,
 		d.Milliseconds(), token, ids)
 	if err != nil {
 		f.t.Fatal(err)
@@ -100,7 +101,8 @@ func (f formerProgram) putBack(l formerLease) bool {
 // movable reports whether it may move the event to another tenant.
 func (f formerProgram) movable(id int64) bool {
 	f.t.Helper()
-	result, err := f.db.Exec(`UPDATE queue SET lease = NULL WHERE id = $1 AND (lease IS NULL OR due_at <= `+formerNow+`)`, id)
+	result, err := f.db.Exec(
+		`UPDATE queue SET lease = NULL WHERE id = $1 AND (lease IS NULL OR due_at <= `+formerNow+`)`, id)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -171,11 +173,13 @@ func TestBesideFormerProgram(t *testing.T) {
 	if !ours[0].Interrupted {
 		t.Error("the store does not learn of the mark")
 	}
-	if former.mark(theirs[0]) || former.putBack(theirs[0]) || former.settle(theirs[0]) || len(former.lease(time.Minute)) != 0 {
+	if former.mark(theirs[0]) || former.putBack(theirs[0]) || former.settle(theirs[0]) ||
+		len(former.lease(time.Minute)) != 0 {
 		t.Error("the former program has a lease that is over")
 	}
 	now := time.Now()
-	record(t, q, ours, adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Began: now, At: now, Due: now})
+	record(t, q, ours, adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Began: now, At: now,
+		Due: now})
 	if theirs = former.lease(time.Minute); len(theirs) != 1 || theirs[0].interrupted || !former.putBack(theirs[0]) {
 		t.Fatalf("the former program takes %v", theirs)
 	}

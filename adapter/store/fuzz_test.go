@@ -20,15 +20,18 @@ func FuzzArrival(f *testing.F) {
 	s := open(f, store.Options{Path: filepath.Join(f.TempDir(), "adapter.db")})
 	q := connection(f, s, "default", "tenant")
 	ctx := context.Background()
-	f.Fuzz(func(t *testing.T, messageID, userID, accountID, name, eventKey string, payload []byte, keyed bool, identity int64) {
-		arrival := adapter.Arrival{MessageID: messageID, UserID: userID, AccountID: accountID, Event: name, EventKey: eventKey, Keyed: keyed, Identity: identity | 1,
+	f.Fuzz(func(t *testing.T, messageID, userID, accountID, name, eventKey string, payload []byte, keyed bool,
+		identity int64) {
+		arrival := adapter.Arrival{MessageID: messageID, UserID: userID, AccountID: accountID, Event: name,
+			EventKey: eventKey, Keyed: keyed, Identity: identity | 1,
 			Payload: payload, Outcome: adapter.Pending}
 		// Dead events make no duplicates, so the one before does not matter.
 		if got := accept(t, q, arrival); got != "pending" {
 			t.Fatalf("accepted as %s", got)
 		}
 		again := accept(t, q, arrival)
-		if want := map[bool]string{true: "duplicate already_accepted", false: "pending"}[messageID != ""]; again != want {
+		if want := map[bool]string{true: "duplicate already_accepted",
+			false: "pending"}[messageID != ""]; again != want {
 			t.Errorf("accepted again as %s, want %s", again, want)
 		}
 		leased := lease(t, q, 3)
@@ -39,7 +42,8 @@ func FuzzArrival(f *testing.F) {
 			if !bytes.Equal(leased[i].Payload, payload) {
 				t.Errorf("leased payload %q, want %q", leased[i].Payload, payload)
 			}
-			record(t, q, leased[i:i+1], adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Detail: userID, At: leased[i].ReceivedAt})
+			record(t, q, leased[i:i+1], adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused,
+				Detail: userID, At: leased[i].ReceivedAt})
 			got, err := s.Get(ctx, leased[i].ID)
 			if err != nil || !bytes.Equal(got.Payload, payload) {
 				t.Errorf("got payload %q, %v, want %q", got.Payload, err, payload)

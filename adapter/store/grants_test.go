@@ -47,7 +47,8 @@ func TestDocumentedGrants(t *testing.T) {
 	server, database = owned.ReplaceAllString(server, name+"$1"), owned.ReplaceAllString(database, name+"$1")
 	superuser := raw(t, store.Options{URL: adapter.NewSecret(target.String())})
 	t.Cleanup(func() {
-		for _, statement := range []string{"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)", "DROP ROLE IF EXISTS " + name, "DROP ROLE IF EXISTS " + name + "_owner"} {
+		for _, statement := range []string{"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)",
+			"DROP ROLE IF EXISTS " + name, "DROP ROLE IF EXISTS " + name + "_owner"} {
 			if _, err := superuser.Exec(statement); err != nil {
 				t.Error(err)
 			}
@@ -78,7 +79,8 @@ func TestDocumentedGrants(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer asServing.Close()
-	for _, statement := range []string{"CREATE TABLE mine (id int)", "DROP TABLE queue", "ALTER TABLE queue ADD mine int", "TRUNCATE queue"} {
+	for _, statement := range []string{"CREATE TABLE mine (id int)", "DROP TABLE queue",
+		"ALTER TABLE queue ADD mine int", "TRUNCATE queue"} {
 		if _, err := asServing.Exec(statement); err == nil {
 			t.Errorf("the serving role can %s", statement)
 		}
@@ -101,11 +103,13 @@ func serve(t *testing.T, opts store.Options) {
 	if err := q.MarkSending(ctx, &leased[0]); err != nil {
 		t.Error(err)
 	}
-	failed := adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400, Counted: true, Began: now, At: now}
+	failed := adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400, Counted: true,
+		Began: now, At: now}
 	record(t, q, leased[:1], failed)
 	record(t, q, leased[1:2], adapter.Step{Outcome: adapter.Delivered, At: now})
 	record(t, q, leased[2:3], adapter.Step{Outcome: adapter.Pending, At: now, Due: due})
-	if got, err := q.LeaseParked(ctx, []adapter.Parked{{ID: leased[2].ID, Due: due}}, 1<<20); len(got) != 1 || err != nil {
+	if got, err := q.LeaseParked(ctx, []adapter.Parked{{ID: leased[2].ID, Due: due}}, 1<<20); len(got) != 1 ||
+		err != nil {
 		t.Error(got, err)
 	}
 	if err := q.Release(ctx, []*adapter.Leased{&leased[3]}); err != nil {

@@ -91,7 +91,8 @@ func TestHang(t *testing.T) {
 		awaitReady(t, s, "the store does not answer")
 		// While the lock is held, only an answer at once ends these.
 		var unavailable *adapter.UnavailableError
-		if err := q.Accept(context.Background(), []adapter.Arrival{event("message-late")}); !errors.As(err, &unavailable) {
+		if err := q.Accept(context.Background(), []adapter.Arrival{event("message-late")}); !errors.As(err,
+			&unavailable) {
 			t.Errorf("accepted while the database hangs: %v", err)
 		}
 		cancel()
@@ -150,7 +151,8 @@ func testLocked(t *testing.T, locked time.Duration) {
 		durable := delivery.NewDurable(mapper, q, delivery.DurableOptions{})
 		send := func() error {
 			// Without a messageId: it would count twice if it was stored behind a 503.
-			_, err := durable.Accept(context.Background(), [][]byte{[]byte(`{"type":"track","userId":"u","event":"x"}`)})
+			_, err := durable.Accept(context.Background(),
+				[][]byte{[]byte(`{"type":"track","userId":"u","event":"x"}`)})
 			return err
 		}
 		acknowledged := 0
@@ -205,7 +207,8 @@ func TestCommitHangs(t *testing.T) {
 	execute(t, db, `CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 		PERFORM pg_advisory_xact_lock(4711); RETURN NULL;
 	END $$`)
-	execute(t, db, `CREATE CONSTRAINT TRIGGER hang AFTER INSERT ON queue DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hang()`)
+	execute(t, db,
+		`CREATE CONSTRAINT TRIGGER hang AFTER INSERT ON queue DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hang()`)
 	execute(t, db, `SELECT pg_advisory_lock(4711)`)
 	ctx, cancel := context.WithCancel(context.Background())
 	answer := make(chan error)

@@ -112,7 +112,8 @@ func TestHold(t *testing.T) {
 				}
 				balanced(t, s)
 				all := dispositions(t, s)
-				if got := strings.Join([]string{all["message-1"], all["message-2"], all["3"], all["4"]}, " "); got != c.want {
+				if got := strings.Join([]string{all["message-1"], all["message-2"], all["3"], all["4"]},
+					" "); got != c.want {
 					t.Errorf("got %s, want %s", got, c.want)
 				}
 				held, err := s.Find(ctx, adapter.Filter{Reason: mapping.ReasonRestored}, 10)

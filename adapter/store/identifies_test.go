@@ -30,7 +30,8 @@ func identifies(t testing.TB, s *store.Store, tenant, userID, accountID string, 
 	t.Helper()
 	// The user stands among others, of whom nothing is known.
 	found, err := s.Identifies(context.Background(), "default", tenant, []adapter.IdentifyQuery{
-		{UserID: "nobody", AccountID: "nobody", Since: math.MinInt64}, {UserID: userID, AccountID: accountID, Since: since}, {UserID: "", AccountID: "", Since: math.MinInt64},
+		{UserID: "nobody", AccountID: "nobody", Since: math.MinInt64}, {UserID: userID, AccountID: accountID,
+			Since: since}, {UserID: "", AccountID: "", Since: math.MinInt64},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -58,16 +59,22 @@ func TestIdentifies(t *testing.T) {
 		long := "u" + strings.Repeat("é", 400) // more than is kept of an id
 		done := func(arrivals ...adapter.Arrival) {
 			accept(t, q, arrivals...)
-			record(t, q, lease(t, q, 100), adapter.Step{Outcome: adapter.Delivered, Counted: true, EventKey: adapter.UpsertEventKey, Began: clock.now(), At: clock.now()})
+			record(t, q, lease(t, q, 100), adapter.Step{Outcome: adapter.Delivered, Counted: true,
+				EventKey: adapter.UpsertEventKey, Began: clock.now(), At: clock.now()})
 		}
-		done(identify("live-1", "u", "u", "2026-03-01T10:00:00Z"), identify("live-2", "u", "account", "2026-03-01T10:30:00Z"), identify("live-3", long, long, ""))
+		done(identify("live-1", "u", "u", "2026-03-01T10:00:00Z"), identify("live-2", "u", "account",
+			"2026-03-01T10:30:00Z"), identify("live-3", long, long, ""))
 		accept(t, q, event("track"))
-		record(t, q, lease(t, q, 100), adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: clock.now(), At: clock.now()})
+		record(t, q, lease(t, q, 100), adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: clock.now(),
+			At: clock.now()})
 		accept(t, q, identify("dead", "u", "u", ""))
-		record(t, q, lease(t, q, 100), adapter.Step{Outcome: adapter.Dead, Counted: true, Began: clock.now(), At: clock.now()})
+		record(t, q, lease(t, q, 100), adapter.Step{Outcome: adapter.Dead, Counted: true, Began: clock.now(),
+			At: clock.now()})
 		run := beginRun(t, s)
-		acceptBatch(t, s, run, &adapter.Batch{Arrivals: []adapter.Arrival{identify("run-1", "u", "u", "2026-03-01T09:00:00Z"), identify("run-2", "u", "u", "")}})
-		record(t, q, lease(t, q, 100), adapter.Step{Outcome: adapter.Delivered, Counted: true, EventKey: adapter.UpsertEventKey, Began: clock.now(), At: clock.now()})
+		acceptBatch(t, s, run, &adapter.Batch{Arrivals: []adapter.Arrival{identify("run-1", "u", "u",
+			"2026-03-01T09:00:00Z"), identify("run-2", "u", "u", "")}})
+		record(t, q, lease(t, q, 100), adapter.Step{Outcome: adapter.Delivered, Counted: true,
+			EventKey: adapter.UpsertEventKey, Began: clock.now(), At: clock.now()})
 
 		wantText(t, "with payloads", identifies(t, s, runTenant, "u", "u", math.MinInt64), "live-1 10:00, run-1 09:00")
 		since := time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC).UnixMilli()
@@ -83,19 +90,24 @@ func TestIdentifies(t *testing.T) {
 		}
 		wantText(t, "without payloads", identifies(t, s, runTenant, "u", "u", since), "live-1 12:00")
 
-		accept(t, q, identify("pending-1", "u", "u", "2026-03-01T09:45:00Z"), identify("pending-2", "u", "u", ""), identify("pending-3", "u", "other", ""), identify("pending-4", "u", "u", "2026-03-01T08:00:00Z"))
-		acceptBatch(t, s, run, &adapter.Batch{Arrivals: []adapter.Arrival{identify("run-3", "u", "u", "2026-03-01T09:40:00Z"), identify("run-4", "u", "u", "")}})
-		wantText(t, "with pending ones", identifies(t, s, runTenant, "u", "u", since), "live-1 12:00, pending-1 09:45, pending-2 13:00, run-3 09:40")
+		accept(t, q, identify("pending-1", "u", "u", "2026-03-01T09:45:00Z"), identify("pending-2", "u", "u", ""),
+			identify("pending-3", "u", "other", ""), identify("pending-4", "u", "u", "2026-03-01T08:00:00Z"))
+		acceptBatch(t, s, run, &adapter.Batch{Arrivals: []adapter.Arrival{identify("run-3", "u", "u",
+			"2026-03-01T09:40:00Z"), identify("run-4", "u", "u", "")}})
+		wantText(t, "with pending ones", identifies(t, s, runTenant, "u", "u", since),
+			"live-1 12:00, pending-1 09:45, pending-2 13:00, run-3 09:40")
 
 		var many []adapter.Arrival
 		for i := range 2 * adapter.MaxIdentifies {
 			many = append(many, identify(fmt.Sprintf("many-%d", i), "busy", "busy", ""))
 		}
 		accept(t, q, many...)
-		if n := len(strings.Split(identifies(t, s, runTenant, "busy", "busy", math.MinInt64), ", ")); n != adapter.MaxIdentifies {
+		if n := len(strings.Split(identifies(t, s, runTenant, "busy", "busy", math.MinInt64),
+			", ")); n != adapter.MaxIdentifies {
 			t.Errorf("%d calls of a busy user", n)
 		}
-		if _, err := s.Identifies(context.Background(), "default", runTenant, make([]adapter.IdentifyQuery, adapter.MaxIdentifyQueries+1)); err == nil {
+		if _, err := s.Identifies(context.Background(), "default", runTenant, make([]adapter.IdentifyQuery,
+			adapter.MaxIdentifyQueries+1)); err == nil {
 			t.Error("too many queries were answered")
 		}
 	})

@@ -23,7 +23,8 @@ func BenchmarkIndexCost(b *testing.B) {
 		drop    []string
 	}{
 		{"sqlite", sqliteOptions, []string{
-			`DROP TRIGGER deliveries_outcome_added`, `DROP TRIGGER deliveries_outcome_removed`, `DROP TRIGGER deliveries_run_added`,
+			`DROP TRIGGER deliveries_outcome_added`, `DROP TRIGGER deliveries_outcome_removed`,
+			`DROP TRIGGER deliveries_run_added`,
 			`DROP TRIGGER deliveries_run_removed`, `DROP TRIGGER deliveries_changed`,
 		}},
 		{"postgres", postgresOptions, []string{`DROP INDEX deliveries_outcome`, `DROP INDEX deliveries_run`}},

@@ -46,7 +46,8 @@ func TestFiltersReadIndexes(t *testing.T) {
 			"dead and rejected": {outcome(adapter.Dead, adapter.Rejected), []string{refused, refused}},
 			"skipped":           {outcome(adapter.Skipped), []string{byOutcome}},
 			"skipped of a connection": {
-				adapter.Filter{Outcomes: []adapter.Outcome{adapter.Skipped}, Connection: "quiet"}, []string{byOutcome}},
+				adapter.Filter{Outcomes: []adapter.Outcome{adapter.Skipped}, Connection: "quiet"},
+				[]string{byOutcome}},
 			"dead for a reason": {
 				adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}, Reason: "rare_reason"}, []string{refused}},
 			"delivered": {outcome(adapter.Delivered), []string{byID}},
@@ -62,13 +63,15 @@ func TestFiltersReadIndexes(t *testing.T) {
 			"pending of a user": {
 				adapter.Filter{UserID: "user-6000", Outcomes: []adapter.Outcome{adapter.Pending}}, []string{scanned}},
 			"pending for a reason": {
-				adapter.Filter{Reason: mapping.ReasonAccepted, Outcomes: []adapter.Outcome{adapter.Pending}}, []string{scanned}},
+				adapter.Filter{Reason: mapping.ReasonAccepted, Outcomes: []adapter.Outcome{adapter.Pending}},
+				[]string{scanned}},
 			"before": {adapter.Filter{Before: 100, Outcomes: []adapter.Outcome{adapter.Dead}}, []string{refused}},
 			"since": {
 				adapter.Filter{Since: l.to.Add(-24 * time.Hour), Outcomes: []adapter.Outcome{adapter.Delivered}},
 				[]string{"deliveries USING INTEGER PRIMARY KEY (rowid>?)|deliveries_pkey"}},
 			"dead until": {
-				adapter.Filter{Until: l.from.Add(24 * time.Hour), Outcomes: []adapter.Outcome{adapter.Dead}}, []string{refused}},
+				adapter.Filter{Until: l.from.Add(24 * time.Hour), Outcomes: []adapter.Outcome{adapter.Dead}},
+				[]string{refused}},
 		} {
 			plans, err := s.Plans(context.Background(), test.filter)
 			if err != nil {
@@ -88,7 +91,8 @@ func TestFiltersReadIndexes(t *testing.T) {
 					t.Errorf("%s:\n%swant %s", name, plan, want)
 				}
 				isSorted := strings.Contains(plan, "Sort") || strings.Contains(plan, "TEMP B-TREE")
-				maySort := test.want[i] == ofFew || opts.Path == "" && slices.Contains([]string{byUser, scanned, repeated}, test.want[i])
+				maySort := test.want[i] == ofFew || opts.Path == "" && slices.Contains([]string{byUser, scanned,
+					repeated}, test.want[i])
 				if isSorted && !maySort {
 					t.Errorf("%s: it sorts:\n%s", name, plan)
 				}
@@ -104,26 +108,31 @@ func TestScans(t *testing.T) {
 		fillLedger(t, opts, l)
 		s := open(t, store.WithScanNoted(opts, 100))
 		day := l.to.Sub(l.from) / 90
-		settled := []adapter.Outcome{adapter.Delivered, adapter.Duplicate, adapter.Skipped, adapter.Rejected, adapter.Dead}
+		settled := []adapter.Outcome{adapter.Delivered, adapter.Duplicate, adapter.Skipped, adapter.Rejected,
+			adapter.Dead}
 		for name, test := range map[string]struct {
 			filter   adapter.Filter
 			from, to int64
 		}{
-			"nothing":               {adapter.Filter{}, 0, 0},
-			"dead":                  {adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}}, 0, 0},
-			"dead for a reason":     {adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}, Reason: "x"}, 0, 0}, // they are few
-			"run":                   {adapter.Filter{Run: 7, Outcomes: settled}, 0, 0},
-			"user":                  {adapter.Filter{UserID: "rare", Outcomes: settled}, 0, 0},
-			"messageId":             {adapter.Filter{MessageID: "x"}, 0, 0},
-			"delivered":             {adapter.Filter{Outcomes: []adapter.Outcome{adapter.Delivered}}, 0, 0}, // few are not
-			"large connection":      {adapter.Filter{Connection: "busy"}, 0, 0},
-			"small connection":      {adapter.Filter{Connection: "quiet", Outcomes: settled}, 4970, 4970},
-			"reason":                {adapter.Filter{Reason: "x"}, 7000, 7000},
-			"event":                 {adapter.Filter{Event: "x", Outcomes: settled}, 5000, 5000},
-			"event of a day":        {adapter.Filter{Event: "x", Since: l.from.Add(10 * day), Until: l.from.Add(12 * day), Outcomes: settled}, 150, 170},
+			"nothing": {adapter.Filter{}, 0, 0},
+			"dead":    {adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}}, 0, 0},
+			// they are few
+			"dead for a reason": {adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}, Reason: "x"}, 0, 0},
+			"run":               {adapter.Filter{Run: 7, Outcomes: settled}, 0, 0},
+			"user":              {adapter.Filter{UserID: "rare", Outcomes: settled}, 0, 0},
+			"messageId":         {adapter.Filter{MessageID: "x"}, 0, 0},
+			// few are not
+			"delivered":        {adapter.Filter{Outcomes: []adapter.Outcome{adapter.Delivered}}, 0, 0},
+			"large connection": {adapter.Filter{Connection: "busy"}, 0, 0},
+			"small connection": {adapter.Filter{Connection: "quiet", Outcomes: settled}, 4970, 4970},
+			"reason":           {adapter.Filter{Reason: "x"}, 7000, 7000},
+			"event":            {adapter.Filter{Event: "x", Outcomes: settled}, 5000, 5000},
+			"event of a day": {adapter.Filter{Event: "x", Since: l.from.Add(10 * day),
+				Until: l.from.Add(12 * day), Outcomes: settled}, 150, 170},
 			"event since yesterday": {adapter.Filter{Event: "x", Since: l.to.Add(-day)}, 0, 180}, // of each table
 			"pending of a user":     {adapter.Filter{UserID: "x"}, 2000, 2000},
-			"pending for a reason":  {adapter.Filter{Reason: "x", Outcomes: []adapter.Outcome{adapter.Pending}}, 2000, 2000},
+			"pending for a reason": {adapter.Filter{Reason: "x", Outcomes: []adapter.Outcome{adapter.Pending}}, 2000,
+				2000},
 		} {
 			got, err := s.Scans(context.Background(), test.filter)
 			if err != nil {

@@ -120,7 +120,8 @@ func TestIndexesBesideEvents(t *testing.T) {
 			b := event(fmt.Sprintf("other-%d", i))
 			b.Outcome, b.Reason = adapter.Skipped, "unsupported_type"
 			accept(t, q, a, b)
-			record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: time.Now()})
+			record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused,
+				At: time.Now()})
 		}
 		dead, err := s.Find(ctx, adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}}, 8)
 		if err != nil {
@@ -128,7 +129,8 @@ func TestIndexesBesideEvents(t *testing.T) {
 		}
 		var again []adapter.Redelivery
 		for i := range dead[:4] {
-			again = append(again, adapter.Redelivery{ID: dead[i].ID, UserID: "user", AccountID: "user", EventKey: "key", Keyed: true})
+			again = append(again, adapter.Redelivery{ID: dead[i].ID, UserID: "user", AccountID: "user",
+				EventKey: "key", Keyed: true})
 		}
 		if _, err := s.Redrive(ctx, again); err != nil {
 			t.Fatal(err)
@@ -186,7 +188,8 @@ func TestInvalidIndex(t *testing.T) {
 	withoutIndexes(t, opts)
 	db := raw(t, opts)
 	// It fails, and leaves an index that is not valid.
-	if _, err := db.Exec(`CREATE UNIQUE INDEX CONCURRENTLY deliveries_outcome ON deliveries (connection)`); err == nil {
+	if _, err := db.Exec(
+		`CREATE UNIQUE INDEX CONCURRENTLY deliveries_outcome ON deliveries (connection)`); err == nil {
 		t.Fatal("a unique index on connections was made")
 	}
 	var opened errgroup.Group
@@ -208,10 +211,12 @@ func TestInvalidIndex(t *testing.T) {
 	}
 	awaitIndexes(t, stores[0])
 	var definition string
-	if err := db.QueryRow(`SELECT indexdef FROM pg_indexes WHERE indexname = 'deliveries_outcome'`).Scan(&definition); err != nil {
+	if err := db.QueryRow(`SELECT indexdef FROM pg_indexes WHERE indexname = 'deliveries_outcome'`).Scan(
+		&definition); err != nil {
 		t.Fatal(err)
 	}
-	if want := "CREATE INDEX deliveries_outcome ON public.deliveries USING btree (outcome, id) WHERE (outcome <> 1)"; definition != want {
+	if want :=
+		"CREATE INDEX deliveries_outcome ON public.deliveries USING btree (outcome, id) WHERE (outcome <> 1)"; definition != want {
 		t.Errorf("the index is %s, want %s", definition, want)
 	}
 }
@@ -234,7 +239,9 @@ func TestNewIndexesAreThoseOfUpgrades(t *testing.T) {
 
 func definitions(t *testing.T, opts store.Options) (list []string) {
 	t.Helper()
-	rows, err := raw(t, opts).Query(`SELECT indexdef FROM pg_indexes WHERE indexname IN ('deliveries_outcome', 'deliveries_run') ORDER BY 1`)
+	rows, err := raw(t,
+		opts).Query(
+		`SELECT indexdef FROM pg_indexes WHERE indexname IN ('deliveries_outcome', 'deliveries_run') ORDER BY 1`)
 	if err != nil {
 		t.Fatal(err)
 	}

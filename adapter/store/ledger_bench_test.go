@@ -51,7 +51,8 @@ func BenchmarkLedger(b *testing.B) {
 		b.Run(engine.name, func(b *testing.B) {
 			worst := 0.0
 			for _, size := range ledgerRows(b) {
-				few, many := ledgerOperations(b, engine.options(b), fewRows), ledgerOperations(b, engine.options(b), size)
+				few, many := ledgerOperations(b, engine.options(b), fewRows), ledgerOperations(b, engine.options(b),
+					size)
 				var text strings.Builder
 				table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
 				for i := range many {
@@ -159,14 +160,17 @@ func ledgerOperations(b *testing.B, opts store.Options, rows int64) (all []opera
 		{"list delivered", outcome(adapter.Delivered)},
 		{"list pending", outcome(adapter.Pending)},
 		{"list run", adapter.Filter{Run: 7}},
-		{"list user", adapter.Filter{UserID: "rare", Outcomes: outcome(adapter.Delivered, adapter.Dead, adapter.Skipped).Outcomes}},
+		{"list user", adapter.Filter{UserID: "rare", Outcomes: outcome(adapter.Delivered, adapter.Dead,
+			adapter.Skipped).Outcomes}},
 		{"list messageId", adapter.Filter{MessageID: "5e8a1d3c-7f42-4b6e-9a0d-000000000500"}},
 		{"list id", adapter.Filter{IDs: []int64{5}}},
 		{"list since", adapter.Filter{Since: since}},
 		{"list until", adapter.Filter{Until: middle}},
 		{"list dead since", adapter.Filter{Since: since, Outcomes: outcome(adapter.Dead).Outcomes}},
-		{"list pending of a connection", adapter.Filter{Connection: "busy", Outcomes: outcome(adapter.Pending).Outcomes}},
-		{"list pending of a small connection", adapter.Filter{Connection: "quiet", Outcomes: outcome(adapter.Pending).Outcomes}},
+		{"list pending of a connection", adapter.Filter{Connection: "busy",
+			Outcomes: outcome(adapter.Pending).Outcomes}},
+		{"list pending of a small connection", adapter.Filter{Connection: "quiet",
+			Outcomes: outcome(adapter.Pending).Outcomes}},
 		{"list connection", adapter.Filter{Connection: "busy"}},
 		{"list small connection", adapter.Filter{Connection: "quiet"}},
 		{"list reason", adapter.Filter{Reason: "rare_reason"}},
@@ -203,10 +207,12 @@ func ledgerOperations(b *testing.B, opts store.Options, rows int64) (all []opera
 		return err
 	})
 	measure("export of 1000 since", adapter.Scan{}, func() error {
-		return operations.Export(ctx, adapter.Filter{Since: to.Add(-time.Hour)}, 1000, func(*adapter.Delivery) error { return nil })
+		return operations.Export(ctx, adapter.Filter{Since: to.Add(-time.Hour)}, 1000,
+			func(*adapter.Delivery) error { return nil })
 	})
 	measure("purge of 100", adapter.Scan{}, func() error {
-		_, err := operations.Purge(ctx, adapter.Filter{Since: from, Outcomes: outcome(adapter.Delivered).Outcomes}, 100, false)
+		_, err := operations.Purge(ctx, adapter.Filter{Since: from, Outcomes: outcome(adapter.Delivered).Outcomes},
+			100, false)
 		return err
 	})
 	// Dead letters have been deleted after the first time, and other events are kept for

@@ -36,14 +36,16 @@ func fillLedger(t testing.TB, opts store.Options, l ledger) {
 	db := raw(t, opts)
 	db.SetMaxOpenConns(1) // the settings are a connection's
 	numbers := `WITH RECURSIVE numbers (n) AS (SELECT %d UNION ALL SELECT n + 1 FROM numbers WHERE n < %d) `
-	userHash, messageID, payload := `abs(random()) >> 31`, `printf('5e8a1d3c-7f42-4b6e-9a0d-%012d', n)`, `zeroblob(200)`
+	userHash, messageID, payload := `abs(random()) >> 31`, `printf('5e8a1d3c-7f42-4b6e-9a0d-%012d', n)`,
+		`zeroblob(200)`
 	after := []string{
 		`UPDATE counter SET next_id = %[1]d, indexed_id = %[1]d`,
 		`INSERT INTO messages SELECT * FROM (SELECT abs(random()) >> 15, id FROM deliveries) ORDER BY 1`,
 	}
 	if opts.Path == "" {
 		numbers = `WITH numbers (n) AS (SELECT generate_series(%d::bigint, %d)) `
-		userHash, messageID, payload = `(random() * 4294967295)::bigint`, `'5e8a1d3c-7f42-4b6e-9a0d-' || lpad(n::text, 12, '0')`, `decode(repeat('00', 200), 'hex')`
+		userHash, messageID, payload = `(random() * 4294967295)::bigint`,
+			`'5e8a1d3c-7f42-4b6e-9a0d-' || lpad(n::text, 12, '0')`, `decode(repeat('00', 200), 'hex')`
 		after = []string{`SELECT setval('delivery_ids', greatest(%d, 1))`, `VACUUM ANALYZE`, `CHECKPOINT`}
 	} else {
 		execute(t, db, `PRAGMA synchronous = off`)
@@ -109,9 +111,11 @@ func names(t testing.TB, db *sql.DB) map[string]string {
 // returns the function that makes them again.
 func dropIndexes(t testing.TB, db *sql.DB, opts store.Options) (restore func()) {
 	t.Helper()
-	query := `SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name IN ('deliveries', 'queue') AND sql IS NOT NULL`
+	query :=
+		`SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name IN ('deliveries', 'queue') AND sql IS NOT NULL`
 	if opts.Path == "" {
-		query = `SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename IN ('deliveries', 'queue') AND indexname NOT LIKE '%pkey'`
+		query =
+			`SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename IN ('deliveries', 'queue') AND indexname NOT LIKE '%pkey'`
 	}
 	rows, err := db.QueryContext(context.Background(), query)
 	if err != nil {

@@ -185,7 +185,8 @@ func TestOneFileByAnyName(t *testing.T) {
 				t.Errorf("beside the server: %v", err)
 			}
 			if err == nil {
-				if totals, err := operator.Totals(context.Background()); err != nil || len(totals) != 1 || totals[0].Accepted != 1 {
+				if totals, err := operator.Totals(context.Background()); err != nil || len(totals) != 1 ||
+					totals[0].Accepted != 1 {
 					t.Errorf("beside the server: %+v, %v", totals, err)
 				}
 				if err := operator.Close(); err != nil {
@@ -207,10 +208,12 @@ func TestOneFileByAnyName(t *testing.T) {
 			}
 			defer s.Close()
 			// Of this process too, and nothing is taken from the first one by the attempt.
-			if _, err := store.Open(context.Background(), store.Options{Path: path}); !errors.As(err, new(*store.InUseError)) {
+			if _, err := store.Open(context.Background(), store.Options{Path: path}); !errors.As(err,
+				new(*store.InUseError)) {
 				t.Errorf("opened twice in a process: %v", err)
 			}
-			if got := accept(t, connection(t, s, "default", "tenant"), event("message-1")); got != "duplicate already_accepted" {
+			if got := accept(t, connection(t, s, "default", "tenant"),
+				event("message-1")); got != "duplicate already_accepted" {
 				t.Errorf("got %s", got)
 			}
 		})

@@ -36,7 +36,8 @@ func TestFind(t *testing.T) {
 		start := c.now()
 		for i := range 300 {
 			a := event(fmt.Sprintf("message-%d", i%250))
-			a.UserID, a.AccountID, a.EventKey = fmt.Sprintf("user-%d", random.IntN(5)), "account", fmt.Sprintf("key%d", random.IntN(3))
+			a.UserID, a.AccountID, a.EventKey = fmt.Sprintf("user-%d", random.IntN(5)), "account", fmt.Sprintf("key%d",
+				random.IntN(3))
 			a.Event = []string{"", "Order Completed", "Signed Up"}[random.IntN(3)]
 			if random.IntN(4) == 0 {
 				a.Outcome, a.Reason = adapter.Rejected, "missing_type"
@@ -135,7 +136,8 @@ func randomFilter(random *rand.Rand, from, to time.Time, all []adapter.Delivery)
 		},
 		func() {
 			f.Reason = []mapping.Reason{
-				"missing_type", mapping.ReasonRefused, mapping.ReasonAccepted, mapping.ReasonTenantChanged, mapping.ReasonConnectionRemoved,
+				"missing_type", mapping.ReasonRefused, mapping.ReasonAccepted, mapping.ReasonTenantChanged,
+				mapping.ReasonConnectionRemoved,
 			}[random.IntN(5)]
 		},
 		func() {
@@ -187,20 +189,25 @@ func TestGet(t *testing.T) {
 		id := leased[0].ID
 		for i := range 2 {
 			c.advance(time.Minute)
-			record(t, q, leased, adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Detail: fmt.Sprint("try ", i), Counted: true,
+			record(t, q, leased, adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout,
+				Detail: fmt.Sprint("try ", i), Counted: true,
 				Began: c.now(), At: c.now().Add(time.Second), Due: c.now()})
 			leased = lease(t, q, 1)
 		}
 		c.advance(time.Minute)
-		record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Detail: "no", Status: 400, EventKey: "new key", Counted: true,
+		record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Detail: "no",
+			Status: 400, EventKey: "new key", Counted: true,
 			Began: c.now(), At: c.now().Add(time.Second)})
 		d, err := s.Get(context.Background(), id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d.Outcome != adapter.Dead || d.Reason != mapping.ReasonRefused || d.Detail != "no" || d.Status != 400 || d.Attempts != 3 || d.EventKey != "new key" ||
-			!d.ReceivedAt.Equal(received) || !d.FirstAttemptAt.Equal(received.Add(time.Minute)) || !d.LastAttemptAt.Equal(received.Add(3*time.Minute)) ||
-			d.Lag() != 3*time.Minute+time.Second || len(d.History) != 3 || d.History[2].Status != 400 || string(d.Payload) != `{"messageId":"message-1"}` {
+		if d.Outcome != adapter.Dead || d.Reason != mapping.ReasonRefused || d.Detail != "no" || d.Status != 400 ||
+			d.Attempts != 3 || d.EventKey != "new key" ||
+			!d.ReceivedAt.Equal(received) || !d.FirstAttemptAt.Equal(received.Add(time.Minute)) ||
+			!d.LastAttemptAt.Equal(received.Add(3*time.Minute)) ||
+			d.Lag() != 3*time.Minute+time.Second || len(d.History) != 3 || d.History[2].Status != 400 ||
+			string(d.Payload) != `{"messageId":"message-1"}` {
 			t.Errorf("got %+v", d)
 		}
 		if _, err := s.Get(context.Background(), 1<<40); !errors.Is(err, adapter.ErrNoDelivery) {
@@ -241,8 +248,10 @@ func TestPaging(t *testing.T) {
 			}
 			descending := slices.IsSortedFunc(ids, func(a, b int64) int { return int(b - a) })
 			slices.Sort(ids)
-			if unique := len(slices.Compact(slices.Clone(ids))); unique != len(ids) || !descending || len(ids) < events {
-				t.Errorf("pages of %d: %d deliveries, %d different, newest first: %v", limit, len(ids), unique, descending)
+			if unique := len(slices.Compact(slices.Clone(ids))); unique != len(ids) || !descending ||
+				len(ids) < events {
+				t.Errorf("pages of %d: %d deliveries, %d different, newest first: %v", limit, len(ids), unique,
+					descending)
 			}
 		}
 	})
@@ -255,9 +264,11 @@ func TestOddFilters(t *testing.T) {
 		q := connection(t, s, "default", "tenant")
 		accept(t, q, event("message-1"), event("message-2"))
 		record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Delivered, At: newClock().now()})
-		for _, text := range []string{"\x00", "message-1\x00", "\xff", "' OR 1=1 --", "%", "_", "?", "$1", string(make([]byte, 1<<20))} {
+		for _, text := range []string{"\x00", "message-1\x00", "\xff", "' OR 1=1 --", "%", "_", "?", "$1",
+			string(make([]byte, 1<<20))} {
 			for name, filter := range map[string]adapter.Filter{
-				"connection": {Connection: text}, "reason": {Reason: mapping.Reason(text)}, "event": {Event: text}, "event key": {EventKey: text}, "user": {UserID: text}, "messageId": {MessageID: text},
+				"connection": {Connection: text}, "reason": {Reason: mapping.Reason(text)}, "event": {Event: text},
+				"event key": {EventKey: text}, "user": {UserID: text}, "messageId": {MessageID: text},
 			} {
 				found, err := s.Find(context.Background(), filter, 10)
 				if err != nil || len(found) > 0 {

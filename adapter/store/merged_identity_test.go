@@ -42,7 +42,8 @@ func TestMergedUpsertKeepsIdentity(t *testing.T) {
 		}
 		redrive := func(what string, as adapter.Redelivery, outcome adapter.Outcome, tenant string) {
 			t.Helper()
-			found, err := s.Find(context.Background(), adapter.Filter{Connection: "default", Outcomes: []adapter.Outcome{outcome}}, 1)
+			found, err := s.Find(context.Background(), adapter.Filter{Connection: "default",
+				Outcomes: []adapter.Outcome{outcome}}, 1)
 			if err != nil || len(found) != 1 {
 				t.Fatalf("%s: %+v, %v", what, found, err)
 			}
@@ -52,7 +53,8 @@ func TestMergedUpsertKeepsIdentity(t *testing.T) {
 				t.Fatalf("%s: %+v, %v", what, done, err)
 			}
 		}
-		for name, live := range map[string]adapter.Arrival{"key": event("message-1"), "no key": unkeyed("m", 7), "none": event("")} {
+		for name, live := range map[string]adapter.Arrival{"key": event("message-1"), "no key": unkeyed("m", 7),
+			"none": event("")} {
 			live.Keyed = live.Keyed && live.MessageID != ""
 			merged, as := mergedUpsert(live)
 			step := func(text string) string { return fmt.Sprintf("%s: %s", name, text) }
@@ -72,7 +74,8 @@ func TestMergedUpsertKeepsIdentity(t *testing.T) {
 			wantText(t, step("delivered"), accept(t, q, merged), "duplicate already_delivered")
 
 			// An operator forgets it.
-			found, err := s.Find(context.Background(), adapter.Filter{MessageID: merged.MessageID, Outcomes: []adapter.Outcome{adapter.Dead, adapter.Delivered}}, 10)
+			found, err := s.Find(context.Background(), adapter.Filter{MessageID: merged.MessageID,
+				Outcomes: []adapter.Outcome{adapter.Dead, adapter.Delivered}}, 10)
 			if err != nil || len(found) < 2 {
 				t.Fatalf("%s: %+v, %v", name, found, err)
 			}
@@ -94,7 +97,8 @@ func TestMergedUpsertKeepsIdentity(t *testing.T) {
 			settle(q, adapter.Dead)
 			redrive(step("dead, to another tenant"), as, adapter.Dead, liveTenant)
 			settle(moved, adapter.Delivered)
-			wantText(t, step("of more calls, at the other tenant"), accept(t, moved, more), "duplicate already_delivered")
+			wantText(t, step("of more calls, at the other tenant"), accept(t, moved, more),
+				"duplicate already_delivered")
 
 			// Rejected by the rules of its first day.
 			rejected := merged

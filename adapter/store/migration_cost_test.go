@@ -20,7 +20,8 @@ func TestMigrationIsTold(t *testing.T) {
 		opts.OnMigration = func(m store.Migration) {
 			told = append(told, m)
 			var newest int64
-			if err := raw(t, opts).QueryRow(`SELECT max(version_id) FROM schema_version`).Scan(&newest); err != nil || newest != 2 {
+			if err := raw(t, opts).QueryRow(`SELECT max(version_id) FROM schema_version`).Scan(&newest); err != nil ||
+				newest != 2 {
 				t.Errorf("told when the schema has version %d, %v", newest, err)
 			}
 		}
@@ -53,7 +54,8 @@ func TestMigrationsHaveCosts(t *testing.T) {
 				t.Fatal(file.Name(), err)
 			}
 			if !store.HasMigrationCost(engine, version) {
-				t.Errorf("write what %s/%s costs into migrationCosts: nothing, if it only adds tables and columns", engine, file.Name())
+				t.Errorf("write what %s/%s costs into migrationCosts: nothing, if it only adds tables and columns",
+					engine, file.Name())
 			}
 		}
 	}

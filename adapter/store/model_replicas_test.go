@@ -163,7 +163,8 @@ func TestReplicasModel(t *testing.T) {
 		}
 	}
 	totals := balanced(t, stores[0])[0]
-	if totals.Accepted != int64(len(m.events)) || totals.Events[adapter.Delivered] != int64(settled[adapter.Delivered]) ||
+	if totals.Accepted != int64(len(m.events)) ||
+		totals.Events[adapter.Delivered] != int64(settled[adapter.Delivered]) ||
 		totals.Events[adapter.Dead] != int64(settled[adapter.Dead]) {
 		t.Errorf("got %+v, want %v of %d", totals, settled, len(m.events))
 	}

@@ -52,8 +52,10 @@ func TestConservation(t *testing.T) {
 						l := hand[0]
 						hand = hand[1:]
 						outcome := adapter.Outcomes[random.IntN(len(adapter.Outcomes))]
-						record := adapter.Step{Outcome: outcome, Reason: mapping.ReasonRefused, Counted: random.IntN(2) == 0, Ambiguous: random.IntN(2) == 0,
-							Began: c.now(), At: c.now(), Due: c.now().Add(time.Duration(random.IntN(100)) * time.Minute)}
+						record := adapter.Step{Outcome: outcome, Reason: mapping.ReasonRefused,
+							Counted: random.IntN(2) == 0, Ambiguous: random.IntN(2) == 0,
+							Began: c.now(), At: c.now(),
+							Due: c.now().Add(time.Duration(random.IntN(100)) * time.Minute)}
 						// Purged, or leased again when its lease was over.
 						if err := q.Record(ctx, &l, record); err != nil && err != adapter.ErrLeaseLost {
 							t.Fatal(err)

@@ -105,7 +105,8 @@ func TestSecondProcessIsRefused(t *testing.T) {
 	beside := opts
 	beside.Shared = true
 	operator := open(t, beside)
-	if found, err := operator.Find(context.Background(), adapter.Filter{MessageID: "message-1"}, 10); err != nil || len(found) != 1 {
+	if found, err := operator.Find(context.Background(), adapter.Filter{MessageID: "message-1"}, 10); err != nil ||
+		len(found) != 1 {
 		t.Errorf("got %v, %v", found, err)
 	}
 	if got := redrive(t, operator, leased[0].ID); got.Pending != 1 {
@@ -133,12 +134,15 @@ func TestOpenFails(t *testing.T) {
 		opts store.Options
 		want []string
 	}{
-		"garbage":       {store.Options{Path: garbage}, []string{"damaged", "restore a backup"}},
-		"directory":     {store.Options{Path: folder}, []string{folder, "remove the directory"}},
-		"file as dir":   {store.Options{Path: filepath.Join(garbage, "adapter.db")}, []string{"make the data directory"}},
+		"garbage":   {store.Options{Path: garbage}, []string{"damaged", "restore a backup"}},
+		"directory": {store.Options{Path: folder}, []string{folder, "remove the directory"}},
+		"file as dir": {store.Options{Path: filepath.Join(garbage, "adapter.db")},
+			[]string{"make the data directory"}},
 		"absent shared": {store.Options{Path: filepath.Join(dir, "absent.db"), Shared: true}, []string{"absent.db"}},
-		"no server":     {store.Options{URL: adapter.NewSecret("postgres://user:hunter2@127.0.0.1:1/database")}, []string{"PostgreSQL runs"}},
-		"no URL":        {store.Options{URL: adapter.NewSecret("postgres://user:hunter2@host:x/database")}, []string{"postgres://user:password@host"}},
+		"no server": {store.Options{URL: adapter.NewSecret("postgres://user:hunter2@127.0.0.1:1/database")},
+			[]string{"PostgreSQL runs"}},
+		"no URL": {store.Options{URL: adapter.NewSecret("postgres://user:hunter2@host:x/database")},
+			[]string{"postgres://user:password@host"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -174,7 +178,8 @@ func TestServerGoesAway(t *testing.T) {
 	q := connection(t, s, "default", "tenant")
 	accept(t, q, event("message-1"))
 	admin := raw(t, opts)
-	if _, err := admin.Exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`); err != nil {
+	if _, err := admin.Exec(
+		`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`); err != nil {
 		t.Fatal(err)
 	}
 	deadline := time.Now().Add(20 * time.Second)
@@ -240,7 +245,8 @@ func TestOtherProcess(t *testing.T) {
 	other := holdStore(t, opts.Path)
 	_, err := store.Open(context.Background(), opts)
 	var inUse *store.InUseError
-	if !errors.As(err, &inUse) || inUse.PID != other.Process.Pid || !strings.Contains(err.Error(), fmt.Sprintf("process %d", inUse.PID)) {
+	if !errors.As(err, &inUse) || inUse.PID != other.Process.Pid || !strings.Contains(err.Error(),
+		fmt.Sprintf("process %d", inUse.PID)) {
 		t.Errorf("got %v", err)
 	}
 	if err := other.Process.Kill(); err != nil {

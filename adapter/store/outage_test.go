@@ -48,13 +48,15 @@ func TestOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
-		saasquatch := &tenant{down: true, began: time.Now(), attempts: make(map[int]int), arrived: make(map[string]int)}
+		saasquatch := &tenant{down: true, began: time.Now(), attempts: make(map[int]int),
+			arrived: make(map[string]int)}
 		mapper, err := mapping.New(mapping.DefaultRules())
 		if err != nil {
 			t.Fatal(err)
 		}
 		durable := delivery.NewDurable(mapper, q, delivery.DurableOptions{})
-		dispatcher := delivery.NewDispatcher(mapper, saasquatch, delivery.NewBreaker(delivery.BreakerOptions{}), q, delivery.DispatcherOptions{})
+		dispatcher := delivery.NewDispatcher(mapper, saasquatch, delivery.NewBreaker(delivery.BreakerOptions{}), q,
+			delivery.DispatcherOptions{})
 		ctx, cancel := context.WithCancel(context.Background())
 		stopped := make(chan error)
 		go func() { stopped <- dispatcher.Run(ctx) }()
@@ -64,8 +66,10 @@ func TestOutage(t *testing.T) {
 			var events [][]byte
 			for j := range batch {
 				n := i*batch + j
-				events = append(events, fmt.Appendf(nil, `{"type":"track","userId":"user-%d","event":"x","messageId":"message-%08d","timestamp":%q,"properties":{"filler":"%0500d"}}`,
-					n%5000, n, time.Now().Format(time.RFC3339), n))
+				events = append(events,
+					fmt.Appendf(nil,
+						`{"type":"track","userId":"user-%d","event":"x","messageId":"message-%08d","timestamp":%q,"properties":{"filler":"%0500d"}}`,
+						n%5000, n, time.Now().Format(time.RFC3339), n))
 			}
 			if _, err := durable.Accept(ctx, events); err != nil {
 				t.Fatal(err)
@@ -82,7 +86,8 @@ func TestOutage(t *testing.T) {
 		if err != nil || backlog[0].Events != batches*batch {
 			t.Fatalf("got %+v, %v", backlog, err)
 		}
-		t.Logf("%d events are pending, %d MB on disk; heap %d MB after a quarter, %d MB at the end", backlog[0].Events, fileSize(t, opts.Path)>>20, early>>20, late>>20)
+		t.Logf("%d events are pending, %d MB on disk; heap %d MB after a quarter, %d MB at the end", backlog[0].Events,
+			fileSize(t, opts.Path)>>20, early>>20, late>>20)
 		if late > early+3<<20 {
 			t.Error("the backlog is in memory")
 		}

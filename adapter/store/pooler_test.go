@@ -60,7 +60,8 @@ func throughPooler(t testing.TB, opts store.Options, settings ...string) (store.
 	// Any user comes in, as the user of the tests.
 	p := &pgbouncer{t: t, config: filepath.Join(t.TempDir(), "pgbouncer.ini"), address: address.String()}
 	text := fmt.Sprintf("[databases]\n* = host=%s port=%s user=%s%s\n"+
-		"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\nauth_type = any\n%s\n", source.Hostname(), port, source.User.Username(), password,
+		"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %d\nunix_socket_dir =\nauth_type = any\n%s\n",
+		source.Hostname(), port, source.User.Username(), password,
 		address.Port, strings.Join(settings, "\n"))
 	if err := os.WriteFile(p.config, []byte(text), 0o644); err != nil { // for the user that it becomes
 		t.Fatal(err)

@@ -43,7 +43,8 @@ func TestPostgresFaults(t *testing.T) {
 	}
 	encoded := func(encoding string) store.Options {
 		name := "test_" + strings.ToLower(rand.Text())
-		execute(t, db, `CREATE DATABASE `+name+` ENCODING '`+encoding+`' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0`)
+		execute(t, db,
+			`CREATE DATABASE `+name+` ENCODING '`+encoding+`' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0`)
 		t.Cleanup(func() { execute(t, db, `DROP DATABASE `+name+` WITH (FORCE)`) })
 		return withURL(t, opts, func(u *url.URL) { u.Path = "/" + name })
 	}
@@ -225,7 +226,8 @@ func answerWith(conn net.Conn, certificate *tls.Certificate, code string) {
 			return
 		}
 		_, _ = conn.Write([]byte("S"))
-		_ = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{*certificate}}).Handshake() // the client ends it
+		// the client ends it
+		_ = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{*certificate}}).Handshake()
 		return
 	}
 	backend.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: code, Message: "no"})

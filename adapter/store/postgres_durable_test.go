@@ -43,7 +43,8 @@ func TestSynchronousCommit(t *testing.T) {
 		}
 		var seen string
 		var rows int
-		if err := db.QueryRow(`SELECT string_agg(DISTINCT setting, ' '), count(*) FROM seen`).Scan(&seen, &rows); err != nil {
+		if err := db.QueryRow(`SELECT string_agg(DISTINCT setting, ' '), count(*) FROM seen`).Scan(&seen,
+			&rows); err != nil {
 			t.Fatal(err)
 		}
 		if seen != want || rows != 3 {

@@ -66,7 +66,8 @@ func TestStatementsOnAgedStatistics(t *testing.T) {
 		}
 		defer db.Close() // the pages that it reads count from then on
 		for _, statement := range []string{
-			`ALTER TABLE queue SET (autovacuum_enabled = false)`, `ALTER TABLE deliveries SET (autovacuum_enabled = false)`,
+			`ALTER TABLE queue SET (autovacuum_enabled = false)`,
+			`ALTER TABLE deliveries SET (autovacuum_enabled = false)`,
 			// A busy day leaves indexes that differ in size; then the queue is empty.
 			fmt.Sprintf(`INSERT INTO queue (id, connection, tenant, due_at, body_hash, message_id, user_id, event_key, received_at, payload)
 				SELECT n, 1, 2, 1, 0, 'former ' || n, 'user', 'key', 0, '' FROM generate_series(100001, %d) AS n`, 100000+2*rows),
@@ -126,7 +127,9 @@ func pointers(leased []adapter.Leased) (list []*adapter.Leased) {
 // from the disk.
 func pages(t *testing.T, opts store.Options) map[string]int64 {
 	t.Helper()
-	rows, err := raw(t, opts).Query(`SELECT relname, heap_blks_hit + heap_blks_read + coalesce(idx_blks_hit + idx_blks_read, 0) FROM pg_statio_user_tables`)
+	rows, err := raw(t,
+		opts).Query(
+		`SELECT relname, heap_blks_hit + heap_blks_read + coalesce(idx_blks_hit + idx_blks_read, 0) FROM pg_statio_user_tables`)
 	if err != nil {
 		t.Fatal(err)
 	}

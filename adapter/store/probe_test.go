@@ -39,7 +39,8 @@ func TestMissingGrant(t *testing.T) {
 	opts.URL = adapter.NewSecret(target.String())
 	s := open(t, store.WithPatience(opts, 100*time.Millisecond))
 	q := connection(t, s, "default", "tenant")
-	for i, grant := range []string{"INSERT ON queue", "DELETE ON queue", "INSERT ON deliveries", "USAGE ON SEQUENCE delivery_ids", "UPDATE ON commits"} {
+	for i, grant := range []string{"INSERT ON queue", "DELETE ON queue", "INSERT ON deliveries",
+		"USAGE ON SEQUENCE delivery_ids", "UPDATE ON commits"} {
 		execute(t, db, `REVOKE `+grant+` FROM `+role)
 		awaitReady(t, s, "grant the user")
 		err := q.Accept(context.Background(), []adapter.Arrival{event("message-" + grant)})
@@ -66,7 +67,8 @@ func TestReadOnlyDatabase(t *testing.T) {
 	}
 	readOnly := func(setting string) {
 		execute(t, db, `ALTER DATABASE `+name+` SET default_transaction_read_only = `+setting)
-		execute(t, db, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+		execute(t, db,
+			`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
 	}
 	db.SetMaxOpenConns(1)
 	readOnly("on")

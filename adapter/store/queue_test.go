@@ -36,8 +36,10 @@ func TestLease(t *testing.T) {
 			t.Fatalf("got %+v", first)
 		}
 		l := &first[0]
-		if l.UserID != "user" || l.AccountID != "account" || string(l.Payload) != `{"messageId":"message-0"}` || !l.ReceivedAt.Equal(newClock().now()) ||
-			l.Attempts != 0 || l.Failed != 0 || l.Redriven || !l.FirstAttempt.IsZero() || !l.AmbiguousSince.IsZero() || l.Interrupted {
+		if l.UserID != "user" || l.AccountID != "account" || string(l.Payload) != `{"messageId":"message-0"}` ||
+			!l.ReceivedAt.Equal(newClock().now()) ||
+			l.Attempts != 0 || l.Failed != 0 || l.Redriven || !l.FirstAttempt.IsZero() || !l.AmbiguousSince.IsZero() ||
+			l.Interrupted {
 			t.Errorf("got %+v", l)
 		}
 		// Bytes bound a lease, but never to nothing.
@@ -53,20 +55,23 @@ func TestLease(t *testing.T) {
 		// Put back, with an attempt that may have been processed.
 		began := c.now()
 		due := began.Add(time.Minute)
-		record(t, q, first[:1], adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Detail: "HTTP 503", Status: 503, Counted: true, Ambiguous: true,
+		record(t, q, first[:1], adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonServerError,
+			Detail: "HTTP 503", Status: 503, Counted: true, Ambiguous: true,
 			Began: began, At: began.Add(time.Second), Due: due})
 		if got := lease(t, q, 10); len(got) != 0 {
 			t.Errorf("leased before its time: %v", got)
 		}
 		c.advance(65 * time.Second)
 		again := lease(t, q, 10)
-		if len(again) != 1 || again[0].Attempts != 1 || again[0].Failed != 1 || !again[0].FirstAttempt.Equal(began) || !again[0].AmbiguousSince.Equal(began) {
+		if len(again) != 1 || again[0].Attempts != 1 || again[0].Failed != 1 || !again[0].FirstAttempt.Equal(began) ||
+			!again[0].AmbiguousSince.Equal(began) {
 			t.Fatalf("got %+v", again)
 		}
 		// Put back without an attempt: nothing is forgotten.
 		record(t, q, again, adapter.Step{Outcome: adapter.Pending, At: c.now(), Due: c.now()})
 		delivery, err := s.Get(context.Background(), again[0].ID)
-		if err != nil || delivery.Reason != mapping.ReasonServerError || delivery.Status != 503 || delivery.Attempts != 1 || len(delivery.History) != 1 ||
+		if err != nil || delivery.Reason != mapping.ReasonServerError || delivery.Status != 503 ||
+			delivery.Attempts != 1 || len(delivery.History) != 1 ||
 			delivery.History[0].Reason != mapping.ReasonServerError || delivery.History[0].Duration != time.Second {
 			t.Errorf("got %+v, %v", delivery, err)
 		}
@@ -82,14 +87,17 @@ func TestLease(t *testing.T) {
 		if len(again) != 2 || !again[0].Interrupted || again[1].Interrupted {
 			t.Errorf("got %+v", again)
 		}
-		record(t, q, again, adapter.Step{Outcome: adapter.Delivered, Status: 200, Counted: true, Began: c.now(), At: c.now().Add(time.Second)})
-		if err := q.Record(context.Background(), &again[0], adapter.Step{Outcome: adapter.Delivered, At: c.now()}); !errors.Is(err, adapter.ErrLeaseLost) {
+		record(t, q, again, adapter.Step{Outcome: adapter.Delivered, Status: 200, Counted: true, Began: c.now(),
+			At: c.now().Add(time.Second)})
+		if err := q.Record(context.Background(), &again[0], adapter.Step{Outcome: adapter.Delivered,
+			At: c.now()}); !errors.Is(err, adapter.ErrLeaseLost) {
 			t.Errorf("recorded twice: %v", err)
 		}
 		if n, err := s.Purge(context.Background(), []int64{small[0].ID}); n != 1 || err != nil {
 			t.Errorf("purged %d, %v", n, err)
 		}
-		if err := q.Record(context.Background(), &small[0], adapter.Step{Outcome: adapter.Delivered, At: c.now()}); !errors.Is(err, adapter.ErrLeaseLost) {
+		if err := q.Record(context.Background(), &small[0], adapter.Step{Outcome: adapter.Delivered,
+			At: c.now()}); !errors.Is(err, adapter.ErrLeaseLost) {
 			t.Errorf("recorded after a purge: %v", err)
 		}
 		balanced(t, s)
@@ -119,7 +127,8 @@ func TestReopen(t *testing.T) {
 		if len(left) != 2 || left[0].MessageID == "message-1" || left[1].MessageID == "message-1" {
 			t.Errorf("got %+v", left)
 		}
-		if got := accept(t, q, event("message-1"), event("message-2")); got != "duplicate already_delivered, duplicate already_accepted" {
+		if got := accept(t, q, event("message-1"),
+			event("message-2")); got != "duplicate already_delivered, duplicate already_accepted" {
 			t.Errorf("got %s", got)
 		}
 		balanced(t, s)
@@ -159,9 +168,11 @@ func TestNothingIsLeasedTwice(t *testing.T) {
 						return
 					}
 					for i := range leased {
-						step := adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: leased[i].ReceivedAt, At: leased[i].ReceivedAt}
+						step := adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: leased[i].ReceivedAt,
+							At: leased[i].ReceivedAt}
 						if leased[i].Attempts == 0 && leased[i].ID%5 == 0 {
-							step = adapter.Step{Outcome: adapter.Pending, Counted: true, Reason: mapping.ReasonTimeout, Began: leased[i].ReceivedAt, At: leased[i].ReceivedAt, Due: leased[i].ReceivedAt}
+							step = adapter.Step{Outcome: adapter.Pending, Counted: true, Reason: mapping.ReasonTimeout,
+								Began: leased[i].ReceivedAt, At: leased[i].ReceivedAt, Due: leased[i].ReceivedAt}
 						}
 						if err := q.Record(context.Background(), &leased[i], step); err != nil {
 							t.Error(err)
@@ -200,7 +211,8 @@ func TestNothingIsLeasedTwice(t *testing.T) {
 				t.Errorf("%s was delivered %d times", id, n)
 			}
 		}
-		if got := balanced(t, stores[0])[0]; got.Events[adapter.Delivered] != events || got.Events[adapter.Pending] != 0 {
+		if got := balanced(t, stores[0])[0]; got.Events[adapter.Delivered] != events ||
+			got.Events[adapter.Pending] != 0 {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -282,7 +294,8 @@ func TestLeaseParked(t *testing.T) {
 		if got := ask(q, 1<<20); got != nil {
 			t.Errorf("got %v of none", got)
 		}
-		if got, want := ask(q, 1<<20, parked[2], parked[1], parked[0]), []int64{parked[2].ID, parked[1].ID}; !slices.Equal(got, want) {
+		if got, want := ask(q, 1<<20, parked[2], parked[1], parked[0]), []int64{parked[2].ID,
+			parked[1].ID}; !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
 		if got, want := ask(q, 1, parked...), []int64{parked[3].ID}; !slices.Equal(got, want) {
@@ -321,7 +334,8 @@ func TestLeaseOrder(t *testing.T) {
 		for i := range leased {
 			at := c.now().Add(time.Duration(1+random.IntN(20)) * time.Minute)
 			due[leased[i].ID] = at
-			record(t, q, leased[i:i+1], adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, At: c.now(), Due: at})
+			record(t, q, leased[i:i+1], adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout,
+				At: c.now(), Due: at})
 		}
 		n := 0
 		for n < len(due) {
@@ -330,8 +344,10 @@ func TestLeaseOrder(t *testing.T) {
 				if due[got[i].ID].After(c.now()) {
 					t.Errorf("event %d was leased before its time", got[i].ID)
 				}
-				if i > 0 && cmp.Or(due[got[i-1].ID].Compare(due[got[i].ID]), cmp.Compare(got[i-1].ID, got[i].ID)) >= 0 {
-					t.Errorf("event %d, due %v, was leased before %d, due %v", got[i-1].ID, due[got[i-1].ID], got[i].ID, due[got[i].ID])
+				if i > 0 && cmp.Or(due[got[i-1].ID].Compare(due[got[i].ID]), cmp.Compare(got[i-1].ID,
+					got[i].ID)) >= 0 {
+					t.Errorf("event %d, due %v, was leased before %d, due %v", got[i-1].ID, due[got[i-1].ID],
+						got[i].ID, due[got[i].ID])
 				}
 			}
 			n += len(got)
@@ -368,14 +384,16 @@ func TestCounters(t *testing.T) {
 		}
 		check := func(l *adapter.Leased, attempts, failed int, first, ambiguous time.Time, redriven bool) {
 			t.Helper()
-			if l.Attempts != attempts || l.Failed != failed || !l.FirstAttempt.Equal(first) || !l.AmbiguousSince.Equal(ambiguous) || l.Redriven != redriven {
+			if l.Attempts != attempts || l.Failed != failed || !l.FirstAttempt.Equal(first) ||
+				!l.AmbiguousSince.Equal(ambiguous) || l.Redriven != redriven {
 				t.Errorf("got %+v", l)
 			}
 		}
 		start := c.now()
 		never := time.Time{}
 		misconfigured := adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonUnauthorized, Status: 401}
-		limited := adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonRateLimited, Status: 429, Counted: true}
+		limited := adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonRateLimited, Status: 429,
+			Counted: true}
 		failed := adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Counted: true, Ambiguous: true}
 		check(attempt(misconfigured), 0, 0, never, never, false)
 		check(attempt(limited), 0, 0, never, never, false)
@@ -401,12 +419,14 @@ func TestCounters(t *testing.T) {
 		}
 		var reasons []mapping.Reason
 		for i, try := range delivery.History {
-			if try.Number != i+1 || !try.At.Equal(start.Add(time.Duration(i)*time.Minute)) || try.Duration != time.Second {
+			if try.Number != i+1 || !try.At.Equal(start.Add(time.Duration(i)*time.Minute)) ||
+				try.Duration != time.Second {
 				t.Errorf("got %+v", try)
 			}
 			reasons = append(reasons, try.Reason)
 		}
-		if got := fmt.Sprint(reasons); got != "[unauthorized rate_limited timeout timeout unauthorized horizon_over timeout timeout]" {
+		if got := fmt.Sprint(
+			reasons); got != "[unauthorized rate_limited timeout timeout unauthorized horizon_over timeout timeout]" {
 			t.Errorf("got %s", got)
 		}
 	})
@@ -431,8 +451,10 @@ func TestStaleSteps(t *testing.T) {
 			t.Error(err)
 		}
 		for _, step := range []adapter.Step{
-			{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Counted: true, Began: leased[0].ReceivedAt, At: leased[0].ReceivedAt, Due: leased[0].ReceivedAt},
-			{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Counted: true, Began: leased[0].ReceivedAt, At: leased[0].ReceivedAt},
+			{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Counted: true, Began: leased[0].ReceivedAt,
+				At: leased[0].ReceivedAt, Due: leased[0].ReceivedAt},
+			{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Counted: true, Began: leased[0].ReceivedAt,
+				At: leased[0].ReceivedAt},
 		} {
 			if err := q.Record(ctx, &leased[0], step); !errors.Is(err, adapter.ErrLeaseLost) {
 				t.Errorf("%s: %v", step.Outcome, err)

@@ -54,8 +54,12 @@ func TestLongReadsLeaveRoom(t *testing.T) {
 				"backlog": func() error { _, err := s.Backlog(ctx); return err },
 				"stats":   func() error { _, err := s.Summarize(ctx, adapter.Filter{}); return err },
 				"newest":  func() error { _, err := s.Find(ctx, adapter.Filter{}, 10); return err },
-				"one":     func() error { _, err := s.Find(ctx, adapter.Filter{MessageID: "message-1"}, 10); return err },
-				"show":    func() error { _, err := s.Get(ctx, 1); return err },
+				"one": func() error {
+					_, err := s.Find(ctx, adapter.Filter{MessageID: "message-1"},
+						10)
+					return err
+				},
+				"show": func() error { _, err := s.Get(ctx, 1); return err },
 			} {
 				if err := read(); err != nil && !errors.Is(err, adapter.ErrNoDelivery) {
 					t.Errorf("%s: %v", name, err)

@@ -85,7 +85,8 @@ func benchmarkRedrive(b *testing.B, opts, redriving store.Options) {
 	beside := acceptFor(q, "beside", done)
 	took := time.Since(started)
 	if redriven != dead || longest > max(before, logLimit) {
-		b.Errorf("%d of %d were redriven, with a write-ahead log of %d bytes, %d before", redriven, dead, longest, before)
+		b.Errorf("%d of %d were redriven, with a write-ahead log of %d bytes, %d before", redriven, dead, longest,
+			before)
 	}
 	b.ReportMetric(float64(redriven)/took.Seconds(), "redriven/s")
 	b.ReportMetric(alone.Seconds()*1000, "p99-alone-ms")
@@ -124,7 +125,8 @@ func redriveAll(b testing.TB, s *store.Store, look func()) (redriven int) {
 		list := make([]adapter.Redelivery, len(found))
 		for i := range found {
 			list[i] = adapter.Redelivery{
-				ID: found[i].ID, UserID: "user", AccountID: "user", EventKey: "order_completed", Event: "Order Completed",
+				ID: found[i].ID, UserID: "user", AccountID: "user", EventKey: "order_completed",
+				Event: "Order Completed",
 				Keyed: true, Bytes: payloadBytes,
 			}
 		}

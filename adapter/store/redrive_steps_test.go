@@ -21,7 +21,8 @@ func letters(t testing.TB, q *store.Queue, first, n, size int) []adapter.Redeliv
 		list[i].Payload = bytes.Repeat([]byte("x"), size)
 	}
 	accept(t, q, list...)
-	found, err := q.Store().Find(context.Background(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Rejected}}, n)
+	found, err := q.Store().Find(context.Background(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Rejected}},
+		n)
 	if err != nil || len(found) != n {
 		t.Fatalf("found %d dead letters of %d, %v", len(found), n, err)
 	}

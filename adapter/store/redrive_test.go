@@ -16,7 +16,8 @@ func redrive(t *testing.T, s *store.Store, ids ...int64) adapter.Redriven {
 	t.Helper()
 	var list []adapter.Redelivery
 	for _, id := range ids {
-		list = append(list, adapter.Redelivery{ID: id, UserID: "user", AccountID: "account", Event: "today's name", EventKey: "today's key", Keyed: true})
+		list = append(list, adapter.Redelivery{ID: id, UserID: "user", AccountID: "account", Event: "today's name",
+			EventKey: "today's key", Keyed: true})
 	}
 	done, err := s.Redrive(context.Background(), list)
 	if err != nil {
@@ -34,7 +35,8 @@ func TestRedrive(t *testing.T) {
 		dead := func(messageID string) int64 {
 			accept(t, q, event(messageID))
 			leased := lease(t, q, 1)
-			record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400, Counted: true, Ambiguous: true, Began: c.now(), At: c.now()})
+			record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400,
+				Counted: true, Ambiguous: true, Began: c.now(), At: c.now()})
 			return leased[0].ID
 		}
 		first := dead("message-1")
@@ -47,11 +49,13 @@ func TestRedrive(t *testing.T) {
 			t.Error("the queue was not woken")
 		}
 		leased := lease(t, q, 10)
-		if len(leased) != 1 || leased[0].ID != first || !leased[0].Redriven || leased[0].Attempts != 1 || leased[0].Failed != 0 || !leased[0].AmbiguousSince.IsZero() ||
+		if len(leased) != 1 || leased[0].ID != first || !leased[0].Redriven || leased[0].Attempts != 1 ||
+			leased[0].Failed != 0 || !leased[0].AmbiguousSince.IsZero() ||
 			string(leased[0].Payload) != `{"messageId":"message-1"}` {
 			t.Fatalf("got %+v", leased)
 		}
-		record(t, q, leased, adapter.Step{Outcome: adapter.Delivered, Status: 200, Counted: true, Began: c.now(), At: c.now()})
+		record(t, q, leased, adapter.Step{Outcome: adapter.Delivered, Status: 200, Counted: true, Began: c.now(),
+			At: c.now()})
 		if got := redrive(t, s, first); got != (adapter.Redriven{}) {
 			t.Errorf("a delivered event was redriven: %+v", got)
 		}
@@ -71,11 +75,14 @@ func TestRedrive(t *testing.T) {
 
 		// Rejected ones, and pending ones that wait.
 		rejected := event("message-4")
-		rejected.Outcome, rejected.Reason, rejected.UserID, rejected.EventKey = adapter.Rejected, "missing_event_name", "", ""
+		rejected.Outcome, rejected.Reason, rejected.UserID, rejected.EventKey = adapter.Rejected, "missing_event_name",
+			"", ""
 		accept(t, q, rejected, event("message-5"))
 		waiting := lease(t, q, 10)
-		record(t, q, waiting, adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Counted: true, Began: c.now(), At: c.now(), Due: c.now().Add(time.Hour)})
-		found, err := s.Find(context.Background(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Rejected, adapter.Pending}}, 10)
+		record(t, q, waiting, adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Counted: true,
+			Began: c.now(), At: c.now(), Due: c.now().Add(time.Hour)})
+		found, err := s.Find(context.Background(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Rejected,
+			adapter.Pending}}, 10)
 		if err != nil || len(found) != 2 {
 			t.Fatalf("got %v, %v", found, err)
 		}
@@ -108,11 +115,13 @@ func TestPurge(t *testing.T) {
 		if n, err := s.Purge(context.Background(), ids, adapter.Dead, adapter.Skipped); n != 0 || err != nil {
 			t.Errorf("purged %d of another outcome, %v", n, err)
 		}
-		if n, err := s.Purge(context.Background(), append(ids, 1<<40), adapter.Pending, adapter.Delivered); n != 2 || err != nil {
+		if n, err := s.Purge(context.Background(), append(ids, 1<<40), adapter.Pending, adapter.Delivered); n != 2 ||
+			err != nil {
 			t.Errorf("purged %d, %v", n, err)
 		}
 		got := balanced(t, s)[0]
-		if got.Accepted != 2 || got.Events[adapter.Delivered] != 1 || got.Events[adapter.Dead] != 1 || got.Removed[adapter.Dead] != 1 || got.Events[adapter.Pending] != 0 {
+		if got.Accepted != 2 || got.Events[adapter.Delivered] != 1 || got.Events[adapter.Dead] != 1 ||
+			got.Removed[adapter.Dead] != 1 || got.Events[adapter.Pending] != 0 {
 			t.Errorf("got %+v", got)
 		}
 		if got := accept(t, q, event("message-1"), event("message-2")); got != "pending, pending" {
@@ -132,8 +141,10 @@ func TestRetention(t *testing.T) {
 		accept(t, q, event("message-1"), event("message-2"), event("message-3"))
 		leased := lease(t, q, 3)
 		record(t, q, leased[:1], adapter.Step{Outcome: adapter.Delivered, At: c.now()})
-		record(t, q, leased[1:2], adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Counted: true, Began: c.now(), At: c.now()})
-		record(t, q, leased[2:], adapter.Step{Outcome: adapter.Pending, At: c.now(), Due: c.now().Add(1000 * time.Hour)})
+		record(t, q, leased[1:2], adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Counted: true,
+			Began: c.now(), At: c.now()})
+		record(t, q, leased[2:], adapter.Step{Outcome: adapter.Pending, At: c.now(),
+			Due: c.now().Add(1000 * time.Hour)})
 		check := func(after time.Duration, deliveries, payloads int, again string) {
 			t.Helper()
 			c.advance(after)
@@ -195,7 +206,8 @@ func TestSpaceIsGivenBack(t *testing.T) {
 func TestRedriveOutcomes(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		for outcome, want := range map[adapter.Outcome]adapter.Redriven{
-			adapter.Delivered: {}, adapter.Duplicate: {}, adapter.Skipped: {}, adapter.Rejected: {Pending: 1}, adapter.Dead: {Pending: 1}, adapter.Pending: {Pending: 1},
+			adapter.Delivered: {}, adapter.Duplicate: {}, adapter.Skipped: {}, adapter.Rejected: {Pending: 1},
+			adapter.Dead: {Pending: 1}, adapter.Pending: {Pending: 1},
 		} {
 			c := newClock()
 			opts.Now = c.now
@@ -204,7 +216,8 @@ func TestRedriveOutcomes(t *testing.T) {
 			q := connection(t, s, outcome.String(), outcome.String())
 			accept(t, q, event("message-1"))
 			leased := lease(t, q, 1)
-			record(t, q, leased, adapter.Step{Outcome: outcome, Reason: mapping.ReasonTimeout, At: c.now(), Due: c.now().Add(time.Hour)})
+			record(t, q, leased, adapter.Step{Outcome: outcome, Reason: mapping.ReasonTimeout, At: c.now(),
+				Due: c.now().Add(time.Hour)})
 			c.advance(time.Minute)
 			if got := redrive(t, s, leased[0].ID); got != want {
 				t.Errorf("%s: got %+v, want %+v", outcome, got, want)
@@ -213,7 +226,8 @@ func TestRedriveOutcomes(t *testing.T) {
 				t.Errorf("%s: %d events are due, want %d", outcome, got, want.Pending)
 			}
 			d, err := s.Get(context.Background(), leased[0].ID)
-			if err != nil || want.Pending == 0 && (d.Outcome != outcome || d.EventKey != "key") || want.Pending == 1 && d.Outcome != adapter.Pending {
+			if err != nil || want.Pending == 0 && (d.Outcome != outcome || d.EventKey != "key") || want.Pending == 1 &&
+				d.Outcome != adapter.Pending {
 				t.Errorf("%s: got %+v, %v", outcome, d, err)
 			}
 			balanced(t, s)
@@ -274,22 +288,27 @@ func TestRedriveKeepsIdentity(t *testing.T) {
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
 		rejected := unkeyed("message-1", 0)
-		rejected.Outcome, rejected.Reason, rejected.UserID, rejected.AccountID = adapter.Rejected, "missing_event_name", "", ""
+		rejected.Outcome, rejected.Reason, rejected.UserID, rejected.AccountID = adapter.Rejected,
+			"missing_event_name", "", ""
 		accept(t, q, rejected, event("message-1"))
 		leased := lease(t, q, 1)
 		record(t, q, leased, adapter.Step{Outcome: adapter.Delivered, At: leased[0].ReceivedAt})
-		as := adapter.Redelivery{ID: leased[0].ID - 1, UserID: "user", AccountID: "account", EventKey: "key", Identity: 7}
+		as := adapter.Redelivery{ID: leased[0].ID - 1, UserID: "user", AccountID: "account", EventKey: "key",
+			Identity: 7}
 		done, err := s.Redrive(context.Background(), []adapter.Redelivery{as})
 		if err != nil || done != (adapter.Redriven{Pending: 1}) {
 			t.Fatalf("an event of its own: %+v, %v", done, err)
 		}
-		if got := accept(t, q, unkeyed("message-1", 7), unkeyed("message-1", 8)); got != "duplicate already_accepted, pending" {
+		if got := accept(t, q, unkeyed("message-1", 7), unkeyed("message-1",
+			8)); got != "duplicate already_accepted, pending" {
 			t.Errorf("got %s", got)
 		}
 		leased = lease(t, q, 1)
-		record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: leased[0].ReceivedAt})
+		record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused,
+			At: leased[0].ReceivedAt})
 		as.Keyed, as.Identity = true, 0
-		if done, err = s.Redrive(context.Background(), []adapter.Redelivery{as}); err != nil || done != (adapter.Redriven{Pending: 1}) {
+		if done, err = s.Redrive(context.Background(), []adapter.Redelivery{as}); err != nil ||
+			done != (adapter.Redriven{Pending: 1}) {
 			t.Errorf("one that looks like the event that was delivered: %+v, %v", done, err)
 		}
 		if got := accept(t, q, unkeyed("message-1", 7)); got != "duplicate already_accepted" {
@@ -327,10 +346,12 @@ func TestManyAtOnce(t *testing.T) {
 		if n, err := s.Purge(context.Background(), ids); n != events || err != nil {
 			t.Errorf("purged %d, %v", n, err)
 		}
-		if got := balanced(t, s)[0]; got.Accepted != events || got.Removed[adapter.Dead] != events || got.Events[adapter.Dead] != events {
+		if got := balanced(t, s)[0]; got.Accepted != events || got.Removed[adapter.Dead] != events ||
+			got.Events[adapter.Dead] != events {
 			t.Errorf("got %+v", got)
 		}
-		if backlog, err := s.Backlog(context.Background()); err != nil || !reflect.DeepEqual(backlog[0], adapter.Backlog{Connection: "default"}) {
+		if backlog, err := s.Backlog(context.Background()); err != nil || !reflect.DeepEqual(backlog[0],
+			adapter.Backlog{Connection: "default"}) {
 			t.Errorf("got %+v, %v", backlog, err)
 		}
 	})
@@ -417,7 +438,9 @@ func TestRetentionInSteps(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := balanced(t, s)[0]
-		if got.Rows[adapter.Skipped] != 0 || got.Rows[adapter.Rejected] != 13 || got.Removed[adapter.Skipped] != events-13 || got.Events[adapter.Skipped] != events-13 || got.Accepted != events {
+		if got.Rows[adapter.Skipped] != 0 || got.Rows[adapter.Rejected] != 13 ||
+			got.Removed[adapter.Skipped] != events-13 || got.Events[adapter.Skipped] != events-13 ||
+			got.Accepted != events {
 			t.Errorf("got %+v", got)
 		}
 	})

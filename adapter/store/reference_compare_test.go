@@ -130,8 +130,10 @@ func (p *pair) operate() {
 		name string
 		do   func()
 	}{
-		{"accept", p.accept}, {"accept", p.accept}, {"lease", p.lease}, {"lease", p.lease}, {"lease", p.leaseParked}, {"record", p.record}, {"record", p.record}, {"record", p.record},
-		{"release", p.release}, {"mark", p.mark}, {"redrive", p.redrive}, {"purge", p.purge}, {"pass time", p.passTime}, {"restart", p.restart},
+		{"accept", p.accept}, {"accept", p.accept}, {"lease", p.lease}, {"lease", p.lease}, {"lease", p.leaseParked},
+		{"record", p.record}, {"record", p.record}, {"record", p.record},
+		{"release", p.release}, {"mark", p.mark}, {"redrive", p.redrive}, {"purge", p.purge},
+		{"pass time", p.passTime}, {"restart", p.restart},
 	}[p.random.IntN(14)]
 	p.did = append(p.did[max(0, len(p.did)-10):], operation.name)
 	done := p.loseCommits(operation.name)
@@ -198,7 +200,8 @@ func (p *pair) accept() {
 			want.Reason = "" // the arrival bears none
 		}
 		if list[i].Outcome != want.Outcome || list[i].Reason != want.Reason {
-			p.t.Errorf("%s of %s: got %s %s, want %s %s", list[i].MessageID, name, list[i].Outcome, list[i].Reason, want.Outcome, want.Reason)
+			p.t.Errorf("%s of %s: got %s %s, want %s %s", list[i].MessageID, name, list[i].Outcome, list[i].Reason,
+				want.Outcome, want.Reason)
 		}
 		if want.Outcome == adapter.Pending {
 			want.Reason = mapping.ReasonAccepted
@@ -226,7 +229,8 @@ func (p *pair) leaseParked() {
 	parked := []adapter.Parked{{ID: 1 << 40, Due: p.now()}}
 	for _, i := range p.random.Perm(len(p.ref.events))[:min(len(p.ref.events), 20)] {
 		e := p.ref.events[i]
-		parked = append(parked, adapter.Parked{ID: e.ID, Due: e.due.Add(time.Duration(p.random.IntN(5)/4) * time.Second)})
+		parked = append(parked, adapter.Parked{ID: e.ID,
+			Due: e.due.Add(time.Duration(p.random.IntN(5)/4) * time.Second)})
 	}
 	leased, err := p.queues[name].LeaseParked(context.Background(), parked, maxBytes)
 	if err != nil {
@@ -241,9 +245,11 @@ func (p *pair) compareLeased(name string, leased []adapter.Leased, want []*known
 	}
 	for i := range leased {
 		l, e := &leased[i], want[i]
-		expected := adapter.Leased{ID: e.ID, MessageID: e.MessageID, Keyed: e.identity.keyed(), UserID: e.UserID, AccountID: e.AccountID, Payload: e.payload, ReceivedAt: e.ReceivedAt.Local(),
-			Attempts: e.Attempts, Failed: e.failed, Redriven: e.redriven, AmbiguousSince: local(&e.ambiguous), FirstAttempt: local(e.FirstAttemptAt),
-			Interrupted: e.sending, Token: l.Token}
+		expected := adapter.Leased{ID: e.ID, MessageID: e.MessageID, Keyed: e.identity.keyed(), UserID: e.UserID,
+			AccountID: e.AccountID, Payload: e.payload, ReceivedAt: e.ReceivedAt.Local(),
+			Attempts: e.Attempts, Failed: e.failed, Redriven: e.redriven, AmbiguousSince: local(&e.ambiguous),
+			FirstAttempt: local(e.FirstAttemptAt),
+			Interrupted:  e.sending, Token: l.Token}
 		if p.ref.leaseFor > 0 {
 			expected.Until = p.now().Add(p.ref.leaseFor)
 		}
@@ -275,8 +281,10 @@ func (p *pair) take() []held {
 
 func (p *pair) record() {
 	for _, h := range p.take() {
-		step := adapter.Step{Outcome: adapter.Outcomes[p.random.IntN(len(adapter.Outcomes))], Status: []int{0, 200, 503}[p.random.IntN(3)],
-			Counted: p.random.IntN(2) == 0, Ambiguous: p.random.IntN(3) == 0, Began: p.now(), At: p.now().Add(time.Duration(p.random.IntN(5000)) * time.Millisecond)}
+		step := adapter.Step{Outcome: adapter.Outcomes[p.random.IntN(len(adapter.Outcomes))], Status: []int{0, 200,
+			503}[p.random.IntN(3)],
+			Counted: p.random.IntN(2) == 0, Ambiguous: p.random.IntN(3) == 0, Began: p.now(),
+			At: p.now().Add(time.Duration(p.random.IntN(5000)) * time.Millisecond)}
 		if p.random.IntN(2) == 0 { // half of them are put back
 			step.Outcome = adapter.Pending
 		}
@@ -340,9 +348,11 @@ func (p *pair) someIDs() (ids []int64) {
 func (p *pair) redrive() {
 	var list []adapter.Redelivery
 	for _, id := range p.someIDs() {
-		as := adapter.Redelivery{ID: id, Event: p.name(), UserID: "user-1", AccountID: "account", EventKey: "today's key", Keyed: p.random.IntN(3) > 0}
+		as := adapter.Redelivery{ID: id, Event: p.name(), UserID: "user-1", AccountID: "account",
+			EventKey: "today's key", Keyed: p.random.IntN(3) > 0}
 		if !as.Keyed {
-			as.Identity, as.Fingerprint = int64(1+p.random.IntN(2)), int64(3+p.random.IntN(2)) // no identity is a fingerprint
+			// no identity is a fingerprint
+			as.Identity, as.Fingerprint = int64(1+p.random.IntN(2)), int64(3+p.random.IntN(2))
 		}
 		if p.random.IntN(2) == 0 {
 			as.Tenant = tenants[p.random.IntN(len(tenants))]

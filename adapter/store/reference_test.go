@@ -67,13 +67,15 @@ func identityOf(messageID string, keyed bool, hash int64) identity {
 	}
 }
 
-func newReference(now, database func() time.Time, retention store.Retention, deadLetters int64, leaseFor time.Duration) *reference {
+func newReference(now, database func() time.Time, retention store.Retention, deadLetters int64,
+	leaseFor time.Duration) *reference {
 	return &reference{now: now, database: database, retention: retention, deadLetters: deadLetters, leaseFor: leaseFor,
 		dropped: make(map[adapter.Outcome]int64), accepted: make(map[string]int64),
 		totals: make(map[string]map[adapter.Outcome]int64), removed: make(map[string]map[adapter.Outcome]int64)}
 }
 
-func (r *reference) count(totals map[string]map[adapter.Outcome]int64, connection string, outcome adapter.Outcome, n int64) {
+func (r *reference) count(totals map[string]map[adapter.Outcome]int64, connection string, outcome adapter.Outcome,
+	n int64) {
 	if totals[connection] == nil {
 		totals[connection] = make(map[adapter.Outcome]int64)
 	}
@@ -103,7 +105,8 @@ func (r *reference) same(tenant string, id identity) (reason mapping.Reason) {
 func (r *reference) accept(connection, tenant string, id int64, a *adapter.Arrival) {
 	now := r.now()
 	e := &known{identity: identityOf(a.MessageID, a.Keyed, a.Identity), due: now}
-	e.Delivery = adapter.Delivery{ID: id, Connection: connection, Tenant: tenant, MessageID: a.MessageID, UserID: a.UserID, AccountID: a.AccountID, Event: a.Event, EventKey: a.EventKey,
+	e.Delivery = adapter.Delivery{ID: id, Connection: connection, Tenant: tenant, MessageID: a.MessageID,
+		UserID: a.UserID, AccountID: a.AccountID, Event: a.Event, EventKey: a.EventKey,
 		Outcome: a.Outcome, Reason: a.Reason, Detail: a.Detail, ReceivedAt: now}
 	e.payload = a.Payload
 	if a.Outcome == adapter.Pending {
@@ -151,7 +154,8 @@ func (r *reference) hasRoom(e *known) bool {
 	if slices.Contains(r.events, e) {
 		rejected -= int64(len(e.payload))
 	}
-	return r.deadLetters == 0 || dead+int64(len(e.payload)) <= r.deadLetters && dead+rejected <= r.deadLetters+r.deadLetters/8
+	return r.deadLetters == 0 || dead+int64(len(e.payload)) <= r.deadLetters &&
+		dead+rejected <= r.deadLetters+r.deadLetters/8
 }
 
 func (e *known) drop(r *reference) {
@@ -204,7 +208,8 @@ func (r *reference) lease(connection string, limit int, maxBytes int64) (leased 
 func (r *reference) leaseParked(connection string, parked []adapter.Parked, maxBytes int64) (leased []*known) {
 	for _, p := range parked {
 		e := r.find(p.ID)
-		if e == nil || e.Outcome != adapter.Pending || e.Connection != connection || e.Tenant != r.present[connection] ||
+		if e == nil || e.Outcome != adapter.Pending || e.Connection != connection ||
+			e.Tenant != r.present[connection] ||
 			e.lease != 0 || e.due.UnixMilli() != p.Due.UnixMilli() || maxBytes <= 0 {
 			continue
 		}
@@ -285,7 +290,8 @@ func (r *reference) record(id, token int64, tenant string, step *adapter.Step) b
 	}
 	e.Ambiguous = !e.ambiguous.IsZero()
 	if (step.Outcome == adapter.Pending || step.Outcome == adapter.Dead) && step.Reason != "" {
-		e.History = append(e.History, adapter.Try{Number: len(e.History) + 1, At: began, Duration: step.At.Sub(began), Status: step.Status, Reason: step.Reason, Detail: step.Detail})
+		e.History = append(e.History, adapter.Try{Number: len(e.History) + 1, At: began, Duration: step.At.Sub(began),
+			Status: step.Status, Reason: step.Reason, Detail: step.Detail})
 	}
 	if step.Outcome == adapter.Pending {
 		e.due = step.Due
@@ -466,11 +472,13 @@ func (r *reference) restart() {
 // balance returns the totals of every connection, and what has been removed.
 func (r *reference) balance() (balances []adapter.Conservation) {
 	for connection, accepted := range r.accepted {
-		b := adapter.Conservation{Totals: adapter.Totals{Connection: connection, Accepted: accepted, Events: make(map[adapter.Outcome]int64)},
+		b := adapter.Conservation{Totals: adapter.Totals{Connection: connection, Accepted: accepted,
+			Events: make(map[adapter.Outcome]int64)},
 			Rows: make(map[adapter.Outcome]int64), Removed: make(map[adapter.Outcome]int64), Faults: []string{}}
 		b.PayloadBytes = map[adapter.Outcome]int64{adapter.Rejected: 0, adapter.Dead: 0}
 		for _, outcome := range adapter.Outcomes {
-			b.Events[outcome], b.Removed[outcome], b.Rows[outcome] = r.totals[connection][outcome], r.removed[connection][outcome], 0
+			b.Events[outcome], b.Removed[outcome], b.Rows[outcome] = r.totals[connection][outcome],
+				r.removed[connection][outcome], 0
 		}
 		for _, e := range r.events {
 			if e.Connection == connection {
@@ -482,7 +490,10 @@ func (r *reference) balance() (balances []adapter.Conservation) {
 		}
 		balances = append(balances, b)
 	}
-	slices.SortFunc(balances, func(a, b adapter.Conservation) int { return strings.Compare(a.Connection, b.Connection) })
+	slices.SortFunc(balances, func(a, b adapter.Conservation) int {
+		return strings.Compare(a.Connection,
+			b.Connection)
+	})
 	return balances
 }
 
@@ -509,7 +520,10 @@ func (r *reference) backlog() (backlogs []adapter.Backlog) {
 
 // hold counts an event of a former tenant.
 func hold(list []adapter.Held, tenant string) []adapter.Held {
-	i, ok := slices.BinarySearchFunc(list, tenant, func(h adapter.Held, tenant string) int { return strings.Compare(h.Tenant, tenant) })
+	i, ok := slices.BinarySearchFunc(list, tenant, func(h adapter.Held,
+		tenant string) int {
+		return strings.Compare(h.Tenant, tenant)
+	})
 	if !ok {
 		list = slices.Insert(list, i, adapter.Held{Tenant: tenant, Reason: mapping.ReasonTenantChanged})
 	}

@@ -60,7 +60,8 @@ func TestDiskSmallerThanReserve(t *testing.T) {
 	if err := unix.Statfs(filepath.Dir(opts.Path), &stat); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"backlog.min_free_disk", strconv.FormatInt(1<<60, 10), strconv.FormatInt(int64(stat.Blocks)*int64(stat.Bsize), 10)} {
+	for _, want := range []string{"backlog.min_free_disk", strconv.FormatInt(1<<60, 10),
+		strconv.FormatInt(int64(stat.Blocks)*int64(stat.Bsize), 10)} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in %v", want, err)
 		}
@@ -125,7 +126,8 @@ func TestKilledOnFullDisk(t *testing.T) {
 	fillUp(t, rest)
 	s := open(t, opts)
 	q := connection(t, s, "default", "tenant")
-	if err := q.Accept(context.Background(), []adapter.Arrival{event("another")}); !errors.As(err, new(*adapter.UnavailableError)) {
+	if err := q.Accept(context.Background(), []adapter.Arrival{event("another")}); !errors.As(err,
+		new(*adapter.UnavailableError)) {
 		t.Errorf("accepted on a full disk: %v", err)
 	}
 	if n := deliverAll(t, q); n < 1000 {

@@ -199,12 +199,13 @@ func TestRestoreRefuses(t *testing.T) {
 	newer := sql(`INSERT INTO schema_version (version_id, is_applied) VALUES (99, true)`)
 	unbalanced := sql(`UPDATE totals SET events = 7 WHERE outcome = 6`)
 	cases := map[string]struct{ file, want string }{
-		"the database":   {former.Path, "the database itself"},
-		"missing":        {filepath.Join(dir, "missing"), "no such file"},
-		"a directory":    {dir, "no regular file"},
-		"empty":          {write("empty", func(p string) error { return os.Truncate(p, 0) }), "is empty"},
-		"text":           {write("text", text), "no SQLite database"},
-		"within a page":  {write("within", func(p string) error { return os.Truncate(p, 5000) }), "ends within a page"},
+		"the database": {former.Path, "the database itself"},
+		"missing":      {filepath.Join(dir, "missing"), "no such file"},
+		"a directory":  {dir, "no regular file"},
+		"empty":        {write("empty", func(p string) error { return os.Truncate(p, 0) }), "is empty"},
+		"text":         {write("text", text), "no SQLite database"},
+		"within a page": {write("within", func(p string) error { return os.Truncate(p, 5000) }),
+			"ends within a page"},
 		"truncated":      {write("truncated", func(p string) error { return os.Truncate(p, 40960) }), "is damaged"},
 		"newer":          {write("newer", newer), "schema version 99"},
 		"foreign":        {write("foreign", sql(`DROP TABLE queue`)), "of another program, without the table queue"},
@@ -240,7 +241,8 @@ func TestRestoreRefuses(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
-		if left, err := filepath.Glob(filepath.Dir(path) + "/*"); err != nil || len(left) != 1 || left[0] != path+".lock" {
+		if left, err := filepath.Glob(filepath.Dir(path) + "/*"); err != nil || len(left) != 1 ||
+			left[0] != path+".lock" {
 			t.Errorf("left %v, %v", left, err)
 		}
 	})
@@ -277,7 +279,8 @@ func TestRestoreKilled(t *testing.T) {
 			}
 			if interrupted := step.name != "decide" && step.name != "sync"; interrupted {
 				var half *store.RestoreInterruptedError
-				if _, err := store.Open(context.Background(), store.Options{Path: path, Shared: true}); !errors.As(err, &half) {
+				if _, err := store.Open(context.Background(), store.Options{Path: path, Shared: true}); !errors.As(err,
+					&half) {
 					t.Errorf("beside it: %v", err)
 				}
 				_, err := store.Backup(context.Background(), store.BackupOptions{Path: path, To: emptyFile(t)})

@@ -37,7 +37,8 @@ func TestRetainInTime(t *testing.T) {
 				}
 				settle := func(outcome adapter.Outcome, n int) {
 					for _, l := range lease(t, q, n) {
-						record(t, q, []adapter.Leased{l}, adapter.Step{Outcome: outcome, Reason: mapping.ReasonRefused, At: c.now()})
+						record(t, q, []adapter.Leased{l}, adapter.Step{Outcome: outcome, Reason: mapping.ReasonRefused,
+							At: c.now()})
 					}
 				}
 				settle(adapter.Delivered, 2)
@@ -50,7 +51,8 @@ func TestRetainInTime(t *testing.T) {
 					case 5:
 						settle(adapter.Delivered, 1)
 					case 8: // what is redriven is settled again, under its first id
-						found, err := s.Find(context.Background(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}}, 2)
+						found, err := s.Find(context.Background(),
+							adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}}, 2)
 						if err != nil || len(found) != 2 {
 							t.Fatal(found, err)
 						}
@@ -69,7 +71,8 @@ func TestRetainInTime(t *testing.T) {
 							keep = retention.Dead
 						}
 						if d.SettledAt != nil && keep > 0 && c.now().Sub(*d.SettledAt) > keep+hour {
-							t.Errorf("after %d hours delivery %d is still there, %s since %s", i, d.ID, d.Outcome, d.SettledAt)
+							t.Errorf("after %d hours delivery %d is still there, %s since %s", i, d.ID, d.Outcome,
+								d.SettledAt)
 						}
 					}
 					c.advance(hour)

@@ -72,7 +72,8 @@ func TestRejectedAgain(t *testing.T) {
 		archive := func() *adapter.Batch {
 			return &adapter.Batch{Arrivals: []adapter.Arrival{bad("{1"), bad("{2"), bad("{1"), bad("{live")}}
 		}
-		wantText(t, "first run", acceptBatch(t, s, first, archive()), "rejected invalid_json, rejected invalid_json, rejected invalid_json, rejected invalid_json")
+		wantText(t, "first run", acceptBatch(t, s, first, archive()),
+			"rejected invalid_json, rejected invalid_json, rejected invalid_json, rejected invalid_json")
 		check(first, "4 rejected invalid_json", "{live×0 {live×0 {1×1 {2×0 {live×0", 5)
 		wantText(t, "failures of the first run", failures(t, s, first), "{1 {2 {live")
 
@@ -81,8 +82,10 @@ func TestRejectedAgain(t *testing.T) {
 		acceptBatch(t, s, second, &adapter.Batch{Arrivals: []adapter.Arrival{bad("{2"), bad("{3")}})
 		check(second, "6 rejected invalid_json", "{live×0 {live×0 {1×3 {2×2 {live×1 {3×0", 6)
 		wantText(t, "failures of the second run", failures(t, s, second), "{1 {2 {live {3")
-		wantText(t, "dead letters of the second run", deadLetters(t, s, adapter.Filter{Run: second.ID}), "{1×3 {2×2 {live×1 {3×0")
-		wantText(t, "dead letters of the first run", deadLetters(t, s, adapter.Filter{Run: first.ID}), "{1×3 {2×2 {live×1")
+		wantText(t, "dead letters of the second run", deadLetters(t, s, adapter.Filter{Run: second.ID}),
+			"{1×3 {2×2 {live×1 {3×0")
+		wantText(t, "dead letters of the first run", deadLetters(t, s, adapter.Filter{Run: first.ID}),
+			"{1×3 {2×2 {live×1")
 
 		// Of another connection or tenant it is another dead letter.
 		for _, run := range [][2]string{{"sibling", runTenant}, {"default", "another tenant"}} {
@@ -95,7 +98,8 @@ func TestRejectedAgain(t *testing.T) {
 		}
 
 		// What is redriven, purged or forgotten is no dead letter any more.
-		found, err := s.Find(context.Background(), adapter.Filter{Run: first.ID, Outcomes: []adapter.Outcome{adapter.Rejected}}, 10)
+		found, err := s.Find(context.Background(), adapter.Filter{Run: first.ID,
+			Outcomes: []adapter.Outcome{adapter.Rejected}}, 10)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +112,8 @@ func TestRejectedAgain(t *testing.T) {
 		}
 		third := beginRun(t, s)
 		acceptBatch(t, s, third, archive())
-		wantText(t, "dead letters of the third run", deadLetters(t, s, adapter.Filter{Run: third.ID}), "{live×2 {1×1 {2×0")
+		wantText(t, "dead letters of the third run", deadLetters(t, s, adapter.Filter{Run: third.ID}),
+			"{live×2 {1×1 {2×0")
 		wantText(t, "failures of the first run", failures(t, s, first), "{live")
 		balanced(t, s)
 
@@ -119,7 +124,8 @@ func TestRejectedAgain(t *testing.T) {
 		}
 		fourth := beginRun(t, s)
 		acceptBatch(t, s, fourth, archive())
-		wantText(t, "dead letters of the fourth run", deadLetters(t, s, adapter.Filter{Run: fourth.ID}), "{1×1 {2×0 {live×0")
+		wantText(t, "dead letters of the fourth run", deadLetters(t, s, adapter.Filter{Run: fourth.ID}),
+			"{1×1 {2×0 {live×0")
 		balanced(t, s)
 	})
 }
@@ -143,7 +149,8 @@ func TestRejectedAgainConcurrently(t *testing.T) {
 				for range rounds {
 					var list []adapter.Arrival
 					for i := range lines {
-						list = append(list, bad(fmt.Sprintf("{%d", (i+7*p)%lines)), event(fmt.Sprintf("message-%03d", (i+11*p)%lines)))
+						list = append(list, bad(fmt.Sprintf("{%d", (i+7*p)%lines)),
+							event(fmt.Sprintf("message-%03d", (i+11*p)%lines)))
 					}
 					acceptBatch(t, s, run, &adapter.Batch{Arrivals: list})
 				}
@@ -151,7 +158,8 @@ func TestRejectedAgainConcurrently(t *testing.T) {
 		}
 		wait.Go(func() {
 			for range rounds {
-				found, err := stores[0].Find(context.Background(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Rejected}}, 4)
+				found, err := stores[0].Find(context.Background(),
+					adapter.Filter{Outcomes: []adapter.Outcome{adapter.Rejected}}, 4)
 				if err != nil {
 					t.Error(err)
 					return
@@ -159,7 +167,8 @@ func TestRejectedAgainConcurrently(t *testing.T) {
 				for i := range found {
 					if i%2 == 0 {
 						redrive(t, stores[0], found[i].ID)
-					} else if _, err := stores[0].Purge(context.Background(), []int64{found[i].ID}, adapter.Rejected); err != nil {
+					} else if _, err := stores[0].Purge(context.Background(), []int64{found[i].ID},
+						adapter.Rejected); err != nil {
 						t.Error(err)
 					}
 				}
@@ -181,7 +190,8 @@ func TestRejectedAgainConcurrently(t *testing.T) {
 		if rejected != producers*rounds*lines+lines {
 			t.Errorf("the runs count %d rejected and stored events, want %d", rejected, producers*rounds*lines+lines)
 		}
-		found, err := stores[0].Find(context.Background(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Rejected}}, 1000)
+		found, err := stores[0].Find(context.Background(),
+			adapter.Filter{Outcomes: []adapter.Outcome{adapter.Rejected}}, 1000)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -34,7 +34,8 @@ func acceptBatch(t testing.TB, s *store.Store, run *adapter.Run, batch *adapter.
 	}
 	var marks []string
 	for i := range batch.Arrivals {
-		marks = append(marks, strings.Trim(batch.Arrivals[i].Outcome.String()+" "+string(batch.Arrivals[i].Reason), " "))
+		marks = append(marks, strings.Trim(batch.Arrivals[i].Outcome.String()+" "+string(batch.Arrivals[i].Reason),
+			" "))
 	}
 	return strings.Join(marks, ", ")
 }
@@ -71,24 +72,31 @@ func TestRunDuplicates(t *testing.T) {
 		s := open(t, opts)
 		q := connection(t, s, "default", runTenant)
 		accept(t, q, event("message-live"))
-		record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: time.Now(), At: time.Now()})
+		record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: time.Now(),
+			At: time.Now()})
 		accept(t, q, event("message-pending"))
 
 		first := beginRun(t, s)
-		batch := &adapter.Batch{Arrivals: []adapter.Arrival{event("message-live"), event("message-pending"), event("message-new"), event("message-new"), unkeyed("m", 1), unkeyed("m", 2), unkeyed("m", 1)}}
-		wantText(t, "first batch", acceptBatch(t, s, first, batch), "duplicate already_delivered, duplicate already_accepted, pending, duplicate already_accepted, pending, pending, duplicate already_accepted")
+		batch := &adapter.Batch{Arrivals: []adapter.Arrival{event("message-live"), event("message-pending"),
+			event("message-new"), event("message-new"), unkeyed("m", 1), unkeyed("m", 2), unkeyed("m", 1)}}
+		wantText(t, "first batch", acceptBatch(t, s, first, batch),
+			"duplicate already_delivered, duplicate already_accepted, pending, duplicate already_accepted, pending, pending, duplicate already_accepted")
 		second := beginRun(t, s)
-		wantText(t, "second run", acceptBatch(t, s, second, &adapter.Batch{Arrivals: []adapter.Arrival{event("message-new"), event("message-live")}}),
+		wantText(t, "second run", acceptBatch(t, s, second,
+			&adapter.Batch{Arrivals: []adapter.Arrival{event("message-new"), event("message-live")}}),
 			"duplicate already_accepted, duplicate already_delivered")
 
-		wantText(t, "first run", outcomes(t, s, first), "3 duplicate already_accepted, 1 duplicate already_delivered, 3 pending")
-		wantText(t, "second run", outcomes(t, s, second), "1 duplicate already_accepted, 1 duplicate already_delivered")
+		wantText(t, "first run", outcomes(t, s, first),
+			"3 duplicate already_accepted, 1 duplicate already_delivered, 3 pending")
+		wantText(t, "second run", outcomes(t, s, second),
+			"1 duplicate already_accepted, 1 duplicate already_delivered")
 		// A duplicate of a replay has no row of its own.
 		found, err := s.Find(context.Background(), adapter.Filter{}, 100)
 		if err != nil || len(found) != 5 {
 			t.Errorf("%d deliveries, %v", len(found), err)
 		}
-		if found, err = s.Find(context.Background(), adapter.Filter{Run: first.ID}, 100); err != nil || len(found) != 3 {
+		if found, err = s.Find(context.Background(), adapter.Filter{Run: first.ID}, 100); err != nil ||
+			len(found) != 3 {
 			t.Errorf("%d deliveries of the run, %v", len(found), err)
 		}
 		balanced(t, s)
@@ -115,25 +123,31 @@ func TestRunOutcomes(t *testing.T) {
 		}
 		now := time.Now()
 		record(t, q, leased[:1], adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: now, At: now})
-		record(t, q, leased[1:2], adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonUserNotFound, Counted: true, Began: now, At: now})
-		record(t, q, leased[2:], adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Counted: true, Began: now, At: now, Due: now.Add(time.Hour)})
-		wantText(t, "recorded", outcomes(t, s, run), "1 delivered, 7 skipped no_user_id, 1 rejected invalid_json, 1 dead user_not_found, 1 pending")
+		record(t, q, leased[1:2], adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonUserNotFound,
+			Counted: true, Began: now, At: now})
+		record(t, q, leased[2:], adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonServerError,
+			Counted: true, Began: now, At: now, Due: now.Add(time.Hour)})
+		wantText(t, "recorded", outcomes(t, s, run),
+			"1 delivered, 7 skipped no_user_id, 1 rejected invalid_json, 1 dead user_not_found, 1 pending")
 
 		var payloads []string
 		_, err := s.Failures(context.Background(), run.ID, func(payload []byte) error {
 			payloads = append(payloads, string(payload))
 			return nil
 		})
-		if want := []string{`{"messageId":"message-2"}`, "{"}; err != nil || !slices.Equal(slices.Sorted(slices.Values(payloads)), slices.Sorted(slices.Values(want))) {
+		if want := []string{`{"messageId":"message-2"}`, "{"}; err != nil ||
+			!slices.Equal(slices.Sorted(slices.Values(payloads)), slices.Sorted(slices.Values(want))) {
 			t.Errorf("failures %q, %v", payloads, err)
 		}
 
 		redrive(t, s, leased[1].ID)
-		wantText(t, "redriven", outcomes(t, s, run), "1 delivered, 7 skipped no_user_id, 1 rejected invalid_json, 2 pending")
+		wantText(t, "redriven", outcomes(t, s, run),
+			"1 delivered, 7 skipped no_user_id, 1 rejected invalid_json, 2 pending")
 		if _, err := s.Purge(context.Background(), []int64{leased[2].ID}); err != nil {
 			t.Fatal(err)
 		}
-		wantText(t, "purged", outcomes(t, s, run), "1 delivered, 7 skipped no_user_id, 1 rejected invalid_json, 1 dead, 1 pending")
+		wantText(t, "purged", outcomes(t, s, run),
+			"1 delivered, 7 skipped no_user_id, 1 rejected invalid_json, 1 dead, 1 pending")
 		balanced(t, s)
 	})
 }
@@ -145,15 +159,18 @@ func TestRunIsTaken(t *testing.T) {
 		ctx := context.Background()
 		run := beginRun(t, s)
 		progress := adapter.ObjectProgress{Object: "a/b.gz", Version: "v1", Lines: 12, Fault: "broken"}
-		acceptBatch(t, s, run, &adapter.Batch{Arrivals: []adapter.Arrival{event("message-1")}, Objects: []adapter.ObjectProgress{progress}, Progress: json.RawMessage(`{"lines":12}`)})
+		acceptBatch(t, s, run, &adapter.Batch{Arrivals: []adapter.Arrival{event("message-1")},
+			Objects: []adapter.ObjectProgress{progress}, Progress: json.RawMessage(`{"lines":12}`)})
 		taken, objects, err := s.TakeRun(ctx, run.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(objects) != 1 || objects[0] != progress || string(taken.Progress) != `{"lines":12}` || string(taken.Spec) != `{"sources":["a"]}` {
+		if len(objects) != 1 || objects[0] != progress || string(taken.Progress) != `{"lines":12}` ||
+			string(taken.Spec) != `{"sources":["a"]}` {
 			t.Errorf("taken: %+v, %+v", taken, objects)
 		}
-		late := &adapter.Batch{Arrivals: []adapter.Arrival{event("message-2")}, Objects: []adapter.ObjectProgress{{Object: "a/b.gz", Lines: 13}}}
+		late := &adapter.Batch{Arrivals: []adapter.Arrival{event("message-2")},
+			Objects: []adapter.ObjectProgress{{Object: "a/b.gz", Lines: 13}}}
 		// Others whose changes are written together with that one are not held up.
 		q := connection(t, s, "default", runTenant)
 		done := make(chan error, 8)
@@ -225,14 +242,16 @@ func TestHeldEvents(t *testing.T) {
 		ctx := context.Background()
 		q := connection(t, s, "default", runTenant)
 		run := beginRun(t, s)
-		acceptBatch(t, s, run, &adapter.Batch{Held: true, Arrivals: []adapter.Arrival{event("message-1"), event("message-2"), event("message-3")}})
+		acceptBatch(t, s, run, &adapter.Batch{Held: true, Arrivals: []adapter.Arrival{event("message-1"),
+			event("message-2"), event("message-3")}})
 		if leased := lease(t, q, 10); len(leased) != 0 {
 			t.Errorf("%d held events were leased", len(leased))
 		}
 		wantText(t, "live", accept(t, q, event("message-2")), "duplicate already_accepted")
 
 		held, err := s.Held(ctx, run, 0, 2, 1<<20)
-		if err != nil || len(held) != 2 || held[0].MessageID != "message-1" || string(held[0].Payload) != `{"messageId":"message-1"}` {
+		if err != nil || len(held) != 2 || held[0].MessageID != "message-1" ||
+			string(held[0].Payload) != `{"messageId":"message-1"}` {
 			t.Fatalf("held %+v, %v", held, err)
 		}
 		redrive(t, s, held[0].ID, held[1].ID)
@@ -260,7 +279,8 @@ func TestHeldEvents(t *testing.T) {
 			}
 			job.State = json.RawMessage(`{"a":2}`)
 		}
-		if jobs, err := s.Jobs(ctx, run); err != nil || len(jobs) != 1 || string(jobs[0].State) != `{"a":2}` || jobs[0].Last != job.Last {
+		if jobs, err := s.Jobs(ctx, run); err != nil || len(jobs) != 1 || string(jobs[0].State) != `{"a":2}` ||
+			jobs[0].Last != job.Last {
 			t.Errorf("jobs %+v, %v", jobs, err)
 		}
 		wantText(t, "outcomes", outcomes(t, s, run), "1 delivered, 2 pending")
@@ -281,10 +301,12 @@ func TestKnown(t *testing.T) {
 		now := time.Now()
 		record(t, q, lease(t, q, n/2), adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: now, At: now})
 		accept(t, q, unkeyed("short", 5))
-		asked := []adapter.Arrival{event("message-0"), event("message-199"), event("message-200"), unkeyed("short", 5), unkeyed("short", 6), unkeyed("", 0)}
+		asked := []adapter.Arrival{event("message-0"), event("message-199"), event("message-200"), unkeyed("short", 5),
+			unkeyed("short", 6), unkeyed("", 0)}
 		for _, tenant := range []string{runTenant, "another", "default"} {
 			got, err := s.Known(context.Background(), "default", tenant, asked)
-			want := []mapping.Reason{mapping.ReasonAlreadyDelivered, mapping.ReasonAlreadyAccepted, "", mapping.ReasonAlreadyAccepted, "", ""}
+			want := []mapping.Reason{mapping.ReasonAlreadyDelivered, mapping.ReasonAlreadyAccepted, "",
+				mapping.ReasonAlreadyAccepted, "", ""}
 			if tenant != runTenant {
 				want = make([]mapping.Reason, len(asked))
 			}
@@ -305,7 +327,8 @@ func TestOldRunsAreDeleted(t *testing.T) {
 		ctx := context.Background()
 		object := []adapter.ObjectProgress{{Object: "a", Lines: 1, Done: true}}
 		done, pending, running := beginRun(t, s), beginRun(t, s), beginRun(t, s)
-		acceptBatch(t, s, done, &adapter.Batch{Objects: object, Tallies: []adapter.Tally{{Outcome: adapter.Skipped, Reason: "no_user_id", Events: 1}}})
+		acceptBatch(t, s, done, &adapter.Batch{Objects: object, Tallies: []adapter.Tally{{Outcome: adapter.Skipped,
+			Reason: "no_user_id", Events: 1}}})
 		acceptBatch(t, s, pending, &adapter.Batch{Objects: object, Arrivals: []adapter.Arrival{event("message-1")}})
 		acceptBatch(t, s, running, &adapter.Batch{Objects: object})
 		for _, run := range []*adapter.Run{done, pending} {

@@ -70,7 +70,8 @@ func TestSkewIsTold(t *testing.T) {
 	opts.OnSkew = func(skew time.Duration) { told = append(told, skew) }
 	s := open(t, opts)
 	// The store measures by itself too, and leaves out a measurement with a jump in it.
-	for _, skew := range []time.Duration{0, 4 * time.Second, 6 * time.Second, time.Minute, -2 * time.Second, -6 * time.Second, 0} {
+	for _, skew := range []time.Duration{0, 4 * time.Second, 6 * time.Second, time.Minute, -2 * time.Second,
+		-6 * time.Second, 0} {
 		mu.Lock()
 		ahead = skew
 		mu.Unlock()

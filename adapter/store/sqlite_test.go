@@ -53,7 +53,8 @@ func TestMessageIndex(t *testing.T) {
 	}
 	check(q)
 	for i := range events {
-		found, err := s.Find(ctx, adapter.Filter{MessageID: arrivals(i, 1)[0].MessageID, Outcomes: []adapter.Outcome{adapter.Pending}}, 10)
+		found, err := s.Find(ctx, adapter.Filter{MessageID: arrivals(i, 1)[0].MessageID,
+			Outcomes: []adapter.Outcome{adapter.Pending}}, 10)
 		if err != nil || len(found) != 1 || found[0].EventKey != "order_completed" {
 			t.Fatalf("event %d: found %v, error %v", i, found, err)
 		}

@@ -84,12 +84,14 @@ func TestTenantChanged(t *testing.T) {
 			accept(t, q, event(fmt.Sprintf("message-dead-%d", i)))
 		}
 		record(t, q, lease(t, q, 10), adapter.Step{
-			Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400, Counted: true, Ambiguous: true, Began: began, At: began,
+			Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400, Counted: true, Ambiguous: true,
+			Began: began, At: began,
 		})
 		accept(t, q, event("message-1"), event("message-2"), event("message-3"), event("message-both"))
 		tried := lease(t, q, 1)
 		record(t, q, tried, adapter.Step{
-			Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Counted: true, Ambiguous: true, Began: began, At: began, Due: began,
+			Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Counted: true, Ambiguous: true, Began: began,
+			At: began, Due: began,
 		})
 		wantHeld(t, s, 4, began)
 		closeStore(t, s)
@@ -99,13 +101,15 @@ func TestTenantChanged(t *testing.T) {
 		if leased := lease(t, q, 10); len(leased) > 0 {
 			t.Fatalf("a live tenant gets %+v", leased)
 		}
-		wantHeld(t, s, 4, time.Time{}, adapter.Held{Tenant: testTenant, Reason: mapping.ReasonTenantChanged, Events: 4})
+		wantHeld(t, s, 4, time.Time{}, adapter.Held{Tenant: testTenant, Reason: mapping.ReasonTenantChanged,
+			Events: 4})
 		// The event is new to the live tenant, and has an age of its own.
 		if got := accept(t, q, event("message-both"), event("message-dead-0")); got != "pending, pending" {
 			t.Errorf("got %s", got)
 		}
 		wantHeld(t, s, 6, c.now(), adapter.Held{Tenant: testTenant, Reason: mapping.ReasonTenantChanged, Events: 4})
-		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: c.now(), At: c.now()})
+		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: c.now(),
+			At: c.now()})
 
 		// A plain redrive leaves dead letters with their tenant.
 		dead, err := s.Find(ctx, adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}}, 10)
@@ -127,7 +131,8 @@ func TestTenantChanged(t *testing.T) {
 		if len(leased) != 5 || leased[0].Failed+leased[1].Failed != 1 {
 			t.Fatalf("the former tenant gets %+v", leased)
 		}
-		if err := q.Release(ctx, []*adapter.Leased{&leased[0], &leased[1], &leased[2], &leased[3], &leased[4]}); err != nil {
+		if err := q.Release(ctx, []*adapter.Leased{&leased[0], &leased[1], &leased[2], &leased[3],
+			&leased[4]}); err != nil {
 			t.Fatal(err)
 		}
 		closeStore(t, s)
@@ -155,7 +160,8 @@ func TestTenantChanged(t *testing.T) {
 		}
 		record(t, q, leased, adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: c.now(), At: c.now()})
 		got := accept(t, q, event("message-1"), event("message-dead-2"), event("message-both"))
-		wantText(t, "the live tenant's ledger", got, strings.Repeat("duplicate already_delivered, ", 2)+"duplicate already_delivered")
+		wantText(t, "the live tenant's ledger", got, strings.Repeat("duplicate already_delivered, ",
+			2)+"duplicate already_delivered")
 		if got := redriveTo(t, s, liveTenant, idsOf(former)...); got != (adapter.Redriven{}) {
 			t.Errorf("moved twice: %+v", got)
 		}
@@ -177,7 +183,8 @@ func TestMoveDuplicates(t *testing.T) {
 				ctx := context.Background()
 				opts.Retention.Payloads = keep
 				s, live := openWith(t, opts, liveTenant)
-				one, two := connection(t, s, "default", "https://host/test_1"), connection(t, s, "default", "https://host/test_2")
+				one, two := connection(t, s, "default", "https://host/test_1"), connection(t, s, "default",
+					"https://host/test_2")
 				first := unkeyed("m", 1)
 				first.Payload = []byte(`{"n":1}`)
 				nameless := adapter.Arrival{Outcome: adapter.Pending, Payload: []byte(`{}`), UserID: "u"}
@@ -189,7 +196,8 @@ func TestMoveDuplicates(t *testing.T) {
 				if err != nil || len(former) != 6 {
 					t.Fatalf("got %+v, %v", former, err)
 				}
-				if got := redriveTo(t, s, liveTenant, idsOf(former)...); got != (adapter.Redriven{Pending: 3, Duplicate: 3}) {
+				if got := redriveTo(t, s, liveTenant, idsOf(former)...); got != (adapter.Redriven{Pending: 3,
+					Duplicate: 3}) {
 					t.Errorf("got %+v", got)
 				}
 				leased := lease(t, live, 10)
@@ -229,7 +237,8 @@ func TestMoveInHand(t *testing.T) {
 		leased := lease(t, old, 3)
 		opts.Shared = true
 		operator, live := openWith(t, opts, liveTenant)
-		if got := redriveTo(t, operator, liveTenant, leased[0].ID, leased[1].ID, leased[2].ID); got != (adapter.Redriven{Pending: 3}) {
+		if got := redriveTo(t, operator, liveTenant, leased[0].ID, leased[1].ID,
+			leased[2].ID); got != (adapter.Redriven{Pending: 3}) {
 			t.Errorf("got %+v", got)
 		}
 		if err := old.Record(ctx, &leased[0], step); !errors.Is(err, adapter.ErrLeaseLost) {
@@ -237,7 +246,8 @@ func TestMoveInHand(t *testing.T) {
 		}
 		now := time.Now()
 		back := adapter.Step{
-			Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Counted: true, Began: now, At: now, Due: now.Add(time.Hour),
+			Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Counted: true, Began: now, At: now,
+			Due: now.Add(time.Hour),
 		}
 		if err := old.Record(ctx, &leased[1], back); !errors.Is(err, adapter.ErrLeaseLost) {
 			t.Errorf("put back for another tenant: %v", err)
@@ -300,7 +310,8 @@ func TestMoveBesideAServer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := redriveTo(t, operator, liveTenant, idsOf(found)...); got != (adapter.Redriven{Pending: 1, Duplicate: 1}) {
+			if got := redriveTo(t, operator, liveTenant, idsOf(found)...); got != (adapter.Redriven{Pending: 1,
+				Duplicate: 1}) {
 				t.Errorf("got %+v", got)
 			}
 			record(t, live, lease(t, live, 10), adapter.Step{Outcome: adapter.Delivered, At: time.Now()})
@@ -382,7 +393,8 @@ func TestTenantsOfTwoProcesses(t *testing.T) {
 		}
 	}
 	if len(counts[live]) != moved.Pending+accepted || len(counts[old]) != events-moved.Pending-moved.Duplicate {
-		t.Errorf("%d and %d events were sent, %d accepted, moved %+v", len(counts[live]), len(counts[old]), accepted, moved)
+		t.Errorf("%d and %d events were sent, %d accepted, moved %+v", len(counts[live]), len(counts[old]), accepted,
+			moved)
 	}
 	balanced(t, s)
 }
@@ -406,7 +418,8 @@ func TestRunOfAFormerTenant(t *testing.T) {
 		_, _, taken := s.TakeRun(ctx, run.ID)
 		_, state := s.RunState(ctx, run)
 		batch := &adapter.Batch{Arrivals: []adapter.Arrival{event("message-3")}}
-		for name, err := range map[string]error{"take": taken, "state": state, "batch": s.AcceptBatch(ctx, run, batch)} {
+		for name, err := range map[string]error{"take": taken, "state": state, "batch": s.AcceptBatch(ctx, run,
+			batch)} {
 			var refused *adapter.RefusedError
 			if !errors.As(err, &refused) || !strings.Contains(refused.Problem, testTenant) ||
 				!strings.Contains(refused.Problem, liveTenant) {
@@ -464,7 +477,8 @@ func TestRemovedConnection(t *testing.T) {
 		opts.Tenants = map[string]string{"other": liveTenant}
 		s = open(t, opts)
 		connection(t, s, "other", liveTenant)
-		wantHeld(t, s, 1, time.Time{}, adapter.Held{Tenant: testTenant, Reason: mapping.ReasonConnectionRemoved, Events: 1})
+		wantHeld(t, s, 1, time.Time{}, adapter.Held{Tenant: testTenant, Reason: mapping.ReasonConnectionRemoved,
+			Events: 1})
 		found, err := s.Find(context.Background(), adapter.Filter{Reason: mapping.ReasonConnectionRemoved}, 10)
 		if err != nil || len(found) != 1 || found[0].Reason != mapping.ReasonConnectionRemoved {
 			t.Errorf("got %+v, %v", found, err)
@@ -561,7 +575,8 @@ func dropLookUps(t *testing.T, db *sql.DB) {
 	for _, of := range []string{
 		"TRIGGER deliveries_outcome_added", "TRIGGER deliveries_outcome_removed", "TRIGGER deliveries_run_added",
 		"TRIGGER deliveries_run_removed", "TRIGGER deliveries_changed",
-		"TABLE deliveries_by_outcome", "TABLE deliveries_by_run", "TABLE unindexed_deliveries", "TABLE packed_messages",
+		"TABLE deliveries_by_outcome", "TABLE deliveries_by_run", "TABLE unindexed_deliveries",
+		"TABLE packed_messages",
 		"INDEX queue_oldest",
 	} {
 		execute(t, db, "DROP "+of)
@@ -573,7 +588,8 @@ func TestOlderDatabase(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		s, q := openWith(t, opts, testTenant)
 		accept(t, q, event("message-1"), event("message-2"))
-		record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: time.Now()})
+		record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused,
+			At: time.Now()})
 		want, err := s.Find(context.Background(), adapter.Filter{}, 10)
 		if err != nil {
 			t.Fatal(err)
@@ -589,9 +605,11 @@ func TestOlderDatabase(t *testing.T) {
 			`DROP TABLE IF EXISTS schema_additions`,
 			`DROP TABLE former_identities`, `DROP TABLE event_names`, `DROP TABLE rejected`, `DROP TABLE run_rejected`,
 			`ALTER TABLE queue DROP COLUMN event`, `ALTER TABLE deliveries DROP COLUMN event`,
-			`DROP TABLE dead_letters`, `DROP TABLE uncounted_dead_letters`, `ALTER TABLE queue DROP COLUMN checksum`, `ALTER TABLE payloads DROP COLUMN checksum`,
+			`DROP TABLE dead_letters`, `DROP TABLE uncounted_dead_letters`, `ALTER TABLE queue DROP COLUMN checksum`,
+			`ALTER TABLE payloads DROP COLUMN checksum`,
 			`UPDATE totals SET bytes = 0 WHERE outcome = 5`,
-			`DROP INDEX IF EXISTS queue_oldest`, `DROP INDEX queue_tenant_due`, `CREATE INDEX queue_due ON queue (connection, due_at)`,
+			`DROP INDEX IF EXISTS queue_oldest`, `DROP INDEX queue_tenant_due`,
+			`CREATE INDEX queue_due ON queue (connection, due_at)`,
 			`DELETE FROM schema_version WHERE version_id > 2`,
 		} {
 			execute(t, db, statement)

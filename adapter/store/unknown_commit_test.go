@@ -187,7 +187,8 @@ func TestUnknownRecording(t *testing.T) {
 	var wait sync.WaitGroup
 	for i := range leased {
 		wait.Go(func() {
-			step := adapter.Step{Outcome: adapter.Delivered, Status: 200, Counted: true, Began: time.Now(), At: time.Now()}
+			step := adapter.Step{Outcome: adapter.Delivered, Status: 200, Counted: true, Began: time.Now(),
+				At: time.Now()}
 			for ctx.Err() == nil {
 				err := q.Record(ctx, &leased[i], step)
 				if err == nil {

@@ -22,9 +22,12 @@ type firstUpserts struct{}
 
 func (firstUpserts) MapWith(event []byte, _ time.Time, _ mapping.Options) mapping.Result {
 	if id, ok := bytes.CutPrefix(event, []byte("identify ")); ok {
-		return mapping.Result{Kind: mapping.KindUserUpsert, MessageID: string(id), Upserts: []mapping.UserUpsert{{UserID: "u", AccountID: "u", Body: event}}}
+		return mapping.Result{Kind: mapping.KindUserUpsert, MessageID: string(id),
+			Upserts: []mapping.UserUpsert{{UserID: "u", AccountID: "u", Body: event}}}
 	}
-	return mapping.Result{Kind: mapping.KindUserEvent, MessageID: string(event), UserEvent: mapping.UserEvent{UserID: "u", AccountID: "u", Key: "x", IdempotencyKey: string(event), Body: event}}
+	return mapping.Result{Kind: mapping.KindUserEvent, MessageID: string(event),
+		UserEvent: mapping.UserEvent{UserID: "u", AccountID: "u", Key: "x", IdempotencyKey: string(event),
+			Body: event}}
 }
 
 // failingUpserts is a Sender to which the first upserts fail.
@@ -39,7 +42,8 @@ func (s *failingUpserts) Send(_ context.Context, mapped *mapping.Result) adapter
 	defer s.mu.Unlock()
 	if mapped.Kind == mapping.KindUserUpsert && s.fails > 0 {
 		s.fails--
-		return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Status: 503, Unprocessed: true}
+		return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Status: 503,
+			Unprocessed: true}
 	}
 	s.order = append(s.order, mapped.MessageID)
 	return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
@@ -58,7 +62,9 @@ func TestIdentifyComesFirstAfterRestart(t *testing.T) {
 				t.Fatal(err)
 			}
 			q := connection(t, s, "default", "tenant")
-			dispatcher := delivery.NewDispatcher(firstUpserts{}, sender, delivery.NewBreaker(delivery.BreakerOptions{}), q, delivery.DispatcherOptions{Random: func() float64 { return 0.7 }})
+			dispatcher := delivery.NewDispatcher(firstUpserts{}, sender,
+				delivery.NewBreaker(delivery.BreakerOptions{}), q,
+				delivery.DispatcherOptions{Random: func() float64 { return 0.7 }})
 			ctx, cancel := context.WithCancel(context.Background())
 			stopped := make(chan error)
 			go func() { stopped <- dispatcher.Run(ctx) }()
@@ -72,7 +78,8 @@ func TestIdentifyComesFirstAfterRestart(t *testing.T) {
 					}
 					events = append(events, []byte(id))
 				}
-				if _, err := delivery.NewDurable(firstUpserts{}, q, delivery.DurableOptions{}).Accept(ctx, events); err != nil {
+				if _, err := delivery.NewDurable(firstUpserts{}, q, delivery.DurableOptions{}).Accept(ctx,
+					events); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -31,7 +31,8 @@ func (printing) Accept(_ context.Context, events [][]byte) (adapter.Receipt, err
 func ExampleNew() {
 	handler, err := webhook.New([]webhook.Connection{{
 		Name: "default", Path: "/segment", Acceptor: printing{},
-		Credentials: webhook.Credentials{BearerTokens: []adapter.Secret{adapter.NewSecret("a-token-of-sixteen-or-more")}},
+		Credentials: webhook.Credentials{BearerTokens: []adapter.Secret{
+			adapter.NewSecret("a-token-of-sixteen-or-more")}},
 	}}, webhook.Options{Log: zap.NewNop()})
 	if err != nil {
 		log.Fatal(err)

@@ -51,12 +51,14 @@ func mapAndDeliver(t testing.TB) adapter.Acceptor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return delivery.NewDirect(mapper, delivery.NewRetrier(deliverAll{}, delivery.NewBreaker(delivery.BreakerOptions{}), delivery.RetrierOptions{}), delivery.DirectOptions{})
+	return delivery.NewDirect(mapper, delivery.NewRetrier(deliverAll{}, delivery.NewBreaker(delivery.BreakerOptions{}),
+		delivery.RetrierOptions{}), delivery.DirectOptions{})
 }
 
 func newHandler(t testing.TB, acceptor adapter.Acceptor, opts Options) *Handler {
 	t.Helper()
-	h, err := New([]Connection{{Name: "test", Path: "/segment", Acceptor: acceptor, Credentials: Credentials{Insecure: true}}}, opts)
+	h, err := New([]Connection{{Name: "test", Path: "/segment", Acceptor: acceptor,
+		Credentials: Credentials{Insecure: true}}}, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,11 +84,13 @@ func gzipped(text string) string {
 }
 
 func nested(depth int) string {
-	return `{"type":"track","userId":"u-1","event":"e","messageId":"12345678","context":` + strings.Repeat("[", depth-1) + strings.Repeat("]", depth-1) + `}`
+	return `{"type":"track","userId":"u-1","event":"e","messageId":"12345678","context":` + strings.Repeat("[",
+		depth-1) + strings.Repeat("]", depth-1) + `}`
 }
 
 func good(n int) string {
-	return fmt.Sprintf(`{"type":"track","userId":"u-%d","event":"Signed Up","messageId":"message-%d","timestamp":"2026-10-31T12:00:00Z"}`, n, n)
+	return fmt.Sprintf(
+		`{"type":"track","userId":"u-%d","event":"Signed Up","messageId":"message-%d","timestamp":"2026-10-31T12:00:00Z"}`, n, n)
 }
 
 func many(count int, bad string) string {
@@ -106,41 +110,46 @@ func TestBadInput(t *testing.T) {
 		body     string
 		encoding string
 	}{
-		"garbage":                 {body: "garbage"},
-		"empty":                   {body: ""},
-		"null":                    {body: "null"},
-		"empty_array":             {body: "[]"},
-		"array_of_null":           {body: "[null]"},
-		"truncated":               {body: `[{"type":"track","userId":"u-1"`},
-		"nested_64":               {body: nested(64)},
-		"nested_65":               {body: nested(65)},
-		"nested_100000":           {body: "[" + good(1) + `,{"type":"track","context":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + "}]"},
-		"at_the_limit":            {body: exact},
-		"over_the_limit":          {body: exact + " "},
-		"gzip":                    {body: gzipped(good(1)), encoding: "gzip"},
-		"gzip_of_two_members":     {body: gzipped("["+good(1)+",") + gzipped(good(2)+"]"), encoding: "gzip"},
-		"gzip_half":               {body: gzipped(many(100, good(0)))[:500], encoding: "gzip"},
-		"gzip_bomb":               {body: gzipped(strings.Repeat(" ", 50<<20) + "{}"), encoding: "gzip"},
-		"gzip_at_the_limit":       {body: gzipped(exact), encoding: "gzip"},
-		"gzip_and_garbage":        {body: gzipped(good(1)) + "garbage", encoding: "gzip"},
-		"not_gzip":                {body: good(1), encoding: "gzip"},
-		"unknown_encoding":        {body: good(1), encoding: "br"},
-		"duplicate_names":         {body: "[" + good(1) + `,{"type":"track","type":"track"}]`},
-		"not_utf8":                {body: strings.ReplaceAll(good(1), "u-1", "u-\xff")},
-		"one_bad_of_1000":         {body: many(1000, `{"type":"track","userId":"..","event":"x"}`)},
-		"one_broken_of_1000":      {body: many(1000, `{"type" "track"}`)},
-		"every_reason":            {body: everyReason()},
-		"tracking_batch":          {body: `{"batch":[` + good(1) + `],"writeKey":"k","sentAt":"2026-10-31T12:00:00Z"}`},
+		"garbage":       {body: "garbage"},
+		"empty":         {body: ""},
+		"null":          {body: "null"},
+		"empty_array":   {body: "[]"},
+		"array_of_null": {body: "[null]"},
+		"truncated":     {body: `[{"type":"track","userId":"u-1"`},
+		"nested_64":     {body: nested(64)},
+		"nested_65":     {body: nested(65)},
+		"nested_100000": {body: "[" + good(1) + `,{"type":"track","context":` + strings.Repeat("[",
+			100_000) + strings.Repeat("]", 100_000) + "}]"},
+		"at_the_limit":        {body: exact},
+		"over_the_limit":      {body: exact + " "},
+		"gzip":                {body: gzipped(good(1)), encoding: "gzip"},
+		"gzip_of_two_members": {body: gzipped("["+good(1)+",") + gzipped(good(2)+"]"), encoding: "gzip"},
+		"gzip_half":           {body: gzipped(many(100, good(0)))[:500], encoding: "gzip"},
+		"gzip_bomb":           {body: gzipped(strings.Repeat(" ", 50<<20) + "{}"), encoding: "gzip"},
+		"gzip_at_the_limit":   {body: gzipped(exact), encoding: "gzip"},
+		"gzip_and_garbage":    {body: gzipped(good(1)) + "garbage", encoding: "gzip"},
+		"not_gzip":            {body: good(1), encoding: "gzip"},
+		"unknown_encoding":    {body: good(1), encoding: "br"},
+		"duplicate_names":     {body: "[" + good(1) + `,{"type":"track","type":"track"}]`},
+		"not_utf8":            {body: strings.ReplaceAll(good(1), "u-1", "u-\xff")},
+		"one_bad_of_1000":     {body: many(1000, `{"type":"track","userId":"..","event":"x"}`)},
+		"one_broken_of_1000":  {body: many(1000, `{"type" "track"}`)},
+		"every_reason":        {body: everyReason()},
+		"tracking_batch": {body: `{"batch":[` + good(1) +
+			`],"writeKey":"k","sentAt":"2026-10-31T12:00:00Z"}`},
 		"tracking_batch_empty":    {body: `{"batch":[]}`},
 		"tracking_batch_typed":    {body: `{"batch":[],"type":"page"}`},
 		"tracking_batch_in_array": {body: `[{"batch":[` + good(1) + `]},` + good(2) + `,{"batch":"no array"}]`},
 		"form_encoded":            {body: `type=track&userId=u-1&event=Signed+Up&properties=%5Bobject+Object%5D`},
-		"form_encoded_in_array":   {body: `[{"body":"type=track&userId=u-1"},` + good(2) + `,{"body":"text","to":"a friend"}]`},
-		"no_form":                 {body: `some text = other text`},
-		"gzip_and_identity":       {body: gzipped(good(1)), encoding: "gzip, identity"},
-		"gzip_and_unknown":        {body: gzipped(good(1)), encoding: "gzip, br"},
-		"extensible_and_plain":    {body: `[{"json":` + good(1) + `},` + good(2) + `]`},
-		"hostile_texts":           {body: `[` + strings.TrimSuffix(strings.Repeat(`{"type":"`+strings.Repeat(`\u0000\"`, 300)+`","messageId":"`+strings.Repeat(`\u0001<é\"`, 400)+`"},`, 30), ",") + `]`},
+		"form_encoded_in_array": {body: `[{"body":"type=track&userId=u-1"},` + good(2) +
+			`,{"body":"text","to":"a friend"}]`},
+		"no_form":              {body: `some text = other text`},
+		"gzip_and_identity":    {body: gzipped(good(1)), encoding: "gzip, identity"},
+		"gzip_and_unknown":     {body: gzipped(good(1)), encoding: "gzip, br"},
+		"extensible_and_plain": {body: `[{"json":` + good(1) + `},` + good(2) + `]`},
+		"hostile_texts": {body: `[` +
+			strings.TrimSuffix(strings.Repeat(`{"type":"`+strings.Repeat(`\u0000\"`,
+				300)+`","messageId":"`+strings.Repeat(`\u0001<é\"`, 400)+`"},`, 30), ",") + `]`},
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -163,7 +172,8 @@ func TestBadInput(t *testing.T) {
 			got := fmt.Appendf(nil, "%d %s", w.Code, answer.Bytes())
 			path := filepath.Join("..", "..", "testdata", "webhook", name, "want.txt")
 			if *update {
-				if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, got, 0o644)); err != nil {
+				if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, got,
+					0o644)); err != nil {
 					t.Fatal(err)
 				}
 				return
@@ -197,7 +207,8 @@ func TestMethodsAndPaths(t *testing.T) {
 		{"GET", "/segment", 405}, {"HEAD", "/segment", 405}, {"DELETE", "/segment", 405}, {"TRACE", "/segment/", 405},
 		{"OPTIONS", "/segment", 204}, {"OPTIONS", "/segment/", 204},
 		{"OPTIONS", "/healthz", 204}, {"OPTIONS", "/readyz", 204},
-		{"POST", "/", 404}, {"POST", "/Segment", 404}, {"POST", "/segment/x", 404}, {"POST", "//segment", 404}, {"GET", "/x/../segment", 404},
+		{"POST", "/", 404}, {"POST", "/Segment", 404}, {"POST", "/segment/x", 404}, {"POST", "//segment", 404},
+		{"GET", "/x/../segment", 404},
 		{"OPTIONS", "/x", 404}, {"HEAD", "/x", 404}, {"CONNECT", "/x", 404},
 		{"GET", "/healthz", 200}, {"HEAD", "/healthz", 200}, {"POST", "/healthz", 405}, {"DELETE", "/healthz", 405},
 		{"GET", "/readyz", 503}, {"HEAD", "/readyz", 503}, {"PUT", "/readyz", 405},
@@ -234,9 +245,11 @@ func TestHeadIsGetWithoutItsBody(t *testing.T) {
 		h.SetReady(ready)
 		for _, target := range []string{"/healthz", "/readyz", "/segment", "/x"} {
 			get, head := serve(h, "GET", target, nil), serve(h, "HEAD", target, nil)
-			same := reflect.DeepEqual(head.Header(), get.Header()) || target == "/segment" // whose message has the method
+			// whose message has the method
+			same := reflect.DeepEqual(head.Header(), get.Header()) || target == "/segment"
 			if head.Code != get.Code || !same || head.Body.Len() > 0 {
-				t.Errorf("%s: HEAD %d %v %q, GET %d %v", target, head.Code, head.Header(), head.Body, get.Code, get.Header())
+				t.Errorf("%s: HEAD %d %v %q, GET %d %v", target, head.Code, head.Header(), head.Body, get.Code,
+					get.Header())
 			}
 		}
 	}
@@ -254,7 +267,8 @@ func TestContentEncoding(t *testing.T) {
 		{[]string{"identity"}, false, 200}, {[]string{" Identity , identity,"}, false, 200},
 		{[]string{"identity", "", "identity"}, false, 200},
 		{[]string{"gzip"}, true, 200}, {[]string{"GZip"}, true, 200}, {[]string{"x-gzip"}, true, 200},
-		{[]string{"gzip,"}, true, 200}, {[]string{"gzip, identity"}, true, 200}, {[]string{"identity,gzip"}, true, 200},
+		{[]string{"gzip,"}, true, 200}, {[]string{"gzip, identity"}, true, 200}, {[]string{"identity,gzip"}, true,
+			200},
 		{[]string{", identity,\tgzip ,, identity"}, true, 200},
 		{[]string{"identity", "gzip"}, true, 200}, {[]string{"gzip", "identity, "}, true, 200},
 		{[]string{"br"}, false, 415}, {[]string{"deflate"}, false, 415},
@@ -278,7 +292,8 @@ func TestContentEncoding(t *testing.T) {
 
 func TestReady(t *testing.T) {
 	var fault error
-	for name, opts := range map[string]Options{"condition": {Ready: func() error { return fault }}, "no condition": {}} {
+	for name, opts := range map[string]Options{"condition": {Ready: func() error { return fault }},
+		"no condition": {}} {
 		h := newHandler(t, mapAndDeliver(t), opts)
 		for _, test := range []struct {
 			ready  bool
@@ -288,7 +303,8 @@ func TestReady(t *testing.T) {
 		}{
 			{true, nil, 200, "ready"},
 			{false, nil, 503, "not ready"},
-			{true, fmt.Errorf("check: %w", &adapter.UnavailableError{Message: "the disk is full", Err: errors.New("write /var/secret")}), 503, "the disk is full"},
+			{true, fmt.Errorf("check: %w", &adapter.UnavailableError{Message: "the disk is full",
+				Err: errors.New("write /var/secret")}), 503, "the disk is full"},
 			{true, errors.New("open /var/secret"), 503, "not ready"},
 			{false, &adapter.UnavailableError{Message: "the disk is full"}, 503, "not ready"},
 			{true, nil, 200, "ready"},
@@ -300,7 +316,8 @@ func TestReady(t *testing.T) {
 			fault = test.fault
 			var got answer
 			w := serve(h, "GET", "/readyz", nil)
-			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != test.status || got.Message != test.answer {
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != test.status ||
+				got.Message != test.answer {
 				t.Errorf("%s, ready=%t, %v: got %d %s (%v)", name, test.ready, test.fault, w.Code, w.Body, err)
 			}
 		}
@@ -309,7 +326,8 @@ func TestReady(t *testing.T) {
 
 func TestContentTypeIsNotInsistedOn(t *testing.T) {
 	h := newHandler(t, mapAndDeliver(t), Options{})
-	for _, contentType := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-8"} {
+	for _, contentType := range []string{"", "text/plain", "application/x-www-form-urlencoded",
+		"application/json; charset=utf-8"} {
 		if w := serve(h, "POST", "/segment", strings.NewReader(good(1)), "Content-Type", contentType); w.Code != 200 {
 			t.Errorf("%q: %d", contentType, w.Code)
 		}
@@ -324,23 +342,35 @@ func TestStatusOfReceipts(t *testing.T) {
 		message string
 	}{
 		"delivered": {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Delivered}}}, nil, 200, "delivered"},
-		"dead":      {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Dead, Reason: mapping.ReasonUserNotFound}}}, nil, 200, "dead"},
-		"pending": {adapter.Receipt{Redeliver: true, Results: []adapter.Result{{Outcome: adapter.Delivered}, {Index: 1, Outcome: adapter.Pending, Reason: mapping.ReasonUnauthorized, Status: 401}}},
+		"dead": {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Dead,
+			Reason: mapping.ReasonUserNotFound}}}, nil, 200, "dead"},
+		"pending": {adapter.Receipt{Redeliver: true, Results: []adapter.Result{{Outcome: adapter.Delivered},
+			{Index: 1, Outcome: adapter.Pending, Reason: mapping.ReasonUnauthorized, Status: 401}}},
 			nil, 503, "2 events: 1 delivered, 1 pending; send this request again"},
-		"stored":      {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Pending}}}, nil, 200, "pending"},
-		"all stored":  {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Skipped}, {Index: 1, Outcome: adapter.Pending}, {Index: 2, Outcome: adapter.Pending}}}, nil, 200, "3 events: 1 skipped, 2 pending"},
-		"error":       {adapter.Receipt{}, errors.New("disk full at /var/secret"), 503, "the events could not be accepted; send this request again"},
-		"unavailable": {adapter.Receipt{}, fmt.Errorf("store: %w", &adapter.UnavailableError{Message: "the backlog is full", Err: errors.New("/var/secret")}), 503, "the backlog is full; send this request again"},
+		"stored": {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Pending}}}, nil, 200, "pending"},
+		"all stored": {adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Skipped},
+			{Index: 1, Outcome: adapter.Pending}, {Index: 2, Outcome: adapter.Pending}}}, nil, 200,
+			"3 events: 1 skipped, 2 pending"},
+		"error": {adapter.Receipt{}, errors.New("disk full at /var/secret"), 503,
+			"the events could not be accepted; send this request again"},
+		"unavailable": {adapter.Receipt{}, fmt.Errorf("store: %w",
+			&adapter.UnavailableError{Message: "the backlog is full", Err: errors.New("/var/secret")}), 503,
+			"the backlog is full; send this request again"},
 	} {
 		core, logged := observer.New(zap.DebugLevel)
-		h := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) { return test.receipt, test.err }), Options{Log: zap.New(core)})
+		h := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) {
+			return test.receipt,
+				test.err
+		}), Options{Log: zap.New(core)})
 		w := serve(h, "POST", "/segment", strings.NewReader("[{},{}]"))
 		var got answer
-		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != test.status || got.Message != test.message {
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != test.status ||
+			got.Message != test.message {
 			t.Errorf("%s: got %d %s (%v)", name, w.Code, w.Body, err)
 		}
 		level := map[int]zapcore.Level{200: zap.InfoLevel, 503: zap.WarnLevel}[test.status]
-		if lines := logged.FilterMessage("request").All(); len(lines) != 1 || lines[0].Level != level || lines[0].ContextMap()["message"] != test.message {
+		if lines := logged.FilterMessage("request").All(); len(lines) != 1 || lines[0].Level != level ||
+			lines[0].ContextMap()["message"] != test.message {
 			t.Errorf("%s: logged %v", name, lines)
 		}
 	}
@@ -349,7 +379,8 @@ func TestStatusOfReceipts(t *testing.T) {
 // TestStoredEventsNeedNoAttention checks that pending events come before others in
 // the answer only if they have to be sent again.
 func TestStoredEventsNeedNoAttention(t *testing.T) {
-	receipt := adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Delivered}, {Index: 1, Outcome: adapter.Pending}, {Index: 2, Outcome: adapter.Rejected}}}
+	receipt := adapter.Receipt{Results: []adapter.Result{{Outcome: adapter.Delivered},
+		{Index: 1, Outcome: adapter.Pending}, {Index: 2, Outcome: adapter.Rejected}}}
 	for redeliver, want := range map[bool][]int{true: {1, 2, 0}, false: {2, 0, 1}} {
 		receipt.Redeliver = redeliver
 		var got []int
@@ -371,21 +402,27 @@ func TestProblemsComeFirst(t *testing.T) {
 	receipt.Results[3990].Outcome = adapter.Dead
 	receipt.Results[3999].Outcome = adapter.Rejected
 	a := answerOf(receipt)
-	if len(a.Results) != 20 || a.Results[0].Index != 3990 || a.Results[1].Index != 3999 || a.Results[2].Index != 0 || a.Results[19].Index != 17 {
+	if len(a.Results) != 20 || a.Results[0].Index != 3990 || a.Results[1].Index != 3999 || a.Results[2].Index != 0 ||
+		a.Results[19].Index != 17 {
 		t.Errorf("got %+v", a.Results)
 	}
 }
 
 func TestPanicIsContained(t *testing.T) {
 	core, logged := observer.New(zap.DebugLevel)
-	h := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) { panic("boom") }), Options{Log: zap.New(core)})
-	if w := serve(h, "POST", "/segment", strings.NewReader("{}")); w.Code != 500 || strings.Contains(w.Body.String(), "boom") {
+	h := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) { panic("boom") }),
+		Options{Log: zap.New(core)})
+	if w := serve(h, "POST", "/segment", strings.NewReader("{}")); w.Code != 500 || strings.Contains(w.Body.String(),
+		"boom") {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 	if logged.FilterMessage("panic in a request").Len() != 1 {
 		t.Error("the panic is not in the log")
 	}
-	aborting := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) { panic(http.ErrAbortHandler) }), Options{})
+	aborting := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt,
+		error) {
+		panic(http.ErrAbortHandler)
+	}), Options{})
 	defer func() {
 		if recover() != http.ErrAbortHandler {
 			t.Error("ErrAbortHandler did not pass")
@@ -397,7 +434,8 @@ func TestPanicIsContained(t *testing.T) {
 // TestLogHoldsNoPayload checks the line of a request.
 func TestLogHoldsNoPayload(t *testing.T) {
 	core, logged := observer.New(zap.DebugLevel)
-	h, err := New([]Connection{{Name: "live", Path: "/s", Acceptor: mapAndDeliver(t), Credentials: Credentials{SharedSecrets: secrets("the-secret")}}}, Options{Log: zap.New(core)})
+	h, err := New([]Connection{{Name: "live", Path: "/s", Acceptor: mapAndDeliver(t),
+		Credentials: Credentials{SharedSecrets: secrets("the-secret")}}}, Options{Log: zap.New(core)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -407,18 +445,21 @@ func TestLogHoldsNoPayload(t *testing.T) {
 	if len(lines) != 2 {
 		t.Fatalf("%d lines", len(lines))
 	}
-	if got := lines[0].ContextMap(); got["connection"] != "live" || got["status"] != int64(200) || got["events"] != int64(1) || got["verified_by"] != verifiedByBody {
+	if got := lines[0].ContextMap(); got["connection"] != "live" || got["status"] != int64(200) ||
+		got["events"] != int64(1) || got["verified_by"] != verifiedByBody {
 		t.Errorf("got %v", got)
 	}
 	for _, line := range lines {
-		if text := fmt.Sprint(line.ContextMap()); strings.Contains(text, "u-1") || strings.Contains(text, "the-secret") {
+		if text := fmt.Sprint(line.ContextMap()); strings.Contains(text, "u-1") || strings.Contains(text,
+			"the-secret") {
 			t.Errorf("the log tells too much: %s", text)
 		}
 	}
 }
 
 func TestStrangersAreRefusedBeforeTheirBodyIsRead(t *testing.T) {
-	h, err := New([]Connection{{Name: "c", Path: "/s", Acceptor: mapAndDeliver(t), Credentials: Credentials{BearerTokens: secrets("token")}}}, Options{})
+	h, err := New([]Connection{{Name: "c", Path: "/s", Acceptor: mapAndDeliver(t),
+		Credentials: Credentials{BearerTokens: secrets("token")}}}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,10 +31,12 @@ func TestLateStoreKeepsTheBody(t *testing.T) {
 			h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/segment", strings.NewReader(body)))
 			return w
 		}
-		if w := post("a"); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "does not answer in time; send this request again") {
+		if w := post("a"); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(),
+			"does not answer in time; send this request again") {
 			t.Errorf("got %d %s", w.Code, w.Body)
 		}
-		if w := post("b"); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "too many large requests") {
+		if w := post("b"); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(),
+			"too many large requests") {
 			t.Errorf("while the store has the body: %d %s", w.Code, w.Body)
 		}
 		if bytes.ContainsRune(held, 'b') {

@@ -39,11 +39,13 @@ func TestMaxEvents(t *testing.T) {
 	if largest != DefaultMaxEvents {
 		t.Errorf("%d events were handed on", largest)
 	}
-	signed, err := New([]Connection{{Path: "/s", Acceptor: count, Credentials: Credentials{SharedSecrets: secrets("s"), AllowFirstElementSignature: true}}}, Options{MaxEvents: 2})
+	signed, err := New([]Connection{{Path: "/s", Acceptor: count, Credentials: Credentials{SharedSecrets: secrets("s"),
+		AllowFirstElementSignature: true}}}, Options{MaxEvents: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w := serve(signed, "POST", "/s", strings.NewReader(ones(3)), "X-Signature", signature("s", "1")); w.Code != 413 {
+	if w := serve(signed, "POST", "/s", strings.NewReader(ones(3)), "X-Signature",
+		signature("s", "1")); w.Code != 413 {
 		t.Errorf("signed by its first element: %d, want the real fault, 413", w.Code)
 	}
 }
@@ -53,22 +55,29 @@ func TestAnswersStayShort(t *testing.T) {
 	warnings := []mapping.Warning{
 		mapping.WarningFieldInvalid, mapping.WarningFieldNameCollision, mapping.WarningFieldNameEmpty,
 		mapping.WarningFieldNotInSchema, mapping.WarningMessageIDInvalid, mapping.WarningMessageIDMissing,
-		mapping.WarningNoTimestamp, mapping.WarningProductsTruncated, mapping.WarningStringTruncated, mapping.WarningValueUnsupported,
+		mapping.WarningNoTimestamp, mapping.WarningProductsTruncated, mapping.WarningStringTruncated,
+		mapping.WarningValueUnsupported,
 	}
-	for _, text := range []string{"a", "é", "\u2028", "\u2029", `"`, `\`, "<", "\x00", "\n", "\x7f", "\xff", "\U0001f600"} {
+	for _, text := range []string{"a", "é", "\u2028", "\u2029", `"`, `\`, "<", "\x00", "\n", "\x7f", "\xff",
+		"\U0001f600"} {
 		receipt := adapter.Receipt{Redeliver: true, Results: make([]adapter.Result, 4000)}
 		for i := range receipt.Results {
 			long := strings.Repeat(text, 1000)
 			receipt.Results[i] = adapter.Result{Index: i, MessageID: long, EventKey: long, Detail: long,
-				Outcome: adapter.Outcomes[i%len(adapter.Outcomes)], Reason: mapping.ReasonConflictAfterFailure, Warnings: warnings}
+				Outcome: adapter.Outcomes[i%len(adapter.Outcomes)], Reason: mapping.ReasonConflictAfterFailure,
+				Warnings: warnings}
 		}
-		h := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) { return receipt, nil }), Options{})
+		h := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) {
+			return receipt,
+				nil
+		}), Options{})
 		w := serve(h, "POST", "/segment", strings.NewReader("{}"))
 		var got answer
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 			t.Fatalf("%q: %v", text, err)
 		}
-		if w.Body.Len() > maxAnswer || len(got.Results) < 10 || got.Results[0].Outcome != "rejected" || got.Counts.Delivered == 0 {
+		if w.Body.Len() > maxAnswer || len(got.Results) < 10 || got.Results[0].Outcome != "rejected" ||
+			got.Counts.Delivered == 0 {
 			t.Errorf("%q: %d bytes with %d results", text, w.Body.Len(), len(got.Results))
 		}
 	}
@@ -100,9 +109,12 @@ func TestReadFaults(t *testing.T) {
 		err     error
 		message string
 	}{
-		"too slow":         {fmt.Errorf("read tcp 10.1.2.3:80: %w", os.ErrDeadlineExceeded), "read the body: it came too slowly, %d bytes in time: send this request again"},
-		"ends too early":   {io.ErrUnexpectedEOF, "read the body: it broke off after %d bytes: send this request again"},
-		"connection reset": {errors.New("read tcp 10.1.2.3:80: connection reset by peer"), "read the body: it broke off after %d bytes: send this request again"},
+		"too slow": {fmt.Errorf("read tcp 10.1.2.3:80: %w", os.ErrDeadlineExceeded),
+			"read the body: it came too slowly, %d bytes in time: send this request again"},
+		"ends too early": {io.ErrUnexpectedEOF,
+			"read the body: it broke off after %d bytes: send this request again"},
+		"connection reset": {errors.New("read tcp 10.1.2.3:80: connection reset by peer"),
+			"read the body: it broke off after %d bytes: send this request again"},
 	} {
 		for _, encoding := range []string{"", "gzip"} {
 			whole := good(1)
@@ -113,9 +125,11 @@ func TestReadFaults(t *testing.T) {
 				t.Errorf("%s %s: accepted", name, encoding)
 				return adapter.Receipt{}, nil
 			}), Options{})
-			w := serve(h, "POST", "/segment", io.MultiReader(strings.NewReader(whole[:len(whole)/2]), failing{test.err}), "Content-Encoding", encoding)
+			w := serve(h, "POST", "/segment", io.MultiReader(strings.NewReader(whole[:len(whole)/2]),
+				failing{test.err}), "Content-Encoding", encoding)
 			var got answer
-			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 503 || got.Message != fmt.Sprintf(test.message, len(whole)/2) {
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 503 ||
+				got.Message != fmt.Sprintf(test.message, len(whole)/2) {
 				t.Errorf("%s %s: got %d %s (%v), want 503", name, encoding, w.Code, w.Body, err)
 			}
 		}
@@ -139,7 +153,8 @@ func checkMemoryIsFree(t *testing.T, h *Handler) {
 		lane.handling.Release(lane.most)
 	}
 	if ss := &m.strangers; ss.used != 0 || len(ss.shares) > 0 || ss.coming.Len() > 0 {
-		t.Errorf("memory of strangers is still reserved: %d bytes of %v, %d bodies", ss.used, ss.shares, ss.coming.Len())
+		t.Errorf("memory of strangers is still reserved: %d bytes of %v, %d bodies", ss.used, ss.shares,
+			ss.coming.Len())
 	}
 }
 
@@ -186,7 +201,8 @@ func TestDeclaredBytesAreNotReserved(t *testing.T) {
 func TestSlowGzipKeepsNobodyAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 1 << 20
-		h, err := New([]Connection{{Path: "/s", Acceptor: mapAndDeliver(t), Credentials: Credentials{SharedSecrets: secrets("s")}}},
+		h, err := New([]Connection{{Path: "/s", Acceptor: mapAndDeliver(t),
+			Credentials: Credentials{SharedSecrets: secrets("s")}}},
 			Options{BodyLimit: limit, Memory: 1})
 		if err != nil {
 			t.Fatal(err)
@@ -205,7 +221,8 @@ func TestSlowGzipKeepsNobodyAway(t *testing.T) {
 			reader, writer := io.Pipe()
 			pipes = append(pipes, writer)
 			go func() {
-				done <- serve(h, "POST", "/s", reader, "Content-Encoding", "gzip", "X-Signature", strings.Repeat("0", 40)).Code
+				done <- serve(h, "POST", "/s", reader, "Content-Encoding", "gzip", "X-Signature", strings.Repeat("0",
+					40)).Code
 				reader.Close()
 			}()
 			_, _ = writer.Write(packed.Bytes())
@@ -315,14 +332,16 @@ func TestUnsignedBodiesAreNotRead(t *testing.T) {
 		if w := serve(h, "POST", "/s", body, header...); w.Code != 401 || body.n > 0 != test.read {
 			t.Errorf("%s: status %d after %d bytes", name, w.Code, body.n)
 		}
-		if w := serve(h, "POST", "/s", http.NoBody, header...); w.Code != 400 && !strings.HasPrefix(name, "malformed") {
+		if w := serve(h, "POST", "/s", http.NoBody, header...); w.Code != 400 && !strings.HasPrefix(name,
+			"malformed") {
 			t.Errorf("%s, empty body: status %d", name, w.Code)
 		}
 	}
 }
 
 func TestPanicsAreCounted(t *testing.T) {
-	h := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) { panic("boom") }), Options{})
+	h := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) { panic("boom") }),
+		Options{})
 	for range 3 {
 		serve(h, "POST", "/segment", strings.NewReader("{}"))
 	}

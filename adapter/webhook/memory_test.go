@@ -47,11 +47,13 @@ func TestMemoryOfLargeRequestsIsBounded(t *testing.T) {
 			go send()
 		}
 		synctest.Wait()
-		if w := serve(h, "POST", "/segment", strings.NewReader(padded(900<<10))); w.Code != 503 || time.Since(began) > 0 {
+		if w := serve(h, "POST", "/segment", strings.NewReader(padded(900<<10))); w.Code != 503 ||
+			time.Since(began) > 0 {
 			t.Errorf("without room at the door: %d after %s", w.Code, time.Since(began))
 		}
 		for range 100 {
-			if w := serve(h, "POST", "/segment", strings.NewReader(padded(smallRequest-1))); w.Code != 200 || time.Since(began) > 0 {
+			if w := serve(h, "POST", "/segment", strings.NewReader(padded(smallRequest-1))); w.Code != 200 ||
+				time.Since(began) > 0 {
 				t.Fatalf("a small request: %d after %s", w.Code, time.Since(began))
 			}
 		}
@@ -85,7 +87,8 @@ func stalls(p *pipes, signature string, declared int, part string) (status func(
 	go func() {
 		defer client.Close()
 		go func() {
-			_, _ = fmt.Fprintf(client, "POST /s HTTP/1.1\r\nHost: x\r\nX-Signature: %s\r\nContent-Length: %d\r\n\r\n%s",
+			_, _ = fmt.Fprintf(client,
+				"POST /s HTTP/1.1\r\nHost: x\r\nX-Signature: %s\r\nContent-Length: %d\r\n\r\n%s",
 				signature, declared, part)
 		}()
 		response, err := http.ReadResponse(bufio.NewReader(client), nil)
@@ -106,7 +109,8 @@ func sends(t *testing.T, p *pipes, signature, body string) (int, time.Duration) 
 	p.accepted <- server
 	began := time.Now()
 	go func() {
-		_, _ = fmt.Fprintf(client, "POST /s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Signature: %s\r\nContent-Length: %d\r\n\r\n%s",
+		_, _ = fmt.Fprintf(client,
+			"POST /s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Signature: %s\r\nContent-Length: %d\r\n\r\n%s",
 			signature, len(body), body)
 	}()
 	response, err := http.ReadResponse(bufio.NewReader(client), nil)
@@ -126,7 +130,8 @@ func TestStalledStrangersKeepNobodyAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const memory = 16 << 20
 		h, err := New([]Connection{{Path: "/s", Acceptor: mapAndDeliver(t), Credentials: Credentials{
-			SharedSecrets: secrets("s"), AllowFirstElementSignature: true}}}, Options{BodyLimit: 1 << 20, Memory: memory})
+			SharedSecrets: secrets("s"), AllowFirstElementSignature: true}}}, Options{BodyLimit: 1 << 20,
+			Memory: memory})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +155,8 @@ func TestStalledStrangersKeepNobodyAway(t *testing.T) {
 			for _, test := range []struct{ name, body, signed string }{
 				{"a single event", single, single}, {"a batch", batch, good(0)}, {"a whole body", whole, whole},
 			} {
-				if status, took := sends(t, p, signature("s", test.signed), test.body); status != 200 || took > time.Second {
+				if status, took := sends(t, p, signature("s", test.signed), test.body); status != 200 ||
+					took > time.Second {
 					t.Errorf("%s: %d after %s", test.name, status, took)
 				}
 			}
@@ -183,8 +189,10 @@ func TestStrangersOfOneAddress(t *testing.T) {
 		t.Error("a network of IPv6 has more than one share")
 	}
 	now = now.Add(evictAge)
-	if second, err := begin("2001:db8::2", 3<<20); err != nil || !first.isEvicted() || second.isEvicted() || other.isEvicted() {
-		t.Errorf("a body beyond the share of its address: %v; evicted: %t %t", err, first.isEvicted(), other.isEvicted())
+	if second, err := begin("2001:db8::2", 3<<20); err != nil || !first.isEvicted() || second.isEvicted() ||
+		other.isEvicted() {
+		t.Errorf("a body beyond the share of its address: %v; evicted: %t %t", err, first.isEvicted(),
+			other.isEvicted())
 	}
 	if _, err := begin("2001:db8:0:1::", 3<<20); err != nil || !other.isEvicted() {
 		t.Errorf("a body beyond the size: %v, evicted %t", err, other.isEvicted())
@@ -230,7 +238,8 @@ func TestSlowBodies(t *testing.T) {
 				go func() {
 					defer close(written)
 					rest := body[test.burst:]
-					_, _ = fmt.Fprintf(client, "POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:test.burst])
+					_, _ = fmt.Fprintf(client, "POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s",
+						len(body), body[:test.burst])
 					for len(rest) > 0 && test.chunk > 0 {
 						time.Sleep(test.every)
 						n, err := io.WriteString(client, rest[:min(test.chunk, len(rest))])
@@ -289,7 +298,8 @@ func TestRemoteAddress(t *testing.T) {
 		r.Header.Set("X-Real-Ip", "203.0.113.200")
 		h.ServeHTTP(httptest.NewRecorder(), r)
 		if got := logged.FilterMessage("request").All()[0].ContextMap()["remote"]; got != test.want {
-			t.Errorf("proxies %q, from %s, forwarded for %q: got %v, want %s", test.proxies, test.peer, test.forwarded, got, test.want)
+			t.Errorf("proxies %q, from %s, forwarded for %q: got %v, want %s", test.proxies, test.peer, test.forwarded,
+				got, test.want)
 		}
 	}
 }

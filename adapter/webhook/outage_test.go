@@ -27,7 +27,8 @@ func TestOutageInTheLog(t *testing.T) {
 		}), Options{Log: zap.New(core)})
 		post := func(n int) {
 			for range n {
-				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/segment", strings.NewReader(`[{},{}]`)))
+				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/segment",
+					strings.NewReader(`[{},{}]`)))
 			}
 		}
 		expect := func(when string, want ...string) {

@@ -34,7 +34,8 @@ func TestEveryAnswerIsCounted(t *testing.T) {
 	var seen []Request
 	h, err := New([]Connection{
 		{Name: "open", Path: "/open", Acceptor: mapAndDeliver(t), Credentials: open},
-		{Name: "signed", Path: "/signed", Acceptor: mapAndDeliver(t), Credentials: Credentials{SharedSecrets: secrets("s")}},
+		{Name: "signed", Path: "/signed", Acceptor: mapAndDeliver(t),
+			Credentials: Credentials{SharedSecrets: secrets("s")}},
 		{Name: "full", Path: "/full", Acceptor: full, Credentials: open},
 		{Name: "pending", Path: "/pending", Acceptor: pending, Credentials: open},
 		{Name: "broken", Path: "/broken", Acceptor: broken, Credentials: open},
@@ -155,7 +156,8 @@ func TestSenderLeaves(t *testing.T) {
 			}
 			stop() // the line is logged last
 			lines := logged.FilterMessage("request").All()
-			if len(lines) != 1 || lines[0].ContextMap()["sender_left"] != true || lines[0].ContextMap()["reason"] != string(test.want.Reason) {
+			if len(lines) != 1 || lines[0].ContextMap()["sender_left"] != true ||
+				lines[0].ContextMap()["reason"] != string(test.want.Reason) {
 				t.Errorf("logged %v", lines)
 			}
 		})

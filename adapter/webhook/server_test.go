@@ -97,7 +97,8 @@ func TestEveryRefusalArrives(t *testing.T) {
 	}
 	for _, framing := range []string{"length", "chunked"} {
 		checkArrives(t, l.Addr().String(), framing, "POST /open", "", spaces[:limit], 503)
-		checkArrives(t, l.Addr().String(), framing, "POST /open", "Content-Encoding: gzip", gzipped(spaces[:limit]), 503)
+		checkArrives(t, l.Addr().String(), framing, "POST /open", "Content-Encoding: gzip", gzipped(spaces[:limit]),
+			503)
 	}
 	large.bodies.Release(large.room)
 }
@@ -169,7 +170,8 @@ func TestSlowBodiesAreSentAgain(t *testing.T) {
 			body = gzipped(body)
 		}
 		length := len(body)
-		header = strings.NewReplacer("%d", strconv.Itoa(length), "%x", strconv.FormatInt(int64(length), 16)).Replace(header)
+		header = strings.NewReplacer("%d", strconv.Itoa(length), "%x", strconv.FormatInt(int64(length),
+			16)).Replace(header)
 		for _, n := range []int{0, 1, len(body) / 2} {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) {
@@ -185,10 +187,12 @@ func TestSlowBodiesAreSentAgain(t *testing.T) {
 				go func() { _, _ = io.WriteString(client, "POST /segment HTTP/1.1\r\nHost: x\r\n"+header+body[:n]) }()
 				got, err := io.ReadAll(client)
 				text := strings.TrimPrefix(string(got), "HTTP/1.1 100 Continue\r\n\r\n")
-				if err != nil || !strings.HasPrefix(text, "HTTP/1.1 503 ") || !strings.HasSuffix(text, "send this request again\"}\n") {
+				if err != nil || !strings.HasPrefix(text, "HTTP/1.1 503 ") || !strings.HasSuffix(text,
+					"send this request again\"}\n") {
 					t.Errorf("%q and %d bytes: got %q, %v", header, n, got, err)
 				}
-				if took := time.Since(began); took < stallTime || took > stallTime+time.Second+httpserver.DefaultDiscardTime {
+				if took := time.Since(began); took < stallTime ||
+					took > stallTime+time.Second+httpserver.DefaultDiscardTime {
 					t.Errorf("%q and %d bytes: it took %s", header, n, took)
 				}
 			})

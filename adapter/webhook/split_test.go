@@ -17,22 +17,25 @@ func TestSplit(t *testing.T) {
 		want  []string
 		array bool
 	}{
-		"object":              {`{"a":1}`, []string{`{"a":1}`}, false},
-		"object with space":   {" \n{\"a\" : 1} \r\n", []string{`{"a" : 1}`}, false},
-		"empty array":         {` [ ] `, nil, true},
-		"one":                 {`[{"a":1}]`, []string{`{"a":1}`}, true},
-		"several":             {`[ {"a":[1,{"b":"]"}]} , {"c":"\"},{"} ,{}]`, []string{`{"a":[1,{"b":"]"}]}`, `{"c":"\"},{"}`, `{}`}, true},
+		"object":            {`{"a":1}`, []string{`{"a":1}`}, false},
+		"object with space": {" \n{\"a\" : 1} \r\n", []string{`{"a" : 1}`}, false},
+		"empty array":       {` [ ] `, nil, true},
+		"one":               {`[{"a":1}]`, []string{`{"a":1}`}, true},
+		"several": {`[ {"a":[1,{"b":"]"}]} , {"c":"\"},{"} ,{}]`, []string{`{"a":[1,{"b":"]"}]}`,
+			`{"c":"\"},{"}`, `{}`}, true},
 		"null":                {`[null]`, []string{`null`}, true},
 		"scalars":             {`[1, "x,]" ,true]`, []string{`1`, `"x,]"`, `true`}, true},
 		"broken inside":       {`[{"a" 1}, {"b":2}]`, []string{`{"a" 1}`, `{"b":2}`}, true},
 		"mismatched brackets": {`[{"a":1], {"b":2}]`, []string{`{"a":1]`, `{"b":2}`}, true},
 		"backslashes":         {`[{"a":"\\"},{"b":"\\\""}]`, []string{`{"a":"\\"}`, `{"b":"\\\""}`}, true},
 		"extensible":          {`[{"json":{"a":1}}, { "json" : {"b":2} } ]`, []string{`{"a":1}`, `{"b":2}`}, true},
-		"not extensible":      {`[{"json":1},{"json":{},"x":1},{"jsonx":{}},{"x":{}}]`, []string{`{"json":1}`, `{"json":{},"x":1}`, `{"jsonx":{}}`, `{"x":{}}`}, true},
-		"extensible, broken":  {`[{"json":{"a":1}],{}]`, []string{`{"json":{"a":1}]`, `{}`}, true},
-		"no unwrapping":       {`{"json":{"a":1}}`, []string{`{"json":{"a":1}}`}, false},
-		"byte order mark":     {"\ufeff[{}]", []string{`{}`}, true},
-		"deep":                {"[" + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + "]", []string{strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)}, true},
+		"not extensible": {`[{"json":1},{"json":{},"x":1},{"jsonx":{}},{"x":{}}]`, []string{`{"json":1}`,
+			`{"json":{},"x":1}`, `{"jsonx":{}}`, `{"x":{}}`}, true},
+		"extensible, broken": {`[{"json":{"a":1}],{}]`, []string{`{"json":{"a":1}]`, `{}`}, true},
+		"no unwrapping":      {`{"json":{"a":1}}`, []string{`{"json":{"a":1}}`}, false},
+		"byte order mark":    {"\ufeff[{}]", []string{`{}`}, true},
+		"deep": {"[" + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + "]",
+			[]string{strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)}, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -54,7 +57,8 @@ func TestSplit(t *testing.T) {
 
 func TestSplitRefuses(t *testing.T) {
 	for _, body := range []string{
-		"", "  ", "null", "1", `"x"`, "true", "garbage", "{", `{"a":"`, `{"a":"\`, "[", "[{}", "[{},", "[,]", "[{},]", "[,{}]", "[{},,{}]", "{} {}", "{}x", "[] []", "[{}] x", "]", "}", "\ufeff",
+		"", "  ", "null", "1", `"x"`, "true", "garbage", "{", `{"a":"`, `{"a":"\`, "[", "[{}", "[{},", "[,]", "[{},]",
+		"[,{}]", "[{},,{}]", "{} {}", "{}x", "[] []", "[{}] x", "]", "}", "\ufeff",
 	} {
 		_, err := split([]byte(body), DefaultMaxEvents)
 		var refused *requestError
@@ -67,7 +71,8 @@ func TestSplitRefuses(t *testing.T) {
 // FuzzSplit checks that splitting never panics, yields parts of the body only,
 // and agrees with encoding/json on valid arrays.
 func FuzzSplit(f *testing.F) {
-	for _, seed := range []string{`[{"a":1},{"b":[1,2]}]`, `{"a":"\\\""}`, `[{"json":{}}]`, `[null, 1 ,"x"]`, "[{]}", `["\`} {
+	for _, seed := range []string{`[{"a":1},{"b":[1,2]}]`, `{"a":"\\\""}`, `[{"json":{}}]`, `[null, 1 ,"x"]`, "[{]}",
+		`["\`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {

@@ -69,16 +69,23 @@ func TestVerify(t *testing.T) {
 		{"whole array", signed, header(xs, signature("secret-1", double)), double, verifiedByBody},
 		{"first element alone is not enough", signed, header(xs, signature("secret-1", single)), double, ""},
 		{"first element of one", signed, header(xs, signature("secret-1", single)), lone, verifiedByBody},
-		{"first element and a token", both, header(xs, signature("secret-1", single), auth, "Bearer token-1"), double, verifiedByFirst},
-		{"first element and a wrong token", both, header(xs, signature("secret-1", single), auth, "Bearer token-2"), double, ""},
+		{"first element and a token", both, header(xs, signature("secret-1", single), auth, "Bearer token-1"), double,
+			verifiedByFirst},
+		{"first element and a wrong token", both, header(xs, signature("secret-1", single), auth, "Bearer token-2"),
+			double, ""},
 		{"token without signature", both, header(auth, "Bearer token-1"), double, ""},
 		{"signature without token", both, header(xs, signature("secret-1", double)), double, ""},
-		{"first element allowed", Credentials{SharedSecrets: secrets("secret-1"), AllowFirstElementSignature: true}, header(xs, signature("secret-1", single)), double, verifiedByFirst},
-		{"second element signed", Credentials{SharedSecrets: secrets("secret-1"), AllowFirstElementSignature: true}, header(xs, signature("secret-1", `{"type":"track","n":2}`)), double, ""},
-		{"extensible, inner signed", both, header(xs, signature("secret-1", single), auth, "Bearer token-1"), extensible, verifiedByFirst},
-		{"extensible, element signed", both, header(xs, signature("secret-1", `{"json":`+single+`}`), auth, "Bearer token-1"), extensible, verifiedByFirst},
+		{"first element allowed", Credentials{SharedSecrets: secrets("secret-1"), AllowFirstElementSignature: true},
+			header(xs, signature("secret-1", single)), double, verifiedByFirst},
+		{"second element signed", Credentials{SharedSecrets: secrets("secret-1"), AllowFirstElementSignature: true},
+			header(xs, signature("secret-1", `{"type":"track","n":2}`)), double, ""},
+		{"extensible, inner signed", both, header(xs, signature("secret-1", single), auth, "Bearer token-1"),
+			extensible, verifiedByFirst},
+		{"extensible, element signed", both, header(xs, signature("secret-1", `{"json":`+single+`}`), auth,
+			"Bearer token-1"), extensible, verifiedByFirst},
 		{"null first, unsigned, with token", both, header(auth, "Bearer token-1"), nullFirst, ""},
-		{"wrapped null first, unsigned, with token", both, header(auth, "Bearer token-1"), `[{"json":null},{"json":` + single + `}]`, ""},
+		{"wrapped null first, unsigned, with token", both, header(auth, "Bearer token-1"), `[{"json":null},{"json":` +
+			single + `}]`, ""},
 		{"null last, unsigned, with token", both, header(auth, "Bearer token-1"), `[` + single + `,null]`, ""},
 		{"no null, unsigned, with token", both, header(auth, "Bearer token-1"), `[{"json":"null"}]`, ""},
 		{"only nulls, unsigned, with token", both, header(auth, "Bearer token-1"), onlyNulls, verifiedByHeader},
@@ -86,27 +93,38 @@ func TestVerify(t *testing.T) {
 		{"only nulls, unsigned, no token", signed, header(), onlyNulls, ""},
 		{"empty array, unsigned, with token", both, header(auth, "Bearer token-1"), `[]`, ""},
 		{"null first, unsigned, no token", signed, header(), nullFirst, ""},
-		{"null first, wrongly signed, with token", both, header(auth, "Bearer token-1", xs, signature("x", "null")), nullFirst, ""},
+		{"null first, wrongly signed, with token", both, header(auth, "Bearer token-1", xs, signature("x", "null")),
+			nullFirst, ""},
 		{"empty array unsigned", signed, header(), "[]", ""},
 		{"empty array signed", signed, header(xs, signature("secret-1", "[]")), "[]", verifiedByBody},
-		{"bearer", Credentials{BearerTokens: secrets("token-1", "token-2")}, header(auth, "Bearer token-2"), double, verifiedByHeader},
-		{"bearer in other case", Credentials{BearerTokens: secrets("token-1")}, header(auth, "bEARER  token-1"), double, verifiedByHeader},
+		{"bearer", Credentials{BearerTokens: secrets("token-1", "token-2")}, header(auth, "Bearer token-2"), double,
+			verifiedByHeader},
+		{"bearer in other case", Credentials{BearerTokens: secrets("token-1")}, header(auth, "bEARER  token-1"),
+			double, verifiedByHeader},
 		{"bearer wrong", Credentials{BearerTokens: secrets("token-1")}, header(auth, "Bearer TOKEN-1"), double, ""},
 		{"bearer prefix", Credentials{BearerTokens: secrets("token-1")}, header(auth, "Bearer token-11"), double, ""},
 		{"bearer missing", Credentials{BearerTokens: secrets("token-1")}, header(), double, ""},
-		{"basic key", Credentials{BasicKeys: secrets("key-1")}, header(auth, basic("key-1", "")), single, verifiedByHeader},
-		{"basic key with any password", Credentials{BasicKeys: secrets("key-1")}, header(auth, basic("key-1", "x")), single, verifiedByHeader},
+		{"basic key", Credentials{BasicKeys: secrets("key-1")}, header(auth, basic("key-1", "")), single,
+			verifiedByHeader},
+		{"basic key with any password", Credentials{BasicKeys: secrets("key-1")}, header(auth, basic("key-1", "x")),
+			single, verifiedByHeader},
 		{"basic key wrong", Credentials{BasicKeys: secrets("key-1")}, header(auth, basic("", "key-1")), single, ""},
 		{"basic key as bearer", Credentials{BasicKeys: secrets("key-1")}, header(auth, "Bearer key-1"), single, ""},
 		{"basic key not encoded", Credentials{BasicKeys: secrets("key-1")}, header(auth, "Basic key-1"), single, ""},
-		{"basic key of another scheme", Credentials{BasicKeys: secrets("key-1")}, header(auth, "Digest key-1"), single, ""},
-		{"bearer token as basic", Credentials{BearerTokens: secrets("token-1")}, header(auth, basic("token-1", "")), single, ""},
-		{"bearer or basic", Credentials{BearerTokens: secrets("token-1"), BasicKeys: secrets("key-1")}, header(auth, basic("key-1", "")), single, verifiedByHeader},
-		{"own header", Credentials{HeaderName: "X-Key", HeaderValues: secrets("v-1", "v-2")}, header("X-Key", "v-2"), single, verifiedByHeader},
-		{"own header wrong", Credentials{HeaderName: "X-Key", HeaderValues: secrets("v-1")}, header("X-Key", "v"), single, ""},
+		{"basic key of another scheme", Credentials{BasicKeys: secrets("key-1")}, header(auth, "Digest key-1"), single,
+			""},
+		{"bearer token as basic", Credentials{BearerTokens: secrets("token-1")}, header(auth, basic("token-1", "")),
+			single, ""},
+		{"bearer or basic", Credentials{BearerTokens: secrets("token-1"), BasicKeys: secrets("key-1")},
+			header(auth, basic("key-1", "")), single, verifiedByHeader},
+		{"own header", Credentials{HeaderName: "X-Key", HeaderValues: secrets("v-1", "v-2")}, header("X-Key", "v-2"),
+			single, verifiedByHeader},
+		{"own header wrong", Credentials{HeaderName: "X-Key", HeaderValues: secrets("v-1")}, header("X-Key", "v"),
+			single, ""},
 		{"own header missing", Credentials{HeaderName: "X-Key", HeaderValues: secrets("v-1")}, header(), single, ""},
 		{"insecure", Credentials{Insecure: true}, header(), single, verifiedByNothing},
-		{"insecure does not lift a secret", Credentials{Insecure: true, SharedSecrets: secrets("secret-1")}, header(), single, ""},
+		{"insecure does not lift a secret", Credentials{Insecure: true, SharedSecrets: secrets("secret-1")}, header(),
+			single, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -149,11 +167,13 @@ func TestNoShapeLiftsACredential(t *testing.T) {
 	for _, first := range evil {
 		bodies = append(bodies, "["+first+"]")
 		for _, second := range evil {
-			bodies = append(bodies, "["+first+","+second+"]", "[null,"+first+","+second+"]", " [ "+first+" , "+second+" ] ")
+			bodies = append(bodies, "["+first+","+second+"]", "[null,"+first+","+second+"]",
+				" [ "+first+" , "+second+" ] ")
 		}
 	}
 	for _, other := range []Credentials{
-		{BearerTokens: secrets(token)}, {BasicKeys: secrets(token)}, {HeaderName: "X-Key", HeaderValues: secrets(token)},
+		{BearerTokens: secrets(token)}, {BasicKeys: secrets(token)}, {HeaderName: "X-Key",
+			HeaderValues: secrets(token)},
 	} {
 		other.SharedSecrets = secrets(secret)
 		verifier, err := newVerifier(other)
@@ -172,11 +192,13 @@ func TestNoShapeLiftsACredential(t *testing.T) {
 			if err := verifier.checkHeaders(authorized); err != nil {
 				t.Fatal(err)
 			}
-			for _, signatures := range [][]string{nil, {""}, {signature("x", body)}, {signature(secret, "null")}, {signature(secret, "")}} {
+			for _, signatures := range [][]string{nil, {""}, {signature("x", body)}, {signature(secret, "null")},
+				{signature(secret, "")}} {
 				authorized["X-Signature"] = signatures
 				_, err := verifier.checkBody(authorized, []byte(body), events)
 				signedNull := len(signatures) > 0 && signatures[0] == signature(secret, "null")
-				if err == nil && strings.Contains(body, "track") && !(signedNull && strings.HasPrefix(strings.TrimLeft(body, " [")+",", "null")) {
+				if err == nil && strings.Contains(body, "track") &&
+					!(signedNull && strings.HasPrefix(strings.TrimLeft(body, " [")+",", "null")) {
 					t.Errorf("%s with the signatures %q passes", body, signatures)
 				}
 			}
@@ -224,7 +246,8 @@ func TestNewRefusesCredentials(t *testing.T) {
 		"header alone": {HeaderName: "X-Key", Insecure: true},
 		"value alone":  {HeaderValues: secrets("v")},
 	} {
-		if _, err := New([]Connection{{Name: "c", Path: "/segment", Credentials: credentials}}, Options{}); err == nil {
+		if _, err := New([]Connection{{Name: "c", Path: "/segment", Credentials: credentials}},
+			Options{}); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
@@ -233,7 +256,8 @@ func TestNewRefusesCredentials(t *testing.T) {
 func FuzzVerify(f *testing.F) {
 	f.Add(signature("secret-1", single), "Bearer x", single)
 	f.Add("", basic("k", ""), double)
-	verifier, err := newVerifier(Credentials{SharedSecrets: secrets("secret-1"), BasicKeys: secrets("key-that-no-one-guesses")})
+	verifier, err := newVerifier(Credentials{SharedSecrets: secrets("secret-1"),
+		BasicKeys: secrets("key-that-no-one-guesses")})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -246,7 +270,9 @@ func FuzzVerify(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := verifier.checkBody(header, []byte(body), events); err == nil && !strings.EqualFold(strings.TrimSpace(sig), signature("secret-1", body)) && !strings.EqualFold(strings.TrimSpace(sig), signature("secret-1", string(events.elements[0]))) {
+		if _, err := verifier.checkBody(header, []byte(body), events); err == nil &&
+			!strings.EqualFold(strings.TrimSpace(sig), signature("secret-1", body)) &&
+			!strings.EqualFold(strings.TrimSpace(sig), signature("secret-1", string(events.elements[0]))) {
 			t.Fatalf("signature %q of %q passed", sig, body)
 		}
 	})
