@@ -22,9 +22,6 @@ func (s *Store) Examine(ctx context.Context) { s.examine(ctx) }
 // TrimSlack is the part of the limit on dead letters that is freed beyond need.
 const TrimSlack = trimSlack
 
-// MaintainInterval is how often an engine looks after itself.
-const MaintainInterval = maintainInterval
-
 // WithLease returns the options with another length of PostgreSQL's leases.
 func WithLease(opts Options, d time.Duration) Options {
 	opts.leaseFor = d

@@ -188,13 +188,11 @@ func TestBesideFormerProgram(t *testing.T) {
 }
 
 // eventually calls a function until it returns something.
-func eventually[T any](t *testing.T, try func() []T) []T {
+func eventually[T any](t *testing.T, try func() []T) (list []T) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if list := try(); len(list) > 0 {
-			return list
-		}
-	}
-	t.Fatal("a lease that is over does not end")
-	return nil
+	await(t, func() bool {
+		list = try()
+		return len(list) > 0
+	})
+	return list
 }

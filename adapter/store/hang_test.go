@@ -52,16 +52,25 @@ func awaitReady(t *testing.T, s *store.Store, text string) {
 	})
 }
 
-// await waits for a condition that has to come true within a minute.
-func await(t *testing.T, condition func() bool) {
+// await waits for a condition that must come true within a minute. The store, a server or a process
+// brings it about, so time is real.
+func await(t testing.TB, condition func() bool) {
 	t.Helper()
-	for range 1200 {
-		if condition() {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
+	if !comesTrue(condition) {
+		t.Fatal("the condition did not come true within a minute")
 	}
-	t.Fatal("nothing has changed for a minute")
+}
+
+// comesTrue is await for goroutines that may not end the test.
+func comesTrue(condition func() bool) bool {
+	const every = 10 * time.Millisecond
+	for range time.Minute / every {
+		if condition() {
+			return true
+		}
+		time.Sleep(every)
+	}
+	return false
 }
 
 // acceptWhenReady stores an event, once the store takes it.

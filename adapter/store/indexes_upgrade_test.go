@@ -99,11 +99,7 @@ func isComplete(t testing.TB, s *store.Store) bool {
 
 func awaitIndexes(t *testing.T, s *store.Store) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !isComplete(t, s); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the indexes are not complete")
-		}
-	}
+	await(t, func() bool { return isComplete(t, s) })
 }
 
 // TestIndexesBesideEvents settles, redrives and purges events while an earlier

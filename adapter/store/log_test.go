@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -21,8 +22,12 @@ func TestFind(t *testing.T) {
 		c := newClock()
 		opts.Now = c.now
 		opts.Tenants = map[string]string{"one": "host/tenant", "two": "host/second"}
-		s := open(t, store.WithMessagesInMemory(opts, 50))
-		if opts.Path == "" {
+		const inMemory = 50
+		s := open(t, store.WithMessagesInMemory(opts, inMemory))
+		var db *sql.DB // of SQLite
+		if opts.Path != "" {
+			db = raw(t, opts)
+		} else {
 			// Each connection to the database has ids in reserve. On a busy machine several accept
 			// the events, and the ids would be in another order than the simulated times.
 			execute(t, raw(t, opts), `ALTER SEQUENCE delivery_ids CACHE 1`)
@@ -44,8 +49,8 @@ func TestFind(t *testing.T) {
 			}
 			accept(t, queues[random.IntN(len(queues))], a)
 			c.advance(time.Duration(random.IntN(3600)) * time.Second)
-			if i%100 == 0 {
-				time.Sleep(store.MaintainInterval) // SQLite's index works on a real file
+			if i%100 == 0 && db != nil {
+				awaitIndexed(t, db, inMemory)
 			}
 		}
 		for _, q := range queues {

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
@@ -100,16 +99,13 @@ func (p *pgbouncer) start() {
 	if err := p.process.Start(); err != nil {
 		p.t.Fatal(err)
 	}
-	for range 1000 {
+	await(p.t, func() bool {
 		conn, err := net.Dial("tcp", p.address)
 		if err == nil {
 			_ = conn.Close()
-			return
 		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	p.kill()
-	p.t.Fatalf("PgBouncer does not listen: %s", p.said.String())
+		return err == nil
+	})
 }
 
 // openDirectories lets every user reach a directory of the test.

@@ -102,18 +102,15 @@ func TestStatementsOnAgedStatistics(t *testing.T) {
 func awaitFilled(t *testing.T, opts store.Options, rows int) {
 	t.Helper()
 	db := raw(t, opts)
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		var filled bool
+	await(t, func() (filled bool) {
 		err := db.QueryRow(`SELECT count(*) = 2 FROM pg_stat_user_tables
-			WHERE relname = 'queue' AND n_tup_ins >= 3 * $1 OR relname = 'deliveries' AND n_tup_ins >= $1`, rows).Scan(&filled)
+			WHERE relname = 'queue' AND n_tup_ins >= 3 * $1
+				OR relname = 'deliveries' AND n_tup_ins >= $1`, rows).Scan(&filled)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if filled {
-			return
-		}
-	}
-	t.Fatal("PostgreSQL does not count the rows")
+		return filled
+	})
 }
 
 func pointers(leased []adapter.Leased) (list []*adapter.Leased) {

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
@@ -239,13 +238,13 @@ func readMessage(from io.Reader, kind int) ([]byte, error) {
 
 // awaitWaiting waits until a transaction waits for a lock in the database.
 func (p *proxy) awaitWaiting() {
-	for began := time.Now(); time.Since(began) < 20*time.Second; time.Sleep(2 * time.Millisecond) {
-		var waiting bool
-		err := p.database.QueryRowContext(context.Background(),
-			`SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waiting)
-		if err != nil || waiting {
-			return
-		}
+	came := comesTrue(func() (waiting bool) {
+		err := p.database.QueryRowContext(context.Background(), `SELECT EXISTS (
+			SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`).
+			Scan(&waiting)
+		return err != nil || waiting
+	})
+	if !came {
+		p.t.Error("no transaction waits for the one that is being committed")
 	}
-	p.t.Error("nobody waits for the transaction that is being committed")
 }

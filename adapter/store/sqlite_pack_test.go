@@ -3,7 +3,6 @@ package store_test
 import (
 	"context"
 	"testing"
-	"time"
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
@@ -39,18 +38,7 @@ func TestPurgeFreesMessageIDs(t *testing.T) {
 		}
 		return n
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		var last int64
-		if err := db.QueryRow(`SELECT indexed_id FROM counter`).Scan(&last); err != nil {
-			t.Fatal(err)
-		}
-		if last > events-2000 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("messageIds are in the table up to delivery %d only", last)
-		}
-	}
+	awaitIndexed(t, db, 2000)
 	retain()
 	before := pages()
 	ids := make([]int64, purged)

@@ -2,21 +2,35 @@ package store_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"testing"
-	"time"
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/store"
 )
 
+// awaitIndexed waits until the messageIds of all but the newest deliveries are in their table.
+func awaitIndexed(t *testing.T, db *sql.DB, newest int64) {
+	t.Helper()
+	await(t, func() bool {
+		var left int64
+		if err := db.QueryRow(`SELECT next_id - 1 - indexed_id FROM counter`).Scan(&left); err != nil {
+			t.Fatal(err)
+		}
+		return left < newest
+	})
+}
+
 // TestMessageIndex has the index of messageIds go from memory to its table over
 // and over, and looks for every event before, meanwhile, afterwards and after a
 // restart.
 func TestMessageIndex(t *testing.T) {
-	opts := store.WithMessagesInMemory(sqliteOptions(t), 100)
+	const inMemory = 100
+	opts := store.WithMessagesInMemory(sqliteOptions(t), inMemory)
 	ctx := context.Background()
 	s := open(t, opts)
+	db := raw(t, opts)
 	q := connection(t, s, "default", "tenant")
 	const events = 1000
 	send := func(q *store.Queue, first int) (duplicates int) {
@@ -40,7 +54,7 @@ func TestMessageIndex(t *testing.T) {
 			t.Fatalf("%d of 50 events that came again at once are duplicates", n)
 		}
 		if first%200 == 0 {
-			time.Sleep(store.MaintainInterval) // the index works on a real file, so time is real
+			awaitIndexed(t, db, 2*inMemory) // each event has two deliveries
 		}
 	}
 	check := func(q *store.Queue) {

@@ -204,7 +204,7 @@ func TestUnknownRecording(t *testing.T) {
 					default:
 					}
 				}
-				time.Sleep(10 * time.Millisecond)
+				_ = adapter.Wait(ctx, 10*time.Millisecond) // for the server to come back
 			}
 			t.Errorf("event %d is not recorded", i)
 		})
