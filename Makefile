@@ -29,6 +29,7 @@ RACE = -race $(foreach package,sqlite/lib libc memory,-gcflags=modernc.org/$(pac
 
 # Tests of the program and of stores wait most of the time. More packages and tests at once
 # than there are processors use that time.
+# EXPLORE=4 lets the randomised tests explore four times as far.
 test: ## every test, with the race detector
 	go test $(RACE) -p 3 -parallel 4 -timeout 20m ./...
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 )
 
 // breakerModel takes a Breaker through random steps, one at a time, and checks after
@@ -31,7 +32,8 @@ type breakerModel struct {
 
 func TestBreakerModel(t *testing.T) {
 	starts, probes, changes := 0, 0, 0
-	for seed := range uint64(50) {
+	seeds := deliverytest.Explore(15)
+	for seed := range uint64(seeds) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			m := &breakerModel{random: random, floor: 1 + random.IntN(8), arrived: make(chan *Permit, 1000),
@@ -47,7 +49,7 @@ func TestBreakerModel(t *testing.T) {
 		})
 	}
 	t.Logf("%d starts, %d probes, %d changes", starts, probes, changes)
-	if starts < 20_000 || probes < 500 || changes < 1000 {
+	if starts < 400*seeds || probes < 10*seeds || changes < 20*seeds {
 		t.Errorf("%d starts, %d probes and %d changes show little", starts, probes, changes)
 	}
 }

@@ -124,7 +124,7 @@ func (s *tenant) Send(event *mapping.UserEvent) adapter.Attempt {
 // fails at times and a process that is stopped, is down for long, and crashes.
 func TestExactlyOnce(t *testing.T) {
 	var sum tally
-	for seed := range uint64(4) {
+	for seed := range uint64(deliverytest.Explore(4)) { // each kind of process once
 		synctest.Test(t, func(t *testing.T) {
 			sum.add(t, runExactlyOnce(t, seed))
 		})

@@ -40,7 +40,7 @@ func (s *sent) of(user string) []string {
 // TestLongBacklogOfOneUser has the events of one user alone in the queue. They take as
 // long as the calls take one after the other, and not a moment more.
 func TestLongBacklogOfOneUser(t *testing.T) {
-	for _, n := range []int{3000, 20_000} {
+	for _, n := range []int{3000, deliverytest.Explore(6000)} {
 		for _, takes := range []time.Duration{2 * time.Millisecond, 50 * time.Millisecond} {
 			t.Run(fmt.Sprint(n, " events of ", takes), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
@@ -80,8 +81,8 @@ func balanced(t testing.TB, s *store.Store) []adapter.Conservation {
 
 func TestIdentity(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		c := newClock()
-		opts.Now = c.now
+		c := deliverytest.NewStoppedClock()
+		opts.Now = c.Now
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
 		sibling, other := connection(t, s, "sibling", "tenant"), connection(t, s, "other", "another tenant")
@@ -119,7 +120,7 @@ func TestIdentity(t *testing.T) {
 			if !ok {
 				outcome = adapter.Delivered
 			}
-			record(t, q, leased[i:i+1], adapter.Step{Outcome: outcome, At: c.now()})
+			record(t, q, leased[i:i+1], adapter.Step{Outcome: outcome, At: c.Now()})
 		}
 		check("delivered", accept(t, q, event("message-1"), event("message-2"), unkeyed("m", 1)),
 			"duplicate already_delivered, duplicate already_delivered, duplicate already_delivered")
@@ -279,7 +280,7 @@ func TestShares(t *testing.T) {
 		}
 		accept(t, other, arrivals(40, 1)...)
 		accept(t, empty, arrivals(50, 3)...)
-		record(t, full, lease(t, full, 1), adapter.Step{Outcome: adapter.Delivered, At: newClock().now()})
+		record(t, full, lease(t, full, 1), adapter.Step{Outcome: adapter.Delivered, At: deliverytest.NewStoppedClock().Now()})
 		accept(t, full, arrivals(60, 1)...)
 		if err := full.Accept(context.Background(), arrivals(70, 1)); !errors.As(err, new(*adapter.UnavailableError)) {
 			t.Errorf("got %v", err)

@@ -10,6 +10,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/delivery"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
@@ -22,7 +23,7 @@ func BenchmarkBacklogOfOneUser(b *testing.B) {
 		"postgres": postgresOptions} {
 		b.Run(name, func(b *testing.B) {
 			const events = 2000
-			sender := sleepingSender{}
+			sender := newSleepingSender()
 			one := func(int) string { return "user" }
 			many := func(i int) string { return fmt.Sprint("user-", i) }
 			var alone, ofOne, ofMany time.Duration
@@ -40,12 +41,14 @@ func BenchmarkBacklogOfOneUser(b *testing.B) {
 	}
 }
 
-// sleepingSender takes as long as a call to a sandbox nearby.
-type sleepingSender struct{}
-
-func (s sleepingSender) Send(context.Context, *mapping.Result) adapter.Attempt {
-	time.Sleep(1500 * time.Microsecond)
-	return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
+// newSleepingSender returns a sender that takes as long as a call to a sandbox nearby.
+func newSleepingSender() *deliverytest.Sender {
+	sender := deliverytest.NewSender(func(*mapping.UserEvent) adapter.Attempt {
+		time.Sleep(1500 * time.Microsecond)
+		return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
+	})
+	sender.KeepNothing = true
+	return sender
 }
 
 // pendingEvents returns a queue with pending events.
@@ -65,7 +68,7 @@ func pendingEvents(b *testing.B, opts store.Options, n int, user func(int) strin
 }
 
 // sendInTurn returns how long the calls and their records take one after the other.
-func sendInTurn(b *testing.B, q *store.Queue, sender sleepingSender) time.Duration {
+func sendInTurn(b *testing.B, q *store.Queue, sender *deliverytest.Sender) time.Duration {
 	began := time.Now()
 	for {
 		leased := lease(b, q, 1024)
@@ -74,7 +77,7 @@ func sendInTurn(b *testing.B, q *store.Queue, sender sleepingSender) time.Durati
 		}
 		for i := range leased {
 			at := time.Now()
-			attempt := sender.Send(context.Background(), nil)
+			attempt := sender.Send(context.Background(), &mapping.Result{})
 			record(b, q, leased[i:i+1], adapter.Step{Outcome: attempt.Outcome, Status: attempt.Status, Counted: true,
 				Began: at, At: time.Now()})
 		}
@@ -82,7 +85,7 @@ func sendInTurn(b *testing.B, q *store.Queue, sender sleepingSender) time.Durati
 }
 
 // dispatchAll returns how long a Dispatcher takes for pending events.
-func dispatchAll(b *testing.B, q *store.Queue, sender sleepingSender, events int) time.Duration {
+func dispatchAll(b *testing.B, q *store.Queue, sender *deliverytest.Sender, events int) time.Duration {
 	rules := mapping.DefaultRules()
 	rules.AnyAge = true
 	mapper, err := mapping.New(rules)

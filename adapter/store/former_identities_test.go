@@ -13,6 +13,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
@@ -84,9 +85,9 @@ func again(messageID string, identity, fingerprint int64) adapter.Arrival {
 // recognised, until the ledger has forgotten it.
 func TestFormerIdentities(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		c := newClock()
-		opts.Now, opts.Retention = c.now, store.Retention{Ledger: 90 * 24 * time.Hour}
-		formerStore(t, opts, c.now())
+		c := deliverytest.NewStoppedClock()
+		opts.Now, opts.Retention = c.Now, store.Retention{Ledger: 90 * 24 * time.Hour}
+		formerStore(t, opts, c.Now())
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
 		balanced(t, s)
@@ -113,17 +114,17 @@ func TestFormerIdentities(t *testing.T) {
 		if err != nil || redriven != (adapter.Redriven{Duplicate: 1}) {
 			t.Errorf("redriven %+v, %v", redriven, err)
 		}
-		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: c.now()})
+		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: c.Now()})
 		wantText(t, "delivered since", accept(t, q, again("m-1", 101, 11)), "duplicate already_delivered")
 		balanced(t, s)
 
-		c.advance(80 * 24 * time.Hour)
+		c.Advance(80 * 24 * time.Hour)
 		retain(t, s)
 		if n := formerRows(t, opts); n != 1 {
 			t.Errorf("%d rows say what the ledger still knows", n)
 		}
 		wantText(t, "within the retention", accept(t, q, again("m-2", 112, 22)), "duplicate already_delivered")
-		c.advance(11 * 24 * time.Hour)
+		c.Advance(11 * 24 * time.Hour)
 		retain(t, s)
 		if n := formerRows(t, opts); n != 0 {
 			t.Errorf("%d rows say what the ledger has forgotten", n)
@@ -160,13 +161,13 @@ func TestNewStoreHasNoFormerIdentities(t *testing.T) {
 // forgotten what that delivered: from then on it has today's identity.
 func TestFormerDeadLetter(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		c := newClock()
-		opts.Now, opts.Retention = c.now, store.Retention{Ledger: 90 * 24 * time.Hour}
-		formerStore(t, opts, c.now())
+		c := deliverytest.NewStoppedClock()
+		opts.Now, opts.Retention = c.Now, store.Retention{Ledger: 90 * 24 * time.Hour}
+		formerStore(t, opts, c.Now())
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
-		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: c.now()})
-		c.advance(91 * 24 * time.Hour)
+		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: c.Now()})
+		c.Advance(91 * 24 * time.Hour)
 		retain(t, s)
 		redriven, err := s.Redrive(context.Background(), []adapter.Redelivery{{ID: 3, UserID: "u", AccountID: "u",
 			EventKey: "key", Identity: 103, Fingerprint: 34}})
@@ -174,8 +175,8 @@ func TestFormerDeadLetter(t *testing.T) {
 			t.Errorf("redriven %+v, %v", redriven, err)
 		}
 		wantText(t, "redriven", accept(t, q, again("m-3", 103, 35)), "duplicate already_accepted")
-		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: c.now()})
-		c.advance(91 * 24 * time.Hour)
+		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: c.Now()})
+		c.Advance(91 * 24 * time.Hour)
 		retain(t, s)
 		if n := formerRows(t, opts); n != 0 {
 			t.Errorf("%d rows say what the store has forgotten", n)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 )
 
@@ -51,8 +52,8 @@ func identifies(t testing.TB, s *store.Store, tenant, userID, accountID string, 
 // and of replays, with payloads and without.
 func TestIdentifies(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		clock := newClock() // at 12:00
-		opts.Now = clock.now
+		clock := deliverytest.NewStoppedClock() // at 12:00
+		opts.Now = clock.Now
 		opts.Retention = store.Retention{Payloads: time.Minute}
 		s := open(t, opts)
 		q := connection(t, s, "default", runTenant)
@@ -60,21 +61,21 @@ func TestIdentifies(t *testing.T) {
 		done := func(arrivals ...adapter.Arrival) {
 			accept(t, q, arrivals...)
 			record(t, q, lease(t, q, 100), adapter.Step{Outcome: adapter.Delivered, Counted: true,
-				EventKey: adapter.UpsertEventKey, Began: clock.now(), At: clock.now()})
+				EventKey: adapter.UpsertEventKey, Began: clock.Now(), At: clock.Now()})
 		}
 		done(identify("live-1", "u", "u", "2026-03-01T10:00:00Z"), identify("live-2", "u", "account",
 			"2026-03-01T10:30:00Z"), identify("live-3", long, long, ""))
 		accept(t, q, event("track"))
-		record(t, q, lease(t, q, 100), adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: clock.now(),
-			At: clock.now()})
+		record(t, q, lease(t, q, 100), adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: clock.Now(),
+			At: clock.Now()})
 		accept(t, q, identify("dead", "u", "u", ""))
-		record(t, q, lease(t, q, 100), adapter.Step{Outcome: adapter.Dead, Counted: true, Began: clock.now(),
-			At: clock.now()})
+		record(t, q, lease(t, q, 100), adapter.Step{Outcome: adapter.Dead, Counted: true, Began: clock.Now(),
+			At: clock.Now()})
 		run := beginRun(t, s)
 		acceptBatch(t, s, run, &adapter.Batch{Arrivals: []adapter.Arrival{identify("run-1", "u", "u",
 			"2026-03-01T09:00:00Z"), identify("run-2", "u", "u", "")}})
 		record(t, q, lease(t, q, 100), adapter.Step{Outcome: adapter.Delivered, Counted: true,
-			EventKey: adapter.UpsertEventKey, Began: clock.now(), At: clock.now()})
+			EventKey: adapter.UpsertEventKey, Began: clock.Now(), At: clock.Now()})
 
 		wantText(t, "with payloads", identifies(t, s, runTenant, "u", "u", math.MinInt64), "live-1 10:00, run-1 09:00")
 		since := time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC).UnixMilli()
@@ -84,7 +85,7 @@ func TestIdentifies(t *testing.T) {
 		wantText(t, "of another tenant", identifies(t, s, "another", "u", "u", since), "")
 		wantText(t, "of nobody", identifies(t, s, runTenant, "v", "v", since), "")
 
-		clock.advance(time.Hour) // the payloads are gone
+		clock.Advance(time.Hour) // the payloads are gone
 		if err := s.Retain(context.Background()); err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
@@ -19,8 +20,8 @@ import (
 // TestFind compares what random filters pick with what they should.
 func TestFind(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		c := newClock()
-		opts.Now = c.now
+		c := deliverytest.NewStoppedClock()
+		opts.Now = c.Now
 		opts.Tenants = map[string]string{"one": "host/tenant", "two": "host/second"}
 		const inMemory = 50
 		s := open(t, store.WithMessagesInMemory(opts, inMemory))
@@ -38,7 +39,7 @@ func TestFind(t *testing.T) {
 			connection(t, s, "one", "host/tenant"), connection(t, s, "two", "host/second"),
 			connection(t, s, "two", "elsewhere/tenant"), connection(t, s, "gone", "host/second"),
 		}
-		start := c.now()
+		start := c.Now()
 		for i := range 300 {
 			a := event(fmt.Sprintf("message-%d", i%250))
 			a.UserID, a.AccountID, a.EventKey = fmt.Sprintf("user-%d", random.IntN(5)), "account", fmt.Sprintf("key%d",
@@ -48,16 +49,16 @@ func TestFind(t *testing.T) {
 				a.Outcome, a.Reason = adapter.Rejected, "missing_type"
 			}
 			accept(t, queues[random.IntN(len(queues))], a)
-			c.advance(time.Duration(random.IntN(3600)) * time.Second)
+			c.Advance(time.Duration(random.IntN(3600)) * time.Second)
 			if i%100 == 0 && db != nil {
 				awaitIndexed(t, db, inMemory)
 			}
 		}
 		for _, q := range queues {
 			for i, l := range lease(t, q, 45) {
-				step := adapter.Step{Outcome: adapter.Delivered, At: c.now()}
+				step := adapter.Step{Outcome: adapter.Delivered, At: c.Now()}
 				if i%3 == 0 {
-					step = adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: c.now()}
+					step = adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: c.Now()}
 				}
 				record(t, q, []adapter.Leased{l}, step)
 			}
@@ -81,8 +82,8 @@ func TestFind(t *testing.T) {
 				t.Errorf("%+v is pending for another reason than %s", all[i], want)
 			}
 		}
-		for range 300 {
-			f := randomFilter(random, start, c.now(), all)
+		for range deliverytest.Explore(100) {
+			f := randomFilter(random, start, c.Now(), all)
 			limit := 1 + random.IntN(100)
 			var want []int64
 			counts := make(map[adapter.Summary]int64)
@@ -184,25 +185,25 @@ func picks(f *adapter.Filter, d *adapter.Delivery) bool {
 
 func TestGet(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		c := newClock()
-		opts.Now = c.now
+		c := deliverytest.NewStoppedClock()
+		opts.Now = c.Now
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
-		received := c.now()
+		received := c.Now()
 		accept(t, q, event("message-1"))
 		leased := lease(t, q, 1)
 		id := leased[0].ID
 		for i := range 2 {
-			c.advance(time.Minute)
+			c.Advance(time.Minute)
 			record(t, q, leased, adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout,
 				Detail: fmt.Sprint("try ", i), Counted: true,
-				Began: c.now(), At: c.now().Add(time.Second), Due: c.now()})
+				Began: c.Now(), At: c.Now().Add(time.Second), Due: c.Now()})
 			leased = lease(t, q, 1)
 		}
-		c.advance(time.Minute)
+		c.Advance(time.Minute)
 		record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Detail: "no",
 			Status: 400, EventKey: "new key", Counted: true,
-			Began: c.now(), At: c.now().Add(time.Second)})
+			Began: c.Now(), At: c.Now().Add(time.Second)})
 		d, err := s.Get(context.Background(), id)
 		if err != nil {
 			t.Fatal(err)
@@ -268,7 +269,7 @@ func TestOddFilters(t *testing.T) {
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
 		accept(t, q, event("message-1"), event("message-2"))
-		record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Delivered, At: newClock().now()})
+		record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Delivered, At: deliverytest.NewStoppedClock().Now()})
 		for _, text := range []string{"\x00", "message-1\x00", "\xff", "' OR 1=1 --", "%", "_", "?", "$1",
 			string(make([]byte, 1<<20))} {
 			for name, filter := range map[string]adapter.Filter{
@@ -294,7 +295,7 @@ func TestOddFilters(t *testing.T) {
 			if err != nil || len(found) != 1 {
 				t.Errorf("found %v, %v", found, err)
 			}
-			record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: newClock().now()})
+			record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: deliverytest.NewStoppedClock().Now()})
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
@@ -30,15 +31,15 @@ func mergedUpsert(live adapter.Arrival) (merged adapter.Arrival, as adapter.Rede
 // beside live deliveries of the calls whose messageIds they bear.
 func TestMergedUpsertKeepsIdentity(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		c := newClock()
-		opts.Now = c.now
+		c := deliverytest.NewStoppedClock()
+		opts.Now = c.Now
 		opts.Retention = store.Retention{Dead: 1000 * time.Hour}
-		formerStore(t, opts, c.now()) // of an earlier version, which knew no merged upserts
+		formerStore(t, opts, c.Now()) // of an earlier version, which knew no merged upserts
 		s, q := openWith(t, opts, testTenant)
 		moved := connection(t, s, "default", liveTenant)
 		settle := func(q *store.Queue, outcome adapter.Outcome) {
 			t.Helper()
-			record(t, q, lease(t, q, 100), adapter.Step{Outcome: outcome, Reason: mapping.ReasonRefused, At: c.now()})
+			record(t, q, lease(t, q, 100), adapter.Step{Outcome: outcome, Reason: mapping.ReasonRefused, At: c.Now()})
 		}
 		redrive := func(what string, as adapter.Redelivery, outcome adapter.Outcome, tenant string) {
 			t.Helper()

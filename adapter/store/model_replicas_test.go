@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
@@ -26,7 +27,7 @@ type modelled struct {
 // replicasModel compares what the replicas of a store do with what they may do.
 type replicasModel struct {
 	*testing.T
-	clock    *clock
+	clock    *deliverytest.Clock
 	leaseFor time.Duration
 	events   map[string]*modelled // by user
 	lost     int                  // leases that were lost
@@ -35,7 +36,7 @@ type replicasModel struct {
 // lease takes events, and checks that none is settled, or leased already. A lease that was
 // not committed took none.
 func (m *replicasModel) lease(q *store.Queue, limit int) []adapter.Leased {
-	now := m.clock.now()
+	now := m.clock.Now()
 	events, err := q.Lease(context.Background(), limit, 1<<30)
 	if err != nil && !errors.As(err, new(*adapter.UnavailableError)) {
 		m.Fatal(err)
@@ -79,8 +80,8 @@ func (m *replicasModel) holds(l *adapter.Leased, operation string, err error) bo
 func TestReplicasModel(t *testing.T) {
 	const leaseFor = time.Minute
 	opts := store.WithLease(postgresOptions(t), leaseFor)
-	c := newClock()
-	opts = store.WithDatabaseClock(opts, c.now)
+	c := deliverytest.NewStoppedClock()
+	opts = store.WithDatabaseClock(opts, c.Now)
 	m := &replicasModel{T: t, clock: c, leaseFor: leaseFor, events: make(map[string]*modelled)}
 	random := rand.New(rand.NewPCG(1, 1))
 	var stores [2]*store.Store
@@ -88,7 +89,7 @@ func TestReplicasModel(t *testing.T) {
 	var proxies [2]*proxy
 	for i, skew := range []time.Duration{-5 * time.Minute, 5 * time.Minute} {
 		opts, p := throughProxy(t, opts)
-		opts.Now = func() time.Time { return c.now().Add(skew) }
+		opts.Now = func() time.Time { return c.Now().Add(skew) }
 		stores[i], proxies[i] = open(t, opts), p
 		replicas[i] = connection(t, stores[i], "default", "tenant")
 		p.every(8, commitFaults...)
@@ -99,9 +100,9 @@ func TestReplicasModel(t *testing.T) {
 		l := hands[r][0]
 		hands[r] = hands[r][1:]
 		e := m.events[l.UserID]
-		step := adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: c.now(), At: c.now()}
+		step := adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: c.Now(), At: c.Now()}
 		if l.Interrupted {
-			step = adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonUnkeyedAmbiguous, At: c.now()}
+			step = adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonUnkeyedAmbiguous, At: c.Now()}
 		} else {
 			if !m.holds(&l, "mark", replicas[r].MarkSending(ctx, &l)) {
 				return
@@ -113,7 +114,7 @@ func TestReplicasModel(t *testing.T) {
 			}
 			if random.IntN(4) == 0 { // it was not processed
 				e.sent--
-				step.Outcome, step.Reason, step.Due = adapter.Pending, mapping.ReasonTimeout, c.now()
+				step.Outcome, step.Reason, step.Due = adapter.Pending, mapping.ReasonTimeout, c.Now()
 			}
 		}
 		if m.holds(&l, "record", replicas[r].Record(ctx, &l, step)) {
@@ -140,11 +141,11 @@ func TestReplicasModel(t *testing.T) {
 				send(r, random.IntN(10) == 0)
 			}
 		case 7:
-			c.advance(time.Duration(random.IntN(30)) * time.Second)
+			c.Advance(time.Duration(random.IntN(30)) * time.Second)
 		}
 	}
 	for range 20 {
-		c.advance(leaseFor)
+		c.Advance(leaseFor)
 		for r := range replicas {
 			hands[r] = m.lease(replicas[r], 1<<20)
 			for len(hands[r]) > 0 {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
@@ -16,9 +17,9 @@ import (
 // counted again and again.
 func TestConservation(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		for seed := range uint64(2) {
-			c := newClock()
-			opts.Now = c.now
+		for seed := range uint64(deliverytest.Explore(1)) {
+			c := deliverytest.NewStoppedClock()
+			opts.Now = c.Now
 			opts.Retention = store.Retention{Ledger: 30 * time.Hour, Dead: 40 * time.Hour, Payloads: time.Hour}
 			opts = store.WithMessagesInMemory(opts, 30)
 			random := rand.New(rand.NewPCG(seed, 7))
@@ -54,8 +55,8 @@ func TestConservation(t *testing.T) {
 						outcome := adapter.Outcomes[random.IntN(len(adapter.Outcomes))]
 						record := adapter.Step{Outcome: outcome, Reason: mapping.ReasonRefused,
 							Counted: random.IntN(2) == 0, Ambiguous: random.IntN(2) == 0,
-							Began: c.now(), At: c.now(),
-							Due: c.now().Add(time.Duration(random.IntN(100)) * time.Minute)}
+							Began: c.Now(), At: c.Now(),
+							Due: c.Now().Add(time.Duration(random.IntN(100)) * time.Minute)}
 						// Purged, or leased again when its lease was over.
 						if err := q.Record(ctx, &l, record); err != nil && err != adapter.ErrLeaseLost {
 							t.Fatal(err)
@@ -78,7 +79,7 @@ func TestConservation(t *testing.T) {
 						redrive(t, s, ids...)
 					}
 				case 8:
-					c.advance(time.Duration(random.IntN(300)) * time.Minute)
+					c.Advance(time.Duration(random.IntN(300)) * time.Minute)
 					if err := s.Retain(ctx); err != nil {
 						t.Fatal(err)
 					}

@@ -11,6 +11,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/delivery"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/mapping"
 )
 
@@ -23,13 +24,13 @@ type tenant struct {
 	arrived  map[string]int
 }
 
-// Send takes 200 ms, or fails at once.
-func (s *tenant) Send(_ context.Context, mapped *mapping.Result) adapter.Attempt {
+// answer takes 200 ms, or fails at once.
+func (s *tenant) answer(event *mapping.UserEvent) adapter.Attempt {
 	s.mu.Lock()
 	s.attempts[int(time.Since(s.began).Hours())]++
 	down := s.down
 	if !down {
-		s.arrived[mapped.UserEvent.IdempotencyKey]++
+		s.arrived[event.IdempotencyKey]++
 	}
 	s.mu.Unlock()
 	if down {
@@ -50,12 +51,14 @@ func TestOutage(t *testing.T) {
 		q := connection(t, s, "default", "tenant")
 		saasquatch := &tenant{down: true, began: time.Now(), attempts: make(map[int]int),
 			arrived: make(map[string]int)}
+		sender := deliverytest.NewSender(saasquatch.answer)
+		sender.KeepNothing = true // the test measures memory
 		mapper, err := mapping.New(mapping.DefaultRules())
 		if err != nil {
 			t.Fatal(err)
 		}
 		durable := delivery.NewDurable(mapper, q, delivery.DurableOptions{})
-		dispatcher := delivery.NewDispatcher(mapper, saasquatch, delivery.NewBreaker(delivery.BreakerOptions{}), q,
+		dispatcher := delivery.NewDispatcher(mapper, sender, delivery.NewBreaker(delivery.BreakerOptions{}), q,
 			delivery.DispatcherOptions{})
 		ctx, cancel := context.WithCancel(context.Background())
 		stopped := make(chan error)

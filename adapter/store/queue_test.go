@@ -13,14 +13,15 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
 
 func TestLease(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		c := newClock()
-		opts.Now = c.now
+		c := deliverytest.NewStoppedClock()
+		opts.Now = c.Now
 		s := open(t, opts)
 		q, other := connection(t, s, "default", "tenant"), connection(t, s, "other", "tenant")
 		if got := lease(t, q, 10); len(got) != 0 {
@@ -28,7 +29,7 @@ func TestLease(t *testing.T) {
 		}
 		for i := range 5 {
 			accept(t, q, event(fmt.Sprintf("message-%d", i)))
-			c.advance(time.Second)
+			c.Advance(time.Second)
 		}
 		accept(t, other, event("message-other"))
 		first := lease(t, q, 2)
@@ -37,7 +38,7 @@ func TestLease(t *testing.T) {
 		}
 		l := &first[0]
 		if l.UserID != "user" || l.AccountID != "account" || string(l.Payload) != `{"messageId":"message-0"}` ||
-			!l.ReceivedAt.Equal(newClock().now()) ||
+			!l.ReceivedAt.Equal(deliverytest.NewStoppedClock().Now()) ||
 			l.Attempts != 0 || l.Failed != 0 || l.Redriven || !l.FirstAttempt.IsZero() || !l.AmbiguousSince.IsZero() ||
 			l.Interrupted {
 			t.Errorf("got %+v", l)
@@ -53,7 +54,7 @@ func TestLease(t *testing.T) {
 		}
 
 		// Put back, with an attempt that may have been processed.
-		began := c.now()
+		began := c.Now()
 		due := began.Add(time.Minute)
 		record(t, q, first[:1], adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonServerError,
 			Detail: "HTTP 503", Status: 503, Counted: true, Ambiguous: true,
@@ -61,14 +62,14 @@ func TestLease(t *testing.T) {
 		if got := lease(t, q, 10); len(got) != 0 {
 			t.Errorf("leased before its time: %v", got)
 		}
-		c.advance(65 * time.Second)
+		c.Advance(65 * time.Second)
 		again := lease(t, q, 10)
 		if len(again) != 1 || again[0].Attempts != 1 || again[0].Failed != 1 || !again[0].FirstAttempt.Equal(began) ||
 			!again[0].AmbiguousSince.Equal(began) {
 			t.Fatalf("got %+v", again)
 		}
 		// Put back without an attempt: nothing is forgotten.
-		record(t, q, again, adapter.Step{Outcome: adapter.Pending, At: c.now(), Due: c.now()})
+		record(t, q, again, adapter.Step{Outcome: adapter.Pending, At: c.Now(), Due: c.Now()})
 		delivery, err := s.Get(context.Background(), again[0].ID)
 		if err != nil || delivery.Reason != mapping.ReasonServerError || delivery.Status != 503 ||
 			delivery.Attempts != 1 || len(delivery.History) != 1 ||
@@ -87,17 +88,17 @@ func TestLease(t *testing.T) {
 		if len(again) != 2 || !again[0].Interrupted || again[1].Interrupted {
 			t.Errorf("got %+v", again)
 		}
-		record(t, q, again, adapter.Step{Outcome: adapter.Delivered, Status: 200, Counted: true, Began: c.now(),
-			At: c.now().Add(time.Second)})
+		record(t, q, again, adapter.Step{Outcome: adapter.Delivered, Status: 200, Counted: true, Began: c.Now(),
+			At: c.Now().Add(time.Second)})
 		if err := q.Record(context.Background(), &again[0], adapter.Step{Outcome: adapter.Delivered,
-			At: c.now()}); !errors.Is(err, adapter.ErrLeaseLost) {
+			At: c.Now()}); !errors.Is(err, adapter.ErrLeaseLost) {
 			t.Errorf("recorded twice: %v", err)
 		}
 		if n, err := s.Purge(context.Background(), []int64{small[0].ID}); n != 1 || err != nil {
 			t.Errorf("purged %d, %v", n, err)
 		}
 		if err := q.Record(context.Background(), &small[0], adapter.Step{Outcome: adapter.Delivered,
-			At: c.now()}); !errors.Is(err, adapter.ErrLeaseLost) {
+			At: c.Now()}); !errors.Is(err, adapter.ErrLeaseLost) {
 			t.Errorf("recorded after a purge: %v", err)
 		}
 		balanced(t, s)
@@ -107,20 +108,20 @@ func TestLease(t *testing.T) {
 // TestReopen ends a process in the middle of its work.
 func TestReopen(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		c := newClock()
-		opts.Now = c.now
+		c := deliverytest.NewStoppedClock()
+		opts.Now = c.Now
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
 		accept(t, q, event("message-1"), event("message-2"), event("message-3"))
 		leased := lease(t, q, 2)
-		record(t, q, leased[:1], adapter.Step{Outcome: adapter.Delivered, At: c.now()})
+		record(t, q, leased[:1], adapter.Step{Outcome: adapter.Delivered, At: c.Now()})
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 		if err := q.Accept(context.Background(), []adapter.Arrival{event("message-4")}); err == nil {
 			t.Error("accepted after Close")
 		}
-		c.advance(time.Hour) // the leases of PostgreSQL end
+		c.Advance(time.Hour) // the leases of PostgreSQL end
 		s = open(t, opts)
 		q = connection(t, s, "default", "tenant")
 		left := lease(t, q, 10)
@@ -143,7 +144,7 @@ func TestNothingIsLeasedTwice(t *testing.T) {
 		if opts.Path == "" {
 			stores = append(stores, open(t, opts), open(t, opts))
 		}
-		const events = 6000
+		events := deliverytest.Explore(1500) // a multiple of 60
 		var mu sync.Mutex
 		times := make(map[string]int)
 		done := make(chan struct{})
@@ -211,7 +212,7 @@ func TestNothingIsLeasedTwice(t *testing.T) {
 				t.Errorf("%s was delivered %d times", id, n)
 			}
 		}
-		if got := balanced(t, stores[0])[0]; got.Events[adapter.Delivered] != events ||
+		if got := balanced(t, stores[0])[0]; got.Events[adapter.Delivered] != int64(events) ||
 			got.Events[adapter.Pending] != 0 {
 			t.Errorf("got %+v", got)
 		}
@@ -221,19 +222,19 @@ func TestNothingIsLeasedTwice(t *testing.T) {
 // TestDeadProcess has one process take events and never come back.
 func TestDeadProcess(t *testing.T) {
 	opts := postgresOptions(t)
-	c := newClock()
-	opts.Now = c.now
+	c := deliverytest.NewStoppedClock()
+	opts.Now = c.Now
 	dead, alive := open(t, opts), open(t, opts)
 	q, left := connection(t, dead, "default", "tenant"), connection(t, alive, "default", "tenant")
 	accept(t, q, event("message-1"), event("message-2"))
 	leased := lease(t, q, 10)
-	if len(leased) != 2 || !leased[0].Until.After(c.now()) {
+	if len(leased) != 2 || !leased[0].Until.After(c.Now()) {
 		t.Fatalf("got %+v", leased)
 	}
 	if got := lease(t, left, 10); len(got) != 0 {
 		t.Errorf("leased twice: %+v", got)
 	}
-	c.advance(leased[0].Until.Sub(c.now()))
+	c.Advance(leased[0].Until.Sub(c.Now()))
 	taken := lease(t, left, 10)
 	if len(taken) != 2 || taken[0].Token == leased[0].Token {
 		t.Fatalf("got %+v", taken)
@@ -244,7 +245,7 @@ func TestDeadProcess(t *testing.T) {
 	if err := left.MarkSending(context.Background(), &taken[1]); err != nil {
 		t.Error(err)
 	}
-	step := adapter.Step{Outcome: adapter.Delivered, At: c.now()}
+	step := adapter.Step{Outcome: adapter.Delivered, At: c.Now()}
 	if err := q.Record(context.Background(), &leased[0], step); !errors.Is(err, adapter.ErrLeaseLost) {
 		t.Errorf("the dead process records: %v", err)
 	}
@@ -255,20 +256,20 @@ func TestDeadProcess(t *testing.T) {
 // TestLeaseParked leases events before they are due, if they are as they were put back.
 func TestLeaseParked(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		c := newClock()
-		opts.Now = c.now
+		c := deliverytest.NewStoppedClock()
+		opts.Now = c.Now
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
 		accept(t, q, arrivals(0, 8)...)
 		leased := lease(t, q, 8)
-		due := c.now().Add(10 * time.Second)
+		due := c.Now().Add(10 * time.Second)
 		parked := make([]adapter.Parked, len(leased))
 		for i := range leased {
 			parked[i] = adapter.Parked{ID: leased[i].ID, Due: due}
 		}
-		record(t, q, leased[:6], adapter.Step{Outcome: adapter.Pending, At: c.now(), Due: due})
+		record(t, q, leased[:6], adapter.Step{Outcome: adapter.Pending, At: c.Now(), Due: due})
 		// One that failed since, or was put back for another reason, is not due yet.
-		record(t, q, leased[6:7], adapter.Step{Outcome: adapter.Pending, At: c.now(), Due: due.Add(time.Millisecond)})
+		record(t, q, leased[6:7], adapter.Step{Outcome: adapter.Pending, At: c.Now(), Due: due.Add(time.Millisecond)})
 		if _, err := s.Purge(context.Background(), []int64{leased[0].ID}); err != nil {
 			t.Fatal(err)
 		}
@@ -311,7 +312,7 @@ func TestLeaseParked(t *testing.T) {
 		if got := lease(t, q, 10); len(got) != 2 || got[0].ID != last[0].ID || got[1].ID != last[1].ID {
 			t.Errorf("%d events are due", len(got))
 		}
-		c.advance(20 * time.Second)
+		c.Advance(20 * time.Second)
 		if got := lease(t, q, 10); len(got) != 1 || got[0].ID != leased[6].ID {
 			t.Errorf("%d events are due", len(got))
 		}
@@ -322,8 +323,8 @@ func TestLeaseParked(t *testing.T) {
 // time in the order of acceptance.
 func TestLeaseOrder(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		c := newClock()
-		opts.Now = c.now
+		c := deliverytest.NewStoppedClock()
+		opts.Now = c.Now
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
 		random := rand.New(rand.NewPCG(3, 5))
@@ -332,16 +333,16 @@ func TestLeaseOrder(t *testing.T) {
 		leased := lease(t, q, 200)
 		random.Shuffle(len(leased), func(i, j int) { leased[i], leased[j] = leased[j], leased[i] })
 		for i := range leased {
-			at := c.now().Add(time.Duration(1+random.IntN(20)) * time.Minute)
+			at := c.Now().Add(time.Duration(1+random.IntN(20)) * time.Minute)
 			due[leased[i].ID] = at
 			record(t, q, leased[i:i+1], adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout,
-				At: c.now(), Due: at})
+				At: c.Now(), Due: at})
 		}
 		n := 0
 		for n < len(due) {
 			got := lease(t, q, 7)
 			for i := range got {
-				if due[got[i].ID].After(c.now()) {
+				if due[got[i].ID].After(c.Now()) {
 					t.Errorf("event %d was leased before its time", got[i].ID)
 				}
 				if i > 0 && cmp.Or(due[got[i-1].ID].Compare(due[got[i].ID]), cmp.Compare(got[i-1].ID,
@@ -352,12 +353,12 @@ func TestLeaseOrder(t *testing.T) {
 			}
 			n += len(got)
 			if len(got) == 0 {
-				c.advance(time.Minute)
+				c.Advance(time.Minute)
 			}
-			if c.now().After(newClock().now().Add(21 * time.Minute)) {
+			if c.Now().After(deliverytest.NewStoppedClock().Now().Add(21 * time.Minute)) {
 				t.Fatalf("only %d events came back", n)
 			}
-			record(t, q, got, adapter.Step{Outcome: adapter.Delivered, At: c.now()})
+			record(t, q, got, adapter.Step{Outcome: adapter.Delivered, At: c.Now()})
 		}
 	})
 }
@@ -366,8 +367,8 @@ func TestLeaseOrder(t *testing.T) {
 // restart and a redrive.
 func TestCounters(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		c := newClock()
-		opts.Now = c.now
+		c := deliverytest.NewStoppedClock()
+		opts.Now = c.Now
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
 		accept(t, q, event("message-1"))
@@ -377,9 +378,9 @@ func TestCounters(t *testing.T) {
 			if len(leased) != 1 {
 				t.Fatalf("leased %v", leased)
 			}
-			step.Began, step.At, step.Due = c.now(), c.now().Add(time.Second), c.now().Add(time.Minute)
+			step.Began, step.At, step.Due = c.Now(), c.Now().Add(time.Second), c.Now().Add(time.Minute)
 			record(t, q, leased, step)
-			c.advance(time.Minute)
+			c.Advance(time.Minute)
 			return &leased[0]
 		}
 		check := func(l *adapter.Leased, attempts, failed int, first, ambiguous time.Time, redriven bool) {
@@ -389,7 +390,7 @@ func TestCounters(t *testing.T) {
 				t.Errorf("got %+v", l)
 			}
 		}
-		start := c.now()
+		start := c.Now()
 		never := time.Time{}
 		misconfigured := adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonUnauthorized, Status: 401}
 		limited := adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonRateLimited, Status: 429,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
@@ -28,15 +29,15 @@ func redrive(t *testing.T, s *store.Store, ids ...int64) adapter.Redriven {
 
 func TestRedrive(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		c := newClock()
-		opts.Now = c.now
+		c := deliverytest.NewStoppedClock()
+		opts.Now = c.Now
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
 		dead := func(messageID string) int64 {
 			accept(t, q, event(messageID))
 			leased := lease(t, q, 1)
 			record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400,
-				Counted: true, Ambiguous: true, Began: c.now(), At: c.now()})
+				Counted: true, Ambiguous: true, Began: c.Now(), At: c.Now()})
 			return leased[0].ID
 		}
 		first := dead("message-1")
@@ -54,8 +55,8 @@ func TestRedrive(t *testing.T) {
 			string(leased[0].Payload) != `{"messageId":"message-1"}` {
 			t.Fatalf("got %+v", leased)
 		}
-		record(t, q, leased, adapter.Step{Outcome: adapter.Delivered, Status: 200, Counted: true, Began: c.now(),
-			At: c.now()})
+		record(t, q, leased, adapter.Step{Outcome: adapter.Delivered, Status: 200, Counted: true, Began: c.Now(),
+			At: c.Now()})
 		if got := redrive(t, s, first); got != (adapter.Redriven{}) {
 			t.Errorf("a delivered event was redriven: %+v", got)
 		}
@@ -65,10 +66,10 @@ func TestRedrive(t *testing.T) {
 		if got := redrive(t, s, one, two); got != (adapter.Redriven{Pending: 1, Duplicate: 1}) {
 			t.Errorf("got %+v", got)
 		}
-		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: c.now()})
+		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: c.Now()})
 		three := dead("message-3")
 		accept(t, q, event("message-3"))
-		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: c.now()})
+		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: c.Now()})
 		if got := redrive(t, s, three); got != (adapter.Redriven{Duplicate: 1}) {
 			t.Errorf("one that was delivered since: %+v", got)
 		}
@@ -80,7 +81,7 @@ func TestRedrive(t *testing.T) {
 		accept(t, q, rejected, event("message-5"))
 		waiting := lease(t, q, 10)
 		record(t, q, waiting, adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Counted: true,
-			Began: c.now(), At: c.now(), Due: c.now().Add(time.Hour)})
+			Began: c.Now(), At: c.Now(), Due: c.Now().Add(time.Hour)})
 		found, err := s.Find(context.Background(), adapter.Filter{Outcomes: []adapter.Outcome{adapter.Rejected,
 			adapter.Pending}}, 10)
 		if err != nil || len(found) != 2 {
@@ -132,22 +133,22 @@ func TestPurge(t *testing.T) {
 
 func TestRetention(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		c := newClock()
-		opts.Now = c.now
+		c := deliverytest.NewStoppedClock()
+		opts.Now = c.Now
 		opts.Retention = store.Retention{Ledger: 48 * time.Hour, Dead: 96 * time.Hour, Payloads: time.Hour}
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
 		ctx := context.Background()
 		accept(t, q, event("message-1"), event("message-2"), event("message-3"))
 		leased := lease(t, q, 3)
-		record(t, q, leased[:1], adapter.Step{Outcome: adapter.Delivered, At: c.now()})
+		record(t, q, leased[:1], adapter.Step{Outcome: adapter.Delivered, At: c.Now()})
 		record(t, q, leased[1:2], adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Counted: true,
-			Began: c.now(), At: c.now()})
-		record(t, q, leased[2:], adapter.Step{Outcome: adapter.Pending, At: c.now(),
-			Due: c.now().Add(1000 * time.Hour)})
+			Began: c.Now(), At: c.Now()})
+		record(t, q, leased[2:], adapter.Step{Outcome: adapter.Pending, At: c.Now(),
+			Due: c.Now().Add(1000 * time.Hour)})
 		check := func(after time.Duration, deliveries, payloads int, again string) {
 			t.Helper()
-			c.advance(after)
+			c.Advance(after)
 			if err := s.Retain(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -174,8 +175,8 @@ func TestRetention(t *testing.T) {
 // TestSpaceIsGivenBack deletes most of a database and looks at its file.
 func TestSpaceIsGivenBack(t *testing.T) {
 	opts := sqliteOptions(t)
-	c := newClock()
-	opts.Now = c.now
+	c := deliverytest.NewStoppedClock()
+	opts.Now = c.Now
 	opts.Retention = store.Retention{Ledger: time.Hour, Dead: time.Hour}
 	s := open(t, opts)
 	q := connection(t, s, "default", "tenant")
@@ -188,7 +189,7 @@ func TestSpaceIsGivenBack(t *testing.T) {
 	}
 	before := fileSize(t, opts.Path)
 	drain(t, q)
-	c.advance(100 * time.Hour)
+	c.Advance(100 * time.Hour)
 	if err := s.Retain(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -209,16 +210,16 @@ func TestRedriveOutcomes(t *testing.T) {
 			adapter.Delivered: {}, adapter.Duplicate: {}, adapter.Skipped: {}, adapter.Rejected: {Pending: 1},
 			adapter.Dead: {Pending: 1}, adapter.Pending: {Pending: 1},
 		} {
-			c := newClock()
-			opts.Now = c.now
+			c := deliverytest.NewStoppedClock()
+			opts.Now = c.Now
 			opts.Retention.Payloads = time.Hour // so that no payload is missing
 			s := open(t, opts)
 			q := connection(t, s, outcome.String(), outcome.String())
 			accept(t, q, event("message-1"))
 			leased := lease(t, q, 1)
-			record(t, q, leased, adapter.Step{Outcome: outcome, Reason: mapping.ReasonTimeout, At: c.now(),
-				Due: c.now().Add(time.Hour)})
-			c.advance(time.Minute)
+			record(t, q, leased, adapter.Step{Outcome: outcome, Reason: mapping.ReasonTimeout, At: c.Now(),
+				Due: c.Now().Add(time.Hour)})
+			c.Advance(time.Minute)
 			if got := redrive(t, s, leased[0].ID); got != want {
 				t.Errorf("%s: got %+v, want %+v", outcome, got, want)
 			}
@@ -242,14 +243,14 @@ func TestRedriveOutcomes(t *testing.T) {
 // deleted: it comes again and is accepted, for it was never delivered.
 func TestRedrivenDuplicate(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		c := newClock()
-		opts.Now = c.now
+		c := deliverytest.NewStoppedClock()
+		opts.Now = c.Now
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
 		settle := func(outcome adapter.Outcome) int64 {
 			t.Helper()
 			leased := lease(t, q, 1)
-			record(t, q, leased, adapter.Step{Outcome: outcome, Reason: mapping.ReasonRefused, At: c.now()})
+			record(t, q, leased, adapter.Step{Outcome: outcome, Reason: mapping.ReasonRefused, At: c.Now()})
 			return leased[0].ID
 		}
 		accept(t, q, event("message-1"))
@@ -361,15 +362,15 @@ func TestManyAtOnce(t *testing.T) {
 // payloads that were kept under another setting.
 func TestRetentionForEver(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		c := newClock()
-		opts.Now = c.now
+		c := deliverytest.NewStoppedClock()
+		opts.Now = c.Now
 		opts.Retention.Payloads = 1000 * time.Hour
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
 		accept(t, q, event("message-1"), event("message-2"))
 		leased := lease(t, q, 2)
-		record(t, q, leased[:1], adapter.Step{Outcome: adapter.Delivered, At: c.now()})
-		record(t, q, leased[1:], adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: c.now()})
+		record(t, q, leased[:1], adapter.Step{Outcome: adapter.Delivered, At: c.Now()})
+		record(t, q, leased[1:], adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, At: c.Now()})
 		check := func(payloads int) {
 			t.Helper()
 			if err := s.Retain(context.Background()); err != nil {
@@ -384,11 +385,11 @@ func TestRetentionForEver(t *testing.T) {
 			}
 		}
 		check(2)
-		c.advance(999 * time.Hour)
+		c.Advance(999 * time.Hour)
 		check(2)
-		c.advance(time.Hour)
+		c.Advance(time.Hour)
 		check(1)
-		c.advance(100_000 * time.Hour)
+		c.Advance(100_000 * time.Hour)
 		check(1)
 		if got := accept(t, q, event("message-1")); got != "duplicate already_delivered" {
 			t.Errorf("got %s", got)
@@ -414,8 +415,8 @@ func TestRetentionForEver(t *testing.T) {
 func TestRetentionInSteps(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		const events = 1203
-		c := newClock()
-		opts.Now = c.now
+		c := deliverytest.NewStoppedClock()
+		opts.Now = c.Now
 		opts.Retention = store.Retention{Ledger: time.Hour, Dead: 100 * time.Hour, Payloads: time.Minute}
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
@@ -427,7 +428,7 @@ func TestRetentionInSteps(t *testing.T) {
 			}
 		}
 		accept(t, q, list...)
-		c.advance(2 * time.Hour)
+		c.Advance(2 * time.Hour)
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
 		if err := s.Retain(ended); err == nil {

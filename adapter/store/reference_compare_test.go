@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
@@ -65,8 +66,8 @@ func TestReference(t *testing.T) {
 type pair struct {
 	t      *testing.T
 	opts   store.Options
-	clock  *clock       // of the database
-	skew   atomic.Int64 // of the process's clock to it
+	clock  *deliverytest.Clock // of the database
+	skew   atomic.Int64        // of the process's clock to it
 	random *rand.Rand
 	ref    *reference
 	store  *store.Store
@@ -94,12 +95,12 @@ type held struct {
 var tenants = []string{"host/tenant", "host/another", "elsewhere/tenant"}
 
 func newPair(t *testing.T, opts store.Options, leaseFor time.Duration) *pair {
-	c := newClock()
+	c := deliverytest.NewStoppedClock()
 	p := &pair{t: t, clock: c, random: rand.New(rand.NewPCG(uint64(opts.Retention.Ledger), 11)),
 		tenants: map[string]string{"one": tenants[0], "sibling": tenants[0], "other": tenants[1]}}
 	opts.Now = p.now
-	p.opts = store.WithDatabaseClock(opts, c.now)
-	p.ref = newReference(p.now, c.now, opts.Retention, opts.Limits.DeadLetters, leaseFor)
+	p.opts = store.WithDatabaseClock(opts, c.Now)
+	p.ref = newReference(p.now, c.Now, opts.Retention, opts.Limits.DeadLetters, leaseFor)
 	p.ref.present = p.tenants
 	p.dropped = make(map[adapter.Outcome]int64)
 	p.opts.OnDropped = func(d store.Dropped) {
@@ -112,7 +113,7 @@ func newPair(t *testing.T, opts store.Options, leaseFor time.Duration) *pair {
 }
 
 // now is the clock of the process.
-func (p *pair) now() time.Time { return p.clock.now().Add(time.Duration(p.skew.Load())) }
+func (p *pair) now() time.Time { return p.clock.Now().Add(time.Duration(p.skew.Load())) }
 
 func (p *pair) open() {
 	p.opts.Tenants = maps.Clone(p.tenants)
@@ -383,7 +384,7 @@ func (p *pair) purge() {
 // passTime moves the clock. The store has to look after itself right then, since
 // it does so in the background too.
 func (p *pair) passTime() {
-	p.clock.advance(time.Duration(p.random.IntN(200)) * time.Minute)
+	p.clock.Advance(time.Duration(p.random.IntN(200)) * time.Minute)
 	if p.ref.leaseFor > 0 { // the clock of another replica
 		p.skew.Store(int64(p.random.IntN(3)-1) * int64(5*time.Minute))
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
@@ -24,8 +25,8 @@ func TestRetainInTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			forEachEngine(t, func(t *testing.T, opts store.Options) {
-				c := newClock()
-				opts.Now, opts.Retention = c.now, retention
+				c := deliverytest.NewStoppedClock()
+				opts.Now, opts.Retention = c.Now, retention
 				s := open(t, opts)
 				q := connection(t, s, "default", "tenant")
 				for i := range 6 {
@@ -38,7 +39,7 @@ func TestRetainInTime(t *testing.T) {
 				settle := func(outcome adapter.Outcome, n int) {
 					for _, l := range lease(t, q, n) {
 						record(t, q, []adapter.Leased{l}, adapter.Step{Outcome: outcome, Reason: mapping.ReasonRefused,
-							At: c.now()})
+							At: c.Now()})
 					}
 				}
 				settle(adapter.Delivered, 2)
@@ -70,12 +71,12 @@ func TestRetainInTime(t *testing.T) {
 						if d.Outcome == adapter.Dead || d.Outcome == adapter.Rejected {
 							keep = retention.Dead
 						}
-						if d.SettledAt != nil && keep > 0 && c.now().Sub(*d.SettledAt) > keep+hour {
+						if d.SettledAt != nil && keep > 0 && c.Now().Sub(*d.SettledAt) > keep+hour {
 							t.Errorf("after %d hours delivery %d is still there, %s since %s", i, d.ID, d.Outcome,
 								d.SettledAt)
 						}
 					}
-					c.advance(hour)
+					c.Advance(hour)
 				}
 				balanced(t, s)
 				sameByOutcome(t, s)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 )
 
@@ -55,8 +56,8 @@ func deadLetters(t *testing.T, s *store.Store, filter adapter.Filter) string {
 // each run reports it.
 func TestRejectedAgain(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		c := newClock()
-		opts.Now, opts.Retention = c.now, store.Retention{Dead: 30 * 24 * time.Hour}
+		c := deliverytest.NewStoppedClock()
+		opts.Now, opts.Retention = c.Now, store.Retention{Dead: 30 * 24 * time.Hour}
 		s := open(t, opts)
 		q := connection(t, s, "default", runTenant)
 		accept(t, q, bad("{live"), bad("{live"))
@@ -117,7 +118,7 @@ func TestRejectedAgain(t *testing.T) {
 		wantText(t, "failures of the first run", failures(t, s, first), "{live")
 		balanced(t, s)
 
-		c.advance(31 * 24 * time.Hour)
+		c.Advance(31 * 24 * time.Hour)
 		retain(t, s)
 		if _, err := s.Get(context.Background(), live); err == nil {
 			t.Error("retention has left a dead letter")

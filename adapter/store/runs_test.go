@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
@@ -206,8 +207,8 @@ func TestRunIsTaken(t *testing.T) {
 // TestRunStateSeesLiveTraffic tells events of live traffic that wait from others.
 func TestRunStateSeesLiveTraffic(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		clock := newClock()
-		opts.Now = clock.now
+		clock := deliverytest.NewStoppedClock()
+		opts.Now = clock.Now
 		s := open(t, opts)
 		run := beginRun(t, s)
 		acceptBatch(t, s, run, &adapter.Batch{Arrivals: []adapter.Arrival{event("message-1"), event("message-2")}})
@@ -220,7 +221,7 @@ func TestRunStateSeesLiveTraffic(t *testing.T) {
 			return state
 		}
 		lease(t, q, 1)
-		clock.advance(10 * time.Second)
+		clock.Advance(10 * time.Second)
 		if got := state(); got.Due != 2 || got.Pending != 2 || got.LiveWaiting {
 			t.Errorf("without live traffic: %+v", got)
 		}
@@ -228,7 +229,7 @@ func TestRunStateSeesLiveTraffic(t *testing.T) {
 		if state().LiveWaiting {
 			t.Error("an event waits as soon as it has come")
 		}
-		clock.advance(5 * time.Second)
+		clock.Advance(5 * time.Second)
 		if !state().LiveWaiting {
 			t.Error("an event of live traffic waits, and that does not show")
 		}
@@ -321,8 +322,8 @@ func TestKnown(t *testing.T) {
 // events longer.
 func TestOldRunsAreDeleted(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		clock := newClock()
-		opts.Now, opts.Retention = clock.now, store.Retention{Ledger: 48 * time.Hour, Dead: 48 * time.Hour}
+		clock := deliverytest.NewStoppedClock()
+		opts.Now, opts.Retention = clock.Now, store.Retention{Ledger: 48 * time.Hour, Dead: 48 * time.Hour}
 		s := open(t, opts)
 		ctx := context.Background()
 		object := []adapter.ObjectProgress{{Object: "a", Lines: 1, Done: true}}
@@ -349,11 +350,11 @@ func TestOldRunsAreDeleted(t *testing.T) {
 			}
 			return ids
 		}
-		clock.advance(47 * time.Hour)
+		clock.Advance(47 * time.Hour)
 		if got := left(); len(got) != 3 {
 			t.Errorf("runs %v", got)
 		}
-		clock.advance(2 * time.Hour)
+		clock.Advance(2 * time.Hour)
 		if got, want := left(), []int64{running.ID, pending.ID}; !slices.Equal(got, want) {
 			t.Errorf("runs %v, want %v", got, want)
 		}

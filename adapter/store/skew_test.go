@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 )
 
@@ -15,13 +16,13 @@ import (
 // every combination. A lease must last as long for the other replica as for its own.
 func TestSkewedReplicas(t *testing.T) {
 	opts := store.WithLease(postgresOptions(t), time.Minute)
-	c := newClock()
-	opts = store.WithDatabaseClock(opts, c.now)
+	c := deliverytest.NewStoppedClock()
+	opts = store.WithDatabaseClock(opts, c.Now)
 	replicas := make(map[time.Duration]*store.Queue)
 	skews := []time.Duration{-5 * time.Minute, 0, 5 * time.Minute}
 	stores := make(map[time.Duration]*store.Store)
 	for _, skew := range skews {
-		opts.Now = func() time.Time { return c.now().Add(skew) }
+		opts.Now = func() time.Time { return c.Now().Add(skew) }
 		stores[skew] = open(t, opts)
 		replicas[skew] = connection(t, stores[skew], "default", "tenant")
 	}
@@ -30,25 +31,25 @@ func TestSkewedReplicas(t *testing.T) {
 			// Each finds due what it has accepted itself.
 			accept(t, replicas[ours], event("message-"+ours.String()+theirs.String()))
 			leased := lease(t, replicas[ours], 10)
-			if len(leased) != 1 || !leased[0].Until.Equal(c.now().Add(ours).Add(time.Minute)) {
+			if len(leased) != 1 || !leased[0].Until.Equal(c.Now().Add(ours).Add(time.Minute)) {
 				t.Fatalf("skew %v: got %+v", ours, leased)
 			}
 			if taken := lease(t, replicas[theirs], 10); len(taken) != 0 {
 				t.Errorf("skew %v took at once what skew %v has leased", theirs, ours)
 			}
-			c.advance(time.Minute - time.Millisecond)
+			c.Advance(time.Minute - time.Millisecond)
 			if taken := lease(t, replicas[theirs], 10); len(taken) != 0 {
 				t.Errorf("skew %v took before its end what skew %v has leased", theirs, ours)
 			}
 			if moved := redriveTo(t, stores[theirs], liveTenant, leased[0].ID); moved.Pending != 0 {
 				t.Errorf("skew %v moved to another tenant what skew %v has leased", theirs, ours)
 			}
-			c.advance(time.Millisecond)
+			c.Advance(time.Millisecond)
 			taken := lease(t, replicas[theirs], 10)
 			if len(taken) != 1 {
 				t.Fatalf("skew %v took %d events whose lease by skew %v is over", theirs, len(taken), ours)
 			}
-			record(t, replicas[theirs], taken, adapter.Step{Outcome: adapter.Delivered, At: c.now()})
+			record(t, replicas[theirs], taken, adapter.Step{Outcome: adapter.Delivered, At: c.Now()})
 		}
 	}
 	balanced(t, stores[0])
@@ -57,15 +58,15 @@ func TestSkewedReplicas(t *testing.T) {
 // TestSkewIsTold moves the clock of a process away from the database's, and back.
 func TestSkewIsTold(t *testing.T) {
 	opts := postgresOptions(t)
-	c := newClock()
+	c := deliverytest.NewStoppedClock()
 	var mu sync.Mutex
 	var ahead time.Duration
 	var told []time.Duration
-	opts = store.WithDatabaseClock(opts, c.now)
+	opts = store.WithDatabaseClock(opts, c.Now)
 	opts.Now = func() time.Time {
 		mu.Lock()
 		defer mu.Unlock()
-		return c.now().Add(ahead)
+		return c.Now().Add(ahead)
 	}
 	opts.OnSkew = func(skew time.Duration) { told = append(told, skew) }
 	s := open(t, opts)

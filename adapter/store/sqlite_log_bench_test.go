@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 )
 
@@ -21,8 +22,8 @@ func BenchmarkLog(b *testing.B) {
 	rows := scaled(500_000)
 	b.Run("retention", func(b *testing.B) {
 		opts := sqliteOptions(b)
-		c := newClock()
-		opts.Now = c.now
+		c := deliverytest.NewStoppedClock()
+		opts.Now = c.Now
 		opts.Retention.Ledger = 24 * time.Hour
 		s := open(b, opts)
 		q := connection(b, s, "default", "tenant")
@@ -34,7 +35,7 @@ func BenchmarkLog(b *testing.B) {
 			}
 			drain(b, q)
 		}
-		c.advance(48 * time.Hour)
+		c.Advance(48 * time.Hour)
 		largest := watchLog(b, opts)
 		done := make(chan error, 1)
 		go func() { done <- s.Retain(context.Background()) }()

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 )
 
@@ -59,9 +60,9 @@ func watchLog(t testing.TB, opts store.Options) (largest func() int64) {
 // size of the write-ahead log.
 func TestLogStaysShort(t *testing.T) {
 	const maxLog, transaction, events, step = 512 << 10, 1 << 20, 1200, 100
-	c := newClock()
+	c := deliverytest.NewStoppedClock()
 	opts := sqliteOptions(t)
-	opts.Now = c.now
+	opts.Now = c.Now
 	opts.Retention.Ledger = 24 * time.Hour
 	opts = store.WithMaxLog(store.WithMessagesInMemory(opts, 1000), maxLog)
 	s := open(t, opts)
@@ -91,7 +92,7 @@ func TestLogStaysShort(t *testing.T) {
 						dead = append(dead, leased[i].ID)
 					}
 					workers.Go(func() {
-						if err := q.Record(ctx, &leased[i], adapter.Step{Outcome: outcome, At: c.now()}); err != nil {
+						if err := q.Record(ctx, &leased[i], adapter.Step{Outcome: outcome, At: c.Now()}); err != nil {
 							t.Error(err)
 						}
 					})
@@ -106,7 +107,7 @@ func TestLogStaysShort(t *testing.T) {
 			}
 		}},
 		{"retain", func() {
-			c.advance(48 * time.Hour)
+			c.Advance(48 * time.Hour)
 			if err := s.Retain(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -132,13 +133,13 @@ func TestReaderThatHoldsTheLog(t *testing.T) {
 	opts := store.WithHeldLogAfter(store.WithMaxLog(sqliteOptions(t), maxLog), 100*time.Millisecond)
 	opts.OnHeldLog = func(log store.HeldLog) { told <- log }
 	opts.Retention.Ledger = time.Hour
-	c := newClock()
-	opts.Now = c.now
+	c := deliverytest.NewStoppedClock()
+	opts.Now = c.Now
 	s := open(t, opts)
 	q := connection(t, s, "default", "tenant")
 	accept(t, q, event("message-1"))
-	record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Delivered, At: c.now()})
-	c.advance(48 * time.Hour)
+	record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Delivered, At: c.Now()})
+	c.Advance(48 * time.Hour)
 
 	reader := exec.Command(os.Args[0], "-test.run=^TestReaderThatHoldsTheLog$", "-test.v")
 	reader.Env = append(os.Environ(), "TEST_HOLD_LOG="+opts.Path)

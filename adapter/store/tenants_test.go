@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
@@ -76,10 +77,10 @@ func idsOf(found []adapter.Delivery) (ids []int64) {
 // with a live one, and back.
 func TestTenantChanged(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		ctx, c := context.Background(), newClock()
-		opts.Now = c.now
+		ctx, c := context.Background(), deliverytest.NewStoppedClock()
+		opts.Now = c.Now
 		s, q := openWith(t, opts, testTenant)
-		began := c.now()
+		began := c.Now()
 		for i := range 4 {
 			accept(t, q, event(fmt.Sprintf("message-dead-%d", i)))
 		}
@@ -96,7 +97,7 @@ func TestTenantChanged(t *testing.T) {
 		wantHeld(t, s, 4, began)
 		closeStore(t, s)
 
-		c.advance(time.Hour)
+		c.Advance(time.Hour)
 		s, q = openWith(t, opts, liveTenant)
 		if leased := lease(t, q, 10); len(leased) > 0 {
 			t.Fatalf("a live tenant gets %+v", leased)
@@ -107,9 +108,9 @@ func TestTenantChanged(t *testing.T) {
 		if got := accept(t, q, event("message-both"), event("message-dead-0")); got != "pending, pending" {
 			t.Errorf("got %s", got)
 		}
-		wantHeld(t, s, 6, c.now(), adapter.Held{Tenant: testTenant, Reason: mapping.ReasonTenantChanged, Events: 4})
-		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: c.now(),
-			At: c.now()})
+		wantHeld(t, s, 6, c.Now(), adapter.Held{Tenant: testTenant, Reason: mapping.ReasonTenantChanged, Events: 4})
+		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: c.Now(),
+			At: c.Now()})
 
 		// A plain redrive leaves dead letters with their tenant.
 		dead, err := s.Find(ctx, adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}}, 10)
@@ -158,7 +159,7 @@ func TestTenantChanged(t *testing.T) {
 				t.Errorf("moved with what is true of the other tenant only: %+v", l)
 			}
 		}
-		record(t, q, leased, adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: c.now(), At: c.now()})
+		record(t, q, leased, adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: c.Now(), At: c.Now()})
 		got := accept(t, q, event("message-1"), event("message-dead-2"), event("message-both"))
 		wantText(t, "the live tenant's ledger", got, strings.Repeat("duplicate already_delivered, ",
 			2)+"duplicate already_delivered")
@@ -268,9 +269,9 @@ func TestMoveInHand(t *testing.T) {
 		balanced(t, server)
 	})
 	t.Run("postgres", func(t *testing.T) {
-		c := newClock()
+		c := deliverytest.NewStoppedClock()
 		opts := store.WithLease(postgresOptions(t), time.Minute)
-		opts.Now = c.now
+		opts.Now = c.Now
 		_, old := openWith(t, opts, testTenant)
 		s, live := openWith(t, opts, liveTenant)
 		accept(t, old, event("message-1"), event("message-2"))
@@ -279,7 +280,7 @@ func TestMoveInHand(t *testing.T) {
 			t.Errorf("moved although a process has it in hand: %+v", got)
 		}
 		record(t, old, leased[:1], step)
-		c.advance(2 * time.Minute)
+		c.Advance(2 * time.Minute)
 		if got := redriveTo(t, s, liveTenant, leased[1].ID); got != (adapter.Redriven{Pending: 1}) {
 			t.Errorf("of a process that has died: %+v", got)
 		}
@@ -403,8 +404,8 @@ func TestTenantsOfTwoProcesses(t *testing.T) {
 // tenant by now.
 func TestRunOfAFormerTenant(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		ctx, c := context.Background(), newClock()
-		opts.Now = c.now
+		ctx, c := context.Background(), deliverytest.NewStoppedClock()
+		opts.Now = c.Now
 		s, _ := openWith(t, opts, testTenant)
 		run, err := s.BeginRun(ctx, "default", testTenant, []byte(`{}`))
 		if err != nil || run.Tenant != testTenant {
@@ -437,7 +438,7 @@ func TestRunOfAFormerTenant(t *testing.T) {
 		if got := redriveTo(t, s, liveTenant, idsOf(former)...); got != (adapter.Redriven{Pending: 1}) {
 			t.Errorf("got %+v", got)
 		}
-		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: c.now()})
+		record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: c.Now()})
 		again, _, err := s.Run(ctx, run.ID)
 		if err != nil {
 			t.Fatal(err)
@@ -446,7 +447,7 @@ func TestRunOfAFormerTenant(t *testing.T) {
 
 		// Held events are no live traffic that a replay has to wait for.
 		accept(t, connection(t, s, "default", testTenant), event("message-held"))
-		c.advance(time.Hour)
+		c.Advance(time.Hour)
 		next, err := s.BeginRun(ctx, "default", liveTenant, []byte(`{}`))
 		if err != nil {
 			t.Fatal(err)
@@ -498,17 +499,17 @@ func TestRemovedConnection(t *testing.T) {
 // others has to be looked for in another way.
 func TestOldestBehindHeld(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		c := newClock()
-		opts.Now = c.now
+		c := deliverytest.NewStoppedClock()
+		opts.Now = c.Now
 		s, live := openWith(t, opts, liveTenant)
 		accept(t, connection(t, s, "default", testTenant), arrivals(0, 1000)...)
-		c.advance(time.Hour)
-		want := c.now()
+		c.Advance(time.Hour)
+		want := c.Now()
 		accept(t, live, event("message-1"))
-		c.advance(time.Hour)
+		c.Advance(time.Hour)
 		accept(t, live, event("message-2"))
 		leased := lease(t, live, 1) // the first one is due last from now on
-		record(t, live, leased, adapter.Step{Outcome: adapter.Pending, At: c.now(), Due: c.now().Add(time.Hour)})
+		record(t, live, leased, adapter.Step{Outcome: adapter.Pending, At: c.Now(), Due: c.Now().Add(time.Hour)})
 		wantHeld(t, s, 1002, want, adapter.Held{Tenant: testTenant, Reason: mapping.ReasonTenantChanged, Events: 1000})
 	})
 }

@@ -5,13 +5,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/delivery"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/adapter/store"
 	"segment-saasquatch/mapping"
 )
@@ -30,31 +31,26 @@ func (firstUpserts) MapWith(event []byte, _ time.Time, _ mapping.Options) mappin
 			Body: event}}
 }
 
-// failingUpserts is a Sender to which the first upserts fail.
-type failingUpserts struct {
-	mu    sync.Mutex
-	fails int
-	order []string
-}
-
-func (s *failingUpserts) Send(_ context.Context, mapped *mapping.Result) adapter.Attempt {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if mapped.Kind == mapping.KindUserUpsert && s.fails > 0 {
-		s.fails--
-		return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Status: 503,
-			Unprocessed: true}
-	}
-	s.order = append(s.order, mapped.MessageID)
-	return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
-}
-
 // TestIdentifyComesFirstAfterRestart closes the store again and again while an identify
 // waits for its next attempt. What was accepted behind it must stay behind it.
 func TestIdentifyComesFirstAfterRestart(t *testing.T) {
 	opts := sqliteOptions(t)
 	synctest.Test(t, func(t *testing.T) {
-		sender := &failingUpserts{fails: 4}
+		fails := 4 // of upserts
+		var order []string
+		sender := &deliverytest.Sender{Answer: func(_ context.Context, call *deliverytest.Call) adapter.Attempt {
+			id := call.ID
+			if call.Upsert != nil {
+				if fails > 0 {
+					fails--
+					return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonServerError, Status: 503,
+						Unprocessed: true}
+				}
+				id = strings.TrimPrefix(string(call.Upsert.Body), "identify ")
+			}
+			order = append(order, id) // of one user, so one call at a time
+			return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
+		}}
 		var want []string
 		for round := range 40 {
 			s, err := store.Open(context.Background(), opts)
@@ -92,8 +88,8 @@ func TestIdentifyComesFirstAfterRestart(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if !slices.Equal(sender.order, want) {
-			t.Errorf("%d failures are left; sent %v", sender.fails, sender.order)
+		if !slices.Equal(order, want) {
+			t.Errorf("%d failures are left; sent %v", fails, order)
 		}
 	})
 }

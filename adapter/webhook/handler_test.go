@@ -24,6 +24,7 @@ import (
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/delivery"
+	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/mapping"
 )
 
@@ -36,13 +37,6 @@ func (f acceptFunc) Accept(ctx context.Context, events [][]byte) (adapter.Receip
 	return f(ctx, events)
 }
 
-// deliverAll is a Sender to which everything succeeds.
-type deliverAll struct{}
-
-func (deliverAll) Send(context.Context, *mapping.Result) adapter.Attempt {
-	return adapter.Attempt{Outcome: adapter.Delivered, Status: 200}
-}
-
 // mapAndDeliver is direct delivery to a SaaSquatch that takes everything.
 func mapAndDeliver(t testing.TB) adapter.Acceptor {
 	rules := mapping.DefaultRules()
@@ -51,7 +45,9 @@ func mapAndDeliver(t testing.TB) adapter.Acceptor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return delivery.NewDirect(mapper, delivery.NewRetrier(deliverAll{}, delivery.NewBreaker(delivery.BreakerOptions{}),
+	sender := deliverytest.Always(adapter.Attempt{Outcome: adapter.Delivered, Status: 200})
+	sender.KeepNothing = true
+	return delivery.NewDirect(mapper, delivery.NewRetrier(sender, delivery.NewBreaker(delivery.BreakerOptions{}),
 		delivery.RetrierOptions{}), delivery.DirectOptions{})
 }
 
