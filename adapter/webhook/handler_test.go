@@ -85,8 +85,8 @@ func nested(depth int) string {
 }
 
 func good(n int) string {
-	return fmt.Sprintf(
-		`{"type":"track","userId":"u-%d","event":"Signed Up","messageId":"message-%d","timestamp":"2026-10-31T12:00:00Z"}`, n, n)
+	return fmt.Sprintf(`{"type":"track","userId":"u-%d","event":"Signed Up","messageId":"message-%d",`+
+		`"timestamp":"2026-10-31T12:00:00Z"}`, n, n)
 }
 
 func many(count int, bad string) string {

@@ -95,11 +95,18 @@ func TestEveryRefusalArrives(t *testing.T) {
 	if !large.bodies.TryAcquire(large.room) {
 		t.Fatal("bytes are still reserved")
 	}
-	for _, framing := range []string{"length", "chunked"} {
-		checkArrives(t, l.Addr().String(), framing, "POST /open", "", spaces[:limit], 503)
-		checkArrives(t, l.Addr().String(), framing, "POST /open", "Content-Encoding: gzip", gzipped(spaces[:limit]),
-			503)
-	}
+	t.Run("no memory", func(t *testing.T) { // each request waits for memory, side by side
+		for _, framing := range []string{"length", "chunked"} {
+			for header, body := range map[string]string{
+				"": spaces[:limit], "Content-Encoding: gzip": gzipped(spaces[:limit]),
+			} {
+				t.Run(framing+" "+header, func(t *testing.T) {
+					t.Parallel()
+					checkArrives(t, l.Addr().String(), framing, "POST /open", header, body, 503)
+				})
+			}
+		}
+	})
 	large.bodies.Release(large.room)
 }
 
