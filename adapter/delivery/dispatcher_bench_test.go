@@ -59,7 +59,8 @@ func (q *endlessQueue) Lease(_ context.Context, limit int, _ int64) ([]adapter.L
 		leased[i] = adapter.Leased{ID: q.id, MessageID: "message-1", UserID: user, AccountID: user,
 			ReceivedAt: time.Now(),
 			Payload: fmt.Appendf(nil,
-				`{"type":"track","userId":%q,"event":"Order Completed","messageId":"message-1","properties":{"total":1}}`, user)}
+				`{"type":"track","userId":%q,"event":"Order Completed","messageId":"message-1",`+
+					`"properties":{"total":1}}`, user)}
 	}
 	return leased, nil
 }

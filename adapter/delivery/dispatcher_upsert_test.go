@@ -212,7 +212,8 @@ func TestEventsWaitForTheIdentify(t *testing.T) {
 			own := slices.DeleteFunc(calls.succeeded(),
 				func(call *deliverytest.Call) bool { return call.ID == "message-6" })
 			if got := namesOf(
-				own); got != "track message-1, upsert message-2, track message-3, upsert message-4, track message-5, track message-7, track message-8" {
+				own); got != "track message-1, upsert message-2, track message-3, "+
+				"upsert message-4, track message-5, track message-7, track message-8" {
 				t.Errorf("%d failures: %s", fails, got)
 			}
 			if n := calls.Requests(); n != 8+2*fails {

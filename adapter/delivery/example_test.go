@@ -56,7 +56,8 @@ func ExampleNewDispatcher() {
 	// The event is on disk when Accept returns: Segment may forget it.
 	durable := delivery.NewDurable(mapper, queue, delivery.DurableOptions{})
 	receipt, err := durable.Accept(ctx, [][]byte{[]byte(
-		`{"type":"track","event":"Order Completed","userId":"u-1","messageId":"message-1","properties":{"total":12.5}}`)})
+		`{"type":"track","event":"Order Completed","userId":"u-1","messageId":"message-1",` +
+			`"properties":{"total":12.5}}`)})
 	if err != nil {
 		log.Fatal(err)
 	}

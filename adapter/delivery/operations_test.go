@@ -350,7 +350,8 @@ func TestRedriveNeedsTheTenants(t *testing.T) {
 		"an unknown one is left out": {map[string]string{"one": "h/a", "two": ""}, "one", "", ""},
 		"to one of them":             {map[string]string{"one": "h/a", "two": "h/b"}, "", "b", ""},
 		"to none of them": {map[string]string{"one": "h/a", "two": "h/b"}, "", "c",
-			`no connection has the tenant "c" to which the events are to go: name the alias of one that a connection has (one has a, two has b)`},
+			`no connection has the tenant "c" to which the events are to go: ` +
+				`name the alias of one that a connection has (one has a, two has b)`},
 		"by name": {map[string]string{"one": "h/a", "two": "h/b"}, "", "h/a",
 			"no connection has"},
 		"to that of another connection": {map[string]string{"one": "h/a", "two": "h/b"}, "one", "b", "(one has a)"},

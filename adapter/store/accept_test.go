@@ -95,7 +95,7 @@ func TestIdentity(t *testing.T) {
 		check("new", accept(t, q, event("message-1")), "pending")
 		check("pending", accept(t, q, event("message-1")), "duplicate already_accepted")
 		changed := event("message-1")
-		changed.UserID = "somebody else"
+		changed.UserID = "another user"
 		check("a valid key decides alone", accept(t, q, changed), "duplicate already_accepted")
 		check("another connection of the tenant", accept(t, sibling, event("message-1")), "duplicate already_accepted")
 		check("another tenant", accept(t, other, event("message-1")), "pending")
@@ -280,7 +280,8 @@ func TestShares(t *testing.T) {
 		}
 		accept(t, other, arrivals(40, 1)...)
 		accept(t, empty, arrivals(50, 3)...)
-		record(t, full, lease(t, full, 1), adapter.Step{Outcome: adapter.Delivered, At: deliverytest.NewStoppedClock().Now()})
+		record(t, full, lease(t, full, 1), adapter.Step{Outcome: adapter.Delivered,
+			At: deliverytest.NewStoppedClock().Now()})
 		accept(t, full, arrivals(60, 1)...)
 		if err := full.Accept(context.Background(), arrivals(70, 1)); !errors.As(err, new(*adapter.UnavailableError)) {
 			t.Errorf("got %v", err)

@@ -18,7 +18,8 @@ func poison(t *testing.T, opts store.Options) {
 	db := raw(t, opts)
 	if opts.Path != "" {
 		execute(t, db,
-			`CREATE TRIGGER poison BEFORE INSERT ON queue WHEN NEW.event_key = 'poison' BEGIN SELECT RAISE(ABORT, 'poisoned'); END`)
+			`CREATE TRIGGER poison BEFORE INSERT ON queue WHEN NEW.event_key = 'poison' BEGIN
+				SELECT RAISE(ABORT, 'poisoned'); END`)
 		return
 	}
 	execute(t, db, `CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -138,11 +139,13 @@ func TestRefusedMakesNoDuplicates(t *testing.T) {
 		db := raw(t, opts)
 		// The totals come last in a transaction.
 		if opts.Path != "" {
-			execute(t, db, `CREATE TRIGGER refuse BEFORE INSERT ON totals WHEN NEW.connection = (SELECT id FROM names WHERE name = 'refused')
+			execute(t, db, `CREATE TRIGGER refuse BEFORE INSERT ON totals WHEN NEW.connection = (SELECT id
+				FROM names WHERE name = 'refused')
 				BEGIN SELECT RAISE(ABORT, 'poisoned'); END`)
 		} else {
 			execute(t, db, `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-				IF NEW.connection = (SELECT id FROM names WHERE name = 'refused') THEN RAISE check_violation USING MESSAGE = 'poisoned'; END IF;
+				IF NEW.connection = (SELECT id FROM names WHERE name = 'refused')
+					THEN RAISE check_violation USING MESSAGE = 'poisoned'; END IF;
 				RETURN NEW;
 			END $$`)
 			execute(t, db, `CREATE TRIGGER refuse BEFORE INSERT ON totals FOR EACH ROW EXECUTE FUNCTION refuse()`)

@@ -239,7 +239,8 @@ func TestVerifyMeasuresDeadLetters(t *testing.T) {
 			t.Fatal(err)
 		}
 		want :=
-			"rejected: payloads of 21 bytes counted, but there are 20 bytes; dead: payloads of 50 bytes counted, but there are 0 bytes"
+			"rejected: payloads of 21 bytes counted, but there are 20 bytes; " +
+				"dead: payloads of 50 bytes counted, but there are 0 bytes"
 		wantText(t, "faults", strings.Join(verified[0].Faults, "; "), want)
 	})
 }

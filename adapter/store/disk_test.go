@@ -133,7 +133,7 @@ func TestDiskFull(t *testing.T) {
 	balanced(t, s)
 }
 
-// TestReadOnlyDisk opens a database that nobody can write to.
+// TestReadOnlyDisk opens a database that no user can write to.
 func TestReadOnlyDisk(t *testing.T) {
 	dir := smallDisk(t, 6)
 	opts := store.Options{Path: filepath.Join(dir, "data", "adapter.db")}

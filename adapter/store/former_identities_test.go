@@ -45,14 +45,19 @@ func formerStore(t *testing.T, opts store.Options, received time.Time) {
 	}{
 		{`INSERT INTO names (name) VALUES ('default')`, nil},
 		{`INSERT INTO names (name) VALUES ('tenant')`, nil},
-		{`INSERT INTO queue (id, connection, tenant, due_at, body_hash, message_id, user_id, event_key, received_at, payload)
-			VALUES (1, 1, 2, $1, 11, 'm-1', 'u', 'key', $2, $3)`, []any{received.UnixMilli(), received.UnixMilli(), payload}},
-		{`INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_id, event_key, received_at, settled_ms, attempts, ambiguous)
+		{`INSERT INTO queue (id, connection, tenant, due_at, body_hash, message_id, user_id, event_key,
+			received_at, payload)
+			VALUES (1, 1, 2, $1, 11, 'm-1', 'u', 'key', $2,
+				$3)`, []any{received.UnixMilli(), received.UnixMilli(), payload}},
+		{`INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_id, event_key,
+			received_at, settled_ms, attempts, ambiguous)
 			VALUES (2, 1, 2, 1, 22, 'm-2', 'u', 'key', $1, 5, 1, 0), (3, 1, 2, 5, 33, 'm-3', 'u', 'key', $2, 5, 1, 0),
-				(4, 1, 2, 1, 33, 'm-3', 'u', 'key', $3, 5, 1, 0)`, []any{received.UnixMilli(), received.UnixMilli(), received.UnixMilli()}},
+				(4, 1, 2, 1, 33, 'm-3', 'u', 'key', $3, 5, 1,
+					0)`, []any{received.UnixMilli(), received.UnixMilli(), received.UnixMilli()}},
 		{`INSERT INTO payloads (delivery, payload) VALUES (3, $1)`, []any{payload}},
 		{`INSERT INTO totals (connection, shard, outcome, events, removed, bytes)
-			VALUES (1, 0, 0, 4, 0, 0), (1, 0, 1, 2, 0, 0), (1, 0, 5, 1, 0, 0), (1, 0, 6, 1, 0, $1)`, []any{len(payload)}},
+			VALUES (1, 0, 0, 4, 0, 0), (1, 0, 1, 2, 0, 0), (1, 0, 5, 1, 0, 0), (1, 0, 6, 1, 0,
+				$1)`, []any{len(payload)}},
 		{next, nil},
 	} {
 		if _, err := db.Exec(step.statement, step.args...); err != nil {

@@ -36,7 +36,8 @@ func (f formerProgram) lease(d time.Duration) (leased []formerLease) {
 	}
 	defer func() { _ = tx.Rollback() }()
 	var ids []int64
-	rows, err := tx.Query(`SELECT id, octet_length(payload) FROM queue WHERE connection = 1 AND tenant = 2 AND due_at <= ` + formerNow + `
+	rows, err := tx.Query(`SELECT id, octet_length(payload) FROM queue WHERE connection = 1 AND tenant = 2
+		AND due_at <= ` + formerNow + `
 		AND due_at <= CASE WHEN lease IS NULL THEN ` + formerNow + ` ELSE ` + formerNow + ` END
 		ORDER BY due_at, id LIMIT 10 FOR UPDATE SKIP LOCKED`)
 	if err != nil {
@@ -54,7 +55,8 @@ func (f formerProgram) lease(d time.Duration) (leased []formerLease) {
 	}
 	const token = 77
 	rows, err = tx.Query(
-		`UPDATE queue SET due_at = `+formerNow+` + $1, lease = $2 WHERE id = ANY ($3) RETURNING id, sending_at IS NOT NULL`,
+		`UPDATE queue SET due_at = `+formerNow+` + $1, lease = $2 WHERE id = ANY ($3)
+			RETURNING id, sending_at IS NOT NULL`,
 		d.Milliseconds(), token, ids)
 	if err != nil {
 		f.t.Fatal(err)
@@ -111,7 +113,7 @@ func (f formerProgram) movable(id int64) bool {
 }
 
 // TestBesideFormerProgram has the store lease the same event by turns with a program of the
-// former version. One of them has it at a time, and a mark stays whoever made it.
+// former version. One of them has it at a time, and a mark stays, whichever program made it.
 func TestBesideFormerProgram(t *testing.T) {
 	opts := postgresOptions(t)
 	const short = 50 * time.Millisecond

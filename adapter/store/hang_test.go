@@ -217,7 +217,8 @@ func TestCommitHangs(t *testing.T) {
 		PERFORM pg_advisory_xact_lock(4711); RETURN NULL;
 	END $$`)
 	execute(t, db,
-		`CREATE CONSTRAINT TRIGGER hang AFTER INSERT ON queue DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hang()`)
+		`CREATE CONSTRAINT TRIGGER hang AFTER INSERT ON queue DEFERRABLE INITIALLY DEFERRED
+			FOR EACH ROW EXECUTE FUNCTION hang()`)
 	execute(t, db, `SELECT pg_advisory_lock(4711)`)
 	ctx, cancel := context.WithCancel(context.Background())
 	answer := make(chan error)

@@ -31,7 +31,7 @@ func identifies(t testing.TB, s *store.Store, tenant, userID, accountID string, 
 	t.Helper()
 	// The user stands among others, of whom nothing is known.
 	found, err := s.Identifies(context.Background(), "default", tenant, []adapter.IdentifyQuery{
-		{UserID: "nobody", AccountID: "nobody", Since: math.MinInt64}, {UserID: userID, AccountID: accountID,
+		{UserID: "unknown", AccountID: "unknown", Since: math.MinInt64}, {UserID: userID, AccountID: accountID,
 			Since: since}, {UserID: "", AccountID: "", Since: math.MinInt64},
 	})
 	if err != nil {
@@ -83,7 +83,7 @@ func TestIdentifies(t *testing.T) {
 		wantText(t, "of another account", identifies(t, s, runTenant, "u", "account", since), "live-2 10:30")
 		wantText(t, "of a long userId", identifies(t, s, runTenant, long, long, since), "live-3 12:00")
 		wantText(t, "of another tenant", identifies(t, s, "another", "u", "u", since), "")
-		wantText(t, "of nobody", identifies(t, s, runTenant, "v", "v", since), "")
+		wantText(t, "of no call", identifies(t, s, runTenant, "v", "v", since), "")
 
 		clock.Advance(time.Hour) // the payloads are gone
 		if err := s.Retain(context.Background()); err != nil {

@@ -139,7 +139,7 @@ func TestIndexesBesideEvents(t *testing.T) {
 	})
 }
 
-// sameByOutcome holds what is found by an outcome or a run against all that there is.
+// sameByOutcome compares the deliveries found by an outcome or a run with all deliveries.
 func sameByOutcome(t *testing.T, s *store.Store) {
 	t.Helper()
 	ctx := context.Background()
@@ -212,7 +212,8 @@ func TestInvalidIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want :=
-		"CREATE INDEX deliveries_outcome ON public.deliveries USING btree (outcome, id) WHERE (outcome <> 1)"; definition != want {
+		"CREATE INDEX deliveries_outcome ON public.deliveries USING btree (outcome, id) " +
+			"WHERE (outcome <> 1)"; definition != want {
 		t.Errorf("the index is %s, want %s", definition, want)
 	}
 }

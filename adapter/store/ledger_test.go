@@ -58,15 +58,21 @@ func fillLedger(t testing.TB, opts store.Options, l ledger) {
 	rare := `CASE WHEN n <= ` + strconv.Itoa(rareRows) + ` THEN %s ELSE %s END`
 	restore := dropIndexes(t, db, opts)
 	if l.settled > 0 {
-		execute(t, db, fmt.Sprintf(numbers, 1, l.settled)+`INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, event_key,
+		execute(t, db, fmt.Sprintf(numbers, 1, l.settled)+`INSERT INTO deliveries (id, connection, tenant, outcome,
+			body_hash, message_id, user_hash, user_id, event_key,
 				received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason, run)
-			SELECT n, `+fmt.Sprintf(rare, ids[quiet], ids[busy])+`, `+ids[tenant]+`, `+fmt.Sprintf(rare, "3 + n % 3", "1")+`, 0, `+messageID+`,
-				`+fmt.Sprintf(rare, strconv.FormatInt(store.UserHash("rare"), 10), userHash)+`, `+fmt.Sprintf(rare, "'rare'", "'user-' || n % 100000")+`, 'order_completed',
-				`+received+`, 5, 5, 200, 1, 200, 0, `+fmt.Sprintf(rare, "'rare_reason'", "NULL")+`, `+fmt.Sprintf(rare, "7", "NULL")+` FROM numbers`)
+			SELECT n, `+fmt.Sprintf(rare, ids[quiet], ids[busy])+`, `+ids[tenant]+`,
+				`+fmt.Sprintf(rare, "3 + n % 3", "1")+`, 0, `+messageID+`,
+				`+fmt.Sprintf(rare, strconv.FormatInt(store.UserHash("rare"), 10), userHash)+`,
+				`+fmt.Sprintf(rare, "'rare'", "'user-' || n % 100000")+`, 'order_completed',
+				`+received+`, 5, 5, 200, 1, 200, 0, `+fmt.Sprintf(rare, "'rare_reason'", "NULL")+`,
+				`+fmt.Sprintf(rare, "7", "NULL")+` FROM numbers`)
 	}
 	if l.pending > 0 {
-		execute(t, db, fmt.Sprintf(numbers, l.settled+1, last)+`INSERT INTO queue (id, connection, tenant, due_at, body_hash, message_id, user_id, event_key, received_at, payload)
-			SELECT n, `+fmt.Sprintf(strings.ReplaceAll(rare, "n <=", "n - "+strconv.FormatInt(l.settled, 10)+" <="), ids[quiet], ids[busy])+`, `+ids[tenant]+`, `+received+`,
+		execute(t, db, fmt.Sprintf(numbers, l.settled+1, last)+`INSERT INTO queue (id, connection, tenant, due_at,
+			body_hash, message_id, user_id, event_key, received_at, payload)
+			SELECT n, `+fmt.Sprintf(strings.ReplaceAll(rare, "n <=", "n - "+strconv.FormatInt(l.settled, 10)+" <="), ids[quiet],
+			ids[busy])+`, `+ids[tenant]+`, `+received+`,
 				0, `+messageID+`, 'user-' || n % 100000, 'order_completed', `+received+`, `+payload+` FROM numbers`)
 	}
 	restore()
@@ -112,10 +118,12 @@ func names(t testing.TB, db *sql.DB) map[string]string {
 func dropIndexes(t testing.TB, db *sql.DB, opts store.Options) (restore func()) {
 	t.Helper()
 	query :=
-		`SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name IN ('deliveries', 'queue') AND sql IS NOT NULL`
+		`SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name IN ('deliveries', 'queue')
+			AND sql IS NOT NULL`
 	if opts.Path == "" {
 		query =
-			`SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename IN ('deliveries', 'queue') AND indexname NOT LIKE '%pkey'`
+			`SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+				AND tablename IN ('deliveries', 'queue') AND indexname NOT LIKE '%pkey'`
 	}
 	rows, err := db.QueryContext(context.Background(), query)
 	if err != nil {

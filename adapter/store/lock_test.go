@@ -66,7 +66,7 @@ func holdUntilTheEnd(t *testing.T, path string) {
 	_, _ = io.Copy(io.Discard, os.Stdin) // until the test ends
 }
 
-// bind mounts what is at from a second time.
+// bind mounts the file at from a second time.
 func bind(t *testing.T, from, to string) {
 	t.Helper()
 	if out, err := exec.Command("mount", "--bind", from, to).CombinedOutput(); err != nil {

@@ -269,7 +269,8 @@ func TestOddFilters(t *testing.T) {
 		s := open(t, opts)
 		q := connection(t, s, "default", "tenant")
 		accept(t, q, event("message-1"), event("message-2"))
-		record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Delivered, At: deliverytest.NewStoppedClock().Now()})
+		record(t, q, lease(t, q, 1), adapter.Step{Outcome: adapter.Delivered,
+			At: deliverytest.NewStoppedClock().Now()})
 		for _, text := range []string{"\x00", "message-1\x00", "\xff", "' OR 1=1 --", "%", "_", "?", "$1",
 			string(make([]byte, 1<<20))} {
 			for name, filter := range map[string]adapter.Filter{
@@ -295,7 +296,8 @@ func TestOddFilters(t *testing.T) {
 			if err != nil || len(found) != 1 {
 				t.Errorf("found %v, %v", found, err)
 			}
-			record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered, At: deliverytest.NewStoppedClock().Now()})
+			record(t, q, lease(t, q, 10), adapter.Step{Outcome: adapter.Delivered,
+				At: deliverytest.NewStoppedClock().Now()})
 		}
 	})
 }

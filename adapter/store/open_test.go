@@ -179,7 +179,8 @@ func TestServerGoesAway(t *testing.T) {
 	accept(t, q, event("message-1"))
 	admin := raw(t, opts)
 	if _, err := admin.Exec(
-		`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`); err != nil {
+		`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <>
+			pg_backend_pid()`); err != nil {
 		t.Fatal(err)
 	}
 	deadline := time.Now().Add(20 * time.Second)
@@ -220,7 +221,7 @@ func TestTruncatedDatabase(t *testing.T) {
 		if err == nil {
 			verified, verifyErr := s.Verify(context.Background())
 			if verifyErr == nil && len(verified) == 1 && len(verified[0].Faults) == 0 {
-				t.Errorf("%d of %d bytes: nobody noticed", size, len(whole))
+				t.Errorf("%d of %d bytes: not noticed", size, len(whole))
 			}
 			if err := s.Close(); err != nil {
 				t.Errorf("%d of %d bytes: %v", size, len(whole), err)
@@ -307,7 +308,7 @@ func TestShared(t *testing.T) {
 	})
 }
 
-// TestOpenedFilesArePrivate opens a database that everybody may read.
+// TestOpenedFilesArePrivate opens a database that every user may read.
 func TestOpenedFilesArePrivate(t *testing.T) {
 	opts := store.Options{Path: filepath.Join(t.TempDir(), "adapter.db")}
 	s, q := openWith(t, opts, testTenant)

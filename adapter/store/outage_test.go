@@ -71,7 +71,8 @@ func TestOutage(t *testing.T) {
 				n := i*batch + j
 				events = append(events,
 					fmt.Appendf(nil,
-						`{"type":"track","userId":"user-%d","event":"x","messageId":"message-%08d","timestamp":%q,"properties":{"filler":"%0500d"}}`,
+						`{"type":"track","userId":"user-%d","event":"x","messageId":"message-%08d","timestamp":%q,`+
+							`"properties":{"filler":"%0500d"}}`,
 						n%5000, n, time.Now().Format(time.RFC3339), n))
 			}
 			if _, err := durable.Accept(ctx, events); err != nil {

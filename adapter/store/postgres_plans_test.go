@@ -69,14 +69,20 @@ func TestStatementsOnAgedStatistics(t *testing.T) {
 			`ALTER TABLE queue SET (autovacuum_enabled = false)`,
 			`ALTER TABLE deliveries SET (autovacuum_enabled = false)`,
 			// A busy day leaves indexes that differ in size; then the queue is empty.
-			fmt.Sprintf(`INSERT INTO queue (id, connection, tenant, due_at, body_hash, message_id, user_id, event_key, received_at, payload)
-				SELECT n, 1, 2, 1, 0, 'former ' || n, 'user', 'key', 0, '' FROM generate_series(100001, %d) AS n`, 100000+2*rows),
+			fmt.Sprintf(`INSERT INTO queue (id, connection, tenant, due_at, body_hash, message_id, user_id,
+				event_key, received_at, payload)
+				SELECT n, 1, 2, 1, 0, 'former ' || n, 'user', 'key', 0, ''
+					FROM generate_series(100001, %d) AS n`, 100000+2*rows),
 			`DELETE FROM queue WHERE id > 100001`, `VACUUM ANALYZE queue`, `REINDEX INDEX queue_tenant_due`, `ANALYZE`,
 			`DELETE FROM queue WHERE id = 100001`,
-			fmt.Sprintf(`INSERT INTO queue (id, connection, tenant, due_at, body_hash, message_id, user_id, event_key, received_at, payload)
-				SELECT n, 1, 2, extract(epoch FROM now()) * 1000, 0, 'queued ' || n, 'user', 'key', 0, '' FROM generate_series(1000001, %d) AS n`, 1000000+rows),
-			fmt.Sprintf(`INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_id, event_key, received_at, settled_ms, attempts, ambiguous)
-				SELECT n, 1, 2, 1, 0, 'delivered ' || n, 'user', 'key', 0, 0, 1, 0 FROM generate_series(2000001, %d) AS n`, 2000000+rows),
+			fmt.Sprintf(`INSERT INTO queue (id, connection, tenant, due_at, body_hash, message_id, user_id,
+				event_key, received_at, payload)
+				SELECT n, 1, 2, extract(epoch FROM now()) * 1000, 0, 'queued ' || n, 'user', 'key', 0, ''
+					FROM generate_series(1000001, %d) AS n`, 1000000+rows),
+			fmt.Sprintf(`INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_id,
+				event_key, received_at, settled_ms, attempts, ambiguous)
+				SELECT n, 1, 2, 1, 0, 'delivered ' || n, 'user', 'key', 0, 0, 1, 0
+					FROM generate_series(2000001, %d) AS n`, 2000000+rows),
 		} {
 			execute(t, db, statement)
 		}
@@ -126,7 +132,8 @@ func pages(t *testing.T, opts store.Options) map[string]int64 {
 	t.Helper()
 	rows, err := raw(t,
 		opts).Query(
-		`SELECT relname, heap_blks_hit + heap_blks_read + coalesce(idx_blks_hit + idx_blks_read, 0) FROM pg_statio_user_tables`)
+		`SELECT relname, heap_blks_hit + heap_blks_read + coalesce(idx_blks_hit + idx_blks_read, 0) FROM
+			pg_statio_user_tables`)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,8 @@ func TestReadOnlyDatabase(t *testing.T) {
 	readOnly := func(setting string) {
 		execute(t, db, `ALTER DATABASE `+name+` SET default_transaction_read_only = `+setting)
 		execute(t, db,
-			`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+			`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <>
+				pg_backend_pid()`)
 	}
 	db.SetMaxOpenConns(1)
 	readOnly("on")

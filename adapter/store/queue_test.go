@@ -446,7 +446,7 @@ func TestStaleSteps(t *testing.T) {
 		ctx := context.Background()
 		both := []*adapter.Leased{&leased[0], &leased[1]}
 		if err := q.MarkSending(ctx, &leased[0]); !errors.Is(err, adapter.ErrLeaseLost) {
-			t.Errorf("marked what is gone: %v", err)
+			t.Errorf("marked an event that is gone: %v", err)
 		}
 		if err := q.MarkSending(ctx, &leased[1]); err != nil {
 			t.Error(err)

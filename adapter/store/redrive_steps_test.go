@@ -65,7 +65,7 @@ func TestRedriveInSteps(t *testing.T) {
 		if got := balanced(t, s)[0]; got.Events[adapter.Pending] != 2+rows || got.Events[adapter.Rejected] != 6-rows {
 			t.Errorf("got %+v", got)
 		}
-		// What is left of it goes on.
+		// The rest of it goes on.
 		if done, err = s.Redrive(context.Background(), large[2:]); err != nil || done.Pending != 6 {
 			t.Errorf("once more: %+v, %v", done, err)
 		}

@@ -184,7 +184,7 @@ func (r *reference) trim() {
 	}
 }
 
-// lease returns what is to be handed out.
+// lease returns the events to hand out.
 func (r *reference) lease(connection string, limit int, maxBytes int64) (leased []*known) {
 	var list []*known
 	for _, e := range r.events {
@@ -204,7 +204,7 @@ func (r *reference) lease(connection string, limit int, maxBytes int64) (leased 
 	return leased
 }
 
-// leaseParked returns what is to be handed out of parked events.
+// leaseParked returns the parked events to hand out.
 func (r *reference) leaseParked(connection string, parked []adapter.Parked, maxBytes int64) (leased []*known) {
 	for _, p := range parked {
 		e := r.find(p.ID)
@@ -497,7 +497,7 @@ func (r *reference) balance() (balances []adapter.Conservation) {
 	return balances
 }
 
-// backlog returns what is pending of every connection.
+// backlog returns the pending events of every connection.
 func (r *reference) backlog() (backlogs []adapter.Backlog) {
 	for _, balance := range r.balance() {
 		b := adapter.Backlog{Connection: balance.Connection}

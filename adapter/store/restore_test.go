@@ -108,7 +108,7 @@ func TestRestore(t *testing.T) {
 	}
 }
 
-// TestRestoreCopies restores what is no file of Backup: a database with its log, and one
+// TestRestoreCopies restores other files than those of Backup: a database with its log, and one
 // where there is no database yet.
 func TestRestoreCopies(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "adapter.db")

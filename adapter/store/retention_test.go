@@ -51,7 +51,7 @@ func TestRetainInTime(t *testing.T) {
 					switch i {
 					case 5:
 						settle(adapter.Delivered, 1)
-					case 8: // what is redriven is settled again, under its first id
+					case 8: // redriven events are settled again, under their first ids
 						found, err := s.Find(context.Background(),
 							adapter.Filter{Outcomes: []adapter.Outcome{adapter.Dead}}, 2)
 						if err != nil || len(found) != 2 {

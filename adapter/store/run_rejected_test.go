@@ -98,7 +98,7 @@ func TestRejectedAgain(t *testing.T) {
 			wantText(t, "dead letters of "+run[0], deadLetters(t, s, adapter.Filter{Run: other.ID}), "{1×0")
 		}
 
-		// What is redriven, purged or forgotten is no dead letter any more.
+		// A redriven, purged or forgotten event is no dead letter any more.
 		found, err := s.Find(context.Background(), adapter.Filter{Run: first.ID,
 			Outcomes: []adapter.Outcome{adapter.Rejected}}, 10)
 		if err != nil {

@@ -81,7 +81,8 @@ func TestRunDuplicates(t *testing.T) {
 		batch := &adapter.Batch{Arrivals: []adapter.Arrival{event("message-live"), event("message-pending"),
 			event("message-new"), event("message-new"), unkeyed("m", 1), unkeyed("m", 2), unkeyed("m", 1)}}
 		wantText(t, "first batch", acceptBatch(t, s, first, batch),
-			"duplicate already_delivered, duplicate already_accepted, pending, duplicate already_accepted, pending, pending, duplicate already_accepted")
+			"duplicate already_delivered, duplicate already_accepted, pending, duplicate already_accepted, "+
+				"pending, pending, duplicate already_accepted")
 		second := beginRun(t, s)
 		wantText(t, "second run", acceptBatch(t, s, second,
 			&adapter.Batch{Arrivals: []adapter.Arrival{event("message-new"), event("message-live")}}),
@@ -236,7 +237,7 @@ func TestRunStateSeesLiveTraffic(t *testing.T) {
 	})
 }
 
-// TestHeldEvents wait for nobody but the import job.
+// TestHeldEvents has events that wait only for the import job.
 func TestHeldEvents(t *testing.T) {
 	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		s := open(t, opts)

@@ -60,7 +60,8 @@ func TestPurgeFreesMessageIDs(t *testing.T) {
 	}
 	var entries, deliveries int64
 	err := db.QueryRow(
-		`SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM deliveries WHERE id <= (SELECT indexed_id FROM counter))`).
+		`SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM deliveries WHERE id <= (SELECT indexed_id
+			FROM counter))`).
 		Scan(&entries, &deliveries)
 	if err != nil || entries != deliveries {
 		t.Errorf("%d entries of %d deliveries, %v", entries, deliveries, err)

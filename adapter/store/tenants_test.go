@@ -156,7 +156,7 @@ func TestTenantChanged(t *testing.T) {
 			l := &leased[i]
 			isNew := l.Failed == 0 && l.AmbiguousSince.IsZero() && l.FirstAttempt.IsZero() && !l.Interrupted
 			if !isNew || !l.Redriven || len(l.Payload) == 0 {
-				t.Errorf("moved with what is true of the other tenant only: %+v", l)
+				t.Errorf("moved with facts of the other tenant only: %+v", l)
 			}
 		}
 		record(t, q, leased, adapter.Step{Outcome: adapter.Delivered, Counted: true, Began: c.Now(), At: c.Now()})
@@ -528,7 +528,8 @@ func TestLeaseReadsItsIndex(t *testing.T) {
 		}
 		for query, want := range map[string][2]string{
 			// That of PostgreSQL is another one; see TestStatementsOnAgedStatistics.
-			`SELECT id FROM queue WHERE connection = 1 AND tenant = 2 AND due_at <= 1000000 ORDER BY due_at, id LIMIT 10`: {
+			`SELECT id FROM queue WHERE connection = 1 AND tenant = 2 AND due_at <= 1000000
+				ORDER BY due_at, id LIMIT 10`: {
 				"COVERING INDEX queue_tenant_due (connection=? AND tenant=? AND due_at<?)", ""},
 			`SELECT connection, tenant, received_at FROM queue WHERE (connection, tenant) >= (0, 0)
 				ORDER BY connection, tenant, ` + store.IDOrder(s) + ` LIMIT 1`: {

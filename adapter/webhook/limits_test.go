@@ -21,8 +21,8 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// TestMaxEvents checks that a body of very many small elements is refused, whoever
-// sends it, and that the limit itself is allowed.
+// TestMaxEvents checks that a body of very many small elements is refused from every
+// sender, and that the limit itself is allowed.
 func TestMaxEvents(t *testing.T) {
 	largest := 0
 	count := acceptFunc(func(_ context.Context, events [][]byte) (adapter.Receipt, error) {
@@ -159,7 +159,7 @@ func checkMemoryIsFree(t *testing.T, h *Handler) {
 }
 
 // TestDeclaredBytesAreNotReserved checks that strangers who declare large bodies and
-// send next to nothing keep nobody else from being served.
+// send next to nothing keep no other sender from being served.
 func TestDeclaredBytesAreNotReserved(t *testing.T) {
 	h := newHandler(t, mapAndDeliver(t), Options{BodyLimit: 1 << 20, Memory: 128 << 20})
 	for _, encoding := range []string{"", "gzip"} {
@@ -197,7 +197,7 @@ func TestDeclaredBytesAreNotReserved(t *testing.T) {
 }
 
 // TestSlowGzipKeepsNobodyAway checks that gzip bodies of strangers that stall behind bytes
-// that unpack to much keep nobody else from being served.
+// that unpack to much keep no other sender from being served.
 func TestSlowGzipKeepsNobodyAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 1 << 20

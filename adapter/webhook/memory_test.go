@@ -121,12 +121,12 @@ func sends(t *testing.T, p *pipes, signature, body string) (int, time.Duration) 
 	return response.StatusCode, time.Since(began)
 }
 
-// TestStalledStrangersKeepNobodyAway begins 400 bodies with a made-up signature, almost
+// TestStalledStrangersKeepNoSenderAway begins 400 bodies with a made-up signature, almost
 // whole, and leaves them there. They hold the memory of strangers at most, take it from
 // each other, and end within the time that a body may stall. Meanwhile single events,
 // batches signed by their first event and bodies signed as a whole are answered at once,
 // from the same address.
-func TestStalledStrangersKeepNobodyAway(t *testing.T) {
+func TestStalledStrangersKeepNoSenderAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const memory = 16 << 20
 		h, err := New([]Connection{{Path: "/s", Acceptor: mapAndDeliver(t), Credentials: Credentials{
@@ -277,7 +277,7 @@ func TestRemoteAddress(t *testing.T) {
 		{"", "192.0.2.1:1234", []string{"203.0.113.9"}, "192.0.2.1"},
 		{"192.0.2.0/24", "192.0.2.1:1234", []string{"203.0.113.9"}, "203.0.113.9"},
 		{"192.0.2.0/24", "198.51.100.1:1234", []string{"203.0.113.9"}, "198.51.100.1"},
-		// The rightmost entry that no trusted proxy has written: what is in front is the sender's.
+		// The rightmost entry that no trusted proxy has written: the part in front is the sender's.
 		{"192.0.2.0/24", "192.0.2.1:1234", []string{"10.0.0.1, 203.0.113.9, 192.0.2.7"}, "203.0.113.9"},
 		{"192.0.2.0/24", "192.0.2.1:1234", []string{"10.0.0.1", "203.0.113.9"}, "203.0.113.9"},
 		{"192.0.2.0/24,2001:db8::/32", "[2001:db8::7]:1234", []string{"2001:db9::1"}, "2001:db9::1"},
