@@ -27,11 +27,13 @@ var allowedImports = map[string][]string{
 	"adapter/webhook":               {"adapter", "mapping"},
 	"adapter/admin":                 {"adapter", "adapter/delivery", "mapping"},
 	"adapter/replay":                {"adapter", "adapter/archive", "adapter/delivery", "mapping"},
-	"adapter/replay/importjob":      {"adapter", "adapter/delivery", "adapter/replay", "adapter/saasquatch", "mapping"},
-	"adapter/migratecheck":          {"mapping"},
-	"adapter/sandbox":               nil,
-	"adapter/config":                {"adapter", "mapping"},
-	"adapter/httpserver":            nil,
+	"adapter/replay/importjob": {
+		"adapter", "adapter/delivery", "adapter/replay", "adapter/saasquatch", "mapping",
+	},
+	"adapter/migratecheck": {"mapping"},
+	"adapter/sandbox":      nil,
+	"adapter/config":       {"adapter", "mapping"},
+	"adapter/httpserver":   nil,
 	"adapter/replay/replaytest": { // for tests
 		"adapter", "adapter/archive", "adapter/archive/archivetest", "adapter/replay", "adapter/store", "mapping",
 	},

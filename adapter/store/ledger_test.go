@@ -71,8 +71,8 @@ func fillLedger(t testing.TB, opts store.Options, l ledger) {
 	if l.pending > 0 {
 		execute(t, db, fmt.Sprintf(numbers, l.settled+1, last)+`INSERT INTO queue (id, connection, tenant, due_at,
 			body_hash, message_id, user_id, event_key, received_at, payload)
-			SELECT n, `+fmt.Sprintf(strings.ReplaceAll(rare, "n <=", "n - "+strconv.FormatInt(l.settled, 10)+" <="), ids[quiet],
-			ids[busy])+`, `+ids[tenant]+`, `+received+`,
+			SELECT n, `+fmt.Sprintf(strings.ReplaceAll(rare, "n <=", "n - "+strconv.FormatInt(l.settled, 10)+" <="),
+			ids[quiet], ids[busy])+`, `+ids[tenant]+`, `+received+`,
 				0, `+messageID+`, 'user-' || n % 100000, 'order_completed', `+received+`, `+payload+` FROM numbers`)
 	}
 	restore()
