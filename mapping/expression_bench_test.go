@@ -36,9 +36,9 @@ func TestPageExpressions(t *testing.T) {
 	}
 }
 
-// BenchmarkExpression times the mapping of track calls of 1 KB with each example of docs/mapping.md. ×none is the ratio to
-// a mapping without an expression. plan_upgraded has 8 properties; cart_viewed has 56 values, which a transform
-// passes on. s/4000 is the time for the largest batch of Segment, on one processor or on all of them.
+// BenchmarkExpression times the mapping of track calls of 1 KB with each example of docs/mapping.md. ×none is the
+// ratio to a mapping without an expression. plan_upgraded has 8 properties; cart_viewed has 56 values, which a
+// transform passes on. s/4000 is the time for the largest batch of Segment, on one processor or on all of them.
 func BenchmarkExpression(b *testing.B) {
 	for _, name := range []string{"plan_upgraded", "cart_viewed"} {
 		event, err := os.ReadFile(filepath.Join("..", "testdata", "bench", name+".json"))

@@ -97,7 +97,7 @@ func TestPostgresFaults(t *testing.T) {
 			[]string{"client_encoding", "RESET"}},
 		"missing database": {withURL(t, opts, func(u *url.URL) { u.Path = "/nowhere" }),
 			[]string{"3D000", "CREATE DATABASE"}},
-		"missing role": {withURL(t, opts, func(u *url.URL) { u.User = url.UserPassword("nobody", "hunter2") }),
+		"missing role": {withURL(t, opts, func(u *url.URL) { u.User = url.UserPassword("norole", "hunter2") }),
 			[]string{"28000", "the role exists"}},
 		"read-only": {role(stored, "", `GRANT ALL ON ALL TABLES IN SCHEMA public TO NAME`,
 			`ALTER ROLE NAME SET default_transaction_read_only = on`),

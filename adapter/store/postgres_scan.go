@@ -14,8 +14,7 @@ const (
 	// slowScan is longer than it may take at every poll of a queue with no due event.
 	slowScan = 250 * time.Millisecond
 	// scanShare bounds the share of the time that longer ones take. Between them, the look-up may miss events that
-	// became due earlier than others: those whose lease is over, and those of transactions that took longer than
-	// lateCommit.
+	// became due earlier than others: after the end of a lease, or by a transaction that took longer than lateCommit.
 	scanShare = 0.1
 	// lateCommit is how far before the present the look-up begins at the latest.
 	lateCommit = 10 * time.Second

@@ -179,7 +179,8 @@ func tenantOf(conn *config.Connection) string {
 
 // addDurable stores the events of a connection before the answer, and delivers them in a dispatcher of its own.
 func (d *delivering) addDurable(
-	ctx, running context.Context, s *service, conn *config.Connection, sender adapter.Sender, breaker *delivery.Breaker,
+	ctx, running context.Context, s *service, conn *config.Connection, sender adapter.Sender,
+	breaker *delivery.Breaker,
 ) error {
 	tenant := tenantOf(conn)
 	d.tenants[conn.Name] = tenant

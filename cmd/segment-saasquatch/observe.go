@@ -219,7 +219,8 @@ func (s *service) logBreaker(tenant string) func(delivery.BreakerState) {
 		}
 		level := levelOfCause(state.Cause)
 		switch state.Reason {
-		case mapping.ReasonUnauthorized, mapping.ReasonForbidden, mapping.ReasonTenantNotFound, mapping.ReasonRedirected,
+		case mapping.ReasonUnauthorized, mapping.ReasonForbidden, mapping.ReasonTenantNotFound,
+			mapping.ReasonRedirected,
 			mapping.ReasonUnexpectedAnswer:
 			level = zapcore.ErrorLevel
 		case mapping.ReasonRateLimited:
@@ -228,7 +229,8 @@ func (s *service) logBreaker(tenant string) func(delivery.BreakerState) {
 		fields := []zap.Field{
 			zap.String("tenant", tenant), zap.String("reason", string(state.Reason)), zap.Time("until", state.Until),
 		}
-		for _, field := range [...]struct{ key, value string }{{"cause", string(state.Cause)}, {"detail", state.Detail}} {
+		for _, field := range [...]struct{ key, value string }{{"cause", string(state.Cause)},
+			{"detail", state.Detail}} {
 			if field.value != "" {
 				fields = append(fields, zap.String(field.key, field.value))
 			}

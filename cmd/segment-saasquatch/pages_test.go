@@ -177,7 +177,8 @@ func TestOperationsPage(t *testing.T) {
 			t.Errorf("docs/operations.md does not have the metric `%s`", name)
 		}
 	}
-	for _, command := range []string{"serve", "replay", "migrate-check", "deliveries", "store", "map", "send", "sandbox",
+	for _, command := range []string{"serve", "replay", "migrate-check", "deliveries", "store", "map", "send",
+		"sandbox",
 		"config print", "config reference", "healthcheck", "version"} {
 		if !strings.Contains(operations, "`"+command+"`") {
 			t.Errorf("docs/operations.md does not have the command `%s`", command)
@@ -241,7 +242,8 @@ func anchors(text string) []string {
 
 // unclear are words that leave open who acts. The pattern is in parts, so that this file does
 // not have the words.
-var unclear = regexp.MustCompile(`\b([Ww]ho` + `ever|[Tt]hose ` + `who|[Nn]o` + `body|[Ss]ome` + `body|[Oo]f ` + `late)\b`)
+var unclear = regexp.MustCompile(`\b([Ww]ho` + `ever|[Tt]hose ` + `who|[Nn]o` + `body|[Ss]ome` + `body|[Oo]f ` +
+	`late)\b`)
 
 // checkWords fails for each line that has one of the words.
 func checkWords(t *testing.T, words *regexp.Regexp, name, text string) {
@@ -271,7 +273,8 @@ func TestPlainComments(t *testing.T) {
 		}
 		text, err := os.ReadFile(file)
 		if err == nil {
-			checkWords(t, unclear, filepath.ToSlash(strings.TrimPrefix(file, root+string(filepath.Separator))), string(text))
+			checkWords(t, unclear, filepath.ToSlash(strings.TrimPrefix(file, root+string(filepath.Separator))),
+				string(text))
 		}
 		return err
 	})
