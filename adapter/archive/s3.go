@@ -78,7 +78,7 @@ func s3Options(s *settings) ([]func(*config.LoadOptions) error, func(*s3.Options
 		return retry.NewStandard(func(o *retry.StandardOptions) { o.RateLimiter = limiter })
 	}))
 	if role := s.text("role"); role != "" && !strings.HasPrefix(role, "arn:") {
-		s.faults = append(s.faults, errors.New("role: it has to be an ARN, which begins with arn:"))
+		s.faults = append(s.faults, errors.New("role: it has to be an ARN, such as arn:aws:iam::1234:role/reader"))
 	}
 
 	endpoint := s.text("endpoint")

@@ -21,7 +21,7 @@ func TestSettings(t *testing.T) {
 		"s3://b?use_path_style=yes":         "use_path_style: it has to be true or false",
 		"s3://b?s3ForcePathStyle=":          "s3ForcePathStyle: it has to be true or false",
 		"s3://b?rate_limiter_capacity=many": "rate_limiter_capacity: it has to be a whole number",
-		"s3://b?role=admin":                 "role: it has to be an ARN, which begins with arn:",
+		"s3://b?role=admin":                 "role: it has to be an ARN, such as arn:",
 		"s3://b?region=a&region=b":          "region is given twice: give it once",
 		"s3://b?response_checksum_validation=no": "response_checksum_validation: it has to be " +
 			"when_supported or when_required",

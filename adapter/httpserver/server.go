@@ -139,7 +139,7 @@ func (s *Server) handler(next http.Handler) http.Handler {
 		if err != nil {
 			return
 		}
-		defer hijacked.Close()
+		defer func() { _ = hijacked.Close() }()
 		if flushErr == nil {
 			s.discarder.discard(hijacked)
 		}

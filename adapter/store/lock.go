@@ -226,7 +226,7 @@ func lockFile(path string) (*os.File, error) {
 		return nil, fmt.Errorf("lock the store: %w", err)
 	}
 	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		defer file.Close()
+		defer func() { _ = file.Close() }()
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock the store: %s: %w", path, err)
 		}

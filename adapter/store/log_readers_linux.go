@@ -19,7 +19,7 @@ func logReaders(index fileID) (readers []string) {
 	if err != nil {
 		return nil
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	seen := make(map[int]bool)
 	for lines := bufio.NewScanner(file); lines.Scan(); {
 		// 1: POSIX  ADVISORY  READ 1234 fe:00:770204 124 124

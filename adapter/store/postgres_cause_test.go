@@ -86,7 +86,7 @@ func TestPostgresFaults(t *testing.T) {
 		"garbage as sslrootcert": {withParameter(t, with("sslmode", "verify-full"), "sslrootcert", garbage),
 			[]string{"certificates in PEM"}},
 		"misspelt sslmode":   {with("sslmode", "verify_full"), []string{"sslmode", "verify-full"}},
-		"misspelt parameter": {with("aplication", "x"), []string{"42704", "correct or remove"}},
+		"misspelt parameter": {with("aplicationname", "x"), []string{"42704", "correct or remove"}},
 		"misspelt value":     {with("statement_timeout", "soon"), []string{"22023", "correct or remove"}},
 		"misspelt pool parameter": {with("pool_max_conn_lifetime", "long"),
 			[]string{"pool_", "such as pool_max_conns=12"}},

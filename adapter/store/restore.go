@@ -128,7 +128,7 @@ func (r *Restoration) copy(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the backup: %w", err)
 	}
-	defer source.Close()
+	defer func() { _ = source.Close() }()
 	info, err := source.Stat()
 	switch {
 	case err != nil:
@@ -172,7 +172,7 @@ func (r *Restoration) copyLog(ctx context.Context, progress func(done int64)) er
 	if err != nil {
 		return err
 	}
-	defer source.Close()
+	defer func() { _ = source.Close() }()
 	file, err := os.OpenFile(r.temporary+logSuffix, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err

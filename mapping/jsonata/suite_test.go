@@ -105,7 +105,7 @@ func (c *suiteCase) check(t *testing.T, folder, file string) error {
 	}
 	if got := code(err); want != "" || c.Error != nil {
 		if err == nil || got != want {
-			return fmt.Errorf("want error %s, got %.80s, error %v", want, result, err)
+			return fmt.Errorf("want error %s, got %.80s, error %s", want, result, fmt.Sprint(err))
 		}
 		return nil
 	}

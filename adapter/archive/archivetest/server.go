@@ -25,12 +25,15 @@ import (
 )
 
 const (
-	// AccessKey and SecretKey are the credentials of an S3 server.
-	AccessKey, SecretKey = "archivetest", "archivetest-secret"
-	region               = "us-east-1"
-	// AzureAccount and AzureKey are the account that Azurite has, and its documented key.
+	// AccessKey identifies the account of an S3 server.
+	AccessKey = "archivetest"
+	// SecretKey is its secret.
+	SecretKey = "archivetest-secret"
+	region    = "us-east-1"
+	// AzureAccount is the account that Azurite has.
 	AzureAccount = "devstoreaccount1"
-	AzureKey     = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+	// AzureKey is its documented key.
+	AzureKey = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 	// startTimeout bounds the start of a server.
 	startTimeout = 20 * time.Second
 )
@@ -226,8 +229,12 @@ func start(t testing.TB, address string, command *exec.Cmd) {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	exited := make(chan error, 1)
-	go func() { exited <- command.Wait() }()
+	var failure error
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		failure = command.Wait()
+	}()
 	t.Cleanup(func() {
 		_ = command.Process.Kill() // fails if it has exited
 		<-exited
@@ -242,9 +249,8 @@ func start(t testing.TB, address string, command *exec.Cmd) {
 			return
 		}
 		select {
-		case err := <-exited:
-			exited <- err // for the cleanup
-			t.Fatalf("%s has exited: %v", command.Path, err)
+		case <-exited:
+			t.Fatalf("%s has exited: %v", command.Path, failure)
 		case <-timeout.C:
 			t.Fatalf("%s takes no connections on %s after %v", command.Path, address, startTimeout)
 		case <-tick.C:
@@ -258,7 +264,7 @@ func freeAddress(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	return listener.Addr().String()
 }
 

@@ -142,8 +142,8 @@ func (r *runner) create(ctx context.Context, j *job) error {
 	if err != nil {
 		return fmt.Errorf("write the file: %w", err)
 	}
-	defer file.Close()   // without a name it is gone even if this fails
-	if len(j.ids) == 0 { // all of them have their outcomes
+	defer func() { _ = file.Close() }() // without a name it is gone even if this fails
+	if len(j.ids) == 0 {                // all of them have their outcomes
 		j.state.Stage = stageSettled
 		return r.put(ctx, j)
 	}

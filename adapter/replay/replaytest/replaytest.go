@@ -140,7 +140,7 @@ var emptyStore = sync.OnceValues(func() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	path := filepath.Join(dir, "adapter.db")
 	opened, err := store.Open(context.Background(), store.Options{Path: path})
 	if err != nil {
