@@ -101,7 +101,7 @@ func cpuTime(b *testing.B) time.Duration {
 }
 
 var benchTemplate = sync.OnceValues(func() ([]byte, error) {
-	return os.ReadFile(filepath.Join("..", "testdata", "bench", "order_completed.json"))
+	return os.ReadFile(filepath.Join("..", "..", "testdata", "bench", "order_completed.json"))
 })
 
 // benchEvent returns an Order Completed of 2.2 KB with a messageId and a user of its own.

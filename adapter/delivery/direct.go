@@ -221,6 +221,6 @@ func (d *Direct) Stop(ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("wait for attempts under way: %w", ctx.Err())
+		return fmt.Errorf("wait for attempts in flight: %w", ctx.Err())
 	}
 }
