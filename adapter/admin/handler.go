@@ -44,6 +44,9 @@ type Handler struct {
 	log        *zap.Logger
 }
 
+// Gin's mode is one variable of the process, which it reads without a lock.
+func init() { gin.SetMode(gin.ReleaseMode) }
+
 // New returns a Handler.
 func New(opts Options) *Handler {
 	if opts.Log == nil {
@@ -53,7 +56,6 @@ func New(opts Options) *Handler {
 		operations: opts.Operations, replays: opts.Replays, tenants: opts.Tenants, tokens: newTokens(opts.Tokens),
 		log: opts.Log,
 	}
-	gin.SetMode(gin.ReleaseMode)
 	h.engine = gin.New()
 	h.engine.RedirectTrailingSlash = false
 	h.engine.HandleMethodNotAllowed = true

@@ -154,8 +154,10 @@ type endpoint struct {
 	verifier *verifier
 }
 
+// Gin's mode is one variable of the process, which it reads without a lock.
+func init() { gin.SetMode(gin.ReleaseMode) }
+
 func (h *Handler) route(endpoints map[string]*endpoint) *gin.Engine {
-	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
 	engine.RedirectTrailingSlash = false
 	engine.RedirectFixedPath = false

@@ -143,8 +143,8 @@ func (l *load) finish() map[string]int {
 func awaitDrained(t testing.TB, env []string, timeout time.Duration) {
 	t.Helper()
 	awaitState(t, timeout, 200*time.Millisecond, func() (bool, string) {
-		_, out, _ := deliveries(t, env, "list", "--outcome", "pending", "--limit", "1", "--json")
-		return strings.TrimSpace(out) == "" || strings.TrimSpace(out) == "[]", "still pending: " + out
+		code, out, stderr := deliveries(t, env, "list", "--outcome", "pending", "--limit", "1", "--json")
+		return code == exitOK && strings.TrimSpace(out) == "", "still pending: " + out + stderr
 	})
 }
 

@@ -123,7 +123,7 @@ func TestReplayLeavesNewerProfiles(t *testing.T) {
 // lacks a trait.
 func TestReplayOfIdentifyIsKilled(t *testing.T) {
 	t.Parallel()
-	const users, calls = 400, 3
+	const users, calls = 900, 3
 	var lines strings.Builder
 	for call := range calls {
 		for user := range users {
