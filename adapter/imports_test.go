@@ -35,7 +35,8 @@ var allowedImports = map[string][]string{
 	"adapter/config":       {"adapter", "mapping"},
 	"adapter/httpserver":   nil,
 	"adapter/replay/replaytest": { // for tests
-		"adapter", "adapter/archive", "adapter/archive/archivetest", "adapter/replay", "adapter/store", "mapping",
+		"adapter", "adapter/archive", "adapter/archive/archivetest", "adapter/delivery/deliverytest", "adapter/replay",
+		"adapter/store", "mapping",
 	},
 	"cmd/segment-saasquatch": {
 		"adapter", "adapter/admin", "adapter/archive", "adapter/config", "adapter/delivery", "adapter/httpserver",

@@ -213,7 +213,8 @@ func (w *world) read(location string, env map[string]string) string {
 	child := exec.CommandContext(ctx, os.Args[0], "-test.run", "^TestChild$")
 	child.Dir = w.t.TempDir()
 	child.Env = []string{
-		childLocation + "=" + location, "HOME=" + child.Dir, "PATH=", "SSL_CERT_FILE=" + w.roots,
+		childLocation + "=" + location, "GORACE=" + os.Getenv("GORACE"), "HOME=" + child.Dir, "PATH=",
+		"SSL_CERT_FILE=" + w.roots,
 		"HTTPS_PROXY=" + w.address, "HTTP_PROXY=" + w.address, "AWS_EC2_METADATA_DISABLED=true",
 	}
 	for name, value := range env {

@@ -175,7 +175,8 @@ func TestResumeAnywhere(t *testing.T) {
 	}
 	spec := &replay.Spec{Sources: []string{dir}, Via: replay.ViaAPI}
 	for _, after := range []bool{false, true} {
-		for at := 1; ; at++ {
+		first, step := replaytest.CrashPoints()
+		for at := first; ; at += step {
 			to := newTenant()
 			path := replaytest.StorePath(t)
 			p := startProcess(t, path, to)

@@ -332,7 +332,8 @@ func TestMergedResumed(t *testing.T) {
 	}
 	writeArchive(t, dir, files[:]...)
 	spec := mergedSpec(dir)
-	for at := 1; ; at++ {
+	first, step := replaytest.CrashPoints()
+	for at := first; ; at += step {
 		to := newTenant()
 		path := replaytest.StorePath(t)
 		p := startProcess(t, path, to)

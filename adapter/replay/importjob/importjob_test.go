@@ -351,7 +351,8 @@ func TestImportResumeAnywhere(t *testing.T) {
 	want := replaytest.Expect(made)
 	for _, after := range []bool{false, true} {
 		crashed := true
-		for at := 1; crashed; at++ {
+		first, step := replaytest.CrashPoints()
+		for at := first; crashed; at += step {
 			to := newImportTenant(t, sandbox.Options{})
 			i := newImporting(t, spec)
 			i.opts.MaxLines = 10

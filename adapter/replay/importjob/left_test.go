@@ -243,7 +243,8 @@ func TestImportLeftRecordsResumeAnywhere(t *testing.T) {
 	all := int64(replaytest.Expect(made).Outcomes["delivered"])
 	for _, after := range []bool{false, true} {
 		crashed := true
-		for at := 1; crashed; at++ {
+		first, step := replaytest.CrashPoints()
+		for at := first; crashed; at += step {
 			// A record that the third job processes but refuses is dead, although it arrived.
 			faults := sandbox.JobFaults{RefuseRecords: []sandbox.FailRule{{Rate: 0.3, Status: 503},
 				{Rate: 0.2, Status: 429}, {Rate: 0.1, Status: 500, After: true}}}
