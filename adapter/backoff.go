@@ -8,6 +8,9 @@ import (
 // Wait waits for d. If ctx ends first it returns the error of ctx. If the deadline of ctx comes
 // first it returns context.DeadlineExceeded at once.
 func Wait(ctx context.Context, d time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
 		return context.DeadlineExceeded
 	}

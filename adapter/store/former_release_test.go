@@ -157,7 +157,7 @@ func TestBesideFormerProgram(t *testing.T) {
 	}
 
 	// The former program takes over what was being sent when the lease ended.
-	ours = lease(t, hasty, 10)
+	ours = eventually(t, func() []adapter.Leased { return lease(t, hasty, 10) })
 	if err := hasty.MarkSending(context.Background(), &ours[0]); err != nil || ours[0].Interrupted {
 		t.Fatal(ours[0].Interrupted, err)
 	}
