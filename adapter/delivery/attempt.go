@@ -129,8 +129,8 @@ func (d *Dispatcher) send(ctx context.Context, event *adapter.Leased, mapped *ma
 			attempt.Misconfigured = d.breaker.scope(d.Horizon) != scopeEvent
 		}
 		at := d.Now()
-		d.settle(ctx, event, mapped, d.judge(event, keyed, &attempt, began, at), mergeWarnings(mapped.Warnings,
-			attempt.Warnings), at.Sub(began))
+		step, warnings := d.judge(event, keyed, &attempt, began, at), mergeWarnings(mapped.Warnings, attempt.Warnings)
+		d.settle(ctx, event, mapped, step, warnings, at.Sub(began))
 		return true
 	}
 }

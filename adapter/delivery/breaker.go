@@ -133,6 +133,8 @@ type waiter struct {
 	wake chan *Permit
 	// alarm is when the caller's timer fires, zero if it has none.
 	alarm time.Time
+	// patient says that the caller waits for every pause.
+	patient bool
 }
 
 // Acquire waits until a request may start, without a limit of its own. The error is that of ctx.
@@ -156,7 +158,7 @@ func (b *Breaker) acquire(ctx context.Context, patient bool) (*Permit, error) {
 		b.unlock(now)
 		return permit, nil
 	}
-	w := &waiter{wake: make(chan *Permit, 1)}
+	w := &waiter{wake: make(chan *Permit, 1), patient: patient}
 	place := b.waiting.PushBack(w)
 	var timer *time.Timer
 	for {
@@ -243,15 +245,19 @@ func (p *Permit) Done(a adapter.Attempt) {
 	b.judge(p, a, now)
 	b.admit(now)
 	if b.pause.active(now) {
-		b.wakeAll()
+		b.wakeImpatient()
 	}
 }
 
-// wakeAll has the waiting callers look at the pause, which may outlast them now.
-func (b *Breaker) wakeAll() {
+// wakeImpatient has the callers that do not wait for every pause look at this one, which may outlast them now.
+func (b *Breaker) wakeImpatient() {
 	for place := b.waiting.Front(); place != nil; place = place.Next() {
+		w := place.Value.(*waiter)
+		if w.patient {
+			continue
+		}
 		select {
-		case place.Value.(*waiter).wake <- nil:
+		case w.wake <- nil:
 		default:
 		}
 	}
