@@ -43,6 +43,9 @@ type Attempt struct {
 	Warnings []mapping.Warning
 	// Requests is how many requests were made, 0 if that is not known.
 	Requests int
+	// Alone says that the next attempt must be a call for this event only, because the answer to a
+	// bulk call does not tell what became of the event. The Outcome is Pending.
+	Alone bool
 }
 
 // The warnings of an Attempt. They belong to the same closed set as those of package mapping, and
