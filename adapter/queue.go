@@ -22,27 +22,39 @@ type Queue interface {
 	// are due, and were accepted for the tenant of the connection or moved to it. There are at most
 	// limit of them, with no more payload than maxBytes, but at least one. An empty answer means
 	// that nothing is due.
+	//
+	// An upsert keeps back its user's later events while it is pending and was tried fewer than
+	// MaxHoldingTries times. Lease leaves them out and makes them due no earlier than the upsert,
+	// unless this process has the upsert in hand or leases it in the same call, or SaaSquatch may
+	// have processed the event: that must be settled before SaaSquatch forgets its key.
 	Lease(ctx context.Context, limit int, maxBytes int64) ([]Leased, error)
 	// LeaseParked hands out events that this process has parked, before their due times and in the
 	// order given. It leaves out events that are no longer due at that very time, have an outcome,
-	// or belong to another tenant. The bounds of payloads are as for Lease.
+	// belong to another tenant, or are kept back by an upsert. The bounds of payloads are as for Lease.
 	LeaseParked(ctx context.Context, parked []Parked, maxBytes int64) ([]Leased, error)
 	// MarkSending records that an attempt at the leased event begins. It is for events that must
 	// not be sent twice if the process dies during the attempt. It returns ErrLeaseLost if the
 	// event was leased to another process, moved to another tenant, or purged meanwhile. Then it
 	// has recorded nothing, and the event must not be sent.
 	MarkSending(ctx context.Context, leased *Leased) error
-	// Record ends a lease: it settles the event, or puts it back until Step.Due. It returns
-	// ErrLeaseLost if the event was leased to another process, or purged, meanwhile. Then it has
-	// recorded nothing. After another error the caller may record the same step again: it counts
-	// once, even if it was recorded in spite of the error.
-	Record(ctx context.Context, leased *Leased, step Step) error
+	// RecordAll ends leases, in the order of the recordings: each step settles its event, or puts it
+	// back until Step.Due. It sets Lost where an event was leased to another process, or purged,
+	// meanwhile, and records nothing for that event. When it returns nil, the other steps are on
+	// disk. After an error the caller may record the same steps again: each counts once, even if it
+	// was recorded in spite of the error. If the error is no [UnavailableError], one of the
+	// recordings may be the cause, and the caller should record them one by one.
+	RecordAll(ctx context.Context, recordings []Recording) error
 	// Release gives leased events back as they were. They are due at once.
 	Release(ctx context.Context, leased []*Leased) error
 	// Wake returns a channel that receives when events may have become due earlier than their due
 	// times say, such as after an Accept.
 	Wake() <-chan struct{}
 }
+
+// MaxHoldingTries is how many attempts an upsert may have had that still keeps back its user's later
+// events. On the usual schedule they take a quarter to half an hour. An upsert that was tried more
+// often is superseded as soon as a newer upsert of its user is delivered.
+const MaxHoldingTries = 10
 
 // ErrLeaseLost means that this process no longer has the lease of an event.
 var ErrLeaseLost = errors.New("the lease of the event is lost")
@@ -122,6 +134,13 @@ type Leased struct {
 	AmbiguousSince time.Time
 	// Interrupted says that an attempt was marked as begun, and its end was not recorded.
 	Interrupted bool
+	// Superseded says that the event is an upsert that no longer keeps back its user's later events,
+	// and that a newer upsert of the user was delivered. It must not be sent: it would overwrite the
+	// newer values.
+	Superseded bool
+	// Alone says that the last attempt was a bulk call whose answer does not tell what became of the
+	// event, so the next attempt must be a call for this event only; see [Attempt].Alone.
+	Alone bool
 	// Run is the replay that brought the event, 0 for live traffic.
 	Run int64
 	// Until is when the lease ends by the clock of this process, zero if it ends with the process.
@@ -135,6 +154,14 @@ type Leased struct {
 type Parked struct {
 	ID  int64
 	Due time.Time
+}
+
+// Recording is a step for [Queue].RecordAll to record.
+type Recording struct {
+	Leased *Leased
+	Step   Step
+	// Lost is set if this process no longer has the lease of the event, and the step is not recorded.
+	Lost bool
 }
 
 // Step is the record of what was done with a leased event.
@@ -152,6 +179,10 @@ type Step struct {
 	Counted bool
 	// Ambiguous says that SaaSquatch may have processed the attempt, but did not say so.
 	Ambiguous bool
+	// Upsert says that the event is the upsert of a user. A step that puts it back after an attempt,
+	// counted or not, is one of its MaxHoldingTries. A step that settles it as delivered supersedes
+	// the older upserts of the user that were tried more often.
+	Upsert bool
 	// Began is when the attempt began and At when the step was taken.
 	Began, At time.Time
 	// Due is when a pending event may be leased again.

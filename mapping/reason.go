@@ -105,6 +105,10 @@ const (
 	// as with a wrong base URL, or this one. The event is dead if others get proper answers.
 	ReasonUnexpectedAnswer Reason = "unexpected_answer"
 
+	// ReasonBulkUnclear: the answer to a call for several events does not tell what became of this one. The next
+	// attempt is a call for the event alone.
+	ReasonBulkUnclear Reason = "bulk_unclear"
+
 	// ReasonRateLimited: 429.
 	ReasonRateLimited Reason = "rate_limited"
 	// ReasonServerError: 5xx.

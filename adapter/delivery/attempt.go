@@ -311,16 +311,17 @@ func (d *Dispatcher) recordStep(ctx context.Context, event *adapter.Leased, step
 	defer watch.end()
 	lasting, ending := context.WithoutCancel(ctx), ctx
 	for rest := leaseRest; ; {
-		err := d.queue.Record(lasting, event, *step)
+		recordings := []adapter.Recording{{Leased: event, Step: *step}}
+		err := d.queue.RecordAll(lasting, recordings)
 		switch {
+		case err == nil && recordings[0].Lost:
+			if step.Counted || step.Outcome.Settled() { // otherwise nothing is lost with it
+				d.OnError(fmt.Errorf("record %s of delivery %d: %w", step.Outcome, event.ID, adapter.ErrLeaseLost))
+			}
+			return false
 		case err == nil:
 			d.troubled.Store(false)
 			return true
-		case errors.Is(err, adapter.ErrLeaseLost):
-			if step.Counted || step.Outcome.Settled() { // otherwise nothing is lost with it
-				d.OnError(fmt.Errorf("record %s of delivery %d: %w", step.Outcome, event.ID, err))
-			}
-			return false
 		}
 		d.trouble(fmt.Errorf("record %s: %w", step.Outcome, err))
 		if !errors.As(err, new(*adapter.UnavailableError)) {

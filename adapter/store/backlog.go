@@ -126,9 +126,12 @@ func (b *backlog) count(changes []change) {
 				}
 			}
 			b.pending[c.queue.connection] = pending
-		case *recording:
-			if !c.lost && c.step.Outcome != adapter.Pending {
-				b.pending[c.queue.connection] = b.pending[c.queue.connection].plus(-1, -int64(len(c.leased.Payload)))
+		case recordings:
+			for _, r := range c {
+				if !r.lost && r.step.Outcome != adapter.Pending {
+					of := r.queue.connection
+					b.pending[of] = b.pending[of].plus(-1, -int64(len(r.leased.Payload)))
+				}
 			}
 		}
 	}

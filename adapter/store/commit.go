@@ -112,7 +112,7 @@ func answer(c change, err error) error {
 	if !ok {
 		return err
 	}
-	if _, ok := c.(*recording); ok {
+	if _, ok := c.(recordings); ok {
 		return nil
 	}
 	return unconfirmed.UnavailableError

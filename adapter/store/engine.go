@@ -102,7 +102,7 @@ type leaseRequest struct {
 	parked []adapter.Parked
 }
 
-// change is one change to make durable: an *acceptance, *recording, *marking or *release.
+// change is one change to make durable: an *acceptance, recordings, a *marking or *release.
 type change interface {
 	// weight estimates the work of the change in rows and bytes.
 	weight() (rows int, bytes int64)
@@ -166,15 +166,10 @@ type recording struct {
 	lost bool
 }
 
-// result is what the submitter of a committed recording gets.
-func (r *recording) result() error {
-	if r.lost {
-		return adapter.ErrLeaseLost
-	}
-	return nil
-}
+// recordings end leases in their order, in one transaction.
+type recordings []*recording
 
-func (r *recording) weight() (rows int, bytes int64) { return 1, 0 }
+func (rs recordings) weight() (rows int, bytes int64) { return len(rs), 0 }
 
 // counted returns the begin of an attempt that counts, nil otherwise.
 func (r *recording) counted() any {

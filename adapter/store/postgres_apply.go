@@ -63,15 +63,15 @@ type postgresTransaction struct {
 
 func (t *postgresTransaction) apply(changes []change, shard int64) error {
 	var acceptances []*acceptance
-	var recordings []*recording
+	var steps recordings
 	var marks []*marking
 	var releases []*release
 	for _, c := range changes {
 		switch c := c.(type) {
 		case *acceptance:
 			acceptances = append(acceptances, c)
-		case *recording:
-			recordings = append(recordings, c)
+		case recordings:
+			steps = append(steps, c...)
 		case *marking:
 			marks = append(marks, c)
 		case *release:
@@ -81,7 +81,7 @@ func (t *postgresTransaction) apply(changes []change, shard int64) error {
 	if err := t.accept(acceptances); err != nil {
 		return err
 	}
-	if err := t.record(recordings); err != nil {
+	if err := t.record(steps); err != nil {
 		return err
 	}
 	if err := t.mark(marks); err != nil {

@@ -76,11 +76,38 @@ func (q *Queue) MarkSending(ctx context.Context, leased *adapter.Leased) error {
 	return nil
 }
 
-// Record settles a leased event or puts it back; see [adapter.Queue].
+// RecordAll settles leased events or puts them back; see [adapter.Queue].
+func (q *Queue) RecordAll(ctx context.Context, steps []adapter.Recording) error {
+	if len(steps) == 0 {
+		return nil
+	}
+	all := make([]recording, len(steps))
+	rs := make(recordings, len(steps))
+	for i := range steps {
+		r := &all[i]
+		r.queue, r.leased, r.step = q, steps[i].Leased, steps[i].Step
+		r.keepPayload, r.keepUntil = q.store.retention.payload(r.step.Outcome, r.step.At)
+		rs[i] = r
+	}
+	if err := q.store.record(ctx, rs); err != nil {
+		return err
+	}
+	for i := range steps {
+		steps[i].Lost = all[i].lost
+	}
+	return nil
+}
+
+// Record settles a leased event or puts it back, as RecordAll does. It returns ErrLeaseLost if the lease is lost.
 func (q *Queue) Record(ctx context.Context, leased *adapter.Leased, step adapter.Step) error {
-	r := &recording{queue: q, leased: leased, step: step}
-	r.keepPayload, r.keepUntil = q.store.retention.payload(step.Outcome, step.At)
-	return q.store.record(ctx, r)
+	steps := []adapter.Recording{{Leased: leased, Step: step}}
+	if err := q.RecordAll(ctx, steps); err != nil {
+		return err
+	}
+	if steps[0].Lost {
+		return adapter.ErrLeaseLost
+	}
+	return nil
 }
 
 // Release gives leased events back; see [adapter.Queue].

@@ -60,8 +60,10 @@ func (e *sqliteEngine) applyOnce(changes []change) (applied, error) {
 		switch c := c.(type) {
 		case *acceptance:
 			c.markDuplicates()
-		case *recording:
-			e.leases.end(c.leased.ID)
+		case recordings:
+			for _, r := range c {
+				e.leases.end(r.leased.ID)
+			}
 		case *marking:
 			if c.lost { // no outcome follows
 				e.leases.end(c.leased.ID)
@@ -102,8 +104,8 @@ func (t *transaction) apply(changes []change) error {
 		switch c := c.(type) {
 		case *acceptance:
 			err = t.accept(c)
-		case *recording:
-			err = t.record(c)
+		case recordings:
+			err = t.recordAll(c)
 		case *marking:
 			err = t.mark(c)
 		case *release:
@@ -368,6 +370,16 @@ func (t *transaction) keepDeadLetter(q *Queue, outcome adapter.Outcome, id, byte
 		return false, fmt.Errorf("count a dead letter: %w", err)
 	}
 	return true, nil
+}
+
+// recordAll settles events or puts them back.
+func (t *transaction) recordAll(rs recordings) error {
+	for _, r := range rs {
+		if err := t.record(r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // record settles an event or puts it back. An event that an operator has moved to another tenant is lost.

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"segment-saasquatch/adapter"
 )
@@ -31,28 +32,62 @@ type unknownRecording struct {
 	unknown   *unknownCommitError
 }
 
-// record commits a recording, unless an earlier call has done so without learning of it. After an UnavailableError
-// the outcome may be recorded: the next call finds out.
-func (s *Store) record(ctx context.Context, r *recording) error {
-	key := leaseKey{r.leased.ID, r.leased.Token}
-	if value, ok := s.unknownRecordings.Load(key); ok {
-		earlier := value.(unknownRecording)
-		committed, err := earlier.unknown.committed(ctx)
-		if err != nil {
-			return s.explained("ask whether the outcome is recorded", err)
-		}
-		s.unknownRecordings.Delete(key)
-		if committed {
-			return earlier.recording.result()
-		}
+// record commits recordings, except those that an earlier call has committed without learning of it. After an
+// UnavailableError the outcomes may be recorded: the next call finds out.
+func (s *Store) record(ctx context.Context, rs recordings) error {
+	rs, err := s.unrecorded(ctx, rs)
+	if err != nil {
+		return s.explained("ask whether the outcome is recorded", err)
 	}
-	err := s.commit(ctx, r)
+	if len(rs) == 0 {
+		return nil
+	}
+	err = s.commit(ctx, rs)
 	if unknown, ok := errors.AsType[*unknownCommitError](err); ok {
-		s.unknownRecordings.Store(key, unknownRecording{r, unknown})
+		for _, r := range rs {
+			s.unknownRecordings.Store(keyOf(r), unknownRecording{r, unknown})
+		}
 		return &adapter.UnavailableError{Message: "the store cannot be reached", Err: err}
 	}
-	if err != nil {
-		return err
-	}
-	return r.result()
+	return err
 }
+
+// unrecorded returns the recordings that no earlier call has committed, and fills in the results of the others. It
+// asks about each earlier transaction once. After an error it has forgotten nothing.
+func (s *Store) unrecorded(ctx context.Context, rs recordings) (recordings, error) {
+	earlier := make(map[*recording]unknownRecording)
+	committed := make(map[*unknownCommitError]bool)
+	for _, r := range rs {
+		value, ok := s.unknownRecordings.Load(keyOf(r))
+		if !ok {
+			continue
+		}
+		unknown := value.(unknownRecording)
+		earlier[r] = unknown
+		if _, asked := committed[unknown.unknown]; asked {
+			continue
+		}
+		is, err := unknown.unknown.committed(ctx)
+		if err != nil {
+			return nil, err
+		}
+		committed[unknown.unknown] = is
+	}
+	if len(earlier) == 0 {
+		return rs, nil
+	}
+	return slices.DeleteFunc(slices.Clone(rs), func(r *recording) bool {
+		of, ok := earlier[r]
+		if !ok {
+			return false
+		}
+		s.unknownRecordings.Delete(keyOf(r))
+		if !committed[of.unknown] {
+			return false
+		}
+		r.lost = of.recording.lost
+		return true
+	}), nil
+}
+
+func keyOf(r *recording) leaseKey { return leaseKey{r.leased.ID, r.leased.Token} }

@@ -33,10 +33,10 @@ type Queue struct {
 	Now, Database func() time.Time
 	// Overstated is how much later the process takes its leases to end than they do.
 	Overstated time.Duration
-	// Unknown is called after a Record that succeeded. If it returns true, the caller gets an error
+	// Unknown is called after a RecordAll that succeeded. If it returns true, the caller gets an error
 	// all the same, as after a COMMIT without a reply. Default: never.
 	Unknown func() bool
-	// Takes is how long a Record takes.
+	// Takes is how long a RecordAll takes.
 	Takes time.Duration
 
 	t        testing.TB
@@ -61,8 +61,9 @@ type Stats struct {
 	MostBytes  int64
 	// Marks counts the calls of MarkSending.
 	Marks int
-	// Parks counts the Records that put an event back without an attempt.
-	Parks int
+	// Records counts the calls of RecordAll that reached the queue, and Parks the steps that put an
+	// event back without an attempt.
+	Records, Parks int
 }
 
 // Event is an event in a Queue.
@@ -284,29 +285,37 @@ func (q *Queue) MarkSending(_ context.Context, leased *adapter.Leased) error {
 	return nil
 }
 
-// Record ends a lease with a step, after the time that Takes says.
-func (q *Queue) Record(_ context.Context, leased *adapter.Leased, step adapter.Step) (err error) {
+// RecordAll ends leases with steps, after the time that Takes says.
+func (q *Queue) RecordAll(_ context.Context, recordings []adapter.Recording) error {
 	time.Sleep(q.Takes)
 	if err := q.fault("record"); err != nil {
 		return err
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	event := q.events[leased.ID-1]
-	if event.token == leased.Token {
-		event.Untold = false
-		return nil // the caller could not know
-	}
-	if event.Lease != leased.Token {
-		return adapter.ErrLeaseLost
-	}
-	event.token = leased.Token
-	defer func() {
-		if q.Unknown() {
-			event.Untold = true
-			err = &adapter.UnavailableError{Message: "the store cannot be reached"}
+	q.stats.Records++
+	unknown := q.Unknown()
+	for i := range recordings {
+		r := &recordings[i]
+		event := q.events[r.Leased.ID-1]
+		if event.token == r.Leased.Token {
+			event.Untold = false
+			continue // the caller could not know
 		}
-	}()
+		if r.Lost = event.Lease != r.Leased.Token; r.Lost {
+			continue
+		}
+		event.token = r.Leased.Token
+		event.Untold = unknown
+		q.record(event, &r.Step)
+	}
+	if unknown {
+		return &adapter.UnavailableError{Message: "the store cannot be reached"}
+	}
+	return nil
+}
+
+func (q *Queue) record(event *Event, step *adapter.Step) {
 	q.drop(event)
 	event.Marked = false
 	if !step.Began.IsZero() {
@@ -322,9 +331,9 @@ func (q *Queue) Record(_ context.Context, leased *adapter.Leased, step adapter.S
 	if step.Ambiguous && event.AmbiguousSince.IsZero() {
 		event.AmbiguousSince = step.Began
 	}
-	event.Last, event.Outcome = step, step.Outcome
+	event.Last, event.Outcome = *step, step.Outcome
 	if step.Outcome != adapter.Pending {
-		return nil
+		return
 	}
 	if step.Began.IsZero() {
 		q.stats.Parks++
@@ -332,7 +341,6 @@ func (q *Queue) Record(_ context.Context, leased *adapter.Leased, step adapter.S
 	event.Due = step.Due
 	event.Wait = step.Due.Sub(step.At)
 	q.offer(event)
-	return nil
 }
 
 // Release makes leased events due at once.
