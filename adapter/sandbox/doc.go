@@ -1,6 +1,7 @@
 // Package sandbox simulates the part of SaaSquatch (impact.com Advocate) that segment-saasquatch calls: Track User
-// Event; create, upsert and look-up of a user; and import jobs of events and users. It checks requests by SaaSquatch's
-// published rules, keeps the accepted events, and injects faults on demand.
+// Event; create, upsert and look-up of a user; the same for several events or users by GraphQL; and import jobs of
+// events and users. It checks requests by SaaSquatch's published rules, keeps the accepted events, and injects faults
+// on demand.
 //
 // It is an independent judge: it shares no code with the mapping or with the client, and has its own copy of every
 // limit.

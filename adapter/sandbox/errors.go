@@ -32,8 +32,7 @@ var (
 	// errContentType: RS046 is published, 415 is assumed.
 	errContentType = &apiError{http.StatusUnsupportedMediaType,
 		"The content type must be application/json.", "UNSUPPORTED_MEDIA_TYPE", "RS046"}
-	errTooLarge = &apiError{http.StatusRequestEntityTooLarge,
-		fmt.Sprintf("The body is larger than %d bytes.", maxBody), "PAYLOAD_TOO_LARGE", ""}
+	errTooLarge = tooLarge(maxBody)
 	// errUserNotFound: SaaSquatch answers 404 for a missing account (RS041) and for a missing user (RS042). Its
 	// current API reference shows RS042.
 	errUserNotFound = &apiError{http.StatusNotFound, "User not found.", "USER_NOT_FOUND", "RS042"}
@@ -49,6 +48,11 @@ var (
 	errBlankUser    = badRequestRS("RS043", "The user id must not be blank.")
 	errBlankAccount = badRequestRS("RS044", "The account id must not be blank.")
 )
+
+func tooLarge(limit int64) *apiError {
+	return &apiError{http.StatusRequestEntityTooLarge,
+		fmt.Sprintf("The body is larger than %d bytes.", limit), "PAYLOAD_TOO_LARGE", ""}
+}
 
 func badRequest(format string, args ...any) *apiError {
 	return badRequestRS("", format, args...)

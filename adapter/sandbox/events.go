@@ -41,47 +41,74 @@ func (s *Server) Events() []Event {
 
 // trackEvents answers a Track User Event call.
 func (s *Server) trackEvents(t *tenant, a *attempt) answer {
-	parsed, apiErr := parseEvents(a.scratch, a.body, a.call.accountID, a.call.userID)
-	if apiErr != nil || a.lost {
-		if s.burnKeys {
-			s.burn(t, keyOf(&a.scratch.reader, a.body))
-		}
-		if apiErr != nil {
-			return apiErr.answer(a.scratch)
-		}
+	got, apiErr := s.track(t, a.scratch, userRef{a.call.accountID, a.call.userID}, a.body, a.lost)
+	switch {
+	case apiErr != nil:
+		return apiErr.answer(a.scratch)
+	case a.lost:
 		return answer{}
 	}
-	first, now, apiErr := s.accept(t, a, parsed)
-	if apiErr != nil {
-		return apiErr.answer(a.scratch)
-	}
-	return eventsAnswer(a, parsed.events, first, now)
+	return eventsAnswer(a, got)
 }
 
-// accept keeps all events of a valid request, or none. It returns the number of the first and the time of receipt in
-// Unix milliseconds.
-func (s *Server) accept(t *tenant, a *attempt, parsed eventBody) (uint64, int64, *apiError) {
+// tracked are the accepted events of a user. They are valid until the scratch is freed.
+type tracked struct {
+	events   []parsedEvent
+	first    uint64 // number of the first event
+	received int64  // in Unix milliseconds
+}
+
+// track accepts all events of a body of a Track User Event call, or none. REST and GraphQL share it. A lost attempt
+// has no effect, except to use up its key with BurnKeys.
+func (s *Server) track(t *tenant, scratch *scratch, ref userRef, body []byte, lost bool) (tracked, *apiError) {
+	if lost && !s.burnKeys {
+		return tracked{}, nil
+	}
+	parsed, apiErr := parseEvents(scratch, body, ref.accountID, ref.userID)
+	if apiErr != nil || lost {
+		if s.burnKeys {
+			s.burn(t, keyOf(&scratch.reader, body))
+		}
+		return tracked{}, apiErr
+	}
+	return s.accept(t, ref, body, parsed)
+}
+
+// preview does what track does, and has no effect.
+func (s *Server) preview(t *tenant, scratch *scratch, ref userRef, body []byte) (tracked, *apiError) {
+	parsed, apiErr := parseEvents(scratch, body, ref.accountID, ref.userID)
+	if apiErr != nil {
+		return tracked{}, apiErr
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	return tracked{parsed.events, s.log.last + 1, now.UnixMilli()}, s.check(t, ref, parsed.idempotencyKey, now)
+}
+
+// accept keeps all events of a valid body, or none.
+func (s *Server) accept(t *tenant, ref userRef, body []byte, parsed eventBody) (tracked, *apiError) {
 	// Allocate before the lock.
 	dates := make([]int64, len(parsed.events))
-	detachFields(parsed.events, a.body)
+	detachFields(parsed.events, body)
 	key := parsed.idempotencyKey
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	if apiErr := s.admit(t, userRef{a.call.accountID, a.call.userID}, key, now); apiErr != nil {
-		return 0, 0, apiErr
+	if apiErr := s.admit(t, ref, key, now); apiErr != nil {
+		return tracked{}, apiErr
 	}
-	first, received := s.log.last+1, now.UnixMilli()
+	got := tracked{parsed.events, s.log.last + 1, now.UnixMilli()}
 	for i, p := range parsed.events {
 		event := Event{
 			TenantAlias:    t.alias,
-			AccountID:      a.call.accountID,
-			UserID:         a.call.userID,
+			AccountID:      ref.accountID,
+			UserID:         ref.userID,
 			Key:            p.key,
 			IdempotencyKey: key,
 			Fields:         p.fields,
-			DateReceived:   received,
+			DateReceived:   got.received,
 		}
 		if p.dated {
 			dates[i] = p.triggered
@@ -91,32 +118,37 @@ func (s *Server) accept(t *tenant, a *attempt, parsed eventBody) (uint64, int64,
 		t.eventKeys[p.key] = struct{}{}
 	}
 	s.counts.Load().accepted(len(parsed.events), key != "")
-	return first, received, nil
+	return got, nil
 }
 
-// admit checks the key and the user of valid events, and uses up the key. Assumed is the order of the checks: a used
-// key conflicts even if the user is unknown. The caller holds the mutex.
-func (s *Server) admit(t *tenant, ref userRef, key string, now time.Time) *apiError {
+// check refuses valid events for their key or their user. Assumed is the order: a used key conflicts even if the user
+// is unknown. The caller holds the mutex.
+func (s *Server) check(t *tenant, ref userRef, key string, now time.Time) *apiError {
 	if key != "" {
-		if use, seen := t.keys.seen(key, now); seen {
-			s.counts.Load().conflict(use)
+		if _, seen := t.keys.seen(key, now); seen {
 			return errConflict
 		}
 	}
-	apiErr := t.checkTracked(ref)
-	if _, known := t.users[ref]; apiErr == nil && !known && s.users == KnownUsers {
-		apiErr = errUserNotFound
-	}
-	if apiErr != nil {
-		if key != "" && s.burnKeys {
-			t.keys.add(key, now, false)
-		}
+	if apiErr := t.checkTracked(ref); apiErr != nil {
 		return apiErr
 	}
-	if key != "" {
-		t.keys.add(key, now, true)
+	if _, known := t.users[ref]; !known && s.users == KnownUsers {
+		return errUserNotFound
 	}
 	return nil
+}
+
+// admit checks the key and the user of valid events, and uses up the key. The caller holds the mutex.
+func (s *Server) admit(t *tenant, ref userRef, key string, now time.Time) *apiError {
+	apiErr := s.check(t, ref, key, now)
+	switch {
+	case apiErr == errConflict:
+		use, _ := t.keys.seen(key, now)
+		s.counts.Load().conflict(use)
+	case key != "" && (apiErr == nil || s.burnKeys):
+		t.keys.add(key, now, apiErr == nil)
+	}
+	return apiErr
 }
 
 // detachFields copies the fields out of a body that is much larger, so that the bound on kept events holds.
@@ -147,17 +179,17 @@ func (s *Server) burn(t *tenant, key string) {
 }
 
 // eventsAnswer writes the answer in the shape of the example in SaaSquatch's API definition.
-func eventsAnswer(a *attempt, events []parsedEvent, first uint64, received int64) answer {
+func eventsAnswer(a *attempt, got tracked) answer {
 	out := append(a.scratch.out[:0], `{"userId":`...)
 	out = appendString(out, a.call.userID)
 	out = append(out, `,"accountId":`...)
 	out = appendString(out, a.call.accountID)
 	out = append(out, `,"events":[`...)
-	for i := range events {
+	for i := range got.events {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		out = events[i].appendJSON(out, first+uint64(i), received)
+		out = got.events[i].appendJSON(out, got.first+uint64(i), got.received)
 	}
 	out = append(out, "]}"...)
 	a.scratch.out = out

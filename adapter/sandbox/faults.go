@@ -19,6 +19,11 @@ import (
 type Faults struct {
 	// Fail lists statuses to answer with. Default: none.
 	Fail []FailRule
+	// BulkItems applies Fail to each input of a GraphQL call with several inputs, instead of to the call. The answer
+	// has an ApiError with the status at the input's place. Default: false.
+	BulkItems bool
+	// Lists change the lists that such calls answer. They come beside the other faults. Default: none.
+	Lists []ListRule
 	// ResetRate is the share of requests, 0 to 1, whose connection is reset instead of answered. Default: 0.
 	ResetRate float64
 	// TimeoutRate is the share of requests, 0 to 1, that get no answer. The connection closes after TimeoutLimit,
@@ -141,7 +146,7 @@ func (f Faults) withDefaults() Faults {
 }
 
 func (f Faults) validate() error {
-	all := validateRules("fault", f.Fail, f.ResetRate+f.TimeoutRate)
+	all := append(validateRules("fault", f.Fail, f.ResetRate+f.TimeoutRate), validateLists(f.Lists)...)
 	if !isShare(f.ResetRate) || !isShare(f.TimeoutRate) {
 		all = append(all, fmt.Errorf("faults: reset rate %v, time-out rate %v: want 0 to 1",
 			f.ResetRate, f.TimeoutRate))
@@ -155,6 +160,9 @@ func (f Faults) validate() error {
 	return errors.Join(all...)
 }
 
+// roundingError is how far the sum of decimal fractions may be off.
+const roundingError = 1e-9
+
 // validateRules checks each rule, and that their rates and others add up to at most 1.
 func validateRules(what string, rules []FailRule, others float64) []error {
 	var all []error
@@ -165,8 +173,7 @@ func validateRules(what string, rules []FailRule, others float64) []error {
 		}
 		sum += rule.Rate
 	}
-	// The sum of decimal fractions may be off in the last place.
-	if sum > 1+1e-9 {
+	if sum > 1+roundingError {
 		all = append(all, fmt.Errorf("%ss: the rates add up to %v: want at most 1", what, sum))
 	}
 	return all
@@ -270,8 +277,9 @@ func newInjector(faults Faults, source *rand.Rand) injector {
 	}
 }
 
-// draw decides about one request. It takes two numbers from the random source.
-func (in *injector) draw() fault {
+// draw decides about one request. It takes two numbers from the random source. A bulk call gets no failure of its own
+// if the failures strike its inputs.
+func (in *injector) draw(bulk bool) fault {
 	if !in.active {
 		return fault{}
 	}
@@ -280,7 +288,10 @@ func (in *injector) draw() fault {
 	in.mu.Unlock()
 
 	rule, ok, u := pick(in.faults.Fail, u)
-	if ok {
+	switch {
+	case ok && bulk && in.faults.BulkItems:
+		return fault{}
+	case ok:
 		return fault{kind: failFault, rule: rule, after: rule.After}
 	}
 	after := in.faults.Lost == After || in.faults.Lost == Mixed && coin
@@ -291,6 +302,21 @@ func (in *injector) draw() fault {
 		return fault{kind: timeoutFault, after: after}
 	}
 	return fault{}
+}
+
+// drawItem decides about one input of a bulk call. It takes one number from the random source.
+func (in *injector) drawItem() fault {
+	if !in.faults.BulkItems || len(in.faults.Fail) == 0 {
+		return fault{}
+	}
+	in.mu.Lock()
+	u := in.rand.Float64()
+	in.mu.Unlock()
+	rule, ok, _ := pick(in.faults.Fail, u)
+	if !ok {
+		return fault{}
+	}
+	return fault{kind: failFault, rule: rule, after: rule.After}
 }
 
 // reset resets the client's connection with a TCP RST. On HTTP/2 it resets the stream, since the connection cannot be

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/http"
 
-	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/graph-gophers/graphql-go"
 	gqlerrors "github.com/graph-gophers/graphql-go/errors"
 )
@@ -31,31 +30,39 @@ var schema = graphql.MustParseSchema(schemaText, &resolver{},
 )
 
 // graphQL answers a GraphQL request. The status is 200 even if an operation fails: then extensions.apiError of an
-// error holds the reason, by SaaSquatch's own client code. Assumed: a body that is not a GraphQL request gets a 400,
-// and the answer has no apiError at the top level.
+// error holds the reason, by SaaSquatch's own client code. Assumed: the answer has no apiError at the top level, and a
+// call with several inputs in a body that is too large gets a 413.
+//
+// A lost attempt has no effect, except to use up keys with BurnKeys.
 func (s *Server) graphQL(t *tenant, a *attempt) answer {
-	var request struct {
-		Query         string         `json:"query"`
-		OperationName string         `json:"operationName"`
-		Variables     map[string]any `json:"variables"`
+	request := a.graphQL
+	if a.graphQLErr != nil {
+		return a.graphQLErr.answer(a.scratch)
 	}
-	if err := jsonv2.Unmarshal(a.body, &request); err != nil {
-		return badRequest("The body is not a GraphQL request in JSON.").answer(a.scratch)
+	if request.bulk && int64(len(a.body)) > s.bulkBytes {
+		return tooLarge(s.bulkBytes).answer(a.scratch)
 	}
-	if request.Query == "" {
-		return badRequest("query is required.").answer(a.scratch)
+	if !a.lost {
+		s.runJobs()
 	}
-	s.runJobs()
 	scheme := "http"
 	if a.request.TLS != nil {
 		scheme = "https"
 	}
-	ctx := context.WithValue(a.request.Context(), graphQLContext{}, &graphQLCall{
+	// A real server does not notice that its client has given up.
+	ctx := context.WithValue(context.WithoutCancel(a.request.Context()), graphQLContext{}, &graphQLCall{
 		server: s,
 		tenant: t,
 		origin: scheme + "://" + a.request.Host,
+		lost:   a.lost,
 	})
-	response := schema.Exec(ctx, request.Query, request.OperationName, request.Variables)
+	response := schema.Exec(ctx, request.query, request.operationName, request.variables)
+	if request.bulk {
+		var changed bool
+		if response.Data, changed = s.injector.changeLists(response.Data); changed {
+			s.counts.Load().listsChanged.Add(1)
+		}
+	}
 	for _, e := range response.Errors {
 		classify(e)
 	}
@@ -106,7 +113,12 @@ type graphQLCall struct {
 	server *Server
 	tenant *tenant
 	origin string // scheme and host of the request
+	// lost says that the call must have no effect. See attempt.
+	lost bool
 }
+
+// errLost is the result of a mutation in a lost attempt. No client receives it.
+var errLost = graphQLError{&apiError{http.StatusInternalServerError, "A fault precedes the mutation.", "LOST", ""}}
 
 type graphQLContext struct{}
 

@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 )
@@ -96,7 +95,7 @@ type segmentResolver struct {
 	users int
 }
 
-func (s segmentResolver) Key() scalarSegmentKey         { return scalarSegmentKey(s.key) }
+func (s segmentResolver) Key() scalarText               { return scalarText(s.key) }
 func (s segmentResolver) Name() *string                 { return nil }
 func (s segmentResolver) ParticipantsCount() scalarLong { return scalarLong(s.users) }
 
@@ -104,15 +103,4 @@ func (s segmentResolver) ParticipantsCount() scalarLong { return scalarLong(s.us
 func (s segmentResolver) Status() *string {
 	active := "ACTIVE"
 	return &active
-}
-
-// scalarSegmentKey is the scalar SegmentKey.
-type scalarSegmentKey string
-
-// ImplementsGraphQLType and UnmarshalGraphQL implement the library's interface of scalars.
-func (*scalarSegmentKey) ImplementsGraphQLType(name string) bool { return name == "SegmentKey" }
-
-// UnmarshalGraphQL fails, because no argument is a SegmentKey.
-func (*scalarSegmentKey) UnmarshalGraphQL(any) error {
-	return errors.New("a SegmentKey is not an input")
 }

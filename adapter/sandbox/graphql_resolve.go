@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -15,7 +14,7 @@ type resolver struct{}
 // jobArgs are the arguments of validateJobCreation and createJob.
 type jobArgs struct {
 	JobInput struct {
-		Type         scalarJobType
+		Type         scalarText
 		Name         *string
 		Requester    *string
 		OutputFormat *string
@@ -51,6 +50,9 @@ func (*resolver) ValidateJobCreation(ctx context.Context, args jobArgs) *validat
 // CreateJob refuses an input with problems.
 func (*resolver) CreateJob(ctx context.Context, args jobArgs) (*jobResolver, error) {
 	call := callOf(ctx)
+	if call.lost {
+		return nil, errLost
+	}
 	order, problems := call.server.checkJob(call.tenant, args.input())
 	if len(problems) > 0 {
 		return nil, graphQLError{badRequest("%s", strings.Join(problems, " "))}
@@ -98,7 +100,7 @@ type jobResolver struct {
 }
 
 func (j *jobResolver) ID() graphql.ID             { return graphql.ID(j.view.job.id) }
-func (j *jobResolver) Type() scalarJobType        { return scalarJobType(j.view.job.spec.kind) }
+func (j *jobResolver) Type() scalarText           { return scalarText(j.view.job.spec.kind) }
 func (j *jobResolver) Name() *string              { return j.view.job.spec.name }
 func (j *jobResolver) Requester() *string         { return j.view.job.spec.requester }
 func (j *jobResolver) Status() string             { return string(j.view.status) }
@@ -145,44 +147,3 @@ type jobStatsResolver struct{ view jobView }
 
 func (s *jobStatsResolver) RecordsProcessed() scalarLong { return scalarLong(s.view.processed) }
 func (s *jobStatsResolver) Errors() scalarLong           { return scalarLong(s.view.errors) }
-
-// scalarJobType is the scalar JobType.
-type scalarJobType string
-
-// ImplementsGraphQLType and UnmarshalGraphQL implement the library's interface of scalars.
-func (*scalarJobType) ImplementsGraphQLType(name string) bool { return name == "JobType" }
-
-func (t *scalarJobType) UnmarshalGraphQL(input any) error {
-	text, ok := input.(string)
-	if !ok {
-		return errors.New("want a string")
-	}
-	*t = scalarJobType(text)
-	return nil
-}
-
-// scalarJSON is the scalar RSJsonNode: any JSON, as encoding/json decodes it.
-type scalarJSON struct{ value any }
-
-func (*scalarJSON) ImplementsGraphQLType(name string) bool { return name == "RSJsonNode" }
-
-func (s *scalarJSON) UnmarshalGraphQL(input any) error {
-	s.value = input
-	return nil
-}
-
-// scalarDate is the scalar RSDate, in Unix milliseconds.
-type scalarDate int64
-
-func (*scalarDate) ImplementsGraphQLType(name string) bool { return name == "RSDate" }
-
-// UnmarshalGraphQL fails, because no argument is a date.
-func (*scalarDate) UnmarshalGraphQL(any) error { return errors.New("a date is not an input") }
-
-// scalarLong is the scalar Long.
-type scalarLong int64
-
-func (*scalarLong) ImplementsGraphQLType(name string) bool { return name == "Long" }
-
-// UnmarshalGraphQL fails, because no argument is a Long.
-func (*scalarLong) UnmarshalGraphQL(any) error { return errors.New("a Long is not an input") }

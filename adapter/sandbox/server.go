@@ -36,9 +36,16 @@ type Options struct {
 	// Users says for which users events are accepted. Default: KnownUsers.
 	Users UserPolicy
 	// BurnKeys makes a failed attempt use up its idempotency key, so that the retry gets 409 although nothing was
-	// processed. That holds for refused requests, injected failures, resets and time-outs, but not for requests
-	// without valid credentials. SaaSquatch does not publish whether it does so. Default: false.
+	// processed. That holds for refused requests, injected failures, resets and time-outs. It does not hold for
+	// requests without valid credentials and for bulk calls that are refused for their size. SaaSquatch does not
+	// publish whether it does so. Default: false.
 	BurnKeys bool
+	// BulkLimit is the number of inputs from which on a GraphQL call with several inputs is refused as a whole, with a
+	// 400 in extensions.apiError. SaaSquatch publishes 100 for users only. Default: 100 inputs are taken.
+	BulkLimit int
+	// BulkBytes bounds the body of such a call, in bytes. A larger body gets a 413. Default: 1 MiB, which bounds every
+	// body.
+	BulkBytes int64
 	// Faults are the faults to inject. Default: none.
 	Faults Faults
 	// Now is the clock. Default: time.Now.
@@ -61,6 +68,7 @@ type Options struct {
 }
 
 const (
+	defaultBulkLimit = 100
 	defaultMaxEvents = 100_000
 	defaultMaxDisk   = 1 << 30
 )
@@ -71,6 +79,8 @@ type Server struct {
 	users      UserPolicy
 	burnKeys   bool
 	anyTenant  bool
+	bulkLimit  int
+	bulkBytes  int64
 	faults     Faults
 	injector   injector
 	realNow    func() time.Time
@@ -122,6 +132,8 @@ func New(options Options) (*Server, error) {
 		users:      cmp.Or(options.Users, KnownUsers),
 		burnKeys:   options.BurnKeys,
 		anyTenant:  len(options.Tenants) == 0,
+		bulkLimit:  cmp.Or(options.BulkLimit, defaultBulkLimit),
+		bulkBytes:  cmp.Or(options.BulkBytes, maxBody),
 		faults:     options.Faults.withDefaults(),
 		realNow:    options.Now,
 		maxEvents:  cmp.Or(options.MaxEvents, defaultMaxEvents),
@@ -143,6 +155,10 @@ func New(options Options) (*Server, error) {
 	errs := []error{s.faults.validate(), s.jobFaults.validate()}
 	if s.users > AnyUser {
 		errs = append(errs, fmt.Errorf("users: unknown policy %d", s.users))
+	}
+	if s.bulkLimit < 0 || s.bulkBytes < 0 {
+		errs = append(errs, fmt.Errorf("bulk limits: %d inputs, %d bytes: must not be negative", s.bulkLimit,
+			s.bulkBytes))
 	}
 	if s.maxEvents < 0 {
 		errs = append(errs, fmt.Errorf("max events: %d is negative", s.maxEvents))
@@ -262,7 +278,10 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request, path string) {
 	if a.call.endpoint != uploadFile {
 		a.body, a.bodyErr = readBody(r)
 	}
-	fault := s.injector.draw()
+	if a.call.endpoint == runGraphQL && a.bodyErr == nil {
+		a.graphQL, a.graphQLErr = parseGraphQL(&scratch.reader, a.body)
+	}
+	fault := s.injector.draw(a.graphQL.bulk)
 	a.lost = fault.kind != noFault && !fault.after
 
 	var answer answer
@@ -298,7 +317,10 @@ type attempt struct {
 	call    call
 	body    []byte
 	bodyErr *apiError
-	scratch *scratch
+	// graphQL is the body of a GraphQL call, parsed.
+	graphQL    graphQLRequest
+	graphQLErr *apiError
+	scratch    *scratch
 	// lost says that a fault comes before processing. The attempt must have no effect, except to use up its key with
 	// BurnKeys.
 	lost bool
@@ -325,12 +347,12 @@ func (s *Server) process(a *attempt) answer {
 	switch {
 	case a.call.endpoint == trackEvents:
 		return s.trackEvents(t, a)
+	case a.call.endpoint == runGraphQL:
+		return s.graphQL(t, a)
 	case a.lost:
 		return answer{}
 	case a.call.endpoint == uploadFile:
 		return s.upload(t, a)
-	case a.call.endpoint == runGraphQL:
-		return s.graphQL(t, a)
 	case a.call.endpoint == downloadFile:
 		return s.download(t, a)
 	default:

@@ -29,6 +29,9 @@ type Stats struct {
 	BurntConflicts uint64 `json:"burntConflicts"`
 	// IdempotencyKeys is the number of keys within their 24 hours.
 	IdempotencyKeys int `json:"idempotencyKeys"`
+	// BulkCalls counts GraphQL mutations with several inputs. An accepted or conflicting input counts as a request in
+	// the other counters.
+	BulkCalls uint64 `json:"bulkCalls"`
 	// Users and Accounts are the numbers of existing users and accounts.
 	Users    int `json:"users"`
 	Accounts int `json:"accounts"`
@@ -58,7 +61,8 @@ type JobStats struct {
 	Aborted   uint64 `json:"aborted"`
 }
 
-// FaultStats counts injected faults, by kind and by whether they came before or after the processing of the request.
+// FaultStats counts injected faults of calls and of their inputs, by kind and by whether they came before or after the
+// processing.
 type FaultStats struct {
 	FailedBefore   uint64 `json:"failedBefore"`
 	FailedAfter    uint64 `json:"failedAfter"`
@@ -66,6 +70,8 @@ type FaultStats struct {
 	ResetAfter     uint64 `json:"resetAfter"`
 	TimedOutBefore uint64 `json:"timedOutBefore"`
 	TimedOutAfter  uint64 `json:"timedOutAfter"`
+	// ListsChanged counts the bulk calls whose lists were changed. See [Faults.Lists].
+	ListsChanged uint64 `json:"listsChanged"`
 }
 
 // Stats returns the counters. It runs due jobs first. Requests in flight may count in some of the counters only.
@@ -95,6 +101,8 @@ type counters struct {
 	withoutKey     atomic.Uint64
 	conflicts      atomic.Uint64
 	burntConflicts atomic.Uint64
+	bulkCalls      atomic.Uint64
+	listsChanged   atomic.Uint64
 	users          [lookUpUser + 1]atomic.Uint64   // by endpoint
 	faults         [timeoutFault + 1]beforeOrAfter // by kind
 	uploads        atomic.Uint64
@@ -150,6 +158,7 @@ func (c *counters) stats() Stats {
 		RequestsWithoutKey: c.withoutKey.Load(),
 		Conflicts:          c.conflicts.Load(),
 		BurntConflicts:     c.burntConflicts.Load(),
+		BulkCalls:          c.bulkCalls.Load(),
 		UserCreates:        c.users[createUser].Load(),
 		UserUpserts:        c.users[upsertUser].Load(),
 		UserLookups:        c.users[lookUpUser].Load(),
@@ -164,6 +173,7 @@ func (c *counters) stats() Stats {
 			ResetAfter:     c.faults[resetFault].after.Load(),
 			TimedOutBefore: c.faults[timeoutFault].before.Load(),
 			TimedOutAfter:  c.faults[timeoutFault].after.Load(),
+			ListsChanged:   c.listsChanged.Load(),
 		},
 	}
 	for status := range c.byStatus {

@@ -44,6 +44,7 @@ type eventBody struct {
 func parseEvents(scratch *scratch, body []byte, accountID, userID string) (eventBody, *apiError) {
 	r := &scratch.reader
 	r.reset(body, "")
+	scratch.events = scratch.events[:0]
 	var parsed eventBody
 	var hasUser, hasAccount, hasEvents bool
 	apiErr := r.members("a JSON object", func(name []byte) (apiErr *apiError) {
