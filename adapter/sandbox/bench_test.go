@@ -1,7 +1,9 @@
 package sandbox_test
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -97,3 +99,52 @@ func BenchmarkImport(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkBulk times the handler for calls with 100 events of about 2 KB.
+func BenchmarkBulk(b *testing.B) {
+	const items = 100
+	wide := strings.Replace(order, "{", `{"note":"`+strings.Repeat("x", 1000)+`",`, 1)
+	long := strings.Replace(order, `"products":[`, `"products":[`+strings.Repeat(product+",", 4), 1)
+	for _, test := range []struct{ key, fields string }{{"ordered", wide}, {"purchase", long}} {
+		b.Run(test.key, func(b *testing.B) {
+			s := newServer(b, open())
+			r := newRequest("POST", graphQLPath, "")
+			w := &discard{header: http.Header{}}
+			const number = "00000000000000000000"
+			var inputs []string
+			for j := range items {
+				inputs = append(inputs, fmt.Sprintf(`{"userId":"u%d","accountId":"a1",`+
+					`"idempotencyKey":"ajs-next-%s","events":[{"key":%q,"fields":%s,"dateTriggered":1538496397475}]}`,
+					j, number, test.key, test.fields))
+			}
+			body := []byte(`{"query":` + quote(logEvents) + `,"variables":{"in":[` + strings.Join(inputs, ",") + `]}}`)
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			keys := 0
+			for b.Loop() {
+				for rest := body; ; keys++ {
+					i := bytes.Index(rest, []byte("ajs-next-"))
+					if i < 0 {
+						break
+					}
+					rest = rest[i+len("ajs-next-"):]
+					copy(rest, fmt.Sprintf("%020d", keys))
+				}
+				r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+				clear(w.header)
+				s.ServeHTTP(w, r)
+				if w.status != http.StatusOK {
+					b.Fatal(w.status)
+				}
+			}
+			if got := s.Stats().EventsAccepted; got != uint64(b.N)*items {
+				b.Fatalf("%d events accepted", got)
+			}
+			b.ReportMetric(float64(b.N*items)/b.Elapsed().Seconds(), "items/s")
+		})
+	}
+}
+
+const product = `{"product_id":"507f1f77bcf86cd799439011","sku":"45790-32","name":"Monopoly: 3rd Edition",` +
+	`"price":19,"quantity":1,"category":"Games","url":"https://shop.example/product/path",` +
+	`"image_url":"https://shop.example/product/path.jpg"}`

@@ -27,6 +27,7 @@ var schema = graphql.MustParseSchema(schemaText, &resolver{},
 	graphql.MaxDepth(maxQueryDepth),
 	graphql.MaxSelections(maxSelections),
 	graphql.OverlapValidationLimit(maxOverlaps),
+	graphql.DisableFieldSelections(), // no resolver asks for them
 )
 
 // graphQL answers a GraphQL request. The status is 200 even if an operation fails: then extensions.apiError of an

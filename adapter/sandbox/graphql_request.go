@@ -99,10 +99,10 @@ func (r *reader) variableObject(level int) (map[string]any, *apiError) {
 		member := string(name)
 		// The object variables is at level 0. Its members are named by the client.
 		if level > 0 && (member == "fields" || member == "customFields") {
-			start := r.decoder.InputOffset()
 			isNull := r.decoder.PeekKind() == jsontext.KindNull
-			if apiErr = r.skip(); apiErr == nil && !isNull {
-				object[member] = jsontext.Value(r.since(start))
+			value, apiErr := r.raw()
+			if apiErr == nil && !isNull {
+				object[member] = jsontext.Value(value)
 			}
 			return apiErr
 		}

@@ -106,10 +106,15 @@ func (r *reader) unquote() ([]byte, *apiError) {
 // skip reads any value.
 func (r *reader) skip() *apiError { return r.syntaxError(r.decoder.SkipValue()) }
 
-// since returns the source from an input offset, behind a member's name, to the end of the last value.
-func (r *reader) since(start int64) []byte {
+// raw reads any value. It returns the value's part of the source.
+func (r *reader) raw() ([]byte, *apiError) {
+	// ReadValue is faster than SkipValue, which reads token by token.
+	value, err := r.decoder.ReadValue()
+	if err != nil {
+		return nil, r.syntaxError(err)
+	}
 	end := r.decoder.InputOffset()
-	return bytes.TrimLeft(r.source[start:end:end], ": \t\r\n")
+	return r.source[end-int64(len(value)) : end : end], nil
 }
 
 // integer reads a number without a fraction. As in JSON Schema, 1.0 and 1e3 are such numbers.

@@ -182,14 +182,52 @@ func readEvent(r *reader) (parsedEvent, *apiError) {
 }
 
 func readFields(r *reader) ([]byte, *apiError) {
-	start := r.decoder.InputOffset()
 	if r.decoder.PeekKind() != jsontext.KindBeginObject {
 		return nil, r.typeError("an object")
 	}
-	if apiErr := checkValue(r, 0, false); apiErr != nil {
-		return nil, apiErr
+	fields, apiErr := r.raw()
+	if apiErr != nil || isPlain(fields) {
+		return fields, apiErr
 	}
-	return r.since(start), nil
+	// After an error the reader is not used further. Without one it goes on behind the fields.
+	inner := scratches.Get().(*scratch)
+	defer inner.free()
+	inner.reader.reset(fields, r.where+string(r.decoder.StackPointer()))
+	return fields, checkValue(&inner.reader, 0, false)
+}
+
+// isPlain reports whether checkValue surely accepts a valid JSON object: it has no long string, no array in an array,
+// and few levels. Nearly all fields are plain. It reads bytes instead of tokens, which is faster (BenchmarkBulk).
+func isPlain(object []byte) bool {
+	level, arrays := 0, uint64(0) // bit 0 of arrays is set in an array, bit 1 if that is in an array, and so on
+	for i := 0; i < len(object); i++ {
+		switch object[i] {
+		case '"':
+			start := i
+			for i++; object[i] != '"'; i++ {
+				if object[i] == '\\' {
+					i++
+				}
+			}
+			if i-start > maxStringBytes {
+				return false
+			}
+		case '{', '[':
+			isArray := object[i] == '['
+			if level > maxNesting || isArray && arrays&1 == 1 {
+				return false
+			}
+			level++
+			arrays <<= 1
+			if isArray {
+				arrays |= 1
+			}
+		case '}', ']':
+			level--
+			arrays >>= 1
+		}
+	}
+	return true
 }
 
 // checkValue reads a value in fields and refuses what SaaSquatch does not support. The level is the number of objects
