@@ -60,9 +60,11 @@ func FuzzGraphQLEvent(f *testing.F) {
 // FuzzQuery checks that every query gets an answer in JSON.
 func FuzzQuery(f *testing.F) {
 	for _, text := range []string{`{tenant{tenantAlias}}`, `{user(id:"u",accountId:"a"){id}}`, `{`, `"`, `"""`,
-		`"""\"""`, `"\`, `# 99999999999`, `{userEventKeys(limit:99999999999){data}}`, `{userEventKeys(limit:-2147483648){data}}`,
+		`"""\"""`, `"\`, `# 99999999999`, `{userEventKeys(limit:99999999999){data}}`,
+		`{userEventKeys(limit:-2147483648){data}}`,
 		`mutation{logUserEvents(userEventInputs:[{userId:"u",accountId:"a",events:[{key:"k",` +
-			`dateTriggered:1538496397475,fields:{a:1e3,b:"\u00e4",c:"""x""",d:[1,2.5,99999999999],e:null,f:true}}]}]){__typename}}`,
+			`dateTriggered:1538496397475,fields:{a:1e3,b:"\u00e4",c:"""x""",d:[1,2.5,99999999999],e:null,` +
+			`f:true}}]}]){__typename}}`,
 		`mutation{upsertUsers(userInputs:[{id:"u",accountId:"a",customFields:{a:1}}]){... on User{customFields}}}`} {
 		f.Add(text)
 	}

@@ -31,21 +31,24 @@ const (
 type sandboxFlags struct {
 	address, tenant, apiKey, users   string
 	resetRate, timeoutRate, abortJob string
-	fail, refuseRecords              []string
+	fail, bulkLists, refuseRecords   []string
 	latency, retryAfter, jobTime     time.Duration
-	burnKeys                         bool
+	burnKeys, bulkItems              bool
 	recordBase, abortAfter           int
+	bulkLimit                        int
+	bulkBytes                        int64
 }
 
 func (p *program) sandboxCommand() *cobra.Command {
 	var f sandboxFlags
 	cmd := command("sandbox", "Run a simulated SaaSquatch", `
 Sandbox runs a simulated SaaSquatch. It has the Track User Event call, user upsert and
-look-up, bulk imports of events and users through upload and GraphQL, and idempotency
-keys with their 24 hours. It has SaaSquatch's validation and errors, and faults on
-demand. It keeps uploads and the results of imports on the disk until it ends, and the
-rest in memory. The page /_sandbox/ shows the received data. /_sandbox/events and
-/_sandbox/stats have them as JSON.`)
+look-up, bulk calls of GraphQL for several events or users, bulk imports of events and
+users through upload and GraphQL, and idempotency keys with their 24 hours. It has
+SaaSquatch's validation and errors, and faults on demand. It keeps uploads and the
+results of imports on the disk until it ends, and the rest in memory. The page
+/_sandbox/ shows the received data. /_sandbox/events and /_sandbox/stats have them as
+JSON.`)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		options, err := f.options()
 		if err != nil {
@@ -82,6 +85,14 @@ rest in memory. The page /_sandbox/ shows the received data. /_sandbox/events an
 	flags.StringVar(&f.resetRate, "reset", "0%", "reset this `share` of connections, half of them after processing")
 	flags.StringVar(&f.timeoutRate, "timeout", "0%", "never answer this `share` of requests, half after processing")
 	flags.BoolVar(&f.burnKeys, "burn-keys", false, "let failed attempts use up their idempotency key")
+	flags.BoolVar(&f.bulkItems, "bulk-items", false, "let --fail strike each event or user of a bulk call, "+
+		"instead of the call")
+	flags.StringArrayVar(&f.bulkLists, "bulk-list", nil, "change the lists that bulk calls answer by this `rule`, "+
+		"such as shuffled (all of them) or 5%:short; others are long, null (an element) and missing (the list); may "+
+		"be repeated (default: none)")
+	flags.IntVar(&f.bulkLimit, "bulk-limit", 100, "refuse a bulk call for more than this `number` of events or users "+
+		"with a 400")
+	flags.Int64Var(&f.bulkBytes, "bulk-bytes", 1<<20, "refuse a bulk call with a body of more `bytes` with a 413")
 	flags.DurationVar(&f.jobTime, "job-time", 0, "let an import job take this `time`, such as 2s; 0 ends it at once")
 	flags.StringVar(&f.abortJob, "abort-job", "0", "abort the first `jobs`, by number, or a share of all, such as 10%")
 	flags.IntVar(&f.abortAfter, "abort-after", 0, "let an aborted job process this `number` of records; 0 is half")
@@ -93,7 +104,10 @@ rest in memory. The page /_sandbox/ shows the received data. /_sandbox/events an
 
 // options reads the flags. It returns all faults, joined.
 func (f *sandboxFlags) options() (sandbox.Options, error) {
-	o := sandbox.Options{Tenants: map[string]string{f.tenant: f.apiKey}, BurnKeys: f.burnKeys, JobTime: f.jobTime}
+	o := sandbox.Options{
+		Tenants: map[string]string{f.tenant: f.apiKey}, BurnKeys: f.burnKeys, JobTime: f.jobTime,
+		BulkLimit: f.bulkLimit, BulkBytes: f.bulkBytes,
+	}
 	var faults []error
 	read := func(flag string, err error) {
 		if err != nil {
@@ -124,6 +138,18 @@ func (f *sandboxFlags) options() (sandbox.Options, error) {
 		o.RecordNumberBase = sandbox.RecordsFromOne
 	default:
 		read("record-base", fmt.Errorf("%d: want 0 or 1", f.recordBase))
+	}
+	if f.bulkLimit < 1 {
+		read("bulk-limit", fmt.Errorf("%d: want at least 1", f.bulkLimit))
+	}
+	if f.bulkBytes < 1 {
+		read("bulk-bytes", fmt.Errorf("%d: want at least 1", f.bulkBytes))
+	}
+	o.Faults.BulkItems = f.bulkItems
+	for _, text := range f.bulkLists {
+		rule, err := sandbox.ParseListRule(text)
+		read("bulk-list", err)
+		o.Faults.Lists = append(o.Faults.Lists, rule)
 	}
 	var err error
 	o.Faults.Latency, o.Faults.Fail = f.latency, rules("fail", f.fail)
