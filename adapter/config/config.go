@@ -225,8 +225,11 @@ type SaaSquatch struct {
 	// counts as Concurrency. Default: 4.
 	MinConcurrency int
 	// RateLimit is how many attempts at events start per second; 0 sets no limit. An attempt is one request unless it
-	// upserts a user. Default: 0.
+	// upserts a user, or shares a bulk call with others. Default: 0.
 	RateLimit float64
+	// Bulk is how many events durable delivery puts into one call at most, 1 to adapter.MaxBulk; with 1 each event is
+	// a request of its own. Direct delivery always sends each event by itself. Default: 1.
+	Bulk int
 	// AttemptTimeout is how long one attempt at an event may take with all its requests, above 0 and at most 60 s.
 	// Default: 10 s.
 	AttemptTimeout time.Duration
@@ -266,6 +269,7 @@ func defaultConnection() Connection {
 			BaseURL:        "https://app.referralsaasquatch.com",
 			Concurrency:    64,
 			MinConcurrency: 4,
+			Bulk:           1,
 			AttemptTimeout: 10 * time.Second,
 		},
 		EnsureUsers: EnsureAfter,

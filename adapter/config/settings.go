@@ -172,6 +172,9 @@ func table(c *Config, conn *Connection) []setting {
 			"requests in flight that durable delivery always allows, however slow the tenant is"),
 		connection("saasquatch.rate_limit", "SAASQUATCH_RATE_LIMIT", numberField(&tenant.RateLimit),
 			"events sent per second to the tenant, 0 for no limit; upserts of their users are extra"),
+		connection("saasquatch.bulk", "SAASQUATCH_BULK", wholeField(&tenant.Bulk),
+			"most events that durable delivery puts into one call to SaaSquatch, 1 to 100; "+
+				"1 sends each by a REST request of its own; direct delivery ignores it"),
 		connection("saasquatch.attempt_timeout", "SAASQUATCH_ATTEMPT_TIMEOUT", durationField(&tenant.AttemptTimeout),
 			"how long one attempt at an event may take with all its requests, up to 60s"),
 		connection("account_id", "", textsField(&rules.AccountID, kindTexts),

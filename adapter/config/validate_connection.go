@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"segment-saasquatch/adapter"
 )
 
 var connectionNamePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
@@ -93,5 +95,7 @@ func (v *validator) saasquatch(connPrefix string, conn *Connection) {
 		"is %d, above saasquatch.concurrency, which is %d: lower this one or raise the other", n, s.Concurrency)
 	v.require(s.RateLimit >= 0 && !math.IsInf(s.RateLimit, 1), prefix+"rate_limit",
 		"is %v: write requests per second, or 0 for no limit", s.RateLimit)
+	v.require(s.Bulk >= 1 && s.Bulk <= adapter.MaxBulk, prefix+"bulk",
+		"is %d: write a number of events from 1 to %d; 1 sends each event by itself", s.Bulk, adapter.MaxBulk)
 	v.duration(prefix+"attempt_timeout", s.AttemptTimeout, maxAttemptTimeout)
 }

@@ -74,6 +74,11 @@ func TestValidate(t *testing.T) {
 			"saasquatch.rate_limit"},
 		{"rate, infinite", func(_ *Config, conn *Connection) { conn.SaaSquatch.RateLimit = math.Inf(1) },
 			"saasquatch.rate_limit"},
+		{"bulk, low", func(_ *Config, conn *Connection) { conn.SaaSquatch.Bulk = 1 }, ""},
+		{"bulk, high", func(_ *Config, conn *Connection) { conn.SaaSquatch.Bulk = 100 }, ""},
+		{"bulk of nothing", func(_ *Config, conn *Connection) { conn.SaaSquatch.Bulk = 0 }, "saasquatch.bulk"},
+		{"bulk below nothing", func(_ *Config, conn *Connection) { conn.SaaSquatch.Bulk = -1 }, "saasquatch.bulk"},
+		{"bulk, too high", func(_ *Config, conn *Connection) { conn.SaaSquatch.Bulk = 101 }, "saasquatch.bulk"},
 		{"users before", func(_ *Config, conn *Connection) { conn.EnsureUsers = EnsureBefore }, ""},
 		{"users sometimes", func(_ *Config, conn *Connection) { conn.EnsureUsers = "sometimes" }, "users.ensure"},
 		{"no connection", func(c *Config, _ *Connection) { c.Connections = nil }, "connections"},
@@ -178,6 +183,17 @@ func TestWarnings(t *testing.T) {
 	}
 	if got := c.Warnings(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q", got)
+	}
+	c = mustLoad(t, yamlSource("delivery: direct\nconnections: [{name: a, saasquatch: {bulk: 1}}, "+
+		"{name: b, saasquatch: {bulk: 100}}]\n"))
+	want = []string{"connections[1].saasquatch.bulk: is 100, but is not used: " +
+		"direct delivery sends each event by itself"}
+	if got := c.Warnings(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q", got)
+	}
+	c.Delivery = DeliveryDurable
+	if got := c.Warnings(); got != nil {
+		t.Errorf("durable delivery: got %q", got)
 	}
 	c = mustLoad(t, yamlSource("connections: [{name: a}, {name: b, segment: {basic_key: short}}]\n"))
 	if got := c.Warnings(); len(got) != 1 || !strings.HasPrefix(got[0], "connections[1].segment.basic_key: ") {

@@ -45,6 +45,9 @@ func (c *Config) Warnings() []string {
 			warn(prefix+"allow_first_element_signature", "is on: only the first event of a batch is authenticated, "+
 				"so anyone who has one signed event can append others to it")
 		}
+		if n := c.Connections[i].SaaSquatch.Bulk; c.Delivery == DeliveryDirect && n > 1 {
+			warn(c.prefix(i)+"saasquatch.bulk", "is %d, but is not used: direct delivery sends each event by itself", n)
+		}
 		c.warnOfNames(warn, c.prefix(i), &c.Connections[i])
 	}
 	c.warnOfCredentials(warn)

@@ -53,6 +53,8 @@ type DispatcherOptions struct {
 	// Concurrency is the most requests that the breaker lets be in flight at once. Default:
 	// adapter.DefaultConcurrency.
 	Concurrency int
+	// Bulk is the most events of a call to SaaSquatch. 1: one by one. Default: 1.
+	Bulk int
 	// AttemptTimeout is the most time that the Sender takes. Default: 10 s.
 	AttemptTimeout time.Duration
 	// Now is the clock. Leases end by it. So it should be the Now of an [adapter.Clock], which goes

@@ -22,8 +22,8 @@ type Report struct {
 	// First and Last are the times of the earliest and the latest mapped event, nil if none has a time.
 	First *time.Time `json:"first,omitempty"`
 	Last  *time.Time `json:"last,omitempty"`
-	// Requests are the requests that a replay would make. Estimate is their duration at the given rate, 0
-	// without a rate.
+	// Requests are the requests that a replay would make if it sends each event by itself. Estimate is their
+	// duration at the given rate of events, 0 without a rate.
 	Requests int64         `json:"requests,omitempty"`
 	Estimate time.Duration `json:"estimate_ns,omitempty"`
 	// Faults are the objects that could not be read to their ends.

@@ -198,6 +198,7 @@ func (d *delivering) addDurable(
 		Horizon:        s.cfg.RetryHorizon,
 		UnkeyedDead:    s.cfg.UnkeyedAmbiguous == config.UnkeyedDead,
 		Concurrency:    conn.SaaSquatch.Concurrency,
+		Bulk:           conn.SaaSquatch.Bulk,
 		AttemptTimeout: conn.SaaSquatch.AttemptTimeout,
 		Now:            s.clock.Now,
 		Record:         s.record(conn.Name),

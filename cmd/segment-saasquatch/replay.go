@@ -128,6 +128,9 @@ func (r *replaying) configure() (err error) {
 	if r.flags.concurrency > 0 {
 		r.conn.SaaSquatch.Concurrency = r.flags.concurrency
 	}
+	if r.flags.givesBulk() {
+		r.conn.SaaSquatch.Bulk = r.flags.bulk
+	}
 	r.mapper, err = mapping.New(r.conn.Mapping)
 	return err
 }
@@ -346,6 +349,9 @@ func (r *replaying) send(ctx context.Context) (err error) {
 		}
 		if spec, err = r.specOf(run); err != nil {
 			return err
+		}
+		if spec.Via == replay.ViaImport && r.flags.givesBulk() {
+			return errBulkOfImport
 		}
 		if err := r.flags.checkOutputs(spec.Sources); err != nil {
 			return err

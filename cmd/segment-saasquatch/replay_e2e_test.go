@@ -457,6 +457,12 @@ func TestReplayUsage(t *testing.T) {
 		{"expression", sandboxed, []string{"--where", "event =", events}, "--where: "},
 		{"via", sandboxed, []string{"--via", "mail", events}, `via is "mail"`},
 		{"out", sandboxed, []string{"--out", "x", events}, "--out needs --via import"},
+		{"bulk of nothing", sandboxed, []string{"--bulk", "0", events}, "--bulk is 0: write a number of events"},
+		{"bulk, too high", sandboxed, []string{"--bulk", "101", events}, "--bulk is 101: write a number of events"},
+		{"bulk of a server", sandboxed, []string{"--bulk", "1", "--server", "http://127.0.0.1:1", events},
+			"--bulk and --server exclude each other"},
+		{"bulk of import jobs", sandboxed, []string{"--bulk", "9", "--via", "import", events},
+			"--bulk and --via import exclude each other"},
 		{"resumed", sandboxed, []string{"--resume", "1", "--event", "x"}, "--event cannot be changed"},
 		{"sources of a resumed run", sandboxed, []string{"--resume", "1", events}, "leave out " +
 			regexp.QuoteMeta(events)},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"segment-saasquatch/adapter"
 	"segment-saasquatch/adapter/replay"
 )
 
@@ -31,7 +32,7 @@ type replayFlags struct {
 	dry, yes               bool
 	resume                 int64
 	rate                   float64
-	concurrency            int
+	concurrency, bulk      int
 	progress               *string
 	reportFile, failedFile string
 	force                  bool
@@ -97,6 +98,8 @@ func (p *program) addReplayFlags(cmd *cobra.Command) *replayFlags {
 	flags.Float64Var(&f.rate, "rate", 0, "send at most this number of `events` per second; 0 is no limit")
 	flags.IntVar(&f.concurrency, "concurrency", 0,
 		"have at most this number of `requests` in flight (default: saasquatch.concurrency)")
+	flags.IntVar(&f.bulk, bulkFlag, 0,
+		"put at most this number of `events` into one call to SaaSquatch, 1 to 100 (default: saasquatch.bulk)")
 	flags.Int64Var(&f.resume, "resume", 0, "go on with the `run`, by its number in replay list (default: begin a run)")
 
 	f.progress = addProgressFlag(cmd)
@@ -130,6 +133,15 @@ func (f *replayFlags) check(args []string) error {
 	if f.concurrency < 0 || f.concurrency > maxReplayConcurrency {
 		fault("--concurrency is %d: write a number from 1 to %d", f.concurrency, maxReplayConcurrency)
 	}
+	if f.givesBulk() && (f.bulk < 1 || f.bulk > adapter.MaxBulk) {
+		fault("--%s is %d: write a number of events from 1 to %d", bulkFlag, f.bulk, adapter.MaxBulk)
+	}
+	if f.givesBulk() && f.server != "" {
+		fault("--%s and --server exclude each other: the server sends the events, by its own saasquatch.bulk", bulkFlag)
+	}
+	if f.givesBulk() && f.given.Via == replay.ViaImport {
+		faults = append(faults, errBulkOfImport)
+	}
 	if f.out != "" && f.given.Via != replay.ViaImport {
 		fault("--out needs --via import")
 	}
@@ -145,7 +157,16 @@ func (f *replayFlags) check(args []string) error {
 	return errors.Join(faults...)
 }
 
-const maxReplayConcurrency = 1000
+const (
+	maxReplayConcurrency = 1000
+	bulkFlag             = "bulk"
+)
+
+// errBulkOfImport refuses --bulk for a run by import jobs. A resumed run has its own way of sending.
+var errBulkOfImport = errors.New("--bulk and --via import exclude each other: an import job has no bulk calls")
+
+// givesBulk reports whether the command line overrides saasquatch.bulk.
+func (f *replayFlags) givesBulk() bool { return f.cmd.Flags().Changed(bulkFlag) }
 
 func (f *replayFlags) report() *outputFile { return &outputFile{"--report", f.reportFile, f.force} }
 

@@ -81,7 +81,11 @@ func (r *replaying) printReport(report *replay.Report) error {
 	}
 	printRemarks(r.stdout, report)
 	if report.DryRun {
-		fmt.Fprintf(r.stdout, "%d requests", report.Requests)
+		if n := r.conn.SaaSquatch.Bulk; n > 1 && r.spec.Via == replay.ViaAPI {
+			fmt.Fprintf(r.stdout, "%d events to send, in calls of up to %d", report.Requests, n)
+		} else {
+			fmt.Fprintf(r.stdout, "%d requests", report.Requests)
+		}
 		if report.Estimate > 0 {
 			fmt.Fprintf(r.stdout, ", %s at %v a second", report.Estimate.Round(time.Second), r.flags.rate)
 		}
