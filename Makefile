@@ -15,10 +15,10 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: help build test bench fuzz lint vuln cost clean
+.PHONY: help build test bench bench-system fuzz lint vuln cost clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 build: ## a static binary in bin/
 	CGO_ENABLED=0 go build $(BUILDFLAGS) -o bin/segment-saasquatch ./cmd/segment-saasquatch
@@ -36,6 +36,13 @@ test: ## every test, with the race detector
 
 bench: ## every benchmark, with the ratios to its baselines
 	go test -run '^$$' -bench . ./mapping/... ./adapter/... ./cmd/...
+
+# PAIRS=1 EVENTS=5000 is a quick look.
+PAIRS ?= 5
+EVENTS ?= 30000
+bench-system: ## the built program from outside, as ratios to a bare HTTP client; minutes
+	SYSTEM_BENCH_EVENTS=$(EVENTS) go test ./cmd/segment-saasquatch -run '^$$' -bench '^BenchmarkSystem$$' \
+		-benchtime $(PAIRS)x -timeout 2h
 
 # Each package is built once, and not again for each of its targets.
 fuzz: ## every fuzz target with FUZZTIME inputs

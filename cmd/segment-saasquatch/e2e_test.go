@@ -23,6 +23,9 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if latency, ok := os.LookupEnv(sinkEnv); ok {
+		runSink(latency)
+	}
 	os.Exit(testMain(m))
 }
 
@@ -250,7 +253,7 @@ func postSigned(t testing.TB, url, secret string, body, signed []byte) (status i
 }
 
 // get reads JSON from a URL.
-func get[T any](t *testing.T, url string) (value T) {
+func get[T any](t testing.TB, url string) (value T) {
 	t.Helper()
 	response, err := http.Get(url)
 	if err != nil {
