@@ -2,6 +2,7 @@ package saasquatch
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"io"
@@ -65,58 +66,78 @@ const maxPooled = 64 << 10
 // is a kind of body, too.
 func readBody(status int, body io.Reader) answerBody {
 	r := bodyReaders.Get().(*bodyReader)
-	defer func() {
-		r.limited.R = nil
-		if r.text.Cap() <= maxPooled {
-			bodyReaders.Put(r)
-		}
-	}()
-	whole := r.fill(body)
-	if bytes.HasPrefix(r.text.Bytes(), []byte("\x1f\x8b")) { // gzip, which no request of ours asks for
-		whole = r.unzip() && whole
+	defer r.release()
+	form, start, broke := r.open(body, maxAnswer)
+	read := answerBody{form: form}
+	if form == formObject {
+		read.form, read.failure = r.scan(broke == nil)
 	}
-	text := r.text.Bytes()
-	trimmed := bytes.TrimLeft(bytes.TrimPrefix(text, []byte("\ufeff")), " \t\r\n")
-	start := r.start[:copy(r.start[:], trimmed)] // the decoder overwrites what it has read
-	var read answerBody
-	switch {
-	case len(trimmed) == 0:
-		read.form = formEmpty
-	case trimmed[0] != '{':
-		read.form = formOther
-	default:
-		r.text.Next(len(text) - len(trimmed))
-		read.form, read.failure = r.scan(whole)
-	}
-	if (read.form == formOther || status > 299) && !read.failure.stated {
-		read.start = string(start)
-	}
+	read.keepStart(status, start)
 	return read
 }
 
-// fill reads the body into the buffer and reports whether it is complete.
-func (r *bodyReader) fill(body io.Reader) (whole bool) {
-	r.text.Reset()
-	r.limited = io.LimitedReader{R: body, N: maxAnswer + 1}
-	_, err := r.text.ReadFrom(&r.limited)
-	if r.text.Len() > maxAnswer {
-		r.text.Truncate(maxAnswer)
-		return false
+// release makes the reader ready for another body.
+func (r *bodyReader) release() {
+	r.limited.R = nil
+	if r.text.Cap() <= maxPooled {
+		bodyReaders.Put(r)
 	}
-	return err == nil
 }
 
-// unzip unpacks the buffer's content and reports whether it is complete.
-func (r *bodyReader) unzip() (whole bool) {
+// open reads a body of at most limit bytes into the buffer, and returns its form by its first character and its
+// beginning. An object starts at the start of the buffer. broke says why the body is incomplete, nil if it is not.
+func (r *bodyReader) open(body io.Reader, limit int64) (form form, start []byte, broke error) {
+	broke = r.fill(body, limit)
+	if bytes.HasPrefix(r.text.Bytes(), []byte("\x1f\x8b")) { // gzip, which no request of ours asks for
+		broke = cmp.Or(broke, r.unzip(limit))
+	}
+	text := r.text.Bytes()
+	trimmed := bytes.TrimLeft(bytes.TrimPrefix(text, []byte("\ufeff")), " \t\r\n")
+	start = r.start[:copy(r.start[:], trimmed)] // the decoder overwrites what it has read
+	switch {
+	case len(trimmed) == 0:
+		return formEmpty, start, broke
+	case trimmed[0] != '{':
+		return formOther, start, broke
+	default:
+		r.text.Next(len(text) - len(trimmed))
+		return formObject, start, broke
+	}
+}
+
+// keepStart keeps the beginning of a body that may not be SaaSquatch's.
+func (b *answerBody) keepStart(status int, start []byte) {
+	if (b.form == formOther || status > 299) && !b.failure.stated {
+		b.start = string(start)
+	}
+}
+
+// errTooLong means that a body is longer than its limit.
+var errTooLong = errors.New("the answer is too long")
+
+// fill reads the body into the buffer. Its error says why the body is incomplete.
+func (r *bodyReader) fill(body io.Reader, limit int64) error {
+	r.text.Reset()
+	r.limited = io.LimitedReader{R: body, N: limit + 1}
+	_, err := r.text.ReadFrom(&r.limited)
+	if int64(r.text.Len()) > limit {
+		r.text.Truncate(int(limit))
+		return errTooLong
+	}
+	return err
+}
+
+// unzip unpacks the buffer's content. Its error says why the content is incomplete.
+func (r *bodyReader) unzip(limit int64) error {
 	unzipped, err := gzip.NewReader(bytes.NewReader(bytes.Clone(r.text.Bytes())))
 	if err != nil {
 		// It ended within the header, or only looks like gzip.
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
 			r.text.Reset()
 		}
-		return false
+		return err
 	}
-	return r.fill(unzipped)
+	return r.fill(unzipped, limit)
 }
 
 // scan reads the object at the start of the buffer. Of several members with the same name the last counts.
@@ -150,27 +171,10 @@ func (r *bodyReader) member(failure *apiError) error {
 		return err
 	}
 	// Only top-level members make the answer an error: a success repeats an event's fields, which may have any name.
-	var text *string
-	switch string(name) {
-	case `"statusCode"`:
-		value, err := r.decoder.ReadValue()
-		if err == nil {
-			failure.StatusCode = statedStatus(value)
-		}
-		return err
-	case `"apiErrorCode"`:
-		text = &failure.APIErrorCode
-	case `"rsCode"`:
-		text = &failure.RSCode
-	case `"message"`:
-		text = &failure.Message
-	default:
-		_, err := r.decoder.ReadValue() // half of SkipValue's time
-		return err
-	}
-	value, err := r.decoder.ReadValue()
+	member := errorMemberOf(name)
+	value, err := r.decoder.ReadValue() // half of SkipValue's time
 	if err == nil {
-		*text = textOf(value)
+		failure.set(member, value)
 	}
 	return err
 }

@@ -8,8 +8,9 @@ import (
 )
 
 // classifyUpsert returns what a status means for an upsert. Three things differ from an event: the user may exist
-// already, an upsert creates a missing user, and SaaSquatch refuses the whole upsert for one optional field.
-func classifyUpsert(status int, failure apiError) adapter.Attempt {
+// already, an upsert creates a missing user, and SaaSquatch refuses the whole upsert for one optional field. Upserts
+// have no keys.
+func classifyUpsert(status int, failure apiError, _ bool) adapter.Attempt {
 	code, refusal := failure.code(), 400 <= status && status <= 499
 	switch {
 	case refusal && !code.doNotTrack && !code.tenantUnknown && (status == http.StatusConflict || code.userExists):

@@ -1,12 +1,13 @@
 // Package saasquatch makes single requests to SaaSquatch's REST and GraphQL APIs and classifies the answers. It knows
 // nothing of retries.
 //
-// A [Client] delivers events and user upserts one by one. An [Importer] has SaaSquatch import files of events, and
+// A [Client] delivers events and user upserts, one by one or up to [adapter.MaxBulk] in a call. An [Importer] has SaaSquatch import files of events, and
 // reads the results.
 package saasquatch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -52,6 +53,7 @@ type Client struct {
 	scheme    string
 	host      string
 	account   string // path up to and including the slash before the accountId
+	graphQL   string // path of GraphQL
 	header    http.Header
 	secrets   secrets // in header
 	timeout   time.Duration
@@ -65,11 +67,13 @@ func New(opts Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	tenant := "/api/v1/" + escapeSegment(opts.TenantAlias)
 	return &Client{
 		transport: newTransport(opts.Concurrency, opts.TLS),
 		scheme:    base.Scheme,
 		host:      base.Host,
-		account:   "/api/v1/" + escapeSegment(opts.TenantAlias) + "/open/account/",
+		account:   tenant + "/open/account/",
+		graphQL:   tenant + "/graphql",
 		header: http.Header{
 			"Authorization": opts.authorization(),
 			"Content-Type":  {"application/json"},
@@ -109,16 +113,31 @@ func (o *Options) authorization() []string {
 	return authorized.Header["Authorization"]
 }
 
+// item is an event or an upsert of a request.
+type item struct {
+	accountID, userID string
+	body              []byte
+	// eventKey is not hidden, although it is a value of the body.
+	eventKey string
+	// keyed: the event has an idempotency key.
+	keyed bool
+}
+
+func eventItem(event *mapping.UserEvent) item {
+	return item{
+		accountID: event.AccountID, userID: event.UserID, body: event.Body, eventKey: event.Key,
+		keyed: event.IdempotencyKey != "",
+	}
+}
+
+func upsertItem(upsert *mapping.UserUpsert) item {
+	return item{accountID: upsert.AccountID, userID: upsert.UserID, body: upsert.Body}
+}
+
 // Track makes one Track User Event call.
 func (c *Client) Track(ctx context.Context, event *mapping.UserEvent) adapter.Attempt {
-	target := c.target(event.AccountID, event.UserID, "/events", "")
-	private := mask{
-		accountID: event.AccountID, userID: event.UserID, body: event.Body, eventKey: event.Key, secrets: c.secrets,
-	}
-	keyed := event.IdempotencyKey != ""
-	return c.attempt(ctx, http.MethodPost, target, private, func(status int, failure apiError) adapter.Attempt {
-		return classify(status, failure, keyed)
-	})
+	item := eventItem(event)
+	return c.attempt(ctx, http.MethodPost, c.target(&item, "/events", ""), item, classify)
 }
 
 // Upsert makes one User Upsert call, which creates the user and its account if they are missing. It is idempotent: a
@@ -127,10 +146,12 @@ func (c *Client) Track(ctx context.Context, event *mapping.UserEvent) adapter.At
 func (c *Client) Upsert(ctx context.Context, upsert *mapping.UserUpsert) adapter.Attempt {
 	// Only the status of the answer counts. By SaaSquatch's API definition fields picks the members of the answer, so
 	// that SaaSquatch need not make share links.
-	target := c.target(upsert.AccountID, upsert.UserID, "", "fields=id,accountId")
-	private := mask{accountID: upsert.AccountID, userID: upsert.UserID, body: upsert.Body, secrets: c.secrets}
-	return c.attempt(ctx, http.MethodPut, target, private, classifyUpsert)
+	item := upsertItem(upsert)
+	return c.attempt(ctx, http.MethodPut, c.target(&item, "", "fields=id,accountId"), item, classifyUpsert)
 }
+
+// classifier is the classification of an answer with a status that is no plain success.
+type classifier func(status int, failure apiError, keyed bool) adapter.Attempt
 
 // response is the part of an answer that counts.
 type response struct {
@@ -149,18 +170,24 @@ func (r *response) plainSuccess() bool {
 	return succeeded(r.status) && r.body.form != formOther && !r.body.failure.stated
 }
 
-// judge classifies an answer that is no plain success. A 2xx with SaaSquatch's error object counts by the status that
-// the object states.
-func (r *response) judge(classify func(status int, failure apiError) adapter.Attempt, private *mask) adapter.Attempt {
-	var attempt adapter.Attempt
+// countedStatus returns the status by which an answer counts: that of HTTP, or the one that SaaSquatch's error object states
+// in a 2xx.
+func (r *response) countedStatus() int {
+	if !succeeded(r.status) {
+		return r.status
+	}
+	return cmp.Or(r.body.failure.status(), noStatus)
+}
+
+// noStatus: an answer states no status, so it is unknown whether SaaSquatch has processed the request.
+const noStatus = -1
+
+// judge classifies an answer that is no plain success by a status, which may be noStatus.
+func (r *response) judge(status int, classify classifier, keyed bool, private *mask) adapter.Attempt {
+	attempt := adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonUnexpectedAnswer}
 	failure := &r.body.failure
-	switch {
-	case !succeeded(r.status):
-		attempt = classify(r.status, *failure)
-	case failure.status() != 0:
-		attempt = classify(failure.status(), *failure)
-	default: // it is unknown whether SaaSquatch has processed the request
-		attempt = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonUnexpectedAnswer}
+	if status != noStatus {
+		attempt = classify(status, *failure, keyed)
 	}
 	attempt.Status = r.status
 	if attempt.Outcome == adapter.Delivered {
@@ -175,49 +202,75 @@ func (r *response) judge(classify func(status int, failure apiError) adapter.Att
 	return attempt
 }
 
-// attempt makes one request and classifies its answer. The detail hides private texts.
+// attempt makes one request about an item and classifies its answer. The detail hides private texts.
 func (c *Client) attempt(
-	ctx context.Context, method string, target *url.URL, private mask,
-	classify func(status int, failure apiError) adapter.Attempt,
+	ctx context.Context, method string, target *url.URL, sent item, classify classifier,
 ) adapter.Attempt {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	// A transport's errors have no common type for failures before a connection is ready: in dialling, in TLS, by a
-	// proxy that refuses, in the wait for a free one.
-	var way traced
-	ctx = way.trace(ctx)
-	answer, err := c.transport.RoundTrip(c.newRequest(ctx, method, target, private.body))
-	if err != nil {
-		return classifyError(err, way.came())
+	answer, failed := c.send(ctx, method, target, singleBody(sent.body))
+	if answer == nil {
+		return failed
 	}
 	defer answer.Body.Close()
 	got := &response{status: answer.StatusCode, body: readBody(answer.StatusCode, answer.Body)}
 	if got.plainSuccess() {
 		return adapter.Attempt{Outcome: adapter.Delivered, Status: got.status}
 	}
-	got.contentType = answer.Header.Get("Content-Type")
-	got.retryAfter = retryAfter(answer.Header.Get("Retry-After"), time.Now)
-	return got.judge(classify, &private)
+	got.keepHeader(answer)
+	return got.judge(got.countedStatus(), classify, sent.keyed, &mask{items: []item{sent}, secrets: c.secrets})
+}
+
+// keepHeader keeps the part of an answer's header that counts.
+func (r *response) keepHeader(answer *http.Response) {
+	r.contentType = answer.Header.Get("Content-Type")
+	r.retryAfter = retryAfter(answer.Header.Get("Retry-After"), time.Now)
+}
+
+// send makes a request. If there is no answer, failed is the result.
+func (c *Client) send(
+	ctx context.Context, method string, target *url.URL, body requestBody,
+) (answer *http.Response, failed adapter.Attempt) {
+	// A transport's errors have no common type for failures before a connection is ready: in dialling, in TLS, by a
+	// proxy that refuses, in the wait for a free one.
+	var way traced
+	ctx = way.trace(ctx)
+	answer, err := c.transport.RoundTrip(c.newRequest(ctx, method, target, body))
+	if err != nil {
+		return nil, classifyError(err, way.came())
+	}
+	return answer, adapter.Attempt{}
 }
 
 // target returns the URL of a user, with a suffix of the path and a query. It is built by hand: the ids come from
 // outside, and each function of net/url that joins paths changes them.
-func (c *Client) target(accountID, userID, suffix, query string) *url.URL {
-	target := escapedURL(c.scheme, c.host, c.account+escapeSegment(accountID)+"/user/"+escapeSegment(userID)+suffix)
+func (c *Client) target(of *item, suffix, query string) *url.URL {
+	path := c.account + escapeSegment(of.accountID) + "/user/" + escapeSegment(of.userID) + suffix
+	target := escapedURL(c.scheme, c.host, path)
 	target.RawQuery = query
 	return target
 }
 
-func (c *Client) newRequest(ctx context.Context, method string, target *url.URL, body []byte) *http.Request {
+// requestBody is the body of a request, which net/http may read more than once.
+type requestBody interface {
+	reader() io.Reader
+	size() int64
+}
+
+// singleBody is the body of one item.
+type singleBody []byte
+
+func (b singleBody) reader() io.Reader { return bytes.NewReader(b) }
+func (b singleBody) size() int64       { return int64(len(b)) }
+
+func (c *Client) newRequest(ctx context.Context, method string, target *url.URL, body requestBody) *http.Request {
 	request := &http.Request{
 		Method:        method,
 		URL:           target,
 		Header:        c.header, // shared: transports must not change it
-		Body:          io.NopCloser(bytes.NewReader(body)),
-		ContentLength: int64(len(body)),
-		GetBody: func() (io.ReadCloser, error) {
-			return io.NopCloser(bytes.NewReader(body)), nil
-		},
+		Body:          io.NopCloser(body.reader()),
+		ContentLength: body.size(),
+		GetBody:       func() (io.ReadCloser, error) { return io.NopCloser(body.reader()), nil },
 	}
 	return request.WithContext(ctx)
 }

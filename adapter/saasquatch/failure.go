@@ -2,6 +2,7 @@ package saasquatch
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,6 +13,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // apiError is SaaSquatch's error object: Error in its API definition, with the rsCode that its Java SDK has too. A
@@ -31,6 +34,57 @@ type apiError struct {
 // failed reports whether the object's members make it an error.
 func (e *apiError) failed() bool {
 	return e.StatusCode >= 300 || e.APIErrorCode != "" || e.RSCode != ""
+}
+
+// errorMember is a member of the error object.
+type errorMember uint8
+
+const (
+	noErrorMember errorMember = iota
+	memberStatusCode
+	memberAPIErrorCode
+	memberRSCode
+	memberMessage
+)
+
+// errorMemberOf returns the member with a name, which stands in quotes as in JSON.
+func errorMemberOf(quoted []byte) errorMember {
+	switch string(quoted) {
+	case `"statusCode"`:
+		return memberStatusCode
+	case `"apiErrorCode"`:
+		return memberAPIErrorCode
+	case `"rsCode"`:
+		return memberRSCode
+	case `"message"`:
+		return memberMessage
+	default:
+		return noErrorMember
+	}
+}
+
+// set sets a member. A value of another kind than documented counts as missing.
+func (e *apiError) set(member errorMember, value jsontext.Value) {
+	switch member {
+	case memberStatusCode:
+		e.StatusCode = statedStatus(value)
+	case memberAPIErrorCode:
+		e.APIErrorCode = textOf(value)
+	case memberRSCode:
+		e.RSCode = textOf(value)
+	case memberMessage:
+		e.Message = textOf(value)
+	}
+}
+
+// UnmarshalJSON never fails. It reads the members that an error has, as far as they have the documented kinds.
+func (e *apiError) UnmarshalJSON(text []byte) error {
+	var members map[string]jsontext.Value
+	_ = json.Unmarshal(text, &members)
+	for name, value := range members {
+		e.set(errorMemberOf([]byte(`"`+name+`"`)), value)
+	}
+	return nil
 }
 
 // maxDetail bounds a detail, in bytes.

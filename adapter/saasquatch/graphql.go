@@ -2,8 +2,10 @@ package saasquatch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -62,8 +64,44 @@ type graphQLExtensions struct {
 	Classification string    `json:"classification"`
 }
 
-// readAnswer reads an answer of GraphQL, whose HTTP status is a success even if the call failed. SaaSquatch puts its
-// error into errors[].extensions.apiError or extensions.apiError. Errors of GraphQL itself have only a message.
+// graphQLErrors are the members of an answer that may say why a call failed, each as it stands in the answer.
+type graphQLErrors struct {
+	errors, extensions json.RawMessage
+	// bare is the error object of REST.
+	bare apiError
+}
+
+// errNoList means that the member errors is no list.
+var errNoList = errors.New("the answer's errors are no list")
+
+// first returns the error that counts, nil if the call has not failed. SaaSquatch puts its error into
+// errors[].extensions.apiError or extensions.apiError. Errors of GraphQL itself have only a message. The error object
+// of REST counts in an answer without data.
+func (e *graphQLErrors) first(data bool) (*graphQLError, error) {
+	// A member of another type than expected leaves the others readable.
+	var failures []graphQLError
+	_ = json.Unmarshal(e.errors, &failures)
+	var extensions graphQLExtensions
+	_ = json.Unmarshal(e.extensions, &extensions)
+	for _, failure := range failures {
+		if failure.Extensions.APIError != nil {
+			return &failure, nil
+		}
+	}
+	switch {
+	case extensions.APIError != nil:
+		return &graphQLError{Extensions: graphQLExtensions{APIError: extensions.APIError}}, nil
+	case len(failures) > 0:
+		return &failures[0], nil
+	case present(e.errors) && string(e.errors) != "[]":
+		return nil, errNoList
+	case !data && e.bare.failed():
+		return &graphQLError{Extensions: graphQLExtensions{APIError: &e.bare}}, nil
+	}
+	return nil, nil
+}
+
+// readAnswer reads an answer of GraphQL, whose HTTP status is a success even if the call failed.
 func readAnswer(op string, response *http.Response, text []byte, data any) *adapter.APIError {
 	var answer struct {
 		Data       json.RawMessage `json:"data"`
@@ -77,30 +115,14 @@ func readAnswer(op string, response *http.Response, text []byte, data any) *adap
 	if present(answer.Data) {
 		dataErr = json.Unmarshal(answer.Data, data)
 	}
-	// A member of another type than expected leaves the others readable.
-	var failures []graphQLError
-	_ = json.Unmarshal(answer.Errors, &failures)
-	var extensions graphQLExtensions
-	_ = json.Unmarshal(answer.Extensions, &extensions)
-
-	var bare apiError // as REST answers
-	_ = json.Unmarshal(text, &bare)
-
-	wait := retryAfter(response.Header.Get("Retry-After"), time.Now)
-	for _, failure := range failures {
-		if failure.Extensions.APIError != nil {
-			return failure.apiError(op, wait)
-		}
-	}
+	failures := graphQLErrors{errors: answer.Errors, extensions: answer.Extensions}
+	_ = json.Unmarshal(text, &failures.bare)
+	failure, err := failures.first(present(answer.Data))
 	switch {
-	case extensions.APIError != nil:
-		return (graphQLError{Extensions: graphQLExtensions{APIError: extensions.APIError}}).apiError(op, wait)
-	case len(failures) > 0:
-		return failures[0].apiError(op, wait)
-	case present(answer.Errors) && string(answer.Errors) != "[]":
-		return unreadable(op, response.StatusCode, "the answer's errors are no list")
-	case !present(answer.Data) && bare.failed():
-		return (graphQLError{Extensions: graphQLExtensions{APIError: &bare}}).apiError(op, wait)
+	case err != nil:
+		return unreadable(op, response.StatusCode, err.Error())
+	case failure != nil:
+		return failure.apiError(op, retryAfter(response.Header.Get("Retry-After"), time.Now))
 	case !present(answer.Data):
 		return unreadable(op, response.StatusCode, "the answer has neither data nor errors")
 	case dataErr != nil:
@@ -112,10 +134,11 @@ func readAnswer(op string, response *http.Response, text []byte, data any) *adap
 // present reports whether a member is there and not null.
 func present(member json.RawMessage) bool { return len(member) > 0 && string(member) != "null" }
 
-// apiError classifies the error. SaaSquatch's own error states a status. Without one, an error in the execution of the
-// call counts as a 500, and any other as a fault of the call.
-func (e graphQLError) apiError(op string, wait time.Duration) *adapter.APIError {
-	failure := apiError{Message: e.Message}
+// stated returns SaaSquatch's error, and the status by which it counts. SaaSquatch's own error states a status; else
+// its StatusCode is 0. Without one, an error in the execution of the call counts as a 500. Any other error of GraphQL
+// itself counts as a 400, and any other of SaaSquatch's own has the status 0.
+func (e graphQLError) stated() (failure apiError, status int) {
+	failure = apiError{Message: e.Message}
 	if e.Extensions.APIError != nil {
 		failure = *e.Extensions.APIError
 		if failure.Message == "" {
@@ -123,19 +146,33 @@ func (e graphQLError) apiError(op string, wait time.Duration) *adapter.APIError 
 		}
 	}
 	failure.stated = true
-	stated := failure.StatusCode
-	if stated < 400 || stated > 599 {
-		stated, failure.StatusCode = 0, 0
+	if failure.StatusCode < 400 || failure.StatusCode > 599 {
+		failure.StatusCode = 0
 	}
-	status := failure.status()
-	if status == 0 {
+	switch status = failure.status(); {
+	case status != 0:
+	case e.inExecution():
+		status = http.StatusInternalServerError
+	case e.Extensions.APIError == nil:
 		status = http.StatusBadRequest
-		switch e.Extensions.Classification { // graphql-java's ErrorType
-		case "DataFetchingException", "ExecutionAborted", "NullValueInNonNullableField":
-			status = http.StatusInternalServerError
-		}
 	}
-	described := failure.apiError(op, status, wait)
-	described.Status = stated
+	return failure, status
+}
+
+// inExecution reports whether the error says that it occurred while the call was executed. The classes are those of
+// graphql-java's ErrorType.
+func (e graphQLError) inExecution() bool {
+	switch e.Extensions.Classification {
+	case "DataFetchingException", "ExecutionAborted", "NullValueInNonNullableField":
+		return true
+	}
+	return false
+}
+
+// apiError classifies the error.
+func (e graphQLError) apiError(op string, wait time.Duration) *adapter.APIError {
+	failure, status := e.stated()
+	described := failure.apiError(op, cmp.Or(status, http.StatusBadRequest), wait)
+	described.Status = failure.StatusCode
 	return described
 }

@@ -15,14 +15,13 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// mask hides the private texts of one request in the texts of its answer: the user's ids and the values of the body.
+// mask hides the private texts of one request in the texts of its answer: the users' ids and the values of the body.
 type mask struct {
-	accountID, userID string
-	body              []byte
-	// eventKey is not hidden, although it is a value of the body.
-	eventKey string
+	items []item
 	// secrets are those of the request's header.
 	secrets secrets
+	// known are the texts to hide, the longest first; nil until the first text.
+	known []hidden
 }
 
 // minHidden is the least length of a text to hide inside other words, in bytes. A shorter text is hidden only where it
@@ -51,25 +50,7 @@ func (m *mask) hide(text string) string {
 	}
 	text = m.secrets.hide(unescape(text))
 	folded := fold(text)
-	var all []hidden
-	add := func(text, shown string) {
-		if text != "" {
-			all = append(all, hidden{text, fold(text), shown})
-		}
-	}
-	for _, id := range []string{m.userID, m.accountID} {
-		add(id, "[id]")
-		if strings.Contains(id, " ") { // as a form encodes it
-			add(strings.ReplaceAll(id, " ", "+"), "[id]")
-		}
-	}
-	for _, value := range bodyValues(m.body) {
-		if value != m.eventKey {
-			add(value, "[value]")
-		}
-	}
-	// The longest first: an account's id may begin with a user's.
-	slices.SortStableFunc(all, func(a, b hidden) int { return cmp.Compare(len(b.text), len(a.text)) })
+	all := m.hidden()
 	if !whole {
 		ends := slices.Clone(all)
 		for _, form := range m.secrets {
@@ -78,11 +59,16 @@ func (m *mask) hide(text string) string {
 		text = withoutOpenEnd(text, folded, ends)
 		folded = folded[:len(text)]
 	}
-	all = slices.DeleteFunc(all, func(h hidden) bool { return !strings.Contains(folded, h.folded) })
+	found := make([]hidden, 0, 8)
+	for _, h := range all {
+		if strings.Contains(folded, h.folded) {
+			found = append(found, h)
+		}
+	}
 	var b strings.Builder
 next:
 	for i := 0; i < len(text); {
-		for _, h := range all {
+		for _, h := range found {
 			if end := i + len(h.text); strings.HasPrefix(folded[i:], h.folded) &&
 				(len(h.text) >= minHidden || text[i:end] == h.text && standsAlone(text, i, end)) {
 				b.WriteString(h.shown)
@@ -94,6 +80,41 @@ next:
 		i++
 	}
 	return b.String()
+}
+
+// hidden returns the private texts, the longest first: an account's id may begin with a user's.
+func (m *mask) hidden() []hidden {
+	if m.known != nil {
+		return m.known
+	}
+	all, seen := []hidden{}, make(map[string]bool)
+	add := func(text, shown string) {
+		if text != "" && !seen[text] {
+			seen[text] = true
+			all = append(all, hidden{text, fold(text), shown})
+		}
+	}
+	for i := range m.items {
+		for _, id := range []string{m.items[i].userID, m.items[i].accountID} {
+			add(id, "[id]")
+			if strings.Contains(id, " ") { // as a form encodes it
+				add(strings.ReplaceAll(id, " ", "+"), "[id]")
+			}
+		}
+	}
+	for i := range m.items {
+		if key := m.items[i].eventKey; key != "" {
+			seen[key] = true // an id stays hidden
+		}
+	}
+	for i := range m.items {
+		for _, value := range bodyValues(m.items[i].body) {
+			add(value, "[value]")
+		}
+	}
+	slices.SortStableFunc(all, func(a, b hidden) int { return cmp.Compare(len(b.text), len(a.text)) })
+	m.known = all
+	return all
 }
 
 // fold returns the text with lower-case ASCII letters. The result has the same length; the text need not be UTF-8.

@@ -130,7 +130,7 @@ func FuzzMask(f *testing.F) {
 		case 4:
 			text = html.EscapeString(id)
 		}
-		private := &mask{accountID: "account", userID: id}
+		private := &mask{items: []item{{accountID: "account", userID: id}}}
 		if got := private.hide(before + text + after); strings.Contains(got, id) {
 			t.Errorf("%q hidden in %q: %q", id, before+text+after, got)
 		}

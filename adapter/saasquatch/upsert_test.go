@@ -75,7 +75,7 @@ func TestClassifyUpsertByCode(t *testing.T) {
 		{429, "", "RS033", adapter.Pending, mapping.ReasonRateLimited, ""},
 		{500, "BAD_REQUEST", "", adapter.Pending, mapping.ReasonServerError, ""},
 	} {
-		got := classifyUpsert(test.status, apiError{APIErrorCode: test.code, RSCode: test.rsCode, stated: true})
+		got := classifyUpsert(test.status, apiError{APIErrorCode: test.code, RSCode: test.rsCode, stated: true}, false)
 		if got.Outcome != test.outcome || got.Reason != test.reason || strings.Join(got.RefusedFields,
 			" ") != test.fields || got.Status != test.status {
 			t.Errorf("%d %s %s: got %+v", test.status, test.code, test.rsCode, got)
