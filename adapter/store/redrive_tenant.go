@@ -104,7 +104,7 @@ func (r *redriving) movePending(ids []int64) error {
 
 const moveSQL = `UPDATE queue SET tenant = r.tenant, due_at = r.now, redriven = 1, failed = 0,
 	first_attempt_at = NULL, ambiguous_at = NULL, sending_at = NULL, body_hash = r.body_hash,
-	event = coalesce(r.event, queue.event)
+	event = coalesce(r.event, queue.event), holds = CASE WHEN queue.holds IS NOT NULL THEN 0 END
 FROM r WHERE queue.id = r.id`
 
 // lockMovable returns the pending events that no process has leased, by id. No process can lease them until the

@@ -255,7 +255,8 @@ func (t *transaction) store(a *acceptance, i int, id int64) (outcome adapter.Out
 	t.rows = append(t.rows, id, a.queue.connection, a.due(), at, a.queue.tenant, body, messageID,
 		clean(arrival.UserID), accountOf(clean(arrival.AccountID), clean(arrival.UserID)), cut(arrival.EventKey),
 		payloadOf(arrival),
-		orNull(a.runID()), a.lease(), orNull(a.events[i]), checksum(arrival.Payload, id))
+		orNull(a.runID()), a.lease(), orNull(a.events[i]), checksum(arrival.Payload, id),
+		a.holds(arrival))
 	if len(t.rows) == manyRows*rowColumns {
 		return adapter.Pending, true, t.flush()
 	}
@@ -280,7 +281,7 @@ func (t *transaction) rejectedAgain(a *acceptance, arrival *adapter.Arrival, id 
 }
 
 // rowColumns is the number of values in a new row of the queue.
-const rowColumns = 15
+const rowColumns = 16
 
 // payloadOf returns the payload, which may be empty but not null.
 func payloadOf(a *adapter.Arrival) []byte {
@@ -390,7 +391,7 @@ func (t *transaction) record(r *recording) error {
 		found, err := affected(t.putBack.Exec(id, milliseconds(step.Due), orNull(cut(step.EventKey)),
 			asInt(step.Counted),
 			r.counted(), r.ambiguous(), orNull(step.Status), orNull(string(step.Reason)), orNull(cut(step.Detail)),
-			r.queue.tenant))
+			r.queue.tenant, r.tries()))
 		if err != nil {
 			return fmt.Errorf("put an event back: %w", err)
 		}

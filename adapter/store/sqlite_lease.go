@@ -158,22 +158,23 @@ func parkedIDs(ctx context.Context, tx *sql.Tx, q *Queue, parked []adapter.Parke
 }
 
 const loadSQL = `SELECT message_id, coalesce(body_hash, 1) = 0, user_id, account_id, received_at, attempts, failed,
-	redriven, first_attempt_at, ambiguous_at, sending_at, payload, coalesce(run, 0), checksum
+	redriven, first_attempt_at, ambiguous_at, sending_at, payload, coalesce(run, 0), checksum, holds, reason
 FROM queue WHERE id = ?1`
 
 func scanLeased(row *sql.Row, l *adapter.Leased) error {
 	var r leasedRow
 	err := row.Scan(&l.MessageID, &l.Keyed, &l.UserID, &r.account, &r.received, &l.Attempts, &l.Failed, &l.Redriven,
-		&r.first, &r.ambiguous, &r.sending, &l.Payload, &l.Run, &r.checksum)
+		&r.first, &r.ambiguous, &r.sending, &l.Payload, &l.Run, &r.checksum,
+		&r.holds, &r.reason)
 	r.complete(l)
 	return err
 }
 
 // leasedRow has the columns of a leased event that a row holds in another form.
 type leasedRow struct {
-	account                             sql.NullString
-	received                            int64
-	first, ambiguous, sending, checksum sql.NullInt64
+	account, reason                            sql.NullString
+	received                                   int64
+	first, ambiguous, sending, checksum, holds sql.NullInt64
 }
 
 // complete fills in what follows from these columns.
@@ -186,6 +187,7 @@ func (r *leasedRow) complete(l *adapter.Leased) {
 	l.ReceivedAt = time.UnixMilli(r.received)
 	l.FirstAttempt, l.AmbiguousSince = nullTime(r.first), nullTime(r.ambiguous)
 	l.Interrupted = r.sending.Valid
+	l.Superseded, l.Alone = r.holds.Valid && r.holds.Int64 == superseded, mustGoAlone(r.reason.String)
 }
 
 // nullTime returns the zero time for null.

@@ -19,8 +19,8 @@ type statements struct {
 const (
 	enqueueSQL = `INSERT OR FAIL INTO queue (id, connection, due_at, received_at, tenant, body_hash, message_id,
 		user_id,
-		account_id, event_key, payload, run, lease, event, checksum) VALUES `
-	enqueueRow = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+		account_id, event_key, payload, run, lease, event, checksum, holds) VALUES `
+	enqueueRow = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 	knownSQL = `SELECT hash FROM messages WHERE hash IN `
 
@@ -54,7 +54,8 @@ FROM queue WHERE id = ?1 AND tenant = ?14`
 	ambiguous_at = coalesce(ambiguous_at, ?6), sending_at = NULL,
 	status = CASE WHEN ?8 IS NULL THEN status ELSE ?7 END,
 	detail = CASE WHEN ?8 IS NULL THEN detail ELSE ?9 END,
-	reason = coalesce(?8, reason)
+	reason = coalesce(?8, reason),
+	holds = CASE WHEN ?11 IS NULL OR holds < 0 AND ?11 >= 0 THEN holds WHEN ?11 >= 0 THEN coalesce(holds, 0) + ?11 END
 WHERE id = ?1 AND tenant = ?10`
 
 	makeDueSQL = `UPDATE OR FAIL queue SET due_at = ?2 WHERE id = ?1 AND due_at > ?2 AND tenant = ?3`

@@ -579,7 +579,7 @@ func dropLookUps(t *testing.T, db *sql.DB) {
 		"TRIGGER deliveries_run_removed", "TRIGGER deliveries_changed",
 		"TABLE deliveries_by_outcome", "TABLE deliveries_by_run", "TABLE unindexed_deliveries",
 		"TABLE packed_messages",
-		"INDEX queue_oldest",
+		"INDEX queue_oldest", "INDEX queue_upserts",
 	} {
 		execute(t, db, "DROP "+of)
 	}
@@ -606,6 +606,7 @@ func TestOlderDatabase(t *testing.T) {
 			`DROP TABLE IF EXISTS commits`, `DROP TABLE IF EXISTS leases`, // of PostgreSQL only
 			`DROP TABLE IF EXISTS schema_additions`,
 			`DROP TABLE former_identities`, `DROP TABLE event_names`, `DROP TABLE rejected`, `DROP TABLE run_rejected`,
+			`ALTER TABLE queue DROP COLUMN holds`,
 			`ALTER TABLE queue DROP COLUMN event`, `ALTER TABLE deliveries DROP COLUMN event`,
 			`DROP TABLE dead_letters`, `DROP TABLE uncounted_dead_letters`, `ALTER TABLE queue DROP COLUMN checksum`,
 			`ALTER TABLE payloads DROP COLUMN checksum`,
