@@ -38,6 +38,7 @@ type sqliteEngine struct {
 	writing    chan struct{}
 	connection *sql.Conn
 	statements *statements
+	load       *sql.Stmt            // of the connection that looks for due events
 	rewrites   map[string]*sql.Stmt // prepared for operators' work
 
 	leases       leases
@@ -213,6 +214,9 @@ func (e *sqliteEngine) connect(ctx context.Context, opts *Options) (err error) {
 	if e.statements, err = prepareStatements(ctx, e.connection); err != nil {
 		return err
 	}
+	if e.load, err = e.readers[leaseRead].PrepareContext(ctx, loadSQL); err != nil {
+		return err
+	}
 	if err := e.read(ctx, shortRead, func(tx *sql.Tx) error { return e.loadMessages(ctx, tx) }); err != nil {
 		return err
 	}
@@ -271,6 +275,9 @@ func (e *sqliteEngine) close() error {
 		return e.save(err)
 	}
 	var errs []error
+	if e.load != nil {
+		errs = append(errs, e.load.Close())
+	}
 	for _, readers := range e.readers {
 		if readers != nil {
 			errs = append(errs, readers.Close())

@@ -411,6 +411,11 @@ func (t *transaction) record(r *recording) error {
 	if r.lost = !found; r.lost {
 		return nil
 	}
+	if r.supersedes() {
+		if _, err := t.supersede.Exec(id); err != nil {
+			return fmt.Errorf("supersede upserts: %w", err)
+		}
+	}
 	r.stored = r.keepPayload
 	if r.keepPayload && isDeadLetter(step.Outcome) {
 		if r.stored, err = t.keepDeadLetter(r.queue, step.Outcome, id, int64(len(r.leased.Payload))); err != nil {

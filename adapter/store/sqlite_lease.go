@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"sync"
 	"time"
 
@@ -39,12 +38,11 @@ func (l *leases) end(id int64) {
 	}
 }
 
-// begin forgets the leases that ended before the snapshot of a look-up, and returns the number of leased events.
-func (l *leases) begin() int {
+// begin forgets the leases that ended before the snapshot of a look-up.
+func (l *leases) begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	clear(l.ended)
-	return len(l.ids)
 }
 
 // take leases an event, and reports whether it was free.
@@ -61,57 +59,47 @@ func (l *leases) take(id int64) bool {
 	return true
 }
 
+// isInHand reports whether the process works on an event. After the lease has ended, a snapshot may still show the
+// event as it was before.
+func (l *leases) isInHand(id int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, taken := l.ids[id]
+	return taken
+}
+
+// isFree reports whether take would succeed.
+func (l *leases) isFree(id int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, taken := l.ids[id]
+	_, ended := l.ended[id]
+	return !taken && !ended
+}
+
 func (e *sqliteEngine) lease(
 	ctx context.Context, q *Queue, now time.Time, request leaseRequest,
-) (leased []adapter.Leased, err error) {
-	// The outcome would go to a file that a restart does not find.
-	if err := e.check(); err != nil {
-		return nil, err
-	}
+) ([]adapter.Leased, error) {
 	e.leases.leasing.Lock()
 	defer e.leases.leasing.Unlock()
-	inHand := e.leases.begin()
-	defer func() {
-		if err != nil {
-			for i := range leased {
-				e.leases.end(leased[i].ID)
-			}
-			leased = nil
+	for {
+		// The outcome would go to a file that a restart does not find.
+		if err := e.check(); err != nil {
+			return nil, err
 		}
-	}()
-	err = e.read(ctx, leaseRead, func(tx *sql.Tx) error {
-		var due []int64
-		var err error
-		if request.parked != nil {
-			due, err = parkedIDs(ctx, tx, q, request.parked)
-		} else {
-			due, err = e.due(ctx, tx, q, now, inHand+request.limit)
+		l := leaseLookup{engine: e, ctx: ctx, queue: q, now: now, request: request}
+		leased, err := l.run()
+		if err != nil || len(l.kept) == 0 {
+			return leased, err
+		}
+		err = e.keepBack(ctx, q, now, l.kept)
+		if len(leased) > 0 {
+			return leased, nil // the next lease meets those events again
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		load, err := tx.PrepareContext(ctx, loadSQL)
-		if err != nil {
-			return err
-		}
-		defer load.Close()
-		for _, id := range due {
-			if len(leased) == request.limit || request.maxBytes <= 0 {
-				break
-			}
-			if !e.leases.take(id) {
-				continue
-			}
-			leased = append(leased, adapter.Leased{ID: id})
-			l := &leased[len(leased)-1]
-			if err := scanLeased(load.QueryRowContext(ctx, id), l); err != nil {
-				return fmt.Errorf("read event %d: %w", id, err)
-			}
-			request.maxBytes -= int64(len(l.Payload))
-		}
-		return nil
-	})
-	return leased, err
+	}
 }
 
 // clock is not known: SQLite has no clock of its own.
@@ -126,48 +114,6 @@ func (e *sqliteEngine) leaseTime(_ context.Context, _ *sql.Tx, now time.Time) (t
 // endLeases has nothing to do: leases are in memory.
 func (e *sqliteEngine) endLeases(context.Context, *sql.Tx, []int64, time.Time) (map[int64]struct{}, error) {
 	return nil, nil
-}
-
-// due returns the ids of due events of the queue's tenant. It reads only the index.
-func (e *sqliteEngine) due(ctx context.Context, tx *sql.Tx, q *Queue, now time.Time, limit int) ([]int64, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id FROM queue WHERE connection = ?1 AND tenant = ?2 AND due_at <= ?3
-		ORDER BY due_at, id LIMIT ?4`, q.connection, q.tenant, milliseconds(now), limit)
-	ids, err := column[int64](rows, err)
-	return ids, wrap("look for due events", err)
-}
-
-// parkedIDs returns the ids of the parked events that are pending and whose due time has not changed.
-func parkedIDs(ctx context.Context, tx *sql.Tx, q *Queue, parked []adapter.Parked) (ids []int64, err error) {
-	find, err := tx.PrepareContext(ctx, `SELECT count(*) FROM queue
-		WHERE id = ?1 AND connection = ?2 AND tenant = ?3 AND due_at = ?4`)
-	if err != nil {
-		return nil, err
-	}
-	defer find.Close()
-	for _, p := range parked {
-		var found bool
-		err := find.QueryRowContext(ctx, p.ID, q.connection, q.tenant, milliseconds(p.Due)).Scan(&found)
-		if err != nil {
-			return nil, fmt.Errorf("look for parked event %d: %w", p.ID, err)
-		}
-		if found {
-			ids = append(ids, p.ID)
-		}
-	}
-	return ids, nil
-}
-
-const loadSQL = `SELECT message_id, coalesce(body_hash, 1) = 0, user_id, account_id, received_at, attempts, failed,
-	redriven, first_attempt_at, ambiguous_at, sending_at, payload, coalesce(run, 0), checksum, holds, reason
-FROM queue WHERE id = ?1`
-
-func scanLeased(row *sql.Row, l *adapter.Leased) error {
-	var r leasedRow
-	err := row.Scan(&l.MessageID, &l.Keyed, &l.UserID, &r.account, &r.received, &l.Attempts, &l.Failed, &l.Redriven,
-		&r.first, &r.ambiguous, &r.sending, &l.Payload, &l.Run, &r.checksum,
-		&r.holds, &r.reason)
-	r.complete(l)
-	return err
 }
 
 // leasedRow has the columns of a leased event that a row holds in another form.

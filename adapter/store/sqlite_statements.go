@@ -11,7 +11,7 @@ import (
 // statements are the prepared statements that accept, lease and settle events.
 type statements struct {
 	begin, commit, rollback, allocate, enqueue, enqueueMany, known, candidates, logArrival, keepPayload,
-	settle, keepQueued, dequeue, putBack, makeDue, attempt, markSending, addTotal, runProgress, runObject,
+	settle, supersede, keepQueued, dequeue, putBack, makeDue, attempt, markSending, addTotal, runProgress, runObject,
 	addRunOutcome, rejectAgain, runRejected, deadLetterSizes, addDeadLetter, logState *sql.Stmt
 }
 
@@ -89,6 +89,10 @@ ON CONFLICT (digest) DO UPDATE SET repeats = repeats + 1 RETURNING delivery`
 	VALUES (?1, ?2, ?3, ?4)`
 )
 
+var supersedeSQL = `UPDATE OR FAIL queue SET holds = -1 WHERE id IN (SELECT h.id FROM queue q JOIN queue h
+	ON h.connection = q.connection AND h.tenant = q.tenant AND h.user_id = q.user_id AND h.account_id IS q.account_id
+		AND h.id < q.id AND h.` + overdueText + ` WHERE q.id = ?1)`
+
 // A statement for many rows costs much less than one for each row.
 const (
 	manyRows   = 16
@@ -129,6 +133,7 @@ func (s *statements) all() []statement {
 		{&s.logArrival, logArrivalSQL},
 		{&s.keepPayload, keepPayloadSQL},
 		{&s.settle, settleSQL},
+		{&s.supersede, supersedeSQL},
 		{&s.keepQueued, keepQueuedSQL},
 		{&s.dequeue, dequeueSQL},
 		{&s.putBack, putBackSQL},

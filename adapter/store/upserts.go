@@ -27,18 +27,20 @@ const (
 	noUpsert = -1
 )
 
-// holdsText is the condition on the column holds for an upsert that keeps back later events.
-var holdsText = `holds >= 0 AND holds < ` + strconv.Itoa(adapter.MaxHoldingTries)
-
-// overdueText is the condition for an upsert that a newer one supersedes.
-var overdueText = `holds >= ` + strconv.Itoa(adapter.MaxHoldingTries)
+// holdsText is the condition for an upsert that keeps back later events, and overdueText the one for an upsert that a
+// newer one supersedes. They begin with the name of the column.
+var (
+	holdsText   = `holds BETWEEN 0 AND ` + strconv.Itoa(adapter.MaxHoldingTries-1)
+	overdueText = `holds >= ` + strconv.Itoa(adapter.MaxHoldingTries)
+)
 
 // holdsAgain is the value of the column holds for a delivery that a redrive puts into the queue as the row r.
 const holdsAgain = `CASE WHEN r.event_key = '` + adapter.UpsertEventKey + `' THEN 0 END`
 
 // holds returns the value of the column for a new event.
 func (a *acceptance) holds(arrival *adapter.Arrival) any {
-	if arrival.EventKey != adapter.UpsertEventKey || arrival.Outcome != adapter.Pending || a.run != nil && a.batch.Held {
+	isUpsert := arrival.EventKey == adapter.UpsertEventKey && arrival.Outcome == adapter.Pending
+	if !isUpsert || a.run != nil && a.batch.Held {
 		return nil
 	}
 	return int64(0)
