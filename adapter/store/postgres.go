@@ -21,6 +21,7 @@ type postgresEngine struct {
 	shards    chan int64
 	writers   commitWriters
 	leaseFor  time.Duration
+	owner     *leaseOwner
 	// readSlots has a place for each running read, for the kinds of reads that are bounded.
 	readSlots map[readKind]chan struct{}
 	// resolveFor is resolveTimeout, except in tests.

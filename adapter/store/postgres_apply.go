@@ -122,7 +122,7 @@ type incoming struct {
 	checksums                        []int64
 	dues                             []int64
 	runs, leases                     []*int64
-	names, former                    []*int64
+	names, former, holds             []*int64
 	of                               []arrivalOf
 }
 
@@ -160,6 +160,7 @@ func (in *incoming) add(of arrivalOf, id int64) {
 	in.leases = append(in.leases, asPointer[int64](of.acceptance.lease()))
 	in.names = append(in.names, asPointer[int64](orNull(of.acceptance.events[of.index])))
 	in.former = append(in.former, asPointer[int64](q.store.formerHash(a)))
+	in.holds = append(in.holds, asPointer[int64](of.acceptance.holds(a)))
 }
 
 // asPointer returns nil for nil.
@@ -248,14 +249,16 @@ func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) 
 	}
 	stored, err := t.ids(`INSERT INTO queue (id, connection, tenant, due_at, received_at, body_hash, message_id,
 			user_id,
-			account_id, event_key, payload, run, lease, event, checksum)
+			account_id, event_key, payload, run, lease, event, checksum, holds)
 		SELECT i.id, i.connection, i.tenant, i.due, i.at, i.body_hash, i.message_id, i.user_id,
-			i.account_id, i.event_key, i.payload, i.run, i.lease, i.event, i.checksum
+			i.account_id, i.event_key, i.payload, i.run, i.lease, i.event, i.checksum,
+			i.holds
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[],
 				$8::text[], $9::text[], $10::bytea[],
-				$11::bigint[], $12::bigint[], $13::bigint[], $14::integer[], $15::bigint[], $16::integer[])
+				$11::bigint[], $12::bigint[], $13::bigint[], $14::integer[], $15::bigint[], $16::integer[],
+				$17::integer[])
 			AS i (id, connection, tenant, at, body_hash, message_id, user_id, account_id, event_key, payload,
-				due, run, lease, event, former, checksum)
+				due, run, lease, event, former, checksum, holds)
 		WHERE (i.body_hash IS NULL OR (
 				SELECT true FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid AND d.tenant = i.tenant
 					AND d.body_hash IN (i.body_hash, i.former) AND d.outcome IN (1, 2) LIMIT 1) IS NULL)
@@ -267,7 +270,7 @@ func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) 
 		RETURNING id`,
 		in.ids, in.connections, in.tenants, in.times, in.bodyHashes, in.messageIDs, in.users, in.accounts,
 		in.events, in.payloads,
-		in.dues, in.runs, in.leases, in.names, in.former, in.checksums)
+		in.dues, in.runs, in.leases, in.names, in.former, in.checksums, in.holds)
 	if err != nil {
 		return nil, err
 	}

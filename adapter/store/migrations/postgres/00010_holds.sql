@@ -1,10 +1,18 @@
 -- +goose Up
 
 -- An open transaction must not hold up running programs: the migration fails, and the next start
--- tries it again.
+-- tries it again. A program that accepts events uses the sequence before the queue.
 SET LOCAL lock_timeout = '10s';
+
+-- An event that is accepted after another has the larger id, on any connection of any replica. With
+-- a cache, each connection had ids of its own.
+ALTER SEQUENCE delivery_ids CACHE 1;
 
 -- For the upsert of a user: how often it was tried since it was accepted or redriven, or -1 once a
 -- newer upsert supersedes it. Null for other events, for those that wait for an import job, and
 -- for those of an earlier version, until they are put back.
 ALTER TABLE queue ADD COLUMN holds integer;
+
+-- The upserts of a user, by a hash of the userId: an index cannot hold every userId. The index has
+-- no rows yet.
+CREATE INDEX queue_upserts ON queue (hashtextextended(user_id, 0)) WHERE holds IS NOT NULL;
