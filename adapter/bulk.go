@@ -1,5 +1,30 @@
 package adapter
 
+import (
+	"context"
+
+	"segment-saasquatch/mapping"
+)
+
+// BulkSender makes attempts at several events by one call. It neither waits nor retries. It is safe
+// for concurrent use.
+type BulkSender interface {
+	Sender
+	// Bulkable reports whether SendBulk takes what was mapped: an event with an idempotency key, or
+	// the upsert of an identify that is one call. Others have calls of their own.
+	Bulkable(mapped *mapping.Result) bool
+	// BulkSize returns how many items SendBulk should be given at the most. It is smaller than
+	// MaxBulk after SaaSquatch refused larger calls.
+	BulkSize() int
+	// SendBulk makes one attempt at several events, or at several upserts, one of each user. A
+	// pending item that is Unprocessed and Alone may be sent by itself at once: by SendMissing if its
+	// Reason is user_not_found, else by Send.
+	SendBulk(ctx context.Context, mapped []*mapping.Result) BulkAttempt
+	// SendMissing makes one attempt at an event whose user SaaSquatch does not know: it upserts the
+	// user first.
+	SendMissing(ctx context.Context, mapped *mapping.Result) Attempt
+}
+
 // BulkAttempt is the result of one call for several events or upserts.
 type BulkAttempt struct {
 	// Call is what the call as a whole says about the tenant, for its circuit breaker. Its Outcome is Delivered if

@@ -134,6 +134,9 @@ type Leased struct {
 	AmbiguousSince time.Time
 	// Interrupted says that an attempt was marked as begun, and its end was not recorded.
 	Interrupted bool
+	// Tries is how many attempts an upsert has had since it was accepted or redriven, counted or not.
+	// Below MaxHoldingTries it keeps back its user's later events.
+	Tries int
 	// Superseded says that the event is an upsert that no longer keeps back its user's later events,
 	// and that a newer upsert of the user was delivered. It must not be sent: it would overwrite the
 	// newer values.

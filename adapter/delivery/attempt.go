@@ -11,43 +11,76 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// deliver makes one attempt at an event, unless it must wait or needs none, and records the result.
-// It returns false if ctx ended before that.
-func (d *Dispatcher) deliver(ctx context.Context, event *adapter.Leased) bool {
+// work makes attempts at the event in front of a user's queue, and in bulk at those in front of
+// others that wait. It returns false if ctx ended before that.
+func (d *Dispatcher) work(ctx context.Context, q *userQueue) bool {
+	if q.alone != nil {
+		return d.send(ctx, q, q.alone)
+	}
+	if d.bulk != nil {
+		return d.deliverAll(ctx, d.userQueues.more([]*userQueue{q}, d.breaker.Bulk(min(d.Bulk, d.bulk.BulkSize()))-1))
+	}
+	switch mapped, state := d.prepare(ctx, q); state {
+	case toBeSent:
+		return d.send(ctx, q, &toSendAlone{mapped: mapped})
+	default:
+		return state != interrupted
+	}
+}
+
+// preparation is what is left to do with an event.
+type preparation uint8
+
+const (
+	// toBeSent: an attempt.
+	toBeSent preparation = iota + 1
+	// finished: nothing. A step is handed over, or the event is released.
+	finished
+	// interrupted: nothing, because ctx has ended.
+	interrupted
+)
+
+// prepare maps the event in front of a queue. If the event needs no attempt, prepare settles it or
+// gives it back.
+func (d *Dispatcher) prepare(ctx context.Context, q *userQueue) (*mapping.Result, preparation) {
+	event := d.userQueues.front(q)
 	if event.Damaged {
 		step := DamagedStep(d.Now())
-		d.settle(ctx, event, &mapping.Result{}, &step, nil, 0)
-		return true
+		d.settle(q, event, &mapping.Result{}, &step, nil, 0)
+		return nil, finished
 	}
-	if due, held := d.barriers.until(event, d.Now()); held {
-		d.recordStep(ctx, event, &adapter.Step{Outcome: adapter.Pending, At: d.Now(), Due: due})
-		return true
+	if event.Superseded {
+		d.settle(q, event, &mapping.Result{}, &adapter.Step{Outcome: adapter.Skipped,
+			Reason: mapping.ReasonIdentifySuperseded, Detail: supersededDetail, At: d.Now()}, nil, 0)
+		return nil, finished
 	}
 	// Today's rules decide, at the time at which the event was accepted.
 	mapped := d.mapLeased(ctx, event)
 	switch mapped.Kind {
 	case mapping.KindUnfinished:
 		if ctx.Err() != nil {
-			return false
+			return nil, interrupted
 		}
 		// The lease is about to end. The rules alone tell what kind of call the event is.
 		byRules := d.mapEvent(event, mapping.Options{RulesOnly: true})
-		d.giveBack(ctx, event, &byRules)
-		return true
+		d.giveBack(ctx, q, event, &byRules)
+		return nil, finished
 	case mapping.KindSkip, mapping.KindReject:
 		result := resultOf(0, &mapped)
-		d.settle(ctx, event, &mapped, &adapter.Step{Outcome: result.Outcome, Reason: result.Reason,
+		d.settle(q, event, &mapped, &adapter.Step{Outcome: result.Outcome, Reason: result.Reason,
 			Detail: result.Detail, At: d.Now()}, mapped.Warnings, 0)
-		return true
+		return nil, finished
 	case 0:
 		now := d.Now()
 		attempt := adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonInternalError,
 			Detail: internalErrorDetail, Unprocessed: true}
-		d.settle(ctx, event, &mapped, d.judge(event, true, &attempt, now, now), nil, 0)
-		return true
+		d.settle(q, event, &mapped, d.judge(event, true, &attempt, now, now), nil, 0)
+		return nil, finished
 	}
-	return d.send(ctx, event, &mapped)
+	return &mapped, toBeSent
 }
+
+const supersededDetail = "a newer identify call of the user was delivered first"
 
 // mapLeased maps an event, as long as the lease leaves time for an attempt.
 func (d *Dispatcher) mapLeased(ctx context.Context, event *adapter.Leased) mapping.Result {
@@ -69,31 +102,40 @@ func DamagedStep(at time.Time) adapter.Step {
 	}
 }
 
-// send sends an event when the breaker permits it.
-func (d *Dispatcher) send(ctx context.Context, event *adapter.Leased, mapped *mapping.Result) bool {
+// toSendAlone is an event that needs a call of its own.
+type toSendAlone struct {
+	mapped *mapping.Result
+	// missing says that SaaSquatch has just said not to know the user.
+	missing bool
+}
+
+// send sends the event in front of a queue when the breaker permits it. It returns false if ctx ended
+// before that.
+func (d *Dispatcher) send(ctx context.Context, q *userQueue, alone *toSendAlone) bool {
+	event, mapped := d.userQueues.front(q), alone.mapped
 	keyed := repeatable(mapped)
 	for {
 		if !d.awaitRecording(ctx, event) {
 			return false
 		}
 		// Before the breaker, so that an event that is not sent uses up no token of the rate limit.
-		if d.withhold(ctx, event, mapped, keyed) {
+		if d.withhold(ctx, q, event, mapped, keyed) {
 			return true
 		}
-		permit, err := d.acquire(ctx, event)
+		permit, err := d.acquire(ctx, event, 1)
 		switch {
 		case ctx.Err() != nil && err != nil:
 			return false
 		case err != nil: // the lease is about to end
-			d.giveBack(ctx, event, mapped)
+			d.giveBack(ctx, q, event, mapped)
 			return true
 		}
 		// And after it, because the wait may have been long.
-		if d.overdue.any() {
+		if d.recorder.overdue() {
 			permit.Cancel()
 			continue
 		}
-		if d.withhold(ctx, event, mapped, keyed) {
+		if d.withhold(ctx, q, event, mapped, keyed) {
 			permit.Cancel()
 			return true
 		}
@@ -102,6 +144,8 @@ func (d *Dispatcher) send(ctx context.Context, event *adapter.Leased, mapped *ma
 			switch err := d.queue.MarkSending(context.WithoutCancel(ctx), event); {
 			case errors.Is(err, adapter.ErrLeaseLost):
 				permit.Cancel()
+				d.userQueues.recorded(event)
+				d.userQueues.done(q)
 				return true // another process delivers it
 			case err != nil:
 				permit.Cancel()
@@ -115,24 +159,32 @@ func (d *Dispatcher) send(ctx context.Context, event *adapter.Leased, mapped *ma
 				permit.Cancel()
 				now := d.Now()
 				// This takes off the mark.
-				d.recordStep(ctx, event, &adapter.Step{Outcome: adapter.Pending, At: now, Due: now})
+				d.recorder.handAndWait(d.stepOf(event, putBack(now, now), nil))
+				d.userQueues.done(q)
 				return true
 			}
 		}
 		began := d.Now()
-		attempt := d.attempt(ctx, mapped)
+		attempt := d.attempt(ctx, alone)
 		permit.event = uint64(event.ID)
 		permit.Done(attempt)
-		if attempt.Foreign {
-			// It costs the event a try only if other events get proper answers during the event's
-			// horizon.
-			attempt.Misconfigured = d.breaker.scope(d.Horizon) != scopeEvent
-		}
-		at := d.Now()
-		step, warnings := d.judge(event, keyed, &attempt, began, at), mergeWarnings(mapped.Warnings, attempt.Warnings)
-		d.settle(ctx, event, mapped, step, warnings, at.Sub(began))
+		d.conclude(q, event, mapped, &attempt, began)
 		return true
 	}
+}
+
+// conclude settles an event after an attempt, or puts it back.
+func (d *Dispatcher) conclude(
+	q *userQueue, event *adapter.Leased, mapped *mapping.Result, attempt *adapter.Attempt, began time.Time,
+) {
+	if attempt.Foreign {
+		// It costs the event a try only if other events get proper answers during the event's
+		// horizon.
+		attempt.Misconfigured = d.breaker.scope(d.Horizon) != scopeEvent
+	}
+	at := d.Now()
+	step := d.judge(event, repeatable(mapped), attempt, began, at)
+	d.settle(q, event, mapped, step, mergeWarnings(mapped.Warnings, attempt.Warnings), at.Sub(began))
 }
 
 // leaseMargin is how much of a lease must be left when an attempt ends at the latest, so that it
@@ -140,13 +192,15 @@ func (d *Dispatcher) send(ctx context.Context, event *adapter.Leased, mapped *ma
 const leaseMargin = 5 * time.Second
 
 // withhold settles or releases an event that must not be sent now, and reports whether it did.
-func (d *Dispatcher) withhold(ctx context.Context, event *adapter.Leased, mapped *mapping.Result, keyed bool) bool {
+func (d *Dispatcher) withhold(
+	ctx context.Context, q *userQueue, event *adapter.Leased, mapped *mapping.Result, keyed bool,
+) bool {
 	now := d.Now()
 	ambiguous := !event.AmbiguousSince.IsZero()
 	step := &adapter.Step{Outcome: adapter.Dead, At: now}
 	switch {
 	case d.leaseOver(event):
-		d.giveBack(ctx, event, mapped)
+		d.giveBack(ctx, q, event, mapped)
 		return true
 	case !keyed && d.UnkeyedDead && event.Interrupted:
 		step.Reason = mapping.ReasonUnkeyedAmbiguous
@@ -160,7 +214,7 @@ func (d *Dispatcher) withhold(ctx context.Context, event *adapter.Leased, mapped
 	default:
 		return false
 	}
-	d.settle(ctx, event, mapped, step, mapped.Warnings, 0)
+	d.settle(q, event, mapped, step, mapped.Warnings, 0)
 	return true
 }
 
@@ -177,15 +231,23 @@ const notSentTwice = ", and an event without an idempotency key is not sent twic
 
 // attempt makes one attempt. Nothing cuts it short, because its outcome would stay unknown. A panic
 // makes it an attempt that SaaSquatch may have processed.
-func (d *Dispatcher) attempt(ctx context.Context, mapped *mapping.Result) (attempt adapter.Attempt) {
+func (d *Dispatcher) attempt(ctx context.Context, alone *toSendAlone) (attempt adapter.Attempt) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			attempt = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonInternalError,
-				Detail: internalErrorDetail, Unprocessed: mapped.Kind == mapping.KindUserUpsert}
+			attempt = attemptOfPanic(alone.mapped)
 			d.OnPanic(cause, debug.Stack())
 		}
 	}()
-	return d.sender.Send(context.WithoutCancel(ctx), mapped)
+	ctx = context.WithoutCancel(ctx)
+	if alone.missing {
+		return d.bulk.SendMissing(ctx, alone.mapped)
+	}
+	return d.sender.Send(ctx, alone.mapped)
+}
+
+func attemptOfPanic(mapped *mapping.Result) adapter.Attempt {
+	return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonInternalError,
+		Detail: internalErrorDetail, Unprocessed: mapped.Kind == mapping.KindUserUpsert}
 }
 
 // An event that met a wrong configuration waits up to an eighth of its age, within these bounds.
@@ -269,29 +331,44 @@ func (d *Dispatcher) horizonDetail() string {
 	return fmt.Sprintf("no attempt succeeded within %s", d.Horizon)
 }
 
-// settle records a step, and reports the outcome with the warnings.
+// settle hands over the step of the event in front of a queue, and ends the work on the event. The
+// outcome is reported with the warnings once it is recorded.
 func (d *Dispatcher) settle(
-	ctx context.Context, event *adapter.Leased, mapped *mapping.Result, step *adapter.Step,
+	q *userQueue, event *adapter.Leased, mapped *mapping.Result, step *adapter.Step,
 	warnings []mapping.Warning, took time.Duration,
 ) {
 	step.EventKey = eventKeyOf(mapped)
-	switch {
-	case step.Outcome.Settled():
-		defer d.barriers.end(event)
-	case mapped.Kind == mapping.KindUserUpsert && d.barriers.begin(event, true, step.Due, step.At):
-		// Before the upsert itself, so that they stay behind it if the process ends now.
-		d.park(ctx, d.userQueues.takeBehind(event, step.Due))
-	}
-	if !d.recordStep(ctx, event, step) || !step.Outcome.Settled() {
+	step.Upsert = mapped.Kind == mapping.KindUserUpsert
+	if step.Upsert && step.Outcome == adapter.Pending {
+		d.putBackUpsert(q, event, step)
 		return
 	}
+	key := mapped.UserEvent.IdempotencyKey
+	recorded := d.stepOf(event, *step, func(recorded bool) {
+		if recorded && step.Outcome.Settled() {
+			d.report(event, step, key, warnings, took)
+		}
+	})
+	if step.Began.IsZero() || repeatable(mapped) {
+		d.recorder.hand(false, recorded)
+	} else {
+		// The attempt may not be repeated if the process dies.
+		d.recorder.handAndWait(recorded)
+	}
+	d.userQueues.done(q)
+}
+
+// report reports an outcome.
+func (d *Dispatcher) report(
+	event *adapter.Leased, step *adapter.Step, key string, warnings []mapping.Warning, took time.Duration,
+) {
 	attempts := event.Attempts
 	if step.Counted {
 		attempts++
 	}
 	d.Record(adapter.Result{
 		MessageID:      event.MessageID,
-		IdempotencyKey: mapped.UserEvent.IdempotencyKey,
+		IdempotencyKey: key,
 		EventKey:       step.EventKey,
 		Outcome:        step.Outcome,
 		Reason:         step.Reason,
@@ -304,49 +381,41 @@ func (d *Dispatcher) settle(
 	})
 }
 
-// recordStep records a step, and retries while the queue fails, because only this process knows the
-// outcome. It returns false if it could not record it.
-func (d *Dispatcher) recordStep(ctx context.Context, event *adapter.Leased, step *adapter.Step) bool {
-	watch := d.overdue.watch()
-	defer watch.end()
-	lasting, ending := context.WithoutCancel(ctx), ctx
-	for rest := leaseRest; ; {
-		recordings := []adapter.Recording{{Leased: event, Step: *step}}
-		err := d.queue.RecordAll(lasting, recordings)
-		switch {
-		case err == nil && recordings[0].Lost:
-			if step.Counted || step.Outcome.Settled() { // otherwise nothing is lost with it
-				d.OnError(fmt.Errorf("record %s of delivery %d: %w", step.Outcome, event.ID, adapter.ErrLeaseLost))
-			}
-			return false
-		case err == nil:
-			d.troubled.Store(false)
-			return true
-		}
-		d.trouble(fmt.Errorf("record %s: %w", step.Outcome, err))
-		if !errors.As(err, new(*adapter.UnavailableError)) {
-			watch.end() // other events may not meet this fault
-		}
-		if adapter.Wait(ending, rest.Next()) == nil {
-			continue
-		}
-		if ending != ctx {
-			return false // the lease ends by itself, and the event is delivered again
-		}
-		// ctx has ended. It retries a little longer, because otherwise the event would be sent
-		// again for nothing.
-		var cancel context.CancelFunc
-		ending, cancel = context.WithTimeout(lasting, releaseTimeout)
-		defer cancel()
-		lasting = ending
+// putBackUpsert puts back an upsert, and its user's later events as long as the upsert keeps them
+// back.
+func (d *Dispatcher) putBackUpsert(q *userQueue, event *adapter.Leased, step *adapter.Step) {
+	defer d.userQueues.done(q)
+	upsert := d.stepOf(event, *step, nil)
+	if event.Tries+1 >= adapter.MaxHoldingTries {
+		d.recorder.hand(false, upsert)
+		return
+	}
+	// Before the upsert itself, so that they stay behind it if the process ends now.
+	d.recorder.handAndWait(append(d.parked(d.userQueues.takeBehind(q, step.Due)), upsert)...)
+	// Until now the upsert was in the hand of this process. So a lease may have brought later events.
+	d.leasing <- struct{}{}
+	defer func() { <-d.leasing }()
+	if behind := d.userQueues.takeBehind(q, step.Due); len(behind) > 0 {
+		d.recorder.hand(false, d.parked(behind)...)
 	}
 }
 
 // acquire waits for a permit, as long as the lease leaves time for an attempt.
-func (d *Dispatcher) acquire(ctx context.Context, event *adapter.Leased) (*Permit, error) {
+func (d *Dispatcher) acquire(ctx context.Context, event *adapter.Leased, events int) (*Permit, error) {
 	ctx, cancel := d.withinLease(ctx, event)
 	defer cancel()
-	return d.breaker.Acquire(ctx)
+	return d.breaker.AcquireBulk(ctx, events)
+}
+
+// awaitRecording waits while steps are overdue to be recorded, at most until the event's lease is
+// over. It returns false if ctx ended before that.
+func (d *Dispatcher) awaitRecording(ctx context.Context, event *adapter.Leased) bool {
+	for d.recorder.overdue() && !d.leaseOver(event) {
+		if adapter.Wait(ctx, leaseRest.Base) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // withinLease returns a context that ends when it is too late to begin an attempt at the event.
@@ -368,12 +437,23 @@ func (d *Dispatcher) leaseOver(event *adapter.Leased) bool {
 	return !event.Until.IsZero() && d.leaseLeft(event) <= 0
 }
 
-// giveBack releases an event whose lease is about to end.
-func (d *Dispatcher) giveBack(ctx context.Context, event *adapter.Leased, mapped *mapping.Result) {
-	if now := d.Now(); mapped.Kind == mapping.KindUserUpsert {
-		d.barriers.begin(event, false, now, now)
+// giveBack releases the event in front of a queue, whose lease is about to end. An upsert takes its
+// user's later events with it.
+func (d *Dispatcher) giveBack(ctx context.Context, q *userQueue, event *adapter.Leased, mapped *mapping.Result) {
+	defer d.userQueues.done(q)
+	released := []*adapter.Leased{event}
+	if mapped.Kind == mapping.KindUserUpsert {
+		// No lease may bring later events between the look and the release.
+		d.leasing <- struct{}{}
+		defer func() { <-d.leasing }()
+		for _, behind := range d.userQueues.takeBehind(q, time.Time{}) {
+			released = append(released, behind.leased)
+		}
 	}
-	if err := d.queue.Release(context.WithoutCancel(ctx), []*adapter.Leased{event}); err != nil {
+	if err := d.queue.Release(context.WithoutCancel(ctx), released); err != nil {
 		d.trouble(fmt.Errorf("release an event: %w", err))
+	}
+	for _, event := range released {
+		d.userQueues.recorded(event)
 	}
 }

@@ -131,6 +131,8 @@ type Permit struct {
 type waiter struct {
 	// wake carries the permit, or nil to have the caller look at the time again.
 	wake chan *Permit
+	// events is how many tokens of the rate limit the request takes.
+	events int
 	// alarm is when the caller's timer fires, zero if it has none.
 	alarm time.Time
 	// patient says that the caller waits for every pause.
@@ -139,26 +141,42 @@ type waiter struct {
 
 // Acquire waits until a request may start, without a limit of its own. The error is that of ctx.
 // The caller should start the request at once, because its time counts from here on.
-func (b *Breaker) Acquire(ctx context.Context) (*Permit, error) { return b.acquire(ctx, true) }
+func (b *Breaker) Acquire(ctx context.Context) (*Permit, error) { return b.acquire(ctx, 1, true) }
 
 // pausedError means that the tenant is paused for longer than the caller can wait.
 type pausedError struct{ state BreakerState }
 
 func (e *pausedError) Error() string { return "the tenant is paused: " + string(e.state.Reason) }
 
+// AcquireBulk waits until a request with several events may start, as Acquire does. The request is one
+// to the circuit breaker and the concurrency limit. It takes a token of the rate limit for each
+// event, of which there may be no more than Bulk allows.
+func (b *Breaker) AcquireBulk(ctx context.Context, events int) (*Permit, error) {
+	return b.acquire(ctx, events, true)
+}
+
+// Bulk returns how many of n events a request may have, which the rate limit bounds: a tenth of a
+// second's.
+func (b *Breaker) Bulk(n int) int {
+	if b.rate == nil {
+		return n
+	}
+	return min(n, b.rate.Burst())
+}
+
 // acquire waits for a permit. A caller that is not patient does not wait for a pause that outlasts
 // ctx: it gets a pausedError at once.
-func (b *Breaker) acquire(ctx context.Context, patient bool) (*Permit, error) {
+func (b *Breaker) acquire(ctx context.Context, events int, patient bool) (*Permit, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	now := b.lock()
-	if b.waiting.Len() == 0 && b.delay(now) == 0 {
-		permit := b.start(now)
+	if b.waiting.Len() == 0 && b.delay(events, now) == 0 {
+		permit := b.start(events, now)
 		b.unlock(now)
 		return permit, nil
 	}
-	w := &waiter{wake: make(chan *Permit, 1), patient: patient}
+	w := &waiter{wake: make(chan *Permit, 1), events: events, patient: patient}
 	place := b.waiting.PushBack(w)
 	var timer *time.Timer
 	for {
@@ -171,7 +189,7 @@ func (b *Breaker) acquire(ctx context.Context, patient bool) (*Permit, error) {
 		}
 		var alarm <-chan time.Time
 		if b.waiting.Front() == place {
-			if delay := b.delay(now); delay == untilDone {
+			if delay := b.delay(events, now); delay == untilDone {
 				w.alarm = time.Time{}
 			} else {
 				w.alarm = now.Add(delay)
@@ -317,8 +335,8 @@ func (b *Breaker) state(now time.Time) BreakerState {
 // untilDone is the delay of a request that must wait for another to end.
 const untilDone = time.Duration(1<<63 - 1)
 
-// delay returns how long the next request must wait at least: 0 if it may start.
-func (b *Breaker) delay(now time.Time) time.Duration {
+// delay returns how long the next request, of so many events, must wait at least: 0 if it may start.
+func (b *Breaker) delay(events int, now time.Time) time.Duration {
 	if delay := b.pause.delay(now); delay > 0 {
 		return delay
 	}
@@ -328,14 +346,14 @@ func (b *Breaker) delay(now time.Time) time.Duration {
 	if b.rate == nil {
 		return 0
 	}
-	missing := 1 - b.rate.TokensAt(now)
+	missing := float64(events) - b.rate.TokensAt(now)
 	return max(0, time.Duration(missing/float64(b.rate.Limit())*float64(time.Second)))
 }
 
 // start gives out a permit. The delay must be 0.
-func (b *Breaker) start(now time.Time) *Permit {
+func (b *Breaker) start(events int, now time.Time) *Permit {
 	if b.rate != nil {
-		b.rate.AllowN(now, 1)
+		b.rate.AllowN(now, events)
 	}
 	b.inFlight++
 	b.started++
@@ -349,14 +367,14 @@ func (b *Breaker) start(now time.Time) *Permit {
 func (b *Breaker) admit(now time.Time) {
 	for front := b.waiting.Front(); front != nil; front = b.waiting.Front() {
 		w := front.Value.(*waiter)
-		delay := b.delay(now)
+		delay := b.delay(w.events, now)
 		if delay == 0 {
 			b.waiting.Remove(front)
 			select {
 			case <-w.wake: // a nil, which the permit replaces
 			default:
 			}
-			w.wake <- b.start(now)
+			w.wake <- b.start(w.events, now)
 			continue
 		}
 		if delay != untilDone && (w.alarm.IsZero() || now.Add(delay).Before(w.alarm)) {

@@ -13,27 +13,32 @@ import (
 // Dispatcher delivers the events of one connection from its queue, until each has its outcome. It
 // sends the events of one user one after the other, in the order of acceptance. An event that fails
 // is retried on its own schedule and does not hold up later ones. The upsert of an identify is
-// different: the later events of its user wait for it, until it was tried ten times. Events that
-// another process accepts, or the next process, may overtake it. If one user has so many events
-// that others would have to wait, the Dispatcher parks some of them, and leases them again when
-// their turn comes.
+// different: the later events of its user wait for it, until it was tried ten times, in this process
+// and in others. If one user has so many events that others would have to wait, the Dispatcher parks
+// some of them, and leases them again when their turn comes.
+//
+// Steps are recorded behind the attempts, many at once. The next event of the user may be sent
+// meanwhile. If the process dies before that, the next process makes the attempt again.
 //
 // An event with an idempotency key is processed once, with one hole: if the process dies between an
 // attempt and its record, and no other attempt follows within SaaSquatch's 24 h, the next attempt
-// delivers the event a second time. Upserts are idempotent and may be repeated at any time. A late
-// repetition of an old upsert can overwrite the values of a newer one.
+// delivers the event a second time. Of an event without a key the attempt is recorded before its
+// worker goes on. Upserts are idempotent and may be repeated at any time.
 type Dispatcher struct {
 	mapper  Mapper
 	sender  adapter.Sender
+	bulk    adapter.BulkSender // nil if each event has a call of its own
 	breaker *Breaker
 	queue   adapter.Queue
 	DispatcherOptions
 
 	userQueues userQueues
-	barriers   barriers
-	overdue    overdue
-	uptime     uptime
-	troubled   atomic.Bool // recording fails, and OnError was told
+	recorder   *stepRecorder
+	// leasing has one place, which is taken from a lease until its events are in their user queues. It
+	// is no mutex, because a lease can wait.
+	leasing  chan struct{}
+	uptime   uptime
+	troubled atomic.Bool // the queue fails, and OnError was told
 }
 
 // DispatcherOptions are a Dispatcher's choices.
@@ -53,7 +58,9 @@ type DispatcherOptions struct {
 	// Concurrency is the most requests that the breaker lets be in flight at once. Default:
 	// adapter.DefaultConcurrency.
 	Concurrency int
-	// Bulk is the most events of a call to SaaSquatch. 1: one by one. Default: 1.
+	// Bulk is the most events of a call to SaaSquatch. Events without an idempotency key have calls
+	// of their own, and so have all events if the Sender is no [adapter.BulkSender]. A call takes the
+	// events that wait, one of each user, and waits for no more. Default: 1.
 	Bulk int
 	// AttemptTimeout is the most time that the Sender takes. Default: 10 s.
 	AttemptTimeout time.Duration
@@ -112,8 +119,13 @@ func NewDispatcher(mapper Mapper, sender adapter.Sender, breaker *Breaker, queue
 		defer contain(opts.OnPanic)
 		record(result)
 	}
-	return &Dispatcher{mapper: mapper, sender: sender, breaker: breaker, queue: queue, DispatcherOptions: opts,
-		userQueues: newUserQueues(), barriers: newBarriers()}
+	d := &Dispatcher{mapper: mapper, sender: sender, breaker: breaker, queue: queue, DispatcherOptions: opts,
+		userQueues: newUserQueues(), leasing: make(chan struct{}, 1)}
+	if bulk, ok := sender.(adapter.BulkSender); ok && opts.Bulk > 1 {
+		d.bulk = bulk
+	}
+	d.recorder = newStepRecorder(queue, d.trouble, d.OnError, func() { d.troubled.Store(false) })
+	return d
 }
 
 const (
@@ -138,25 +150,23 @@ var leaseRest = adapter.Backoff{Base: 250 * time.Millisecond, Max: 5 * time.Seco
 // records them and releases the other events. It returns an error only if that fails. The events
 // are safe then too.
 func (d *Dispatcher) Run(ctx context.Context) error {
-	var workers sync.WaitGroup
-	// Twice as many as can have a request in flight, so that no request waits for a worker that is
-	// recording an outcome.
+	var workers, recording sync.WaitGroup
+	recording.Go(func() { d.recorder.run(ctx) })
+	// Twice as many as can have a request in flight, so that no request waits for a worker that maps
+	// an event or waits for a record.
 	for range 2 * d.Concurrency {
 		workers.Go(func() {
-			for {
-				userQueue := d.userQueues.next(ctx)
-				if userQueue == nil {
-					return
+			for userQueue := d.userQueues.next(ctx); userQueue != nil; userQueue = d.userQueues.next(ctx) {
+				if !d.work(ctx, userQueue) {
+					return // ctx has ended, and the events stay leased until Run releases them
 				}
-				if !d.deliver(ctx, d.userQueues.front(userQueue)) {
-					return // ctx has ended, and the event stays leased until Run releases it
-				}
-				d.userQueues.done(userQueue)
 			}
 		})
 	}
 	d.fill(ctx)
 	workers.Wait()
+	d.recorder.close()
+	recording.Wait()
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
 	if left := d.userQueues.clear(); len(left) > 0 {
@@ -177,14 +187,14 @@ func (d *Dispatcher) fill(ctx context.Context) {
 		d.uptime.at(d.Now())
 		room, bytes := d.userQueues.room()
 		if room < windowEvents/2 || bytes < windowBytes/2 {
-			if surplus := d.userQueues.surplus(2*d.Concurrency, d.Now()); len(surplus) > 0 {
-				d.park(ctx, surplus)
+			if surplus := d.userQueues.surplus(d.parallel(), d.Now()); len(surplus) > 0 {
+				d.park(surplus)
 			} else {
 				d.userQueues.awaitRoom(ctx, parkInterval)
 			}
 			continue
 		}
-		leased, err := d.lease(ctx, room, bytes)
+		behind, n, err := d.lease(ctx, room, bytes)
 		if err != nil {
 			if !failing && ctx.Err() == nil {
 				d.OnError(fmt.Errorf("lease events: %w", err))
@@ -195,21 +205,36 @@ func (d *Dispatcher) fill(ctx context.Context) {
 		}
 		failing = false
 		rest.Reset()
-		if len(leased) == 0 {
+		if n == 0 {
 			d.awaitDue(ctx)
 			continue
 		}
-		d.park(ctx, d.userQueues.add(leased, d.Now()))
+		d.park(behind)
 	}
 }
 
-// lease leases due events. Before that it leases parked events into half of the room.
-func (d *Dispatcher) lease(ctx context.Context, room int, bytes int64) ([]adapter.Leased, error) {
+// parallel returns how many users' events can be on their way at once.
+func (d *Dispatcher) parallel() int {
+	if d.bulk == nil {
+		return 2 * d.Concurrency
+	}
+	return min(2*d.Concurrency*d.Bulk, windowEvents/4)
+}
+
+// lease leases due events into the user queues, and returns their number and those to park. Before
+// that it leases parked events into half of the room.
+func (d *Dispatcher) lease(ctx context.Context, room int, bytes int64) (behind []parkedEvent, n int, err error) {
+	d.leasing <- struct{}{}
+	defer func() { <-d.leasing }()
 	events, size, err := d.comeForward(ctx, room/2, bytes/2)
 	if err != nil || size >= bytes {
-		return nil, err
+		return nil, 0, err
 	}
-	return d.queue.Lease(ctx, room-events, bytes-size)
+	leased, err := d.queue.Lease(ctx, room-events, bytes-size)
+	if err != nil {
+		return nil, 0, err
+	}
+	return d.userQueues.add(leased, d.Now()), len(leased), nil
 }
 
 // awaitDue waits until there may be something to lease.
@@ -224,26 +249,39 @@ func (d *Dispatcher) awaitDue(ctx context.Context) {
 	}
 }
 
-// parkers is how many events are parked at once.
-const parkers = 64
-
 // park puts back events into the queue, until their users have room for them.
-func (d *Dispatcher) park(ctx context.Context, surplus []parkedEvent) {
-	var next atomic.Int64
-	var workers sync.WaitGroup
-	for range min(parkers, len(surplus)) {
-		workers.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(surplus) {
-					return
-				}
-				d.recordStep(ctx, surplus[i].leased, &adapter.Step{Outcome: adapter.Pending, At: d.Now(),
-					Due: surplus[i].due})
-			}
-		})
+func (d *Dispatcher) park(surplus []parkedEvent) {
+	if len(surplus) > 0 {
+		d.recorder.handAndWait(d.parked(surplus)...)
 	}
-	workers.Wait()
+}
+
+// parked returns the steps that put back events.
+func (d *Dispatcher) parked(events []parkedEvent) []handedStep {
+	steps := make([]handedStep, len(events))
+	now := d.Now()
+	for i, event := range events {
+		steps[i] = d.stepOf(event.leased, putBack(now, event.due), nil)
+	}
+	return steps
+}
+
+// putBack is the step of an event that goes back without an attempt.
+func putBack(at, due time.Time) adapter.Step {
+	return adapter.Step{Outcome: adapter.Pending, At: at, Due: due}
+}
+
+// stepOf returns a step to record. Its event has left the window when it is recorded.
+func (d *Dispatcher) stepOf(event *adapter.Leased, step adapter.Step, then func(recorded bool)) handedStep {
+	return handedStep{
+		Recording: adapter.Recording{Leased: event, Step: step},
+		after: func(recorded bool) {
+			d.userQueues.recorded(event)
+			if then != nil {
+				then(recorded)
+			}
+		},
+	}
 }
 
 // trouble reports that the queue has begun to fail at something else than leasing.

@@ -466,10 +466,10 @@ func TestNewEventIsNoticedAtOnce(t *testing.T) {
 		s := newSimulation(t, func(*mapping.UserEvent) adapter.Attempt { return delivered })
 		stop := s.start()
 		for i := range 10 {
-			sleep(10*time.Minute + 123*time.Millisecond)
+			sleep(10*time.Minute + 123*time.Millisecond - untilRecorded)
 			id := fmt.Sprintf("message-%d", i)
 			s.accept("u", id)
-			synctest.Wait()
+			sleep(untilRecorded)
 			if got := s.result(id); got.Outcome != adapter.Delivered || got.Lag != 0 {
 				t.Errorf("got %+v", got)
 			}

@@ -173,9 +173,8 @@ type forward struct {
 	of     []user // the user of each
 }
 
-// forward returns parked events of users with short queues, as far as there is room. It leaves out
-// users behind a barrier.
-func (l *userQueues) forward(events int, bytes int64, held func(user) bool) (f forward) {
+// forward returns parked events of users with short queues, as far as there is room.
+func (l *userQueues) forward(events int, bytes int64) (f forward) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	u := &l.parked
@@ -191,9 +190,6 @@ func (l *userQueues) forward(events int, bytes int64, held func(user) bool) (f f
 			continue
 		case events <= 0 || bytes <= 0:
 			u.signal()
-			u.wanted = append(u.wanted, of)
-			continue
-		case held(of):
 			u.wanted = append(u.wanted, of)
 			continue
 		}
@@ -273,7 +269,7 @@ func (l *userQueues) takeParked(events int, bytes int64) (taken []adapter.Parked
 // comeForward leases parked events of users with short queues, and returns their number and size.
 func (d *Dispatcher) comeForward(ctx context.Context, events int, bytes int64) (int, int64, error) {
 	now := d.Now()
-	f := d.userQueues.forward(events, bytes, func(of user) bool { return d.barriers.blocks(of, now) })
+	f := d.userQueues.forward(events, bytes)
 	if len(f.parked) == 0 {
 		return 0, 0, nil
 	}
@@ -302,14 +298,20 @@ func (d *Dispatcher) unpark(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		due := make([]parkedEvent, len(leased))
+		due := make([]adapter.Recording, len(leased))
 		for i := range leased {
-			due[i] = parkedEvent{&leased[i], d.Now()}
+			due[i] = adapter.Recording{Leased: &leased[i], Step: putBack(d.Now(), d.Now())}
 		}
-		d.park(ctx, due)
+		if err := d.queue.RecordAll(ctx, due); err != nil {
+			return err
+		}
 	}
 	return nil
 }
+
+// canWait reports whether the event can wait. An event that SaaSquatch may have processed cannot: it
+// must be settled before SaaSquatch forgets its key.
+func canWait(event *adapter.Leased) bool { return event.AmbiguousSince.IsZero() }
 
 func latest(a, b time.Time) time.Time {
 	if a.After(b) {

@@ -78,7 +78,7 @@ func (r *Retrier) Deliver(ctx context.Context, mapped *mapping.Result) (adapter.
 			event.end()
 			return adapter.Attempt{Outcome: adapter.Duplicate, Reason: mapping.ReasonRecentlyDelivered}, attempts
 		}
-		permit, err := r.breaker.acquire(ctx, false)
+		permit, err := r.breaker.acquire(ctx, 1, false)
 		if err != nil {
 			event.end()
 			var paused *pausedError

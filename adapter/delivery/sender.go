@@ -9,12 +9,18 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// Client makes single calls to SaaSquatch. It is safe for concurrent use.
+// Client makes calls to SaaSquatch. It is safe for concurrent use.
 type Client interface {
 	// Track makes one Track User Event call.
 	Track(ctx context.Context, event *mapping.UserEvent) adapter.Attempt
 	// Upsert makes one User Upsert call, which is idempotent.
 	Upsert(ctx context.Context, upsert *mapping.UserUpsert) adapter.Attempt
+	// TrackBulk makes one call for several events, one of each user, each with an idempotency key.
+	TrackBulk(ctx context.Context, events []*mapping.UserEvent) adapter.BulkAttempt
+	// UpsertBulk makes one call for several upserts, one of each user, for which BulkableUpsert holds.
+	UpsertBulk(ctx context.Context, upserts []*mapping.UserUpsert) adapter.BulkAttempt
+	// BulkableUpsert reports whether UpsertBulk takes the upsert.
+	BulkableUpsert(upsert *mapping.UserUpsert) bool
 }
 
 // Sender makes attempts by the calls that they need: the upserts of an identify, or an event with
@@ -32,8 +38,11 @@ type Client interface {
 type Sender struct {
 	calls Client
 	SenderOptions
-	known *knownUsers
+	known    *knownUsers
+	bulkSize bulkSize
 }
+
+var _ adapter.BulkSender = (*Sender)(nil)
 
 // SenderOptions are a Sender's choices.
 type SenderOptions struct {
@@ -51,27 +60,41 @@ func NewSender(calls Client, opts SenderOptions) *Sender {
 	if opts.Timeout <= 0 {
 		opts.Timeout = 10 * time.Second
 	}
-	return &Sender{calls: calls, SenderOptions: opts, known: newKnownUsers(dedupeEvents)}
+	return &Sender{calls: calls, SenderOptions: opts, known: newKnownUsers(dedupeEvents), bulkSize: newBulkSize()}
 }
 
 // Send makes one attempt.
 func (c *Sender) Send(ctx context.Context, mapped *mapping.Result) adapter.Attempt {
+	calls, cancel := c.begin(ctx)
+	defer cancel()
+	if mapped.Kind == mapping.KindUserUpsert {
+		return calls.end(calls.upsertAll(mapped.Upserts))
+	}
+	return calls.end(calls.deliver(mapped))
+}
+
+// SendMissing makes one attempt at an event whose user SaaSquatch has just said not to know.
+func (c *Sender) SendMissing(ctx context.Context, mapped *mapping.Result) adapter.Attempt {
+	calls, cancel := c.begin(ctx)
+	defer cancel()
+	return calls.end(calls.deliverMissing(mapped))
+}
+
+// begin begins an attempt.
+func (c *Sender) begin(ctx context.Context) (*calls, context.CancelFunc) {
 	began := time.Now()
 	ctx, cancel := context.WithDeadline(ctx, began.Add(c.Timeout))
-	defer cancel()
-	calls := &calls{Sender: c, ctx: ctx, half: began.Add(c.Timeout / 2)}
-	var attempt adapter.Attempt
-	if mapped.Kind == mapping.KindUserUpsert {
-		attempt = calls.upsertAll(mapped.Upserts)
-	} else {
-		attempt = calls.deliver(mapped)
-	}
+	return &calls{Sender: c, ctx: ctx, half: began.Add(c.Timeout / 2)}, cancel
+}
+
+// end completes an attempt that its last call has decided.
+func (c *calls) end(attempt adapter.Attempt) adapter.Attempt {
 	attempt.RefusedFields = nil
-	attempt.Requests = calls.requests
-	if calls.fieldsRefused {
+	attempt.Requests = c.requests
+	if c.fieldsRefused {
 		attempt.Warnings = append(attempt.Warnings, adapter.WarningFieldRefused)
 	}
-	if calls.upsertRefused {
+	if c.upsertRefused {
 		attempt.Warnings = append(attempt.Warnings, adapter.WarningUpsertRefused)
 	}
 	return attempt
@@ -116,13 +139,19 @@ func (c *calls) deliver(mapped *mapping.Result) adapter.Attempt {
 	if first.Reason != mapping.ReasonUserNotFound {
 		return first
 	}
+	return c.deliverMissing(mapped)
+}
+
+// deliverMissing upserts the user of an event that was refused because the user is missing, and sends
+// the event again.
+func (c *calls) deliverMissing(mapped *mapping.Result) adapter.Attempt {
 	if made := c.upsertFor(mapped); made.Outcome != adapter.Delivered {
 		return made
 	}
 	if c.late() {
 		return outOfTime()
 	}
-	second := c.track(event)
+	second := c.track(&mapped.UserEvent)
 	if second.Reason == mapping.ReasonConflict {
 		second.Reason = mapping.ReasonConflictAfterFailure
 	}
@@ -152,10 +181,15 @@ func (c *calls) upsertFor(mapped *mapping.Result) adapter.Attempt {
 	upsert, _ := mapped.UserUpsert() // the callers have checked Ensure
 	attempt := c.upsert(&upsert)
 	if attempt.Outcome != adapter.Delivered {
-		attempt.Detail = "the upsert of its user: " + cmp.Or(attempt.Detail, string(attempt.Reason))
-		attempt.Unprocessed = attempt.Outcome == adapter.Pending
+		ofUpsert(&attempt)
 	}
 	return attempt
+}
+
+// ofUpsert turns the result of the upsert of an event's user into one of the event.
+func ofUpsert(attempt *adapter.Attempt) {
+	attempt.Detail = "the upsert of its user: " + cmp.Or(attempt.Detail, string(attempt.Reason))
+	attempt.Unprocessed = attempt.Outcome == adapter.Pending
 }
 
 // upsert makes an upsert. If SaaSquatch refuses optional fields, it repeats the upsert without

@@ -13,11 +13,12 @@ import (
 // queue.
 type userQueues struct {
 	ready chan *userQueue // those without a worker; it never blocks
+	alone chan *userQueue // those whose event in front needs a call of its own; it never blocks
 	freed chan struct{}   // receives when there is room
 
 	mu     *sync.Mutex
 	byUser map[user]*userQueue
-	events int
+	events int // leased and not recorded yet
 	bytes  int64
 	parked parkedUsers
 }
@@ -26,6 +27,8 @@ type userQueues struct {
 type userQueue struct {
 	user   user
 	events []*adapter.Leased
+	// alone is the event in front, if it needs a call of its own; else nil.
+	alone *toSendAlone
 }
 
 const (
@@ -37,6 +40,7 @@ const (
 func newUserQueues() userQueues {
 	return userQueues{
 		ready:  make(chan *userQueue, windowEvents),
+		alone:  make(chan *userQueue, windowEvents),
 		freed:  make(chan struct{}, 1),
 		mu:     new(sync.Mutex),
 		byUser: make(map[user]*userQueue),
@@ -83,6 +87,7 @@ func (l *userQueues) add(leased []adapter.Leased, now time.Time) (behind []parke
 		q := l.byUser[of]
 		if l.parked.precede(of, event, q != nil && len(q.events) >= queueEvents, now) {
 			behind = append(behind, l.parked.park(of, event, now))
+			l.count(event)
 			if l.isShort(q) {
 				l.parked.want(of)
 			}
@@ -95,8 +100,7 @@ func (l *userQueues) add(leased []adapter.Leased, now time.Time) (behind []parke
 
 // append adds an event to its user's queue.
 func (l *userQueues) append(of user, event *adapter.Leased) {
-	l.events++
-	l.bytes += int64(len(event.Payload))
+	l.count(event)
 	if q := l.byUser[of]; q != nil {
 		q.events = append(q.events, event)
 		return
@@ -118,7 +122,6 @@ func (l *userQueues) surplus(workers int, now time.Time) (surplus []parkedEvent)
 		kept := q.kept()
 		for _, event := range q.events[kept:] {
 			surplus = append(surplus, l.parked.park(q.user, event, now))
-			l.drop(event)
 		}
 		clear(q.events[kept:])
 		q.events = q.events[:kept]
@@ -158,13 +161,10 @@ func (l *userQueues) isShort(q *userQueue) bool {
 
 // takeBehind takes out the user's later events that can wait, behind the event in front that a
 // worker is working on. They become due at the given time.
-func (l *userQueues) takeBehind(front *adapter.Leased, due time.Time) (behind []parkedEvent) {
+func (l *userQueues) takeBehind(q *userQueue, due time.Time) (behind []parkedEvent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	q := l.byUser[user{front.AccountID, front.UserID}]
-	if q == nil || q.events[0] != front {
-		return nil
-	}
+	front := q.events[0]
 	kept := q.events[:1]
 	for _, event := range q.events[1:] {
 		if event.ID < front.ID || !canWait(event) {
@@ -172,7 +172,6 @@ func (l *userQueues) takeBehind(front *adapter.Leased, due time.Time) (behind []
 			continue
 		}
 		behind = append(behind, parkedEvent{event, due})
-		l.drop(event)
 	}
 	clear(q.events[len(kept):])
 	q.events = kept
@@ -185,11 +184,32 @@ func (l *userQueues) next(ctx context.Context) *userQueue {
 		return nil
 	}
 	select {
+	case userQueue := <-l.alone:
+		return userQueue
 	case userQueue := <-l.ready:
 		return userQueue
 	case <-ctx.Done():
 		return nil
 	}
+}
+
+// more appends up to n further queues that are ready now, for a bulk call.
+func (l *userQueues) more(queues []*userQueue, n int) []*userQueue {
+	for range n {
+		select {
+		case userQueue := <-l.ready:
+			queues = append(queues, userQueue)
+		default:
+			return queues
+		}
+	}
+	return queues
+}
+
+// setAlone offers a queue to the workers whose event in front needs a call of its own.
+func (l *userQueues) setAlone(q *userQueue, send *toSendAlone) {
+	q.alone = send
+	l.alone <- q
 }
 
 // front returns the event to deliver. Only the worker of the queue may call it.
@@ -199,11 +219,11 @@ func (l *userQueues) front(q *userQueue) *adapter.Leased {
 	return q.events[0]
 }
 
-// done drops the event in front and offers the rest of the queue to the workers.
+// done takes out the event in front and offers the rest of the queue to the workers.
 func (l *userQueues) done(q *userQueue) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.drop(q.events[0])
+	q.alone = nil
 	q.events[0] = nil
 	q.events = q.events[1:]
 	if l.isShort(q) {
@@ -214,16 +234,24 @@ func (l *userQueues) done(q *userQueue) {
 	} else {
 		delete(l.byUser, q.user)
 	}
+}
+
+// count counts an event as leased.
+func (l *userQueues) count(event *adapter.Leased) {
+	l.events++
+	l.bytes += int64(len(event.Payload))
+}
+
+// recorded counts an event as no longer leased.
+func (l *userQueues) recorded(event *adapter.Leased) {
+	l.mu.Lock()
+	l.events--
+	l.bytes -= int64(len(event.Payload))
+	l.mu.Unlock()
 	select {
 	case l.freed <- struct{}{}:
 	default:
 	}
-}
-
-// drop counts an event as no longer leased.
-func (l *userQueues) drop(event *adapter.Leased) {
-	l.events--
-	l.bytes -= int64(len(event.Payload))
 }
 
 // clear returns the events that are left. No worker may have a queue any more.

@@ -66,7 +66,7 @@ func (c *Client) TrackBulk(ctx context.Context, events []*mapping.UserEvent) ada
 }
 
 // UpsertBulk makes upserts by one call of GraphQL's upsertUsers, whose documented maximum is [adapter.MaxBulk]. Each is
-// [Bulkable]. The rules of [Client.TrackBulk] hold, with two differences. Each pending item is Unprocessed, since
+// [Client.BulkableUpsert]. The rules of [Client.TrackBulk] hold, with two differences. Each pending item is Unprocessed, since
 // upserts are idempotent. An item that SaaSquatch refuses for an optional field is Pending and Alone, since only a
 // single upsert is repeated without the field. Its RefusedFields name the fields.
 func (c *Client) UpsertBulk(ctx context.Context, upserts []*mapping.UserUpsert) adapter.BulkAttempt {

@@ -66,7 +66,7 @@ func BenchmarkBulk(b *testing.B) {
 	})
 	b.Run("bulkable", func(b *testing.B) {
 		for b.Loop() {
-			if !Bulkable(upserts[0]) {
+			if !(*Client)(nil).BulkableUpsert(upserts[0]) {
 				b.Fatal("not bulkable")
 			}
 		}

@@ -35,10 +35,10 @@ var userInput = map[string]string{
 	`"dateUsTaxFormSubmitted"`: `-0123456789n`,
 }
 
-// Bulkable reports whether an upsert can be an item of [Client.UpsertBulk]: whether the body has only members that
-// GraphQL's closed UserInput has, each with a value of the right kind. It reads the members of the body alone, not the
-// values inside of them. A body that is not compact JSON is not bulkable.
-func Bulkable(upsert *mapping.UserUpsert) bool {
+// BulkableUpsert reports whether an upsert can be an item of [Client.UpsertBulk]: whether the body has only members
+// that GraphQL's closed UserInput has, each with a value of the right kind. It reads the members of the body alone, not
+// the values inside of them. A body that is not compact JSON is not bulkable.
+func (c *Client) BulkableUpsert(upsert *mapping.UserUpsert) bool {
 	rest, ok := bytes.CutPrefix(upsert.Body, []byte("{"))
 	for ok {
 		end := valueEnd(rest)

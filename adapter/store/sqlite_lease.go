@@ -133,6 +133,7 @@ func (r *leasedRow) complete(l *adapter.Leased) {
 	l.ReceivedAt = time.UnixMilli(r.received)
 	l.FirstAttempt, l.AmbiguousSince = nullTime(r.first), nullTime(r.ambiguous)
 	l.Interrupted = r.sending.Valid
+	l.Tries = int(max(0, r.holds.Int64))
 	l.Superseded, l.Alone = r.holds.Valid && r.holds.Int64 == superseded, mustGoAlone(r.reason.String)
 }
 

@@ -50,6 +50,22 @@ func (o *observedClient) Upsert(ctx context.Context, upsert *mapping.UserUpsert)
 	return attempt
 }
 
+// TrackBulk makes one request and observes it.
+func (o *observedClient) TrackBulk(ctx context.Context, events []*mapping.UserEvent) adapter.BulkAttempt {
+	began := time.Now()
+	bulk := o.Client.TrackBulk(ctx, events)
+	o.observe(bulk.Call, time.Since(began))
+	return bulk
+}
+
+// UpsertBulk makes one request and observes it.
+func (o *observedClient) UpsertBulk(ctx context.Context, upserts []*mapping.UserUpsert) adapter.BulkAttempt {
+	began := time.Now()
+	bulk := o.Client.UpsertBulk(ctx, upserts)
+	o.observe(bulk.Call, time.Since(began))
+	return bulk
+}
+
 // observe returns the function that counts the requests of a connection, and logs the unexpected ones.
 func (s *service) observe(connection string) func(adapter.Attempt, time.Duration) {
 	count := s.metrics.Attempt(connection)

@@ -12,7 +12,10 @@ import (
 )
 
 // newUserClient is a SaaSquatch that knows a user only after an upsert.
-type newUserClient struct{ known bool }
+type newUserClient struct {
+	delivery.Client
+	known bool
+}
 
 func (c *newUserClient) Track(context.Context, *mapping.UserEvent) adapter.Attempt {
 	if !c.known {

@@ -43,8 +43,9 @@ type Queue struct {
 	mu       sync.Mutex
 	arrivals []adapter.Arrival
 	keys     map[string]bool
-	failing  map[string]error // by operation
-	events   []*Event         // by ID-1
+	upserts  map[[2]string][]*Event // the upserts of each user that were accepted, oldest first
+	failing  map[string]error       // by operation
+	events   []*Event               // by ID-1
 	due      dueHeap
 	wake     chan struct{}
 	token    int64
@@ -94,7 +95,7 @@ func NewQueue(t testing.TB) *Queue {
 	return &Queue{
 		Fault: func(string) error { return nil }, Unknown: func() bool { return false },
 		Now: time.Now, Database: time.Now,
-		t: t, keys: make(map[string]bool), failing: make(map[string]error), wake: make(chan struct{}, 1),
+		t: t, keys: make(map[string]bool), upserts: make(map[[2]string][]*Event), failing: make(map[string]error), wake: make(chan struct{}, 1),
 	}
 }
 
@@ -141,9 +142,40 @@ func (q *Queue) accept(a *adapter.Arrival) {
 	}
 	q.events = append(q.events, event)
 	if a.Outcome == adapter.Pending {
+		if a.EventKey == adapter.UpsertEventKey {
+			of := [2]string{a.AccountID, a.UserID}
+			q.upserts[of] = append(q.upserts[of], event)
+		}
 		q.offer(event)
 	}
 }
+
+// keptBack returns the due time of an upsert that keeps back the event, and false if there is none.
+// It cannot tell processes apart: an upsert that any of them has in hand keeps back nothing.
+func (q *Queue) keptBack(event *Event) (time.Time, bool) {
+	if !event.AmbiguousSince.IsZero() {
+		return time.Time{}, false
+	}
+	for _, upsert := range q.upserts[[2]string{event.AccountID, event.UserID}] {
+		if upsert.ID < event.ID && upsert.Outcome == adapter.Pending && upsert.Lease == 0 && !upsert.Superseded &&
+			upsert.Tries < adapter.MaxHoldingTries {
+			return upsert.Due, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// supersede marks the older upserts of a user that keep back nothing any more.
+func (q *Queue) supersede(by *Event) {
+	for _, upsert := range q.upserts[[2]string{by.AccountID, by.UserID}] {
+		if upsert.ID < by.ID && upsert.Outcome == adapter.Pending && upsert.Tries >= adapter.MaxHoldingTries {
+			upsert.Superseded = true
+		}
+	}
+}
+
+// keepBackRest is how long an event waits at least that an upsert keeps back.
+const keepBackRest = 2 * time.Second
 
 // offer makes the event leasable at its due time.
 func (q *Queue) offer(event *Event) {
@@ -201,6 +233,14 @@ func (q *Queue) leaseDue(limit int, maxBytes int64) (leased []adapter.Leased, er
 			heap.Pop(&q.due) // an entry of the past
 			continue
 		}
+		if due, kept := q.keptBack(event); kept {
+			heap.Pop(&q.due)
+			if event.Due = due; due.Before(now.Add(keepBackRest)) {
+				event.Due = now.Add(keepBackRest)
+			}
+			q.offer(event)
+			continue
+		}
 		if maxBytes -= int64(len(event.Payload)); maxBytes < 0 && len(leased) > 0 {
 			break
 		}
@@ -226,6 +266,9 @@ func (q *Queue) LeaseParked(
 	for _, p := range parked {
 		event := q.events[p.ID-1]
 		if event.Outcome != adapter.Pending || !event.Due.Equal(p.Due) || event.Lease != 0 {
+			continue
+		}
+		if _, kept := q.keptBack(event); kept {
 			continue
 		}
 		if maxBytes -= int64(len(event.Payload)); maxBytes < 0 && len(leased) > 0 {
@@ -332,8 +375,15 @@ func (q *Queue) record(event *Event, step *adapter.Step) {
 		event.AmbiguousSince = step.Began
 	}
 	event.Last, event.Outcome = *step, step.Outcome
+	event.Alone = step.Reason == mapping.ReasonBulkUnclear || step.Reason == mapping.ReasonUnexpectedAnswer
 	if step.Outcome != adapter.Pending {
+		if step.Upsert && (step.Outcome == adapter.Delivered || step.Outcome == adapter.Duplicate) {
+			q.supersede(event)
+		}
 		return
+	}
+	if step.Upsert && !step.Began.IsZero() {
+		event.Tries++
 	}
 	if step.Began.IsZero() {
 		q.stats.Parks++

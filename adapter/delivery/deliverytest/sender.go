@@ -29,15 +29,20 @@ type Call struct {
 	Ended   time.Time
 }
 
-// Sender is a SaaSquatch that answers by a function and keeps the calls. It is an adapter.Sender
-// that makes one request for each event, and a delivery.Client. It is safe for concurrent use.
+// Sender is a SaaSquatch that answers by a function and keeps the calls. It is an adapter.BulkSender
+// that makes one request for each event or list of them, and a delivery.Client. It is safe for
+// concurrent use.
 type Sender struct {
-	// Answer returns what a call comes to. It may wait.
+	// Answer returns what a call comes to. It may wait. Each item of a bulk call is a call here.
 	Answer func(ctx context.Context, call *Call) adapter.Attempt
+	// Bulk returns what a bulk call of so many items comes to as a whole, or nil if its items are
+	// answered one by one. Default: nil.
+	Bulk func(items int) *adapter.BulkAttempt
 	// KeepNothing is for benchmarks: the calls are neither kept nor numbered.
 	KeepNothing bool
 
 	mu       sync.Mutex
+	sizes    []int // of the bulk calls
 	numbers  map[string]int
 	began    []*Call
 	ended    []*Call
@@ -108,6 +113,82 @@ func (s *Sender) Upsert(ctx context.Context, upsert *mapping.UserUpsert) adapter
 	var body struct{ CustomFields struct{ M string } }
 	_ = json.Unmarshal(upsert.Body, &body) // an upsert of an event has no such field
 	return s.call(ctx, &Call{Kind: "upsert", Upsert: upsert, UserID: upsert.UserID, ID: body.CustomFields.M})
+}
+
+// SendBulk makes one request with several events, or with several upserts.
+func (s *Sender) SendBulk(ctx context.Context, mapped []*mapping.Result) adapter.BulkAttempt {
+	if mapped[0].Kind != mapping.KindUserUpsert {
+		events := make([]*mapping.UserEvent, len(mapped))
+		for i := range mapped {
+			events[i] = &mapped[i].UserEvent
+		}
+		return s.TrackBulk(ctx, events)
+	}
+	upserts := make([]*mapping.UserUpsert, len(mapped))
+	for i := range mapped {
+		upserts[i] = &mapped[i].Upserts[0]
+	}
+	return s.UpsertBulk(ctx, upserts)
+}
+
+// SendMissing makes one request with the event, as if the upsert of its user had succeeded.
+func (s *Sender) SendMissing(ctx context.Context, mapped *mapping.Result) adapter.Attempt {
+	return s.Track(ctx, &mapped.UserEvent)
+}
+
+// BulkSize returns adapter.MaxBulk.
+func (s *Sender) BulkSize() int { return adapter.MaxBulk }
+
+// Bulkable reports whether SendBulk takes what was mapped. An upsert is always taken.
+func (s *Sender) Bulkable(mapped *mapping.Result) bool {
+	return mapped.Kind == mapping.KindUserUpsert && len(mapped.Upserts) == 1 || mapped.UserEvent.IdempotencyKey != ""
+}
+
+// BulkableUpsert reports true.
+func (s *Sender) BulkableUpsert(*mapping.UserUpsert) bool { return true }
+
+// TrackBulk is the request with several events.
+func (s *Sender) TrackBulk(ctx context.Context, events []*mapping.UserEvent) adapter.BulkAttempt {
+	return s.bulk(len(events), func(i int) adapter.Attempt { return s.Track(ctx, events[i]) })
+}
+
+// UpsertBulk is the request with several upserts.
+func (s *Sender) UpsertBulk(ctx context.Context, upserts []*mapping.UserUpsert) adapter.BulkAttempt {
+	return s.bulk(len(upserts), func(i int) adapter.Attempt { return s.Upsert(ctx, upserts[i]) })
+}
+
+// bulk is a bulk call. Its items are answered at once.
+func (s *Sender) bulk(n int, answer func(i int) adapter.Attempt) (bulk adapter.BulkAttempt) {
+	if !s.KeepNothing {
+		s.mu.Lock()
+		s.sizes = append(s.sizes, n)
+		s.mu.Unlock()
+	}
+	if s.Bulk != nil {
+		if whole := s.Bulk(n); whole != nil {
+			return *whole
+		}
+	}
+	bulk.Items = make([]adapter.Attempt, n)
+	var items sync.WaitGroup
+	for i := range n {
+		items.Go(func() { bulk.Items[i] = answer(i) })
+	}
+	items.Wait()
+	bulk.Call = bulk.Items[0]
+	for i := range bulk.Items {
+		if bulk.Items[i].Outcome.Settled() {
+			bulk.Call = adapter.Attempt{Outcome: adapter.Delivered, Requests: 1}
+		}
+	}
+	return bulk
+}
+
+// Sizes returns the numbers of items of the bulk calls, in the order in which they began.
+func (s *Sender) Sizes() []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.sizes)
 }
 
 func (s *Sender) call(ctx context.Context, call *Call) adapter.Attempt {
