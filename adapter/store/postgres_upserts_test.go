@@ -14,20 +14,6 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// upsertOf returns the identify call of a user.
-func upsertOf(user, messageID string) adapter.Arrival {
-	a := event(messageID)
-	a.UserID, a.AccountID, a.EventKey = user, user, adapter.UpsertEventKey
-	return a
-}
-
-// eventOf returns a track call of a user.
-func eventOf(user, messageID string) adapter.Arrival {
-	a := event(messageID)
-	a.UserID, a.AccountID = user, user
-	return a
-}
-
 // replicas opens a store twice, on one clock.
 func replicas(t *testing.T, leaseFor time.Duration) (c *deliverytest.Clock, opts store.Options, of [2]*store.Queue) {
 	t.Helper()
@@ -93,7 +79,7 @@ func TestUpsertKeepsBackOnReplicas(t *testing.T) {
 	c, _, of := replicas(t, leaseFor)
 	first, second := of[0], of[1]
 	accept(t, first, upsertOf("u", "h1"))
-	accept(t, second, eventOf("u", "e1"), eventOf("other", "e2"))
+	accept(t, second, ofUser("u", "e1"), ofUser("other", "e2"))
 	hand := wants(t, first, 1, "h1")
 	deliver(t, c, second, wants(t, second, 10, "e2")...)
 	c.Advance(3 * time.Second)
@@ -120,7 +106,7 @@ func TestUpsertKeepsBackOnReplicas(t *testing.T) {
 func TestUpsertHoldsSoManyTries(t *testing.T) {
 	t.Parallel()
 	c, _, of := replicas(t, time.Minute)
-	accept(t, of[0], upsertOf("u", "h1"), eventOf("u", "e1"), upsertOf("u", "h2"), upsertOf("other", "h3"))
+	accept(t, of[0], upsertOf("u", "h1"), ofUser("u", "e1"), upsertOf("u", "h2"), upsertOf("other", "h3"))
 	deliver(t, c, of[0], wants(t, of[0], 10, "h1 e1 h2 h3")[3])
 	c.Advance(time.Minute) // the lease ends, without an attempt
 	for try := range adapter.MaxHoldingTries {
@@ -155,7 +141,7 @@ func TestUpsertHoldsSoManyTries(t *testing.T) {
 func TestLockedUpsertKeepsBack(t *testing.T) {
 	t.Parallel()
 	c, opts, of := replicas(t, time.Minute)
-	accept(t, of[0], upsertOf("u", "h1"), eventOf("u", "e1"), eventOf("other", "e2"))
+	accept(t, of[0], upsertOf("u", "h1"), ofUser("u", "e1"), ofUser("other", "e2"))
 	tx, err := raw(t, opts).Begin()
 	if err != nil {
 		t.Fatal(err)
@@ -176,11 +162,11 @@ func TestLockedUpsertKeepsBack(t *testing.T) {
 func TestAmbiguousEventIsNotKeptBack(t *testing.T) {
 	t.Parallel()
 	c, _, of := replicas(t, time.Minute)
-	accept(t, of[0], eventOf("u", "e0"))
+	accept(t, of[0], ofUser("u", "e0"))
 	early := wants(t, of[0], 1, "e0")
-	accept(t, of[0], upsertOf("u", "h1"), eventOf("u", "e1"))
+	accept(t, of[0], upsertOf("u", "h1"), ofUser("u", "e1"))
 	accept(t, of[0], func() adapter.Arrival {
-		a := eventOf("u", "e2")
+		a := ofUser("u", "e2")
 		a.AccountID = "another"
 		return a
 	}())
@@ -200,7 +186,7 @@ func TestAmbiguousEventIsNotKeptBack(t *testing.T) {
 func TestParkedEventIsKeptBack(t *testing.T) {
 	t.Parallel()
 	c, _, of := replicas(t, time.Minute)
-	accept(t, of[0], upsertOf("u", "h1"), eventOf("u", "e1"), eventOf("other", "e2"))
+	accept(t, of[0], upsertOf("u", "h1"), ofUser("u", "e1"), ofUser("other", "e2"))
 	hand := wants(t, of[0], 10, "h1 e1 e2")
 	due := c.Now().Add(time.Hour)
 	var parked []adapter.Parked
@@ -230,10 +216,10 @@ func TestIdsFollowAcceptance(t *testing.T) {
 	for round := range 20 {
 		var others sync.WaitGroup // other connections
 		for i := range 8 {
-			others.Go(func() { accept(t, of[i%2], eventOf("other", fmt.Sprintf("other-%d-%d", round, i))) })
+			others.Go(func() { accept(t, of[i%2], ofUser("other", fmt.Sprintf("other-%d-%d", round, i))) })
 		}
 		others.Wait()
-		accept(t, of[round%2], eventOf("u", fmt.Sprintf("e%d", round)))
+		accept(t, of[round%2], ofUser("u", fmt.Sprintf("e%d", round)))
 		for _, l := range lease(t, of[0], 100) {
 			if l.UserID == "u" {
 				if l.ID <= last {
@@ -258,7 +244,7 @@ func TestReplicasLeaseBesideUpserts(t *testing.T) {
 	var list []adapter.Arrival
 	for i := range users {
 		user := fmt.Sprintf("user-%d", i)
-		list = append(list, upsertOf(user, "h-"+user), eventOf(user, "e-"+user), eventOf(user, "f-"+user))
+		list = append(list, upsertOf(user, "h-"+user), ofUser(user, "e-"+user), ofUser(user, "f-"+user))
 	}
 	accept(t, of[0], list...)
 	var mu sync.Mutex
