@@ -41,6 +41,8 @@ type Attempt struct {
 	// Warnings name the changes without which SaaSquatch would not have taken the event, in
 	// alphabetical order; nil if there are none.
 	Warnings []mapping.Warning
+	// Call is the call that decided the attempt, 0 if there was none.
+	Call Call
 	// Requests is how many requests were made, 0 if that is not known.
 	Requests int
 	// Alone says that the next attempt must be a call for this event only, because the answer to a

@@ -25,6 +25,8 @@ type Delivery struct {
 	Detail   string         `json:"detail,omitempty"`
 	// Status is the last HTTP status of SaaSquatch, 0 if there was none.
 	Status int `json:"status,omitempty"`
+	// Call is the last call to SaaSquatch, 0 if there was none, or if an earlier version made it.
+	Call Call `json:"call,omitzero"`
 	// Attempts is the number of attempts that count.
 	Attempts       int        `json:"attempts"`
 	ReceivedAt     time.Time  `json:"received_at"`
@@ -74,6 +76,7 @@ type Try struct {
 	Number   int            `json:"number"`
 	At       time.Time      `json:"at"`
 	Duration time.Duration  `json:"duration_ns"`
+	Call     Call           `json:"call,omitzero"`
 	Status   int            `json:"status,omitempty"`
 	Reason   mapping.Reason `json:"reason"`
 	Detail   string         `json:"detail,omitempty"`

@@ -175,6 +175,8 @@ type Step struct {
 	Detail  string
 	// Status is the HTTP status of the attempt, 0 if there was none.
 	Status int
+	// Call is the call that decided the attempt, 0 if there was none.
+	Call Call
 	// EventKey is the event's key under today's rules, empty to leave it.
 	EventKey string
 	// Counted says that an attempt was made that counts. An attempt that met a wrong configuration

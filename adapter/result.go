@@ -25,6 +25,8 @@ type Result struct {
 	Attempts int
 	// Status is the last HTTP status of SaaSquatch, 0 if there was none.
 	Status int
+	// Call is the last call, 0 if there was none.
+	Call Call
 	// Duration is how long the attempts took. Direct delivery includes the waits between them.
 	Duration time.Duration
 	// Lag is the time from acceptance to the outcome, 0 if the event was not stored.

@@ -261,6 +261,7 @@ func (d *Dispatcher) judge(
 ) *adapter.Step {
 	step := &adapter.Step{
 		Outcome: attempt.Outcome, Reason: attempt.Reason, Detail: attempt.Detail, Status: attempt.Status,
+		Call:    attempt.Call,
 		Counted: !attempt.Misconfigured, Began: began, At: at,
 	}
 	switch {
@@ -376,6 +377,7 @@ func (d *Dispatcher) report(
 		Warnings:       warnings,
 		Attempts:       attempts,
 		Status:         step.Status,
+		Call:           step.Call,
 		Duration:       took,
 		Lag:            step.At.Sub(event.ReceivedAt),
 	})

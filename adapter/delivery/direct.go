@@ -190,7 +190,7 @@ func (d *Direct) sendOne(ctx context.Context, r *request, event *directEvent) bo
 	attempt, attempts := d.forward(ctx, event)
 	r.settle(event.index, d.record, func(result *adapter.Result) {
 		result.Outcome, result.Reason, result.Detail = attempt.Outcome, attempt.Reason, attempt.Detail
-		result.Status, result.Attempts = attempt.Status, attempts
+		result.Status, result.Call, result.Attempts = attempt.Status, attempt.Call, attempts
 		result.Warnings = mergeWarnings(result.Warnings, attempt.Warnings)
 		result.Duration = d.now().Sub(started)
 	})

@@ -202,6 +202,7 @@ func (c *calls) upsert(upsert *mapping.UserUpsert) adapter.Attempt {
 		}
 		c.requests++
 		attempt := c.calls.Upsert(c.ctx, upsert)
+		attempt.Call = adapter.CallUpsert
 		if attempt.Outcome == adapter.Delivered {
 			c.known.add(upsert.AccountID, upsert.UserID)
 		}
@@ -235,6 +236,7 @@ var optionalFields = []string{
 func (c *calls) track(event *mapping.UserEvent) adapter.Attempt {
 	c.requests++
 	attempt := c.calls.Track(c.ctx, event)
+	attempt.Call = adapter.CallTrack
 	switch {
 	case attempt.Outcome == adapter.Delivered:
 		c.known.add(event.AccountID, event.UserID)

@@ -123,7 +123,7 @@ func (b *bulkCalls) upsert(items []int, of func(i int) mapping.UserUpsert) {
 	for _, i := range items {
 		upserts[i] = of(i)
 	}
-	b.divide(items, func(items []int) adapter.BulkAttempt {
+	b.divide(adapter.CallUpsertBulk, items, func(items []int) adapter.BulkAttempt {
 		list := make([]*mapping.UserUpsert, len(items))
 		for at, i := range items {
 			list[at] = &upserts[i]
@@ -146,7 +146,7 @@ func (b *bulkCalls) track(items []int) {
 		return
 	}
 	b.called = false // the events decide what the call says about the tenant
-	b.divide(items, func(items []int) adapter.BulkAttempt {
+	b.divide(adapter.CallTrackBulk, items, func(items []int) adapter.BulkAttempt {
 		list := make([]*mapping.UserEvent, len(items))
 		for at, i := range items {
 			list[at] = &b.mapped[i].UserEvent
@@ -169,11 +169,15 @@ func (b *bulkCalls) track(items []int) {
 
 // divide makes a call for the items, or for each half of them if SaaSquatch refuses the call as a
 // whole. It reports whether SaaSquatch took the call as it was.
-func (b *bulkCalls) divide(items []int, call func(items []int) adapter.BulkAttempt) (passed bool) {
+func (b *bulkCalls) divide(
+	kind adapter.Call, items []int, call func(items []int) adapter.BulkAttempt,
+) (passed bool) {
 	b.requests++
 	bulk := call(items)
+	bulk.Call.Call = kind
 	for at, i := range items {
 		b.items[i] = bulk.Items[at]
+		b.items[i].Call = kind
 	}
 	// A call that says that the tenant works counts more than one that does not.
 	if !b.called || bulk.Call.Outcome.Settled() && !b.call.Outcome.Settled() {
@@ -189,8 +193,8 @@ func (b *bulkCalls) divide(items []int, call func(items []int) adapter.BulkAttem
 		return false
 	}
 	half := (len(items) + 1) / 2
-	first := b.divide(items[:half], call)
-	second := b.divide(items[half:], call)
+	first := b.divide(kind, items[:half], call)
+	second := b.divide(kind, items[half:], call)
 	if first && second {
 		b.bulkSize.halved(len(items))
 	}

@@ -166,6 +166,9 @@ func (p *program) printDelivery(d *adapter.Delivery) error {
 		row("lag", d.Lag().Round(time.Millisecond).String())
 	}
 	row("attempts", strconv.Itoa(d.Attempts))
+	if d.Call != 0 {
+		row("call", d.Call.String())
+	}
 	if d.Repeats > 0 {
 		row("repeats", strconv.FormatInt(d.Repeats, 10)+", how often replays read the same payload again")
 	}
@@ -180,8 +183,8 @@ func (p *program) printDelivery(d *adapter.Delivery) error {
 		for i := range d.History {
 			try := &d.History[i]
 			took := try.Duration.Round(time.Millisecond)
-			fmt.Fprintf(table, "  %d\t%s\t%s\t%s\t%s\t%s\n", try.Number, moment(&try.At), took,
-				orDash(statusText(try.Status)), try.Reason, plainLine(try.Detail))
+			fmt.Fprintf(table, "  %d\t%s\t%s\t%s\t%s\t%s\t%s\n", try.Number, moment(&try.At), took,
+				orDash(try.Call.String()), orDash(statusText(try.Status)), try.Reason, plainLine(try.Detail))
 		}
 		if err := table.Flush(); err != nil {
 			return err

@@ -264,11 +264,11 @@ func logResult(log *zap.Logger, connection string) func(adapter.Result) {
 		if entry == nil {
 			return
 		}
-		fields := make([]zap.Field, 0, 14)
+		fields := make([]zap.Field, 0, 15)
 		fields = append(fields, zap.String("outcome", r.Outcome.String()))
 		for _, field := range [...]struct{ key, value string }{
 			{"reason", string(r.Reason)}, {"message_id", bounded(r.MessageID)}, {"idempotency_key", r.IdempotencyKey},
-			{"event_key", r.EventKey}, {"detail", r.Detail},
+			{"event_key", r.EventKey}, {"detail", r.Detail}, {"call", r.Call.String()},
 		} {
 			if field.value != "" {
 				fields = append(fields, zap.String(field.key, field.value))
