@@ -13,11 +13,14 @@ import (
 )
 
 // instant is a transport that reads the request and answers at once.
-type instant struct{ answer []byte }
+type instant struct {
+	status int
+	answer []byte
+}
 
 func (t instant) RoundTrip(request *http.Request) (*http.Response, error) {
 	_, _ = io.Copy(io.Discard, request.Body)
-	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(t.answer))}, nil
+	return &http.Response{StatusCode: t.status, Body: io.NopCloser(bytes.NewReader(t.answer))}, nil
 }
 
 // BenchmarkBulk makes a call for 100 items without a network, and shows the time for each item.
@@ -28,9 +31,10 @@ func BenchmarkBulk(b *testing.B) {
 	var taken, users, conflicts []string
 	for i := range adapter.MaxBulk {
 		id := fmt.Sprintf("user-%08d@example.com", i)
-		events = append(events, &mapping.UserEvent{UserID: id, AccountID: id, Key: "purchase",
-			IdempotencyKey: fmt.Sprintf("key-%08d", i), Body: fmt.Appendf(nil, `{"userId":%q,"accountId":%q,`+
-				`"events":[{"key":"purchase","fields":{%s"n":%d}}],"idempotencyKey":"key-%08d"}`, id, id, fields, i, i)})
+		key := fmt.Sprintf("key-%08d", i)
+		events = append(events, &mapping.UserEvent{UserID: id, AccountID: id, Key: "purchase", IdempotencyKey: key,
+			Body: fmt.Appendf(nil, `{"userId":%q,"accountId":%q,"events":[{"key":"purchase","fields":{%s"n":%d}}],`+
+				`"idempotencyKey":%q}`, id, id, fields, i, key)})
 		upserts = append(upserts, &mapping.UserUpsert{UserID: id, AccountID: id, Body: fmt.Appendf(nil,
 			`{"id":%q,"accountId":%q,"email":%q,"locale":"en_US","customFields":{%s"n":%d}}`, id, id, id, fields, i)})
 		taken = append(taken, fmt.Sprintf(`{"__typename":"UserEventResult","userId":%q,"accountId":%q,`+
@@ -48,7 +52,7 @@ func BenchmarkBulk(b *testing.B) {
 	}
 	run := func(name string, answer []byte, want adapter.Outcome, call func() adapter.BulkAttempt) {
 		b.Run(name, func(b *testing.B) {
-			client.transport = instant{answer}
+			client.transport = instant{http.StatusOK, answer}
 			b.ReportAllocs()
 			for b.Loop() {
 				if got := call(); got.Items[adapter.MaxBulk-1].Outcome != want {
@@ -60,6 +64,7 @@ func BenchmarkBulk(b *testing.B) {
 	}
 	track := func() adapter.BulkAttempt { return client.TrackBulk(b.Context(), events) }
 	run("delivered", list("logUserEvents", taken), adapter.Delivered, track)
+	run("one error", list("logUserEvents", append(conflicts[:1:1], taken[1:]...)), adapter.Delivered, track)
 	run("duplicates", list("logUserEvents", conflicts), adapter.Duplicate, track)
 	run("upserts", list("upsertUsers", users), adapter.Delivered, func() adapter.BulkAttempt {
 		return client.UpsertBulk(b.Context(), upserts)

@@ -76,6 +76,13 @@ func (b *bulkCall) each(refused []refusedItem) adapter.BulkAttempt {
 	for i := range result.Items {
 		result.Items[i] = adapter.Attempt{Outcome: adapter.Delivered, Status: b.status}
 	}
+	messages := make([]string, len(refused))
+	for i := range refused {
+		_, messages[i] = refused[i].failure.words()
+	}
+	if len(refused) > 0 {
+		b.private.expect(messages)
+	}
 	settled := len(b.items) - len(refused)
 	alike := settled == 0
 	details := make(map[apiError]string)
@@ -92,9 +99,8 @@ func (b *bulkCall) each(refused []refusedItem) adapter.BulkAttempt {
 		}
 		result.Items[at] = attempt
 	}
-	if settled > 0 {
-		result.Call = adapter.Attempt{Outcome: adapter.Delivered, Status: b.status}
-	} else {
+	result.Call = adapter.Attempt{Outcome: adapter.Delivered, Status: b.status}
+	if settled == 0 && len(refused) > 0 {
 		result.Call = result.Items[0] // all items have the same error
 		result.Call.Alone = false
 	}

@@ -97,15 +97,22 @@ func (e *apiError) detail(status int, private *mask) string {
 	if stated := e.StatusCode; status <= 299 && stated != 0 {
 		words = append(words, "stating", strconv.Itoa(stated))
 	}
-	message := e.Message
+	codes, message := e.words()
+	return tidy(strings.Join(append(append(words, codes...), private.hide(message)), " "))
+}
+
+// words returns the error's codes, and its text that may quote anything. A code of another form than SaaSquatch's
+// belongs to the text.
+func (e *apiError) words() (codes []string, text string) {
+	text = e.Message
 	for _, code := range []string{e.APIErrorCode, e.RSCode} {
 		if codeForm.MatchString(code) {
-			words = append(words, code)
+			codes = append(codes, code)
 		} else {
-			message = code + " " + message
+			text = code + " " + text
 		}
 	}
-	return tidy(strings.Join(append(words, private.hide(message)), " "))
+	return codes, text
 }
 
 // codeForm matches SaaSquatch's codes. In a code there is no user id to hide.

@@ -1,9 +1,9 @@
 package saasquatch
 
 import (
-	"bytes"
 	"cmp"
 	"html"
+	"iter"
 	"regexp"
 	"slices"
 	"strconv"
@@ -20,7 +20,7 @@ type mask struct {
 	items []item
 	// secrets are those of the request's header.
 	secrets secrets
-	// known are the texts to hide, the longest first; nil until the first text.
+	// known are the private texts that messages may have, nil until the first message.
 	known []hidden
 }
 
@@ -33,10 +33,14 @@ const maxMessage = 2 << 10
 
 // hidden is one text to hide.
 type hidden struct {
-	text   string
-	folded string // with lower-case ASCII letters
-	shown  string // in its place
+	text  string
+	shown string // in its place
 }
+
+const (
+	idShown    = "[id]"
+	valueShown = "[value]"
+)
 
 // hide returns the text without the private texts. It first decodes the escapes of URLs, JSON and HTML, so that it
 // finds an id in them too. Its hole: an id of one to three bytes stays where it is a part of a word.
@@ -48,28 +52,18 @@ func (m *mask) hide(text string) string {
 	if !whole {
 		text = withoutOpenEscape(text)
 	}
-	text = m.secrets.hide(unescape(text))
+	text = m.plain(text)
 	folded := fold(text)
-	all := m.hidden()
 	if !whole {
-		ends := slices.Clone(all)
-		for _, form := range m.secrets {
-			ends = append(ends, hidden{form, fold(form), secretShown})
-		}
-		text = withoutOpenEnd(text, folded, ends)
+		text = m.withoutOpenEnd(text, folded)
 		folded = folded[:len(text)]
 	}
-	found := make([]hidden, 0, 8)
-	for _, h := range all {
-		if strings.Contains(folded, h.folded) {
-			found = append(found, h)
-		}
-	}
+	found := m.find(folded)
 	var b strings.Builder
 next:
 	for i := 0; i < len(text); {
 		for _, h := range found {
-			if end := i + len(h.text); strings.HasPrefix(folded[i:], h.folded) &&
+			if end := i + len(h.text); strings.HasPrefix(folded[i:], fold(h.text)) &&
 				(len(h.text) >= minHidden || text[i:end] == h.text && standsAlone(text, i, end)) {
 				b.WriteString(h.shown)
 				i = end
@@ -82,62 +76,123 @@ next:
 	return b.String()
 }
 
-// hidden returns the private texts, the longest first: an account's id may begin with a user's.
-func (m *mask) hidden() []hidden {
+// plain returns a text without escapes and secrets.
+func (m *mask) plain(text string) string { return m.secrets.hide(unescape(text)) }
+
+// expect prepares the mask for messages. It saves the search of all items for each of them.
+func (m *mask) expect(messages []string) {
+	for _, message := range messages {
+		if len(message) >= maxStart { // it may end with the beginning of a private text
+			return
+		}
+	}
+	m.known = m.find(fold(m.plain(strings.Join(messages, "\n"))))
+}
+
+// find returns the private texts that are in a folded text. The longest come first, since an account's id may begin
+// with a user's. No text comes twice; one that is an id and a value is an id.
+func (m *mask) find(folded string) []hidden {
+	found := []hidden{}
+	pairs := pairsOf(folded)
+	for _, h := range m.texts() {
+		if pairs.mayHave(h.text) && strings.Contains(folded, fold(h.text)) && !m.isEventKey(h) {
+			found = append(found, h)
+		}
+	}
+	slices.SortFunc(found, func(a, b hidden) int {
+		return cmp.Or(cmp.Compare(len(b.text), len(a.text)), strings.Compare(a.text, b.text),
+			strings.Compare(a.shown, b.shown))
+	})
+	return slices.CompactFunc(found, func(a, b hidden) bool { return a.text == b.text })
+}
+
+// isEventKey reports whether a value is the name of an event, which is not private.
+func (m *mask) isEventKey(h hidden) bool {
+	return h.shown == valueShown && slices.ContainsFunc(m.items, func(i item) bool { return i.eventKey == h.text })
+}
+
+// texts returns the private texts and the names of events, some of them more than once.
+func (m *mask) texts() []hidden {
 	if m.known != nil {
 		return m.known
 	}
-	all, seen := []hidden{}, make(map[string]bool)
+	m.known = make([]hidden, 0, 32*len(m.items))
 	add := func(text, shown string) {
-		if text != "" && !seen[text] {
-			seen[text] = true
-			all = append(all, hidden{text, fold(text), shown})
+		if text != "" {
+			m.known = append(m.known, hidden{text, shown})
 		}
 	}
 	for i := range m.items {
-		for _, id := range []string{m.items[i].userID, m.items[i].accountID} {
-			add(id, "[id]")
+		for _, id := range [...]string{m.items[i].userID, m.items[i].accountID} {
+			add(id, idShown)
 			if strings.Contains(id, " ") { // as a form encodes it
-				add(strings.ReplaceAll(id, " ", "+"), "[id]")
+				add(strings.ReplaceAll(id, " ", "+"), idShown)
 			}
 		}
-	}
-	for i := range m.items {
-		if key := m.items[i].eventKey; key != "" {
-			seen[key] = true // an id stays hidden
+		for value := range bodyValues(string(m.items[i].body)) {
+			add(value, valueShown)
 		}
 	}
-	for i := range m.items {
-		for _, value := range bodyValues(m.items[i].body) {
-			add(value, "[value]")
-		}
+	return m.known
+}
+
+// pairs are the pairs of neighbouring bytes in a folded text. They rule out most of the thousands of texts of a bulk
+// call in a tenth of the time of a search.
+type pairs [1 << 10]uint64
+
+func pairsOf(folded string) *pairs {
+	var p pairs
+	for i := 1; i < len(folded); i++ {
+		pair := uint16(folded[i-1])<<8 | uint16(folded[i])
+		p[pair/64] |= 1 << (pair % 64)
 	}
-	slices.SortStableFunc(all, func(a, b hidden) int { return cmp.Compare(len(b.text), len(a.text)) })
-	m.known = all
-	return all
+	return &p
+}
+
+// mayHave reports whether the text has the first and the last pair of bytes of a text that is not folded.
+func (p *pairs) mayHave(text string) bool {
+	has := func(first, second byte) bool {
+		pair := uint16(foldByte(first))<<8 | uint16(foldByte(second))
+		return p[pair/64]&(1<<(pair%64)) != 0
+	}
+	n := len(text)
+	return n < 2 || has(text[0], text[1]) && has(text[n-2], text[n-1])
 }
 
 // fold returns the text with lower-case ASCII letters. The result has the same length; the text need not be UTF-8.
 func fold(text string) string {
 	folded := []byte(text)
 	for i, c := range folded {
-		if 'A' <= c && c <= 'Z' {
-			folded[i] = c + 'a' - 'A'
-		}
+		folded[i] = foldByte(c)
 	}
 	return string(folded)
 }
 
+func foldByte(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
+
 // withoutOpenEnd returns a cut-off text without an end that may be the beginning of a text to hide.
-func withoutOpenEnd(text, folded string, all []hidden) string {
+func (m *mask) withoutOpenEnd(text, folded string) string {
 	end := len(text)
-	for _, h := range all {
-		for n := min(len(h.folded)-1, len(folded), maxStart); n > 0; n-- {
-			if strings.HasSuffix(folded, h.folded[:n]) {
+	cut := func(hidden string) {
+		for n := min(len(hidden)-1, len(folded), maxStart); n > 0; n-- {
+			if strings.HasSuffix(folded, hidden[:n]) {
 				end = min(end, len(text)-n)
 				break
 			}
 		}
+	}
+	for _, h := range m.texts() {
+		if !m.isEventKey(h) {
+			cut(fold(h.text))
+		}
+	}
+	for _, form := range m.secrets {
+		cut(fold(form))
 	}
 	return text[:end]
 }
@@ -248,32 +303,50 @@ func hexUnit(digits string) rune {
 	return rune(unit)
 }
 
-// bodyValues returns the values in a JSON body: strings of two or more bytes, and numbers of four or more, since
-// shorter ones may be limits or statuses in a message. Names of members are not values.
-func bodyValues(body []byte) (values []string) {
-	decoder := jsontext.NewDecoder(bytes.NewReader(body))
-	for {
-		token, err := decoder.ReadToken()
-		if err != nil {
-			return values
-		}
-		switch token.Kind() {
-		case jsontext.KindNumber:
-			if text := token.String(); len(text) >= minHidden {
-				values = append(values, text)
+// bodyValues yields the values in a JSON body: strings of two or more bytes, and numbers of four or more, since
+// shorter ones may be limits or statuses in a message. Names of members are not values. A decoder would take several
+// times as long, and a bulk call has up to a hundred bodies.
+func bodyValues(body string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := 0; i < len(body); {
+			start := i
+			switch c := body[i]; {
+			case c == '"':
+				escaped := false
+				for i++; i < len(body) && body[i] != '"'; i++ {
+					if body[i] == '\\' {
+						escaped = true
+						i++
+					}
+				}
+				i = min(i+1, len(body))
+				if isName(body[i:]) {
+					continue
+				}
+				text := strings.Trim(body[start:i], `"`)
+				if escaped {
+					text = textOf(jsontext.Value(body[start:i]))
+				}
+				if len(text) > 1 && !yield(text) {
+					return
+				}
+			case c == '-' || '0' <= c && c <= '9':
+				for i++; i < len(body) && strings.IndexByte("+-.0123456789Ee", body[i]) >= 0; i++ {
+				}
+				if i-start >= minHidden && !yield(body[start:i]) {
+					return
+				}
+			default:
+				i++
 			}
-			continue
-		case jsontext.KindString:
-		default:
-			continue
-		}
-		// An odd length inside an object means that this string is a name.
-		kind, length := decoder.StackIndex(decoder.StackDepth())
-		if kind == jsontext.KindBeginObject && length%2 == 1 {
-			continue
-		}
-		if text := token.String(); len(text) > 1 {
-			values = append(values, text)
 		}
 	}
+}
+
+// isName reports whether a string of JSON is the name of a member, by the text behind it.
+func isName(rest string) bool {
+	if rest != "" && rest[0] <= ' ' {
+		rest = strings.TrimLeft(rest, " \t\r\n")
+	}
+	return rest != "" && rest[0] == ':'
 }
