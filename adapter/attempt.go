@@ -36,7 +36,7 @@ type Attempt struct {
 	Unprocessed bool
 	// RefusedFields are optional members of an upsert's body for which SaaSquatch refuses it.
 	// SaaSquatch may take the upsert without them. The body need not have all of them. Only a dead
-	// single upsert sets them.
+	// single upsert sets them, and an item of a bulk call that is Pending and Alone for them.
 	RefusedFields []string
 	// Warnings name the changes without which SaaSquatch would not have taken the event, in
 	// alphabetical order; nil if there are none.

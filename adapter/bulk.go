@@ -27,15 +27,19 @@ type BulkSender interface {
 
 // BulkAttempt is the result of one call for several events or upserts.
 type BulkAttempt struct {
-	// Call is what the call as a whole says about the tenant, for its circuit breaker. Its Outcome is Delivered if
-	// SaaSquatch gave an own answer to at least one item. If the call failed as a whole, or if all items carry the same
-	// pending answer, it is that answer.
+	// Call is what the call as a whole says about the tenant, for its circuit breaker.
+	//
+	// Its Outcome is Delivered if SaaSquatch gave an own answer to at least one item, whatever that was. If the call
+	// failed as a whole, or if all items have the same pending answer, it is that answer. Else it is Pending, with
+	// mapping.ReasonBulkUnclear. Its Requests are 1; those of the items are 0.
 	Call Attempt
-	// Items are the results in the order of the call, one for each. If the call failed as a whole, each is Call, or a
-	// pending Attempt with Alone. Never nil.
+	// Items are the results in the order of the call, one for each. Never nil.
+	//
+	// If the call failed as a whole, each item is Call, or a Pending Attempt with Alone: no answer to the whole call
+	// settles an item. If SaaSquatch answered the items one by one, Status is that of the item.
 	Items []Attempt
 	// Divisible says that SaaSquatch refused the whole call by 400 or 413, and took nothing. A call for half of the
-	// items may pass. The Items are then pending and Unprocessed, with Alone.
+	// items may pass. The Items are then Pending and Unprocessed, with Alone.
 	Divisible bool
 }
 

@@ -46,17 +46,17 @@ var (
 )
 
 // TrackBulk delivers events by one call of GraphQL's logUserEvents. There are 1 to [adapter.MaxBulk] events, at most
-// one of a user, each with an idempotency key of its own. The bodies are sent as they are: each is one JSON object.
+// one of a user, each with an idempotency key of its own. Each body is one JSON object, which is sent as it is.
 //
 // An item has the result that [Client.Track] gives for the same status and the same codes. TrackBulk settles no event
 // by an answer that may be about another one. The order of SaaSquatch's list is undocumented, and an error in it names
-// no user. So the list counts only if it has one result for each event, and if each success names the user of the event
+// no user. So the list counts only if it has one result for each event, and each success names the user of the event
 // at its place. An error in the list counts only beside a success, or if all results are the same error. An event
 // without a result that counts is Pending and Alone, with [mapping.ReasonBulkUnclear]. SaaSquatch may have processed
 // it.
 //
-// A failure of the whole call settles no event either. If it passes, or concerns the configuration, all items have it.
-// If REST would have it refuse the event, the items are Pending and Alone.
+// A failure of the whole call settles no event either. If another attempt may succeed, all items have it. If
+// [Client.Track] would give up the event for it, the items are Pending and Alone.
 func (c *Client) TrackBulk(ctx context.Context, events []*mapping.UserEvent) adapter.BulkAttempt {
 	items := make([]item, len(events))
 	for i, event := range events {
@@ -65,10 +65,10 @@ func (c *Client) TrackBulk(ctx context.Context, events []*mapping.UserEvent) ada
 	return c.bulk(ctx, eventKind, items)
 }
 
-// UpsertBulk makes upserts by one call of GraphQL's upsertUsers, whose documented maximum is [adapter.MaxBulk]. Each is
-// [Client.BulkableUpsert]. The rules of [Client.TrackBulk] hold, with two differences. Each pending item is Unprocessed, since
-// upserts are idempotent. An item that SaaSquatch refuses for an optional field is Pending and Alone, since only a
-// single upsert is repeated without the field. Its RefusedFields name the fields.
+// UpsertBulk makes upserts by one call of GraphQL's upsertUsers, whose documented maximum is [adapter.MaxBulk]. Each
+// passes [Client.BulkableUpsert]. The rules of [Client.TrackBulk] hold, with two differences. Each pending item is
+// Unprocessed, since upserts are idempotent. An item that SaaSquatch refuses for an optional field is Pending and
+// Alone, since only a single upsert is repeated without the field. Its RefusedFields name the fields.
 func (c *Client) UpsertBulk(ctx context.Context, upserts []*mapping.UserUpsert) adapter.BulkAttempt {
 	items := make([]item, len(upserts))
 	for i, upsert := range upserts {

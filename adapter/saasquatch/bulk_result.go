@@ -41,6 +41,8 @@ func (b *bulkCall) conclude(answer *bulkAnswer) adapter.BulkAttempt {
 		return b.unclear("the answer has no list")
 	case answer.count != len(b.items):
 		return b.unclear(fmt.Sprintf("the list has %d results for %d", answer.count, len(b.items)))
+	case answer.bare.stated:
+		return b.unclear("the answer has an error beside its list")
 	case answer.strange:
 		return b.unclear("a result in the list is not at its place, or is none")
 	case !believable(answer.refused, len(b.items)):

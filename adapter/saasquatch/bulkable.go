@@ -36,8 +36,8 @@ var userInput = map[string]string{
 }
 
 // BulkableUpsert reports whether an upsert can be an item of [Client.UpsertBulk]: whether the body has only members
-// that GraphQL's closed UserInput has, each with a value of the right kind. It reads the members of the body alone, not
-// the values inside of them. A body that is not compact JSON is not bulkable.
+// that GraphQL's closed UserInput has, each with a value of the right kind. It reads the members of the body alone,
+// not the values inside of them. A body that is not compact JSON is not bulkable.
 func (c *Client) BulkableUpsert(upsert *mapping.UserUpsert) bool {
 	rest, ok := bytes.CutPrefix(upsert.Body, []byte("{"))
 	for ok {
@@ -59,8 +59,8 @@ func (c *Client) BulkableUpsert(upsert *mapping.UserUpsert) bool {
 	return false
 }
 
-// valueEnd returns the index behind the JSON value at the start of a text, or -1 if the value does not end. It does not
-// check the value.
+// valueEnd returns the index behind the JSON value at the start of a text, or -1 if the value does not end. It does
+// not check the value.
 func valueEnd(text []byte) int {
 	depth := 0
 	for i := 0; i < len(text); i++ {

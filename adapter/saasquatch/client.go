@@ -1,8 +1,8 @@
 // Package saasquatch makes single requests to SaaSquatch's REST and GraphQL APIs and classifies the answers. It knows
 // nothing of retries.
 //
-// A [Client] delivers events and user upserts, one by one or up to [adapter.MaxBulk] in a call. An [Importer] has SaaSquatch import files of events, and
-// reads the results.
+// A [Client] delivers events and user upserts, one by one or up to [adapter.MaxBulk] in a call. An [Importer] has
+// SaaSquatch import files of events, and reads the results.
 package saasquatch
 
 import (
@@ -170,8 +170,8 @@ func (r *response) plainSuccess() bool {
 	return succeeded(r.status) && r.body.form != formOther && !r.body.failure.stated
 }
 
-// countedStatus returns the status by which an answer counts: that of HTTP, or the one that SaaSquatch's error object states
-// in a 2xx.
+// countedStatus returns the status by which an answer counts: that of HTTP, or the one that SaaSquatch's error object
+// states in a 2xx.
 func (r *response) countedStatus() int {
 	if !succeeded(r.status) {
 		return r.status
