@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"slices"
 	"time"
@@ -87,9 +88,10 @@ type transaction struct {
 	sums  sums
 	runs  runSums
 	// letters are nil until there is one.
-	letters *deadLetters
-	nextID  int64
-	rows    []any // of the queue, inserted many at a time
+	letters  *deadLetters
+	nextID   int64
+	rows     []driver.NamedValue // of the queue, inserted many at a time
+	settling settling
 }
 
 func (t *transaction) apply(changes []change) error {
@@ -178,35 +180,21 @@ func (t *transaction) accept(a *acceptance) error {
 
 // findKnown looks up which hashes of the new events are in the table of messageIds.
 func (t *transaction) findKnown(changes []change) error {
-	args := make([]any, 0, manyHashes)
+	var hashes []driver.NamedValue
 	for _, c := range changes {
 		a, ok := c.(*acceptance)
 		if !ok {
 			continue
 		}
 		for i := range a.arrivals {
-			if a.arrivals[i].Outcome != adapter.Pending || bodyHash(&a.arrivals[i]) == nil {
-				continue
+			if a.arrivals[i].Outcome == adapter.Pending && bodyHash(&a.arrivals[i]) != nil {
+				hashes = appendValues(hashes, textHash(cut(a.arrivals[i].MessageID)))
 			}
-			if args = append(args, textHash(cut(a.arrivals[i].MessageID))); len(args) < manyHashes {
-				continue
-			}
-			if err := t.askKnown(args); err != nil {
-				return err
-			}
-			args = args[:0]
 		}
 	}
-	if len(args) == 0 {
-		return nil
-	}
-	return t.askKnown(append(args, make([]any, manyHashes-len(args))...))
-}
-
-func (t *transaction) askKnown(hashes []any) error {
-	var hash int64
-	rows, err := t.statements.known.Query(hashes...)
-	return wrap("look for duplicates", eachRow(rows, err, func() { t.known[hash] = struct{}{} }, &hash))
+	hash := make([]driver.Value, 1)
+	err := t.statements.known.query(hashes, hash, func() { t.known[hash[0].(int64)] = struct{}{} })
+	return wrap("look for duplicates", err)
 }
 
 // store stores one arrival and returns its outcome. Some arrivals of a replay are only counted; then stored is false.
@@ -252,12 +240,12 @@ func (t *transaction) store(a *acceptance, i int, id int64) (outcome adapter.Out
 		}
 	}
 	at := milliseconds(a.at)
-	t.rows = append(t.rows, id, a.queue.connection, a.due(), at, a.queue.tenant, body, messageID,
+	t.rows = appendValues(t.rows, id, a.queue.connection, a.due(), at, a.queue.tenant, body, messageID,
 		clean(arrival.UserID), accountOf(clean(arrival.AccountID), clean(arrival.UserID)), cut(arrival.EventKey),
 		payloadOf(arrival),
 		orNull(a.runID()), a.lease(), orNull(a.events[i]), checksum(arrival.Payload, id),
 		a.holds(arrival))
-	if len(t.rows) == manyRows*rowColumns {
+	if len(t.rows) == rowSizes[0]*rowColumns {
 		return adapter.Pending, true, t.flush()
 	}
 	return adapter.Pending, true, nil
@@ -294,16 +282,8 @@ func payloadOf(a *adapter.Arrival) []byte {
 // flush inserts the collected rows.
 func (t *transaction) flush() error {
 	defer func() { t.rows = t.rows[:0] }()
-	if len(t.rows) == manyRows*rowColumns {
-		_, err := t.enqueueMany.Exec(t.rows...)
-		return wrap("store events", err)
-	}
-	for row := range slices.Chunk(t.rows, rowColumns) {
-		if _, err := t.enqueue.Exec(row...); err != nil {
-			return fmt.Errorf("store an event: %w", err)
-		}
-	}
-	return nil
+	_, err := t.enqueue.exec(t.rows)
+	return wrap("store events", err)
 }
 
 // duplicateOf looks for the same event among those with the same hash. It returns the reason for a duplicate, or an
@@ -373,16 +353,6 @@ func (t *transaction) keepDeadLetter(q *Queue, outcome adapter.Outcome, id, byte
 	return true, nil
 }
 
-// recordAll settles events or puts them back.
-func (t *transaction) recordAll(rs recordings) error {
-	for _, r := range rs {
-		if err := t.record(r); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // record settles an event or puts it back. An event that an operator has moved to another tenant is lost.
 func (t *transaction) record(r *recording) error {
 	r.lost = false
@@ -412,7 +382,7 @@ func (t *transaction) record(r *recording) error {
 		return nil
 	}
 	if r.supersedes() {
-		if _, err := t.supersede.Exec(id); err != nil {
+		if _, err := t.supersedeAll.exec(appendValues(nil, id)); err != nil {
 			return fmt.Errorf("supersede upserts: %w", err)
 		}
 	}

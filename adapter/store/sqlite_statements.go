@@ -10,9 +10,12 @@ import (
 
 // statements are the prepared statements that accept, lease and settle events.
 type statements struct {
-	begin, commit, rollback, allocate, enqueue, enqueueMany, known, candidates, logArrival, keepPayload,
-	settle, supersede, keepQueued, dequeue, putBack, makeDue, attempt, markSending, addTotal, runProgress, runObject,
+	begin, commit, rollback, allocate, candidates, logArrival, keepPayload,
+	settle, keepQueued, dequeue, putBack, makeDue, attempt, markSending, addTotal, runProgress, runObject,
 	addRunOutcome, rejectAgain, runRejected, deadLetterSizes, addDeadLetter, logState *sql.Stmt
+
+	// For many events at once.
+	enqueue, known, settleAll, dequeueAll, supersedeAll rowStatements
 }
 
 // An error ends the whole transaction. With OR FAIL, SQLite need not prepare to undo a single statement.
@@ -91,14 +94,63 @@ ON CONFLICT (digest) DO UPDATE SET repeats = repeats + 1 RETURNING delivery`
 
 var supersedeSQL = `UPDATE OR FAIL queue SET holds = -1 WHERE id IN (SELECT h.id FROM queue q JOIN queue h
 	ON h.connection = q.connection AND h.tenant = q.tenant AND h.user_id = q.user_id AND h.account_id IS q.account_id
-		AND h.id < q.id AND h.` + overdueText + ` WHERE q.id = ?1)`
+		AND h.id < q.id AND h.` + overdueText + ` WHERE q.id IN `
 
-// A statement for many rows costs much less than one for each row.
+// settleAllSQL settles the events of the rows v. It finds an event whose tenant is still that of its row. An event
+// keeps its user unless v has one, which is a shortened one.
 const (
-	manyRows   = 16
-	manyHashes = 64
+	settleAllSQL = `INSERT OR FAIL INTO deliveries (id, connection, tenant, outcome, body_hash, message_id,
+		user_hash, user_id, account_id, event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms,
+		attempts, status, ambiguous, reason, detail, run, event)
+	SELECT q.id, q.connection, q.tenant, v.outcome, q.body_hash, q.message_id,
+		v.user_hash, coalesce(v.user_id, q.user_id),
+		CASE WHEN v.user_id IS NULL THEN q.account_id ELSE v.account_id END,
+		coalesce(v.event_key, q.event_key), q.received_at, coalesce(q.first_attempt_at, v.counted) - q.received_at,
+		coalesce(v.counted, q.last_attempt_at) - q.received_at, v.at - q.received_at,
+		q.attempts + (v.counted IS NOT NULL), coalesce(v.status, q.status),
+		q.ambiguous_at IS NOT NULL OR v.ambiguous, v.reason, v.detail, q.run, q.event
+	FROM v CROSS JOIN queue q ON q.id = v.id AND q.tenant = v.tenant`
+	settleAllRow = `id, tenant, outcome, user_hash, user_id, account_id, event_key, counted, at, status, ambiguous,
+		reason, detail`
 )
 
+// Numbers of rows of the statements for many events. Such a statement costs much less than one for each row.
+var (
+	rowSizes  = []int{64, 8, 1}
+	hashSizes = []int{manyHashes, 8, 1}
+)
+
+// manyHashes is the number of hashes that a statement looks for.
+const manyHashes = 64
+
+// prepareMany prepares the statements for many events.
+func (s *statements) prepareMany(ctx context.Context, conn *sql.Conn) error {
+	for _, of := range []struct {
+		statements *rowStatements
+		columns    int
+		sizes      []int
+		text       func(rows int) string
+	}{
+		{&s.enqueue, rowColumns, rowSizes, func(rows int) string { return enqueueSQL + repeat(enqueueRow, rows) }},
+		{&s.known, 1, hashSizes, func(rows int) string { return knownSQL + "(" + repeat("?", rows) + ")" }},
+		{&s.settleAll, settleColumns, rowSizes, func(rows int) string {
+			row := "(" + repeat("?", settleColumns) + ")"
+			return "WITH v (" + settleAllRow + ") AS (VALUES " + repeat(row, rows) + ") " + settleAllSQL
+		}},
+		{&s.supersedeAll, 1, rowSizes, func(rows int) string { return supersedeSQL + "(" + repeat("?", rows) + "))" }},
+		{&s.dequeueAll, 1, rowSizes, func(rows int) string {
+			return "DELETE FROM queue WHERE id IN (" + repeat("?", rows) + ")"
+		}},
+	} {
+		var err error
+		if *of.statements, err = prepareRows(ctx, conn, of.columns, of.sizes, of.text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repeat returns a text n times, separated by commas.
 func repeat(text string, n int) string {
 	return strings.TrimSuffix(strings.Repeat(text+", ", n), ", ")
 }
@@ -111,6 +163,9 @@ func prepareStatements(ctx context.Context, conn *sql.Conn) (*statements, error)
 			return nil, errors.Join(fmt.Errorf("prepare %q: %w", statement.text, err), s.close())
 		}
 		*statement.prepared = prepared
+	}
+	if err := s.prepareMany(ctx, conn); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
@@ -126,14 +181,10 @@ func (s *statements) all() []statement {
 		{&s.commit, `COMMIT`},
 		{&s.rollback, `ROLLBACK`},
 		{&s.allocate, `UPDATE counter SET next_id = next_id + ?1 RETURNING next_id`},
-		{&s.enqueue, enqueueSQL + enqueueRow},
-		{&s.enqueueMany, enqueueSQL + repeat(enqueueRow, manyRows)},
-		{&s.known, knownSQL + "(" + repeat("?", manyHashes) + ")"},
 		{&s.candidates, candidatesSQL},
 		{&s.logArrival, logArrivalSQL},
 		{&s.keepPayload, keepPayloadSQL},
 		{&s.settle, settleSQL},
-		{&s.supersede, supersedeSQL},
 		{&s.keepQueued, keepQueuedSQL},
 		{&s.dequeue, dequeueSQL},
 		{&s.putBack, putBackSQL},
@@ -158,6 +209,9 @@ func (s *statements) close() error {
 		if *statement.prepared != nil {
 			errs = append(errs, (*statement.prepared).Close())
 		}
+	}
+	for _, many := range []*rowStatements{&s.enqueue, &s.known, &s.settleAll, &s.dequeueAll, &s.supersedeAll} {
+		errs = append(errs, many.close())
 	}
 	return errors.Join(errs...)
 }
