@@ -166,7 +166,7 @@ const untilSQL = `(SELECT l.until FROM leases l WHERE l.id = q.id)`
 
 // dueColumns are the columns of a due event, in the order of its fields.
 const dueColumns = `q.id, q.due_at, octet_length(q.payload), q.user_id, coalesce(q.account_id, q.user_id),
-	q.ambiguous_at IS NOT NULL, q.lease IS NOT NULL, coalesce(` + untilSQL + `, 0) <> 0`
+	q.ambiguous_at IS NOT NULL, q.lease IS NOT NULL`
 
 // due is an event that can be leased.
 type due struct {
@@ -174,8 +174,8 @@ type due struct {
 	user          user
 	// isAmbiguous is set if SaaSquatch may have processed the event.
 	isAmbiguous bool
-	// wasTaken is set if the queue has a lease that is over, and wasLeased if the table of leases has one.
-	wasTaken, wasLeased bool
+	// wasTaken is set if the queue has a lease that is over.
+	wasTaken bool
 }
 
 // user is a user of the tenant.
@@ -183,7 +183,7 @@ type user struct{ id, account string }
 
 func (d *due) fields() []any {
 	return []any{
-		&d.id, &d.at, &d.bytes, &d.user.id, &d.user.account, &d.isAmbiguous, &d.wasTaken, &d.wasLeased,
+		&d.id, &d.at, &d.bytes, &d.user.id, &d.user.account, &d.isAmbiguous, &d.wasTaken,
 	}
 }
 

@@ -29,9 +29,10 @@ func TestStatementsOnAgedStatistics(t *testing.T) {
 		leased := lease(t, q, events)
 		now := time.Now()
 		steps := []adapter.Step{
-			{Outcome: adapter.Delivered, Began: now, At: now},
+			{Outcome: adapter.Delivered, Began: now, At: now, Upsert: true},
 			{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Began: now, At: now},
-			{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Began: now, At: now, Due: now.Add(time.Hour)},
+			{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout, Began: now, At: now, Due: now.Add(time.Hour),
+				Upsert: true},
 		}
 		for i := range 12 {
 			if err := q.MarkSending(context.Background(), &leased[i]); err != nil {
@@ -76,8 +77,8 @@ func TestStatementsOnAgedStatistics(t *testing.T) {
 			`DELETE FROM queue WHERE id > 100001`, `VACUUM ANALYZE queue`, `REINDEX INDEX queue_tenant_due`, `ANALYZE`,
 			`DELETE FROM queue WHERE id = 100001`,
 			fmt.Sprintf(`INSERT INTO queue (id, connection, tenant, due_at, body_hash, message_id, user_id,
-				event_key, received_at, payload)
-				SELECT n, 1, 2, extract(epoch FROM now()) * 1000, 0, 'queued ' || n, 'user', 'key', 0, ''
+				event_key, received_at, payload, holds)
+				SELECT n, 1, 2, extract(epoch FROM now()) * 1000, 0, 'queued ' || n, 'user ' || n, '@identify', 0, '', 9
 					FROM generate_series(1000001, %d) AS n`, 1000000+rows),
 			fmt.Sprintf(`INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_id,
 				event_key, received_at, settled_ms, attempts, ambiguous)

@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -68,8 +67,8 @@ func (l *leaseTransaction) holders(users []string, before int64) (map[user][]hol
 	return found, err
 }
 
-// keepBack splits locked events into those that are free to lease, and those that an upsert keeps back, and sets when
-// these are due.
+// keepBack splits locked events into those that are free to lease, and those that an upsert keeps back, which become
+// due with it.
 func (l *leaseTransaction) keepBack(events []due) (free, kept []due, err error) {
 	users := make([]string, 0, len(events))
 	before := int64(0)
@@ -89,7 +88,7 @@ func (l *leaseTransaction) keepBack(events []due) (free, kept []due, err error) 
 	}
 	for _, event := range events {
 		if h := keptBackBy(&event, holders[event.user], taken); h != nil {
-			event.at = max(h.due, milliseconds(l.clockOf(&event).Add(keepBackFor)))
+			event.at = h.due
 			kept = append(kept, event)
 			continue
 		}
@@ -118,15 +117,8 @@ func keptBackBy(event *due, holders []holder, taken map[int64]bool) *holder {
 	return nil
 }
 
-// clockOf returns the time by which the event is due; see dueSQL.
-func (l *leaseTransaction) clockOf(event *due) time.Time {
-	if event.wasLeased {
-		return l.database
-	}
-	return l.now
-}
-
-// putOff makes locked events due later.
+// putOff makes locked events due at the times given, and no earlier than keepBackFor from now by the clock by which
+// they are due; see dueSQL.
 func (l *leaseTransaction) putOff(events []due) error {
 	if len(events) == 0 {
 		return nil
@@ -142,7 +134,9 @@ func (l *leaseTransaction) putOff(events []due) error {
 	for i := range events {
 		ids, times = append(ids, events[i].id), append(times, events[i].at)
 	}
-	_, err := l.tx.Exec(l.ctx, `UPDATE queue q SET due_at = ($2::bigint[])[width_bucket(q.id, $1::bigint[])]
-		WHERE q.id = ANY ($1)`, ids, times)
+	_, err := l.tx.Exec(l.ctx, `UPDATE queue q SET due_at = greatest(($2::bigint[])[width_bucket(q.id, $1::bigint[])],
+			CASE WHEN coalesce(`+untilSQL+`, 0) = 0 THEN $3::bigint ELSE $4 END)
+		WHERE q.id = ANY ($1)`,
+		ids, times, milliseconds(l.now.Add(keepBackFor)), milliseconds(l.database.Add(keepBackFor)))
 	return err
 }

@@ -13,17 +13,6 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// forEachHolding runs the test on the engines whose leases heed upserts.
-func forEachHolding(t *testing.T, test func(t *testing.T, opts store.Options)) {
-	t.Helper()
-	forEachEngine(t, func(t *testing.T, opts store.Options) {
-		if opts.Path == "" {
-			t.Skip("SKIP: PostgreSQL's leases do not heed upserts yet")
-		}
-		test(t, opts)
-	})
-}
-
 // ofUser returns an event of a user, and upsertOf an upsert.
 func ofUser(user, messageID string) adapter.Arrival {
 	a := event(messageID)
@@ -129,7 +118,7 @@ func (w *waiting) due(messageID string) time.Duration {
 // TestUpsertKeepsBack has an upsert wait for its retry while later and earlier events of its user, and those of
 // others, are due.
 func TestUpsertKeepsBack(t *testing.T) {
-	forEachHolding(t, func(t *testing.T, opts store.Options) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		w := newWaiting(t, opts)
 		account := ofUser("u", "other account")
 		account.AccountID = "a"
@@ -162,7 +151,7 @@ func TestUpsertKeepsBack(t *testing.T) {
 // TestUpsertInHandKeepsNothingBack leases events behind an upsert that the process works on. When the upsert is
 // settled, nothing keeps back its user's events.
 func TestUpsertInHandKeepsNothingBack(t *testing.T) {
-	forEachHolding(t, func(t *testing.T, opts store.Options) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		w := newWaiting(t, opts)
 		accept(t, w.queue, upsertOf("u", "1"), upsertOf("u", "2"))
 		all := w.lease("1", "2")
@@ -179,7 +168,7 @@ func TestUpsertInHandKeepsNothingBack(t *testing.T) {
 
 // TestKeptBackLeavesHead has thousands of events of a user wait behind an upsert, and one of another user behind them.
 func TestKeptBackLeavesHead(t *testing.T) {
-	forEachHolding(t, func(t *testing.T, opts store.Options) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		w := newWaiting(t, opts)
 		accept(t, w.queue, upsertOf("u", "upsert"))
 		upsert := w.lease("upsert")
@@ -205,7 +194,7 @@ func TestKeptBackLeavesHead(t *testing.T) {
 
 // TestAmbiguousIsNotKeptBack leases an event that SaaSquatch may have processed, though an upsert waits.
 func TestAmbiguousIsNotKeptBack(t *testing.T) {
-	forEachHolding(t, func(t *testing.T, opts store.Options) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		w := newWaiting(t, opts)
 		accept(t, w.queue, upsertOf("u", "upsert"), ofUser("u", "event"))
 		all := w.lease("upsert", "event")
@@ -219,7 +208,7 @@ func TestAmbiguousIsNotKeptBack(t *testing.T) {
 
 // TestParkedIsKeptBack asks for parked events behind an upsert that waits.
 func TestParkedIsKeptBack(t *testing.T) {
-	forEachHolding(t, func(t *testing.T, opts store.Options) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		w := newWaiting(t, opts)
 		accept(t, w.queue, upsertOf("u", "upsert"), ofUser("u", "event"))
 		all := w.lease("upsert", "event")
@@ -248,7 +237,7 @@ func TestParkedIsKeptBack(t *testing.T) {
 // TestUpsertIsSuperseded tries an upsert until it keeps back nothing. A newer one then supersedes it, also while the
 // older one is in hand. A redrive makes it an ordinary upsert again.
 func TestUpsertIsSuperseded(t *testing.T) {
-	forEachHolding(t, func(t *testing.T, opts store.Options) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		for _, inHand := range []bool{false, true} {
 			t.Run(fmt.Sprint("in hand ", inHand), func(t *testing.T) {
 				own := sqliteOptions
@@ -269,7 +258,10 @@ func TestUpsertIsSuperseded(t *testing.T) {
 						w.clock.Advance(time.Minute)
 					}
 				}
-				w.lease("event") // the tenth try was the last for which it waits
+				event := w.lease("event") // the tenth try was the last for which it waits
+				delivered := w.attempt(adapter.Delivered, 0)
+				delivered.Upsert, delivered.EventKey = false, ""
+				w.record(adapter.Recording{Leased: &event[0], Step: delivered})
 				w.clock.Advance(time.Minute)
 				accept(t, w.queue, upsertOf("u", "new"))
 				all := w.lease("old", "new")
@@ -311,7 +303,7 @@ func TestUpsertIsSuperseded(t *testing.T) {
 
 // TestBulkAnswerSaysAlone leases events whose last attempt was a bulk call with an unclear answer.
 func TestBulkAnswerSaysAlone(t *testing.T) {
-	forEachHolding(t, func(t *testing.T, opts store.Options) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
 		w := newWaiting(t, opts)
 		accept(t, w.queue, event("1"), event("2"), event("3"))
 		reasons := []mapping.Reason{mapping.ReasonBulkUnclear, mapping.ReasonUnexpectedAnswer, mapping.ReasonTimeout}
