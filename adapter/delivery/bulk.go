@@ -16,6 +16,10 @@ type outgoing struct {
 	mapped *mapping.Result
 }
 
+// aloneAfter is how many failed attempts an event has had that goes by itself from then on. It may be
+// what fails the calls, and must not keep others from being delivered.
+const aloneAfter = 3
+
 // deliverAll makes attempts at the events in front of several users' queues: a bulk call for events,
 // and one for upserts. Events that need a call of their own are offered to the workers again. It
 // returns false if ctx ended before that.
@@ -31,7 +35,7 @@ func (d *Dispatcher) deliverAll(ctx context.Context, queues []*userQueue) bool {
 		}
 		out := outgoing{q, d.userQueues.front(q), mapped}
 		switch {
-		case out.event.Alone || !d.bulk.Bulkable(mapped):
+		case out.event.Alone || out.event.Failed >= aloneAfter || !d.bulk.Bulkable(mapped):
 			d.userQueues.setAlone(q, &toSendAlone{mapped: mapped})
 		case mapped.Kind == mapping.KindUserUpsert:
 			upserts = append(upserts, out)
