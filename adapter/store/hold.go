@@ -313,10 +313,10 @@ func (s *Store) holdEvents(ctx context.Context, tx *sql.Tx, events []restoredEve
 	_, err := tx.ExecContext(ctx, `WITH users (id, hash) AS (VALUES `+users.String()+`)
 		INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id,
 			event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status,
-			ambiguous, reason, detail, run, event)
+			ambiguous, reason, detail, run, event, call)
 		SELECT q.id, connection, tenant, 5, body_hash, message_id, CAST(u.hash AS bigint), user_id, account_id,
 			event_key, received_at, first_attempt_at - received_at, last_attempt_at - received_at, $1 - received_at,
-			attempts, status, 1, $2, $3, run, event
+			attempts, status, 1, $2, $3, run, event, call
 		FROM queue q JOIN users u ON u.id = q.id`, milliseconds(s.now()), string(mapping.ReasonRestored), detail)
 	if err != nil {
 		return fmt.Errorf("settle events: %w", err)

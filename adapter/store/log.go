@@ -89,7 +89,7 @@ func (s *Store) scanDelivery(rows *sql.Rows) (adapter.Delivery, error) {
 	var status, first, last, settled, due, run sql.NullInt64
 	err := rows.Scan(&d.ID, &connection, &d.MessageID, &d.UserID, &account, &event, &d.EventKey, &d.Outcome,
 		&reason, &detail, &status, &d.Attempts,
-		&received, &first, &last, &settled, &due, &d.Ambiguous, &run, &tenant, &d.Repeats, &d.PayloadDropped)
+		&received, &first, &last, &settled, &due, &d.Ambiguous, &run, &tenant, &d.Repeats, &d.PayloadDropped, &d.Call)
 	if err != nil {
 		return d, err
 	}
@@ -146,13 +146,13 @@ func history(ctx context.Context, tx *sql.Tx, id int64) (tries []adapter.Try, er
 	var began, duration int64
 	var status sql.NullInt64
 	var detail sql.NullString
-	rows, err := tx.QueryContext(ctx, `SELECT number, began_at, duration_ms, status, reason, detail FROM attempts
-		WHERE delivery = $1 ORDER BY number`, id)
+	rows, err := tx.QueryContext(ctx, `SELECT number, began_at, duration_ms, status, reason, detail, coalesce(call, 0)
+		FROM attempts WHERE delivery = $1 ORDER BY number`, id)
 	err = eachRow(rows, err, func() {
 		try.At, try.Duration = time.UnixMilli(began).UTC(), time.Duration(duration)*time.Millisecond
 		try.Status, try.Detail = int(status.Int64), detail.String
 		tries = append(tries, try)
-	}, &try.Number, &began, &duration, &status, &try.Reason, &detail)
+	}, &try.Number, &began, &duration, &status, &try.Reason, &detail, &try.Call)
 	return tries, err
 }
 

@@ -196,13 +196,13 @@ func TestGet(t *testing.T) {
 		for i := range 2 {
 			c.Advance(time.Minute)
 			record(t, q, leased, adapter.Step{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout,
-				Detail: fmt.Sprint("try ", i), Counted: true,
+				Detail: fmt.Sprint("try ", i), Counted: true, Call: adapter.CallTrackBulk,
 				Began: c.Now(), At: c.Now().Add(time.Second), Due: c.Now()})
 			leased = lease(t, q, 1)
 		}
 		c.Advance(time.Minute)
 		record(t, q, leased, adapter.Step{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Detail: "no",
-			Status: 400, EventKey: "new key", Counted: true,
+			Status: 400, EventKey: "new key", Counted: true, Call: adapter.CallTrack,
 			Began: c.Now(), At: c.Now().Add(time.Second)})
 		d, err := s.Get(context.Background(), id)
 		if err != nil {
@@ -213,6 +213,8 @@ func TestGet(t *testing.T) {
 			!d.ReceivedAt.Equal(received) || !d.FirstAttemptAt.Equal(received.Add(time.Minute)) ||
 			!d.LastAttemptAt.Equal(received.Add(3*time.Minute)) ||
 			d.Lag() != 3*time.Minute+time.Second || len(d.History) != 3 || d.History[2].Status != 400 ||
+			d.Call != adapter.CallTrack || d.History[0].Call != adapter.CallTrackBulk ||
+			d.History[2].Call != adapter.CallTrack ||
 			string(d.Payload) != `{"messageId":"message-1"}` {
 			t.Errorf("got %+v", d)
 		}

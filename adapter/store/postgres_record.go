@@ -17,7 +17,7 @@ type steps struct {
 	counts, keeps                  []int64
 	users                          []string
 	accounts, events               []*string
-	statuses                       []*int64
+	statuses, calls                []*int64
 	reasons, details               []*string
 	keepUntil, tries               []*int64
 }
@@ -40,6 +40,7 @@ func (s *steps) add(r *recording) {
 	s.counted = append(s.counted, asPointer[int64](r.counted()))
 	s.ambiguous = append(s.ambiguous, asPointer[int64](r.ambiguous()))
 	s.statuses = append(s.statuses, asPointer[int64](orNull(int64(step.Status))))
+	s.calls = append(s.calls, asPointer[int64](orNull(int64(step.Call))))
 	s.reasons = append(s.reasons, asPointer[string](orNull(string(step.Reason))))
 	s.details = append(s.details, asPointer[string](orNull(cut(step.Detail))))
 	s.keeps = append(s.keeps, asInt(r.stored))
@@ -195,10 +196,10 @@ func (t *postgresTransaction) settle(s *steps, by ownership) (map[int64]struct{}
 	return t.ids(`WITH step AS (
 			SELECT * FROM unnest($1::bigint[], $3::bigint[], $4::smallint[], $5::bigint[], $6::text[], $7::text[],
 				$8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::text[], $14::text[],
-				$15::bigint[], $16::bigint[])
+				$15::bigint[], $16::bigint[], $17::bigint[])
 			AS s (id, at, outcome, user_hash, user_id, account_id, event_key, count, counted, ambiguous, status,
 				reason,
-				detail, keep, keep_until)
+				detail, keep, keep_until, call)
 		), gone AS (
 			DELETE FROM queue q WHERE q.id = ANY ($1) AND `+string(by)+` RETURNING q.*
 		), ended AS (
@@ -213,17 +214,18 @@ func (t *postgresTransaction) settle(s *steps, by ownership) (map[int64]struct{}
 		)
 		INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id,
 			event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason,
-			detail, run, event)
+			detail, run, event, call)
 		SELECT q.id, q.connection, q.tenant, s.outcome, q.body_hash, q.message_id, s.user_hash, s.user_id,
 			s.account_id,
 			coalesce(s.event_key, q.event_key), q.received_at, coalesce(q.first_attempt_at, s.counted) - q.received_at,
 			coalesce(s.counted, q.last_attempt_at) - q.received_at, s.at - q.received_at, q.attempts + s.count,
 			coalesce(s.status, q.status), (q.ambiguous_at IS NOT NULL OR s.ambiguous IS NOT NULL)::int, s.reason,
-			s.detail, q.run, q.event
+			s.detail, q.run, q.event, coalesce(s.call, q.call)
 		FROM gone q JOIN step s ON s.id = q.id
 		RETURNING id`,
 		s.ids, s.tokens, s.times, s.outcomes, s.userHashes, s.users, s.accounts, s.events, s.counts, s.counted,
-		s.ambiguous, s.statuses, s.reasons, s.details, s.keeps, s.keepUntil)
+		s.ambiguous, s.statuses, s.reasons, s.details, s.keeps, s.keepUntil,
+		s.calls)
 }
 
 // putBack makes events due later, and returns their ids. It clears the lease in the queue, because a program that
@@ -240,20 +242,21 @@ func (t *postgresTransaction) putBack(s *steps, by ownership) (map[int64]struct{
 				last_attempt_at = coalesce(s.counted, q.last_attempt_at),
 				ambiguous_at = coalesce(q.ambiguous_at, s.ambiguous), sending_at = NULL,
 				status = CASE WHEN s.reason IS NULL THEN q.status ELSE s.status END,
+				call = CASE WHEN s.reason IS NULL THEN q.call ELSE s.call END,
 				detail = CASE WHEN s.reason IS NULL THEN q.detail ELSE s.detail END,
 				reason = coalesce(s.reason, q.reason),
 				holds = CASE WHEN s.tries IS NULL OR q.holds < 0 AND s.tries >= 0 THEN q.holds
 					WHEN s.tries >= 0 THEN coalesce(q.holds, 0) + s.tries END
 			FROM unnest($1::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-				$9::text[], $10::text[], $11::bigint[])
-				AS s (id, due, event_key, count, counted, ambiguous, status, reason, detail, tries)
+				$9::text[], $10::text[], $11::bigint[], $12::bigint[])
+				AS s (id, due, event_key, count, counted, ambiguous, status, reason, detail, tries, call)
 			WHERE q.id = ANY ($1) AND q.id = s.id AND `+string(by)+` RETURNING q.id
 		), ended AS (
 			DELETE FROM leases WHERE id = ANY (ARRAY(SELECT id FROM back))
 		)
 		SELECT id FROM back`,
 		s.ids, s.tokens, s.times, s.events, s.counts, s.counted, s.ambiguous, s.statuses, s.reasons, s.details,
-		s.tries)
+		s.tries, s.calls)
 }
 
 // recordAttempts adds attempts that did not deliver to the events' histories.
@@ -262,7 +265,7 @@ func (t *postgresTransaction) recordAttempts(failed []*recording) error {
 		return nil
 	}
 	var ids, began, took []int64
-	var statuses []*int64
+	var statuses, calls []*int64
 	var reasons []string
 	var details []*string
 	for _, r := range failed {
@@ -271,15 +274,17 @@ func (t *postgresTransaction) recordAttempts(failed []*recording) error {
 		began = append(began, milliseconds(step.Began))
 		took = append(took, step.At.Sub(step.Began).Milliseconds())
 		statuses = append(statuses, asPointer[int64](orNull(int64(step.Status))))
+		calls = append(calls, asPointer[int64](orNull(int64(step.Call))))
 		reasons = append(reasons, string(step.Reason))
 		details = append(details, asPointer[string](orNull(cut(step.Detail))))
 	}
-	_, err := t.tx.Exec(t.ctx, `INSERT INTO attempts (delivery, number, began_at, duration_ms, status, reason, detail)
+	_, err := t.tx.Exec(t.ctx, `INSERT INTO attempts (delivery, number, began_at, duration_ms, status, reason, detail,
+			call)
 		SELECT i.id, coalesce((SELECT max(number) FROM attempts a WHERE a.delivery = i.id), 0) + 1,
-			i.began, i.took, i.status, i.reason, i.detail
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[])
-			AS i (id, began, took, status, reason, detail)`,
-		ids, began, took, statuses, reasons, details)
+			i.began, i.took, i.status, i.reason, i.detail, i.call
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::bigint[])
+			AS i (id, began, took, status, reason, detail, call)`,
+		ids, began, took, statuses, reasons, details, calls)
 	return wrap("record attempts", err)
 }
 

@@ -286,11 +286,11 @@ func payloadSizes(ctx context.Context, tx *sql.Tx, list string) (map[int64]int64
 
 const enqueueAgainSQL = `INSERT INTO queue (id, connection, tenant, due_at, body_hash, message_id,
 	user_id, account_id, event_key, received_at, attempts, redriven, first_attempt_at, last_attempt_at,
-	status, reason, detail, payload, run, event, checksum, holds)
+	status, reason, detail, payload, run, event, checksum, holds, call)
 SELECT d.id, d.connection, r.tenant, r.now, r.body_hash, d.message_id, r.user_id, r.account_id, r.event_key,
 	d.received_at, d.attempts, 1, NULL, d.received_at + d.last_attempt_ms, d.status, d.reason, d.detail,
 	p.payload, d.run,
-	coalesce(r.event, d.event), p.checksum, ` + holdsAgain + `
+	coalesce(r.event, d.event), p.checksum, ` + holdsAgain + `, d.call
 FROM r JOIN deliveries d ON d.id = r.id JOIN payloads p ON p.delivery = d.id`
 
 // enqueueAgain moves deliveries from the log to the queue.

@@ -136,11 +136,11 @@ func (r *redriving) lockMovable(ids []int64) (movables []movable, err error) {
 
 const settleDuplicateSQL = `INSERT INTO deliveries (id, connection, tenant, outcome, message_id,
 	user_hash, user_id, account_id, event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms,
-	attempts, status, ambiguous, reason, run, event)
+	attempts, status, ambiguous, reason, run, event, call)
 SELECT q.id, q.connection, r.tenant, 2, q.message_id, r.user_hash, r.user_id, r.account_id, q.event_key,
 	q.received_at, q.first_attempt_at - q.received_at, q.last_attempt_at - q.received_at, r.now - q.received_at,
 	q.attempts, q.status, CASE WHEN q.ambiguous_at IS NULL THEN 0 ELSE 1 END, r.reason, q.run,
-	coalesce(r.event, q.event)
+	coalesce(r.event, q.event), q.call
 FROM r JOIN queue q ON q.id = r.id`
 
 // settleDuplicates moves pending events to the log as duplicates of the tenant. As nowDuplicates does, it deletes the

@@ -28,7 +28,7 @@ var logTable = table{
 	received_at + settled_ms, NULL,
 	ambiguous <> 0, run, tenant, CASE WHEN outcome = 4 AND run IS NOT NULL
 		THEN coalesce((SELECT repeats FROM rejected WHERE delivery = deliveries.id), 0) ELSE 0 END,
-	outcome IN (4, 5) AND NOT EXISTS (SELECT 1 FROM payloads WHERE delivery = deliveries.id)`,
+	outcome IN (4, 5) AND NOT EXISTS (SELECT 1 FROM payloads WHERE delivery = deliveries.id), coalesce(call, 0)`,
 }
 
 // queueTable has the pending events. The reason why one is pending depends on the tenants of the connections.
@@ -40,7 +40,7 @@ func (s *Store) queueTable() table {
 	(SELECT name FROM event_names WHERE event_names.id = queue.event), event_key, 6, ` + reason + `, detail, status,
 	attempts, received_at, first_attempt_at, last_attempt_at, NULL,
 	CASE WHEN due_at < ` + heldText + ` THEN due_at END,
-	ambiguous_at IS NOT NULL, run, tenant, 0, 1 = 0`,
+	ambiguous_at IS NOT NULL, run, tenant, 0, 1 = 0, coalesce(call, 0)`,
 	}
 }
 

@@ -361,7 +361,7 @@ func (t *transaction) record(r *recording) error {
 		found, err := affected(t.putBack.Exec(id, milliseconds(step.Due), orNull(cut(step.EventKey)),
 			asInt(step.Counted),
 			r.counted(), r.ambiguous(), orNull(step.Status), orNull(string(step.Reason)), orNull(cut(step.Detail)),
-			r.queue.tenant, r.tries()))
+			r.queue.tenant, r.tries(), orNull(int64(step.Call))))
 		if err != nil {
 			return fmt.Errorf("put an event back: %w", err)
 		}
@@ -374,7 +374,7 @@ func (t *transaction) record(r *recording) error {
 		accountOf(cut(r.leased.AccountID), cut(r.leased.UserID)), orNull(cut(step.EventKey)), r.counted(),
 		milliseconds(step.At),
 		asInt(step.Counted), orNull(step.Status), asInt(step.Ambiguous), orNull(string(step.Reason)),
-		orNull(cut(step.Detail)), r.queue.tenant))
+		orNull(cut(step.Detail)), r.queue.tenant, orNull(int64(step.Call))))
 	if err != nil {
 		return fmt.Errorf("settle an event: %w", err)
 	}
@@ -414,7 +414,7 @@ func (t *transaction) recordAttempt(r *recording) error {
 	step := &r.step
 	took := step.At.Sub(step.Began).Milliseconds()
 	_, err := t.attempt.Exec(r.leased.ID, milliseconds(step.Began), took, orNull(step.Status),
-		string(step.Reason), orNull(cut(step.Detail)))
+		string(step.Reason), orNull(cut(step.Detail)), orNull(int64(step.Call)))
 	return wrap("record an attempt", err)
 }
 

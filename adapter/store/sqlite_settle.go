@@ -17,7 +17,7 @@ type settling struct {
 }
 
 // settleColumns is the number of values in a row of settleAll.
-const settleColumns = 13
+const settleColumns = 14
 
 // recordAll settles events or puts them back, in order as far as the order matters: for steps of one event, and for an
 // upsert that is put back and another one that is delivered.
@@ -102,7 +102,7 @@ func (s *settling) add(r *recording) {
 	}
 	s.rows = appendValues(s.rows, l.ID, r.queue.tenant, int64(step.Outcome), userHash(l.UserID), user, account,
 		orNull(cut(step.EventKey)), r.counted(), milliseconds(step.At), orNull(int64(step.Status)),
-		asInt(step.Ambiguous), orNull(string(step.Reason)), orNull(cut(step.Detail)))
+		asInt(step.Ambiguous), orNull(string(step.Reason)), orNull(cut(step.Detail)), orNull(int64(step.Call)))
 }
 
 // findLost marks the gathered steps whose events are not in the queue, or moved to another tenant. The others have

@@ -39,11 +39,12 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, 0, 0, ?12, ?13, ?14, ?1
 	settleSQL = `INSERT OR FAIL INTO deliveries (id, connection, tenant, outcome, body_hash, message_id,
 		user_hash, user_id, account_id,
 	event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason,
-	detail, run, event)
+	detail, run, event, call)
 SELECT id, connection, tenant, ?2, body_hash, message_id, ?3, ?4, ?5,
 	coalesce(?6, event_key), received_at, coalesce(first_attempt_at, ?7) - received_at,
 	coalesce(?7, last_attempt_at) - received_at, ?8 - received_at,
-	attempts + ?9, coalesce(?10, status), ambiguous_at IS NOT NULL OR ?11, ?12, ?13, run, event
+	attempts + ?9, coalesce(?10, status), ambiguous_at IS NOT NULL OR ?11, ?12, ?13, run, event,
+	coalesce(?15, call)
 FROM queue WHERE id = ?1 AND tenant = ?14`
 
 	keepQueuedSQL = `INSERT OR FAIL INTO payloads (delivery, keep_until, payload, checksum)
@@ -56,6 +57,7 @@ FROM queue WHERE id = ?1 AND tenant = ?14`
 	first_attempt_at = coalesce(first_attempt_at, ?5), last_attempt_at = coalesce(?5, last_attempt_at),
 	ambiguous_at = coalesce(ambiguous_at, ?6), sending_at = NULL,
 	status = CASE WHEN ?8 IS NULL THEN status ELSE ?7 END,
+	call = CASE WHEN ?8 IS NULL THEN call ELSE ?12 END,
 	detail = CASE WHEN ?8 IS NULL THEN detail ELSE ?9 END,
 	reason = coalesce(?8, reason),
 	holds = CASE WHEN ?11 IS NULL OR holds < 0 AND ?11 >= 0 THEN holds WHEN ?11 >= 0 THEN coalesce(holds, 0) + ?11 END
@@ -63,8 +65,8 @@ WHERE id = ?1 AND tenant = ?10`
 
 	makeDueSQL = `UPDATE OR FAIL queue SET due_at = ?2 WHERE id = ?1 AND due_at > ?2 AND tenant = ?3`
 
-	attemptSQL = `INSERT OR FAIL INTO attempts (delivery, number, began_at, duration_ms, status, reason, detail)
-SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5, ?6 FROM attempts WHERE delivery = ?1`
+	attemptSQL = `INSERT OR FAIL INTO attempts (delivery, number, began_at, duration_ms, status, reason, detail, call)
+SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5, ?6, ?7 FROM attempts WHERE delivery = ?1`
 
 	markSendingSQL = `UPDATE OR FAIL queue SET sending_at = ?2 WHERE id = ?1 AND tenant = ?3`
 
@@ -101,17 +103,18 @@ var supersedeSQL = `UPDATE OR FAIL queue SET holds = -1 WHERE id IN (SELECT h.id
 const (
 	settleAllSQL = `INSERT OR FAIL INTO deliveries (id, connection, tenant, outcome, body_hash, message_id,
 		user_hash, user_id, account_id, event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms,
-		attempts, status, ambiguous, reason, detail, run, event)
+		attempts, status, ambiguous, reason, detail, run, event, call)
 	SELECT q.id, q.connection, q.tenant, v.outcome, q.body_hash, q.message_id,
 		v.user_hash, coalesce(v.user_id, q.user_id),
 		CASE WHEN v.user_id IS NULL THEN q.account_id ELSE v.account_id END,
 		coalesce(v.event_key, q.event_key), q.received_at, coalesce(q.first_attempt_at, v.counted) - q.received_at,
 		coalesce(v.counted, q.last_attempt_at) - q.received_at, v.at - q.received_at,
 		q.attempts + (v.counted IS NOT NULL), coalesce(v.status, q.status),
-		q.ambiguous_at IS NOT NULL OR v.ambiguous, v.reason, v.detail, q.run, q.event
+		q.ambiguous_at IS NOT NULL OR v.ambiguous, v.reason, v.detail, q.run, q.event,
+		coalesce(v.call, q.call)
 	FROM v CROSS JOIN queue q ON q.id = v.id AND q.tenant = v.tenant`
 	settleAllRow = `id, tenant, outcome, user_hash, user_id, account_id, event_key, counted, at, status, ambiguous,
-		reason, detail`
+		reason, detail, call`
 )
 
 // Numbers of rows of the statements for many events. Such a statement costs much less than one for each row.

@@ -16,3 +16,9 @@ ALTER TABLE queue ADD COLUMN holds integer;
 -- The upserts of a user, by a hash of the userId: an index cannot hold every userId. The index has
 -- no rows yet.
 CREATE INDEX queue_upserts ON queue (hashtextextended(user_id, 0)) WHERE holds IS NOT NULL;
+
+-- The call to SaaSquatch that decided the last attempt: 1 track, 2 upsert, 3 logUserEvents,
+-- 4 upsertUsers. Null if there was none, or if an earlier version made it.
+ALTER TABLE queue ADD COLUMN call smallint;
+ALTER TABLE deliveries ADD COLUMN call smallint;
+ALTER TABLE attempts ADD COLUMN call smallint;

@@ -5,3 +5,9 @@
 -- for those of an earlier version, until they are put back.
 ALTER TABLE queue ADD COLUMN holds INTEGER;
 CREATE INDEX queue_upserts ON queue (connection, tenant, user_id, account_id, id, holds) WHERE holds IS NOT NULL;
+
+-- The call to SaaSquatch that decided the last attempt: 1 track, 2 upsert, 3 logUserEvents,
+-- 4 upsertUsers. Null if there was none, or if an earlier version made it.
+ALTER TABLE queue ADD COLUMN call INTEGER;
+ALTER TABLE deliveries ADD COLUMN call INTEGER;
+ALTER TABLE attempts ADD COLUMN call INTEGER;
