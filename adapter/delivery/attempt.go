@@ -11,15 +11,30 @@ import (
 	"segment-saasquatch/mapping"
 )
 
-// work makes attempts at the event in front of a user's queue, and in bulk at those in front of
-// others that wait. It returns false if ctx ended before that.
-func (d *Dispatcher) work(ctx context.Context, q *userQueue) bool {
-	if q.alone != nil {
-		return d.send(ctx, q, q.alone)
+// work takes the event in front of a user's queue, and in bulk those in front of others that wait, and
+// makes an attempt. It returns false if ctx ended before that. The events then stay leased until Run
+// releases them.
+func (d *Dispatcher) work(ctx context.Context) bool {
+	if d.bulk == nil {
+		q := d.userQueues.next(ctx)
+		return q != nil && d.deliver(ctx, q)
 	}
-	if d.bulk != nil {
-		return d.deliverAll(ctx, d.userQueues.more([]*userQueue{q}, d.breaker.Bulk(min(d.Bulk, d.bulk.BulkSize()))-1))
+	switch queues := d.userQueues.nextOf(ctx, d.bulkSize); {
+	case len(queues) == 0:
+		return false
+	case queues[0].alone != nil:
+		return d.send(ctx, queues[0], queues[0].alone)
+	default:
+		return d.deliverAll(ctx, queues)
 	}
+}
+
+// bulkSize returns how many events a call may have now.
+func (d *Dispatcher) bulkSize() int { return d.breaker.Bulk(min(d.Bulk, d.bulk.BulkSize())) }
+
+// deliver makes an attempt at the event in front of a user's queue. It returns false if ctx ended before
+// that.
+func (d *Dispatcher) deliver(ctx context.Context, q *userQueue) bool {
 	switch mapped, state := d.prepare(ctx, q); state {
 	case toBeSent:
 		return d.send(ctx, q, &toSendAlone{mapped: mapped})
@@ -74,6 +89,13 @@ func (d *Dispatcher) prepare(ctx context.Context, q *userQueue) (*mapping.Result
 		now := d.Now()
 		attempt := adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonInternalError,
 			Detail: internalErrorDetail, Unprocessed: true}
+		// The panic may come from an expression. If the rules alone make the event an upsert, later events
+		// of its user wait for it.
+		byRules := mapOne(d.mapper, event.Payload, mapTime(event.ReceivedAt, event.Run),
+			mapping.Options{RulesOnly: true}, func(any, []byte) {})
+		if byRules.Kind == mapping.KindUserUpsert {
+			mapped = byRules
+		}
 		d.settle(q, event, &mapped, d.judge(event, true, &attempt, now, now), nil, 0)
 		return nil, finished
 	}
@@ -177,14 +199,21 @@ func (d *Dispatcher) send(ctx context.Context, q *userQueue, alone *toSendAlone)
 func (d *Dispatcher) conclude(
 	q *userQueue, event *adapter.Leased, mapped *mapping.Result, attempt *adapter.Attempt, began time.Time,
 ) {
+	at := d.Now()
+	step := d.judgeAnswer(event, mapped, attempt, began, at)
+	d.settle(q, event, mapped, step, mergeWarnings(mapped.Warnings, attempt.Warnings), at.Sub(began))
+}
+
+// judgeAnswer decides how an event goes on after an attempt that was sent.
+func (d *Dispatcher) judgeAnswer(
+	event *adapter.Leased, mapped *mapping.Result, attempt *adapter.Attempt, began, at time.Time,
+) *adapter.Step {
 	if attempt.Foreign {
 		// It costs the event a try only if other events get proper answers during the event's
 		// horizon.
 		attempt.Misconfigured = d.breaker.scope(d.Horizon) != scopeEvent
 	}
-	at := d.Now()
-	step := d.judge(event, repeatable(mapped), attempt, began, at)
-	d.settle(q, event, mapped, step, mergeWarnings(mapped.Warnings, attempt.Warnings), at.Sub(began))
+	return d.judge(event, repeatable(mapped), attempt, began, at)
 }
 
 // leaseMargin is how much of a lease must be left when an attempt ends at the latest, so that it
@@ -338,14 +367,21 @@ func (d *Dispatcher) settle(
 	q *userQueue, event *adapter.Leased, mapped *mapping.Result, step *adapter.Step,
 	warnings []mapping.Warning, took time.Duration,
 ) {
-	step.EventKey = eventKeyOf(mapped)
-	step.Upsert = mapped.Kind == mapping.KindUserUpsert
-	if step.Upsert && step.Outcome == adapter.Pending {
-		d.putBackUpsert(q, event, step)
+	if mapped.Kind == mapping.KindUserUpsert && step.Outcome == adapter.Pending {
+		d.putBackUpserts(pendingUpsert{q, event, step})
 		return
 	}
+	step.EventKey = eventKeyOf(mapped)
+	step.Upsert = mapped.Kind == mapping.KindUserUpsert
 	key := mapped.UserEvent.IdempotencyKey
+	upserted := step.Upsert && (step.Outcome == adapter.Delivered || step.Outcome == adapter.Duplicate)
+	if upserted {
+		d.userQueues.upserted(q)
+	}
 	recorded := d.stepOf(event, *step, func(recorded bool) {
+		if upserted {
+			d.userQueues.upsertRecorded(event)
+		}
 		if recorded && step.Outcome.Settled() {
 			d.report(event, step, key, warnings, took)
 		}
@@ -383,22 +419,42 @@ func (d *Dispatcher) report(
 	})
 }
 
-// putBackUpsert puts back an upsert, and its user's later events as long as the upsert keeps them
-// back.
-func (d *Dispatcher) putBackUpsert(q *userQueue, event *adapter.Leased, step *adapter.Step) {
-	defer d.userQueues.done(q)
-	upsert := d.stepOf(event, *step, nil)
-	if event.Tries+1 >= adapter.MaxHoldingTries {
-		d.recorder.hand(false, upsert)
+// pendingUpsert is an upsert to put back after an attempt.
+type pendingUpsert struct {
+	queue *userQueue
+	event *adapter.Leased
+	step  *adapter.Step
+}
+
+// putBackUpserts puts back upserts of several users, and the later events of each user as long as its
+// upsert keeps them back.
+func (d *Dispatcher) putBackUpserts(upserts ...pendingUpsert) {
+	var steps []handedStep
+	holding := make([]pendingUpsert, 0, len(upserts))
+	for _, u := range upserts {
+		u.step.EventKey, u.step.Upsert = adapter.UpsertEventKey, true
+		if u.event.Tries+1 >= adapter.MaxHoldingTries {
+			d.recorder.hand(false, d.stepOf(u.event, *u.step, nil))
+			d.userQueues.done(u.queue)
+			continue
+		}
+		// Before the upsert itself, so that they stay behind it if the process ends now.
+		steps = append(steps, d.parked(d.userQueues.takeBehind(u.queue, u.step.Due))...)
+		steps = append(steps, d.stepOf(u.event, *u.step, nil))
+		holding = append(holding, u)
+	}
+	if len(holding) == 0 {
 		return
 	}
-	// Before the upsert itself, so that they stay behind it if the process ends now.
-	d.recorder.handAndWait(append(d.parked(d.userQueues.takeBehind(q, step.Due)), upsert)...)
-	// Until now the upsert was in the hand of this process. So a lease may have brought later events.
+	d.recorder.handAndWait(steps...)
+	// Until now the upserts were in the hand of this process. So a lease may have brought later events.
 	d.leasing <- struct{}{}
 	defer func() { <-d.leasing }()
-	if behind := d.userQueues.takeBehind(q, step.Due); len(behind) > 0 {
-		d.recorder.hand(false, d.parked(behind)...)
+	for _, u := range holding {
+		if behind := d.userQueues.takeBehind(u.queue, u.step.Due); len(behind) > 0 {
+			d.recorder.hand(false, d.parked(behind)...)
+		}
+		d.userQueues.done(u.queue)
 	}
 }
 

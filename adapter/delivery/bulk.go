@@ -4,6 +4,8 @@ import (
 	"context"
 	"runtime/debug"
 	"slices"
+	"sync"
+	"time"
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
@@ -25,6 +27,7 @@ const aloneAfter = 3
 // returns false if ctx ended before that.
 func (d *Dispatcher) deliverAll(ctx context.Context, queues []*userQueue) bool {
 	var events, upserts []outgoing
+	users := make(map[user]bool, len(queues))
 	for _, q := range queues {
 		mapped, state := d.prepare(ctx, q)
 		switch {
@@ -35,15 +38,27 @@ func (d *Dispatcher) deliverAll(ctx context.Context, queues []*userQueue) bool {
 		}
 		out := outgoing{q, d.userQueues.front(q), mapped}
 		switch {
-		case out.event.Alone || out.event.Failed >= aloneAfter || !d.bulk.Bulkable(mapped):
+		case out.event.Alone || out.event.Failed >= aloneAfter || users[userOf(mapped)] || !d.bulk.Bulkable(mapped):
+			// Rules that have changed since the acceptance can give two queues the same user.
 			d.userQueues.setAlone(q, &toSendAlone{mapped: mapped})
+			continue
 		case mapped.Kind == mapping.KindUserUpsert:
 			upserts = append(upserts, out)
 		default:
 			events = append(events, out)
 		}
+		users[userOf(mapped)] = true
 	}
-	return d.sendAll(ctx, events) && d.sendAll(ctx, upserts)
+	if len(events) == 0 || len(upserts) == 0 {
+		return d.sendAll(ctx, append(events, upserts...))
+	}
+	// Side by side, or the one kind would wait for the answer of the other.
+	var others sync.WaitGroup
+	var sent bool
+	others.Go(func() { sent = d.sendAll(ctx, upserts) })
+	sentEvents := d.sendAll(ctx, events)
+	others.Wait()
+	return sent && sentEvents
 }
 
 // sendAll sends events by one call when the breaker permits it. It returns false if ctx ended before
@@ -89,18 +104,34 @@ func (d *Dispatcher) sendAll(ctx context.Context, events []outgoing) bool {
 		bulk := d.attemptAll(ctx, events)
 		permit.event = uint64(events[0].event.ID)
 		permit.Done(bulk.Call)
-		for i, out := range events {
-			attempt := &bulk.Items[i]
-			if attempt.Alone && attempt.Unprocessed && !attempt.Foreign && !attempt.Misconfigured {
-				d.userQueues.setAlone(out.queue, &toSendAlone{
-					mapped: out.mapped, missing: attempt.Reason == mapping.ReasonUserNotFound,
-				})
-				continue
-			}
-			d.conclude(out.queue, out.event, out.mapped, attempt, began)
-		}
+		d.concludeAll(events, bulk.Items, began)
 		return true
 	}
+}
+
+// concludeAll settles events after a bulk call, puts them back, or offers them again for a call of
+// their own. Upserts are put back last and together: that waits for the queue, and the outcomes of
+// the others must not.
+func (d *Dispatcher) concludeAll(events []outgoing, attempts []adapter.Attempt, began time.Time) {
+	at := d.Now()
+	var upserts []pendingUpsert
+	for i, out := range events {
+		attempt := &attempts[i]
+		if attempt.Alone && attempt.Unprocessed && !attempt.Foreign && !attempt.Misconfigured {
+			d.userQueues.setAlone(out.queue, &toSendAlone{
+				mapped: out.mapped, missing: attempt.Reason == mapping.ReasonUserNotFound,
+			})
+			continue
+		}
+		step := d.judgeAnswer(out.event, out.mapped, attempt, began, at)
+		if out.mapped.Kind == mapping.KindUserUpsert && step.Outcome == adapter.Pending {
+			upserts = append(upserts, pendingUpsert{out.queue, out.event, step})
+			continue
+		}
+		d.settle(out.queue, out.event, out.mapped, step, mergeWarnings(out.mapped.Warnings, attempt.Warnings),
+			at.Sub(began))
+	}
+	d.putBackUpserts(upserts...)
 }
 
 // compareEnds compares the ends of leases. A lease that ends with the process is last.
@@ -132,6 +163,8 @@ func (d *Dispatcher) attemptAll(ctx context.Context, events []outgoing) (bulk ad
 	defer func() {
 		if cause := recover(); cause != nil {
 			failed := attemptOfPanic(mapped[0])
+			// One of the events may be the cause. The others need not meet it again.
+			failed.Reason, failed.Alone = mapping.ReasonBulkUnclear, true
 			bulk = adapter.BulkAttempt{Call: failed, Items: slices.Repeat([]adapter.Attempt{failed}, len(events))}
 			d.OnPanic(cause, debug.Stack())
 		}

@@ -7,8 +7,8 @@ import (
 )
 
 // bulkSize is how many items a bulk call may have. It gets smaller when SaaSquatch refuses a call and
-// takes both halves of it, and larger again with the calls that succeed. It is safe for concurrent
-// use.
+// takes both halves of it, and larger again with the calls that succeed. It stays at least 2: with 1
+// there would be no call to show that SaaSquatch takes more. It is safe for concurrent use.
 type bulkSize struct {
 	mu   sync.Mutex
 	most int
@@ -26,7 +26,7 @@ func (s *bulkSize) now() int {
 func (s *bulkSize) halved(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.most = min(s.most, max(1, (n+1)/2))
+	s.most = min(s.most, max(2, (n+1)/2))
 }
 
 // passed notes that a call of n items was not refused for its size.

@@ -156,10 +156,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	// an event or waits for a record.
 	for range 2 * d.Concurrency {
 		workers.Go(func() {
-			for userQueue := d.userQueues.next(ctx); userQueue != nil; userQueue = d.userQueues.next(ctx) {
-				if !d.work(ctx, userQueue) {
-					return // ctx has ended, and the events stay leased until Run releases them
-				}
+			for d.work(ctx) {
 			}
 		})
 	}
@@ -226,6 +223,7 @@ func (d *Dispatcher) parallel() int {
 func (d *Dispatcher) lease(ctx context.Context, room int, bytes int64) (behind []parkedEvent, n int, err error) {
 	d.leasing <- struct{}{}
 	defer func() { <-d.leasing }()
+	d.userQueues.beginLease()
 	events, size, err := d.comeForward(ctx, room/2, bytes/2)
 	if err != nil || size >= bytes {
 		return nil, 0, err

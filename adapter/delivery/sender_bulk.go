@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"slices"
 
 	"segment-saasquatch/adapter"
 	"segment-saasquatch/mapping"
@@ -75,6 +76,10 @@ type bulkCalls struct {
 	refused []bool // the upsert of the event's user was refused, and the event is sent in spite of it
 	call    adapter.Attempt
 	called  bool
+	// undivided says that SaaSquatch did not refuse a call for the present items as a whole, and
+	// refusedSingles counts the calls for one of them that it refused.
+	undivided      bool
+	refusedSingles int
 }
 
 // where returns the items that meet a condition.
@@ -90,12 +95,10 @@ func (b *bulkCalls) where(meets func(*mapping.Result) bool) (indexes []int) {
 // ensureUsers upserts the users of the events that need it, and returns the events to send.
 func (b *bulkCalls) ensureUsers() (events []int) {
 	first := b.where(b.upsertsFirst)
-	if len(first) > 0 {
-		b.upsert(first, func(i int) mapping.UserUpsert {
-			upsert, _ := b.mapped[i].UserUpsert() // upsertsFirst has checked Ensure
-			return upsert
-		})
-	}
+	b.upsert(first, func(i int) mapping.UserUpsert {
+		upsert, _ := b.mapped[i].UserUpsert() // upsertsFirst has checked Ensure
+		return upsert
+	})
 	for i := range b.mapped {
 		if len(first) == 0 || first[0] != i {
 			events = append(events, i)
@@ -120,9 +123,20 @@ func (b *bulkCalls) ensureUsers() (events []int) {
 // upsert makes the upserts of items by as few calls as SaaSquatch takes.
 func (b *bulkCalls) upsert(items []int, of func(i int) mapping.UserUpsert) {
 	upserts := make([]mapping.UserUpsert, len(b.mapped))
-	for _, i := range items {
+	items = slices.DeleteFunc(slices.Clone(items), func(i int) bool {
 		upserts[i] = of(i)
+		if b.calls.calls.BulkableUpsert(&upserts[i]) {
+			return false
+		}
+		// Its user was known when Bulkable was asked, and is not any more.
+		b.items[i] = adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonBulkUnclear,
+			Detail: "the upsert of its user needs a call of its own", Unprocessed: true, Alone: true}
+		return true
+	})
+	if len(items) == 0 {
+		return
 	}
+	b.undivided, b.refusedSingles = false, 0
 	b.divide(adapter.CallUpsertBulk, items, func(items []int) adapter.BulkAttempt {
 		list := make([]*mapping.UserUpsert, len(items))
 		for at, i := range items {
@@ -145,7 +159,14 @@ func (b *bulkCalls) track(items []int) {
 	if len(items) == 0 {
 		return
 	}
+	if b.requests > 0 && b.late() {
+		for _, i := range items {
+			b.items[i] = outOfTime()
+		}
+		return
+	}
 	b.called = false // the events decide what the call says about the tenant
+	b.undivided, b.refusedSingles = false, 0
 	b.divide(adapter.CallTrackBulk, items, func(items []int) adapter.BulkAttempt {
 		list := make([]*mapping.UserEvent, len(items))
 		for at, i := range items {
@@ -183,20 +204,27 @@ func (b *bulkCalls) divide(
 	if !b.called || bulk.Call.Outcome.Settled() && !b.call.Outcome.Settled() {
 		b.call, b.called = bulk.Call, true
 	}
-	switch {
-	case !bulk.Divisible:
+	if !bulk.Divisible {
+		b.undivided = true
 		if bulk.Call.Outcome.Settled() {
 			b.bulkSize.passed(len(items))
 		}
-		return true
-	case len(items) == 1 || b.late():
+		return bulk.Call.Outcome.Settled()
+	}
+	if len(items) == 1 {
+		b.refusedSingles++
 		return false
 	}
-	half := (len(items) + 1) / 2
-	first := b.divide(kind, items[:half], call)
-	second := b.divide(kind, items[half:], call)
-	if first && second {
+	passed = true
+	for _, half := range [][]int{items[:(len(items)+1)/2], items[(len(items)+1)/2:]} {
+		// The items of a half without a call keep the result of the whole, and go alone.
+		passed = !b.late() && !b.hopeless() && b.divide(kind, half, call) && passed
+	}
+	if passed {
 		b.bulkSize.halved(len(items))
 	}
 	return false
 }
+
+// hopeless reports whether SaaSquatch seems to refuse every bulk call, whatever its size and items.
+func (b *bulkCalls) hopeless() bool { return !b.undivided && b.refusedSingles > 1 }

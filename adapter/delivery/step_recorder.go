@@ -249,14 +249,25 @@ func (r *stepRecorder) insist(ctx context.Context, batch []handedStep) error {
 	}
 }
 
-// persist records a step that the queue refuses, until ctx ends.
+// persist records a step that the queue refuses, until releaseTimeout after the end of ctx.
 func (r *stepRecorder) persist(ctx context.Context, step handedStep) {
-	for rest := leaseRest; adapter.Wait(ctx, rest.Next()) == nil; {
-		if r.once(context.WithoutCancel(ctx), []handedStep{step}) == nil {
+	bound, ending := context.WithoutCancel(ctx), ctx
+	for rest := leaseRest; ; {
+		switch {
+		case adapter.Wait(ending, rest.Next()) == nil:
+		case ending != ctx:
+			step.done(false)
+			return
+		default:
+			var cancel context.CancelFunc
+			bound, cancel = context.WithTimeout(bound, releaseTimeout)
+			defer cancel()
+			ending = bound
+		}
+		if r.once(bound, []handedStep{step}) == nil {
 			return
 		}
 	}
-	step.done(false)
 }
 
 // once records steps and ends those that were recorded.

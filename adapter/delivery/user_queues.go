@@ -15,12 +15,16 @@ type userQueues struct {
 	ready chan *userQueue // those without a worker; it never blocks
 	alone chan *userQueue // those whose event in front needs a call of its own; it never blocks
 	freed chan struct{}   // receives when there is room
+	// gathering has one place, for the worker that takes queues for a bulk call.
+	gathering chan struct{}
 
 	mu     *sync.Mutex
 	byUser map[user]*userQueue
 	events int // leased and not recorded yet
 	bytes  int64
 	parked parkedUsers
+	// upserts are those that a lease may not know about.
+	upserts deliveredUpserts
 }
 
 // userQueue is the leased events of one user, oldest first.
@@ -39,12 +43,14 @@ const (
 
 func newUserQueues() userQueues {
 	return userQueues{
-		ready:  make(chan *userQueue, windowEvents),
-		alone:  make(chan *userQueue, windowEvents),
-		freed:  make(chan struct{}, 1),
-		mu:     new(sync.Mutex),
-		byUser: make(map[user]*userQueue),
-		parked: newParkedUsers(),
+		ready:     make(chan *userQueue, windowEvents),
+		alone:     make(chan *userQueue, windowEvents),
+		freed:     make(chan struct{}, 1),
+		gathering: make(chan struct{}, 1),
+		mu:        new(sync.Mutex),
+		byUser:    make(map[user]*userQueue),
+		parked:    newParkedUsers(),
+		upserts:   deliveredUpserts{newest: make(map[user]int64)},
 	}
 }
 
@@ -101,6 +107,7 @@ func (l *userQueues) add(leased []adapter.Leased, now time.Time) (behind []parke
 // append adds an event to its user's queue.
 func (l *userQueues) append(of user, event *adapter.Leased) {
 	l.count(event)
+	event.Superseded = event.Superseded || l.upserts.supersedes(of, event)
 	if q := l.byUser[of]; q != nil {
 		q.events = append(q.events, event)
 		return
@@ -193,8 +200,38 @@ func (l *userQueues) next(ctx context.Context) *userQueue {
 	}
 }
 
-// more appends up to n further queues that are ready now, for a bulk call.
-func (l *userQueues) more(queues []*userQueue, n int) []*userQueue {
+// nextOf returns up to n queues that are ready, for a bulk call, or one whose event needs a call of its
+// own. It returns none if ctx ends first.
+//
+// One worker at a time waits for queues, and takes all that a lease brings. If all idle workers waited,
+// each would get one queue, and each call would have one event.
+func (l *userQueues) nextOf(ctx context.Context, n func() int) []*userQueue {
+	if ctx.Err() != nil {
+		return nil
+	}
+	select {
+	case q := <-l.alone:
+		return []*userQueue{q}
+	case l.gathering <- struct{}{}:
+	case <-ctx.Done():
+		return nil
+	}
+	defer func() { <-l.gathering }()
+	switch first := l.next(ctx); {
+	case first == nil:
+		return nil
+	case first.alone != nil:
+		return []*userQueue{first}
+	default:
+		return l.more(first, n()-1)
+	}
+}
+
+// more returns a queue and up to n further ones that are ready now.
+func (l *userQueues) more(first *userQueue, n int) []*userQueue {
+	l.mu.Lock() // a lease adds its events under it
+	defer l.mu.Unlock()
+	queues := []*userQueue{first}
 	for range n {
 		select {
 		case userQueue := <-l.ready:

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"segment-saasquatch/adapter"
@@ -24,6 +25,8 @@ type Call struct {
 	UserID, Key, ID string
 	// Number counts the requests with the same event or upsert, from 1.
 	Number int
+	// Bulk is the number of the bulk call of which this is an item, from 1; 0 for a call of its own.
+	Bulk int
 	// Attempt is the answer, and Ended the time of the answer.
 	Attempt adapter.Attempt
 	Ended   time.Time
@@ -35,14 +38,14 @@ type Call struct {
 type Sender struct {
 	// Answer returns what a call comes to. It may wait. Each item of a bulk call is a call here.
 	Answer func(ctx context.Context, call *Call) adapter.Attempt
-	// Bulk returns what a bulk call of so many items comes to as a whole, or nil if its items are
-	// answered one by one. Default: nil.
-	Bulk func(items int) *adapter.BulkAttempt
+	// Bulk returns what a bulk call comes to as a whole, or nil if its items are answered one by one. It may
+	// wait. Default: nil.
+	Bulk func(items []*Call) *adapter.BulkAttempt
 	// KeepNothing is for benchmarks: the calls are neither kept nor numbered.
 	KeepNothing bool
 
 	mu       sync.Mutex
-	sizes    []int // of the bulk calls
+	bulks    [][]*Call
 	numbers  map[string]int
 	began    []*Call
 	ended    []*Call
@@ -103,16 +106,22 @@ func (s *Sender) Send(ctx context.Context, mapped *mapping.Result) (attempt adap
 
 // Track is the request with an event.
 func (s *Sender) Track(ctx context.Context, event *mapping.UserEvent) adapter.Attempt {
-	return s.call(ctx, &Call{
-		Kind: "track", Event: event, UserID: event.UserID, Key: event.Key, ID: event.IdempotencyKey,
-	})
+	return s.call(ctx, trackOf(event))
+}
+
+func trackOf(event *mapping.UserEvent) *Call {
+	return &Call{Kind: "track", Event: event, UserID: event.UserID, Key: event.Key, ID: event.IdempotencyKey}
 }
 
 // Upsert is the request with an upsert.
 func (s *Sender) Upsert(ctx context.Context, upsert *mapping.UserUpsert) adapter.Attempt {
+	return s.call(ctx, upsertOf(upsert))
+}
+
+func upsertOf(upsert *mapping.UserUpsert) *Call {
 	var body struct{ CustomFields struct{ M string } }
 	_ = json.Unmarshal(upsert.Body, &body) // an upsert of an event has no such field
-	return s.call(ctx, &Call{Kind: "upsert", Upsert: upsert, UserID: upsert.UserID, ID: body.CustomFields.M})
+	return &Call{Kind: "upsert", Upsert: upsert, UserID: upsert.UserID, ID: body.CustomFields.M}
 }
 
 // SendBulk makes one request with several events, or with several upserts.
@@ -149,33 +158,62 @@ func (s *Sender) BulkableUpsert(*mapping.UserUpsert) bool { return true }
 
 // TrackBulk is the request with several events.
 func (s *Sender) TrackBulk(ctx context.Context, events []*mapping.UserEvent) adapter.BulkAttempt {
-	return s.bulk(len(events), func(i int) adapter.Attempt { return s.Track(ctx, events[i]) })
+	items := make([]*Call, len(events))
+	for i, event := range events {
+		items[i] = trackOf(event)
+	}
+	return s.bulk(ctx, items)
 }
 
 // UpsertBulk is the request with several upserts.
 func (s *Sender) UpsertBulk(ctx context.Context, upserts []*mapping.UserUpsert) adapter.BulkAttempt {
-	return s.bulk(len(upserts), func(i int) adapter.Attempt { return s.Upsert(ctx, upserts[i]) })
+	items := make([]*Call, len(upserts))
+	for i, upsert := range upserts {
+		items[i] = upsertOf(upsert)
+	}
+	return s.bulk(ctx, items)
 }
 
 // bulk is a bulk call. Its items are answered at once.
-func (s *Sender) bulk(n int, answer func(i int) adapter.Attempt) (bulk adapter.BulkAttempt) {
+func (s *Sender) bulk(ctx context.Context, items []*Call) (bulk adapter.BulkAttempt) {
 	if !s.KeepNothing {
 		s.mu.Lock()
-		s.sizes = append(s.sizes, n)
+		s.bulks = append(s.bulks, items)
+		for _, item := range items {
+			item.Bulk = len(s.bulks)
+		}
 		s.mu.Unlock()
 	}
 	if s.Bulk != nil {
-		if whole := s.Bulk(n); whole != nil {
+		if whole := s.Bulk(items); whole != nil {
 			return *whole
 		}
 	}
-	bulk.Items = make([]adapter.Attempt, n)
-	var items sync.WaitGroup
-	for i := range n {
-		items.Go(func() { bulk.Items[i] = answer(i) })
+	bulk.Items = make([]adapter.Attempt, len(items))
+	if s.KeepNothing {
+		for i := range items {
+			bulk.Items[i] = s.call(ctx, items[i])
+		}
+	} else {
+		var answers sync.WaitGroup
+		var panicked atomic.Value
+		for i := range items {
+			answers.Go(func() {
+				defer func() {
+					if cause := recover(); cause != nil {
+						panicked.Store(cause)
+					}
+				}()
+				bulk.Items[i] = s.call(ctx, items[i])
+			})
+		}
+		answers.Wait()
+		if cause := panicked.Load(); cause != nil {
+			panic(cause)
+		}
 	}
-	items.Wait()
 	bulk.Call = bulk.Items[0]
+	bulk.Call.Requests = 1
 	for i := range bulk.Items {
 		if bulk.Items[i].Outcome.Settled() {
 			bulk.Call = adapter.Attempt{Outcome: adapter.Delivered, Requests: 1}
@@ -184,11 +222,24 @@ func (s *Sender) bulk(n int, answer func(i int) adapter.Attempt) (bulk adapter.B
 	return bulk
 }
 
-// Sizes returns the numbers of items of the bulk calls, in the order in which they began.
-func (s *Sender) Sizes() []int {
+// Whole is a bulk call that comes to the same for each item.
+func Whole(items []*Call, attempt adapter.Attempt) *adapter.BulkAttempt {
+	return &adapter.BulkAttempt{Call: attempt, Items: slices.Repeat([]adapter.Attempt{attempt}, len(items))}
+}
+
+// Bulks returns the items of the bulk calls, in the order in which the calls began.
+func (s *Sender) Bulks() [][]*Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.sizes)
+	return slices.Clone(s.bulks)
+}
+
+// Sizes returns the numbers of items of the bulk calls, in the order in which they began.
+func (s *Sender) Sizes() (sizes []int) {
+	for _, items := range s.Bulks() {
+		sizes = append(sizes, len(items))
+	}
+	return sizes
 }
 
 func (s *Sender) call(ctx context.Context, call *Call) adapter.Attempt {
