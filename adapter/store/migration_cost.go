@@ -44,7 +44,7 @@ var migrationCosts = map[string]map[int64]cost{
 		3:  {pending: 5 * time.Microsecond, pendingRoom: 50}, // an index of the queue
 		8:  {pending: 5 * time.Microsecond, pendingRoom: 50}, // an index of the queue
 		9:  {pending: 5 * time.Microsecond, pendingRoom: 50}, // an index of the queue
-		10: {pending: time.Microsecond},                      // an index that scans the queue
+		10: {pending: 6 * time.Microsecond, pendingRoom: 50}, // an index of the queue, and a scan for another
 	},
 }
 

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -22,6 +23,8 @@ type postgresEngine struct {
 	writers   commitWriters
 	leaseFor  time.Duration
 	owner     *leaseOwner
+	// repeats is set while many of the events to accept are duplicates.
+	repeats atomic.Bool
 	// readSlots has a place for each running read, for the kinds of reads that are bounded.
 	readSlots map[readKind]chan struct{}
 	// resolveFor is resolveTimeout, except in tests.

@@ -38,7 +38,7 @@ func (e *postgresEngine) apply(changes []change) (done applied, err error) {
 func (e *postgresEngine) applyOnce(changes []change, shard int64) (applied, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), applyTimeout)
 	defer cancel()
-	t := postgresTransaction{ctx: ctx, sums: make(sums), runs: make(runSums)}
+	t := postgresTransaction{engine: e, ctx: ctx, sums: make(sums), runs: make(runSums)}
 	err := e.transact(ctx, markedOptions, func(tx pgx.Tx, _ commitMark) error {
 		t.tx = tx
 		if err := t.apply(changes, shard); err != nil {
@@ -53,10 +53,11 @@ func (e *postgresEngine) applyOnce(changes []change, shard int64) (applied, erro
 }
 
 type postgresTransaction struct {
-	tx   pgx.Tx
-	ctx  context.Context
-	sums sums
-	runs runSums
+	engine *postgresEngine
+	tx     pgx.Tx
+	ctx    context.Context
+	sums   sums
+	runs   runSums
 	// letters are nil until there is one.
 	letters *deadLetters
 }
@@ -239,14 +240,18 @@ func (t *postgresTransaction) accept(acceptances []*acceptance) error {
 
 // enqueue inserts the events into the queue that are neither pending nor delivered, and returns their ids.
 //
-// It looks twice for a delivery of the event, because another process may be settling the same event. While that
-// transaction is not committed, the first statement sees the event in the queue and waits for its row in the unique
-// index. Once the other transaction commits, the row is gone and the event is inserted. The second statement sees
-// everything that was committed by then. So it finds the event in the log, and deletes it from the queue.
+// It looks for deliveries of the events after it has inserted them, because another process may be settling the same
+// event. While that transaction is not committed, the first statement sees the event in the queue and waits for its row
+// in the unique index. Once the other transaction commits, the row is gone and the event is inserted. The second
+// statement sees everything that was committed by then. So it finds the event in the log, and deletes it from the
+// queue.
+//
+// It also looks before if duplicates are likely, since inserting and deleting an event costs more than a look-up.
 func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) {
 	if len(in.ids) == 0 {
 		return nil, nil
 	}
+	looked := t.engine.repeats.Load() || in.mayRepeat()
 	stored, err := t.ids(`INSERT INTO queue (id, connection, tenant, due_at, received_at, body_hash, message_id,
 			user_id,
 			account_id, event_key, payload, run, lease, event, checksum, holds)
@@ -259,10 +264,10 @@ func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) 
 				$17::integer[])
 			AS i (id, connection, tenant, at, body_hash, message_id, user_id, account_id, event_key, payload,
 				due, run, lease, event, former, checksum, holds)
-		WHERE (i.body_hash IS NULL OR (
+		WHERE (NOT $18 OR i.body_hash IS NULL OR (
 				SELECT true FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid AND d.tenant = i.tenant
 					AND d.body_hash IN (i.body_hash, i.former) AND d.outcome IN (1, 2) LIMIT 1) IS NULL)
-			AND (i.former IS NULL OR (
+			AND (NOT $18 OR i.former IS NULL OR (
 				SELECT true FROM queue q WHERE q.message_key = md5(i.message_id)::uuid AND q.tenant = i.tenant
 					AND q.body_hash = i.former LIMIT 1) IS NULL)
 		ORDER BY i.id
@@ -270,7 +275,7 @@ func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) 
 		RETURNING id`,
 		in.ids, in.connections, in.tenants, in.times, in.bodyHashes, in.messageIDs, in.users, in.accounts,
 		in.events, in.payloads,
-		in.dues, in.runs, in.leases, in.names, in.former, in.checksums, in.holds)
+		in.dues, in.runs, in.leases, in.names, in.former, in.checksums, in.holds, looked)
 	if err != nil {
 		return nil, err
 	}
@@ -281,7 +286,23 @@ func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) 
 	for id := range delivered {
 		delete(stored, id)
 	}
+	// A sender that repeats events repeats many.
+	t.engine.repeats.Store(repeatShare*(len(in.ids)-len(stored)) > len(in.ids))
 	return stored, err
+}
+
+// repeatShare is the share of duplicates from which on accepting looks for deliveries first, as one in so many events.
+const repeatShare = 10
+
+// mayRepeat reports whether a look-up before the insertion is needed for events of earlier versions, or worthwhile for
+// a replay, which may bring what was delivered.
+func (in *incoming) mayRepeat() bool {
+	for i, of := range in.of {
+		if of.acceptance.run != nil || in.former[i] != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // explainDuplicates finds the reason why events were not stored, and turns them into duplicates for the log.

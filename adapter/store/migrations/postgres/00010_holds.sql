@@ -22,3 +22,11 @@ CREATE INDEX queue_upserts ON queue (hashtextextended(user_id, 0)) WHERE holds I
 ALTER TABLE queue ADD COLUMN call smallint;
 ALTER TABLE deliveries ADD COLUMN call smallint;
 ALTER TABLE attempts ADD COLUMN call smallint;
+
+-- One index for the look-ups by messageId and for the events that meet here, instead of two: every
+-- event writes both at a random place. Events without a hash are not equal to each other. An
+-- earlier program finds what it needs by the new index as well.
+CREATE UNIQUE INDEX queue_same ON queue (message_key, tenant, body_hash) WHERE message_key IS NOT NULL;
+DROP INDEX queue_event;
+DROP INDEX IF EXISTS queue_message;
+ALTER INDEX queue_same RENAME TO queue_event;
