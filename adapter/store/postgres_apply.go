@@ -251,19 +251,19 @@ func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) 
 	if len(in.ids) == 0 {
 		return nil, nil
 	}
+	payloads, firsts, sizes := joined(in.payloads)
 	looked := t.engine.repeats.Load() || in.mayRepeat()
 	stored, err := t.ids(`INSERT INTO queue (id, connection, tenant, due_at, received_at, body_hash, message_id,
 			user_id,
 			account_id, event_key, payload, run, lease, event, checksum, holds)
 		SELECT i.id, i.connection, i.tenant, i.due, i.at, i.body_hash, i.message_id, i.user_id,
-			i.account_id, i.event_key, i.payload, i.run, i.lease, i.event, i.checksum,
+			i.account_id, i.event_key, substr($10::bytea, i.first, i.size), i.run, i.lease, i.event, i.checksum,
 			i.holds
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[],
-				$8::text[], $9::text[], $10::bytea[],
-				$11::bigint[], $12::bigint[], $13::bigint[], $14::integer[], $15::bigint[], $16::integer[],
-				$17::integer[])
-			AS i (id, connection, tenant, at, body_hash, message_id, user_id, account_id, event_key, payload,
-				due, run, lease, event, former, checksum, holds)
+				$8::text[], $9::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::integer[], $15::bigint[],
+				$16::integer[], $17::integer[], $19::integer[], $20::integer[])
+			AS i (id, connection, tenant, at, body_hash, message_id, user_id, account_id, event_key,
+				due, run, lease, event, former, checksum, holds, first, size)
 		WHERE (NOT $18 OR i.body_hash IS NULL OR (
 				SELECT true FROM deliveries d WHERE d.message_key = md5(i.message_id)::uuid AND d.tenant = i.tenant
 					AND d.body_hash IN (i.body_hash, i.former) AND d.outcome IN (1, 2) LIMIT 1) IS NULL)
@@ -274,8 +274,8 @@ func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) 
 		ON CONFLICT (tenant, message_key, body_hash) WHERE message_key IS NOT NULL AND body_hash IS NOT NULL DO NOTHING
 		RETURNING id`,
 		in.ids, in.connections, in.tenants, in.times, in.bodyHashes, in.messageIDs, in.users, in.accounts,
-		in.events, in.payloads,
-		in.dues, in.runs, in.leases, in.names, in.former, in.checksums, in.holds, looked)
+		in.events, payloads, in.dues, in.runs, in.leases, in.names, in.former, in.checksums, in.holds, looked,
+		firsts, sizes)
 	if err != nil {
 		return nil, err
 	}
@@ -289,6 +289,22 @@ func (t *postgresTransaction) enqueue(in *incoming) (map[int64]struct{}, error) 
 	// A sender that repeats events repeats many.
 	t.engine.repeats.Store(repeatShare*(len(in.ids)-len(stored)) > len(in.ids))
 	return stored, err
+}
+
+// joined returns the payloads as one value, with the place of the first byte of each, from one, and its size. The
+// encoding of an array would grow a buffer again and again.
+func joined(payloads [][]byte) (all []byte, firsts, sizes []int32) {
+	size := 0
+	for _, payload := range payloads {
+		size += len(payload)
+	}
+	all = make([]byte, 0, size)
+	firsts, sizes = make([]int32, len(payloads)), make([]int32, len(payloads))
+	for i, payload := range payloads {
+		firsts[i], sizes[i] = int32(len(all)+1), int32(len(payload))
+		all = append(all, payload...)
+	}
+	return all, firsts, sizes
 }
 
 // repeatShare is the share of duplicates from which on accepting looks for deliveries first, as one in so many events.
