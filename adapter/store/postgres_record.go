@@ -190,9 +190,28 @@ func ownedSteps(of map[ownership]*steps, leased *adapter.Leased) *steps {
 	return of[by]
 }
 
+// settledColumns are the columns of the queue that the log takes over. Without the payloads, the rows in between are
+// small.
+const settledColumns = `q.id, q.connection, q.tenant, q.body_hash, q.message_id, q.event_key, q.received_at,
+	q.first_attempt_at, q.last_attempt_at, q.attempts, q.status, q.ambiguous_at, q.run, q.event`
+
+// keepPayloadsSQL keeps payloads of the events that settle deletes.
+const keepPayloadsSQL = `, kept AS (
+		INSERT INTO payloads (delivery, keep_until, payload, checksum)
+		SELECT q.id, s.keep_until, q.payload, q.checksum FROM gone q JOIN step s ON s.id = q.id WHERE s.keep <> 0
+	), letters AS (
+		INSERT INTO dead_letters (outcome, delivery, connection, bytes)
+		SELECT s.outcome, q.id, q.connection, length(q.payload)
+		FROM gone q JOIN step s ON s.id = q.id WHERE s.keep <> 0 AND s.outcome IN (4, 5)
+	)`
+
 // settle moves events to the log and returns their ids. It locks rows of the queue before those of the leases, as
 // every transaction does.
 func (t *postgresTransaction) settle(s *steps, by ownership) (map[int64]struct{}, error) {
+	returning, keep := settledColumns, ``
+	if slices.ContainsFunc(s.keeps, func(keep int64) bool { return keep != 0 }) {
+		returning, keep = `q.*`, keepPayloadsSQL
+	}
 	return t.ids(`WITH step AS (
 			SELECT * FROM unnest($1::bigint[], $3::bigint[], $4::smallint[], $5::bigint[], $6::text[], $7::text[],
 				$8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::text[], $14::text[],
@@ -201,17 +220,10 @@ func (t *postgresTransaction) settle(s *steps, by ownership) (map[int64]struct{}
 				reason,
 				detail, keep, keep_until, call)
 		), gone AS (
-			DELETE FROM queue q WHERE q.id = ANY ($1) AND `+string(by)+` RETURNING q.*
+			DELETE FROM queue q WHERE q.id = ANY ($1) AND `+string(by)+` RETURNING `+returning+`
 		), ended AS (
 			DELETE FROM leases WHERE id = ANY (ARRAY(SELECT id FROM gone))
-		), kept AS (
-			INSERT INTO payloads (delivery, keep_until, payload, checksum)
-			SELECT q.id, s.keep_until, q.payload, q.checksum FROM gone q JOIN step s ON s.id = q.id WHERE s.keep <> 0
-		), letters AS (
-			INSERT INTO dead_letters (outcome, delivery, connection, bytes)
-			SELECT s.outcome, q.id, q.connection, length(q.payload)
-			FROM gone q JOIN step s ON s.id = q.id WHERE s.keep <> 0 AND s.outcome IN (4, 5)
-		)
+		)`+keep+`
 		INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_hash, user_id, account_id,
 			event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason,
 			detail, run, event, call)
