@@ -351,7 +351,8 @@ func (l *leaseTransaction) load() ([]adapter.Leased, error) {
 		return nil, err
 	}
 	until := l.now.Add(l.engine.leaseFor)
-	leased, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (adapter.Leased, error) {
+	room := make([]adapter.Leased, 0, len(ids))
+	leased, err := pgx.AppendRows(room, rows, func(row pgx.CollectableRow) (adapter.Leased, error) {
 		event := adapter.Leased{Until: until, Token: l.token}
 		var r leasedRow
 		err := row.Scan(&event.ID, &event.MessageID, &event.Keyed, &event.UserID, &r.account, &r.received,
