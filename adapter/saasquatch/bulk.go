@@ -79,7 +79,7 @@ func (c *Client) UpsertBulk(ctx context.Context, upserts []*mapping.UserUpsert) 
 
 // bulk makes one call for the items.
 func (c *Client) bulk(ctx context.Context, kind *bulkKind, items []item) adapter.BulkAttempt {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := c.within(ctx)
 	defer cancel()
 	call := &bulkCall{kind: kind, items: items, private: mask{items: items, secrets: c.secrets}}
 	target := escapedURL(c.scheme, c.host, c.graphQL)

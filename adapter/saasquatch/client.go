@@ -206,7 +206,7 @@ func (r *response) judge(status int, classify classifier, keyed bool, private *m
 func (c *Client) attempt(
 	ctx context.Context, method string, target *url.URL, sent item, classify classifier,
 ) adapter.Attempt {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := c.within(ctx)
 	defer cancel()
 	answer, failed := c.send(ctx, method, target, singleBody(sent.body))
 	if answer == nil {
@@ -240,6 +240,14 @@ func (c *Client) send(
 		return nil, classifyError(err, way.came())
 	}
 	return answer, adapter.Attempt{}
+}
+
+// within returns a context that bounds a request. A caller that allows no more time than that has one already.
+func (c *Client) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= c.timeout {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, c.timeout)
 }
 
 // target returns the URL of a user, with a suffix of the path and a query. It is built by hand: the ids come from
