@@ -146,7 +146,9 @@ func TestBackupOfEarlierVersion(t *testing.T) {
 	for _, statement := range []string{
 		`DROP TABLE schema_additions`, `DROP TABLE probe`, `DROP TABLE dead_letters`,
 		`DROP TABLE uncounted_dead_letters`,
-		`ALTER TABLE queue DROP COLUMN holds`, `ALTER TABLE queue DROP COLUMN checksum`,
+		`ALTER TABLE queue DROP COLUMN holds`, `ALTER TABLE queue DROP COLUMN call`,
+		`ALTER TABLE deliveries DROP COLUMN call`, `ALTER TABLE attempts DROP COLUMN call`,
+		`ALTER TABLE queue DROP COLUMN checksum`,
 		`ALTER TABLE payloads DROP COLUMN checksum`, `DELETE FROM schema_version WHERE version_id > 4`,
 	} {
 		execute(t, db, statement)

@@ -193,7 +193,7 @@ func ownedSteps(of map[ownership]*steps, leased *adapter.Leased) *steps {
 // settledColumns are the columns of the queue that the log takes over. Without the payloads, the rows in between are
 // small.
 const settledColumns = `q.id, q.connection, q.tenant, q.body_hash, q.message_id, q.event_key, q.received_at,
-	q.first_attempt_at, q.last_attempt_at, q.attempts, q.status, q.ambiguous_at, q.run, q.event`
+	q.first_attempt_at, q.last_attempt_at, q.attempts, q.status, q.ambiguous_at, q.run, q.event, q.call`
 
 // keepPayloadsSQL keeps payloads of the events that settle deletes.
 const keepPayloadsSQL = `, kept AS (

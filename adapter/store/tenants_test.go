@@ -606,7 +606,8 @@ func TestOlderDatabase(t *testing.T) {
 			`DROP TABLE IF EXISTS commits`, `DROP TABLE IF EXISTS leases`, // of PostgreSQL only
 			`DROP TABLE IF EXISTS schema_additions`,
 			`DROP TABLE former_identities`, `DROP TABLE event_names`, `DROP TABLE rejected`, `DROP TABLE run_rejected`,
-			`ALTER TABLE queue DROP COLUMN holds`,
+			`ALTER TABLE queue DROP COLUMN holds`, `ALTER TABLE queue DROP COLUMN call`,
+			`ALTER TABLE deliveries DROP COLUMN call`, `ALTER TABLE attempts DROP COLUMN call`,
 			`ALTER TABLE queue DROP COLUMN event`, `ALTER TABLE deliveries DROP COLUMN event`,
 			`DROP TABLE dead_letters`, `DROP TABLE uncounted_dead_letters`, `ALTER TABLE queue DROP COLUMN checksum`,
 			`ALTER TABLE payloads DROP COLUMN checksum`,
