@@ -35,11 +35,12 @@ type sqliteEngine struct {
 
 	// writing has one place, for the user of the writing connection. It is no mutex: SQLite may sleep meanwhile, and
 	// a goroutine that waits for a mutex stops the simulated time of tests.
-	writing    chan struct{}
-	connection *sql.Conn
-	statements *statements
-	load       *sql.Stmt            // of the connection that looks for due events
-	rewrites   map[string]*sql.Stmt // prepared for operators' work
+	writing     chan struct{}
+	connection  *sql.Conn
+	statements  *statements
+	leaseReader leaseReader
+	cursors     *dueCursors
+	rewrites    map[string]*sql.Stmt // prepared for operators' work
 
 	leases       leases
 	messages     messageIndex
@@ -55,7 +56,8 @@ const defaultCache = 32 << 20 // bytes
 func openSQLite(ctx context.Context, opts Options) (_ engine, err error) {
 	e := &sqliteEngine{
 		shared: opts.Shared, operators: opts.forOperators(), now: opts.Now, cache: cmp.Or(opts.Cache, defaultCache),
-		writing: make(chan struct{}, 1), leases: newLeases(), rewrites: make(map[string]*sql.Stmt),
+		writing: make(chan struct{}, 1), leases: newLeases(), cursors: newDueCursors(),
+		rewrites: make(map[string]*sql.Stmt),
 		log: writeAheadLog{
 			limit: cmp.Or(opts.maxLog, maxLog), copying: make(chan struct{}, 1), tried: time.Now(),
 		},
@@ -214,7 +216,7 @@ func (e *sqliteEngine) connect(ctx context.Context, opts *Options) (err error) {
 	if e.statements, err = prepareStatements(ctx, e.connection); err != nil {
 		return err
 	}
-	if e.load, err = e.readers[leaseRead].PrepareContext(ctx, loadSQL); err != nil {
+	if e.leaseReader, err = openLeaseReader(ctx, e.readers[leaseRead]); err != nil {
 		return err
 	}
 	if err := e.read(ctx, shortRead, func(tx *sql.Tx) error { return e.loadMessages(ctx, tx) }); err != nil {
@@ -275,9 +277,7 @@ func (e *sqliteEngine) close() error {
 		return e.save(err)
 	}
 	var errs []error
-	if e.load != nil {
-		errs = append(errs, e.load.Close())
-	}
+	errs = append(errs, e.leaseReader.close())
 	for _, readers := range e.readers {
 		if readers != nil {
 			errs = append(errs, readers.Close())
@@ -380,6 +380,7 @@ func (e *sqliteEngine) write(ctx context.Context, fn func(*sql.Tx) error) error 
 	if err := tx.Commit(); err != nil {
 		return err
 	}
+	e.cursors.reset() // fn may have made events due
 	e.boundLog()
 	return e.check()
 }

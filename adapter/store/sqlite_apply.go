@@ -60,10 +60,14 @@ func (e *sqliteEngine) applyOnce(changes []change) (applied, error) {
 	for _, c := range changes {
 		switch c := c.(type) {
 		case *acceptance:
+			e.cursors.lower(c.queue, c.due())
 			c.markDuplicates()
 		case recordings:
 			for _, r := range c {
 				e.leases.end(r.leased.ID)
+				if r.step.Outcome == adapter.Pending {
+					e.cursors.lower(r.queue, milliseconds(r.step.Due))
+				}
 			}
 		case *marking:
 			if c.lost { // no outcome follows
@@ -73,6 +77,7 @@ func (e *sqliteEngine) applyOnce(changes []change) (applied, error) {
 			for _, leased := range c.leased {
 				e.leases.end(leased.ID)
 			}
+			e.cursors.reset() // they may be due since long ago
 		}
 	}
 	return t.letters.applied(), nil
@@ -192,8 +197,10 @@ func (t *transaction) findKnown(changes []change) error {
 			}
 		}
 	}
-	hash := make([]driver.Value, 1)
-	err := t.statements.known.query(hashes, hash, func() { t.known[hash[0].(int64)] = struct{}{} })
+	err := t.statements.known.query(hashes, func(row []driver.Value) error {
+		t.known[number(row[0])] = struct{}{}
+		return nil
+	})
 	return wrap("look for duplicates", err)
 }
 

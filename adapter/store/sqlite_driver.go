@@ -40,22 +40,28 @@ func prepareForDriver(ctx context.Context, conn *sql.Conn, text string) (prepare
 	return prepared, nil
 }
 
-// rowStatements are statements that differ only in the number of their rows, in descending order.
+// rowStatements are statements that differ only in the number of their rows, in descending order. Each row has columns
+// arguments. Without columns there is one statement without arguments.
 type rowStatements struct {
 	columns int
 	sizes   []int
 	bySize  []driverStatement
+	values  []driver.Value // of a row of the result
 }
 
-// prepareRows prepares a statement for each size. Text returns the statement for a number of rows.
+// oneRow is the only size of a statement for one event, or for none.
+var oneRow = []int{1}
+
+// prepareRows prepares a statement for each size. Text returns the statement for a number of rows. Results is the
+// number of columns of the result.
 func prepareRows(
-	ctx context.Context, conn *sql.Conn, columns int, sizes []int, text func(rows int) string,
+	ctx context.Context, conn *sql.Conn, columns, results int, sizes []int, text func(rows int) string,
 ) (rowStatements, error) {
-	s := rowStatements{columns: columns, sizes: sizes}
+	s := rowStatements{columns: columns, sizes: sizes, values: make([]driver.Value, results)}
 	for _, size := range sizes {
 		prepared, err := prepareForDriver(ctx, conn, text(size))
 		if err != nil {
-			return s, errors.Join(err, s.close())
+			return s, err
 		}
 		s.bySize = append(s.bySize, prepared)
 	}
@@ -70,50 +76,62 @@ func (s *rowStatements) close() error {
 	return errors.Join(errs...)
 }
 
-// exec executes statements for all rows of values, and returns the number of rows that they changed.
-func (s *rowStatements) exec(values []driver.NamedValue) (changed int64, err error) {
-	for i, size := range s.sizes {
-		for n := size * s.columns; len(values) >= n; values = values[n:] {
-			number(values[:n])
-			result, err := s.bySize[i].ExecContext(context.Background(), values[:n])
-			more, err := affectedRows(result, err)
-			if err != nil {
-				return changed, err
-			}
-			changed += more
-		}
-	}
-	return changed, nil
+// exec executes statements for all rows of arguments, and returns the number of rows that they changed.
+func (s *rowStatements) exec(args []driver.NamedValue) (changed int64, err error) {
+	err = s.each(args, func(statement driverStatement, part []driver.NamedValue) error {
+		result, err := statement.ExecContext(context.Background(), part)
+		more, err := affectedRows(result, err)
+		changed += more
+		return err
+	})
+	return changed, err
 }
 
-// query calls fn with each row that the statements return, in the order of the sizes. The values are valid after fn.
-func (s *rowStatements) query(values []driver.NamedValue, row []driver.Value, fn func()) error {
+// query calls fn with each row that the statements return. The slice, but not its values, changes after fn. It ends at
+// the first error of fn, and returns that error unless it is errEnough.
+func (s *rowStatements) query(args []driver.NamedValue, fn func(row []driver.Value) error) error {
+	err := s.each(args, func(statement driverStatement, part []driver.NamedValue) error {
+		rows, err := statement.QueryContext(context.Background(), part)
+		if err != nil {
+			return err
+		}
+		for err == nil {
+			if err = rows.Next(s.values); err == nil {
+				err = fn(s.values)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		if closing := rows.Close(); closing != nil {
+			return errors.Join(err, closing)
+		}
+		return err
+	})
+	if err == errEnough {
+		return nil
+	}
+	return err
+}
+
+// each calls fn with the largest statements that the rows fill.
+func (s *rowStatements) each(
+	args []driver.NamedValue, fn func(statement driverStatement, part []driver.NamedValue) error,
+) error {
+	if s.columns == 0 {
+		return fn(s.bySize[0], nil)
+	}
 	for i, size := range s.sizes {
-		for n := size * s.columns; len(values) >= n; values = values[n:] {
-			number(values[:n])
-			rows, err := s.bySize[i].QueryContext(context.Background(), values[:n])
-			if err != nil {
-				return err
+		for n := size * s.columns; len(args) >= n; args = args[n:] {
+			for j := range args[:n] {
+				args[j].Ordinal = j + 1
 			}
-			for err = rows.Next(row); err == nil; err = rows.Next(row) {
-				fn()
-			}
-			if errors.Is(err, io.EOF) {
-				err = nil
-			}
-			if err = errors.Join(err, rows.Close()); err != nil {
+			if err := fn(s.bySize[i], args[:n]); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-// number numbers the arguments of a statement.
-func number(values []driver.NamedValue) {
-	for i := range values {
-		values[i].Ordinal = i + 1
-	}
 }
 
 // appendValues appends arguments of a statement.

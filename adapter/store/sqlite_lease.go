@@ -83,16 +83,19 @@ func (e *sqliteEngine) lease(
 	e.leases.leasing.Lock()
 	defer e.leases.leasing.Unlock()
 	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		// The outcome would go to a file that a restart does not find.
 		if err := e.check(); err != nil {
 			return nil, err
 		}
-		l := leaseLookup{engine: e, ctx: ctx, queue: q, now: now, request: request}
+		l := leaseLookup{engine: e, queue: q, now: now, request: request}
 		leased, err := l.run()
 		if err != nil || len(l.kept) == 0 {
 			return leased, err
 		}
-		err = e.keepBack(ctx, q, now, l.kept)
+		err = e.keepBack(ctx, now, l.kept)
 		if len(leased) > 0 {
 			return leased, nil // the next lease meets those events again
 		}

@@ -131,22 +131,25 @@ func (s *statements) prepareMany(ctx context.Context, conn *sql.Conn) error {
 	for _, of := range []struct {
 		statements *rowStatements
 		columns    int
+		results    int
 		sizes      []int
 		text       func(rows int) string
 	}{
-		{&s.enqueue, rowColumns, rowSizes, func(rows int) string { return enqueueSQL + repeat(enqueueRow, rows) }},
-		{&s.known, 1, hashSizes, func(rows int) string { return knownSQL + "(" + repeat("?", rows) + ")" }},
-		{&s.settleAll, settleColumns, rowSizes, func(rows int) string {
+		{&s.enqueue, rowColumns, 0, rowSizes, func(rows int) string { return enqueueSQL + repeat(enqueueRow, rows) }},
+		{&s.known, 1, 1, hashSizes, func(rows int) string { return knownSQL + "(" + repeat("?", rows) + ")" }},
+		{&s.settleAll, settleColumns, 0, rowSizes, func(rows int) string {
 			row := "(" + repeat("?", settleColumns) + ")"
 			return "WITH v (" + settleAllRow + ") AS (VALUES " + repeat(row, rows) + ") " + settleAllSQL
 		}},
-		{&s.supersedeAll, 1, rowSizes, func(rows int) string { return supersedeSQL + "(" + repeat("?", rows) + "))" }},
-		{&s.dequeueAll, 1, rowSizes, func(rows int) string {
+		{&s.supersedeAll, 1, 0, rowSizes, func(rows int) string {
+			return supersedeSQL + "(" + repeat("?", rows) + "))"
+		}},
+		{&s.dequeueAll, 1, 0, rowSizes, func(rows int) string {
 			return "DELETE FROM queue WHERE id IN (" + repeat("?", rows) + ")"
 		}},
 	} {
 		var err error
-		if *of.statements, err = prepareRows(ctx, conn, of.columns, of.sizes, of.text); err != nil {
+		if *of.statements, err = prepareRows(ctx, conn, of.columns, of.results, of.sizes, of.text); err != nil {
 			return err
 		}
 	}
