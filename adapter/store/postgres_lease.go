@@ -120,7 +120,7 @@ func (l *leaseTransaction) fill(request leaseRequest) (more bool, err error) {
 			return false, fmt.Errorf("look for upserts that wait: %w", err)
 		}
 		if request.parked != nil {
-			return false, l.take(free)
+			return false, l.take(fitting(free, request.maxBytes))
 		}
 		if err := l.putOff(kept); err != nil {
 			return false, fmt.Errorf("put off events: %w", err)
@@ -236,14 +236,18 @@ func (l *leaseTransaction) parked(request leaseRequest) ([]due, error) {
 		return nil
 	})
 	slices.SortFunc(found, func(a, b due) int { return cmp.Compare(place[a.id], place[b.id]) })
-	room := request.maxBytes
-	for i := range found {
-		if room <= 0 {
-			return found[:i], err
-		}
-		room -= found[i].bytes
-	}
 	return found, err
+}
+
+// fitting returns the first events, with about maxBytes of payload beyond the first one.
+func fitting(events []due, maxBytes int64) []due {
+	for i := range events {
+		if maxBytes <= 0 {
+			return events[:i]
+		}
+		maxBytes -= events[i].bytes
+	}
+	return events
 }
 
 // dueSince returns events that are due since a time. It has left none that is due before last.

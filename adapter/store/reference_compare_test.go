@@ -132,10 +132,10 @@ func (p *pair) operate() {
 		do   func()
 	}{
 		{"accept", p.accept}, {"accept", p.accept}, {"lease", p.lease}, {"lease", p.lease}, {"lease", p.leaseParked},
-		{"record", p.record}, {"record", p.record}, {"record", p.record},
+		{"record", p.record}, {"record", p.record}, {"record", p.record}, {"try", p.try},
 		{"release", p.release}, {"mark", p.mark}, {"redrive", p.redrive}, {"purge", p.purge},
 		{"pass time", p.passTime}, {"restart", p.restart},
-	}[p.random.IntN(14)]
+	}[p.random.IntN(15)]
 	p.did = append(p.did[max(0, len(p.did)-10):], operation.name)
 	done := p.loseCommits(operation.name)
 	operation.do()
@@ -169,6 +169,9 @@ func (p *pair) accept() {
 		*a = event(fmt.Sprintf("message-%d", p.random.IntN(80)))
 		a.UserID = fmt.Sprintf("user-%d", p.random.IntN(3))
 		a.AccountID = []string{a.UserID, "account"}[p.random.IntN(2)]
+		if p.random.IntN(4) == 0 {
+			a.EventKey = adapter.UpsertEventKey
+		}
 		a.Event = p.name()
 		a.Payload = fmt.Appendf(nil, `{"n":%0*d}`, p.random.IntN(50), p.random.IntN(10))
 		switch p.random.IntN(10) {
@@ -250,7 +253,12 @@ func (p *pair) compareLeased(name string, leased []adapter.Leased, want []*known
 			AccountID: e.AccountID, Payload: e.payload, ReceivedAt: e.ReceivedAt.Local(),
 			Attempts: e.Attempts, Failed: e.failed, Redriven: e.redriven, AmbiguousSince: local(&e.ambiguous),
 			FirstAttempt: local(e.FirstAttemptAt),
-			Interrupted:  e.sending, Token: l.Token}
+			Interrupted:  e.sending, Alone: e.alone, Token: l.Token}
+		if e.upsert != nil && e.upsert.superseded {
+			expected.Superseded = true
+		} else if e.upsert != nil {
+			expected.Tries = e.upsert.tries
+		}
 		if p.ref.leaseFor > 0 {
 			expected.Until = p.now().Add(p.ref.leaseFor)
 		}
@@ -280,32 +288,93 @@ func (p *pair) take() []held {
 	return taken
 }
 
+// record records steps in one call for each queue.
 func (p *pair) record() {
+	byQueue := make(map[*store.Queue][]held)
 	for _, h := range p.take() {
-		step := adapter.Step{Outcome: adapter.Outcomes[p.random.IntN(len(adapter.Outcomes))], Status: []int{0, 200,
-			503}[p.random.IntN(3)],
-			Counted: p.random.IntN(2) == 0, Ambiguous: p.random.IntN(3) == 0, Began: p.now(),
-			At: p.now().Add(time.Duration(p.random.IntN(5000)) * time.Millisecond)}
-		if p.random.IntN(2) == 0 { // half of them are put back
-			step.Outcome = adapter.Pending
+		byQueue[h.queue] = append(byQueue[h.queue], h)
+	}
+	for _, name := range []string{"one", "sibling", "other"} {
+		q := p.queues[name]
+		var steps []adapter.Step
+		for range byQueue[q] {
+			steps = append(steps, p.step())
 		}
-		if p.random.IntN(4) > 0 {
-			step.Reason, step.Detail = mapping.ReasonTimeout, []string{"", "a detail"}[p.random.IntN(2)]
-		}
-		if p.random.IntN(4) == 0 {
-			step.EventKey = "new key"
-		}
-		if step.Outcome == adapter.Pending {
-			step.Due = p.now().Add(time.Duration(p.random.IntN(120)) * time.Minute)
-		}
-		err := h.queue.Record(context.Background(), &h.leased, step)
-		held := p.ref.record(h.leased.ID, h.token, h.tenant, &step)
+		p.recordAll(q, byQueue[q], steps)
+	}
+}
+
+// step returns any step. Half of them put the event back.
+func (p *pair) step() adapter.Step {
+	step := adapter.Step{Outcome: adapter.Outcomes[p.random.IntN(len(adapter.Outcomes))], Status: []int{0, 200,
+		503}[p.random.IntN(3)],
+		Counted: p.random.IntN(2) == 0, Ambiguous: p.random.IntN(3) == 0, Upsert: p.random.IntN(3) == 0,
+		Began: p.now(), At: p.now().Add(time.Duration(p.random.IntN(5000)) * time.Millisecond)}
+	if p.random.IntN(2) == 0 {
+		step.Outcome = adapter.Pending
+	}
+	if p.random.IntN(4) > 0 {
+		step.Reason = []mapping.Reason{mapping.ReasonTimeout, mapping.ReasonBulkUnclear}[p.random.IntN(2)]
+		step.Detail = []string{"", "a detail"}[p.random.IntN(2)]
+	}
+	if p.random.IntN(4) == 0 {
+		step.EventKey = "new key"
+	}
+	if step.Upsert {
+		step.EventKey = []string{"", adapter.UpsertEventKey}[p.random.IntN(2)]
+	}
+	if !step.Counted && !step.Ambiguous && p.random.IntN(2) == 0 {
+		step.Began = time.Time{}
+	}
+	if step.Outcome == adapter.Pending {
+		step.Due = p.now().Add(time.Duration(p.random.IntN(120)) * time.Minute)
+	}
+	return step
+}
+
+// recordAll records the steps of events of a queue in one call.
+func (p *pair) recordAll(q *store.Queue, taken []held, steps []adapter.Step) {
+	recordings := make([]adapter.Recording, len(taken))
+	for i := range taken {
+		recordings[i] = adapter.Recording{Leased: &taken[i].leased, Step: steps[i]}
+	}
+	if err := q.RecordAll(context.Background(), recordings); err != nil {
+		p.t.Fatal(err)
+	}
+	for i, h := range taken {
+		held := p.ref.record(h.leased.ID, h.token, h.tenant, &steps[i])
 		p.ref.trim()
-		switch {
-		case held && err != nil:
+		if held == recordings[i].Lost {
+			p.t.Fatalf("step %d of %d: the lease is held: %t, lost: %t", i, len(taken), held, recordings[i].Lost)
+		}
+	}
+}
+
+// try tries an upsert again and again, as far as no other one keeps it back.
+func (p *pair) try() {
+	i := slices.IndexFunc(p.hand, func(h held) bool {
+		e := p.ref.find(h.leased.ID)
+		return e != nil && e.upsert != nil && p.ref.ofTenant(h.leased.ID, h.token, h.tenant) == e
+	})
+	if i < 0 {
+		return
+	}
+	for range 1 + p.random.IntN(adapter.MaxHoldingTries+2) {
+		h := p.hand[i]
+		p.hand = slices.Delete(p.hand, i, i+1)
+		e := p.ref.find(h.leased.ID)
+		due := p.now().Add(time.Hour)
+		p.recordAll(h.queue, []held{h}, []adapter.Step{{Outcome: adapter.Pending, Upsert: true,
+			Reason: mapping.ReasonServerError, Status: 503, Began: p.now(), At: p.now(), Due: due}})
+		parked := []adapter.Parked{{ID: e.ID, Due: due}}
+		leased, err := h.queue.LeaseParked(context.Background(), parked, 1)
+		if err != nil {
 			p.t.Fatal(err)
-		case !held && !errors.Is(err, adapter.ErrLeaseLost):
-			p.t.Fatalf("recorded without a lease: %v", err)
+		}
+		before := len(p.hand)
+		p.compareLeased(e.Connection, leased, p.ref.leaseParked(e.Connection, parked, 1))
+		if i = before; len(p.hand) == before {
+			return
 		}
 	}
 }
@@ -350,7 +419,7 @@ func (p *pair) redrive() {
 	var list []adapter.Redelivery
 	for _, id := range p.someIDs() {
 		as := adapter.Redelivery{ID: id, Event: p.name(), UserID: "user-1", AccountID: "account",
-			EventKey: "today's key", Keyed: p.random.IntN(3) > 0}
+			EventKey: []string{"today's key", adapter.UpsertEventKey}[p.random.IntN(2)], Keyed: p.random.IntN(3) > 0}
 		if !as.Keyed {
 			// no identity is a fingerprint
 			as.Identity, as.Fingerprint = int64(1+p.random.IntN(2)), int64(3+p.random.IntN(2))

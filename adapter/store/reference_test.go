@@ -27,6 +27,7 @@ type reference struct {
 	// present are the tenants of the connections.
 	present  map[string]string
 	events   []*known // by id
+	process  int      // number of the present one
 	accepted map[string]int64
 	totals   map[string]map[adapter.Outcome]int64
 	removed  map[string]map[adapter.Outcome]int64
@@ -46,6 +47,34 @@ type known struct {
 	sending   bool
 	lease     int64 // token of the process that has it in hand, 0 if none has
 	until     time.Time
+	process   int // of the lease
+	// upsert is what is known of the upsert of a user, nil for another event.
+	upsert *upsert
+	alone  bool
+}
+
+// upsert tells how often an upsert was tried, and whether a newer one supersedes it.
+type upsert struct {
+	tries      int
+	superseded bool
+}
+
+func upsertFor(eventKey string) *upsert {
+	if eventKey != adapter.UpsertEventKey {
+		return nil
+	}
+	return &upsert{}
+}
+
+// holds reports whether the event keeps back later ones while it is pending.
+func (e *known) holds() bool {
+	return e.upsert != nil && !e.upsert.superseded && e.upsert.tries < adapter.MaxHoldingTries
+}
+
+// goesBefore reports whether the event is an earlier one of the user of another, and pending.
+func (e *known) goesBefore(other *known) bool {
+	return e.Outcome == adapter.Pending && e.Connection == other.Connection && e.Tenant == other.Tenant &&
+		e.UserID == other.UserID && e.AccountID == other.AccountID && e.ID < other.ID
 }
 
 // identity is of an event with a messageId; keyed ones have no hash.
@@ -114,6 +143,7 @@ func (r *reference) accept(connection, tenant string, id int64, a *adapter.Arriv
 		if reason := r.same(tenant, e.identity); reason != "" {
 			e.Outcome, e.Reason, e.identity = adapter.Duplicate, reason, identity{}
 		}
+		e.upsert = upsertFor(a.EventKey)
 	}
 	if e.Outcome != adapter.Pending {
 		e.SettledAt = &now
@@ -198,10 +228,34 @@ func (r *reference) lease(connection string, limit int, maxBytes int64) (leased 
 		if len(leased) == limit || maxBytes <= 0 {
 			break
 		}
+		if h := r.keptBackBy(e, leased); h != nil {
+			soonest := r.now()
+			if e.lease != 0 {
+				soonest = r.database()
+			}
+			if e.due = soonest.Add(2 * time.Second); h.due.After(e.due) {
+				e.due = h.due
+			}
+			continue
+		}
 		maxBytes -= int64(len(e.payload))
 		leased = append(leased, e)
 	}
 	return leased
+}
+
+// keptBackBy returns the upsert that keeps back an event, nil if there is none. Leased are the events that precede it.
+func (r *reference) keptBackBy(e *known, leased []*known) *known {
+	if !e.ambiguous.IsZero() {
+		return nil
+	}
+	for _, h := range r.events {
+		inHand := h.lease != 0 && (r.leaseFor == 0 || h.process == r.process && h.until.After(r.database()))
+		if h.goesBefore(e) && h.holds() && !inHand && !slices.Contains(leased, h) {
+			return h
+		}
+	}
+	return nil
 }
 
 // leaseParked returns the parked events to hand out.
@@ -213,6 +267,9 @@ func (r *reference) leaseParked(connection string, parked []adapter.Parked, maxB
 			e.lease != 0 || e.due.UnixMilli() != p.Due.UnixMilli() || maxBytes <= 0 {
 			continue
 		}
+		if r.keptBackBy(e, leased) != nil {
+			continue
+		}
 		maxBytes -= int64(len(e.payload))
 		leased = append(leased, e)
 	}
@@ -221,7 +278,7 @@ func (r *reference) leaseParked(connection string, parked []adapter.Parked, maxB
 
 // handed notes that the store has leased the event.
 func (r *reference) handed(e *known, token int64) {
-	e.lease = token
+	e.lease, e.process = token, r.process
 	if r.leaseFor > 0 {
 		e.until = r.database().Add(r.leaseFor)
 		if e.due.After(r.database()) && !e.due.After(r.now()) {
@@ -289,7 +346,9 @@ func (r *reference) record(id, token int64, tenant string, step *adapter.Step) b
 		e.ambiguous = began
 	}
 	e.Ambiguous = !e.ambiguous.IsZero()
-	if (step.Outcome == adapter.Pending || step.Outcome == adapter.Dead) && step.Reason != "" {
+	r.recordUpsert(e, step)
+	failed := step.Outcome == adapter.Pending || step.Outcome == adapter.Dead
+	if failed && step.Reason != "" && !began.IsZero() {
 		e.History = append(e.History, adapter.Try{Number: len(e.History) + 1, At: began, Duration: step.At.Sub(began),
 			Status: step.Status, Reason: step.Reason, Detail: step.Detail})
 	}
@@ -297,6 +356,7 @@ func (r *reference) record(id, token int64, tenant string, step *adapter.Step) b
 		e.due = step.Due
 		if step.Reason != "" {
 			e.Reason, e.Detail, e.Status = step.Reason, step.Detail, step.Status
+			e.alone = isUnclear(step.Reason)
 		}
 		return true
 	}
@@ -308,6 +368,34 @@ func (r *reference) record(id, token int64, tenant string, step *adapter.Step) b
 	r.move(e, step.Outcome)
 	r.settlePayload(e, at)
 	return true
+}
+
+// recordUpsert takes the part of a step that concerns the order of upserts.
+func (r *reference) recordUpsert(e *known, step *adapter.Step) {
+	switch {
+	case step.Outcome == adapter.Pending && step.Upsert:
+		if e.upsert == nil {
+			e.upsert = &upsert{}
+		}
+		if !step.Began.IsZero() && !e.upsert.superseded {
+			e.upsert.tries++
+		}
+	case step.Outcome == adapter.Pending && step.EventKey != "":
+		if step.EventKey != adapter.UpsertEventKey {
+			e.upsert = nil
+		}
+	case step.Upsert && (step.Outcome == adapter.Delivered || step.Outcome == adapter.Duplicate):
+		for _, older := range r.events {
+			if older.goesBefore(e) && older.upsert != nil && older.upsert.tries >= adapter.MaxHoldingTries {
+				older.upsert.superseded = true
+			}
+		}
+	}
+}
+
+// isUnclear reports whether an answer with the reason says nothing of the event.
+func isUnclear(reason mapping.Reason) bool {
+	return reason == mapping.ReasonBulkUnclear || reason == mapping.ReasonUnexpectedAnswer
 }
 
 func (r *reference) move(e *known, outcome adapter.Outcome) {
@@ -381,6 +469,7 @@ func (r *reference) redrive(redeliveries []adapter.Redelivery) (done adapter.Red
 			continue
 		}
 		e.identity, e.due, e.SettledAt, e.FirstAttemptAt, e.failed, e.redriven = id, now, nil, nil, 0, true
+		e.upsert, e.alone = upsertFor(as.EventKey), isUnclear(e.Reason)
 		e.ambiguous, e.Ambiguous, e.sending = time.Time{}, false, false
 		if e.Reason == "" {
 			e.Reason = mapping.ReasonAccepted
@@ -395,7 +484,8 @@ func (r *reference) redrive(redeliveries []adapter.Redelivery) (done adapter.Red
 // hand.
 func (r *reference) movePending(as *adapter.Redelivery, done *adapter.Redriven) {
 	e, now := r.find(as.ID), r.now()
-	if e == nil || e.Outcome != adapter.Pending || as.Tenant == "" || r.leaseFor > 0 && e.lease != 0 && !r.over(e) {
+	isLeased := r.leaseFor > 0 && e != nil && e.lease != 0 && e.until.After(r.database())
+	if e == nil || e.Outcome != adapter.Pending || as.Tenant == "" || isLeased {
 		return
 	}
 	if r.leaseFor > 0 {
@@ -419,6 +509,9 @@ func (r *reference) movePending(as *adapter.Redelivery, done *adapter.Redriven) 
 		return
 	}
 	e.due, e.failed, e.redriven, e.FirstAttemptAt = now, 0, true, nil
+	if e.upsert != nil {
+		e.upsert = &upsert{}
+	}
 	e.ambiguous, e.Ambiguous, e.sending = time.Time{}, false, false
 	done.Pending++
 }
@@ -461,6 +554,7 @@ func (r *reference) retain() {
 
 // restart ends the process. What it had in hand comes back.
 func (r *reference) restart() {
+	r.process++
 	if r.leaseFor > 0 {
 		return // when the leases end
 	}
