@@ -447,13 +447,19 @@ func (d *Dispatcher) putBackUpserts(upserts ...pendingUpsert) {
 		return
 	}
 	d.recorder.handAndWait(steps...)
-	// Until now the upserts were in the hand of this process. So a lease may have brought later events.
+	// Until now the upserts were in the hand of this process. So a lease may have brought later events. There
+	// can be upserts among them, which keep back nothing before they are put back. So no lease begins before
+	// that.
 	d.leasing <- struct{}{}
 	defer func() { <-d.leasing }()
+	var late []handedStep
 	for _, u := range holding {
-		if behind := d.userQueues.takeBehind(u.queue, u.step.Due); len(behind) > 0 {
-			d.recorder.hand(false, d.parked(behind)...)
-		}
+		late = append(late, d.parked(d.userQueues.takeBehind(u.queue, u.step.Due))...)
+	}
+	if len(late) > 0 {
+		d.recorder.handAndWait(late...)
+	}
+	for _, u := range holding {
 		d.userQueues.done(u.queue)
 	}
 }

@@ -1,6 +1,7 @@
 package delivery_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/mapping"
 )
@@ -30,6 +32,15 @@ var weathers = []weather{
 	{"throttled", "processed"},
 	{"wrong key"},
 	{"panic", "processed", "processed"},
+	{"processed", "processed", "unclear"},
+}
+
+// bulkWeathers are the answers to bulk calls as a whole. Most have their items answered one by one.
+var bulkWeathers = []weather{
+	{"items"},
+	{"items", "items", "items", "whole unclear", "whole error", "whole refused"},
+	{"items", "whole lost"},
+	{"whole refused"},
 }
 
 // tenant is a SaaSquatch that remembers each key for 24 hours, and each event for
@@ -40,36 +51,134 @@ type tenant struct {
 
 	mu        sync.Mutex
 	weather   weather
+	bulk      weather
 	processed map[string][]time.Time // by messageId
 	attempts  map[string]int         // by messageId
+	settled   map[string]bool        // the messageIds of upserts with an outcome, whether it was learned or not
+	upserts   map[string][]string    // the messageIds of upserts by user, in the order of acceptance
+	last      map[string]string      // the messageId of the upsert that was processed last, by user
 	busy      map[string]bool        // users with an attempt in flight
-	sent      int
+	bulkItems int
+	wholes    int // bulk calls that failed as a whole
 }
 
-func (s *tenant) set(w weather) {
+func (s *tenant) set(w, bulk weather) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.weather = w
+	s.weather, s.bulk = w, bulk
 }
 
-// messageID returns the id that the event carries in its event name as well, since
-// those without a valid key are sent without.
-func messageID(event *mapping.UserEvent) string { return event.Key }
+// messageID returns the messageId of the event or upsert. An event carries it in its event name as well,
+// since those without a valid key are sent without.
+func messageID(call *deliverytest.Call) string {
+	if call.Upsert != nil {
+		return call.ID
+	}
+	return call.Key
+}
 
-func (s *tenant) Send(event *mapping.UserEvent) adapter.Attempt {
-	id := messageID(event)
+// begin notes that an attempt at an event or upsert begins.
+func (s *tenant) begin(call *deliverytest.Call) {
+	id := messageID(call)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy[call.UserID] {
+		s.Errorf("user %s has two attempts at once", call.UserID)
+	}
+	s.busy[call.UserID] = true
+	s.attempts[id]++
+	if call.Bulk != 0 {
+		s.bulkItems++
+	}
+	if call.Bulk != 0 && call.Upsert == nil && call.Event.IdempotencyKey == "" {
+		s.Errorf("%s has no key, and shares a call", id)
+	}
+	for _, upsert := range s.upserts[call.UserID] {
+		if upsert < id && !s.settled[upsert] && s.attempts[upsert] < adapter.MaxHoldingTries &&
+			s.event(id).AmbiguousSince.IsZero() {
+			s.Errorf("%s was sent before %s, which was tried %d times", id, upsert, s.attempts[upsert])
+		}
+	}
+}
+
+func (s *tenant) end(call *deliverytest.Call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy[call.UserID] = false
+}
+
+// process has SaaSquatch process an event or upsert, and reports whether it knows the event already.
+func (s *tenant) process(call *deliverytest.Call) (known bool) {
+	id := messageID(call)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if call.Upsert != nil {
+		s.settled[id], s.last[call.UserID] = true, id
+		s.processed[id] = []time.Time{time.Now()}
+		return false
+	}
+	if known = s.knows(call); !known {
+		s.processed[id] = append(s.processed[id], time.Now())
+	}
+	return known
+}
+
+func (s *tenant) knows(call *deliverytest.Call) bool {
+	times := s.processed[messageID(call)]
+	return call.ID != "" && call.Upsert == nil && len(times) > 0 && time.Since(times[len(times)-1]) < 24*time.Hour
+}
+
+// Bulk answers a bulk call as a whole, or leaves it to Send to answer the items.
+func (s *tenant) Bulk(items []*deliverytest.Call) *adapter.BulkAttempt {
+	s.mu.Lock()
+	answer := s.bulk[s.random.IntN(len(s.bulk))]
+	latency := time.Duration(s.random.IntN(100)) * time.Millisecond
+	processed := make([]bool, len(items))
+	for i := range items {
+		processed[i] = s.random.IntN(2) == 0
+	}
+	s.mu.Unlock()
+	if answer == "items" {
+		return nil
+	}
+	for _, item := range items {
+		s.begin(item)
+		defer s.end(item)
+	}
+	s.mu.Lock()
+	s.wholes++
+	s.mu.Unlock()
+	attempt := map[string]adapter.Attempt{
+		"whole refused": tooLarge, "whole error": serverError, "whole unclear": unclear,
+		"whole lost": {Outcome: adapter.Pending, Reason: mapping.ReasonTimeout},
+	}[answer]
+	attempt.Unprocessed = attempt.Unprocessed || items[0].Upsert != nil
+	if answer == "whole lost" {
+		latency = 8 * time.Second
+	}
+	time.Sleep(latency)
+	for i, item := range items {
+		if processed[i] && (answer == "whole unclear" || answer == "whole lost") {
+			s.process(item)
+		}
+	}
+	bulk := deliverytest.Whole(items, attempt)
+	bulk.Divisible = answer == "whole refused"
+	return bulk
+}
+
+// Send answers a call for one event or upsert, or an item of a bulk call.
+func (s *tenant) Send(_ context.Context, call *deliverytest.Call) adapter.Attempt {
+	id := messageID(call)
+	s.begin(call)
+	defer s.end(call)
 	s.mu.Lock()
 	answer := s.weather[s.random.IntN(len(s.weather))]
 	latency := time.Duration(s.random.IntN(300)) * time.Millisecond
 	if answer == "lost answer" || s.random.IntN(50) == 0 {
 		latency = 9 * time.Second
 	}
-	if s.busy[event.UserID] {
-		s.Errorf("user %s has two attempts at once", event.UserID)
-	}
-	s.busy[event.UserID] = true
-	s.attempts[id]++
-	s.sent++
+	half := s.random.IntN(2) == 0
 	s.mu.Unlock()
 	// By the clock of the process, which the queue was told the time by.
 	if since := s.event(id).AmbiguousSince; !since.IsZero() && s.queue.Now().Sub(since) >= adapter.DefaultHorizon {
@@ -77,36 +186,38 @@ func (s *tenant) Send(event *mapping.UserEvent) adapter.Attempt {
 	}
 	time.Sleep(latency)
 
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.busy[event.UserID] = false
-	known := false
-	if times := s.processed[id]; event.IdempotencyKey != "" && len(times) > 0 {
-		known = time.Since(times[len(times)-1]) < 24*time.Hour
-	}
-	process := func() {
-		if !known {
-			s.processed[id] = append(s.processed[id], time.Now())
-		}
-	}
 	switch answer {
 	case "processed":
-		if known {
+		if s.process(call) {
 			return conflict
 		}
-		process()
 		return delivered
 	case "lost answer":
-		process()
+		s.process(call)
 		return adapter.Attempt{Outcome: adapter.Pending, Reason: mapping.ReasonTimeout}
+	case "unclear":
+		if half {
+			s.process(call)
+		}
+		if call.Bulk == 0 {
+			return serverError
+		}
+		answer := unclear
+		answer.Unprocessed = call.Upsert != nil
+		return answer
 	case "panic":
-		process()
+		s.process(call)
 		panic("a fault")
 	case "error":
 		return serverError
 	case "refused":
-		if known {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.knows(call) {
 			return conflict
+		}
+		if call.Upsert != nil {
+			s.settled[id] = true
 		}
 		return adapter.Attempt{Outcome: adapter.Dead, Reason: mapping.ReasonRefused, Status: 400}
 	case "unreachable":
@@ -125,14 +236,17 @@ func (s *tenant) Send(event *mapping.UserEvent) adapter.Attempt {
 func TestExactlyOnce(t *testing.T) {
 	var sum tally
 	for seed := range uint64(deliverytest.Explore(4)) { // each kind of process once
-		synctest.Test(t, func(t *testing.T) {
-			sum.add(t, runExactlyOnce(t, seed))
-		})
+		for _, bulk := range []int{1, adapter.MaxBulk} {
+			synctest.Test(t, func(t *testing.T) {
+				sum.add(t, runExactlyOnce(t, seed, bulk))
+			})
+		}
 	}
 	t.Logf("%+v", sum)
 	if sum.Attempts < 2*sum.Events || sum.Delivered < sum.Events/2 || sum.HorizonOver == 0 || sum.Ambiguous == 0 ||
 		sum.Crashes == 0 || sum.Unrecorded == 0 || sum.StoreFaults == 0 || sum.Panics == 0 ||
-		sum.LostMarks == 0 || sum.Unknown == 0 {
+		sum.LostMarks == 0 || sum.Unknown == 0 || sum.Upserts == 0 || sum.BulkItems < sum.Attempts/4 ||
+		sum.Wholes == 0 {
 		t.Error("the model shows little")
 	}
 }
@@ -141,6 +255,7 @@ func TestExactlyOnce(t *testing.T) {
 type tally struct {
 	Events, Attempts, Delivered, Duplicate, Refused, HorizonOver, Ambiguous int
 	Crashes, Unrecorded, Twice, StoreFaults, Panics, LostMarks, Unknown     int
+	Upserts, Superseded, BulkItems, Wholes                                  int
 }
 
 func (s *tally) add(t *testing.T, other tally) {
@@ -159,15 +274,23 @@ func (s *tally) add(t *testing.T, other tally) {
 	s.Panics += other.Panics
 	s.LostMarks += other.LostMarks
 	s.Unknown += other.Unknown
+	s.Upserts += other.Upserts
+	s.Superseded += other.Superseded
+	s.BulkItems += other.BulkItems
+	s.Wholes += other.Wholes
 }
 
-func runExactlyOnce(t *testing.T, seed uint64) (sum tally) {
+func runExactlyOnce(t *testing.T, seed uint64, bulk int) (sum tally) {
 	ours := rand.New(rand.NewPCG(seed, 1))
 	s := &tenant{
-		random: rand.New(rand.NewPCG(seed, 2)), weather: weathers[0],
+		random: rand.New(rand.NewPCG(seed, 2)), weather: weathers[0], bulk: bulkWeathers[0],
 		processed: make(map[string][]time.Time), attempts: make(map[string]int), busy: make(map[string]bool),
+		settled: make(map[string]bool), upserts: make(map[string][]string), last: make(map[string]string),
 	}
-	s.simulation = newSimulation(t, s.Send)
+	s.simulation = newSimulation(t, nil)
+	s.mapper = identifies(t, mapping.EnsureNever)
+	s.sender = delivery.NewSender(&deliverytest.Sender{Answer: s.Send, Bulk: s.Bulk}, delivery.SenderOptions{})
+	s.options.Bulk = bulk
 	s.queue.LongPoll = true
 	s.options.UnkeyedDead = seed%2 == 1
 	if seed%4 >= 2 {
@@ -229,18 +352,24 @@ func runExactlyOnce(t *testing.T, seed uint64) (sum tally) {
 	}
 	const events = 300
 	for accepted := 0; accepted < events; {
-		s.set(weathers[ours.IntN(len(weathers))])
+		s.set(weathers[ours.IntN(len(weathers))], bulkWeathers[ours.IntN(len(bulkWeathers))])
 		spoil([]float64{0, 0, 0.3, 0.9}[ours.IntN(4)])
 		for range 1 + ours.IntN(60) {
 			// The event's name is its messageId as well, as its key is.
 			id := fmt.Sprintf("event%06d", accepted)
 			accepted++
-			messageID := id
-			if ours.IntN(4) == 0 {
+			messageID, kind, user := id, "track", fmt.Sprintf("user-%d", ours.IntN(30))
+			switch ours.IntN(8) {
+			case 0, 1:
 				messageID = "no key " + id
+			case 2:
+				kind = "identify"
+				s.noteUpsert(user, id)
 			}
-			s.acceptNamed(fmt.Sprintf("user-%d", ours.IntN(30)), id, messageID)
-			time.Sleep(time.Duration(ours.IntN(2000)) * time.Millisecond)
+			s.acceptNamed(kind, user, id, messageID)
+			if ours.IntN(3) == 0 { // so that others wait with it
+				time.Sleep(time.Duration(ours.IntN(6000)) * time.Millisecond)
+			}
 			if ours.IntN(20) == 0 {
 				crash()
 			}
@@ -259,7 +388,7 @@ func runExactlyOnce(t *testing.T, seed uint64) (sum tally) {
 		time.Sleep(time.Duration(ours.IntN(40)) * time.Hour) // keys may be forgotten by then
 		stop = s.run()
 	}
-	s.set(weathers[0])
+	s.set(weathers[0], bulkWeathers[0])
 	spoil(0)
 	time.Sleep(50 * time.Hour)
 	synctest.Wait()
@@ -275,9 +404,18 @@ func runExactlyOnce(t *testing.T, seed uint64) (sum tally) {
 	return sum
 }
 
-// acceptNamed puts a track call in the queue whose event key tells what it is.
-func (s *tenant) acceptNamed(user, key, messageID string) {
-	s.acceptEvents([][]byte{track(user, key, messageID)})
+// acceptNamed puts a call in the queue whose event key tells what it is.
+func (s *tenant) acceptNamed(kind, user, key, messageID string) {
+	s.acceptEvents([][]byte{
+		fmt.Appendf(nil, `{"type":%q,"userId":%q,"event":%q,"messageId":%q}`, kind, user, key, messageID),
+	})
+}
+
+// noteUpsert notes an identify call before it is accepted.
+func (s *tenant) noteUpsert(user, messageID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.upserts[user] = append(s.upserts[user], messageID)
 }
 
 // event returns what the queue knows of an event.
@@ -293,6 +431,15 @@ func (s *tenant) event(id string) deliverytest.Event {
 func (s *tenant) check(sum *tally, unkeyedDead bool) {
 	if s.queue.Stats().InHand != 0 {
 		s.Errorf("%d events are in hand still", s.queue.Stats().InHand)
+	}
+	sum.BulkItems, sum.Wholes = s.bulkItems, s.wholes
+	for user, ids := range s.upserts {
+		sum.Upserts += len(ids)
+		for _, id := range ids {
+			if s.event(id).Outcome == adapter.Delivered && id > s.last[user] {
+				s.Errorf("%s was processed after %s, which is newer", s.last[user], id)
+			}
+		}
 	}
 	for _, event := range s.queue.Events() {
 		keyed := !strings.HasPrefix(event.MessageID, "no key")
@@ -343,6 +490,11 @@ func (s *tenant) check(sum *tally, unkeyedDead bool) {
 				}
 			default:
 				s.Errorf("%s is dead for %s", id, result.Reason)
+			}
+		case adapter.Skipped:
+			sum.Superseded++
+			if result.Reason != mapping.ReasonIdentifySuperseded {
+				s.Errorf("%s is skipped for %s", id, result.Reason)
 			}
 		default:
 			s.Errorf("%s ended as %v", id, result.Outcome)

@@ -318,3 +318,26 @@ func TestPanicInAnIdentifyKeepsTheOrder(t *testing.T) {
 		stop()
 	})
 }
+
+// TestOrderHoldsWhileTheQueueIsSlow has an identify come while the one before it is put back, and an event
+// while the identify is put back in turn.
+func TestOrderHoldsWhileTheQueueIsSlow(t *testing.T) {
+	for _, bulk := range []int{1, adapter.MaxBulk} {
+		synctest.Test(t, func(t *testing.T) {
+			s, calls := newUpsertSimulation(t, failing(1))
+			s.options.Random, s.options.Bulk = func() float64 { return 0.9 }, bulk
+			s.queue.Takes = 6 * time.Second
+			stop := s.start()
+			s.acceptCalls("identify u message-1")
+			sleep(time.Second)
+			s.acceptCalls("identify u message-2")
+			sleep(6 * time.Second)
+			s.acceptCalls("track u message-3")
+			sleep(5 * time.Minute)
+			if got := namesOf(calls.succeeded()); got != "upsert message-1, upsert message-2, track message-3" {
+				t.Error(got)
+			}
+			stop()
+		})
+	}
+}

@@ -49,6 +49,8 @@ type Queue struct {
 	due      dueHeap
 	wake     chan struct{}
 	token    int64
+	process  int // that has the Queue since the last Restart
+	replicas int
 	bytes    int64
 	stats    Stats
 }
@@ -88,6 +90,7 @@ type Event struct {
 
 	leasedUntil time.Time // when the lease ends, on the database's clock
 	token       int64     // of the last Record
+	process     int       // that leased the event last
 }
 
 // NewQueue returns an empty Queue. It fails the test if a Lease breaks the contract.
@@ -150,15 +153,15 @@ func (q *Queue) accept(a *adapter.Arrival) {
 	}
 }
 
-// keptBack returns the due time of an upsert that keeps back the event, and false if there is none.
-// It cannot tell processes apart: an upsert that any of them has in hand keeps back nothing.
-func (q *Queue) keptBack(event *Event) (time.Time, bool) {
+// keptBack returns the due time of an upsert that keeps back the event from the process, and false if
+// there is none.
+func (q *Queue) keptBack(event *Event, process int) (time.Time, bool) {
 	if !event.AmbiguousSince.IsZero() {
 		return time.Time{}, false
 	}
 	for _, upsert := range q.upserts[[2]string{event.AccountID, event.UserID}] {
-		if upsert.ID < event.ID && upsert.Outcome == adapter.Pending && upsert.Lease == 0 && !upsert.Superseded &&
-			upsert.Tries < adapter.MaxHoldingTries {
+		if upsert.ID < event.ID && upsert.Outcome == adapter.Pending && !upsert.Superseded &&
+			(upsert.Lease == 0 || upsert.process != process) && upsert.Tries < adapter.MaxHoldingTries {
 			return upsert.Due, true
 		}
 	}
@@ -184,7 +187,18 @@ func (q *Queue) offer(event *Event) {
 
 // Lease leases events that are due, in the order of their due times. With LongPoll it waits for one.
 func (q *Queue) Lease(ctx context.Context, limit int, maxBytes int64) ([]adapter.Leased, error) {
-	leased, err := q.leaseDue(limit, maxBytes)
+	return q.lease(ctx, limit, maxBytes, q.current())
+}
+
+// current returns the process that has the Queue since the last Restart.
+func (q *Queue) current() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.process
+}
+
+func (q *Queue) lease(ctx context.Context, limit int, maxBytes int64, process int) ([]adapter.Leased, error) {
+	leased, err := q.leaseDue(limit, maxBytes, process)
 	if !q.LongPoll || err != nil || len(leased) > 0 || ctx.Err() != nil {
 		return leased, err
 	}
@@ -196,7 +210,7 @@ func (q *Queue) Lease(ctx context.Context, limit int, maxBytes int64) ([]adapter
 	case <-ctx.Done():
 		return nil, nil
 	}
-	return q.leaseDue(limit, maxBytes)
+	return q.leaseDue(limit, maxBytes, process)
 }
 
 // longestPoll is how late Lease may notice a lease that has ended. A Dispatcher takes two minutes
@@ -213,7 +227,7 @@ func (q *Queue) untilDue() time.Duration {
 	return min(longestPoll, q.due[0].at.Sub(q.Now()))
 }
 
-func (q *Queue) leaseDue(limit int, maxBytes int64) (leased []adapter.Leased, err error) {
+func (q *Queue) leaseDue(limit int, maxBytes int64, process int) (leased []adapter.Leased, err error) {
 	if err := q.fault("lease"); err != nil {
 		return nil, err
 	}
@@ -233,7 +247,7 @@ func (q *Queue) leaseDue(limit int, maxBytes int64) (leased []adapter.Leased, er
 			heap.Pop(&q.due) // an entry of the past
 			continue
 		}
-		if due, kept := q.keptBack(event); kept {
+		if due, kept := q.keptBack(event, process); kept {
 			heap.Pop(&q.due)
 			if event.Due = due; due.Before(now.Add(keepBackRest)) {
 				event.Due = now.Add(keepBackRest)
@@ -245,7 +259,7 @@ func (q *Queue) leaseDue(limit int, maxBytes int64) (leased []adapter.Leased, er
 			break
 		}
 		heap.Pop(&q.due)
-		leased = append(leased, q.take(event, now))
+		leased = append(leased, q.take(event, now, process))
 	}
 	return leased, nil
 }
@@ -253,6 +267,12 @@ func (q *Queue) leaseDue(limit int, maxBytes int64) (leased []adapter.Leased, er
 // LeaseParked leases parked events. Their entries stay in the heap, as entries of the past.
 func (q *Queue) LeaseParked(
 	_ context.Context, parked []adapter.Parked, maxBytes int64,
+) (leased []adapter.Leased, err error) {
+	return q.leaseParked(parked, maxBytes, q.current())
+}
+
+func (q *Queue) leaseParked(
+	parked []adapter.Parked, maxBytes int64, process int,
 ) (leased []adapter.Leased, err error) {
 	if err := q.fault("lease"); err != nil {
 		return nil, err
@@ -268,20 +288,21 @@ func (q *Queue) LeaseParked(
 		if event.Outcome != adapter.Pending || !event.Due.Equal(p.Due) || event.Lease != 0 {
 			continue
 		}
-		if _, kept := q.keptBack(event); kept {
+		if _, kept := q.keptBack(event, process); kept {
 			continue
 		}
 		if maxBytes -= int64(len(event.Payload)); maxBytes < 0 && len(leased) > 0 {
 			break
 		}
-		leased = append(leased, q.take(event, now))
+		leased = append(leased, q.take(event, now, process))
 	}
 	return leased, nil
 }
 
 // take leases an event.
-func (q *Queue) take(event *Event, now time.Time) adapter.Leased {
+func (q *Queue) take(event *Event, now time.Time, process int) adapter.Leased {
 	q.token++
+	event.process = process
 	event.Lease, event.Token, event.Interrupted = q.token, q.token, event.Marked
 	if q.LeaseFor > 0 {
 		event.Until, event.leasedUntil = now.Add(q.LeaseFor+q.Overstated), q.Database().Add(q.LeaseFor)
@@ -342,7 +363,7 @@ func (q *Queue) RecordAll(_ context.Context, recordings []adapter.Recording) err
 		r := &recordings[i]
 		event := q.events[r.Leased.ID-1]
 		if event.token == r.Leased.Token {
-			event.Untold = false
+			event.Untold = unknown
 			continue // the caller could not know
 		}
 		if r.Lost = event.Lease != r.Leased.Token; r.Lost {
@@ -445,12 +466,40 @@ func (q *Queue) fault(operation string) error {
 func (q *Queue) Restart() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.replicas++
+	q.process = q.replicas
 	for _, event := range q.events {
 		if event.Lease != 0 && q.LeaseFor == 0 {
 			q.drop(event)
 			q.offer(event)
 		}
 	}
+}
+
+// Replica is what one of several processes sees of a Queue. LeaseFor must be set.
+type Replica struct {
+	*Queue
+	process int
+}
+
+// Replica returns the Queue as a process sees it that starts now, beside others.
+func (q *Queue) Replica() *Replica {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.replicas++
+	return &Replica{q, q.replicas}
+}
+
+// Lease is Queue.Lease for this process.
+func (r *Replica) Lease(ctx context.Context, limit int, maxBytes int64) ([]adapter.Leased, error) {
+	return r.lease(ctx, limit, maxBytes, r.process)
+}
+
+// LeaseParked is Queue.LeaseParked for this process.
+func (r *Replica) LeaseParked(
+	_ context.Context, parked []adapter.Parked, maxBytes int64,
+) ([]adapter.Leased, error) {
+	return r.leaseParked(parked, maxBytes, r.process)
 }
 
 // Pending returns how many events have no outcome.
