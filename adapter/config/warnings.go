@@ -46,7 +46,8 @@ func (c *Config) Warnings() []string {
 				"so anyone who has one signed event can append others to it")
 		}
 		if n := c.Connections[i].SaaSquatch.Bulk; c.Delivery == DeliveryDirect && n > 1 {
-			warn(c.prefix(i)+"saasquatch.bulk", "is %d, but is not used: direct delivery sends each event by itself", n)
+			warn(c.prefix(i)+"saasquatch.bulk",
+				"is %d, but is not used: direct delivery sends each event by itself", n)
 		}
 		c.warnOfNames(warn, c.prefix(i), &c.Connections[i])
 	}

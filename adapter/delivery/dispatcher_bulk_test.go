@@ -287,7 +287,8 @@ func TestUnclearItemWaits(t *testing.T) {
 		sleep(bulkTakes + untilRecorded)
 		for _, id := range ids {
 			event := s.queue.Event(id)
-			if event.Outcome != adapter.Pending || event.Wait != 3600*time.Millisecond || event.AmbiguousSince.IsZero() {
+			if event.Outcome != adapter.Pending || event.Wait != 3600*time.Millisecond ||
+				event.AmbiguousSince.IsZero() {
 				t.Fatalf("got %+v", event)
 			}
 		}
@@ -461,7 +462,8 @@ func TestRateLimitCountsEvents(t *testing.T) {
 		s.checkToldOnce(500)
 		ended := client.Ended()
 		// The first ten go at once.
-		if took := ended[len(ended)-1].Ended.Sub(began) - bulkTakes; took < 4900*time.Millisecond || took > 5*time.Second {
+		took := ended[len(ended)-1].Ended.Sub(began) - bulkTakes
+		if took < 4900*time.Millisecond || took > 5*time.Second {
 			t.Errorf("took %v", took)
 		}
 		if sizes := client.Sizes(); slices.Max(sizes) != 10 {

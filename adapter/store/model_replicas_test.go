@@ -57,7 +57,8 @@ type replicasModel struct {
 // arrival returns a new event of a user.
 func (m *replicasModel) arrival(user string, isUpsert bool) adapter.Arrival {
 	e := &modelled{
-		name: fmt.Sprintf("event-%d", len(m.events)), outcome: adapter.Pending, isUpsert: isUpsert, behind: m.users[user],
+		name: fmt.Sprintf("event-%d", len(m.events)), outcome: adapter.Pending, isUpsert: isUpsert,
+		behind: m.users[user],
 	}
 	a := event(e.name)
 	a.Keyed, a.Identity, a.UserID = false, 1, user

@@ -241,8 +241,8 @@ func (t *postgresTransaction) accept(acceptances []*acceptance) error {
 // enqueue inserts the events into the queue that are neither pending nor delivered, and returns their ids.
 //
 // It looks for deliveries of the events after it has inserted them, because another process may be settling the same
-// event. While that transaction is not committed, the first statement sees the event in the queue and waits for its row
-// in the unique index. Once the other transaction commits, the row is gone and the event is inserted. The second
+// event. While that transaction is not committed, the first statement sees the event in the queue and waits for its
+// row in the unique index. Once the other transaction commits, the row is gone and the event is inserted. The second
 // statement sees everything that was committed by then. So it finds the event in the log, and deletes it from the
 // queue.
 //

@@ -78,7 +78,8 @@ func TestStatementsOnAgedStatistics(t *testing.T) {
 			`DELETE FROM queue WHERE id = 100001`,
 			fmt.Sprintf(`INSERT INTO queue (id, connection, tenant, due_at, body_hash, message_id, user_id,
 				event_key, received_at, payload, holds)
-				SELECT n, 1, 2, extract(epoch FROM now()) * 1000, 0, 'queued ' || n, 'user ' || n, '@identify', 0, '', 9
+				SELECT n, 1, 2, extract(epoch FROM now()) * 1000, 0, 'queued ' || n, 'user ' || n, '@identify', 0,
+					'', 9
 					FROM generate_series(1000001, %d) AS n`, 1000000+rows),
 			fmt.Sprintf(`INSERT INTO deliveries (id, connection, tenant, outcome, body_hash, message_id, user_id,
 				event_key, received_at, settled_ms, attempts, ambiguous)

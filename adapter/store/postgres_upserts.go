@@ -42,7 +42,8 @@ type holder struct {
 // userId, because an index cannot hold every userId. The statement is a list of hashes and no join; see steadySQL.
 //
 // The statement begins after the events are locked. So it sees each upsert that was pending before them, even if
-// another process has locked it. A lease of a locked event is in the table, or is not made until this transaction ends.
+// another process has locked it. A lease of a locked event is in the table, or is not made until this transaction
+// ends.
 func (l *leaseTransaction) holders(users []string, before int64) (map[user][]holder, error) {
 	rows, err := l.tx.Query(l.ctx, `SELECT h.id, h.due_at, h.user_id, coalesce(h.account_id, h.user_id),
 			coalesce((SELECT l.token FROM leases l WHERE l.id = h.id AND l.until > $5), 0)

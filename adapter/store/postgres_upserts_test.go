@@ -71,8 +71,8 @@ func wants(t *testing.T, q *store.Queue, limit int, want string) []adapter.Lease
 	return leased
 }
 
-// TestUpsertKeepsBackOnReplicas follows an upsert and a later event of its user through two replicas: no replica leases
-// the event while the upsert waits, or another replica has it in hand.
+// TestUpsertKeepsBackOnReplicas follows an upsert and a later event of its user through two replicas: no replica
+// leases the event while the upsert waits, or another replica has it in hand.
 func TestUpsertKeepsBackOnReplicas(t *testing.T) {
 	t.Parallel()
 	const leaseFor = time.Minute

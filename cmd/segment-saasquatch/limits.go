@@ -85,7 +85,8 @@ func requestMemory(limit int64) int64 {
 	return min(webhook.DefaultMemory, limit/4)
 }
 
-// storeCache returns the size of the store's page cache, in bytes.
+// storeCache returns the size of the store's page cache, in bytes. Events in flight need no more than 8 MiB, and the
+// kernel caches the rest of the file.
 func storeCache(limit int64) int64 {
-	return min(32<<20, max(2<<20, limit/16))
+	return min(8<<20, max(2<<20, limit/16))
 }

@@ -34,7 +34,8 @@ func TestReplayBulkOfResumedImport(t *testing.T) {
 	t.Parallel()
 	env := replayEnv(startSandbox(t), t.TempDir())
 	file := writeEvents(t, `{"type":"track","userId":"u-1","event":"Signed Up","messageId":"message-1"}`)
-	if code, report := runReplay(t, env, nil, "--any-age", "--via", "import", file); code != exitOK || report.Run != 1 {
+	if code, report := runReplay(t, env, nil, "--any-age", "--via", "import", file); code != exitOK ||
+		report.Run != 1 {
 		t.Fatalf("exit code %d: %+v", code, report)
 	}
 	p := start(t, env, "replay", "--resume", "1", "--bulk", "100")

@@ -137,7 +137,8 @@ func (f *replayFlags) check(args []string) error {
 		fault("--%s is %d: write a number of events from 1 to %d", bulkFlag, f.bulk, adapter.MaxBulk)
 	}
 	if f.givesBulk() && f.server != "" {
-		fault("--%s and --server exclude each other: the server sends the events, by its own saasquatch.bulk", bulkFlag)
+		fault("--%s and --server exclude each other: the server sends the events, by its own saasquatch.bulk",
+			bulkFlag)
 	}
 	if f.givesBulk() && f.given.Via == replay.ViaImport {
 		faults = append(faults, errBulkOfImport)

@@ -98,7 +98,8 @@ func NewQueue(t testing.TB) *Queue {
 	return &Queue{
 		Fault: func(string) error { return nil }, Unknown: func() bool { return false },
 		Now: time.Now, Database: time.Now,
-		t: t, keys: make(map[string]bool), upserts: make(map[[2]string][]*Event), failing: make(map[string]error), wake: make(chan struct{}, 1),
+		t: t, keys: make(map[string]bool), upserts: make(map[[2]string][]*Event), failing: make(map[string]error),
+		wake: make(chan struct{}, 1),
 	}
 }
 
