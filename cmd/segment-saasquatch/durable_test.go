@@ -49,21 +49,33 @@ type load struct {
 	urls atomic.Pointer[[]string]
 
 	mu           sync.Mutex
-	acknowledged map[string]int // by idempotency key and user
+	acknowledged map[string]int // by name, such as idempotency key and user
 	changed      chan struct{}  // closed at the next acknowledgement
 
 	stop    chan struct{}
 	senders sync.WaitGroup
 }
 
+// startLoad starts a load of sample events.
 func startLoad(t *testing.T, senders, batch int, urls ...string) *load {
+	t.Helper()
+	return startLoadOf(t, senders, func() batches {
+		return func() ([]byte, map[string]int) { return sampleBatch(t, batch) }
+	}, urls...)
+}
+
+// batches returns the next batch of a sender, and names of its events.
+type batches func() (body []byte, want map[string]int)
+
+func startLoadOf(t *testing.T, senders int, source func() batches, urls ...string) *load {
 	l := &load{t: t, acknowledged: make(map[string]int), changed: make(chan struct{}), stop: make(chan struct{})}
 	l.urls.Store(&urls)
 	client := &http.Client{Timeout: 10 * time.Second}
 	for range senders {
+		next := source()
 		l.senders.Go(func() {
 			for l.pause() {
-				body, want := sampleBatch(t, batch)
+				body, want := next()
 				for !l.post(client, body) {
 					if !l.pause() {
 						return // the batch was never acknowledged, so nothing is promised
@@ -171,30 +183,7 @@ func checkExactlyOnce(t *testing.T, sandbox string, acknowledged map[string]int)
 }
 
 // faults are the faults of SaaSquatch in tests of crashes.
-var faults = []string{"--fail", "5%:503", "--reset", "5%", "--latency", "2ms"}
-
-// TestCrash kills the server ten times while it accepts and delivers events.
-func TestCrash(t *testing.T) {
-	t.Parallel()
-	sandbox := startSandbox(t, faults...)
-	dir := t.TempDir()
-	env := []string{"DATA_DIR=" + dir}
-	s := startDurable(t, sandbox, dir)
-	l := startLoad(t, 4, 5, s.url)
-	for range 10 {
-		l.awaitAcknowledged(50 + rand.IntN(250)) // a crash at any moment
-		if err := s.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		s.wait()
-		s = startDurable(t, sandbox, dir)
-		l.urls.Store(&[]string{s.url})
-	}
-	acknowledged := l.finish()
-	awaitDrained(t, env, 3*time.Minute) // an event that was parked at a crash is due a minute later
-	checkExactlyOnce(t, sandbox, acknowledged)
-	checkConservation(t, env)
-}
+var faults = []string{"--fail", "5%:503", "--fail", "2%:503:after", "--reset", "3%", "--latency", "2ms"}
 
 // TestFsyncBeforeTheAnswer traces the system calls of the server. Between a request and its answer there must be a
 // call that writes the events to the disk.
@@ -294,47 +283,6 @@ func TestDiskFull(t *testing.T) {
 	startDurable(t, sandbox, filepath.Join(dir, "data"))
 	awaitDrained(t, env, time.Minute)
 	checkExactlyOnce(t, sandbox, acknowledged)
-}
-
-// TestReplicas shares a PostgreSQL store among three processes, and kills one of them. Its leased events are
-// delivered after the leases.
-func TestReplicas(t *testing.T) {
-	t.Parallel()
-	database := newDatabase(t)
-	sandbox := startSandbox(t, faults...)
-	env := []string{"STORE=" + database}
-	var replicas []*server
-	var urls []string
-	for range 3 {
-		s := startDurable(t, sandbox, t.TempDir(), env...)
-		replicas, urls = append(replicas, s), append(urls, s.url)
-	}
-	l := startLoad(t, 4, 5, urls...)
-	l.awaitAcknowledged(500)
-	if err := replicas[0].Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	replicas[0].wait()
-	left := urls[1:]
-	l.urls.Store(&left)
-	l.awaitAcknowledged(500)
-	acknowledged := l.finish()
-	for _, s := range replicas[1:] {
-		if err := s.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-		if code := s.wait(); code != exitOK {
-			t.Errorf("exit code %d", code)
-		}
-	}
-	// The two others have given back their leases. The leases of the killed one would last for another minute.
-	if out, err := exec.Command("psql", database, "-qc", "UPDATE leases SET until = 1").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	startDurable(t, sandbox, t.TempDir(), env...)
-	awaitDrained(t, env, 4*time.Minute)
-	checkExactlyOnce(t, sandbox, acknowledged)
-	checkConservation(t, env)
 }
 
 // TestStoreInUse starts a second process on the store of the first.

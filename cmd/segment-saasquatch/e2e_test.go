@@ -266,8 +266,14 @@ func get[T any](t testing.TB, url string) (value T) {
 	return value
 }
 
-// arrived returns how often each idempotency key arrived at the sandbox.
-func arrived(t *testing.T, sandbox string) map[string]int {
+// arrivedEvent is an event at the sandbox.
+type arrivedEvent struct {
+	IdempotencyKey, UserID string
+	Fields                 struct{ ID string }
+}
+
+// arrivedEvents returns the events at the sandbox in the order of their arrival.
+func arrivedEvents(t *testing.T, sandbox string) (events []arrivedEvent) {
 	t.Helper()
 	request, err := http.NewRequest(http.MethodGet, sandbox+"/_sandbox/events?limit=100000", nil)
 	if err != nil {
@@ -279,14 +285,23 @@ func arrived(t *testing.T, sandbox string) map[string]int {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	count := make(map[string]int)
 	lines := bufio.NewScanner(response.Body)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		var event struct{ IdempotencyKey, UserID string }
+		var event arrivedEvent
 		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
 			t.Fatal(err)
 		}
+		events = append(events, event)
+	}
+	return events
+}
+
+// arrived returns how often each idempotency key arrived at the sandbox.
+func arrived(t *testing.T, sandbox string) map[string]int {
+	t.Helper()
+	count := make(map[string]int)
+	for _, event := range arrivedEvents(t, sandbox) {
 		count[event.IdempotencyKey+"/"+event.UserID]++
 	}
 	return count
