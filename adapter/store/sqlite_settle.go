@@ -19,18 +19,16 @@ type settling struct {
 // settleColumns is the number of values in a row of settleAll.
 const settleColumns = 14
 
-// recordAll settles events or puts them back, in order as far as the order matters: for steps of one event, and for an
-// upsert that is put back and another one that is delivered.
+// recordAll settles events or puts them back. It gathers steps that settle events, which may come after later steps of
+// other events: a delivered upsert then also supersedes an upsert whose last try follows.
 func (t *transaction) recordAll(rs recordings) error {
 	for _, r := range rs {
-		_, again := t.settling.ids[r.leased.ID]
-		together := t.settlesTogether(r)
-		if again || !together && (r.step.Upsert || r.step.Outcome != adapter.Pending) {
+		if _, again := t.settling.ids[r.leased.ID]; again {
 			if err := t.settleGathered(); err != nil {
 				return err
 			}
 		}
-		if !together {
+		if !t.settlesTogether(r) {
 			if err := t.record(r); err != nil {
 				return err
 			}

@@ -321,3 +321,59 @@ func TestBulkAnswerSaysAlone(t *testing.T) {
 		}
 	})
 }
+
+// TestRecordAllInOrder records steps of one user in one call: the last try of an upsert, a newer upsert, and an event
+// that was settled before, which is lost.
+func TestRecordAllInOrder(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		w := newWaiting(t, opts)
+		accept(t, w.queue, upsertOf("u", "old"))
+		for range adapter.MaxHoldingTries - 1 {
+			w.retry(&w.lease("old")[0], 0)
+		}
+		accept(t, w.queue, upsertOf("u", "new"), ofUser("u", "event"), ofUser("u", "purged"))
+		all := w.lease("old", "new", "event", "purged")
+		if _, err := w.store.Purge(context.Background(), []int64{all[3].ID}); err != nil {
+			t.Fatal(err)
+		}
+		event := w.attempt(adapter.Delivered, 0)
+		event.Upsert, event.EventKey = false, "key"
+		steps := []adapter.Recording{
+			{Leased: &all[0], Step: w.attempt(adapter.Pending, time.Minute)},
+			{Leased: &all[1], Step: w.attempt(adapter.Delivered, 0)},
+			{Leased: &all[3], Step: event},
+			{Leased: &all[2], Step: event},
+		}
+		if err := w.queue.RecordAll(context.Background(), steps); err != nil {
+			t.Fatal(err)
+		}
+		for i := range steps {
+			if lost := i == 2; steps[i].Lost != lost {
+				t.Errorf("step %d is lost: %t", i, steps[i].Lost)
+			}
+		}
+		balanced(t, w.store)
+		w.clock.Advance(time.Minute)
+		if again := w.lease("old"); !again[0].Superseded {
+			t.Error("the older upsert is not superseded")
+		}
+	})
+}
+
+// TestLeaseBehindCursor accepts, puts back and releases events that are due before those in hand.
+func TestLeaseBehindCursor(t *testing.T) {
+	forEachEngine(t, func(t *testing.T, opts store.Options) {
+		w := newWaiting(t, opts)
+		accept(t, w.queue, event("1"), event("2"), event("3"))
+		all := w.lease("1", "2", "3")
+		w.clock.Advance(-time.Minute) // the clock was set right
+		accept(t, w.queue, event("4"))
+		w.lease("4")
+		w.record(adapter.Recording{Leased: &all[0], Step: adapter.Step{Outcome: adapter.Pending, At: w.clock.Now(),
+			Due: w.clock.Now().Add(-time.Minute)}})
+		w.lease("1")
+		w.clock.Advance(time.Minute)
+		w.release(all[1])
+		w.lease("2")
+	})
+}
