@@ -41,6 +41,8 @@ type Sender struct {
 	// Bulk returns what a bulk call comes to as a whole, or nil if its items are answered one by one. It may
 	// wait. Default: nil.
 	Bulk func(items []*Call) *adapter.BulkAttempt
+	// Single reports whether an upsert needs a call of its own. Default: none does.
+	Single func(*mapping.UserUpsert) bool
 	// KeepNothing is for benchmarks: the calls are neither kept nor numbered.
 	KeepNothing bool
 
@@ -153,8 +155,10 @@ func (s *Sender) Bulkable(mapped *mapping.Result) bool {
 	return mapped.Kind == mapping.KindUserUpsert && len(mapped.Upserts) == 1 || mapped.UserEvent.IdempotencyKey != ""
 }
 
-// BulkableUpsert reports true.
-func (s *Sender) BulkableUpsert(*mapping.UserUpsert) bool { return true }
+// BulkableUpsert reports whether Single is false.
+func (s *Sender) BulkableUpsert(upsert *mapping.UserUpsert) bool {
+	return s.Single == nil || !s.Single(upsert)
+}
 
 // TrackBulk is the request with several events.
 func (s *Sender) TrackBulk(ctx context.Context, events []*mapping.UserEvent) adapter.BulkAttempt {
