@@ -379,6 +379,9 @@ func (d *Dispatcher) settle(
 		d.userQueues.upserted(q)
 	}
 	recorded := d.stepOf(event, *step, func(recorded bool) {
+		if step.Upsert {
+			defer d.userQueues.done(q)
+		}
 		if upserted {
 			d.userQueues.upsertRecorded(event)
 		}
@@ -386,9 +389,14 @@ func (d *Dispatcher) settle(
 			d.report(event, step, key, warnings, took)
 		}
 	})
-	if step.Began.IsZero() || repeatable(mapped) {
+	switch {
+	case step.Upsert:
+		// A newer upsert must not be recorded before this one, or this one could be repeated after it.
 		d.recorder.hand(false, recorded)
-	} else {
+		return
+	case step.Began.IsZero() || repeatable(mapped):
+		d.recorder.hand(false, recorded)
+	default:
 		// The attempt may not be repeated if the process dies.
 		d.recorder.handAndWait(recorded)
 	}
@@ -427,24 +435,17 @@ type pendingUpsert struct {
 }
 
 // putBackUpserts puts back upserts of several users, and the later events of each user as long as its
-// upsert keeps them back.
+// upsert keeps them back. No later event is sent before that is recorded: the queue must know how often
+// the upsert was tried before it learns that a newer one is delivered.
 func (d *Dispatcher) putBackUpserts(upserts ...pendingUpsert) {
-	var steps []handedStep
-	holding := make([]pendingUpsert, 0, len(upserts))
+	if len(upserts) == 0 {
+		return
+	}
+	// The events before the upserts, so that they stay behind if the process ends now.
+	steps := d.takeBehind(upserts)
 	for _, u := range upserts {
 		u.step.EventKey, u.step.Upsert = adapter.UpsertEventKey, true
-		if u.event.Tries+1 >= adapter.MaxHoldingTries {
-			d.recorder.hand(false, d.stepOf(u.event, *u.step, nil))
-			d.userQueues.done(u.queue)
-			continue
-		}
-		// Before the upsert itself, so that they stay behind it if the process ends now.
-		steps = append(steps, d.parked(d.userQueues.takeBehind(u.queue, u.step.Due))...)
 		steps = append(steps, d.stepOf(u.event, *u.step, nil))
-		holding = append(holding, u)
-	}
-	if len(holding) == 0 {
-		return
 	}
 	d.recorder.handAndWait(steps...)
 	// Until now the upserts were in the hand of this process. So a lease may have brought later events. There
@@ -452,16 +453,22 @@ func (d *Dispatcher) putBackUpserts(upserts ...pendingUpsert) {
 	// that.
 	d.leasing <- struct{}{}
 	defer func() { <-d.leasing }()
-	var late []handedStep
-	for _, u := range holding {
-		late = append(late, d.parked(d.userQueues.takeBehind(u.queue, u.step.Due))...)
-	}
-	if len(late) > 0 {
+	if late := d.takeBehind(upserts); len(late) > 0 {
 		d.recorder.handAndWait(late...)
 	}
-	for _, u := range holding {
+	for _, u := range upserts {
 		d.userQueues.done(u.queue)
 	}
+}
+
+// takeBehind takes out the events that upserts keep back, and returns the steps that put them back.
+func (d *Dispatcher) takeBehind(upserts []pendingUpsert) (steps []handedStep) {
+	for _, u := range upserts {
+		if u.event.Tries+1 < adapter.MaxHoldingTries {
+			steps = append(steps, d.parked(d.userQueues.takeBehind(u.queue, u.step.Due))...)
+		}
+	}
+	return steps
 }
 
 // acquire waits for a permit, as long as the lease leaves time for an attempt.
@@ -514,8 +521,17 @@ func (d *Dispatcher) giveBack(ctx context.Context, q *userQueue, event *adapter.
 			released = append(released, behind.leased)
 		}
 	}
-	if err := d.queue.Release(context.WithoutCancel(ctx), released); err != nil {
+	for {
+		err := d.queue.Release(context.WithoutCancel(ctx), released)
+		if err == nil {
+			break
+		}
 		d.trouble(fmt.Errorf("release an event: %w", err))
+		// An upsert that the queue takes to be in hand keeps back nothing.
+		if mapped.Kind != mapping.KindUserUpsert || !d.Now().Before(event.Until) ||
+			adapter.Wait(ctx, leaseRest.Base) != nil {
+			break
+		}
 	}
 	for _, event := range released {
 		d.userQueues.recorded(event)

@@ -18,7 +18,8 @@ import (
 // some of them, and leases them again when their turn comes.
 //
 // Steps are recorded behind the attempts, many at once. The next event of the user may be sent
-// meanwhile. If the process dies before that, the next process makes the attempt again.
+// meanwhile, unless the step is that of an upsert. If the process dies before that, the next process
+// makes the attempt again.
 //
 // An event with an idempotency key is processed once, with one hole: if the process dies between an
 // attempt and its record, and no other attempt follows within SaaSquatch's 24 h, the next attempt

@@ -432,15 +432,16 @@ func TestRefusedBulkCallIsDivided(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s, client := newBulkSimulation(t, deliver)
 			stop := s.start()
+			began := time.Now()
 			client.Bulk = func(items []*deliverytest.Call) *adapter.BulkAttempt {
+				attempt := serverError
 				if len(items) == 100 {
-					return whole(tooLarge, moreThan(0))(items)
+					attempt = tooLarge
 				}
-				return whole(serverError, moreThan(0))(items)
+				early := func([]*deliverytest.Call) bool { return time.Since(began) < time.Second }
+				return whole(attempt, early)(items)
 			}
 			s.acceptOf(messages("user", 100), messages("first", 100))
-			sleep(time.Second)
-			client.Bulk = nil
 			sleep(time.Minute)
 			if sizes := round(s, client); !slices.Equal(sizes, []int{100}) {
 				t.Errorf("calls of %v, although no smaller ones passed", sizes)

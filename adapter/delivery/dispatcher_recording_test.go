@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"segment-saasquatch/adapter"
+	"segment-saasquatch/adapter/delivery"
 	"segment-saasquatch/adapter/delivery/deliverytest"
 	"segment-saasquatch/mapping"
 )
@@ -165,11 +166,18 @@ func TestRefusedStepHoldsUpNoOther(t *testing.T) {
 			s := newSimulation(t, func(*mapping.UserEvent) adapter.Attempt { return delivered })
 			s.options.Bulk = bulk
 			var mended atomic.Bool
+			var mu sync.Mutex
+			recorded := make(map[string][]string)
 			stop := s.watch(func(recordings []adapter.Recording) error {
 				for _, r := range recordings {
 					if r.Leased.MessageID == "message-000042" && !mended.Load() {
 						return errStore
 					}
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				for _, r := range recordings {
+					recorded[r.Leased.UserID] = append(recorded[r.Leased.UserID], r.Leased.MessageID)
 				}
 				return nil
 			})
@@ -177,6 +185,13 @@ func TestRefusedStepHoldsUpNoOther(t *testing.T) {
 			s.acceptOf(messages("user", 50), ids)
 			sleep(time.Second)
 			s.checkToldOnce(199)
+			mu.Lock()
+			for user, ids := range recorded {
+				if !slices.IsSorted(ids) {
+					t.Errorf("%s: recorded %v", user, ids)
+				}
+			}
+			mu.Unlock()
 			sleep(time.Minute)
 			s.accept("user-000042", "message-later")
 			sleep(untilRecorded)
@@ -340,4 +355,65 @@ func TestOrderHoldsWhileTheQueueIsSlow(t *testing.T) {
 			stop()
 		})
 	}
+}
+
+// TestUpsertIsNotRepeatedAfterANewerOne has the queue refuse the step of a delivered upsert, until the
+// process crashes. The next process repeats it, and must not repeat it after a newer one.
+func TestUpsertIsNotRepeatedAfterANewerOne(t *testing.T) {
+	for _, bulk := range []int{1, adapter.MaxBulk} {
+		synctest.Test(t, func(t *testing.T) {
+			s, calls := newUpsertSimulation(t, failing(0))
+			s.options.Bulk = bulk
+			stop := s.watch(func(recordings []adapter.Recording) error {
+				for _, r := range recordings {
+					if r.Leased.MessageID == "message-1" {
+						return errStore
+					}
+				}
+				return nil
+			})
+			s.acceptCalls("identify u message-1", "identify u message-2")
+			sleep(time.Minute)
+			s.queue.Fail(errStore)
+			_ = stop()
+			s.queue.Fail(nil)
+			s.queue.Restart()
+			end := s.start()
+			sleep(time.Minute)
+			s.checkToldOnce(2)
+			if got := namesOf(calls.succeeded()); !strings.HasSuffix(got, "upsert message-1, upsert message-2") {
+				t.Error(got)
+			}
+			end()
+		})
+	}
+}
+
+// TestReleaseOfAnUpsertIsRepeated has the queue fail to take back an upsert whose lease is about to end.
+// Later events must not be sent before it.
+func TestReleaseOfAnUpsertIsRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, calls := newUpsertSimulation(t, failing(0))
+		s.queue.LeaseFor = time.Minute
+		s.queue.Overstated = -20 * time.Second // as far as the process knows
+		s.breaker = delivery.NewBreaker(delivery.BreakerOptions{Floor: 1, Ceiling: 1})
+		permit, err := s.breaker.Acquire(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := s.start()
+		s.acceptCalls("identify u message-1")
+		sleep(20 * time.Second)
+		s.queue.Fail(&adapter.UnavailableError{Message: "the disk is full"}, "release")
+		sleep(10 * time.Second) // the process gives back the upsert 15 s before the end
+		s.queue.Fail(nil, "release")
+		s.acceptCalls("track u message-2")
+		sleep(time.Second)
+		permit.Cancel()
+		sleep(5 * time.Minute)
+		if got := namesOf(calls.succeeded()); got != "upsert message-1, track message-2" {
+			t.Error(got)
+		}
+		stop()
+	})
 }

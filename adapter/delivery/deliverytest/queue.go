@@ -121,10 +121,7 @@ func (q *Queue) Accept(ctx context.Context, arrivals []adapter.Arrival) error {
 	for i := range arrivals {
 		q.accept(&arrivals[i])
 	}
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
+	q.signal()
 	return nil
 }
 
@@ -184,6 +181,16 @@ const keepBackRest = 2 * time.Second
 // offer makes the event leasable at its due time.
 func (q *Queue) offer(event *Event) {
 	heap.Push(&q.due, dueEntry{event.Due, event.ID})
+	if q.LongPoll { // a Lease may wait for an event that is due later
+		q.signal()
+	}
+}
+
+func (q *Queue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
 }
 
 // Lease leases events that are due, in the order of their due times. With LongPoll it waits for one.
