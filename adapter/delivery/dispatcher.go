@@ -131,7 +131,7 @@ func NewDispatcher(mapper Mapper, sender adapter.Sender, breaker *Breaker, queue
 
 const (
 	// windowEvents and windowBytes bound the leased events of a Dispatcher.
-	windowEvents = 2048
+	windowEvents = 4096
 	windowBytes  = 32 << 20
 	// pollInterval is how soon a Dispatcher notices that an event has become due.
 	pollInterval = 500 * time.Millisecond

@@ -519,12 +519,12 @@ func TestStopDuringAPause(t *testing.T) {
 			}
 			permit.Done(wrongKey)
 		}
-		for i := range 3000 {
+		for i := range 6000 {
 			s.accept(fmt.Sprintf("user-%d", i), fmt.Sprintf("message-%06d", i))
 		}
 		stop := s.start()
 		sleep(time.Second)
-		if s.queue.Stats().InHand != 2048 {
+		if s.queue.Stats().InHand != 4096 {
 			t.Errorf("%d events in hand", s.queue.Stats().InHand)
 		}
 		began := time.Now()
@@ -540,7 +540,7 @@ func TestWindowIsBounded(t *testing.T) {
 		events, bytes        int
 		mostInHand, leastFew int
 	}{
-		"small": {10_000, 0, 2048, 2000},
+		"small": {10_000, 0, 4096, 4000},
 		"large": {2000, 100 << 10, 32<<20/(100<<10) + 2, 300},
 		"huge":  {20, 40 << 20, 2, 1},
 	} {

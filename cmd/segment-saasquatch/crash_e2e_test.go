@@ -67,7 +67,8 @@ func (c crash) run(t *testing.T) {
 		if !c.postgres {
 			return
 		}
-		if out, err := exec.Command("psql", database, "-qc", "UPDATE leases SET until = 1").CombinedOutput(); err != nil {
+		out, err := exec.Command("psql", database, "-qc", "UPDATE leases SET until = 1").CombinedOutput()
+		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
@@ -121,8 +122,8 @@ func (c crash) run(t *testing.T) {
 var lastUser atomic.Int64
 
 // journeys are batches of the calls of two users. A user has three identify calls with growing numbers. Behind each
-// there is an event with an idempotency key and one without. An event is named by its messageId, and an identify call by
-// user/number.
+// there is an event with an idempotency key and one without. An event is named by its messageId, and an identify call
+// by user/number.
 func journeys() batches {
 	var users []string
 	number := 0
