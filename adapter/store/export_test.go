@@ -22,6 +22,13 @@ func (s *Store) Examine(ctx context.Context) { s.examine(ctx) }
 // TrimSlack is the part of the limit on dead letters that is freed beyond need.
 const TrimSlack = trimSlack
 
+// WithPatientLease returns the options with leases of PostgreSQL that go on until they are filled, on a slow machine
+// too.
+func WithPatientLease(opts Options) Options {
+	opts.fillFor = time.Hour
+	return opts
+}
+
 // WithLease returns the options with another length of PostgreSQL's leases.
 func WithLease(opts Options, d time.Duration) Options {
 	opts.leaseFor = d

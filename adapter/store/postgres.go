@@ -22,6 +22,7 @@ type postgresEngine struct {
 	shards    chan int64
 	writers   commitWriters
 	leaseFor  time.Duration
+	fillFor   time.Duration
 	owner     *leaseOwner
 	// repeats is set while many of the events to accept are duplicates.
 	repeats atomic.Bool

@@ -112,6 +112,7 @@ func connectPostgres(ctx context.Context, opts Options) (*postgresEngine, error)
 		pool: pool, db: stdlib.OpenDBFromPool(pool), operators: opts.forOperators(),
 		slots:  newSlots(int(config.MaxConns), opts.OnRefused),
 		shards: make(chan int64, committers), leaseFor: cmp.Or(opts.leaseFor, leaseFor), owner: newLeaseOwner(),
+		fillFor:    cmp.Or(opts.fillFor, fillFor),
 		resolveFor: cmp.Or(opts.resolveFor, resolveTimeout), databaseNow: opts.databaseNow,
 		readSlots: map[readKind]chan struct{}{
 			shortRead: make(chan struct{}, max(1, config.MaxConns/4)),

@@ -135,7 +135,7 @@ func (l *leaseTransaction) fill(request leaseRequest) (more bool, err error) {
 		if len(kept) == 0 || request.limit <= 0 || request.maxBytes <= 0 {
 			return false, nil
 		}
-		if time.Since(began) > fillFor {
+		if time.Since(began) > l.engine.fillFor {
 			return true, nil
 		}
 	}

@@ -37,7 +37,7 @@ func TestReference(t *testing.T) {
 				if opts.Path == "" {
 					operations, leaseFor = 1000, 20*time.Minute
 				}
-				opts = store.WithLease(store.WithMessagesInMemory(opts, 40), leaseFor)
+				opts = store.WithPatientLease(store.WithLease(store.WithMessagesInMemory(opts, 40), leaseFor))
 				var between *proxy
 				if opts.Path == "" {
 					opts, between = throughProxy(t, opts)

@@ -62,6 +62,7 @@ type Options struct {
 	// For tests.
 	messagesInMemory int           // of SQLite's index
 	leaseFor         time.Duration // of PostgreSQL
+	fillFor          time.Duration // of PostgreSQL
 	resolveFor       time.Duration // of PostgreSQL
 	databaseNow      func() time.Time
 	longReadWait     time.Duration
