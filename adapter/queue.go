@@ -132,7 +132,8 @@ type Leased struct {
 	// AmbiguousSince is when the first ambiguous attempt began, which SaaSquatch may have
 	// processed; zero if there was none.
 	AmbiguousSince time.Time
-	// Interrupted says that an attempt was marked as begun, and its end was not recorded.
+	// Interrupted says that an attempt was marked as begun, and its end was not recorded. It stays so
+	// after a step that puts back the event without an attempt.
 	Interrupted bool
 	// Tries is how many attempts an upsert has had since it was accepted or redriven, counted or not.
 	// Below MaxHoldingTries it keeps back its user's later events.

@@ -187,6 +187,26 @@ func TestUpsertsAreNeverAmbiguous(t *testing.T) {
 	}
 }
 
+// TestMarkedEventWaitsForTheIdentify has a process die behind the calls for an identify and an event without a key,
+// and before the record of the first. The next process sends the identify again, which fails, and not the event.
+func TestMarkedEventWaitsForTheIdentify(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, calls := newUpsertSimulation(t, failing(2))
+		s.options.UnkeyedDead = true
+		s.acceptCalls("identify u message-1", "track u m", "track u message-2")
+		s.queue.Change(1, func(event *deliverytest.Event) { event.Marked = true })
+		stop := s.start()
+		sleep(time.Minute)
+		if got := namesOf(calls.succeeded()); got != "upsert message-1, track message-2" {
+			t.Error(got)
+		}
+		if got := s.result("m"); got.Outcome != adapter.Dead || got.Reason != mapping.ReasonUnkeyedAmbiguous {
+			t.Errorf("got %+v", got)
+		}
+		stop()
+	})
+}
+
 // TestEventsWaitForTheIdentify has an identify succeed at a later attempt, with
 // events of its user before it, in the same request, and later.
 func TestEventsWaitForTheIdentify(t *testing.T) {

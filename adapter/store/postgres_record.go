@@ -14,7 +14,7 @@ type steps struct {
 	ids, tokens, times             []int64
 	outcomes                       []int16
 	userHashes, counted, ambiguous []*int64
-	counts, keeps                  []int64
+	counts, keeps, marks           []int64
 	users                          []string
 	accounts, events               []*string
 	statuses, calls                []*int64
@@ -44,6 +44,7 @@ func (s *steps) add(r *recording) {
 	s.reasons = append(s.reasons, asPointer[string](orNull(string(step.Reason))))
 	s.details = append(s.details, asPointer[string](orNull(cut(step.Detail))))
 	s.keeps = append(s.keeps, asInt(r.stored))
+	s.marks = append(s.marks, asInt(r.keepsMark()))
 	s.keepUntil = append(s.keepUntil, asPointer[int64](timeOrNull(r.keepUntil)))
 	s.tries = append(s.tries, asPointer[int64](r.tries()))
 }
@@ -240,7 +241,8 @@ func (t *postgresTransaction) settle(s *steps, by ownership) (map[int64]struct{}
 		s.calls)
 }
 
-// putBack makes events due later, and returns their ids. It clears the lease in the queue, because a program that
+// putBack makes events due later, and returns their ids. A mark that an event keeps moves from its lease to the queue.
+// It clears the lease in the queue, because a program that
 // knows no table of leases takes such an event for leased.
 func (t *postgresTransaction) putBack(s *steps, by ownership) (map[int64]struct{}, error) {
 	set := ``
@@ -252,7 +254,9 @@ func (t *postgresTransaction) putBack(s *steps, by ownership) (map[int64]struct{
 				attempts = q.attempts + s.count, failed = q.failed + s.count,
 				first_attempt_at = coalesce(q.first_attempt_at, s.counted),
 				last_attempt_at = coalesce(s.counted, q.last_attempt_at),
-				ambiguous_at = coalesce(q.ambiguous_at, s.ambiguous), sending_at = NULL,
+				ambiguous_at = coalesce(q.ambiguous_at, s.ambiguous),
+				sending_at = CASE WHEN s.mark <> 0
+					THEN coalesce(q.sending_at, (SELECT l.sending_at FROM leases l WHERE l.id = q.id)) END,
 				status = CASE WHEN s.reason IS NULL THEN q.status ELSE s.status END,
 				call = CASE WHEN s.reason IS NULL THEN q.call ELSE s.call END,
 				detail = CASE WHEN s.reason IS NULL THEN q.detail ELSE s.detail END,
@@ -260,15 +264,15 @@ func (t *postgresTransaction) putBack(s *steps, by ownership) (map[int64]struct{
 				holds = CASE WHEN s.tries IS NULL OR q.holds < 0 AND s.tries >= 0 THEN q.holds
 					WHEN s.tries >= 0 THEN coalesce(q.holds, 0) + s.tries END
 			FROM unnest($1::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-				$9::text[], $10::text[], $11::bigint[], $12::bigint[])
-				AS s (id, due, event_key, count, counted, ambiguous, status, reason, detail, tries, call)
+				$9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[])
+				AS s (id, due, event_key, count, counted, ambiguous, status, reason, detail, tries, call, mark)
 			WHERE q.id = ANY ($1) AND q.id = s.id AND `+string(by)+` RETURNING q.id
 		), ended AS (
 			DELETE FROM leases WHERE id = ANY (ARRAY(SELECT id FROM back))
 		)
 		SELECT id FROM back`,
 		s.ids, s.tokens, s.times, s.events, s.counts, s.counted, s.ambiguous, s.statuses, s.reasons, s.details,
-		s.tries, s.calls)
+		s.tries, s.calls, s.marks)
 }
 
 // recordAttempts adds attempts that did not deliver to the events' histories.

@@ -88,6 +88,13 @@ func TestLease(t *testing.T) {
 		if len(again) != 2 || !again[0].Interrupted || again[1].Interrupted {
 			t.Errorf("got %+v", again)
 		}
+		// Put back without an attempt, twice: it is still unknown what became of the marked attempt.
+		for range 2 {
+			record(t, q, again[:1], adapter.Step{Outcome: adapter.Pending, At: c.Now(), Due: c.Now()})
+			if again[0] = lease(t, q, 10)[0]; !again[0].Interrupted {
+				t.Error("the mark is lost")
+			}
+		}
 		record(t, q, again, adapter.Step{Outcome: adapter.Delivered, Status: 200, Counted: true, Began: c.Now(),
 			At: c.Now().Add(time.Second)})
 		if err := q.Record(context.Background(), &again[0], adapter.Step{Outcome: adapter.Delivered,

@@ -45,9 +45,11 @@ type known struct {
 	redriven  bool
 	ambiguous time.Time
 	sending   bool
-	lease     int64 // token of the process that has it in hand, 0 if none has
-	until     time.Time
-	process   int // of the lease
+	// interrupted is set if the present lease found the event marked.
+	interrupted bool
+	lease       int64 // token of the process that has it in hand, 0 if none has
+	until       time.Time
+	process     int // of the lease
 	// upsert is what is known of the upsert of a user, nil for another event.
 	upsert *upsert
 	alone  bool
@@ -278,7 +280,7 @@ func (r *reference) leaseParked(connection string, parked []adapter.Parked, maxB
 
 // handed notes that the store has leased the event.
 func (r *reference) handed(e *known, token int64) {
-	e.lease, e.process = token, r.process
+	e.lease, e.process, e.interrupted = token, r.process, e.sending
 	if r.leaseFor > 0 {
 		e.until = r.database().Add(r.leaseFor)
 		if e.due.After(r.database()) && !e.due.After(r.now()) {
@@ -329,7 +331,7 @@ func (r *reference) record(id, token int64, tenant string, step *adapter.Step) b
 		}
 		return false
 	}
-	e.lease, e.sending = 0, false
+	e.lease, e.sending = 0, e.sending && e.interrupted && step.Began.IsZero()
 	if step.EventKey != "" {
 		e.EventKey = step.EventKey
 	}

@@ -368,7 +368,7 @@ func (t *transaction) record(r *recording) error {
 		found, err := affected(t.putBack.Exec(id, milliseconds(step.Due), orNull(cut(step.EventKey)),
 			asInt(step.Counted),
 			r.counted(), r.ambiguous(), orNull(step.Status), orNull(string(step.Reason)), orNull(cut(step.Detail)),
-			r.queue.tenant, r.tries(), orNull(int64(step.Call))))
+			r.queue.tenant, r.tries(), orNull(int64(step.Call)), r.keepsMark()))
 		if err != nil {
 			return fmt.Errorf("put an event back: %w", err)
 		}

@@ -55,7 +55,7 @@ FROM queue WHERE id = ?1 AND tenant = ?14`
 	putBackSQL = `UPDATE OR FAIL queue SET due_at = ?2, event_key = coalesce(?3, event_key),
 	attempts = attempts + ?4, failed = failed + ?4,
 	first_attempt_at = coalesce(first_attempt_at, ?5), last_attempt_at = coalesce(?5, last_attempt_at),
-	ambiguous_at = coalesce(ambiguous_at, ?6), sending_at = NULL,
+	ambiguous_at = coalesce(ambiguous_at, ?6), sending_at = CASE WHEN ?13 THEN sending_at END,
 	status = CASE WHEN ?8 IS NULL THEN status ELSE ?7 END,
 	call = CASE WHEN ?8 IS NULL THEN call ELSE ?12 END,
 	detail = CASE WHEN ?8 IS NULL THEN detail ELSE ?9 END,

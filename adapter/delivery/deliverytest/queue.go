@@ -389,7 +389,7 @@ func (q *Queue) RecordAll(_ context.Context, recordings []adapter.Recording) err
 
 func (q *Queue) record(event *Event, step *adapter.Step) {
 	q.drop(event)
-	event.Marked = false
+	event.Marked = event.Interrupted && step.Began.IsZero()
 	if !step.Began.IsZero() {
 		event.Recorded++
 	}
