@@ -187,8 +187,8 @@ func (r *recording) ambiguous() any {
 	return milliseconds(r.step.Began)
 }
 
-// keepsMark reports whether the event keeps the mark that its lease found: no attempt was made that settles what became
-// of the marked one.
+// keepsMark reports whether the event keeps the mark that its lease found: no attempt was made that settles what
+// became of the marked one.
 func (r *recording) keepsMark() bool { return r.leased.Interrupted && r.step.Began.IsZero() }
 
 // failedAttempt reports whether the step is an attempt that did not deliver.

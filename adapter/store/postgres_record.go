@@ -242,8 +242,7 @@ func (t *postgresTransaction) settle(s *steps, by ownership) (map[int64]struct{}
 }
 
 // putBack makes events due later, and returns their ids. A mark that an event keeps moves from its lease to the queue.
-// It clears the lease in the queue, because a program that
-// knows no table of leases takes such an event for leased.
+// It clears the lease in the queue, because a program that knows no table of leases takes such an event for leased.
 func (t *postgresTransaction) putBack(s *steps, by ownership) (map[int64]struct{}, error) {
 	set := ``
 	if by == byRun {
