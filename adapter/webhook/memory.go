@@ -50,6 +50,8 @@ var (
 		"too many requests at once: send this request again")
 	errStrangers = refuseFor(ReasonTooManyUnverified, http.StatusServiceUnavailable,
 		"too many requests at once whose signature is not verified yet: send this request again")
+	errLeft = refuseFor(ReasonSenderLeft, http.StatusServiceUnavailable,
+		"the sender left before there was room for the request: send this request again")
 )
 
 // newMemory divides size. Each part has room for one body of bodyLimit at least.
@@ -109,12 +111,16 @@ func (b *body) wait(ctx context.Context, part *semaphore.Weighted, n int64, full
 	if part.TryAcquire(n) {
 		return nil
 	}
-	ctx, cancel := context.WithDeadline(ctx, b.began.Add(patience))
+	waiting, cancel := context.WithDeadline(ctx, b.began.Add(patience))
 	defer cancel()
-	if part.Acquire(ctx, n) != nil {
+	switch {
+	case part.Acquire(waiting, n) == nil:
+		return nil
+	case ctx.Err() != nil:
+		return errLeft
+	default:
 		return full
 	}
-	return nil
 }
 
 // leave releases the body's reservation of a pool.

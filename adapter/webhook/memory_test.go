@@ -78,6 +78,32 @@ func TestMemoryOfLargeRequestsIsBounded(t *testing.T) {
 	})
 }
 
+// TestSenderLeavesWhileItWaits hangs up while a large request waits for memory. The log says that the sender left.
+func TestSenderLeavesWhileItWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		leave := make(chan struct{})
+		seen := make(chan Request, 2)
+		h := newHandler(t, acceptFunc(func(context.Context, [][]byte) (adapter.Receipt, error) {
+			<-leave
+			return adapter.Receipt{}, nil
+		}), Options{BodyLimit: 1 << 20, Memory: 8 << 20, Observe: func(r Request) { seen <- r }})
+		go serve(h, "POST", "/segment", strings.NewReader(padded(900<<10)))
+		synctest.Wait()
+		ctx, hangUp := context.WithCancel(t.Context())
+		go h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "POST", "/segment",
+			strings.NewReader(padded(900<<10))))
+		synctest.Wait()
+		hangUp()
+		if got, want := <-seen, (Request{"test", 503, ReasonSenderLeft}); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		close(leave)
+		<-seen
+		synctest.Wait()
+		checkMemoryIsFree(t, h)
+	})
+}
+
 // stalls begins a signed request and stalls behind the given part of its body. It returns
 // the status of the answer, 0 if the connection ends without one.
 func stalls(p *pipes, signature string, declared int, part string) (status func() int) {
