@@ -208,11 +208,24 @@ func TestReplayIsKilled(t *testing.T) {
 	made, want := makeArchive(archivetest.Options{EventsPerDay: 1500})
 	dir := t.TempDir()
 	made.WriteDir(t, dir)
-	sandbox := startSandbox(t, "--latency", "3ms")
+	for bulk, flags := range slowCalls {
+		t.Run("bulk "+bulk, func(t *testing.T) {
+			t.Parallel()
+			killReplay(t, want, flags.latency, dir, "--bulk", bulk, "--concurrency", flags.concurrency)
+		})
+	}
+}
+
+// slowCalls have flags of a sandbox and of replay, by --bulk. A replay goes on for long enough to be killed.
+var slowCalls = map[string]struct{ latency, concurrency string }{"1": {"3ms", "8"}, "100": {"30ms", "3"}}
+
+func killReplay(t *testing.T, want *archivetest.Expectation, latency, dir string, flags ...string) {
+	sandbox := startSandbox(t, "--latency", latency)
 	// An event without a key cannot be sent exactly once.
 	env := append(replayEnv(sandbox, t.TempDir()), "UNKEYED_AMBIGUOUS=dead")
 	total := want.Outcomes["delivered"]
-	args := []string{"replay", "--progress", "json", "--concurrency", "8", "--identify", "none", dir}
+	flags = append([]string{"replay", "--progress", "json"}, flags...)
+	args := append(slices.Clone(flags), "--identify", "none", dir)
 	for kill := 1; kill <= 10; kill++ {
 		p := start(t, env, args...)
 		p.stderr.await(t, `run 1: `)
@@ -227,9 +240,13 @@ func TestReplayIsKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-p.exited
-		args = []string{"replay", "--progress", "json", "--concurrency", "8", "--resume", "1"}
+		args = append(slices.Clone(flags), "--resume", "1")
 	}
 	_, report := runReplay(t, env, nil, "--resume", "1")
+	isBulk := !slices.Contains(flags, "1")
+	if calls := get[struct{ BulkCalls int }](t, sandbox+"/_sandbox/stats").BulkCalls; calls > 0 != isBulk {
+		t.Errorf("%d bulk calls", calls)
+	}
 	received := arrivedKeys(t, sandbox)
 	unkeyed := 0
 	for key, n := range received {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -134,10 +135,21 @@ func TestReplayOfIdentifyIsKilled(t *testing.T) {
 		}
 	}
 	file := writeEvents(t, lines.String())
-	sandbox := startSandbox(t, "--latency", "3ms")
+	for bulk, flags := range slowCalls {
+		t.Run("bulk "+bulk, func(t *testing.T) {
+			t.Parallel()
+			killReplayOfIdentify(t, file, users, calls, flags.latency, "--bulk", bulk, "--concurrency",
+				flags.concurrency)
+		})
+	}
+}
+
+func killReplayOfIdentify(t *testing.T, file string, users, calls int, latency string, flags ...string) {
+	sandbox := startSandbox(t, "--latency", latency)
 	temporary := t.TempDir()
 	env := append(replayEnv(sandbox, t.TempDir()), "TMPDIR="+temporary)
-	args := []string{"replay", "--progress", "json", "--concurrency", "8", file}
+	flags = append([]string{"replay", "--progress", "json"}, flags...)
+	args := append(slices.Clone(flags), file)
 	for kill := 1; kill <= 3; kill++ {
 		p := start(t, env, args...)
 		p.stderr.await(t, `run 1: `)
@@ -147,7 +159,7 @@ func TestReplayOfIdentifyIsKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-p.exited
-		args = []string{"replay", "--progress", "json", "--concurrency", "8", "--resume", "1"}
+		args = append(slices.Clone(flags), "--resume", "1")
 	}
 	code, report := runReplay(t, env, nil, "--resume", "1")
 	if want := fmt.Sprintf("%d delivered, %d skipped identify_superseded", users, users*(calls-1)); code != exitOK ||
