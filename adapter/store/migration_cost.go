@@ -40,7 +40,7 @@ var migrationCosts = map[string]map[int64]cost{
 		9: {pending: time.Microsecond},                      // an index that scans the queue
 	},
 	"postgres": {
-		1: {}, 2: {}, 4: {}, 5: {}, 6: {}, 7: {},
+		1: {}, 2: {}, 4: {}, 5: {}, 6: {}, 7: {}, 11: {}, 12: {},
 		3:  {pending: 5 * time.Microsecond, pendingRoom: 50}, // an index of the queue
 		8:  {pending: 5 * time.Microsecond, pendingRoom: 50}, // an index of the queue
 		9:  {pending: 5 * time.Microsecond, pendingRoom: 50}, // an index of the queue

@@ -75,7 +75,7 @@ func (c crash) run(t *testing.T) {
 	for i := range servers {
 		run(i)
 	}
-	l := startLoadOf(t, 4, journeys, urls...)
+	l := startLoadOf(t, 4, journeys, slices.Clone(urls)...)
 	for n := 1; n <= 10; n++ {
 		l.awaitAcknowledged(20 + rand.IntN(120)) // a crash at any moment
 		first := rand.IntN(replicas)

@@ -20,8 +20,6 @@ CREATE INDEX queue_upserts ON queue (hashtextextended(user_id, 0)) WHERE holds I
 -- The call to SaaSquatch that decided the last attempt: 1 track, 2 upsert, 3 logUserEvents,
 -- 4 upsertUsers. Null if there was none, or if an earlier version made it.
 ALTER TABLE queue ADD COLUMN call smallint;
-ALTER TABLE deliveries ADD COLUMN call smallint;
-ALTER TABLE attempts ADD COLUMN call smallint;
 
 -- One index for the look-ups by messageId and for the events that meet here, instead of two: every
 -- event writes both at a random place. Events without a hash are not equal to each other. An
