@@ -21,8 +21,8 @@ import (
 // that is only read after its answer counts as waiting.
 //
 // A request in the handler never loses its connection. If every connection has one, the next connection is accepted
-// when one of them ends. The holes: while it waits, one connection more than the limit is open. And net/http writes the
-// rest of an answer after the handler has returned. A connection that is evicted in that moment loses it, and the
+// when one of them ends. The holes: while it waits, one connection more than the limit is open. And net/http writes
+// the rest of an answer after the handler has returned. A connection that is evicted in that moment loses it, and the
 // sender sends the request again.
 type connections struct {
 	limit  int
