@@ -138,15 +138,23 @@ func sendAll(calls []loadCall, atOnce int) error {
 	var workers errgroup.Group
 	workers.SetLimit(atOnce)
 	for i := range calls {
-		workers.Go(func() error { return calls[i].send(client) })
+		workers.Go(func() error {
+			for {
+				// Segment sends a request again, too, for which there is no room at the moment.
+				if status, err := calls[i].send(client); status != http.StatusServiceUnavailable {
+					return err
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+		})
 	}
 	return workers.Wait()
 }
 
-func (c *loadCall) send(client *http.Client) error {
+func (c *loadCall) send(client *http.Client) (status int, err error) {
 	request, err := http.NewRequest(http.MethodPost, c.url, bytes.NewReader(c.body))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	request.Header.Set("Content-Type", "application/json")
 	if c.signature != "" {
@@ -156,12 +164,12 @@ func (c *loadCall) send(client *http.Client) error {
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(response.Body)
 	if err == nil && response.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s: status %d: %.500s", c.url, response.StatusCode, answer)
 	}
-	return err
+	return response.StatusCode, err
 }
