@@ -91,27 +91,19 @@ func (r *stepRecorder) hand(urgent bool, steps ...handedStep) {
 	}
 }
 
-// handAndWait hands over urgent steps, and waits until all are recorded. It returns false if one of
-// them is not.
-func (r *stepRecorder) handAndWait(steps ...handedStep) bool {
+// handAndWait hands over urgent steps, and waits until all are recorded or given up.
+func (r *stepRecorder) handAndWait(steps ...handedStep) {
 	var left sync.WaitGroup
-	var failed atomic.Bool
+	left.Add(len(steps))
 	for i := range steps {
-		left.Add(1)
 		then := steps[i].after
 		steps[i].after = func(recorded bool) {
 			defer left.Done()
-			if !recorded {
-				failed.Store(true)
-			}
-			if then != nil {
-				then(recorded)
-			}
+			then(recorded)
 		}
 	}
 	r.hand(true, steps...)
 	left.Wait()
-	return !failed.Load()
 }
 
 func (r *stepRecorder) since(t time.Time) int64 { return max(1, int64(t.Sub(r.epoch))) }
@@ -212,7 +204,7 @@ func (r *stepRecorder) record(ctx context.Context, batch []handedStep) {
 	case errors.As(err, new(*adapter.UnavailableError)):
 		// The process ends. The leases end by themselves, and the events are delivered again.
 		for i := range batch {
-			batch[i].done(false)
+			batch[i].after(false)
 		}
 	case len(batch) == 1:
 		step := batch[0]
@@ -256,7 +248,7 @@ func (r *stepRecorder) persist(ctx context.Context, step handedStep) {
 		switch {
 		case adapter.Wait(ending, rest.Next()) == nil:
 		case ending != ctx:
-			step.done(false)
+			step.after(false)
 			return
 		default:
 			var cancel context.CancelFunc
@@ -287,13 +279,7 @@ func (r *stepRecorder) once(ctx context.Context, batch []handedStep) error {
 			r.lost(fmt.Errorf("record %s of delivery %d: %w", step.Step.Outcome, step.Leased.ID,
 				adapter.ErrLeaseLost))
 		}
-		batch[i].done(!step.Lost)
+		batch[i].after(!step.Lost)
 	}
 	return nil
-}
-
-func (s *handedStep) done(recorded bool) {
-	if s.after != nil {
-		s.after(recorded)
-	}
 }
