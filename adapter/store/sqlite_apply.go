@@ -377,15 +377,11 @@ func (t *transaction) record(r *recording) error {
 		}
 		return t.recordAttempt(r)
 	}
-	found, err := affected(t.settle.Exec(id, int64(step.Outcome), userHash(r.leased.UserID), cut(r.leased.UserID),
-		accountOf(cut(r.leased.AccountID), cut(r.leased.UserID)), orNull(cut(step.EventKey)), r.counted(),
-		milliseconds(step.At),
-		asInt(step.Counted), orNull(step.Status), asInt(step.Ambiguous), orNull(string(step.Reason)),
-		orNull(cut(step.Detail)), r.queue.tenant, orNull(int64(step.Call))))
+	settled, err := t.settleAll.exec(settleRow(nil, r))
 	if err != nil {
 		return fmt.Errorf("settle an event: %w", err)
 	}
-	if r.lost = !found; r.lost {
+	if r.lost = settled == 0; r.lost {
 		return nil
 	}
 	if r.supersedes() {
@@ -404,7 +400,7 @@ func (t *transaction) record(r *recording) error {
 			return fmt.Errorf("keep a payload: %w", err)
 		}
 	}
-	if _, err := t.dequeue.Exec(id); err != nil {
+	if _, err := t.dequeueAll.exec(appendValues(nil, id)); err != nil {
 		return fmt.Errorf("take an event from the queue: %w", err)
 	}
 	t.sums.add(r.queue.connection, adapter.Pending, -1, -int64(len(r.leased.Payload)))

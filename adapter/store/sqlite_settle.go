@@ -61,7 +61,7 @@ func (t *transaction) settleGathered() error {
 	s.rows, s.upserts, s.found = s.rows[:0], s.upserts[:0], s.found[:0]
 	for _, r := range s.steps {
 		r.lost, r.stored = false, false
-		s.add(r)
+		s.rows = settleRow(s.rows, r)
 	}
 	settled, err := t.settleAll.exec(s.rows)
 	if err != nil {
@@ -91,14 +91,14 @@ func (t *transaction) settleGathered() error {
 	return wrap("take events from the queue", err)
 }
 
-// add adds the row of a step. The event has its user in the queue.
-func (s *settling) add(r *recording) {
+// settleRow appends the row of a step for settleAll. The event has its user in the queue.
+func settleRow(rows []driver.NamedValue, r *recording) []driver.NamedValue {
 	step, l := &r.step, r.leased
 	var user, account any
 	if short, shortAccount := cut(l.UserID), cut(l.AccountID); short != l.UserID || shortAccount != l.AccountID {
 		user, account = short, accountOf(shortAccount, short)
 	}
-	s.rows = appendValues(s.rows, l.ID, r.queue.tenant, int64(step.Outcome), userHash(l.UserID), user, account,
+	return appendValues(rows, l.ID, r.queue.tenant, int64(step.Outcome), userHash(l.UserID), user, account,
 		orNull(cut(step.EventKey)), r.counted(), milliseconds(step.At), orNull(int64(step.Status)),
 		asInt(step.Ambiguous), orNull(string(step.Reason)), orNull(cut(step.Detail)), orNull(int64(step.Call)))
 }

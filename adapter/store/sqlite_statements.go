@@ -11,7 +11,7 @@ import (
 // statements are the prepared statements that accept, lease and settle events.
 type statements struct {
 	begin, commit, rollback, allocate, candidates, logArrival, keepPayload,
-	settle, keepQueued, dequeue, putBack, makeDue, attempt, markSending, addTotal, runProgress, runObject,
+	keepQueued, putBack, makeDue, attempt, markSending, addTotal, runProgress, runObject,
 	addRunOutcome, rejectAgain, runRejected, deadLetterSizes, addDeadLetter, logState *sql.Stmt
 
 	// For many events at once.
@@ -36,21 +36,8 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, 0, 0, ?12, ?13, ?14, ?1
 
 	keepPayloadSQL = `INSERT OR FAIL INTO payloads (delivery, keep_until, payload, checksum) VALUES (?1, ?2, ?3, ?4)`
 
-	settleSQL = `INSERT OR FAIL INTO deliveries (id, connection, tenant, outcome, body_hash, message_id,
-		user_hash, user_id, account_id,
-	event_key, received_at, first_attempt_ms, last_attempt_ms, settled_ms, attempts, status, ambiguous, reason,
-	detail, run, event, call)
-SELECT id, connection, tenant, ?2, body_hash, message_id, ?3, ?4, ?5,
-	coalesce(?6, event_key), received_at, coalesce(first_attempt_at, ?7) - received_at,
-	coalesce(?7, last_attempt_at) - received_at, ?8 - received_at,
-	attempts + ?9, coalesce(?10, status), ambiguous_at IS NOT NULL OR ?11, ?12, ?13, run, event,
-	coalesce(?15, call)
-FROM queue WHERE id = ?1 AND tenant = ?14`
-
 	keepQueuedSQL = `INSERT OR FAIL INTO payloads (delivery, keep_until, payload, checksum)
 	SELECT id, ?2, payload, checksum FROM queue WHERE id = ?1`
-
-	dequeueSQL = `DELETE FROM queue WHERE id = ?1`
 
 	putBackSQL = `UPDATE OR FAIL queue SET due_at = ?2, event_key = coalesce(?3, event_key),
 	attempts = attempts + ?4, failed = failed + ?4,
@@ -190,9 +177,7 @@ func (s *statements) all() []statement {
 		{&s.candidates, candidatesSQL},
 		{&s.logArrival, logArrivalSQL},
 		{&s.keepPayload, keepPayloadSQL},
-		{&s.settle, settleSQL},
 		{&s.keepQueued, keepQueuedSQL},
-		{&s.dequeue, dequeueSQL},
 		{&s.putBack, putBackSQL},
 		{&s.makeDue, makeDueSQL},
 		{&s.attempt, attemptSQL},
